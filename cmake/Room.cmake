@@ -1,0 +1,41 @@
+# A room: src/<name> is one folder, one namespace, one target, one unit-test binary.
+#
+#   skep_room(vm DEPENDS isa catalog verify LIBRARIES fmt::fmt)
+#
+# DEPENDS is the only statement of what the room may include; tests/style/layers.py compares it with the
+# #include lines. Sources are found by their place: *.cpp belongs to the room, *_test.cpp to its tests.
+
+set(SKEP_ROOMS "" CACHE INTERNAL "every room, in order")
+
+function(skep_room name)
+  cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  set(sources ${all})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  set(tests ${all})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+
+  if(sources)
+    add_library(skep_${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(skep_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(skep_${name} ${scope}
+    $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
+  foreach(dependency ${ROOM_DEPENDS})
+    target_link_libraries(skep_${name} ${scope} skep_${dependency})
+  endforeach()
+  target_link_libraries(skep_${name} ${scope} ${ROOM_LIBRARIES})
+
+  set_property(GLOBAL APPEND PROPERTY SKEP_ROOM_SOURCES ${sources})
+  set_property(GLOBAL APPEND PROPERTY SKEP_ROOM_NAMES ${name})
+
+  if(SKEP_TESTS AND tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE skep_${name} GTest::gtest_main)
+    add_test(NAME unit.${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
+  endif()
+endfunction()

@@ -1,0 +1,217 @@
+// One interface, two engines: everything a person touches speaks to Backend.
+//
+//   auto spec   = SKEP_TRY(skep::ObjectSpec::from_file("execsnoop.bpf.o"));
+//   auto engine = SKEP_TRY(skep::user_backend());          // or kernel_backend(); the rest is the same
+//   auto object = SKEP_TRY(engine->load(spec));            // verified, compiled, maps made
+//   auto link   = SKEP_TRY(SKEP_TRY(object.program("on_exec")).attach());
+//   auto status = SKEP_TRY(engine->run({.command = {"sh", "-c", "ls; date"}}));
+//
+// Program and Map are shared handles, as file descriptors are. Link is move-only and detaches when it goes.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <skep/inspect.hpp>
+#include <skep/result.hpp>
+#include <skep/spec.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace skep {
+
+/// Detaches its program when it goes out of scope.
+class Link {
+ public:
+  struct Impl {
+    virtual ~Impl() = default;  ///< detaches
+    /// One line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
+    /// or "".
+    virtual std::string carried_by() const { return {}; }
+  };
+  explicit Link(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  void detach() { impl_.reset(); }
+  std::string carried_by() const { return impl_ ? impl_->carried_by() : std::string(); }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A loaded program.
+class Program {
+ public:
+  struct Impl {
+    virtual ~Impl() = default;
+    virtual const ProgramInfo& info() const = 0;
+    virtual Result<Link> attach(const AttachTarget& target) = 0;
+    virtual Result<TestRunResult> test_run(const TestRun& run) = 0;
+  };
+  Program(std::shared_ptr<Impl> impl, AttachTarget target) : impl_(std::move(impl)), target_(std::move(target)) {}
+
+  const ProgramInfo& info() const { return impl_->info(); }
+  const AttachTarget& target() const { return target_; }
+  /// Attaches where its section says. Errors: not_found (no such hook, or the section names none),
+  /// unsupported (this engine has no such hook), permission. Attaching to nothing is an error.
+  Result<Link> attach() { return impl_->attach(target_); }
+  Result<Link> attach(const AttachTarget& target) { return impl_->attach(target); }
+  /// Runs the program once (or repeatedly) on a given context or packet, attached to nothing.
+  Result<TestRunResult> test_run(const TestRun& run) { return impl_->test_run(run); }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+  AttachTarget target_;
+};
+
+/// What came out of a ring buffer or a perf event array.
+struct Record {
+  std::span<const std::byte> data;  ///< valid during the call only
+  u32 cpu = 0;                      ///< perf event arrays: the CPU's buffer; ring buffers: 0
+};
+
+/// Reads a ring buffer or a perf event array.
+class RingReader {
+ public:
+  struct Impl {
+    virtual ~Impl() = default;
+    virtual Result<std::size_t> poll(std::chrono::milliseconds timeout,
+                                     const std::function<void(const Record&)>& on_record) = 0;
+    virtual u64 lost() const = 0;
+    virtual int wait_fd() const = 0;
+  };
+  explicit RingReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  /// Hands every waiting record to `on_record`; waits up to `timeout` for the first. Returns how many there were.
+  Result<std::size_t> poll(std::chrono::milliseconds timeout, const std::function<void(const Record&)>& on_record) {
+    return impl_->poll(timeout, on_record);
+  }
+  /// Records that did not fit, since the reader was opened.
+  u64 lost() const { return impl_->lost(); }
+  /// Readable when records wait: for poll(2) and epoll.
+  int wait_fd() const { return impl_->wait_fd(); }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A map of a loaded object, or one opened by id. Copies in and out; keys and values are in host byte order.
+/// Per-CPU maps: a value is `possible_cpus * round_up(value_size, 8)` bytes, one slot a CPU, as in the kernel.
+class Map {
+ public:
+  struct Impl {
+    virtual ~Impl() = default;
+    virtual const MapInfo& info() const = 0;
+    virtual Result<std::vector<std::byte>> lookup(std::span<const std::byte> key) = 0;
+    virtual Result<void> update(std::span<const std::byte> key, std::span<const std::byte> value, u64 flags) = 0;
+    virtual Result<void> erase(std::span<const std::byte> key) = 0;
+    virtual Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) = 0;
+    virtual Result<RingReader> open_ring() = 0;
+  };
+  explicit Map(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+  const MapInfo& info() const { return impl_->info(); }
+  /// Errors: not_found (no such key), invalid_argument (key or value of the wrong size), unsupported.
+  Result<std::vector<std::byte>> lookup(std::span<const std::byte> key) const { return impl_->lookup(key); }
+  /// flags: 0 any, 1 only if absent (BPF_NOEXIST), 2 only if present (BPF_EXIST).
+  Result<void> update(std::span<const std::byte> key, std::span<const std::byte> value, u64 flags = 0) const {
+    return impl_->update(key, value, flags);
+  }
+  Result<void> erase(std::span<const std::byte> key) const { return impl_->erase(key); }
+  /// The key after `key`, the first where there is none or `key` is gone; nullopt after the last.
+  Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) const {
+    return impl_->next_key(key);
+  }
+  /// Ring buffers and perf event arrays only.
+  Result<RingReader> open_ring() const { return impl_->open_ring(); }
+
+  /// Typed access for trivially copyable keys and values; sizes are checked against the map's.
+  template <class V, class K>
+  Result<V> get(const K& key) const;
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+template <class V, class K>
+Result<V> Map::get(const K& key) const {
+  static_assert(std::is_trivially_copyable_v<V> && std::is_trivially_copyable_v<K>);
+  auto bytes = SKEP_TRY(lookup(std::as_bytes(std::span(&key, 1))));
+  if (bytes.size() != sizeof(V))
+    return fail(Code::invalid_argument, "map " + info().name + ": the value is " + std::to_string(bytes.size()) +
+                                            " bytes, asked for " + std::to_string(sizeof(V)));
+  V value;
+  __builtin_memcpy(&value, bytes.data(), sizeof value);
+  return value;
+}
+
+/// A loaded object: its programs and maps live as long as a handle to them does.
+class Object {
+ public:
+  Object(std::string name, std::vector<Program> programs, std::vector<Map> maps)
+      : name_(std::move(name)), programs_(std::move(programs)), maps_(std::move(maps)) {}
+  const std::string& name() const { return name_; }
+  std::span<Program> programs() { return programs_; }
+  std::span<Map> maps() { return maps_; }
+  Result<Program> program(std::string_view name) const;
+  Result<Map> map(std::string_view name) const;
+
+ private:
+  std::string name_;
+  std::vector<Program> programs_;
+  std::vector<Map> maps_;
+};
+
+struct LoadOptions {
+  std::vector<std::string> programs;  ///< names to load; empty: all with autoload
+  bool verifier_log = false;          ///< keep the full log of an accepted program too
+};
+
+/// What to observe and how long.
+struct Workload {
+  std::vector<std::string> command;  ///< argv to start, or empty
+  int pid = 0;                       ///< a running process to observe (user engine), or 0
+};
+
+/// How the workload ended.
+struct RunResult {
+  bool exited = false;  ///< a command or process ended by itself; false: stop() was called first
+  int wait_status = 0;  ///< as waitpid(2) gives it; valid when `exited` and a command was started
+};
+
+/// An engine.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;  ///< "user" or "kernel"
+  /// Verifies and loads. Errors: rejected (message = the explanation), unsupported (names what is missing and where it
+  /// exists).
+  virtual Result<Object> load(const ObjectSpec& spec, const LoadOptions& options = {}) = 0;
+  /// Starts the workload, serves the hooks until it ends or stop() is called. Programs must be attached before.
+  /// An empty workload waits for stop() (kernel engine; an error on the user engine, which has nothing to observe).
+  virtual Result<RunResult> run(const Workload& workload) = 0;
+  /// Ends run() soon. Safe from any thread and from a signal handler.
+  virtual void stop() noexcept = 0;
+  /// trace_printk lines of this engine's programs; each call hands out complete lines without the newline.
+  virtual Result<RingReader> open_trace_pipe() = 0;
+  /// The objects of this engine, as `skep prog show` lists them.
+  virtual Inspector& inspector() = 0;
+  /// One line for people: which mechanism observes, and what was substituted ("" when there is nothing to say).
+  virtual std::string notes() const { return {}; }
+};
+
+struct UserOptions {
+  bool serve_control_socket = true;  ///< lets `skep prog show` and others see this process
+};
+
+/// The engine in this process: no privileges, no kernel support needed.
+Result<std::unique_ptr<Backend>> user_backend(const UserOptions& options = {});
+
+struct KernelOptions {
+  std::filesystem::path btf;  ///< kernel types for CO-RE; empty: /sys/kernel/btf/vmlinux
+};
+
+/// The Linux kernel through bpf(2). Errors: permission and unsupported, naming the capability or kernel feature that is
+/// missing.
+Result<std::unique_ptr<Backend>> kernel_backend(const KernelOptions& options = {});
+
+}  // namespace skep

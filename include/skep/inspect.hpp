@@ -1,0 +1,104 @@
+// What can be seen of loaded objects, the same for the kernel, this process, and other processes' user engines.
+#pragma once
+#include <memory>
+#include <optional>
+#include <skep/insn.hpp>
+#include <skep/result.hpp>
+#include <skep/spec.hpp>
+#include <string>
+#include <vector>
+
+namespace skep {
+
+class Map;
+
+/// The facts bpftool prints of a program (same meaning as its JSON keys).
+struct ProgramInfo {
+  u32 id = 0;
+  ProgramType type = ProgramType::unspec;
+  std::string name;
+  std::string tag;  ///< 16 hex digits
+  bool gpl_compatible = false;
+  u64 loaded_at = 0;  ///< seconds since 1970
+  u32 uid = 0;
+  u32 bytes_xlated = 0;
+  bool jited = false;
+  u32 bytes_jited = 0;
+  u64 bytes_memlock = 0;
+  std::vector<u32> map_ids;
+  u32 btf_id = 0;
+  u64 run_count = 0;
+  u64 run_time_ns = 0;
+  u64 insns_processed = 0;  ///< by the verifier that accepted it
+  int host_pid = 0;         ///< user engine: the process it lives in; kernel: 0
+  std::string host_name;    ///< that process's comm
+  std::vector<std::string> pinned;
+};
+
+struct MapInfo {
+  u32 id = 0;
+  MapType type = MapType::unspec;
+  std::string name;
+  u32 flags = 0;
+  u32 key_size = 0;
+  u32 value_size = 0;
+  u32 max_entries = 0;
+  u64 bytes_memlock = 0;
+  bool frozen = false;
+  u32 btf_id = 0;
+  u32 btf_key_type_id = 0;
+  u32 btf_value_type_id = 0;
+  int host_pid = 0;
+  std::string host_name;
+  std::vector<std::string> pinned;
+};
+
+struct LinkInfo {
+  u32 id = 0;
+  std::string type;    ///< "tracing", "raw_tracepoint", "perf_event", "syscall"
+  std::string target;  ///< the hook in the command line's form
+  u32 program_id = 0;
+  int host_pid = 0;
+  std::string host_name;
+};
+
+/// A loaded program's instructions as they run (after relocation), with what the printer needs.
+struct ProgramCode {
+  std::vector<Insn> insns;
+  std::vector<SourceLine> lines;
+  std::vector<FunctionInfo> functions;
+  std::vector<std::byte> jited;
+};
+
+/// Input of a test run (BPF_PROG_TEST_RUN, the user engine's equal).
+struct TestRun {
+  std::vector<std::byte> data;     ///< the packet, for program types that have one
+  std::vector<std::byte> context;  ///< the context structure
+  u32 repeat = 1;
+};
+struct TestRunResult {
+  u64 result = 0;                  ///< r0
+  std::vector<std::byte> data;     ///< the packet afterwards
+  std::vector<std::byte> context;  ///< the context afterwards
+  u64 duration_ns = 0;             ///< mean per run
+};
+
+/// Lists and opens objects. Implementations: the kernel, this process, a client of another process's control socket.
+class Inspector {
+ public:
+  virtual ~Inspector() = default;
+  virtual Result<std::vector<ProgramInfo>> programs() = 0;
+  virtual Result<std::vector<MapInfo>> maps() = 0;
+  virtual Result<std::vector<LinkInfo>> links() = 0;
+  virtual Result<ProgramCode> program_code(u32 program_id) = 0;
+  virtual Result<Map> map(u32 map_id) = 0;
+  /// Types by BTF object id (ProgramInfo::btf_id, MapInfo::btf_id).
+  virtual Result<std::shared_ptr<const btf::Btf>> btf(u32 btf_id) = 0;
+};
+
+/// One inspector for every user-engine process of this user that serves a control socket; stale sockets are removed.
+std::vector<std::unique_ptr<Inspector>> user_hosts();
+/// The kernel's objects. Errors: permission (names the capability), unsupported.
+Result<std::unique_ptr<Inspector>> kernel_inspector();
+
+}  // namespace skep

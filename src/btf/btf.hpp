@@ -1,0 +1,123 @@
+// BTF: the types of C, as compilers and the kernel write them. Reading (hostile bytes), walking, looking up.
+//
+// A Btf owns its bytes and an index of type offsets; a Type is a small view into them. Ids are stable and
+// start at 1; 0 is void. Every id, name offset and member count is checked once, in parse(), so that views
+// need no checks afterwards.
+// Source: kernel Documentation/bpf/btf.rst.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <skep/result.hpp>
+#include <skep/types.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace skep::btf {
+
+enum class Kind : u8 {
+  void_,
+  int_,
+  ptr,
+  array,
+  struct_,
+  union_,
+  enum_,
+  fwd,
+  typedef_,
+  volatile_,
+  const_,
+  restrict_,
+  func,
+  func_proto,
+  var,
+  datasec,
+  float_,
+  decl_tag,
+  type_tag,
+  enum64,
+};
+
+/// A member of a struct or union. Offsets and sizes in bits.
+struct Member {
+  std::string_view name;
+  u32 type_id = 0;
+  u32 bit_offset = 0;
+  u32 bit_size = 0;  ///< 0: not a bit-field
+};
+struct Enumerator {
+  std::string_view name;
+  s64 value = 0;
+};
+struct Param {
+  std::string_view name;
+  u32 type_id = 0;
+};
+struct SecVar {
+  u32 type_id = 0;  ///< a var (or func, for extern functions)
+  u32 offset = 0;
+  u32 size = 0;
+};
+
+/// One type. A view: valid as long as its Btf.
+struct Type {
+  u32 id = 0;
+  Kind kind = Kind::void_;
+  std::string_view name;
+  u32 size_or_type = 0;  ///< bytes for int/struct/union/enum/float/datasec, else the id it refers to
+  bool kind_flag = false;
+  u32 vlen = 0;
+  const u8* extra = nullptr;  ///< the kind-specific part
+
+  u32 size() const { return size_or_type; }
+  u32 type_id() const { return size_or_type; }
+};
+
+class Btf {
+ public:
+  /// Takes the bytes of a .BTF section. With `base`, ids continue after base's (split BTF).
+  static Result<std::shared_ptr<const Btf>> parse(std::vector<std::byte> bytes,
+                                                  std::shared_ptr<const Btf> base = nullptr);
+  /// Like parse(), and maps the file instead of copying it (/sys/kernel/btf/vmlinux).
+  static Result<std::shared_ptr<const Btf>> from_file(const std::string& path);
+
+  u32 type_count() const;   ///< including void and the base's types
+  Type type(u32 id) const;  ///< id < type_count()
+  std::string_view string(u32 offset) const;
+  std::span<const std::byte> bytes() const;
+
+  /// First type of that kind and name; uses a hash index, built at the first call (thread-safe).
+  std::optional<u32> find(std::string_view name, Kind kind) const;
+  /// All ids whose name is `name` or `name___flavour`, structs, unions, enums, typedefs, ints (for CO-RE).
+  std::vector<u32> candidates(std::string_view essential_name) const;
+
+  std::vector<Member> members(const Type& t) const;
+  Member member(const Type& t, u32 index) const;
+  std::vector<Enumerator> enumerators(const Type& t) const;
+  std::vector<Param> params(const Type& t) const;
+  std::vector<SecVar> section_vars(const Type& t) const;
+  struct Array {
+    u32 element_id, index_id, count;
+  };
+  Array array(const Type& t) const;
+  struct IntEncoding {
+    bool is_signed, is_char, is_bool;
+    u32 bits, bit_offset;
+  };
+  IntEncoding int_encoding(const Type& t) const;
+
+  /// Strips typedef, const, volatile, restrict, type_tag.
+  u32 resolve(u32 id) const;
+  /// Bytes of a value of this type; malformed for incomplete types.
+  Result<u64> size_of(u32 id) const;
+
+ private:
+  friend class Builder;
+  struct Data;
+  explicit Btf(std::shared_ptr<Data> d) : data_(std::move(d)) {}
+  std::shared_ptr<Data> data_;
+};
+
+}  // namespace skep::btf

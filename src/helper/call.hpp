@@ -1,0 +1,43 @@
+// The context of one program run: what helpers need to know beyond their arguments.
+//
+// The hook fills a Call before it runs a Function; helpers read it. The Function itself passes it on as an
+// opaque pointer.
+#pragma once
+#include <skep/types.hpp>
+#include <span>
+#include <string_view>
+
+namespace skep::helper {
+
+/// The task a program runs on behalf of. Hooks implement it; answers may be fetched lazily and cached for the event.
+struct Task {
+  virtual ~Task() = default;
+  virtual u64 pid_tgid() noexcept = 0;  ///< tgid << 32 | tid
+  virtual u64 uid_gid() noexcept = 0;   ///< gid << 32 | uid
+  /// Writes at most 16 bytes, zero-padded and terminated, into `comm`.
+  virtual void comm(char (&comm)[16]) noexcept = 0;
+  virtual u32 cpu() noexcept = 0;
+  /// Reads the task's memory. Returns 0 or -EFAULT; a page that is not resident is brought in.
+  virtual s64 read_user(void* to, u64 address, u32 size) noexcept = 0;
+  /// Writes the task's memory (bpf_probe_write_user); 0, -EFAULT or -EPERM.
+  virtual s64 write_user(u64 address, const void* from, u32 size) noexcept = 0;
+  /// Reads what the program may take for kernel memory: contexts and pt_regs of the current event. 0 or -EFAULT.
+  virtual s64 read_kernel(void* to, u64 address, u32 size) noexcept = 0;
+};
+
+/// Where trace_printk lines go.
+struct TraceSink {
+  virtual ~TraceSink() = default;
+  /// One line without the newline, formatted in the trace-pipe form by the helper. Never blocks; false: it did not fit
+  /// (counted as lost).
+  virtual bool line(std::string_view text) noexcept = 0;
+};
+
+struct Call {
+  Task* task = nullptr;
+  TraceSink* trace = nullptr;
+  void* context = nullptr;  ///< r1 of the run
+  u64 attach_cookie = 0;
+};
+
+}  // namespace skep::helper

@@ -1,0 +1,92 @@
+// The verifier: proves that a program never faults, never reads outside its memory, and always ends.
+//
+// verify() is the only maker of VerifiedProgram, and only a VerifiedProgram can become a vm::Function: the
+// type system is the guarantee that unproved code does not run.
+#pragma once
+#include <memory>
+#include <optional>
+#include <skep/result.hpp>
+#include <skep/spec.hpp>
+#include <string>
+#include <vector>
+
+namespace skep::verify {
+
+enum class Rules : u8 {
+  user,    ///< our engine: its helpers, its contexts
+  kernel,  ///< what Linux would say (privileged)
+  strict,  ///< user, plus termination and reference discipline everywhere
+};
+
+/// What the program is verified against. References and CO-RE relocations in the spec must be resolved
+/// before (ld_imm64 of maps keep their Reference; every other immediate is final).
+struct Options {
+  Rules rules = Rules::user;
+  u32 max_insns_processed = 1'000'000;
+  bool log = false;  ///< keep the state at every instruction (Report::log)
+};
+
+/// Why a program was refused. `id` is stable: catalog/messages.def.
+struct Rejection {
+  std::string id;  ///< "map_value_out_of_bounds"
+  u32 insn = 0;    ///< index into the program's instructions
+  std::string insn_text;
+  std::string reason;     ///< one sentence with numbers: what was found, what was expected
+  std::string registers;  ///< the registers involved, as text
+  std::string cause;      ///< where the trouble began (line and text), or ""
+  std::string advice;     ///< what to do
+  std::optional<SourceLine> source;
+};
+
+/// The verifier's work, for `skep verify --json`.
+struct Report {
+  bool accepted = false;
+  std::optional<Rejection> rejection;
+  u64 insns_processed = 0;
+  u64 states = 0;
+  u64 time_ns = 0;
+  u32 stack_bytes = 0;
+  std::string log;
+};
+
+/// The explanation as people read it: the C line, the reason, the registers, what to do.
+std::string explain(const Report& report, const ProgramSpec& program);
+
+struct Outcome;
+/// Errors mean "could not decide" (malformed input); a refusal is a Report with accepted == false.
+Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
+
+/// A program and its proof. Immutable; cheap to copy (shared).
+class VerifiedProgram {
+ public:
+  const std::string& name() const { return data_->name; }
+  ProgramType type() const { return data_->type; }
+  const std::vector<Insn>& insns() const { return data_->insns; }
+  const std::vector<Reference>& references() const { return data_->references; }
+  const std::vector<FunctionInfo>& functions() const { return data_->functions; }
+  /// Bytes of stack the deepest call chain needs.
+  u32 stack_bytes() const { return data_->stack_bytes; }
+  /// Helper ids the program calls, sorted.
+  const std::vector<u32>& helpers() const { return data_->helpers; }
+
+ private:
+  friend Result<Outcome> verify(const ProgramSpec&, const ObjectSpec&, const Options&);
+  struct Data {
+    std::string name;
+    ProgramType type = ProgramType::unspec;
+    std::vector<Insn> insns;
+    std::vector<Reference> references;
+    std::vector<FunctionInfo> functions;
+    std::vector<u32> helpers;
+    u32 stack_bytes = 0;
+  };
+  explicit VerifiedProgram(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
+  std::shared_ptr<const Data> data_;
+};
+
+struct Outcome {
+  Report report;
+  std::optional<VerifiedProgram> program;  ///< present exactly when report.accepted
+};
+
+}  // namespace skep::verify

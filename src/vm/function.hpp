@@ -1,0 +1,58 @@
+// A program ready to run: verified instructions bound to the addresses of its maps and helpers.
+#pragma once
+#include <memory>
+#include <skep/result.hpp>
+#include <skep/types.hpp>
+#include <span>
+#include <vector>
+
+#include "verify/verify.hpp"
+
+namespace skep::vm {
+
+/// A helper as the machine calls it. `call` is the run's context (helper::Call), opaque here.
+using HelperFn = u64 (*)(void* call, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) noexcept;
+
+class Function;
+
+/// What a verified program's references become. Addresses must outlive the Function.
+struct Bindings {
+  std::vector<u64> maps;              ///< by ObjectSpec::maps index: what ld_imm64 of a map yields (a map::Map*)
+  std::vector<u64> map_values;        ///< by ObjectSpec::maps index: address of the value of a global-data map, else 0
+  std::span<const HelperFn> helpers;  ///< by helper id; null: not in this engine
+  /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
+  const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
+};
+
+/// Memory the checked interpreter may touch besides its own stack: asked before every load and store.
+struct MemoryGuard {
+  virtual ~MemoryGuard() = default;
+  virtual bool allows(u64 address, u32 size, bool write) noexcept = 0;
+};
+
+/// Immutable and shareable between threads; each run has its own stack.
+class Function {
+ public:
+  /// Errors: unsupported (names the helper this engine lacks).
+  static Result<std::shared_ptr<const Function>> link(const verify::VerifiedProgram& program, const Bindings& bindings);
+
+  /// Runs the program: r1 = context. Never fails, allocates nothing.
+  u64 run(void* call, void* context) const noexcept;
+
+  /// The same, checking every access first: for fuzzers. Errors: malformed with the instruction and address
+  /// of an access outside the program's memory; limit when `max_insns` is used up.
+  Result<u64> run_checked(void* call, void* context, MemoryGuard& guard, u64 max_insns) const;
+
+  /// Instructions as they run (map addresses filled in).
+  std::span<const Insn> insns() const;
+  const verify::VerifiedProgram& program() const;
+
+  struct Data;
+  explicit Function(std::unique_ptr<Data> data);
+  ~Function();
+
+ private:
+  std::unique_ptr<Data> data_;
+};
+
+}  // namespace skep::vm
