@@ -24,6 +24,8 @@ struct Options {
   Rules rules = Rules::user;
   u32 max_insns_processed = 1'000'000;
   bool log = false;  ///< keep the state at every instruction (Report::log)
+  /// By helper id: whether the engine has it. Empty: every helper of the catalog.
+  std::vector<bool> engine_helpers;
 };
 
 /// Why a program was refused. `id` is stable: catalog/messages.def.
@@ -52,6 +54,13 @@ struct Report {
 /// The explanation as people read it: the C line, the reason, the registers, what to do.
 std::string explain(const Report& report, const ProgramSpec& program);
 
+/// A load that the engine performs differently from how the UAPI structure reads: `ctx->data` is a u32 in
+/// C and a 64-bit pointer at run time. The linker turns the load at `insn` into an 8-byte load at `offset`.
+struct ContextLoad {
+  u32 insn = 0;
+  s16 offset = 0;  ///< in the engine's own context layout (catalog/contexts)
+};
+
 struct Outcome;
 /// Errors mean "could not decide" (malformed input); a refusal is a Report with accepted == false.
 Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
@@ -66,6 +75,9 @@ class VerifiedProgram {
   const std::vector<FunctionInfo>& functions() const { return data_->functions; }
   /// Bytes of stack the deepest call chain needs.
   u32 stack_bytes() const { return data_->stack_bytes; }
+  /// Bytes of context the program reads or writes at most: an attach point with a smaller context refuses it.
+  u32 context_bytes() const { return data_->context_bytes; }
+  const std::vector<ContextLoad>& context_loads() const { return data_->context_loads; }
   /// Helper ids the program calls, sorted.
   const std::vector<u32>& helpers() const { return data_->helpers; }
 
@@ -78,7 +90,9 @@ class VerifiedProgram {
     std::vector<Reference> references;
     std::vector<FunctionInfo> functions;
     std::vector<u32> helpers;
+    std::vector<ContextLoad> context_loads;
     u32 stack_bytes = 0;
+    u32 context_bytes = 0;
   };
   explicit VerifiedProgram(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   std::shared_ptr<const Data> data_;
