@@ -5,8 +5,6 @@
 # DEPENDS is the only statement of what the room may include; tests/style/layers.py compares it with the
 # #include lines. Sources are found by their place: *.cpp belongs to the room, *_test.cpp to its tests.
 
-set(SKEP_ROOMS "" CACHE INTERNAL "every room, in order")
-
 function(skep_room name)
   cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)

@@ -1,0 +1,39 @@
+# Thin: everything real is in CMake. `make hello`, `make test`, `make install`.
+#
+# Packages are installed only when something is missing, with sudo when not root; a machine that has them
+# needs no network and no privileges.
+BUILD   := build/release
+PREFIX  ?= /usr/local
+JOBS    ?= $(shell nproc)
+
+.PHONY: all hello test install packages configure check fuzz clean
+
+all: configure
+	@cmake --build $(BUILD) -j$(JOBS)
+
+hello: configure
+	@cmake --build $(BUILD) -j$(JOBS) --target skep_tool
+	@examples/hello.sh $(BUILD)/tools/skep/skep
+
+test: configure
+	@cmake --build $(BUILD) -j$(JOBS)
+	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS)
+
+packages:
+	@tools/packages.sh
+
+configure: packages
+	@test -f $(BUILD)/build.ninja || cmake --preset release
+
+install: all
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+# Longer checks, not part of `make test`.
+check:
+	@cmake --preset sanitize && cmake --build build/sanitize -j$(JOBS) && ctest --test-dir build/sanitize --output-on-failure -LE style
+
+fuzz:
+	@cmake --preset fuzz && cmake --build build/fuzz -j$(JOBS) && fuzz/run.sh build/fuzz
+
+clean:
+	@rm -rf build
