@@ -1,1 +1,44 @@
-int main() { return 2; }
+// skep: the one binary. Finds the verb, hands it its arguments, returns its status.
+#include <fmt/core.h>
+
+#include <cstdio>
+
+#include "verb.hpp"
+
+namespace skep::tools {
+namespace {
+
+void print_usage(std::FILE* to) {
+  fmt::print(to,
+             "skep: eBPF, whole: compile, verify, run, attach and inspect, in user space or in the kernel\n\n"
+             "usage: skep VERB ...        `skep VERB --help` tells each one's options, with an example\n\n");
+  for (const auto& verb : verbs()) fmt::print(to, "  {:<10} {}\n", verb.name, verb.summary);
+  fmt::print(to,
+             "\nexample:\n"
+             "  skep run hello.bpf.c --program hello --attach syscall:execve -- sh -c 'ls; date'\n");
+}
+
+}  // namespace
+}  // namespace skep::tools
+
+int main(int argc, char** argv) {
+  using namespace skep::tools;
+  if (argc < 2) {
+    print_usage(stderr);
+    return 2;
+  }
+  const std::string_view name = argv[1];
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_usage(stdout);
+    return 0;
+  }
+  if (name == "--version" || name == "version") {
+    fmt::print("skep {}\n", SKEP_VERSION);
+    return 0;
+  }
+  for (const auto& verb : verbs())
+    if (verb.name == name) return verb.run(Arguments(argv + 2, argv + argc));
+  std::string names;
+  for (const auto& verb : verbs()) names.append(names.empty() ? "" : ", ").append(verb.name);
+  return complain(fmt::format("no verb '{}'; there are: {}", name, names));
+}

@@ -1,0 +1,211 @@
+// skep run: a program from source or object, attached, fed by a command or a process, its output printed.
+//
+// One pass: read the program, choose the engine, load, attach, start the printer, run the workload, print
+// what is left (maps, losses), end as the command ended. The engine's loop runs on this thread; a second
+// thread prints, so a slow terminal never holds up the traced processes.
+#include <fmt/core.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <skep/backend.hpp>
+
+#include "compile/compile.hpp"
+#include "trace/events.hpp"
+#include "trace/map_table.hpp"
+#include "trace/pump.hpp"
+#include "verb.hpp"
+
+namespace skep::tools {
+namespace {
+
+struct RunOptions {
+  std::string file;
+  std::string backend;
+  std::string program;
+  std::string attach;
+  Workload workload;
+  std::vector<std::string> cflags;
+  double interval_seconds = 0;
+  bool json = false;
+  bool quiet = false;
+  bool log = false;
+};
+
+/// The engine that a signal handler stops. One `skep run` per process, so one pointer.
+std::atomic<Backend*> running = nullptr;
+std::atomic<int> interrupts = 0;
+std::atomic<int> terminated_by = 0;
+bool command_shares_terminal = false;
+
+/// Ctrl-C reaches the command too, which decides what it means: the first one only ends a run without a
+/// command. The second one, and SIGTERM, end the observation in any case.
+void on_signal(int number) {
+  if (number == SIGINT && command_shares_terminal && interrupts.fetch_add(1) == 0) return;
+  terminated_by = number;
+  if (Backend* engine = running.load()) engine->stop();
+}
+
+void install_signal_handlers(bool has_command) {
+  command_shares_terminal = has_command;
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before{};
+    ::sigaction(number, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(number, &action, nullptr);  // nohup stays nohup
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
+  if (const auto dashes = std::find(arguments.begin(), arguments.end(), "--"); dashes != arguments.end()) {
+    options.workload.command.assign(dashes + 1, arguments.end());
+    if (options.workload.command.empty()) return complain("`--` must be followed by a command to run");
+    arguments.erase(dashes, arguments.end());
+  }
+  CLI::App app("Loads a program, attaches it, runs a command (or watches a process), prints what the program says.",
+               "run");
+  app.add_option("FILE", options.file, "C source (BCC dialect or libbpf style) or ELF object")->required();
+  app.add_option("--backend", options.backend,
+                 "user (no privileges) or kernel; default: user with a command or -p, else kernel")
+      ->check(CLI::IsMember({"user", "kernel"}));
+  app.add_option("--program", options.program, "run only this program of the file");
+  app.add_option("--attach", options.attach,
+                 "where: syscall:execve, syscall:openat:exit, tracepoint:syscalls:sys_enter_openat, "
+                 "raw_tracepoint:sys_enter, kprobe:NAME, or a SEC() name");
+  app.add_option("-p,--pid", options.workload.pid, "observe this running process and its children")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
+  app.add_flag("-j,--json", options.json, "one JSON object a line");
+  app.add_flag("-q,--quiet", options.quiet, "print no maps and no notes");
+  app.add_flag("--log", options.log, "the kernel verifier's whole log after a refusal");
+  app.footer(
+      "example:\n  skep run hello.bpf.c --program hello --attach syscall:execve -- sh -c 'ls; date'\n\n"
+      "exits as the command does; trace_printk lines in the trace-pipe format");
+  if (auto status = parse(app, arguments)) return status;
+  if (!options.workload.command.empty() && options.workload.pid != 0)
+    return complain("give a command or -p PID, not both");
+  return std::nullopt;
+}
+
+/// Keeps the program that was asked for, and puts it where it was asked to be.
+Result<void> choose_program(ObjectSpec& spec, const RunOptions& options) {
+  if (spec.programs.empty())
+    return fail(
+        Code::invalid_argument,
+        options.file + ": no program in this file: a function with SEC(\"...\"), or a BCC-dialect function, is one");
+  if (!options.program.empty()) {
+    if (spec.program(options.program) == nullptr) {
+      std::string names;
+      for (const auto& program : spec.programs) names.append(names.empty() ? "" : ", ").append(program.name);
+      return fail(Code::not_found,
+                  fmt::format("{}: no program '{}'; there are: {}", options.file, options.program, names));
+    }
+    for (auto& program : spec.programs) program.autoload = program.name == options.program;
+  }
+  if (options.attach.empty()) return {};
+  const auto chosen = [&](const ProgramSpec& program) { return program.autoload; };
+  if (std::count_if(spec.programs.begin(), spec.programs.end(), chosen) != 1)
+    return fail(Code::invalid_argument, options.file + ": --attach needs one program; name it with --program");
+  auto& program = *std::find_if(spec.programs.begin(), spec.programs.end(), chosen);
+  program.attach = SKEP_TRY_AT("--attach", AttachTarget::from_text(options.attach));
+  program.type = program.attach.program_type();
+  return {};
+}
+
+Result<std::unique_ptr<Backend>> choose_engine(const RunOptions& options) {
+  const bool has_workload = !options.workload.command.empty() || options.workload.pid != 0;
+  const bool user = options.backend.empty() ? has_workload : options.backend == "user";
+  if (user && !has_workload)
+    return fail(
+        Code::invalid_argument,
+        "the user engine observes a command or a process: add `-- CMD` or `-p PID` (system-wide: --backend kernel)");
+  return user ? user_backend() : kernel_backend();
+}
+
+/// Attaches every loaded program; the links live in what is returned.
+Result<std::vector<Link>> attach_all(Object& object, const RunOptions& options) {
+  std::vector<Link> links;
+  for (auto& program : object.programs()) {
+    const std::string& name = program.info().name;
+    if (program.target().kind == AttachKind::none)
+      return fail(
+          Code::invalid_argument,
+          fmt::format(
+              "program {}: its section says no place to attach to; add --attach, for example --attach syscall:execve",
+              name));
+    links.push_back(SKEP_TRY_AT("program " + name, program.attach()));
+    note(links.back().carried_by(), options.quiet);
+  }
+  if (links.empty())
+    return fail(
+        Code::invalid_argument,
+        options.file + ": nothing was attached: no program of this file is loaded by default; name one with --program");
+  return links;
+}
+
+/// Ends this process as the command ended: same exit status, or the same signal.
+int end_as(int wait_status) {
+  if (WIFEXITED(wait_status)) return WEXITSTATUS(wait_status);
+  if (!WIFSIGNALED(wait_status)) return 1;
+  const int number = WTERMSIG(wait_status);
+  const rlimit no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);  // the command's core is the interesting one
+  ::signal(number, SIG_DFL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, number);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  ::raise(number);
+  return 128 + number;
+}
+
+Result<int> run(const RunOptions& options) {
+  compile::CompileOptions compile_options;
+  compile_options.cflags = options.cflags;
+  auto spec = SKEP_TRY(compile::load_program(options.file, compile_options));
+  SKEP_TRY(choose_program(spec, options));
+  auto engine = SKEP_TRY(choose_engine(options));
+  auto object = SKEP_TRY(engine->load(spec, {.programs = {}, .verifier_log = options.log}));
+  auto links = SKEP_TRY(attach_all(object, options));
+  note(fmt::format("{} engine{}{}", engine->name(), engine->notes().empty() ? "" : ": ", engine->notes()),
+       options.quiet);
+
+  trace::Output output(options.json);
+  trace::Pump pump = SKEP_TRY(trace::Pump::open(*engine, object, spec, output));
+  if (options.interval_seconds > 0)
+    pump.every(std::chrono::milliseconds(static_cast<long>(options.interval_seconds * 1000)),
+               [&] { trace::print_maps(object, spec, output); });
+  install_signal_handlers(!options.workload.command.empty());
+  running = engine.get();
+  pump.start();
+  auto result = engine->run(options.workload);
+  running = nullptr;
+  links.clear();
+  pump.finish();
+  const RunResult ended = SKEP_TRY(std::move(result));
+
+  if (!options.quiet) trace::print_maps(object, spec, output);
+  output.flush();
+  if (pump.lost() > 0) note(fmt::format("{} events were lost: the reader was slower than the program", pump.lost()));
+  if (terminated_by != 0 && !ended.exited) return terminated_by == SIGINT ? 0 : 128 + terminated_by;
+  return ended.exited && !options.workload.command.empty() ? end_as(ended.wait_status) : 0;
+}
+
+}  // namespace
+
+int run_verb(const Arguments& arguments) {
+  RunOptions options;
+  if (auto status = parse_options(arguments, options)) return *status;
+  auto status = run(options);
+  return status ? *status : complain(status.error());
+}
+
+}  // namespace skep::tools

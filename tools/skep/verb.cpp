@@ -1,0 +1,51 @@
+// The table of verbs, and what all of them share.
+#include "verb.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace skep::tools {
+namespace {
+
+constexpr Verb table[] = {
+    {"run", "load a program, attach it, run a command, print what it says", run_verb},
+    {"compile", "C (BCC dialect or libbpf style) to an object", compile_verb},
+    {"verify", "prove a program safe, or explain why not", verify_verb},
+    {"disasm", "print an object's instructions as text", disasm_verb},
+    {"asm", "assemble text into raw instructions", asm_verb},
+};
+
+}  // namespace
+
+std::span<const Verb> verbs() { return table; }
+
+int complain(std::string_view message, int status) {
+  fmt::print(stderr, "skep: {}\n", message);
+  return status;
+}
+
+int complain(const Error& error) {
+  const bool usage = error.code == Code::invalid_argument;
+  return complain(error.message, usage ? 2 : 1);
+}
+
+void note(std::string_view message, bool quiet) {
+  if (!quiet && !message.empty()) fmt::print(stderr, "skep: {}\n", message);
+}
+
+std::optional<int> parse(CLI::App& app, const Arguments& arguments) {
+  Arguments reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes the last argument first
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", app.help());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return complain(fmt::format("{} (see `skep {} --help`)", error.what(), app.get_name()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace skep::tools

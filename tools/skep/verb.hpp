@@ -1,0 +1,45 @@
+// What the verbs of the command line share: their table, their output conventions, their errors.
+//
+// A verb is one function in one file; main.cpp finds it in the table. Output goes to stdout, everything
+// said about it to stderr as `skep: ...`. Exit status: 0 done, 1 the answer is no or something failed,
+// 2 wrong usage or undecidable.
+#pragma once
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <skep/result.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace skep::tools {
+
+/// argv after the verb's own name.
+using Arguments = std::vector<std::string>;
+
+struct Verb {
+  std::string_view name;
+  std::string_view summary;  ///< one line for `skep --help`
+  int (*run)(const Arguments& arguments);
+};
+
+/// Every verb, in the order `skep --help` lists them.
+std::span<const Verb> verbs();
+
+/// Prints `skep: message` to stderr and returns the exit status for it.
+int complain(const Error& error);
+int complain(std::string_view message, int status = 2);
+/// One line to stderr, unless `quiet`.
+void note(std::string_view message, bool quiet = false);
+
+/// Parses `arguments` with `app`; a value means "stop here with this exit status" (--help, usage errors).
+std::optional<int> parse(CLI::App& app, const Arguments& arguments);
+
+int run_verb(const Arguments& arguments);
+int compile_verb(const Arguments& arguments);
+int verify_verb(const Arguments& arguments);
+int asm_verb(const Arguments& arguments);
+int disasm_verb(const Arguments& arguments);
+
+}  // namespace skep::tools
