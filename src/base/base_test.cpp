@@ -1,0 +1,84 @@
+// What the lowest room promises: bounds are checked, files are whole, JSON is what bpftool would print.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+
+#include "base/byte_reader.hpp"
+#include "base/fd.hpp"
+#include "base/json_writer.hpp"
+#include "base/mapped_file.hpp"
+
+namespace skep::base {
+namespace {
+
+TEST(ByteReader, RefusesWhatDoesNotFit) {
+  const std::array<std::byte, 6> bytes{std::byte{1},   std::byte{2},   std::byte{3},
+                                       std::byte{'h'}, std::byte{'i'}, std::byte{0}};
+  const ByteReader reader(bytes);
+  EXPECT_EQ(reader.at<u16>(0), 0x0201);
+  EXPECT_EQ(reader.at<u16>(5), std::nullopt);
+  EXPECT_EQ(reader.at<u64>(~0ull - 3), std::nullopt) << "offset + size wraps";
+  EXPECT_EQ(reader.string(3), "hi");
+  EXPECT_FALSE(reader.slice(3, ~0ull));
+  EXPECT_TRUE(reader.slice(6, 0));
+  EXPECT_FALSE(reader.slice(7, 0));
+  const ByteReader open_ended{std::span<const std::byte>(bytes).first(5)};
+  EXPECT_EQ(open_ended.string(3), std::nullopt) << "no terminator";
+}
+
+TEST(JsonWriter, LaysOutAsBpftoolDoes) {
+  for (const bool pretty : {false, true}) {
+    JsonWriter json(pretty);
+    json.begin_object();
+    json.member("id", 107u);
+    json.member("name", "hello");
+    json.key("map_ids");
+    json.begin_array();
+    json.number(u64{27});
+    json.number(u64{29});
+    json.end_array();
+    json.key("none");
+    json.begin_array();
+    json.end_array();
+    json.end_object();
+    EXPECT_EQ(
+        json.text(),
+        pretty ? "{\n    \"id\": 107,\n    \"name\": \"hello\",\n    \"map_ids\": [27,29\n    ],\n    \"none\": []\n}"
+               : R"({"id":107,"name":"hello","map_ids":[27,29],"none":[]})");
+  }
+}
+
+TEST(JsonWriter, EscapesWhatIsNotText) {
+  EXPECT_EQ(json_quote("a\"b\\c\n\x01"), R"("a\"b\\c\n\u0001")");
+  EXPECT_EQ(json_quote("caf\xc3\xa9"), "\"caf\xc3\xa9\"");
+  EXPECT_EQ(json_quote("\xff\xc0\xaf\xed\xa0\x80"), R"("\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd")");
+}
+
+TEST(Files, AreReadAndReplacedWhole) {
+  const auto path = std::filesystem::temp_directory_path() / ("skep_base_test." + std::to_string(::getpid()));
+  const std::string text = "first";
+  ASSERT_TRUE(write_file_atomic(path, std::as_bytes(std::span(text))));
+  EXPECT_EQ(read_text(path).value(), "first");
+  EXPECT_EQ(MappedFile::open(path)->bytes().size(), 5u);
+  const auto bounded = read_text(path, 3);
+  ASSERT_FALSE(bounded);
+  EXPECT_EQ(bounded.error().code, Code::limit);
+  std::filesystem::remove(path);
+  const auto gone = read_text(path);
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().code, Code::not_found);
+  EXPECT_NE(gone.error().message.find("No such file"), std::string::npos) << gone.error().message;
+  EXPECT_EQ(MappedFile::open(std::filesystem::temp_directory_path()).error().code, Code::invalid_argument);
+  EXPECT_GT(read_text("/proc/self/status")->size(), 100u) << "a file whose size says 0";
+}
+
+TEST(Errors, CarryTheirPlace) {
+  const auto error = os_error("opening x", 13);
+  EXPECT_EQ(error.code, Code::permission);
+  EXPECT_EQ(Error(error).within("map counts").message, "map counts: opening x: Permission denied");
+}
+
+}  // namespace
+}  // namespace skep::base
