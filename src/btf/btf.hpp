@@ -107,17 +107,43 @@ class Btf {
     u32 bits, bit_offset;
   };
   IntEncoding int_encoding(const Type& t) const;
+  /// 0 static, 1 global, 2 extern: of a var or a func.
+  u32 linkage(const Type& t) const;
+  /// The member or parameter a decl_tag is about, or -1 for the whole type.
+  s32 component_index(const Type& t) const;
+
+  /// What this BTF was split from, or null. Its own ids begin at first_id(), its own strings at first_string().
+  const std::shared_ptr<const Btf>& base() const;
+  u32 first_id() const;
+  u32 first_string() const;
 
   /// Strips typedef, const, volatile, restrict, type_tag.
   u32 resolve(u32 id) const;
   /// Bytes of a value of this type; malformed for incomplete types.
   Result<u64> size_of(u32 id) const;
+  /// What a value of this type must be aligned to; 1 for packed structs and incomplete types.
+  u32 align_of(u32 id) const;
 
  private:
   friend class Builder;
   struct Data;
   explicit Btf(std::shared_ptr<Data> d) : data_(std::move(d)) {}
+  u32 align_of(u32 id, u32 depth, u32& budget) const;
   std::shared_ptr<Data> data_;
 };
+
+/// The name without its flavour: "task_struct" of "task_struct___v2" (CO-RE naming convention).
+std::string_view essential_name(std::string_view name);
+
+/// bpftool's word for a kind ("STRUCT", "DECL_TAG").
+std::string_view name_of(Kind kind);
+
+inline bool is_composite(Kind kind) { return kind == Kind::struct_ || kind == Kind::union_; }
+inline bool is_enumeration(Kind kind) { return kind == Kind::enum_ || kind == Kind::enum64; }
+/// typedef, const, volatile, restrict, type_tag: what resolve() strips.
+inline bool is_modifier(Kind kind) {
+  return kind == Kind::typedef_ || kind == Kind::volatile_ || kind == Kind::const_ || kind == Kind::restrict_ ||
+         kind == Kind::type_tag;
+}
 
 }  // namespace skep::btf
