@@ -13,7 +13,12 @@ namespace skep::vm {
 /// A helper as the machine calls it. `call` is the run's context (helper::Call), opaque here.
 using HelperFn = u64 (*)(void* call, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) noexcept;
 
+/// Packet access of LD_ABS and LD_IND: reads `size` (1, 2, 4) bytes at `offset` of the packet that `context` (r6)
+/// describes, most significant byte first, as a number into `out`. Not 0: out of bounds, the program exits with 0.
+using LoadPacketFn = s64 (*)(void* call, void* context, u32 offset, u32 size, u64* out) noexcept;
+
 class Function;
+struct Bytecode;
 
 /// What a verified program's references become. Addresses must outlive the Function.
 struct Bindings {
@@ -22,6 +27,8 @@ struct Bindings {
   std::span<const HelperFn> helpers;  ///< by helper id; null: not in this engine
   /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
+  /// Null: programs with LD_ABS or LD_IND are refused.
+  LoadPacketFn load_packet = nullptr;
 };
 
 /// Memory the checked interpreter may touch besides its own stack: asked before every load and store.
@@ -46,6 +53,8 @@ class Function {
   /// Instructions as they run (map addresses filled in).
   std::span<const Insn> insns() const;
   const verify::VerifiedProgram& program() const;
+  /// The translated program: for this room's own loops.
+  const Bytecode& bytecode() const noexcept;
 
   struct Data;
   explicit Function(std::unique_ptr<Data> data);
@@ -54,5 +63,20 @@ class Function {
  private:
   std::unique_ptr<Data> data_;
 };
+
+/// One run of unverified instructions through the checked loop.
+struct RawRun {
+  u64 r1 = 0;
+  u64 r2 = 0;
+  std::span<const HelperFn> helpers;  ///< receive their arguments unchecked: give only such as touch no memory
+  MemoryGuard* guard = nullptr;       ///< null: the program has only its stack
+  LoadPacketFn load_packet = nullptr;
+  void* call = nullptr;
+  u64 max_insns = 1'000'000;
+};
+
+/// Runs instructions nobody proved anything about; safe because every access is checked first. For conformance
+/// vectors and tests. Errors: those of Function::link and Function::run_checked.
+Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& run);
 
 }  // namespace skep::vm

@@ -1,0 +1,78 @@
+// The interpreters' own form of a program: checked structure, numbers filled in, ready to dispatch.
+//
+// Internal to the room (and its tests): Function::link makes Bytecode from a VerifiedProgram, run_raw_checked from
+// bare instructions. translate() guarantees what both loops rely on: every instruction decodes, every jump and
+// call lands on an instruction of the program, nothing runs past the end (a trap slot stands there).
+// Whether memory accesses are sound is not its business: the verifier proves it, or the checked loop asks.
+#pragma once
+#include "isa/isa.hpp"
+#include "vm/function.hpp"
+
+namespace skep::vm {
+
+/// One pre-decoded instruction. Slots are parallel to instructions, so that a pc is an instruction index; the
+/// second slot of an ld_imm64 carries the 64-bit value.
+struct Slot {
+  struct Operands {
+    u8 dst;
+    u8 src;
+    s16 off;
+    s32 imm;
+  };
+  const void* handler;  ///< address of the interpreter's arm
+  union {
+    Operands o;
+    u64 wide;         ///< second slot of ld_imm64
+    HelperFn helper;  ///< call_helper
+  };
+};
+static_assert(sizeof(Slot) == 16);
+
+struct Bytecode {
+  /// What ld_imm64 of a function yields: the address of one of these.
+  struct Subprogram {
+    u32 insn = 0;
+  };
+
+  std::vector<Insn> insns;   ///< as they run
+  std::vector<isa::Op> ops;  ///< parallel; meaningless for second slots of ld_imm64
+  std::vector<Slot> slots;   ///< parallel, plus the trap at the end
+  std::vector<Subprogram> subprograms;
+  std::vector<HelperFn> helpers;  ///< by id, as far as the program needs them (callx: all)
+  const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
+  LoadPacketFn load_packet = nullptr;
+
+  /// The subprogram a register names, or nullptr.
+  const Subprogram* subprogram_at(u64 address) const noexcept;
+  /// The helper callx calls when its register holds a small number, or nullptr.
+  HelperFn helper_at(u64 id) const noexcept { return id < helpers.size() ? helpers[id] : nullptr; }
+};
+
+struct Source {
+  std::span<const Insn> insns;
+  std::span<const Reference> references;
+  std::span<const verify::ContextLoad> context_loads;
+};
+
+/// Errors: malformed (an encoding or a jump), unsupported (names what this engine lacks), invalid_argument (a
+/// reference that `bindings` does not answer).
+Result<std::unique_ptr<const Bytecode>> translate(const Source& source, const Bindings& bindings);
+
+/// Fills in the handlers of the fast loop (interpreter.cpp).
+void thread(Bytecode& code) noexcept;
+
+/// The fast loop. `tail_calls` counts over the whole run.
+u64 interpret(const Bytecode& code, void* call, u64 r1, u32& tail_calls) noexcept;
+
+/// State of a checked run that nested tail calls share.
+struct CheckedRun {
+  void* call = nullptr;
+  MemoryGuard* guard = nullptr;
+  u64 insns_left = 0;
+  u32 tail_calls = 0;
+};
+
+/// The checked loop (checked.cpp).
+Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run);
+
+}  // namespace skep::vm

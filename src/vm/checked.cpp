@@ -1,0 +1,250 @@
+// The checked loop: the same meaning as the fast one, and a question before every memory access.
+//
+// For fuzzers (what the verifier accepts must run here without a fault), conformance vectors and tests. It
+// trusts only what translate() checked: shapes and jump targets. Every load, store and atomic must lie in the
+// stack of a live frame or be allowed by the guard; every instruction counts against the budget.
+// Source: as interpreter.cpp.
+#include <fmt/format.h>
+
+#include <array>
+#include <cerrno>
+
+#include "vm/bytecode.hpp"
+#include "vm/memory.hpp"
+
+namespace skep::vm {
+namespace {
+
+using isa::Op;
+
+constexpr u32 may_goto_budget = 8u << 20;
+
+enum class Access : u8 { read, write };
+
+/// How a run goes on after an instruction.
+enum class Next : u8 { step, finished, failed };
+
+class Checked {
+ public:
+  Checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run) : code_(&code), run_(run) {
+    r_[1] = r1;
+    r_[2] = r2;
+    r_[10] = stack_begin() + isa::stack_size_bytes;
+  }
+
+  Result<u64> run() {
+    for (;;) {
+      if (pc_ >= code_->insns.size())
+        return fail(Code::malformed, fmt::format("ran past the last instruction ({})", code_->insns.size() - 1));
+      if (run_.insns_left == 0) return fail(Code::limit, fmt::format("instruction {}: the budget is used up", pc_));
+      run_.insns_left--;
+      switch (step()) {
+        case Next::step:
+          break;
+        case Next::finished:
+          return r_[0];
+        case Next::failed:
+          return tl::unexpected<Error>(std::move(error_));
+      }
+    }
+  }
+
+ private:
+  struct Frame {
+    std::size_t return_to = 0;
+    std::array<u64, 4> saved{};
+    u32 may_goto_left = may_goto_budget;
+  };
+
+  const Insn& insn() const { return code_->insns[pc_]; }
+  u64& dst() { return r_[insn().dst]; }
+  u64& src() { return r_[insn().src]; }
+  u64 imm() const { return static_cast<u64>(static_cast<s64>(insn().imm)); }
+  u64 address(u64 base) const { return base + static_cast<u64>(static_cast<s64>(insn().off)); }
+  u64 stack_begin() const { return reinterpret_cast<u64>(stack_.data()); }
+
+  Next advance(s64 distance = 1) {
+    pc_ = static_cast<std::size_t>(static_cast<s64>(pc_) + distance);
+    return Next::step;
+  }
+  Next set(u64& reg, u64 value) {
+    if (&reg == &r_[10]) return stop("writes the frame pointer r10");
+    reg = value;
+    return advance();
+  }
+  Next stop(std::string_view what) {
+    error_ = {Code::malformed, fmt::format("instruction {}: {}", pc_, what), 0};
+    return Next::failed;
+  }
+  Next jump(bool taken) { return advance(taken ? s64{insn().off} + 1 : 1); }
+
+  bool may_access(u64 where, u32 size, Access access) {
+    const u64 live = (depth_ + 1) * u64{isa::stack_size_bytes};
+    const u64 offset = where - stack_begin();
+    if (where >= stack_begin() && offset <= live && size <= live - offset) return true;
+    if (run_.guard != nullptr && run_.guard->allows(where, size, access == Access::write)) return true;
+    error_ = {Code::malformed,
+              fmt::format("instruction {}: {} of {} bytes at {:#x} is outside the program's memory", pc_,
+                          access == Access::write ? "write" : "read", size, where),
+              0};
+    return false;
+  }
+  bool may_atomic(u64 where, u32 size, Access access) {
+    if (!may_access(where, size, access)) return false;
+    if (where % size == 0) return true;
+    error_ = {Code::malformed,
+              fmt::format("instruction {}: atomic access of {} bytes at {:#x} is not aligned", pc_, size, where), 0};
+    return false;
+  }
+
+  Next step();
+  Next call_function(std::size_t target);
+  Next call_helper(HelperFn helper);
+  Next call_by_register(u64 value);
+  Next tail_call();
+  Next leave();
+  Next load_packet(u32 offset, u32 size);
+
+  const Bytecode* code_;
+  CheckedRun& run_;
+  std::size_t pc_ = 0;
+  std::size_t depth_ = 0;
+  std::array<u64, isa::register_count> r_{};
+  std::array<Frame, isa::max_call_frames> frames_{};
+  alignas(16) std::array<std::byte, isa::max_call_frames * isa::stack_size_bytes> stack_{};
+  Error error_;
+};
+
+Next Checked::call_function(std::size_t target) {
+  if (depth_ + 1 == isa::max_call_frames) return stop(fmt::format("calls deeper than {} frames", isa::max_call_frames));
+  Frame& frame = frames_[depth_++];
+  frame.return_to = pc_ + 1;
+  std::copy_n(&r_[6], 4, frame.saved.begin());
+  frames_[depth_].may_goto_left = may_goto_budget;
+  r_[10] += isa::stack_size_bytes;
+  pc_ = target;
+  return Next::step;
+}
+
+Next Checked::leave() {
+  if (depth_ == 0) return Next::finished;
+  Frame& frame = frames_[--depth_];
+  std::copy_n(frame.saved.begin(), 4, &r_[6]);
+  r_[10] -= isa::stack_size_bytes;
+  pc_ = frame.return_to;
+  return Next::step;
+}
+
+Next Checked::call_helper(HelperFn helper) {
+  r_[0] = helper(run_.call, r_[1], r_[2], r_[3], r_[4], r_[5]);
+  return advance();
+}
+
+Next Checked::call_by_register(u64 value) {
+  if (const auto* target = code_->subprogram_at(value)) return call_function(target->insn);
+  if (const HelperFn helper = code_->helper_at(value)) return call_helper(helper);
+  return stop(fmt::format("callx: register r{} holds {:#x}, neither a function nor a helper's number",
+                          static_cast<unsigned>(insn().dst), value));
+}
+
+Next Checked::tail_call() {
+  const Function* target = code_->tail_target(r_[2], static_cast<u32>(r_[3]));
+  if (target == nullptr || run_.tail_calls >= isa::max_tail_calls)
+    return set(r_[0], static_cast<u64>(target == nullptr ? -ENOENT : -ELOOP));
+  run_.tail_calls++;
+  if (depth_ == 0) {
+    code_ = &target->bytecode();
+    frames_[0].may_goto_left = may_goto_budget;
+    pc_ = 0;
+    return Next::step;
+  }
+  auto result = interpret_checked(target->bytecode(), r_[1], 0, run_);
+  if (!result) {
+    error_ = std::move(result).error();
+    return Next::failed;
+  }
+  r_[0] = *result;
+  return leave();
+}
+
+Next Checked::load_packet(u32 offset, u32 size) {
+  if (code_->load_packet(run_.call, reinterpret_cast<void*>(r_[6]), offset, size, &r_[0]) == 0) return advance();
+  r_[0] = 0;
+  return leave();
+}
+
+#define ARM_alu_imm(name) return set(dst(), isa::arithmetic(Op::name, dst(), imm()));
+#define ARM_alu_reg(name) return set(dst(), isa::arithmetic(Op::name, dst(), src()));
+#define ARM_alu_unary(name) return set(dst(), isa::arithmetic(Op::name, dst(), 0));
+#define ARM_movsx(name) return set(dst(), isa::sign_extended(Op::name, src()));
+#define ARM_endian(name) return set(dst(), isa::reordered(Op::name, dst()));
+#define ARM_addr_space_cast(name) return stop("addr_space_cast needs an arena");
+#define ARM_jump(name) return jump(true);
+#define ARM_jump_long(name) return advance(s64{insn().imm} + 1);
+#define ARM_may_goto(name)                                   \
+  if (frames_[depth_].may_goto_left == 0) return jump(true); \
+  frames_[depth_].may_goto_left--;                           \
+  return advance();
+#define ARM_jump_imm(name) return jump(isa::taken(Op::name, dst(), imm()));
+#define ARM_jump_reg(name) return jump(isa::taken(Op::name, dst(), src()));
+#define ARM_call_helper(name)                                                                   \
+  if (insn().imm == isa::helper_tail_call && code_->tail_target != nullptr) return tail_call(); \
+  return call_helper(code_->slots[pc_].helper);
+#define ARM_call_local(name) return call_function(static_cast<std::size_t>(static_cast<s64>(pc_) + 1 + insn().imm));
+#define ARM_call_kfunc(name) return stop("kernel functions exist only in the kernel engine");
+#define ARM_callx(name) return call_by_register(dst());
+#define ARM_exit(name) return leave();
+#define ARM_load(name)                                                                     \
+  if (!may_access(address(src()), row_bytes(Op::name), Access::read)) return Next::failed; \
+  return set(dst(), load<Op::name>(address(src())));
+#define ARM_store_imm(name)                                                                 \
+  if (!may_access(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  store<Op::name>(address(dst()), imm());                                                   \
+  return advance();
+#define ARM_store_reg(name)                                                                 \
+  if (!may_access(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  store<Op::name>(address(dst()), src());                                                   \
+  return advance();
+#define ARM_atomic(name)                                                                    \
+  if (!may_atomic(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  atomic_update<Op::name>(address(dst()), src());                                           \
+  return advance();
+#define ARM_atomic_fetch(name)                                                              \
+  if (!may_atomic(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  return set(src(), atomic_fetch<Op::name>(address(dst()), src()));
+#define ARM_cmpxchg(name)                                                                   \
+  if (!may_atomic(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  return set(r_[0], compare_exchange<Op::name>(address(dst()), r_[0], src()));
+#define ARM_load_acquire(name)                                                             \
+  if (!may_atomic(address(src()), row_bytes(Op::name), Access::read)) return Next::failed; \
+  return set(dst(), load_acquire<Op::name>(address(src())));
+#define ARM_store_release(name)                                                             \
+  if (!may_atomic(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  store_release<Op::name>(address(dst()), src());                                           \
+  return advance();
+#define ARM_ld_imm64(name)                                                           \
+  if (insn().dst == isa::frame_pointer) return stop("writes the frame pointer r10"); \
+  dst() = code_->slots[pc_ + 1].wide;                                                \
+  return advance(2);
+#define ARM_ld_abs(name) return load_packet(static_cast<u32>(insn().imm), row_bytes(Op::name));
+#define ARM_ld_ind(name) \
+  return load_packet(static_cast<u32>(src()) + static_cast<u32>(insn().imm), row_bytes(Op::name));
+
+Next Checked::step() {
+  switch (code_->ops[pc_]) {
+#define SKEP_INSN(name, code, src, off, imm, form, ...) \
+  case Op::name:                                        \
+    ARM_##form(name)
+#include "isa/instructions.def"
+#undef SKEP_INSN
+  }
+  return stop("is no instruction");
+}
+
+}  // namespace
+
+Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run) {
+  return Checked(code, r1, r2, run).run();
+}
+
+}  // namespace skep::vm
