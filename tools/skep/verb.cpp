@@ -15,6 +15,10 @@ constexpr Verb table[] = {
     {"verify", "prove a program safe, or explain why not", verify_verb},
     {"disasm", "print an object's instructions as text", disasm_verb},
     {"asm", "assemble text into raw instructions", asm_verb},
+    {"prog", "programs: show, dump xlated", prog_verb},
+    {"map", "maps: show, dump, lookup, update, delete, getnext", map_verb},
+    {"link", "links: show", link_verb},
+    {"btf", "types: show, dump as C or raw", btf_verb},
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <optional>
 #include <skep/result.hpp>
 #include <span>
 #include <string>
@@ -41,5 +42,9 @@ int compile_verb(const Arguments& arguments);
 int verify_verb(const Arguments& arguments);
 int asm_verb(const Arguments& arguments);
 int disasm_verb(const Arguments& arguments);
+int prog_verb(const Arguments& arguments);
+int map_verb(const Arguments& arguments);
+int link_verb(const Arguments& arguments);
+int btf_verb(const Arguments& arguments);
 
 }  // namespace skep::tools

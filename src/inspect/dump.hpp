@@ -1,0 +1,37 @@
+// `dump`: a program's instructions with its C lines, a map's entries decoded by BTF, in bpftool's forms.
+#pragma once
+#include <functional>
+#include <skep/backend.hpp>
+#include <skep/inspect.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/json_writer.hpp"
+#include "btf/btf.hpp"
+
+namespace skep::inspect {
+
+struct XlatedOptions {
+  bool opcodes = false;       ///< the raw bytes of each instruction too
+  bool line_numbers = false;  ///< [file:... line_num:... line_col:...] after each source line
+};
+
+/// Writes the instructions as text, or as bpftool's array of {proto, src, disasm} objects.
+/// `types`: the program's BTF for the prototypes, or null.
+std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool kernel, const XlatedOptions& options);
+void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Btf* types, bool kernel,
+                  const XlatedOptions& options);
+
+/// One entry of a map: {key: [bytes], value: [bytes], formatted: {key, value}}, per-CPU values one by one.
+/// With `plain` only the formatted part, as bpftool's text dump of a map with BTF.
+void write_entry(base::JsonWriter& json, const MapInfo& info, const btf::Btf* types, std::span<const std::byte> key,
+                 std::span<const std::byte> value, bool plain);
+/// The same entry as hex lines, for maps without BTF.
+std::string entry_text(const MapInfo& info, std::span<const std::byte> key, std::span<const std::byte> value);
+
+/// Calls `on_entry` for every entry; entries that vanish meanwhile are left out. Returns how many there were.
+Result<u64> for_each_entry(
+    const Map& map,
+    const std::function<void(std::span<const std::byte> key, std::span<const std::byte> value)>& on_entry);
+
+}  // namespace skep::inspect

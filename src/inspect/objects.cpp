@@ -1,0 +1,154 @@
+// Collecting from every inspector, and bpftool's ways of naming an object.
+#include "inspect/objects.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace skep::inspect {
+
+World World::open() {
+  World world;
+  if (auto kernel = kernel_inspector()) {
+    world.inspectors_.push_back(std::move(*kernel));
+  } else {
+    world.notes_.push_back("the kernel's objects are not shown: " + kernel.error().message);
+  }
+  for (auto& host : user_hosts()) world.inspectors_.push_back(std::move(host));
+  return world;
+}
+
+template <class Info>
+std::vector<Found<Info>> World::collect(Result<std::vector<Info>> (Inspector::*list)()) {
+  std::vector<Found<Info>> all;
+  for (auto& inspector : inspectors_) {
+    auto infos = (inspector.get()->*list)();
+    if (!infos) {
+      notes_.push_back(infos.error().message);
+      continue;
+    }
+    for (auto& info : *infos) all.push_back({std::move(info), inspector.get()});
+  }
+  return all;
+}
+
+std::vector<Found<ProgramInfo>> World::programs() { return collect<ProgramInfo>(&Inspector::programs); }
+std::vector<Found<MapInfo>> World::maps() { return collect<MapInfo>(&Inspector::maps); }
+std::vector<Found<LinkInfo>> World::links() { return collect<LinkInfo>(&Inspector::links); }
+
+Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t& position, std::string_view kind) {
+  const bool program = kind == "program";
+  const std::string ways =
+      fmt::format("id N, name NAME{}{}", program ? ", tag TAG" : "", kind == "link" ? "" : ", pinned PATH");
+  if (position >= words.size()) return fail(Code::invalid_argument, fmt::format("name a {}: {}", kind, ways));
+  const std::string& way = words[position];
+  if (position + 1 >= words.size())
+    return fail(Code::invalid_argument, fmt::format("'{}' must be followed by a value: {}", way, ways));
+  Handle handle;
+  handle.value = words[position + 1];
+  if (way == "id") {
+    handle.by = By::id;
+    const char* end = handle.value.data() + handle.value.size();
+    const auto [stop, error] = std::from_chars(handle.value.data(), end, handle.id);
+    if (error != std::errc() || stop != end)
+      return fail(Code::invalid_argument, fmt::format("id '{}' is not a number", handle.value));
+  } else if (way == "name") {
+    handle.by = By::name;
+  } else if (way == "tag" && program) {
+    handle.by = By::tag;
+  } else if (way == "pinned" && kind != "link") {
+    handle.by = By::pinned;
+  } else {
+    return fail(Code::invalid_argument, fmt::format("'{}' does not name a {}: expected {}", way, kind, ways));
+  }
+  position += 2;
+  return handle;
+}
+
+std::string Handle::text() const {
+  constexpr std::string_view ways[] = {"id", "name", "tag", "pinned"};
+  return fmt::format("{} {}", ways[static_cast<int>(by)], value);
+}
+
+namespace {
+
+/// The kernel keeps 15 characters of a name; a longer one on the command line means the same object.
+bool same_name(std::string_view kept, std::string_view asked) {
+  return kept == asked || (kept.size() == 15 && asked.substr(0, 15) == kept);
+}
+
+bool pinned_at(const std::vector<std::string>& paths, const std::string& path) {
+  return std::find(paths.begin(), paths.end(), path) != paths.end();
+}
+
+std::string describe(const ProgramInfo& info) { return info.name.empty() ? fmt::format("id {}", info.id) : info.name; }
+std::string describe(const MapInfo& info) { return info.name.empty() ? fmt::format("id {}", info.id) : info.name; }
+std::string describe(const LinkInfo& info) { return fmt::format("id {}", info.id); }
+
+}  // namespace
+
+bool Handle::matches(const ProgramInfo& info) const {
+  switch (by) {
+    case By::id:
+      return info.id == id;
+    case By::name:
+      return same_name(info.name, value);
+    case By::tag:
+      return info.tag == value;
+    case By::pinned:
+      return pinned_at(info.pinned, value);
+  }
+  return false;
+}
+
+bool Handle::matches(const MapInfo& info) const {
+  switch (by) {
+    case By::id:
+      return info.id == id;
+    case By::name:
+      return same_name(info.name, value);
+    case By::tag:
+      return false;
+    case By::pinned:
+      return pinned_at(info.pinned, value);
+  }
+  return false;
+}
+
+bool Handle::matches(const LinkInfo& info) const { return by == By::id ? info.id == id : info.target == value; }
+
+template <class Info>
+Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind) {
+  std::string there_are;
+  std::size_t named = 0;
+  for (const auto& found : all) {
+    if (++named > 12) continue;
+    there_are.append(there_are.empty() ? "" : ", ").append(describe(found.info));
+  }
+  std::erase_if(all, [&](const Found<Info>& found) { return !handle.matches(found.info); });
+  if (!all.empty()) return all;
+  if (named == 0) return fail(Code::not_found, fmt::format("no {} with {}: none is loaded", kind, handle.text()));
+  return fail(Code::not_found, fmt::format("no {} with {}; loaded: {}{}", kind, handle.text(), there_are,
+                                           named > 12 ? fmt::format(" and {} more", named - 12) : ""));
+}
+
+template <class Info>
+Result<Found<Info>> select_one(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind) {
+  auto found = SKEP_TRY(select(std::move(all), handle, kind));
+  if (found.size() == 1) return std::move(found.front());
+  std::string ids;
+  for (const auto& one : found) ids += fmt::format("{}{}", ids.empty() ? "" : ", ", one.info.id);
+  return fail(Code::invalid_argument,
+              fmt::format("{} {}s match {}: name one by id: {}", found.size(), kind, handle.text(), ids));
+}
+
+template Result<std::vector<Found<ProgramInfo>>> select(std::vector<Found<ProgramInfo>>, const Handle&,
+                                                        std::string_view);
+template Result<std::vector<Found<MapInfo>>> select(std::vector<Found<MapInfo>>, const Handle&, std::string_view);
+template Result<std::vector<Found<LinkInfo>>> select(std::vector<Found<LinkInfo>>, const Handle&, std::string_view);
+template Result<Found<ProgramInfo>> select_one(std::vector<Found<ProgramInfo>>, const Handle&, std::string_view);
+template Result<Found<MapInfo>> select_one(std::vector<Found<MapInfo>>, const Handle&, std::string_view);
+template Result<Found<LinkInfo>> select_one(std::vector<Found<LinkInfo>>, const Handle&, std::string_view);
+
+}  // namespace skep::inspect

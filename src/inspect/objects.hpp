@@ -1,0 +1,63 @@
+// Everything loaded on this machine that this user may see, on both engines, and how to name one of it.
+//
+// bpftool's grammar: `id N`, `name S`, `tag T`, `pinned PATH`. The kernel and every user-engine process are
+// one list; an engine that cannot be asked is left out and says why in `notes`.
+#pragma once
+#include <skep/backend.hpp>
+#include <skep/inspect.hpp>
+#include <string>
+#include <vector>
+
+namespace skep::inspect {
+
+/// A program, map or link together with the inspector that knows it.
+template <class Info>
+struct Found {
+  Info info;
+  Inspector* where = nullptr;
+};
+
+/// The inspectors of both engines.
+class World {
+ public:
+  /// Asks the kernel and every user-engine process of this user.
+  static World open();
+
+  std::vector<Found<ProgramInfo>> programs();
+  std::vector<Found<MapInfo>> maps();
+  std::vector<Found<LinkInfo>> links();
+
+  /// Why an engine is missing from the lists: "the kernel's objects are not shown: ..."
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  template <class Info>
+  std::vector<Found<Info>> collect(Result<std::vector<Info>> (Inspector::*list)());
+  std::vector<std::unique_ptr<Inspector>> inspectors_;
+  std::vector<std::string> notes_;
+};
+
+/// What a command line names: one of bpftool's four ways.
+struct Handle {
+  enum class By { id, name, tag, pinned } by = By::id;
+  std::string value;
+  u32 id = 0;
+
+  /// Takes two words from `words` starting at `position` ("id", "7") and moves it past them.
+  /// Errors: invalid_argument, saying what may stand there.
+  static Result<Handle> parse(const std::vector<std::string>& words, std::size_t& position, std::string_view kind);
+  std::string text() const;
+
+  bool matches(const ProgramInfo& info) const;
+  bool matches(const MapInfo& info) const;
+  bool matches(const LinkInfo& info) const;
+};
+
+/// All that a handle names. Errors: not_found, with what there is.
+template <class Info>
+Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind);
+/// The one that a handle names. Errors: not_found; invalid_argument when several match.
+template <class Info>
+Result<Found<Info>> select_one(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind);
+
+}  // namespace skep::inspect

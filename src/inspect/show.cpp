@@ -1,0 +1,149 @@
+// Text and JSON of an object's facts. Objects of a user engine carry the process they live in, where
+// bpftool prints the holders of a kernel object (`pids`).
+#include "inspect/show.hpp"
+
+#include <fmt/format.h>
+#include <time.h>
+
+namespace skep::inspect {
+namespace {
+
+std::string local_time(u64 seconds) {
+  const auto when = static_cast<time_t>(seconds);
+  struct tm parts{};
+  char text[64] = "";
+  if (::localtime_r(&when, &parts) != nullptr) ::strftime(text, sizeof text, "%FT%T%z", &parts);
+  return text;
+}
+
+std::string ids(const std::vector<u32>& list) {
+  std::string text;
+  for (const u32 id : list) text += fmt::format("{}{}", text.empty() ? "" : ",", id);
+  return text;
+}
+
+std::string host_text(int pid, const std::string& name) {
+  return pid == 0 ? "" : fmt::format("\tpids {}({})\n", name, pid);
+}
+
+std::string pinned_text(const std::vector<std::string>& paths) {
+  std::string text;
+  for (const auto& path : paths) text += fmt::format("\tpinned {}\n", path);
+  return text;
+}
+
+void write_host(base::JsonWriter& json, int pid, const std::string& name) {
+  if (pid == 0) return;
+  json.key("pids");
+  json.begin_array();
+  json.begin_object();
+  json.member("pid", pid);
+  json.member("comm", name);
+  json.end_object();
+  json.end_array();
+}
+
+void write_pinned(base::JsonWriter& json, const std::vector<std::string>& paths) {
+  if (paths.empty()) return;
+  json.key("pinned");
+  json.begin_array();
+  for (const auto& path : paths) json.string(path);
+  json.end_array();
+}
+
+}  // namespace
+
+std::string text_of(const ProgramInfo& info) {
+  std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
+  if (!info.name.empty()) text += "  name " + info.name;
+  text += "  tag " + info.tag;
+  if (info.gpl_compatible) text += "  gpl";
+  if (info.run_time_ns != 0) text += fmt::format(" run_time_ns {}", info.run_time_ns);
+  if (info.run_count != 0) text += fmt::format(" run_cnt {}", info.run_count);
+  text += "\n";
+  if (info.loaded_at != 0) text += fmt::format("\tloaded_at {}  uid {}\n", local_time(info.loaded_at), info.uid);
+  text += fmt::format("\txlated {}B", info.bytes_xlated);
+  text += info.jited ? fmt::format("  jited {}B", info.bytes_jited) : "  not jited";
+  if (info.bytes_memlock != 0) text += fmt::format("  memlock {}B", info.bytes_memlock);
+  if (!info.map_ids.empty()) text += "  map_ids " + ids(info.map_ids);
+  text += "\n" + pinned_text(info.pinned);
+  if (info.btf_id != 0) text += fmt::format("\tbtf_id {}\n", info.btf_id);
+  return text + host_text(info.host_pid, info.host_name);
+}
+
+void write(base::JsonWriter& json, const ProgramInfo& info) {
+  json.begin_object();
+  json.member("id", info.id);
+  json.member("type", name_of(info.type));
+  if (!info.name.empty()) json.member("name", info.name);
+  json.member("tag", info.tag);
+  json.member("gpl_compatible", info.gpl_compatible);
+  if (info.run_time_ns != 0) json.member("run_time_ns", info.run_time_ns);
+  if (info.run_count != 0) json.member("run_cnt", info.run_count);
+  if (info.loaded_at != 0) {
+    json.member("loaded_at", info.loaded_at);
+    json.member("uid", info.uid);
+  }
+  json.member("bytes_xlated", info.bytes_xlated);
+  json.member("jited", info.jited);
+  if (info.jited) json.member("bytes_jited", info.bytes_jited);
+  if (info.bytes_memlock != 0) json.member("bytes_memlock", info.bytes_memlock);
+  if (!info.map_ids.empty()) {
+    json.key("map_ids");
+    json.begin_array();
+    for (const u32 id : info.map_ids) json.number(u64{id});
+    json.end_array();
+  }
+  if (info.btf_id != 0) json.member("btf_id", info.btf_id);
+  write_pinned(json, info.pinned);
+  write_host(json, info.host_pid, info.host_name);
+  json.end_object();
+}
+
+std::string text_of(const MapInfo& info) {
+  std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
+  if (!info.name.empty()) text += "  name " + info.name;
+  text += fmt::format("  flags 0x{:x}\n\tkey {}B  value {}B  max_entries {}", info.flags, info.key_size,
+                      info.value_size, info.max_entries);
+  if (info.bytes_memlock != 0) text += fmt::format("  memlock {}B", info.bytes_memlock);
+  text += "\n" + pinned_text(info.pinned);
+  if (info.btf_id != 0 || info.frozen)
+    text += fmt::format("\t{}{}\n", info.btf_id != 0 ? fmt::format("btf_id {}", info.btf_id) : "",
+                        info.frozen ? "  frozen" : "");
+  return text + host_text(info.host_pid, info.host_name);
+}
+
+void write(base::JsonWriter& json, const MapInfo& info) {
+  json.begin_object();
+  json.member("id", info.id);
+  json.member("type", name_of(info.type));
+  if (!info.name.empty()) json.member("name", info.name);
+  json.member("flags", info.flags);
+  json.member("bytes_key", info.key_size);
+  json.member("bytes_value", info.value_size);
+  json.member("max_entries", info.max_entries);
+  if (info.bytes_memlock != 0) json.member("bytes_memlock", info.bytes_memlock);
+  json.member("frozen", info.frozen ? 1 : 0);
+  if (info.btf_id != 0) json.member("btf_id", info.btf_id);
+  write_pinned(json, info.pinned);
+  write_host(json, info.host_pid, info.host_name);
+  json.end_object();
+}
+
+std::string text_of(const LinkInfo& info) {
+  std::string text = fmt::format("{}: {}  prog {}\n", info.id, info.type, info.program_id);
+  if (!info.target.empty()) text += fmt::format("\ttarget {}\n", info.target);
+  return text + host_text(info.host_pid, info.host_name);
+}
+
+void write(base::JsonWriter& json, const LinkInfo& info) {
+  json.begin_object();
+  json.member("id", info.id);
+  json.member("type", info.type);
+  json.member("prog_id", info.program_id);
+  if (!info.target.empty()) json.member("target", info.target);
+  write_host(json, info.host_pid, info.host_name);
+  json.end_object();
+}
+
+}  // namespace skep::inspect

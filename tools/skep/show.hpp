@@ -1,0 +1,38 @@
+// `prog show`, `map show`, `link show`: one list, its objects written by inspect/show.
+#pragma once
+#include <fmt/format.h>
+
+#include "arguments.hpp"
+#include "inspect/objects.hpp"
+#include "inspect/show.hpp"
+
+namespace skep::tools {
+
+/// Everything `list` finds, or what the following handle names. One named object is not an array, as in bpftool.
+template <class Info>
+Result<int> show(Words& words, std::string_view kind, std::vector<inspect::Found<Info>> (inspect::World::*list)()) {
+  auto world = inspect::World::open();
+  auto all = (world.*list)();
+  const bool one = !words.done();
+  if (one) {
+    const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, kind));
+    SKEP_TRY(words.end());
+    all = SKEP_TRY(inspect::select(std::move(all), handle, kind));
+  }
+  base::JsonWriter json(words.pretty);
+  const bool array = !one || all.size() > 1;
+  if (array) json.begin_array();
+  for (const auto& found : all) {
+    if (words.json) {
+      inspect::write(json, found.info);
+    } else {
+      fmt::print("{}", inspect::text_of(found.info));
+    }
+  }
+  if (array) json.end_array();
+  if (words.json) print(json);
+  for (const auto& text : world.notes()) note(text, one);
+  return 0;
+}
+
+}  // namespace skep::tools
