@@ -1,0 +1,158 @@
+// `prog dump xlated`: prototype, source line, instruction, as bpftool prints them to the byte.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "catalog/helpers.hpp"
+#include "inspect/dump.hpp"
+#include "inspect/symbols.hpp"
+#include "isa/text.hpp"
+
+namespace skep::inspect {
+namespace {
+
+/// A type as bpftool spells it in prototypes: each part followed by one space ("struct pt_regs * ").
+std::string type_text(const btf::Btf& types, u32 id, int depth = 0) {
+  constexpr int deepest = 16;  // hostile BTF may chain pointers for ever
+  if (id == 0 || depth > deepest) return "void ";
+  const auto type = types.type(id);
+  const auto inner = [&] { return type_text(types, type.type_id(), depth + 1); };
+  switch (type.kind) {
+    case btf::Kind::ptr:
+      return inner() + "* ";
+    case btf::Kind::const_:
+      return "const " + inner();
+    case btf::Kind::volatile_:
+      return "volatile " + inner();
+    case btf::Kind::restrict_:
+      return "restrict " + inner();
+    case btf::Kind::type_tag:
+      return inner();
+    case btf::Kind::struct_:
+      return fmt::format("struct {} ", type.name);
+    case btf::Kind::union_:
+      return fmt::format("union {} ", type.name);
+    case btf::Kind::enum_:
+    case btf::Kind::enum64:
+      return fmt::format("enum {} ", type.name);
+    case btf::Kind::fwd:
+      return fmt::format("{} {} ", type.kind_flag ? "union" : "struct", type.name);
+    case btf::Kind::array: {
+      const auto array = types.array(type);
+      return fmt::format("{}[{}]", type_text(types, array.element_id, depth + 1), array.count);
+    }
+    default:
+      return fmt::format("{} ", type.name);
+  }
+}
+
+/// "int hello(void * ctx)", or the bare name where there is no type.
+std::string prototype(const btf::Btf* types, const FunctionInfo& function) {
+  if (types == nullptr || function.type_id == 0 || function.type_id >= types->type_count()) return function.name;
+  const auto func = types->type(function.type_id);
+  if (func.kind != btf::Kind::func || types->type(func.type_id()).kind != btf::Kind::func_proto) return function.name;
+  const auto proto = types->type(func.type_id());
+  std::string text = type_text(*types, proto.type_id()) + std::string(func.name) + "(";
+  bool first = true;
+  for (const auto& param : types->params(proto)) {
+    if (!first) text += ", ";
+    first = false;
+    std::string part = param.type_id == 0 ? "..." : type_text(*types, param.type_id) + std::string(param.name);
+    if (part.ends_with(' ')) part.pop_back();
+    text += part;
+  }
+  return text + ")";
+}
+
+/// How instructions of this program are printed: names of helpers and subprograms, map ids.
+isa::PrintOptions print_options(const ProgramCode& code, bool kernel) {
+  isa::PrintOptions options;
+  options.opcode = true;
+  auto names = kernel ? kernel_call_names(code.insns) : std::unordered_map<s32, std::string>();
+  options.call = [&code, names = std::move(names)](const Insn& call, std::size_t index) -> std::string {
+    if (call.src == 1) {
+      const s64 target = static_cast<s64>(index) + 1 + call.imm;
+      for (const auto& function : code.functions)
+        if (s64{function.insn} == target) return function.name;
+      return {};
+    }
+    if (const auto found = names.find(call.imm); found != names.end()) return found->second;
+    const auto* row = call.src == 0 && call.imm > 0 ? catalog::helper(static_cast<u32>(call.imm)) : nullptr;
+    return row == nullptr ? std::string() : "bpf_" + std::string(row->name);
+  };
+  return options;
+}
+
+std::string opcode_bytes(std::span<const Insn> insns, std::size_t index, std::size_t count) {
+  std::string text;
+  u8 bytes[2 * sizeof(Insn)];
+  std::memcpy(bytes, &insns[index], count * sizeof(Insn));
+  for (std::size_t i = 0; i < count * sizeof(Insn); ++i)
+    text += fmt::format("{}{:02x}", text.empty() ? "" : " ", bytes[i]);
+  return text;
+}
+
+/// Walks the instructions in order and tells what stands before each: a function's head, a source line.
+template <class OnInsn>
+void walk(const ProgramCode& code, OnInsn on_insn) {
+  std::size_t next_function = 0;
+  std::size_t next_line = 0;
+  for (std::size_t index = 0; index < code.insns.size(); ++index) {
+    const FunctionInfo* function = nullptr;
+    const SourceLine* line = nullptr;
+    while (next_function < code.functions.size() && code.functions[next_function].insn <= index) {
+      if (code.functions[next_function].insn == index) function = &code.functions[next_function];
+      ++next_function;
+    }
+    while (next_line < code.lines.size() && code.lines[next_line].insn <= index) {
+      if (code.lines[next_line].insn == index) line = &code.lines[next_line];
+      ++next_line;
+    }
+    const bool wide = code.insns[index].code == 0x18 && index + 1 < code.insns.size();
+    on_insn(index, wide ? 2 : 1, function, line);
+    if (wide) ++index;
+  }
+}
+
+}  // namespace
+
+std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool kernel, const XlatedOptions& options) {
+  const auto printing = print_options(code, kernel);
+  std::string text;
+  walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
+    if (function != nullptr) text += prototype(types, *function) + ":\n";
+    if (line != nullptr) {
+      text += "; " + line->text;
+      if (options.line_numbers)
+        text += fmt::format(" [file:{} line_num:{} line_col:{}]", line->file, line->line, line->column);
+      text += "\n";
+    }
+    text += fmt::format("{:4}: {}\n", index, isa::print(code.insns, index, printing));
+    if (options.opcodes) text += fmt::format("       {}\n", opcode_bytes(code.insns, index, slots));
+  });
+  return text;
+}
+
+void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Btf* types, bool kernel,
+                  const XlatedOptions& options) {
+  const auto printing = print_options(code, kernel);
+  json.begin_array();
+  walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
+    json.begin_object();
+    if (function != nullptr) json.member("proto", prototype(types, *function));
+    if (line != nullptr) {
+      json.member("src", line->text);
+      if (options.line_numbers) {
+        json.member("file", line->file);
+        json.member("line_num", line->line);
+        json.member("line_col", line->column);
+      }
+    }
+    json.member("disasm", isa::print(code.insns, index, printing));
+    if (options.opcodes) json.member("opcodes", opcode_bytes(code.insns, index, slots));
+    json.end_object();
+  });
+  json.end_array();
+}
+
+}  // namespace skep::inspect

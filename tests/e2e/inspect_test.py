@@ -1,0 +1,156 @@
+"""From another terminal: what runs in a user-engine process, shown, dumped and changed through its control socket."""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+import time
+import unittest
+
+from support import EXAMPLES, Case, can_use_kernel_bpf, demoted, main, need, need_clang
+
+
+class Inspection(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+
+    def setUp(self):
+        """A host that counts execs of a shell which goes on until its input ends."""
+        self.host = self.start("run", EXAMPLES / "counter.bpf.c", "--program", "hello", "--attach", "syscall:execve", "--",
+                               "sh", "-c", "/bin/true; /bin/true; echo ready; read x", stdin=subprocess.PIPE)
+        self.addCleanup(self.host.stdin.close)
+        self.assertEqual(self.host.stdout.readline(), "ready\n", self.host.stderr.read() if self.host.poll() is not None else "")
+
+    def mine(self, objects):
+        """The host's objects among all that are shown: tests share the machine."""
+        return [o for o in objects if any(p["pid"] == self.host.pid for p in o.get("pids", []))]
+
+    def show(self, what, *arguments):
+        return json.loads(self.skep(what, "show", *arguments, "-j", check=0).stdout)
+
+    def test_programs_and_maps_are_shown(self):
+        (program,) = self.mine(self.show("prog"))
+        self.assertEqual(list(program)[:6], ["id", "type", "name", "tag", "gpl_compatible", "loaded_at"])
+        self.assertEqual((program["name"], program["type"], program["uid"]), ("hello", "kprobe", os.getuid()))
+        self.assertRegex(program["tag"], "^[0-9a-f]{16}$")
+        self.assertLess(abs(program["loaded_at"] - time.time()), 60)
+        (table,) = self.mine(self.show("map"))
+        self.assertEqual((table["name"], table["type"], table["bytes_key"], table["bytes_value"], table["max_entries"]), ("counter_table", "hash", 8, 8, 10240))
+        self.assertEqual(program["map_ids"], [table["id"]])
+        (link,) = self.mine(self.show("link"))
+        self.assertEqual(link["prog_id"], program["id"])
+        self.assertIn("execve", link["target"])
+
+        self.assertEqual(self.show("prog", "id", str(program["id"]))["tag"], program["tag"])
+        text = self.skep("prog", "show", "id", str(program["id"]), check=0).stdout
+        self.assertRegex(text, rf"{program['id']}: kprobe  name hello  tag {program['tag']}  gpl\n\tloaded_at \S+  uid {os.getuid()}\n\txlated \d+B")
+        pretty = self.skep("prog", "show", "name", "hello", "--pretty", check=0).stdout
+        self.assertIn('"name": "hello"', pretty)
+
+    def test_instructions_with_their_lines(self):
+        (program,) = self.mine(self.show("prog"))
+        text = self.skep("prog", "dump", "xlated", "id", str(program["id"]), check=0).stdout
+        self.assertIn("int hello(void * ctx):", text)
+        self.assertIn("; uid = bpf_get_current_uid_gid() & 0xFFFFFFFF;", text)
+        self.assertRegex(text, r"(?m)^   0: \(85\) call bpf_get_current_uid_gid#15$")
+        self.assertRegex(text, r"r1 = map\[id:\d+\]")
+        self.assertRegex(text, r"\(95\) exit\n$")
+        entries = json.loads(self.skep("prog", "dump", "xlated", "id", str(program["id"]), "-j", check=0).stdout)
+        self.assertEqual(entries[0]["proto"], "int hello(void * ctx)")
+        self.assertTrue(all("disasm" in entry for entry in entries))
+
+    def test_map_is_dumped_and_changed(self):
+        (table,) = self.mine(self.show("map"))
+        handle = ("id", str(table["id"]))
+        uid = os.getuid()
+        self.assertEqual(json.loads(self.skep("map", "dump", *handle, check=0).stdout), [{"key": uid, "value": 3}])
+        (entry,) = json.loads(self.skep("map", "dump", *handle, "-j", check=0).stdout)
+        self.assertEqual(entry["formatted"], {"key": uid, "value": 3})
+        self.assertEqual(entry["value"], ["0x03"] + ["0x00"] * 7)
+        self.assertEqual(json.loads(self.skep("map", "dump", "name", "counter_table", check=0).stdout)[0]["value"], 3) if len([m for m in self.show("map") if m.get("name") == "counter_table"]) == 1 else None
+
+        self.skep("map", "update", *handle, "key", "77", "value", "5", check=0)
+        self.assertEqual(json.loads(self.skep("map", "lookup", *handle, "key", "77", check=0).stdout), {"key": 77, "value": 5})
+        self.skep("map", "update", *handle, "key", "hex", "4d", *["00"] * 7, "value", "6", *["0"] * 7, "exist", check=0)
+        self.assertEqual(json.loads(self.skep("map", "lookup", *handle, "key", "77", check=0).stdout)["value"], 6)
+        self.skep("map", "update", *handle, "key", "77", "value", "1", "noexist", check=1)
+        self.skep("map", "delete", *handle, "key", "77", check=0)
+        self.assertIn("no", self.skep("map", "lookup", *handle, "key", "77", check=1).stderr)
+        self.skep("map", "delete", *handle, "key", "77", check=1)
+        self.skep("map", "update", *handle, "key", "1", "2", "value", "1", check=2)
+        self.skep("map", "update", *handle, "key", "300", "0", "0", "0", "0", "0", "0", "0", "value", "1", check=2)
+        self.assertIn("next_key", json.loads(self.skep("map", "getnext", *handle, "-j", check=0).stdout))
+        self.host.stdin.write("\n")
+        self.host.stdin.close()
+        self.assertEqual(self.host.wait(timeout=20), 0)
+
+    def test_wrong_names(self):
+        self.assertIn("hello", self.skep("prog", "show", "name", "no-such-program", check=1).stderr)
+        self.skep("prog", "show", "id", "x", check=2)
+        self.skep("prog", "show", "nonsense", check=2)
+        self.skep("map", "dump", check=2)
+
+    def test_dead_hosts_leave_nothing(self):
+        self.assertEqual(len(self.mine(self.show("prog"))), 1)
+        self.host.kill()  # no chance to clean up
+        self.host.wait()
+        self.assertEqual(self.mine(self.show("prog")), [])
+        left = [p for p in pathlib.Path(self.environment["XDG_RUNTIME_DIR"]).rglob("*") if p.is_socket()]
+        self.assertEqual(left, [], "the stale socket was removed")
+
+    def sockets(self):
+        return [p for p in pathlib.Path(self.environment["XDG_RUNTIME_DIR"]).rglob("*") if p.is_socket()]
+
+    def test_another_user_cannot_connect(self):
+        need(os.geteuid() == 0, "not root: this test needs a second user")
+        (path,) = self.sockets()
+        self.assertEqual(path.parent.stat().st_mode & 0o777, 0o700)
+        path.parent.chmod(0o755)  # even when the directory lets them in
+        path.parent.parent.chmod(0o755)
+        path.chmod(0o777)
+        code = f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect({str(path)!r}); s.sendall(b'\\0' * 64); print(len(s.recv(100)))"
+        result = subprocess.run(["python3", "-c", code], text=True, capture_output=True, timeout=20, **demoted("nobody"))
+        self.assertTrue(result.returncode != 0 or result.stdout.strip() == "0", result.stdout + result.stderr)
+
+    def test_hostile_clients_do_not_disturb(self):
+        (path,) = self.sockets()
+        held = []
+        for size in (0, 1, 3, 4, 64, 100_000):
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(2)
+            client.connect(str(path))
+            try:
+                client.sendall(os.urandom(size))
+                client.sendall(struct.pack("<I", 0xFFFFFFFF) * 4)
+            except OSError:
+                pass
+            held.append(client)
+        for _ in range(300):
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(0.2)
+            try:
+                client.connect(str(path))
+            except OSError:
+                client.close()
+                continue
+            held.append(client)
+        for client in held[20:]:
+            client.close()
+        deadline = time.monotonic() + 20
+        while not self.mine(self.show("prog")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.assertEqual(len(self.mine(self.show("prog"))), 1)
+        for client in held[:20]:
+            client.close()
+        self.host.stdin.write("\n")
+        self.host.stdin.close()
+        self.assertEqual(self.host.wait(timeout=20), 0, "the program went on undisturbed")
+
+
+if __name__ == "__main__":
+    main()

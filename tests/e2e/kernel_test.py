@@ -1,0 +1,73 @@
+"""The same programs in the kernel: where the capability is there they must work, where it is not skep must say which."""
+import json
+import os
+import re
+import subprocess
+import time
+import unittest
+
+from support import EXAMPLES, TRACE_LINE, Case, can_use_kernel_bpf, demoted, main, need, need_clang
+
+
+class Kernel(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+
+    def test_hello(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and /sys/kernel/btf/vmlinux: the kernel engine cannot be used here")
+        marker = f"skep{os.getpid()}"
+        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--backend", "kernel", "--attach", "syscall:execve", "--",
+                           "bash", "-c", f"sleep 0.3; (exec -a {marker} /bin/true); (exec -a {marker} /bin/true); sleep 0.3", check=0)
+        lines = [m for m in (re.match(TRACE_LINE, line) for line in result.stdout.splitlines()) if m]
+        self.assertGreaterEqual(len([m for m in lines if m["text"] == "Hello World!"]), 2, result.stdout + result.stderr)
+        self.assertRegex(result.stderr, r"kernel engine")
+
+    def test_counter_is_inspected_by_us_and_by_bpftool(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        host = self.start("run", EXAMPLES / "counter.bpf.c", "--backend", "kernel", "--attach", "syscall:execve", "--",
+                          "sh", "-c", "/bin/true; /bin/true; echo ready; read x", stdin=subprocess.PIPE)
+        self.addCleanup(host.stdin.close)
+        self.assertEqual(host.stdout.readline(), "ready\n", host.stderr.read() if host.poll() is not None else "")
+        programs = [p for p in json.loads(self.skep("prog", "show", "-j", check=0).stdout) if p.get("name") == "hello" and not p.get("uid") and p["id"] < 2**31]
+        self.assertGreaterEqual(len(programs), 1)
+        program = programs[-1]
+        table = json.loads(self.skep("map", "show", "id", str(program["map_ids"][0]), "-j", check=0).stdout)
+        self.assertEqual((table["name"], table["bytes_key"], table["bytes_value"]), ("counter_table", 8, 8))
+        entries = json.loads(self.skep("map", "dump", "id", str(table["id"]), check=0).stdout)
+        self.assertGreaterEqual({e["key"]: e["value"] for e in entries}.get(0, 0), 2)
+        text = self.skep("prog", "dump", "xlated", "id", str(program["id"]), check=0).stdout
+        self.assertIn("call bpf_get_current_uid_gid", text)
+
+        bpftool = subprocess.run(["bpftool", "version"], capture_output=True) if os.path.exists("/usr/sbin/bpftool") else None
+        if bpftool is not None and bpftool.returncode == 0:
+            for what in (("prog", "show", "id", program["id"]), ("map", "show", "id", table["id"])):
+                words = [str(word) for word in what]
+                theirs = json.loads(subprocess.run(["/usr/sbin/bpftool", "-j", *words], text=True, capture_output=True, check=True).stdout)
+                ours = json.loads(self.skep(*words, "-j", check=0).stdout)
+                for key in theirs:
+                    if key not in ("run_time_ns", "run_cnt", "pids"):
+                        self.assertEqual(ours.get(key), theirs[key], key)
+            theirs = subprocess.run(["/usr/sbin/bpftool", "prog", "dump", "xlated", "id", str(program["id"])], text=True, capture_output=True, check=True).stdout
+            self.assertEqual(text, theirs)
+        host.stdin.write("\n")
+        host.stdin.close()
+        self.assertEqual(host.wait(timeout=20), 0)
+        gone = self.skep("prog", "show", "id", str(program["id"]))
+        deadline = time.monotonic() + 10
+        while gone.returncode == 0 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            gone = self.skep("prog", "show", "id", str(program["id"]))
+        self.assertNotEqual(gone.returncode, 0, "detached and freed")
+
+    def test_without_the_capability(self):
+        need(os.geteuid() == 0, "not root: covered by the next line of the report")
+        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--backend", "kernel", "--attach", "syscall:execve", "--", "/bin/true", user="nobody",
+                           env=dict(self.environment, XDG_CACHE_HOME="", HOME="/nonexistent", XDG_RUNTIME_DIR=""))
+        self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+        self.assertIn("CAP_BPF", result.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The library as a user of it: installed to a prefix, found by pkg-config and by CMake, its example built and run."""
+import os
+import shutil
+import subprocess
+import unittest
+
+from support import EXAMPLES, Case, main, need, need_clang
+
+CMAKE = os.environ["CMAKE"]
+
+
+class Library(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+        cls.prefix = cls.directory / "prefix"
+        subprocess.run([CMAKE, "--install", os.environ["SKEP_BUILD"], "--prefix", cls.prefix], check=True, capture_output=True)
+        cls.object = cls.directory / "minimal.bpf.o"
+        subprocess.run([cls.prefix / "bin/skep", "compile", EXAMPLES / "minimal.bpf.c", "-o", cls.object], check=True, env=cls.environment)
+
+    def run_example(self, binary):
+        result = subprocess.run([binary, self.object, "sh", "-c", "/bin/true; /bin/true"], text=True, capture_output=True, env=self.environment, timeout=30)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn(f"uid {os.getuid()}: 3\n", result.stdout)
+
+    def test_example_is_short(self):
+        self.assertLess(len((EXAMPLES / "count_execs.cpp").read_text().splitlines()), 40)
+
+    def test_by_pkg_config(self):
+        need(shutil.which("pkg-config"), "pkg-config is not installed (Debian package pkg-config)")
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "skep"], text=True, capture_output=True, check=True,
+                               env=dict(os.environ, PKG_CONFIG_PATH=str(next(self.prefix.rglob("pkgconfig"))))).stdout.split()
+        binary = self.directory / "by-pkg-config"
+        subprocess.run([os.environ["CXX"], "-std=c++20", EXAMPLES / "count_execs.cpp", *flags, "-o", binary], check=True)
+        self.run_example(binary)
+
+    def test_by_cmake(self):
+        project = self.directory / "project"
+        project.mkdir()
+        (project / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.25)\nproject(user CXX)\nfind_package(skep REQUIRED)\n"
+            f"add_executable(count_execs {EXAMPLES / 'count_execs.cpp'})\ntarget_link_libraries(count_execs skep::skep)\n")
+        subprocess.run([CMAKE, "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={self.prefix}"], check=True, capture_output=True)
+        subprocess.run([CMAKE, "--build", project / "build"], check=True, capture_output=True)
+        self.run_example(project / "build/count_execs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""skep run on the user engine: the seed's programs on real process trees, without root."""
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+from support import EXAMPLES, TRACE_LINE, Case, demoted, main, need, need_clang
+
+
+def trace_lines(output):
+    return [match for match in (re.match(TRACE_LINE, line) for line in output.splitlines()) if match]
+
+
+class Hello(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+
+    def hello(self, *command, **options):
+        return self.skep("run", EXAMPLES / "hello.bpf.c", "--program", "hello", "--attach", "syscall:execve", *options.pop("before", []), "--", *command, **options)
+
+    def test_one_line_per_execve(self):
+        result = self.hello("sh", "-c", "/bin/true; /bin/true; exec /bin/true", check=0)
+        lines = trace_lines(result.stdout)
+        self.assertEqual([line["text"] for line in lines], ["Hello World!"] * 4, result.stdout + result.stderr)
+        self.assertEqual(lines[0]["pid"], lines[3]["pid"], "the first and the last are the shell's own")
+        self.assertEqual(len({line["pid"] for line in lines}), 3)
+        times = [float(line["time"]) for line in lines]
+        self.assertEqual(times, sorted(times))
+
+    def test_without_root(self):
+        need(os.geteuid() == 0, "not root: every other test here runs without root already")
+        environment = dict(self.environment, XDG_CACHE_HOME="", HOME="/nonexistent", XDG_RUNTIME_DIR="")
+        result = self.hello("sh", "-c", "/bin/true", user="nobody", env=environment, check=0)
+        self.assertEqual(len(trace_lines(result.stdout)), 2, result.stdout + result.stderr)
+
+    def test_exit_status_is_the_commands(self):
+        for status in (0, 1, 42, 255):
+            self.hello("sh", "-c", f"exit {status}", check=status)
+        self.assertEqual(self.hello("sh", "-c", "kill -TERM $$").returncode, -signal.SIGTERM)
+        self.assertEqual(self.hello("sh", "-c", "kill -KILL $$").returncode, -signal.SIGKILL)
+        missing = self.hello("/no/such/command")
+        self.assertEqual(missing.returncode, 127, missing.stderr)
+        self.assertIn("/no/such/command", missing.stderr)
+
+    def test_the_commands_streams_are_its_own(self):
+        result = self.hello("sh", "-c", "cat; echo to-err >&2", input="through\n", check=0)
+        self.assertIn("through", result.stdout)
+        self.assertIn("to-err", result.stderr)
+
+    def test_json_is_one_object_a_line(self):
+        result = self.hello("/bin/true", before=["--json"], check=0)
+        objects = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertTrue(any("Hello World!" in json.dumps(item) for item in objects), result.stdout)
+
+    def test_attaching_to_nothing_is_an_error(self):
+        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--", "/bin/true")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("--attach", result.stderr)
+        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--attach", "syscall:exceve", "--", "/bin/true")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("execve", result.stderr, "the nearest name is offered")
+        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--attach", "kprobe:vfs_read", "--", "/bin/true")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("kernel", result.stderr)
+
+    def test_bad_files(self):
+        for name, text, words in (("empty.c", "", "no program"), ("broken.c", "int hello(void *ctx) { return x; }\n", "broken.c:1"),
+                                  ("garbage.o", "\x7fELF garbage", "garbage.o")):
+            result = self.skep("run", self.write(name, text), "--attach", "syscall:execve", "--", "/bin/true")
+            self.assertNotEqual(result.returncode, 0, name)
+            self.assertIn(words, result.stderr, name)
+        result = self.skep("run", self.directory / "absent.c", "--", "/bin/true")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("absent.c", result.stderr)
+
+    def test_counter_is_printed_at_the_end(self):
+        result = self.skep("run", EXAMPLES / "counter.bpf.c", "--attach", "syscall:execve", "--", "sh", "-c", "/bin/true; /bin/true", check=0)
+        self.assertRegex(result.stdout, r"counter_table")
+        self.assertRegex(result.stdout, rf"(?m)^\s*{os.getuid()}\s+3\b", result.stdout)
+        quiet = self.skep("run", EXAMPLES / "counter.bpf.c", "-q", "--attach", "syscall:execve", "--", "/bin/true", check=0)
+        self.assertEqual(quiet.stdout, "")
+
+    def test_a_running_process(self):
+        target = subprocess.Popen(["sh", "-c", "read x; /bin/true; read x; exit 3"], stdin=subprocess.PIPE)
+        self.addCleanup(lambda: (target.kill() if target.poll() is None else None, target.wait(), target.stdin.close()))
+        observer = self.start("run", EXAMPLES / "hello.bpf.c", "--attach", "syscall:execve", "-p", str(target.pid))
+        deadline = time.monotonic() + 20
+        while "TracerPid:\t0" in open(f"/proc/{target.pid}/status").read() and time.monotonic() < deadline:
+            self.assertIsNone(observer.poll(), observer.stderr.read() if observer.poll() is not None else "")
+            time.sleep(0.02)
+        target.stdin.write(b"\n")
+        target.stdin.flush()
+        time.sleep(0.5)
+        observer.send_signal(signal.SIGINT)
+        out, err = observer.communicate(timeout=20)
+        self.assertEqual(len(trace_lines(out)), 1, out + err)
+        self.assertIsNone(target.poll(), "the process goes on when the observer leaves")
+        target.stdin.write(b"\n")
+        target.stdin.flush()
+        self.assertEqual(target.wait(timeout=20), 3)
+
+    def test_interrupt_ends_cleanly(self):
+        observer = self.start("run", EXAMPLES / "counter.bpf.c", "--attach", "syscall:execve", "--", "sh", "-c", "/bin/true; exec sleep 60", start_new_session=True)
+        time.sleep(1.5)
+        os.killpg(observer.pid, signal.SIGINT)  # as a terminal does: the command gets it too
+        out, err = observer.communicate(timeout=20)
+        self.assertEqual(observer.returncode, -signal.SIGINT, err)
+        self.assertIn("counter_table", out, err)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What the end-to-end tests share: the binary under test, a cache of its own, processes that are always ended."""
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SKEP = os.environ["SKEP"]
+SOURCE = pathlib.Path(os.environ["SKEP_SOURCE"])
+EXAMPLES = SOURCE / "examples"
+
+TRACE_LINE = r"^ *(?P<comm>.{1,16})-(?P<pid>\d+) +\[(?P<cpu>\d{3})\] \S{3,6} +(?P<time>\d+\.\d{6}): bpf_trace_printk: (?P<text>.*)$"
+
+
+class Case(unittest.TestCase):
+    """A test with a directory and a compile cache of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="skep-e2e-"))
+        cls.directory.chmod(0o755)
+        cls.environment = dict(os.environ, XDG_CACHE_HOME=str(cls.directory / "cache"), XDG_RUNTIME_DIR=str(cls.directory / "run"), LC_ALL="C")
+        (cls.directory / "run").mkdir(mode=0o700)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.directory, ignore_errors=True)
+
+    def write(self, name, text):
+        path = self.directory / name
+        path.write_text(text)
+        return str(path)
+
+    def skep(self, *arguments, check=None, user=None, timeout=60, **options):
+        """Runs skep to its end. `check`: the exit status that is expected."""
+        if user is not None:
+            options.update(demoted(user))
+        result = subprocess.run([SKEP, *map(str, arguments)], text=True, capture_output=True, timeout=timeout,
+                                env=options.pop("env", self.environment), **options)
+        if check is not None:
+            self.assertEqual(result.returncode, check, f"skep {' '.join(map(str, arguments))}\nstdout: {result.stdout}\nstderr: {result.stderr}")
+        return result
+
+    def start(self, *arguments, **options):
+        """Starts skep and makes sure that it ends with the test."""
+        process = subprocess.Popen([SKEP, *map(str, arguments)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env=options.pop("env", self.environment), **options)
+        self.addCleanup(finish, process)
+        return process
+
+
+def finish(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream and not stream.closed:
+            stream.close()
+
+
+def demoted(user):
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def need(condition, what):
+    if not condition:
+        raise unittest.SkipTest(what)
+
+
+def need_clang():
+    need(any(shutil.which(name) for name in ["clang", *[f"clang-{n}" for n in range(14, 25)]]), "clang is not installed (Debian package clang): C sources cannot be compiled here")
+
+
+def can_use_kernel_bpf():
+    """Root, or the capabilities that loading and attaching take; asked of the process, not of skep."""
+    with open("/proc/self/status") as status:
+        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
+    return bool(effective & (1 << 39 | 1 << 21)) and bool(effective & (1 << 38 | 1 << 21)) and os.path.exists("/sys/kernel/btf/vmlinux")
+
+
+def main():
+    unittest.main(argv=[sys.argv[0], *sys.argv[1:]])

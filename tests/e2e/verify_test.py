@@ -1,0 +1,124 @@
+"""skep verify and skep compile: verdicts with their reasons, objects that any loader takes."""
+import json
+import shutil
+import subprocess
+import unittest
+
+from support import EXAMPLES, Case, main, need, need_clang
+
+HEADER = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] SEC("license") = "GPL";\n'
+HASH = "struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, __u64); __uint(max_entries, 16); } counts SEC(\".maps\");\n"
+
+# Each: what goes wrong, the program, the line that must be named, words that must be in the reason or the advice.
+REFUSED = [
+    ("a look-up's result used without a check",
+     HASH + 'SEC("tracepoint/syscalls/sys_enter_openat")\nint p(void *ctx) {\n  __u32 key = 1;\n  __u64 *value = bpf_map_lookup_elem(&counts, &key);\n  *value += 1;\n  return 0;\n}\n',
+     "*value += 1", "null"),
+    ("an index that nothing bounds",
+     "struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, char[16]); __uint(max_entries, 1); } table SEC(\".maps\");\n"
+     'SEC("tracepoint/syscalls/sys_enter_openat")\nint p(void *ctx) {\n  __u32 key = 0;\n  char *value = bpf_map_lookup_elem(&table, &key);\n  if (!value) return 0;\n'
+     "  __u32 index = bpf_get_prandom_u32();\n  value[index] = 1;\n  return 0;\n}\n",
+     "value[index] = 1", "16"),
+    ("a packet read before its end is known",
+     'SEC("xdp")\nint p(struct xdp_md *ctx) {\n  unsigned char *data = (void *)(long)ctx->data;\n  return data[12] == 8 ? XDP_PASS : XDP_DROP;\n}\n',
+     "data[12]", "data_end"),
+    ("a loop without an end",
+     'SEC("tracepoint/syscalls/sys_enter_openat")\nint p(void *ctx) {\n  volatile int x = 1;\n  while (x) x = 1;\n  return 0;\n}\n',
+     "", "loop"),
+    ("kernel memory read directly",
+     'SEC("kprobe/__x64_sys_openat")\nint p(void *ctx) {\n  __u64 *task = (void *)bpf_get_current_task();\n  return task[4];\n}\n',
+     "task[4]", "probe_read"),
+]
+
+
+class Verify(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+
+    def test_accepted(self):
+        for example in sorted(EXAMPLES.glob("*.bpf.c")):
+            with self.subTest(example=example.name):
+                result = self.skep("verify", example, "--json", check=0)
+                verdicts = [json.loads(line) for line in result.stdout.splitlines()]
+                self.assertGreater(len(verdicts), 0)
+                for verdict in verdicts:
+                    self.assertTrue(verdict["accepted"])
+                    self.assertGreater(verdict["insns_processed"], 0)
+                    self.assertGreater(verdict["time_ns"], 0)
+                    self.assertIsNone(verdict["reason"])
+                self.assertIn("accepted", self.skep("verify", example, check=0).stdout)
+
+    def test_refused_with_line_reason_and_advice(self):
+        for what, text, line, words in REFUSED:
+            with self.subTest(what=what):
+                path = self.write("refused.bpf.c", HEADER + text)
+                verdict = json.loads(self.skep("verify", path, "--json", check=1).stdout)
+                self.assertFalse(verdict["accepted"])
+                self.assertRegex(verdict["reason_id"], r"^[a-z0-9_]+$")
+                self.assertIn(line, verdict["source"]["text"])
+                self.assertEqual((HEADER + text).splitlines()[verdict["source"]["line"] - 1].strip(), verdict["source"]["text"].strip())
+                shown = self.skep("verify", path, check=1).stdout
+                self.assertIn("refused.bpf.c:", shown)
+                self.assertIn(line, shown)
+                self.assertIn(words.lower(), (verdict["reason"] + verdict["advice"] + verdict["cause"]).lower(), shown)
+                self.assertLessEqual(len(shown.splitlines()), 25)
+
+    def test_undecidable_is_two(self):
+        garbage = self.write("garbage.o", "\x7fELFgarbage")
+        self.skep("verify", garbage, check=2)
+        self.skep("verify", self.directory / "absent.o", check=2)
+        self.skep("verify", EXAMPLES / "hello.bpf.c", "--program", "nope", check=2)
+        self.skep("verify", check=2)
+
+    def test_raw_instructions(self):
+        zero = self.directory / "zero.bin"
+        self.skep("asm", self.write("zero.s", "r0 = 0\nexit\n"), "-o", zero, check=0)
+        self.assertEqual(zero.read_bytes().hex(), "b700000000000000" "9500000000000000")
+        verdict = json.loads(self.skep("verify", "--raw", zero, "--type", "xdp", "--json", check=0).stdout)
+        self.assertEqual((verdict["accepted"], verdict["type"], verdict["insns_processed"]), (True, "xdp", 2))
+        bad = self.directory / "bad.bin"
+        bad.write_bytes(bytes.fromhex("9500000000000000"))
+        verdict = json.loads(self.skep("verify", "--raw", bad, "--type", "xdp", "--json", check=1).stdout)
+        self.assertIn("r0", verdict["reason"].lower() + verdict["registers"].lower())
+        self.skep("verify", "--raw", bad, "--type", "nonsense", check=2)
+        self.assertIn("exit", self.skep("disasm", "--raw", zero, check=0).stdout)
+
+
+class Compile(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+
+    def test_object_runs_like_its_source(self):
+        target = self.directory / "hello.o"
+        self.skep("compile", EXAMPLES / "hello.bpf.c", "-o", target, check=0)
+        self.assertEqual(target.read_bytes()[:4], b"\x7fELF")
+        result = self.skep("run", target, "--program", "hello", "--attach", "syscall:execve", "--", "/bin/true", check=0)
+        self.assertEqual(result.stdout.count("Hello World!"), 1)
+
+    def test_the_second_time_needs_no_compiler(self):
+        text = 'int cached(void *ctx) { bpf_trace_printk("cached"); return 0; }\n'
+        path = self.write("cached.c", text)
+        first = self.directory / "first.o"
+        self.skep("compile", path, "-o", first, check=0)
+        without = dict(self.environment, SKEP_CLANG="/bin/false")
+        self.write("other.c", text.replace("cached", "other"))
+        self.skep("compile", path, "-o", self.directory / "second.o", check=0)
+        self.assertEqual(first.read_bytes(), (self.directory / "second.o").read_bytes())
+        self.assertNotEqual(self.skep("compile", self.directory / "other.c", "-o", self.directory / "x.o", env=without).returncode, 0)
+
+    def test_no_compiler_names_the_package(self):
+        path = self.write("fresh.c", 'int fresh(void *ctx) { return 0; }\n')
+        empty = self.directory / "empty"
+        empty.mkdir(exist_ok=True)
+        result = self.skep("compile", path, "-o", self.directory / "x.o", env=dict(self.environment, PATH=str(empty), XDG_CACHE_HOME=str(self.directory / "fresh-cache")))
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("clang", result.stderr)
+        self.assertIn("install", result.stderr)
+
+
+if __name__ == "__main__":
+    main()
