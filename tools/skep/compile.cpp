@@ -1,6 +1,5 @@
 // skep compile: C to an object file; and text to instructions and back.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstring>
 
@@ -11,12 +10,6 @@
 
 namespace skep::tools {
 namespace {
-
-Result<int> compile_to(const std::string& file, const std::string& output, const compile::CompileOptions& options) {
-  const auto compiled = SKEP_TRY(compile::compile_file(file, options));
-  SKEP_TRY(base::write_file_atomic(output, compiled.object));
-  return 0;
-}
 
 Result<int> assemble_to(const std::string& file, const std::string& output) {
   const auto text = SKEP_TRY(base::read_text(file));
@@ -58,7 +51,10 @@ int compile_verb(const Arguments& arguments) {
   app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
   app.footer("example:\n  skep compile hello.bpf.c -o hello.bpf.o");
   if (auto status = parse(app, arguments)) return *status;
-  return finish(compile_to(file, output, options));
+  const auto compiled = compile::compile_to(file, output, options);
+  if (!compiled) return complain(compiled.error());
+  note(compiled->warnings);
+  return 0;
 }
 
 int asm_verb(const Arguments& arguments) {
