@@ -1,0 +1,57 @@
+// The few instructions that a carrier is written with, as functions. RFC 9669 section 3 for the encodings.
+#pragma once
+#include <skep/insn.hpp>
+#include <vector>
+
+#include "isa/isa.hpp"
+
+namespace skep::kernel::assembler {
+
+/// Appends instructions and resolves jumps to one common end.
+class Program {
+ public:
+  void copy(u8 dst, u8 src) { add({0xbf, dst, src, 0, 0}); }
+  void set(u8 dst, s32 value) { add({0xb7, dst, 0, 0, value}); }
+  void add_number(u8 dst, s32 value) { add({0x07, dst, 0, 0, value}); }
+  void load64(u8 dst, u8 base, s16 offset) { add({0x79, dst, base, offset, 0}); }
+  void load32(u8 dst, u8 base, s16 offset) { add({0x61, dst, base, offset, 0}); }
+  void store64(u8 base, s16 offset, u8 src) { add({0x7b, base, src, offset, 0}); }
+  void store64_number(u8 base, s16 offset, s32 value) { add({0x7a, base, 0, offset, value}); }
+  void call_helper(s32 id) { add({isa::code_call, 0, isa::call_src_helper, 0, id}); }
+  void exit() { add({isa::code_exit, 0, 0, 0, 0}); }
+  void set64(u8 dst, u64 value) {
+    add({isa::code_ld_imm64, dst, 0, 0, static_cast<s32>(value)});
+    add({0, 0, 0, 0, static_cast<s32>(value >> 32)});
+  }
+  /// To the end (place_end): if dst != value, if dst & value, if dst == value.
+  void leave_unless_equal(u8 dst, s32 value) { leave({0x55, dst, 0, 0, value}); }
+  void leave_if_any_bit(u8 dst, s32 value) { leave({0x45, dst, 0, 0, value}); }
+  void leave_if_equal(u8 dst, s32 value) { leave({0x15, dst, 0, 0, value}); }
+  /// A local call whose distance is known when the program is complete.
+  void call_behind() {
+    call_ = insns_.size();
+    add({isa::code_call, 0, isa::call_src_local, 0, 0});
+  }
+  /// The end: every leave_* jumps here.
+  void place_end() {
+    for (const std::size_t at : leaves_) insns_[at].off = static_cast<s16>(insns_.size() - at - 1);
+  }
+  /// The instructions; call_behind() calls what comes right after them.
+  std::vector<Insn> take() {
+    insns_[call_].imm = static_cast<s32>(insns_.size() - call_ - 1);
+    return std::move(insns_);
+  }
+
+ private:
+  void add(Insn insn) { insns_.push_back(insn); }
+  void leave(Insn insn) {
+    leaves_.push_back(insns_.size());
+    add(insn);
+  }
+
+  std::vector<Insn> insns_;
+  std::vector<std::size_t> leaves_;
+  std::size_t call_ = 0;
+};
+
+}  // namespace skep::kernel::assembler

@@ -1,0 +1,219 @@
+// Writing the carrier in front of a program. See carry.hpp for the idea.
+#include "kernel/carry.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "isa/isa.hpp"
+#include "kernel/assembler.hpp"
+#include "kernel/rewrite.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+// struct pt_regs of x86-64, by offset.
+constexpr s16 regs_bytes = 168, regs_ax = 80, regs_orig_ax = 120, regs_ip = 128;
+constexpr s16 argument_registers[] = {112, 104, 96, 88, 72, 64};  // di si dx cx r8 r9
+// The carrier's stack.
+constexpr s16 context_slot = -8, view = context_slot - regs_bytes;
+
+constexpr s32 helper_get_current_task = 35, helper_probe_read_kernel = 113;
+constexpr s32 ts_compat = 2;                      // TS_COMPAT: the call came from 32-bit code
+constexpr s32 fork_family[] = {56, 57, 58, 435};  // clone, fork, vfork, clone3
+
+/// Helpers whose first argument is the real context.
+constexpr bool takes_context(s32 helper) {
+  return helper == 25 /* perf_event_output */ || helper == 27 /* get_stackid */ || helper == 67 /* get_stack */ ||
+         helper == isa::helper_tail_call;
+}
+
+/// Helpers that only a real kprobe can serve, by name; "" for all others.
+constexpr std::string_view kprobe_only(s32 helper) {
+  if (helper == 58) return "bpf_override_return";
+  if (helper == 173) return "bpf_get_func_ip";
+  if (helper == 174) return "bpf_get_attach_cookie";
+  return {};
+}
+
+Result<std::vector<Insertion>> context_loads(const ProgramSpec& program) {
+  std::vector<Insertion> insertions;
+  for (u32 i = 0; i < program.insns.size(); ++i) {
+    const Insn& insn = program.insns[i];
+    if (isa::is_ld_imm64(insn)) {
+      ++i;
+      continue;
+    }
+    if (insn.code != isa::code_call || insn.src != isa::call_src_helper) continue;
+    if (const auto name = kprobe_only(insn.imm); !name.empty())
+      return fail(
+          Code::unsupported,
+          fmt::format(
+              "program {} calls {}(), which only a real kprobe can serve; this needs a kernel with CONFIG_KPROBES",
+              program.name, name));
+    if (takes_context(insn.imm)) insertions.push_back({i, Insn{0x79, 1, 1, regs_bytes, 0}});
+  }
+  return insertions;
+}
+
+/// r6 = the context; leaves unless this is the system call that is meant, made by 64-bit code.
+void check_syscall(assembler::Program& code, const Carrier& carrier) {
+  if (carrier.hook == CarrierHook::sys_enter) {
+    code.load64(2, 1, 8);  // {pt_regs, id}
+    code.leave_unless_equal(2, static_cast<s32>(carrier.syscall_number));
+  } else if (carrier.typed_context) {
+    code.load64(2, 1, 0);  // {pt_regs, return value}
+    code.load64(2, 2, regs_orig_ax);
+    code.leave_unless_equal(2, static_cast<s32>(carrier.syscall_number));
+  } else {
+    code.load64(3, 1, 0);
+    code.add_number(3, regs_orig_ax);
+    code.copy(1, isa::frame_pointer);
+    code.add_number(1, context_slot);
+    code.set(2, 8);
+    code.call_helper(helper_probe_read_kernel);
+    code.load64(2, isa::frame_pointer, context_slot);
+    code.leave_unless_equal(2, static_cast<s32>(carrier.syscall_number));
+  }
+  if (carrier.hook == CarrierHook::sys_exit &&
+      std::ranges::find(fork_family, static_cast<s32>(carrier.syscall_number)) != std::end(fork_family)) {
+    code.load64(2, 6, 8);  // a return probe does not fire in the child, where the call returns 0
+    code.leave_if_equal(2, 0);
+  }
+  if (!carrier.status_offset) return;
+  code.call_helper(helper_get_current_task);
+  code.copy(3, 0);
+  code.add_number(3, static_cast<s32>(*carrier.status_offset));
+  code.store64_number(isa::frame_pointer, context_slot, 0);
+  code.copy(1, isa::frame_pointer);
+  code.add_number(1, context_slot);
+  code.set(2, 4);
+  code.call_helper(helper_probe_read_kernel);
+  code.load32(2, isa::frame_pointer, context_slot);
+  code.leave_if_any_bit(2, ts_compat);
+}
+
+/// A word of the context as a plain number: a typed pointer would make the program's arithmetic on it illegal.
+void copy_context_word(assembler::Program& code, s16 view_offset, s32 context_offset) {
+  code.copy(1, isa::frame_pointer);
+  code.add_number(1, view + view_offset);
+  code.set(2, 8);
+  code.copy(3, 6);
+  code.add_number(3, context_offset);
+  code.call_helper(helper_probe_read_kernel);
+}
+
+void build_view(assembler::Program& code, const Carrier& carrier) {
+  for (s16 offset = 0; offset < regs_bytes; offset += 8)
+    code.store64_number(isa::frame_pointer, static_cast<s16>(view + offset), 0);
+  code.store64_number(isa::frame_pointer, view + regs_orig_ax, -1);
+  if (carrier.function_address != 0) {
+    code.set64(2, carrier.function_address);
+    code.store64(isa::frame_pointer, view + regs_ip, 2);
+  }
+  switch (carrier.hook) {
+    case CarrierHook::sys_enter:
+      code.load64(2, 6, 0);  // the system call's function takes one argument: the caller's pt_regs
+      code.store64(isa::frame_pointer, view + argument_registers[0], 2);
+      break;
+    case CarrierHook::sys_exit:
+      code.load64(2, 6, 8);
+      code.store64(isa::frame_pointer, view + regs_ax, 2);
+      break;
+    case CarrierHook::fentry:
+      for (u32 i = 0; i < std::min<u32>(carrier.argument_count, std::size(argument_registers)); ++i)
+        copy_context_word(code, argument_registers[i], static_cast<s32>(8 * i));
+      break;
+    case CarrierHook::fexit:
+      copy_context_word(code, regs_ax, static_cast<s32>(8 * carrier.argument_count));
+      break;
+  }
+  code.store64(isa::frame_pointer, context_slot, 6);
+}
+
+std::vector<Insn> carrier_code(const Carrier& carrier) {
+  assembler::Program code;
+  code.copy(6, 1);
+  if (carrier.hook == CarrierHook::sys_enter || carrier.hook == CarrierHook::sys_exit) check_syscall(code, carrier);
+  build_view(code, carrier);
+  code.copy(1, isa::frame_pointer);
+  code.add_number(1, view);
+  code.call_behind();
+  code.place_end();
+  code.set(0, 0);
+  code.exit();
+  return code.take();
+}
+
+void retarget(ProgramSpec& program, const Carrier& carrier) {
+  switch (carrier.hook) {
+    case CarrierHook::sys_enter:
+      program.attach = {AttachKind::raw_tracepoint, "sys_enter"};
+      break;
+    case CarrierHook::sys_exit:
+      program.attach = {carrier.typed_context ? AttachKind::tp_btf : AttachKind::raw_tracepoint, "sys_exit"};
+      break;
+    case CarrierHook::fentry:
+      program.attach = {AttachKind::fentry, carrier.function};
+      break;
+    case CarrierHook::fexit:
+      program.attach = {AttachKind::fexit, carrier.function};
+      break;
+  }
+  program.type = program.attach.program_type();
+}
+
+}  // namespace
+
+std::string_view syscall_of_function(std::string_view function) noexcept {
+  for (const std::string_view prefix : {"__x64_sys_", "__arm64_sys_"})
+    if (function.starts_with(prefix)) return function.substr(prefix.size());
+  return {};
+}
+
+Result<void> carry(ProgramSpec& program, const Carrier& carrier) {
+#if !defined(__x86_64__)
+  return fail(
+      Code::unsupported,
+      fmt::format(
+          "program {}: carrying kprobe programs is written for x86-64 only; this needs a kernel with CONFIG_KPROBES",
+          program.name));
+#endif
+  const auto insertions = SKEP_TRY(context_loads(program));
+  SKEP_TRY(insert(program, insertions));
+  const auto head = carrier_code(carrier);
+  prepend(program, head);
+  program.functions.insert(program.functions.begin(), FunctionInfo{0, 0, program.name, false});
+  const std::string note = fmt::format("/* skep: a pt_regs for {}, then its program */", carrier.function);
+  program.lines.insert(program.lines.begin(), SourceLine{0, "skep", note, 1, 1});
+  retarget(program, carrier);
+  return {};
+}
+
+std::string describe(const Carrier& carrier, std::string_view asked) {
+  switch (carrier.hook) {
+    case CarrierHook::fentry:
+    case CarrierHook::fexit:
+      return fmt::format("{} is carried by {}/{} (this kernel has no kprobes): {} exact; other registers read as 0",
+                         asked, carrier.hook == CarrierHook::fentry ? "fentry" : "fexit", carrier.function,
+                         carrier.hook == CarrierHook::fentry ? "arguments" : "the return value is");
+    case CarrierHook::sys_enter:
+      return fmt::format(
+          "{} is carried by raw_tracepoint/sys_enter (this kernel has no kprobes and no fentry): the same calls and "
+          "arguments{}; "
+          "other registers read as 0, stacks begin at the tracepoint",
+          asked, carrier.status_offset ? "" : ", and those of 32-bit callers with the same number");
+    case CarrierHook::sys_exit:
+      return fmt::format(
+          "{} is carried by {}/sys_exit (this kernel has no kprobes and no fexit): the return value is exact, calls "
+          "that seccomp "
+          "refused are seen too{}; other registers read as 0",
+          asked, carrier.typed_context ? "tp_btf" : "raw_tracepoint",
+          carrier.status_offset ? "" : ", and those of 32-bit callers with the same number");
+  }
+  return {};
+}
+
+}  // namespace skep::kernel

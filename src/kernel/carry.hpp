@@ -1,0 +1,49 @@
+// A kprobe program where there are no kprobes: carried by another hook.
+//
+// The program is compiled for `struct pt_regs *`. At another hook the context is something else, so a small carrier
+// is put in front of it: it checks that this event is the one that was asked for, builds on its own stack the pt_regs
+// that a kprobe would have seen, and calls the untouched program as a subprogram with a pointer to it. The verifier
+// follows a pointer into the caller's stack, so every load from pt_regs becomes a load from the stack.
+//
+//   carrier's stack:  r10-176 [ struct pt_regs, 168 bytes ] r10-8 [ the real context ] r10
+//
+// Helpers that need the real context (perf_event_output, get_stackid, get_stack, tail_call) are called with r1 =
+// pt_regs; in front of each such call one instruction is inserted, r1 = *(u64 *)(r1 + 168): the real context lies
+// right behind the view. The verifier knows a context spilled to the stack for what it is, so a wrong guess is
+// refused at load, never a fault at run time.
+//
+// Three hooks carry: fentry/fexit on the same function where the kernel permits them; for system calls the raw
+// tracepoint sys_enter, and sys_exit for return probes.
+// Source: arch/x86/include/asm/ptrace.h, arch/x86/include/asm/syscall_wrapper.h; System V ABI AMD64, section 3.2.
+#pragma once
+#include <optional>
+#include <skep/spec.hpp>
+#include <string>
+
+namespace skep::kernel {
+
+enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit };
+
+/// What carries a program, and the facts of this kernel that the carrier needs.
+struct Carrier {
+  CarrierHook hook = CarrierHook::sys_enter;
+  std::string function;              ///< the kernel function the program asked for: "__x64_sys_execve"
+  u32 syscall_number = 0;            ///< sys_enter, sys_exit: the call that is meant
+  u64 function_address = 0;          ///< for pt_regs::ip; 0 where the kernel hides addresses
+  u32 argument_count = 0;            ///< fentry, fexit: of the function
+  bool typed_context = false;        ///< sys_exit: the program type is tracing, so orig_ax is read without a helper
+  std::optional<u32> status_offset;  ///< thread_info::status inside task_struct, to leave out 32-bit callers
+};
+
+/// Rewrites a resolved program (CO-RE applied) for its carrier; the type and attach target change with it.
+/// `functions` afterwards: the carrier at 0, then the program's own.
+/// Errors: unsupported, naming what cannot be carried.
+Result<void> carry(ProgramSpec& program, const Carrier& carrier);
+
+/// The system call behind a function of the system call table: "execve" of "__x64_sys_execve"; "" for others.
+std::string_view syscall_of_function(std::string_view function) noexcept;
+
+/// One line for the user: what carries, and how exact it is.
+std::string describe(const Carrier& carrier, std::string_view asked);
+
+}  // namespace skep::kernel

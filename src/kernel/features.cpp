@@ -1,0 +1,96 @@
+// Probes: the smallest attempt that answers each question.
+#include "kernel/features.hpp"
+
+#include <fmt/core.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include <skep/spec.hpp>
+
+#include "base/fd.hpp"
+#include "kernel/perf_event.hpp"
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+/// Loads {`first`...; r0 = 0; exit} and gives 0 or errno.
+int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helper) {
+  Insn insns[3];
+  u32 count = 0;
+  if (helper != 0) insns[count++] = {0x85, 0, 0, 0, helper};
+  insns[count++] = {0xb7, 0, 0, 0, 0};
+  insns[count++] = {0x95, 0, 0, 0, 0};
+  uapi::ProgLoad attr;
+  attr.prog_type = static_cast<u32>(type);
+  attr.expected_attach_type = expected == AttachType::none ? 0 : static_cast<u32>(expected);
+  attr.attach_btf_id = attach_btf_id;
+  attr.insns = address_of(insns);
+  attr.insn_cnt = count;
+  attr.license = address_of("GPL");
+  const int fd = bpf(uapi::Cmd::prog_load, attr);
+  if (fd < 0) return -fd;
+  ::close(fd);
+  return 0;
+}
+
+/// errno of loading an fentry program on type 1, which is never a function: EPERM means that the kernel refuses
+/// fentry before it looks, anything else that it looked.
+int fentry_errno() {
+  static const int error = try_load(ProgramType::tracing, AttachType::trace_fentry, 1, 0);
+  return error;
+}
+
+}  // namespace
+
+bool Features::kprobes() const {
+  static const bool present = perf_source_type("kprobe").has_value();
+  return present;
+}
+
+bool Features::kernel_types() const {
+  static const bool present = ::access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+  return present;
+}
+
+bool Features::fentry() const { return kernel_types() && fentry_errno() != EPERM; }
+
+std::string Features::fentry_refusal() const {
+  if (!kernel_types()) return "this kernel has no types (CONFIG_DEBUG_INFO_BTF is off), which fentry needs";
+  return fmt::format("this kernel refuses fentry programs ({})", ::strerrordesc_np(fentry_errno()));
+}
+
+bool Features::memcg_accounting() const {
+  // bpf_ktime_get_coarse_ns came in the same release as memory cgroup accounting, 5.11.
+  static const bool present = try_load(ProgramType::socket_filter, AttachType::none, 0, 160) == 0;
+  return present;
+}
+
+std::string Features::release() {
+  utsname name{};
+  return ::uname(&name) == 0 ? std::string(name.release) : std::string();
+}
+
+u32 Features::version_code() {
+  u32 major = 0, minor = 0, patch = 0;
+  std::sscanf(release().c_str(), "%u.%u.%u", &major, &minor, &patch);
+  return major << 16 | minor << 8 | std::min(patch, 255u);
+}
+
+void raise_memlock_limit(const Features& features) {
+  if (features.memcg_accounting()) return;
+  rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
+  if (::setrlimit(RLIMIT_MEMLOCK, &limit) == 0) return;
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,37 @@
+// What the kernel says of one object behind a descriptor: BPF_OBJ_GET_INFO_BY_FD and /proc/self/fdinfo.
+//
+// The info structures have fixed parts and pointers to arrays that the caller provides. We ask twice: once for the
+// counts, then with room for them. A count that grew in between is cut, never overrun.
+#pragma once
+#include <skep/inspect.hpp>
+
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+/// Facts of a program, as ProgramInfo has them (without `pinned`).
+Result<ProgramInfo> program_info(int fd);
+
+/// Facts of a map (without `pinned`).
+Result<MapInfo> map_info(int fd);
+
+/// The id of a BTF object and its bytes.
+struct BtfObject {
+  u32 id = 0;
+  std::string name;  ///< "vmlinux", a module's name, or "" for one loaded by a program
+  bool is_kernel = false;
+  std::vector<std::byte> bytes;
+};
+Result<BtfObject> btf_object(int fd);
+/// The same without the bytes.
+Result<BtfObject> btf_object_header(int fd);
+
+/// The bare structures, for callers that need what ProgramInfo and MapInfo do not hold.
+Result<uapi::ProgInfo> raw_program_info(int fd);
+Result<uapi::MapInfo> raw_map_info(int fd);
+Result<uapi::LinkInfo> raw_link_info(int fd);
+
+/// One number of /proc/self/fdinfo/FD ("memlock:", "frozen:"), or 0.
+u64 fdinfo_number(int fd, std::string_view key);
+
+}  // namespace skep::kernel

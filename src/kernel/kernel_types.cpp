@@ -1,0 +1,114 @@
+// Looking things up in the kernel's types and symbols.
+#include "kernel/kernel_types.hpp"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <memory>
+
+#include "base/fd.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr const char* running_path = "/sys/kernel/btf/vmlinux";
+
+Result<std::shared_ptr<const btf::Btf>> read_types(const std::string& path, bool is_running) {
+  auto types = btf::Btf::from_file(path);
+  if (types) return types;
+  if (is_running && types.error().code == Code::not_found)
+    return fail(
+        Code::unsupported,
+        fmt::format("this kernel does not tell its types ({} is missing): it was built without CONFIG_DEBUG_INFO_BTF. "
+                    "For CO-RE, name a BTF file of this very kernel instead",
+                    path),
+        ENOENT);
+  return tl::unexpected(std::move(types).error().within("kernel types"));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const btf::Btf>> KernelTypes::for_core() {
+  if (btf_path_.empty()) return running();
+  const std::lock_guard lock(mutex_);
+  if (!core_) core_ = SKEP_TRY(read_types(btf_path_.native(), false));
+  return core_;
+}
+
+Result<std::shared_ptr<const btf::Btf>> KernelTypes::running() {
+  const std::lock_guard lock(mutex_);
+  if (!running_) running_ = SKEP_TRY(read_types(running_path, true));
+  return running_;
+}
+
+Result<u32> KernelTypes::function(std::string_view name) {
+  const auto types = SKEP_TRY(running());
+  if (const auto id = types->find(name, btf::Kind::func)) return *id;
+  return fail(
+      Code::not_found,
+      fmt::format("this kernel's types have no function \"{}\" (it may be inlined, renamed, or live in a module, "
+                  "whose types are not looked at yet)",
+                  name));
+}
+
+Result<u32> KernelTypes::tracepoint(std::string_view name) {
+  const auto types = SKEP_TRY(running());
+  if (const auto id = types->find(fmt::format("btf_trace_{}", name), btf::Kind::typedef_)) return *id;
+  return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
+}
+
+Result<u32> KernelTypes::argument_count(std::string_view function_name) {
+  const u32 id = SKEP_TRY(function(function_name));
+  const auto types = SKEP_TRY(running());
+  const auto prototype = types->type(types->type(id).type_id());
+  if (prototype.kind != btf::Kind::func_proto)
+    return fail(Code::malformed, fmt::format("kernel types: function {} has no prototype", function_name));
+  const auto params = types->params(prototype);
+  for (const btf::Param& param : params) {
+    const auto kind = types->type(types->resolve(param.type_id)).kind;
+    if (kind == btf::Kind::struct_ || kind == btf::Kind::union_)
+      return fail(Code::unsupported,
+                  fmt::format("function {} takes a structure by value ({}); its registers cannot be rebuilt",
+                              function_name, param.name));
+  }
+  return static_cast<u32>(params.size());
+}
+
+std::optional<u32> KernelTypes::thread_status_offset() {
+  const auto types = running();
+  if (!types) return std::nullopt;
+  const auto member_offset = [&](std::string_view owner, std::string_view member) -> std::optional<u32> {
+    const auto id = (*types)->find(owner, btf::Kind::struct_);
+    if (!id) return std::nullopt;
+    for (const btf::Member& m : (*types)->members((*types)->type(*id)))
+      if (m.name == member) return m.bit_offset / 8;
+    return std::nullopt;
+  };
+  const auto outer = member_offset("task_struct", "thread_info"), inner = member_offset("thread_info", "status");
+  if (!outer || !inner) return std::nullopt;
+  return *outer + *inner;
+}
+
+std::map<std::string, u64, std::less<>> KernelTypes::addresses(const std::set<std::string, std::less<>>& names) const {
+  std::map<std::string, u64, std::less<>> found;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/kallsyms", "re"), std::fclose);
+  if (!file) return found;
+  char line[1024];  // "ffffffff814ca650 T name\t[module]"; a longer line cannot be one of ours
+  while (found.size() < names.size() && std::fgets(line, sizeof line, file.get()) != nullptr) {
+    const std::string_view text(line);
+    const auto first = text.find(' ');
+    if (first == std::string_view::npos || text.size() < first + 4) continue;
+    std::string_view name = text.substr(first + 3);
+    name = name.substr(0, name.find_first_of("\t\n "));
+    if (names.find(name) == names.end()) continue;
+    u64 address = 0;
+    std::from_chars(line, line + first, address, 16);
+    if (address != 0) found.try_emplace(std::string(name), address);
+  }
+  return found;
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,50 @@
+// The running kernel's own types and symbols: /sys/kernel/btf/vmlinux, /proc/kallsyms, the kernel configuration.
+//
+// All of it is read when it is first asked for: a program that needs none of it pays nothing (vmlinux BTF has about
+// 150,000 types, kallsyms takes the kernel 40 ms to print).
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <skep/result.hpp>
+#include <skep/types.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "btf/btf.hpp"
+
+namespace skep::kernel {
+
+class KernelTypes {
+ public:
+  /// `btf`: another BTF file for CO-RE, or empty for the running kernel's.
+  explicit KernelTypes(std::filesystem::path btf) : btf_path_(std::move(btf)) {}
+
+  /// Types for CO-RE. Errors: unsupported, saying what a kernel needs to have them.
+  Result<std::shared_ptr<const btf::Btf>> for_core();
+  /// The running kernel's own types: what attach_btf_id and kfunc numbers refer to.
+  Result<std::shared_ptr<const btf::Btf>> running();
+
+  /// BTF id of a kernel function. Errors: not_found.
+  Result<u32> function(std::string_view name);
+  /// BTF id of the typedef that describes a raw tracepoint ("sys_enter"). Errors: not_found.
+  Result<u32> tracepoint(std::string_view name);
+  /// Parameters of a function; unsupported when one is passed by value as a structure.
+  Result<u32> argument_count(std::string_view function_name);
+  /// Byte offset of thread_info::status inside task_struct, where both are known.
+  std::optional<u32> thread_status_offset();
+
+  /// Addresses of kernel symbols; names that do not exist or are hidden (kernel.kptr_restrict) are left out.
+  std::map<std::string, u64, std::less<>> addresses(const std::set<std::string, std::less<>>& names) const;
+
+ private:
+  std::filesystem::path btf_path_;
+  std::mutex mutex_;
+  std::shared_ptr<const btf::Btf> core_, running_;
+};
+
+}  // namespace skep::kernel

@@ -1,0 +1,201 @@
+// BPF_MAP_CREATE, BPF_MAP_FREEZE, BPF_BTF_LOAD.
+#include "kernel/map_create.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+#include "backend/names.hpp"
+#include "kernel/cpus.hpp"
+#include "kernel/info.hpp"
+#include "kernel/mapping.hpp"
+#include "kernel/syscall.hpp"
+#include "kernel/verifier_log.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr std::string_view pin_directory = "/sys/fs/bpf";
+
+bool is_map_of_maps(MapType type) { return type == MapType::array_of_maps || type == MapType::hash_of_maps; }
+
+uapi::MapCreate attributes(const MapSpec& map, std::string_view stored_name, int inner_fd, int btf_fd) {
+  uapi::MapCreate attr;
+  attr.map_type = static_cast<u32>(map.type);
+  attr.key_size = map.key_size;
+  attr.value_size = map.value_size;
+  attr.max_entries = map.max_entries;
+  attr.map_flags = map.flags | (map.frozen ? uapi::map_flag_rdonly_prog : 0);
+  attr.map_extra = map.map_extra;
+  if ((attr.map_flags & uapi::map_flag_numa_node) != 0) attr.numa_node = map.numa_node;
+  if (inner_fd >= 0) attr.inner_map_fd = static_cast<u32>(inner_fd);
+  if (btf_fd >= 0 && map.btf_value_type_id != 0) {
+    attr.btf_fd = static_cast<u32>(btf_fd);
+    attr.btf_key_type_id = map.btf_key_type_id;
+    attr.btf_value_type_id = map.btf_value_type_id;
+  }
+  set_object_name(attr.map_name, stored_name);
+  return attr;
+}
+
+/// Creates one map. Types whose maps take no BTF refuse it with EINVAL or ENOTSUPP, so a second try goes without.
+Result<base::Fd> create(const MapSpec& map, std::string_view stored_name, int inner_fd, int btf_fd) {
+  auto attr = attributes(map, stored_name, inner_fd, btf_fd);
+  int fd = bpf(uapi::Cmd::map_create, attr);
+  if (fd < 0 && attr.btf_fd != 0 && fd != -EPERM) {
+    attr = attributes(map, stored_name, inner_fd, -1);
+    fd = bpf(uapi::Cmd::map_create, attr);
+  }
+  if (fd >= 0) return base::Fd(fd);
+  Error error = bpf_error(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd);
+  if (fd == -EINVAL)
+    error.message += fmt::format(
+        " (type {} is {}, key {} bytes, value {} bytes, {} entries, flags {:#x}: this kernel does not know the type or "
+        "does not take these sizes or flags)",
+        static_cast<u32>(map.type), name_of(map.type), map.key_size, map.value_size, map.max_entries, attr.map_flags);
+  if (fd == -ENOMEM || fd == -E2BIG) error.code = Code::limit;
+  return tl::unexpected(std::move(error));
+}
+
+Result<void> write_initial(const MapSpec& map, int fd) {
+  const u32 key = 0;
+  std::vector<std::byte> value = map.initial_value;
+  value.resize(map.value_size);
+  uapi::MapElem attr{static_cast<u32>(fd), 0, address_of(&key), address_of(value.data()), 0};
+  SKEP_TRY(bpf_ok(uapi::Cmd::map_update_elem, attr, fmt::format("map {}: initial values", map.name)));
+  if (!map.frozen) return {};
+  uapi::MapFreeze freeze{static_cast<u32>(fd)};
+  const int status = bpf(uapi::Cmd::map_freeze, freeze);
+  if (status < 0 && status != -EINVAL)
+    return tl::unexpected(bpf_error(uapi::Cmd::map_freeze, fmt::format("map {}", map.name), -status));
+  return {};  // EINVAL: a kernel before 5.2; the map is read-only for programs all the same
+}
+
+std::string pin_path(const MapSpec& map) { return fmt::format("{}/{}", pin_directory, map.name); }
+
+/// The map pinned under this name, an empty Fd when there is none, an error when it is another kind of map.
+Result<base::Fd> open_pinned(const MapSpec& map) {
+  const std::string path = pin_path(map);
+  uapi::ObjPath attr{address_of(path.c_str()), 0, 0};
+  const int status = bpf(uapi::Cmd::obj_get, attr);
+  if (status == -ENOENT) return base::Fd();
+  if (status < 0)
+    return tl::unexpected(bpf_error(uapi::Cmd::obj_get, fmt::format("map {}: pinned at {}", map.name, path), -status));
+  base::Fd fd(status);
+  const auto there = SKEP_TRY(raw_map_info(fd.get()));
+  if (there.type != static_cast<u32>(map.type) || there.key_size != map.key_size ||
+      there.value_size != map.value_size || there.max_entries != map.max_entries)
+    return fail(
+        Code::invalid_argument,
+        fmt::format(
+            "map {}: {} holds another map ({}, key {}, value {}, {} entries); remove that pin or rename the map",
+            map.name, path, name_of(static_cast<MapType>(there.type)), there.key_size, there.value_size,
+            there.max_entries));
+  return fd;
+}
+
+Result<void> pin(const MapSpec& map, int fd) {
+  const std::string path = pin_path(map);
+  uapi::ObjPath attr{address_of(path.c_str()), static_cast<u32>(fd), 0};
+  const int status = bpf(uapi::Cmd::obj_pin, attr);
+  if (status >= 0) return {};
+  Error error = bpf_error(uapi::Cmd::obj_pin, fmt::format("map {}: pin at {}", map.name, path), -status);
+  if (status == -ENOENT || status == -EPERM)
+    error.message += fmt::format(". A map pinned by name needs bpffs: `mount -t bpf bpf {}`", pin_directory);
+  return tl::unexpected(std::move(error));
+}
+
+Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd) {
+  const MapSpec map = completed(spec, possible_cpus(), page_bytes());
+  const std::string stored = backend::stored_map_name(object.name, map);
+  if (map.pin_by_name)
+    if (auto fd = SKEP_TRY(open_pinned(map))) return KernelMap::adopt(std::move(fd), map.name);
+  base::Fd inner;
+  if (is_map_of_maps(map.type)) {
+    if (!map.inner)
+      return fail(Code::malformed,
+                  fmt::format("map {}: a map of maps needs the definition of its inner maps", map.name));
+    inner = SKEP_TRY_AT(fmt::format("map {}: template of inner maps", map.name),
+                        create(completed(*map.inner, possible_cpus(), page_bytes()),
+                               backend::stored_name(map.inner->name), -1, btf_fd));
+  }
+  auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd));
+  if (map.is_global_data) SKEP_TRY(write_initial(map, fd.get()));
+  if (map.pin_by_name) SKEP_TRY(pin(map, fd.get()));
+  return KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name);
+}
+
+}  // namespace
+
+MapSpec completed(const MapSpec& spec, u32 cpus, u64 page_size) {
+  MapSpec map = spec;
+  switch (map.type) {
+    case MapType::perf_event_array:
+      if (map.max_entries == 0) map.max_entries = cpus;
+      [[fallthrough]];
+    case MapType::prog_array:
+    case MapType::cgroup_array:
+    case MapType::array_of_maps:
+      if (map.key_size == 0) map.key_size = sizeof(u32);
+      [[fallthrough]];
+    case MapType::hash_of_maps:
+      if (map.value_size == 0) map.value_size = sizeof(u32);
+      break;
+    case MapType::ringbuf:
+    case MapType::user_ringbuf: {
+      const u64 wanted = std::max<u64>(map.max_entries, page_size);
+      if (wanted <= 1u << 31) map.max_entries = static_cast<u32>(std::bit_ceil(wanted));
+      break;
+    }
+    default:
+      break;  // every other type needs what its definition says
+  }
+  return map;
+}
+
+Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd) {
+  std::vector<std::shared_ptr<KernelMap>> maps;
+  maps.reserve(object.maps.size());
+  for (const MapSpec& map : object.maps) maps.push_back(SKEP_TRY(create_one(object, map, btf_fd)));
+  for (std::size_t i = 0; i < object.maps.size(); ++i) {
+    if (!is_map_of_maps(object.maps[i].type)) continue;
+    for (const MapSpec::Slot& slot : object.maps[i].slots) {
+      const auto inner = std::ranges::find(object.maps, slot.name, &MapSpec::name);
+      if (inner == object.maps.end())
+        return fail(Code::not_found, fmt::format("map {}: slot {} names map \"{}\", which the object does not have",
+                                                 object.maps[i].name, slot.index, slot.name));
+      SKEP_TRY(set_slot(*maps[i], slot.index, maps[static_cast<std::size_t>(inner - object.maps.begin())]->fd()));
+    }
+  }
+  return maps;
+}
+
+Result<void> set_slot(const KernelMap& map, u32 index, int fd) {
+  const u32 value = static_cast<u32>(fd);
+  uapi::MapElem attr{static_cast<u32>(map.fd()), 0, address_of(&index), address_of(&value), 0};
+  return bpf_ok(uapi::Cmd::map_update_elem, attr, fmt::format("map {}: slot {}", map.info().name, index));
+}
+
+Result<base::Fd> load_types(std::span<const std::byte> bytes) {
+  uapi::BtfLoad attr;
+  attr.btf = address_of(bytes.data());
+  attr.btf_size = static_cast<u32>(bytes.size());
+  int fd = bpf(uapi::Cmd::btf_load, attr);
+  if (fd >= 0) return base::Fd(fd);
+  const int first_error = -fd;
+  std::string log(1u << 16, '\0');
+  attr.log_buf = address_of(log.data());
+  attr.log_size = static_cast<u32>(log.size());
+  attr.log_level = 1;
+  fd = bpf(uapi::Cmd::btf_load, attr);
+  if (fd >= 0) return base::Fd(fd);
+  log.resize(log.find('\0') == std::string::npos ? log.size() : log.find('\0'));
+  Error error = bpf_error(uapi::Cmd::btf_load, "types", first_error);
+  if (const auto refusal = read_refusal(log); !refusal.reason.empty()) error.message += ": " + refusal.reason;
+  return tl::unexpected(std::move(error));
+}
+
+}  // namespace skep::kernel

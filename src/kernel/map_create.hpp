@@ -1,0 +1,29 @@
+// Making an object's maps in the kernel.
+//
+// The order matters: the types first (maps name them), inner templates before their outer maps, contents of maps of
+// maps when every map exists. Program arrays are filled after the programs are loaded.
+#pragma once
+#include <memory>
+#include <skep/spec.hpp>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "kernel/features.hpp"
+#include "kernel/map_handle.hpp"
+
+namespace skep::kernel {
+
+/// Creates every map of the object, in its order. `btf_fd`: the object's types, or -1.
+/// Errors name the map and what was refused.
+Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd);
+
+/// Puts `fd` (a map or a program) at `index` of a map of maps or a program array.
+Result<void> set_slot(const KernelMap& map, u32 index, int fd);
+
+/// How the kernel's BPF_MAP_CREATE sees a map: sizes filled in that the type implies.
+MapSpec completed(const MapSpec& map, u32 cpus, u64 page_size);
+
+/// Loads types. `bytes` as TypesImage makes them. Errors: the kernel's reason from its log.
+Result<base::Fd> load_types(std::span<const std::byte> bytes);
+
+}  // namespace skep::kernel

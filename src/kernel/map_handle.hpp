@@ -1,0 +1,39 @@
+// A kernel map behind Map: look-ups and updates by bpf(2), rings by mmap.
+#pragma once
+#include <memory>
+#include <skep/backend.hpp>
+
+#include "base/fd.hpp"
+
+namespace skep::kernel {
+
+/// Shared by every handle to the same map; closes its descriptor with the last.
+class KernelMap final : public Map::Impl {
+ public:
+  /// Takes the descriptor and asks the kernel for the map's facts. A non-empty `name` replaces the kernel's,
+  /// which is cut at 15 characters.
+  static Result<std::shared_ptr<KernelMap>> adopt(base::Fd fd, std::string_view name = {});
+
+  const MapInfo& info() const override { return info_; }
+  Result<std::vector<std::byte>> lookup(std::span<const std::byte> key) override;
+  Result<void> update(std::span<const std::byte> key, std::span<const std::byte> value, u64 flags) override;
+  Result<void> erase(std::span<const std::byte> key) override;
+  Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) override;
+  Result<RingReader> open_ring() override;
+
+  int fd() const noexcept { return fd_.get(); }
+  void set_info(MapInfo info) { info_ = std::move(info); }
+
+ private:
+  KernelMap(base::Fd fd, MapInfo info) : fd_(std::move(fd)), info_(std::move(info)) {}
+  Result<void> check_key(std::span<const std::byte> key) const;
+  std::string place() const;
+
+  base::Fd fd_;
+  MapInfo info_;
+};
+
+/// Bytes that a look-up hands out: per-CPU maps have one slot of round_up(value_size, 8) for every possible CPU.
+u64 lookup_bytes(const MapInfo& info, u32 cpus) noexcept;
+
+}  // namespace skep::kernel

@@ -1,0 +1,97 @@
+// Reading a BPF ring buffer.
+//
+// The map is mapped in two parts: one page with the reader's position (writable), then one page with the writer's
+// position and the data, which the kernel maps twice in a row so that a record never wraps (read-only). Positions
+// only grow; position modulo size is the place. A record is an 8-byte header (length, busy bit, discard bit) and the
+// data, padded to 8. The reader takes records until it meets a busy one, and moves its position behind each.
+// Source: Documentation/bpf/ringbuf.rst; kernel/bpf/ringbuf.c.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "base/fd.hpp"
+#include "kernel/mapping.hpp"
+#include "kernel/rings.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr u32 busy_bit = 1u << 31, discard_bit = 1u << 30, header_bytes = 8;
+
+class RingBufferReader final : public RingReader::Impl {
+ public:
+  RingBufferReader(base::Fd map, Mapping consumer, Mapping producer, u64 size, std::string name)
+      : map_(std::move(map)),
+        consumer_(std::move(consumer)),
+        producer_(std::move(producer)),
+        size_(size),
+        name_(std::move(name)) {}
+
+  Result<std::size_t> poll(std::chrono::milliseconds timeout,
+                           const std::function<void(const Record&)>& on_record) override {
+    if (const auto got = drain(on_record); !got || *got != 0) return got;
+    SKEP_TRY(wait_readable(map_.get(), timeout));
+    return drain(on_record);
+  }
+  u64 lost() const override { return 0; }  // a full ring tells the program, which counts for itself
+  int wait_fd() const override { return map_.get(); }
+
+ private:
+  Result<std::size_t> drain(const std::function<void(const Record&)>& on_record) {
+    std::atomic_ref<u64> read_position(consumer_.at<u64>(0)), write_position(producer_.at<u64>(0));
+    const std::byte* data = producer_.bytes() + page_bytes();
+    std::size_t count = 0;
+    u64 position = read_position.load(std::memory_order_acquire);
+    for (;;) {
+      const u64 written = write_position.load(std::memory_order_acquire);
+      if (position == written) return count;
+      if (position > written || written - position > size_ || position % 8 != 0)
+        return fail(Code::malformed, fmt::format("ring buffer {}: positions do not fit (read {}, written {}, size {})",
+                                                 name_, position, written, size_));
+      const u64 place = position & (size_ - 1);
+      auto* header = const_cast<u32*>(reinterpret_cast<const u32*>(data + place));
+      const u32 length = std::atomic_ref<u32>(*header).load(std::memory_order_acquire);
+      if ((length & busy_bit) != 0) return count;
+      const u32 bytes = length & ~(busy_bit | discard_bit);
+      if (bytes > size_ - header_bytes)
+        return fail(Code::malformed,
+                    fmt::format("ring buffer {}: a record of {} bytes in a ring of {}", name_, bytes, size_));
+      if ((length & discard_bit) == 0) {
+        on_record({{data + place + header_bytes, bytes}, 0});
+        ++count;
+      }
+      position += (static_cast<u64>(bytes) + header_bytes + 7) / 8 * 8;
+      read_position.store(position, std::memory_order_release);
+    }
+  }
+
+  base::Fd map_;
+  Mapping consumer_, producer_;
+  u64 size_;
+  std::string name_;
+};
+
+}  // namespace
+
+Result<RingReader> open_ring_buffer(int map_fd, const MapInfo& info) {
+  const u64 size = info.max_entries;
+  if (size == 0 || (size & (size - 1)) != 0 || size % page_bytes() != 0)
+    return fail(Code::malformed,
+                fmt::format("ring buffer {}: {} bytes; expected a power of two of whole pages", info.name, size));
+  base::Fd own(::fcntl(map_fd, F_DUPFD_CLOEXEC, 0));
+  if (!own) return tl::unexpected(base::os_error("ring buffer " + info.name));
+  auto consumer =
+      SKEP_TRY_AT("ring buffer " + info.name, Mapping::map(own.get(), page_bytes(), PROT_READ | PROT_WRITE, 0));
+  auto producer = SKEP_TRY_AT("ring buffer " + info.name,
+                              Mapping::map(own.get(), page_bytes() + 2 * size, PROT_READ, page_bytes()));
+  return RingReader(
+      std::make_unique<RingBufferReader>(std::move(own), std::move(consumer), std::move(producer), size, info.name));
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,94 @@
+// trace_printk lines out of tracefs' trace_pipe.
+//
+// bpf_trace_printk() writes into the kernel's global trace buffer; there is no private one for it. The pipe carries
+// whatever else is traced on this machine, so only lines of the bpf_trace_printk event are handed out, each followed
+// by its continuation lines (a program may print a newline). "[LOST 12 EVENTS]" is counted.
+// Source: Documentation/trace/ftrace.rst, trace_pipe; kernel/trace/bpf_trace.h.
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+
+#include "base/fd.hpp"
+#include "kernel/mapping.hpp"
+#include "kernel/rings.hpp"
+#include "kernel/trace_lines.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+class TracePipeReader final : public RingReader::Impl {
+ public:
+  explicit TracePipeReader(base::Fd pipe) : pipe_(std::move(pipe)) {}
+
+  Result<std::size_t> poll(std::chrono::milliseconds timeout,
+                           const std::function<void(const Record&)>& on_record) override {
+    if (const auto got = drain(on_record); !got || *got != 0) return got;
+    SKEP_TRY(wait_readable(pipe_.get(), timeout));
+    return drain(on_record);
+  }
+  u64 lost() const override { return lines_.lost(); }
+  int wait_fd() const override { return pipe_.get(); }
+
+ private:
+  Result<std::size_t> drain(const std::function<void(const Record&)>& on_record) {
+    std::size_t count = 0;
+    char buffer[16384];
+    for (;;) {
+      const ssize_t got = ::read(pipe_.get(), buffer, sizeof buffer);
+      if (got < 0 && (errno == EAGAIN || errno == EINTR)) return count;
+      if (got < 0) return tl::unexpected(base::os_error("trace_pipe"));
+      if (got == 0) return count;
+      lines_.feed({buffer, static_cast<std::size_t>(got)}, [&](std::string_view line) {
+        on_record({std::as_bytes(std::span(line)), 0});
+        ++count;
+      });
+    }
+  }
+
+  base::Fd pipe_;
+  TraceLines lines_;
+};
+
+}  // namespace
+
+void TraceLines::feed(std::string_view text, const std::function<void(std::string_view)>& on_line) {
+  pending_ += text;
+  std::size_t begin = 0;
+  for (std::size_t end; (end = pending_.find('\n', begin)) != std::string::npos; begin = end + 1)
+    line(std::string_view(pending_).substr(begin, end - begin), on_line);
+  pending_.erase(0, begin);
+  if (pending_.size() > longest_line) pending_.clear();  // not a trace line: the kernel's are shorter than a page
+}
+
+void TraceLines::line(std::string_view text, const std::function<void(std::string_view)>& on_line) {
+  if (const auto at = text.find("[LOST "); at != std::string_view::npos && text.rfind("CPU:", 0) == 0) {
+    u64 events = 0;
+    std::from_chars(text.data() + at + 6, text.data() + text.size(), events);
+    lost_ += events;
+    return;
+  }
+  if (starts_event(text)) ours_ = text.find(": bpf_trace_printk: ") != std::string_view::npos;
+  if (ours_ && !text.empty()) on_line(text);
+}
+
+bool TraceLines::starts_event(std::string_view text) {
+  // "            bash-1234    [001] d..31   123.456789: event: ...": a CPU in brackets, later a time and a colon.
+  const auto open = text.find(" [");
+  if (open == std::string_view::npos) return false;
+  const auto close = text.find("] ", open);
+  if (close == std::string_view::npos || close == open + 2) return false;
+  for (const char c : text.substr(open + 2, close - open - 2))
+    if (c < '0' || c > '9') return false;
+  return text.find(": ", close) != std::string_view::npos;
+}
+
+Result<RingReader> open_kernel_trace_pipe(const Tracefs& tracefs) {
+  auto pipe = SKEP_TRY(tracefs.open_file("trace_pipe", O_RDONLY | O_NONBLOCK));
+  return RingReader(std::make_unique<TracePipeReader>(std::move(pipe)));
+}
+
+}  // namespace skep::kernel

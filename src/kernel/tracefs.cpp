@@ -1,0 +1,115 @@
+// Finding, privately mounting and reading tracefs.
+#include "kernel/tracefs.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+
+#include "backend/names.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr long tracefs_magic = 0x74726163;                   // TRACEFS_MAGIC
+constexpr unsigned fsopen_cloexec = 1, fsmount_cloexec = 1;  // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
+constexpr unsigned fsconfig_create = 6;                      // FSCONFIG_CMD_CREATE
+constexpr unsigned attr_nosuid_nodev_noexec = 2 | 4 | 8;     // MOUNT_ATTR_*
+
+base::Fd open_mounted() {
+  for (const char* path : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
+    base::Fd fd(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    struct statfs status{};
+    if (fd && ::fstatfs(fd.get(), &status) == 0 && status.f_type == tracefs_magic) return fd;
+  }
+  return {};
+}
+
+/// A mount in no directory tree, as a directory descriptor; empty with errno set where the kernel refuses.
+base::Fd open_detached() {
+  const base::Fd context(static_cast<int>(::syscall(SYS_fsopen, "tracefs", fsopen_cloexec)));
+  if (!context) return {};
+  if (::syscall(SYS_fsconfig, context.get(), fsconfig_create, nullptr, nullptr, 0) != 0) return {};
+  return base::Fd(static_cast<int>(::syscall(SYS_fsmount, context.get(), fsmount_cloexec, attr_nosuid_nodev_noexec)));
+}
+
+bool plain_name(std::string_view name) {
+  return !name.empty() && name[0] != '.' && name.find('/') == std::string_view::npos;
+}
+
+}  // namespace
+
+Result<Tracefs> Tracefs::open() {
+  if (auto root = open_mounted()) return Tracefs(std::move(root), false);
+  if (auto root = open_detached()) return Tracefs(std::move(root), true);
+  const int reason = errno;
+  if (reason == ENODEV)
+    return fail(Code::unsupported, "this kernel has no tracefs (CONFIG_TRACING is off), so it has no tracepoint events",
+                reason);
+  return fail(reason == EPERM ? Code::permission : Code::unsupported,
+              "tracefs is not mounted and this process may not mount its own (CAP_SYS_ADMIN; kernel 5.2 or later). "
+              "An administrator can mount it: `mount -t tracefs tracefs /sys/kernel/tracing`",
+              reason);
+}
+
+Result<base::Fd> Tracefs::open_file(const std::string& relative, int flags) const {
+  base::Fd fd(::openat(root_.get(), relative.c_str(), flags | O_CLOEXEC));
+  if (!fd) return tl::unexpected(base::os_error("tracefs: " + relative));
+  return fd;
+}
+
+Result<std::string> Tracefs::read_small(const std::string& relative) const {
+  const auto fd = SKEP_TRY(open_file(relative, O_RDONLY));
+  char buffer[4096];
+  const ssize_t got = ::read(fd.get(), buffer, sizeof buffer);
+  if (got < 0) return tl::unexpected(base::os_error("tracefs: " + relative));
+  return std::string(buffer, static_cast<std::size_t>(got));
+}
+
+Result<u64> Tracefs::event_id(std::string_view category, std::string_view name) const {
+  if (!plain_name(category) || !plain_name(name))
+    return fail(
+        Code::invalid_argument,
+        fmt::format("tracepoint \"{}/{}\": expected CATEGORY/NAME, such as syscalls/sys_enter_execve", category, name));
+  const auto text = read_small(fmt::format("events/{}/{}/id", category, name));
+  if (!text && text.error().code != Code::not_found) return tl::unexpected(text.error());
+  if (!text) {
+    const auto events = list(fmt::format("events/{}", category));
+    if (!events)
+      return fail(Code::not_found,
+                  fmt::format("this kernel has no tracepoint category \"{}\" (see tracefs events/)", category));
+    const std::vector<std::string_view> names(events->begin(), events->end());
+    const auto near = backend::nearest(name, names);
+    return fail(Code::not_found,
+                fmt::format("this kernel has no tracepoint {}/{}{}", category, name,
+                            near.empty() ? std::string() : fmt::format("; did you mean {}/{}?", category, near)));
+  }
+  u64 id = 0;
+  if (std::from_chars(text->data(), text->data() + text->size(), id).ec != std::errc())
+    return fail(Code::malformed, fmt::format("tracefs events/{}/{}/id: expected a number", category, name));
+  return id;
+}
+
+Result<std::vector<std::string>> Tracefs::list(const std::string& relative, std::size_t limit) const {
+  auto fd = SKEP_TRY(open_file(relative, O_RDONLY | O_DIRECTORY));
+  DIR* directory = ::fdopendir(fd.get());
+  if (directory == nullptr) return tl::unexpected(base::os_error("tracefs: " + relative));
+  fd.release();  // closedir owns it now
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (entry->d_name[0] == '.') continue;
+    if (names.size() >= limit) break;
+    names.emplace_back(entry->d_name);
+  }
+  ::closedir(directory);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,278 @@
+// The kernel's bpf(2) interface as plain structures: command numbers, argument layouts, info layouts.
+//
+// bpf(2) takes a command, a structure and its size. A kernel that knows a shorter structure accepts a longer one
+// as long as the surplus is zero, and a kernel that knows a longer one fills the rest with zeros. So each command
+// has its own structure here, zero-initialised, and one binary speaks to every kernel from 4.x on.
+//
+// These are facts of the kernel ABI: field order and width must not change. kernel_test.cpp compares offsets with
+// the installed <linux/bpf.h> as far as that header goes.
+// Source: include/uapi/linux/bpf.h, union bpf_attr and the bpf_*_info structures (Linux 6.18).
+#pragma once
+#include <skep/types.hpp>
+
+namespace skep::kernel::uapi {
+
+/// enum bpf_cmd.
+enum class Cmd : u32 {
+  map_create = 0,
+  map_lookup_elem = 1,
+  map_update_elem = 2,
+  map_delete_elem = 3,
+  map_get_next_key = 4,
+  prog_load = 5,
+  obj_pin = 6,
+  obj_get = 7,
+  prog_test_run = 10,
+  prog_get_next_id = 11,
+  map_get_next_id = 12,
+  prog_get_fd_by_id = 13,
+  map_get_fd_by_id = 14,
+  obj_get_info_by_fd = 15,
+  raw_tracepoint_open = 17,
+  btf_load = 18,
+  btf_get_fd_by_id = 19,
+  map_freeze = 22,
+  btf_get_next_id = 23,
+  link_create = 28,
+  link_get_fd_by_id = 30,
+  link_get_next_id = 31,
+};
+
+constexpr u32 object_name_bytes = 16;  ///< BPF_OBJ_NAME_LEN, with the terminating zero
+
+struct MapCreate {
+  u32 map_type = 0;
+  u32 key_size = 0;
+  u32 value_size = 0;
+  u32 max_entries = 0;
+  u32 map_flags = 0;
+  u32 inner_map_fd = 0;
+  u32 numa_node = 0;
+  char map_name[object_name_bytes] = {};
+  u32 map_ifindex = 0;
+  u32 btf_fd = 0;
+  u32 btf_key_type_id = 0;
+  u32 btf_value_type_id = 0;
+  u32 btf_vmlinux_value_type_id = 0;
+  u64 map_extra = 0;
+};
+
+struct MapElem {
+  u32 map_fd = 0;
+  u32 pad = 0;
+  u64 key = 0;
+  u64 value_or_next_key = 0;
+  u64 flags = 0;
+};
+
+struct MapFreeze {
+  u32 map_fd = 0;
+};
+
+struct ProgLoad {
+  u32 prog_type = 0;
+  u32 insn_cnt = 0;
+  u64 insns = 0;
+  u64 license = 0;
+  u32 log_level = 0;
+  u32 log_size = 0;
+  u64 log_buf = 0;
+  u32 kern_version = 0;
+  u32 prog_flags = 0;
+  char prog_name[object_name_bytes] = {};
+  u32 prog_ifindex = 0;
+  u32 expected_attach_type = 0;
+  u32 prog_btf_fd = 0;
+  u32 func_info_rec_size = 0;
+  u64 func_info = 0;
+  u32 func_info_cnt = 0;
+  u32 line_info_rec_size = 0;
+  u64 line_info = 0;
+  u32 line_info_cnt = 0;
+  u32 attach_btf_id = 0;
+  u32 attach_prog_fd = 0;  ///< or attach_btf_obj_fd
+  u32 core_relo_cnt = 0;
+  u64 fd_array = 0;
+};
+
+constexpr u32 prog_flag_sleepable = 1u << 4;   ///< BPF_F_SLEEPABLE
+constexpr u32 map_flag_numa_node = 1u << 2;    ///< BPF_F_NUMA_NODE
+constexpr u32 map_flag_rdonly_prog = 1u << 7;  ///< BPF_F_RDONLY_PROG
+constexpr u32 map_flag_mmapable = 1u << 10;    ///< BPF_F_MMAPABLE
+
+struct FuncInfo {
+  u32 insn_off = 0;
+  u32 type_id = 0;
+};
+
+struct LineInfo {
+  u32 insn_off = 0;
+  u32 file_name_off = 0;
+  u32 line_off = 0;
+  u32 line_col = 0;  ///< line << 10 | column
+};
+
+struct BtfLoad {
+  u64 btf = 0;
+  u64 log_buf = 0;
+  u32 btf_size = 0;
+  u32 log_size = 0;
+  u32 log_level = 0;
+};
+
+struct ObjPath {
+  u64 pathname = 0;
+  u32 bpf_fd = 0;
+  u32 file_flags = 0;
+};
+
+struct TestRun {
+  u32 prog_fd = 0;
+  u32 retval = 0;
+  u32 data_size_in = 0;
+  u32 data_size_out = 0;
+  u64 data_in = 0;
+  u64 data_out = 0;
+  u32 repeat = 0;
+  u32 duration = 0;
+  u32 ctx_size_in = 0;
+  u32 ctx_size_out = 0;
+  u64 ctx_in = 0;
+  u64 ctx_out = 0;
+  u32 flags = 0;
+  u32 cpu = 0;
+};
+
+/// *_GET_NEXT_ID (id is where to start) and *_GET_FD_BY_ID.
+struct ObjectId {
+  u32 id = 0;
+  u32 next_id = 0;
+  u32 open_flags = 0;
+};
+
+struct InfoByFd {
+  u32 bpf_fd = 0;
+  u32 info_len = 0;
+  u64 info = 0;
+};
+
+struct RawTracepointOpen {
+  u64 name = 0;
+  u32 prog_fd = 0;
+  u32 pad = 0;
+};
+
+struct LinkCreate {
+  u32 prog_fd = 0;
+  u32 target_fd = 0;
+  u32 attach_type = 0;
+  u32 flags = 0;
+  u64 bpf_cookie = 0;
+};
+
+/// struct bpf_prog_info.
+struct ProgInfo {
+  u32 type = 0;
+  u32 id = 0;
+  u8 tag[8] = {};
+  u32 jited_prog_len = 0;
+  u32 xlated_prog_len = 0;
+  u64 jited_prog_insns = 0;
+  u64 xlated_prog_insns = 0;
+  u64 load_time = 0;  ///< ns since boot
+  u32 created_by_uid = 0;
+  u32 nr_map_ids = 0;
+  u64 map_ids = 0;
+  char name[object_name_bytes] = {};
+  u32 ifindex = 0;
+  u32 gpl_compatible = 0;  ///< bit 0
+  u64 netns_dev = 0;
+  u64 netns_ino = 0;
+  u32 nr_jited_ksyms = 0;
+  u32 nr_jited_func_lens = 0;
+  u64 jited_ksyms = 0;
+  u64 jited_func_lens = 0;
+  u32 btf_id = 0;
+  u32 func_info_rec_size = 0;
+  u64 func_info = 0;
+  u32 nr_func_info = 0;
+  u32 nr_line_info = 0;
+  u64 line_info = 0;
+  u64 jited_line_info = 0;
+  u32 nr_jited_line_info = 0;
+  u32 line_info_rec_size = 0;
+  u32 jited_line_info_rec_size = 0;
+  u32 nr_prog_tags = 0;
+  u64 prog_tags = 0;
+  u64 run_time_ns = 0;
+  u64 run_cnt = 0;
+  u64 recursion_misses = 0;
+  u32 verified_insns = 0;
+  u32 attach_btf_obj_id = 0;
+  u32 attach_btf_id = 0;
+  u32 pad = 0;
+};
+
+/// struct bpf_map_info.
+struct MapInfo {
+  u32 type = 0;
+  u32 id = 0;
+  u32 key_size = 0;
+  u32 value_size = 0;
+  u32 max_entries = 0;
+  u32 map_flags = 0;
+  char name[object_name_bytes] = {};
+  u32 ifindex = 0;
+  u32 btf_vmlinux_value_type_id = 0;
+  u64 netns_dev = 0;
+  u64 netns_ino = 0;
+  u32 btf_id = 0;
+  u32 btf_key_type_id = 0;
+  u32 btf_value_type_id = 0;
+  u32 btf_vmlinux_id = 0;
+  u64 map_extra = 0;
+};
+
+/// struct bpf_btf_info.
+struct BtfInfo {
+  u64 btf = 0;
+  u32 btf_size = 0;
+  u32 id = 0;
+  u64 name = 0;
+  u32 name_len = 0;
+  u32 kernel_btf = 0;
+};
+
+/// struct bpf_link_info; the members of its union that skep reads.
+struct LinkInfo {
+  u32 type = 0;  ///< LinkType
+  u32 id = 0;
+  u32 prog_id = 0;
+  u32 pad = 0;
+  union {
+    struct {
+      u64 tp_name;
+      u32 tp_name_len;
+    } raw_tracepoint;
+    struct {
+      u32 attach_type;
+      u32 target_obj_id;
+      u32 target_btf_id;
+    } tracing;
+    struct {
+      u32 type;  ///< PerfEventKind; 0 before 6.6
+      u32 pad;
+      u64 name;
+      u32 name_len;
+      u32 offset;
+    } perf_event;
+    u8 room[64];
+  } of = {};
+};
+
+/// enum bpf_link_type.
+enum class LinkType : u32 { raw_tracepoint = 1, tracing = 2, perf_event = 7 };
+/// enum bpf_perf_event_type.
+enum class PerfEventKind : u32 { uprobe = 1, uretprobe = 2, kprobe = 3, kretprobe = 4, tracepoint = 5, event = 6 };
+
+}  // namespace skep::kernel::uapi

@@ -1,0 +1,30 @@
+// Reading the kernel verifier's log: which line says why, and which C line it is about.
+//
+// A refusal ends with the reason, after the trail of instructions that led there and before the statistics:
+//
+//   ; bpf_probe_read_kernel(&x, 8, p); @ hello.bpf.c:14
+//   7: (79) r1 = *(u64 *)(r0 +0)
+//   R0 invalid mem access 'map_value_or_null'
+//   processed 8 insns (limit 1000000) max_states_per_insn 0 ...
+#pragma once
+#include <optional>
+#include <skep/spec.hpp>
+#include <string>
+#include <string_view>
+
+namespace skep::kernel {
+
+/// What a log says of a refusal.
+struct Refusal {
+  std::string reason;       ///< "R0 invalid mem access 'map_value_or_null'"
+  std::string source;       ///< "hello.bpf.c:14: bpf_probe_read_kernel(&x, 8, p);" as the kernel has it, or ""
+  std::optional<u32> insn;  ///< the last instruction it looked at
+};
+
+Refusal read_refusal(std::string_view log);
+
+/// The message of an Error{rejected}: the reason, the instruction and the C line (the kernel's, else the program's own
+/// line info).
+std::string explain_refusal(std::string_view log, const ProgramSpec& program);
+
+}  // namespace skep::kernel
