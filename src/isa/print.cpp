@@ -109,7 +109,6 @@ class Printer {
   unsigned dst() const { return insn_.dst; }
   unsigned src() const { return insn_.src; }
   char letter() const { return is_wide(row_.op) ? 'r' : 'w'; }
-  char word() const { return access_bytes(insn_) == 8 ? 'r' : 'w'; }
   bool is_double() const { return access_bytes(insn_) == 8; }
   std::string pointer(unsigned base) const {
     const char sign = row_.form == Form::load && (insn_.code & 0xe0) == 0x80 ? 's' : 'u';
@@ -214,9 +213,9 @@ std::string Printer::text() const {
     case Form::cmpxchg:
       return fmt::format("r0 = atomic{}_cmpxchg({}, r0, r{})", is_double() ? "64" : "", pointer(dst()), src());
     case Form::load_acquire:
-      return fmt::format("{}{} = load_acquire({})", word(), dst(), pointer(src()));
+      return fmt::format("r{} = load_acquire({})", dst(), pointer(src()));
     case Form::store_release:
-      return fmt::format("store_release({}, {}{})", pointer(dst()), word(), src());
+      return fmt::format("store_release({}, r{})", pointer(dst()), src());
     case Form::ld_imm64:
       return fmt::format("r{} = {}", dst(), immediate());
     case Form::ld_abs:

@@ -61,8 +61,9 @@ Result<std::unique_ptr<const Bytecode>> translate(const Source& source, const Bi
 /// Fills in the handlers of the fast loop (interpreter.cpp).
 void thread(Bytecode& code) noexcept;
 
-/// The fast loop. `tail_calls` counts over the whole run.
-u64 interpret(const Bytecode& code, void* call, u64 r1, u32& tail_calls) noexcept;
+/// The fast loop: checks nothing, so `code` must come from a verified program (or a test that is trusted).
+/// `tail_calls` counts over the whole run.
+u64 interpret(const Bytecode& code, void* call, u64 r1, u64 r2, u32& tail_calls) noexcept;
 
 /// State of a checked run that nested tail calls share.
 struct CheckedRun {

@@ -24,7 +24,7 @@ Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedPro
 
 u64 Function::run(void* call, void* context) const noexcept {
   u32 tail_calls = 0;
-  return interpret(*data_->code, call, reinterpret_cast<u64>(context), tail_calls);
+  return interpret(*data_->code, call, reinterpret_cast<u64>(context), 0, tail_calls);
 }
 
 Result<u64> Function::run_checked(void* call, void* context, MemoryGuard& guard, u64 max_insns) const {

@@ -26,7 +26,7 @@ struct Frame {
 };
 
 /// Runs `code`, or with `table` asks for the addresses of the arms (by Op; the trap is the last).
-u64 loop(const Bytecode* code, void* call, u64 r1, u32& tail_calls, const void* const** table) noexcept {
+u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, const void* const** table) noexcept {
   static const void* const arms[] = {
 #define SKEP_INSN(name, ...) &&arm_##name,
 #include "isa/instructions.def"
@@ -43,6 +43,7 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u32& tail_calls, const void* 
   u64 r[isa::register_count];
   frame->may_goto_left = may_goto_budget;
   r[1] = r1;
+  r[2] = r2;
   r[10] = reinterpret_cast<u64>(stack) + isa::stack_size_bytes;
   const Slot* pc = code->slots.data();
 
@@ -186,7 +187,7 @@ arm_tail_call: {
     GO(0);
   }
   // A subprogram: the target's result becomes the subprogram's (nesting is bounded by max_tail_calls).
-  r[0] = loop(&target->bytecode(), call, r[1], tail_calls, nullptr);
+  r[0] = loop(&target->bytecode(), call, r[1], 0, tail_calls, nullptr);
   goto leave;
 }
 
@@ -203,7 +204,7 @@ arm_trap:  // unreachable in a verified program
 void thread(Bytecode& code) noexcept {
   u32 unused = 0;
   const void* const* arms = nullptr;
-  loop(nullptr, nullptr, 0, unused, &arms);
+  loop(nullptr, nullptr, 0, 0, unused, &arms);
   const void* trap = arms[isa::op_count];
   const void* tail_call = arms[isa::op_count + 1];
   for (std::size_t i = 0; i < code.insns.size(); i++) {
@@ -214,8 +215,8 @@ void thread(Bytecode& code) noexcept {
   code.slots.back().handler = trap;
 }
 
-u64 interpret(const Bytecode& code, void* call, u64 r1, u32& tail_calls) noexcept {
-  return loop(&code, call, r1, tail_calls, nullptr);
+u64 interpret(const Bytecode& code, void* call, u64 r1, u64 r2, u32& tail_calls) noexcept {
+  return loop(&code, call, r1, r2, tail_calls, nullptr);
 }
 
 }  // namespace skep::vm

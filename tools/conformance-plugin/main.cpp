@@ -1,0 +1,116 @@
+// skep-conformance-plugin: runs one program for the bpf_conformance suite.
+//
+// Protocol of the suite: program bytes as hex on standard input, memory as hex in the first argument that is no
+// flag (may be absent or empty), r0 as hex on standard output; an exit code other than 0 is an error.
+// The program gets r1 = address of the memory, r2 = its length. Conformance vectors do things no verifier would
+// accept, so they run in the checked interpreter, which is memory safe without a proof.
+// Source: README of bpf_conformance, section "Using a BPF conformance test plugin".
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iostream>
+#include <iterator>
+
+#include "vm/bytecode.hpp"
+
+namespace {
+
+using namespace skep;
+
+constexpr const char* usage = R"(skep-conformance-plugin [FLAGS] [MEMORY_HEX] < PROGRAM_HEX
+  --interp   the checked interpreter (default)
+  --fast     the threaded interpreter, which trusts the program: only for vectors you would run natively
+  --elf, --jit, --opt   not in this build yet
+)";
+
+int error(std::string_view message) {
+  std::cerr << message << "\n";
+  return 1;
+}
+
+std::optional<std::vector<std::byte>> bytes_from_hex(std::string_view text) {
+  std::vector<std::byte> out;
+  int high = -1;
+  for (const char c : text) {
+    if (c == ' ' || c == '\n' || c == '\r' || c == '\t') continue;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                             : -1;
+    if (digit < 0) return std::nullopt;
+    if (high < 0) {
+      high = digit;
+    } else {
+      out.push_back(static_cast<std::byte>(high << 4 | digit));
+      high = -1;
+    }
+  }
+  if (high >= 0) return std::nullopt;
+  return out;
+}
+
+/// The memory argument, and nothing else.
+struct OneRegion final : vm::MemoryGuard {
+  explicit OneRegion(std::span<std::byte> region) : begin(reinterpret_cast<u64>(region.data())), size(region.size()) {}
+  bool allows(u64 address, u32 bytes, bool) noexcept override {
+    const u64 offset = address - begin;
+    return address >= begin && offset <= size && bytes <= size - offset;
+  }
+  u64 begin, size;
+};
+
+/// The one helper the suite calls (number 5, the clock in Linux); like every helper here it touches no memory.
+u64 clock_helper(void*, u64, u64, u64, u64, u64) noexcept { return 1; }
+
+constexpr vm::HelperFn helpers[] = {nullptr, nullptr, nullptr, nullptr, nullptr, clock_helper};
+
+Result<u64> run(std::span<const Insn> program, std::span<std::byte> memory, bool fast) {
+  const u64 address = reinterpret_cast<u64>(memory.data());
+  if (fast) {
+    vm::Bindings bindings;
+    bindings.helpers = helpers;
+    const auto code = SKEP_TRY(vm::translate({program, {}, {}}, bindings));
+    u32 tail_calls = 0;
+    return vm::interpret(*code, nullptr, address, memory.size(), tail_calls);
+  }
+  OneRegion guard(memory);
+  vm::RawRun raw;
+  raw.r1 = address;
+  raw.r2 = memory.size();
+  raw.helpers = helpers;
+  raw.guard = &guard;
+  return vm::run_raw_checked(program, raw);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool fast = false;
+  std::string_view memory_text;
+  for (const std::string_view argument : std::span(argv + 1, static_cast<std::size_t>(argc - 1))) {
+    if (argument == "--help") return std::cout << usage, 0;
+    if (argument == "--elf" || argument == "--jit" || argument == "--opt")
+      return error(fmt::format("{} is not in this build yet: use --interp", argument));
+    if (argument == "--fast")
+      fast = true;
+    else if (argument.starts_with("--") && argument != "--interp")
+      return error(fmt::format("unknown flag {}\n{}", argument, usage));
+    else if (argument != "--interp")
+      memory_text = argument;
+  }
+
+  const std::string program_text((std::istreambuf_iterator<char>(std::cin)), {});
+  const auto bytes = bytes_from_hex(program_text);
+  auto memory = bytes_from_hex(memory_text);
+  if (!bytes || !memory) return error("the program (standard input) and the memory (argument) must be bytes in hex");
+  if (bytes->size() % sizeof(Insn) != 0)
+    return error(fmt::format("the program has {} bytes, not a multiple of 8", bytes->size()));
+
+  std::vector<Insn> program(bytes->size() / sizeof(Insn));
+  std::copy(bytes->begin(), bytes->end(), reinterpret_cast<std::byte*>(program.data()));
+  const auto result = run(program, *memory, fast);
+  if (!result) return error(result.error().message);
+  std::cout << fmt::format("{:x}\n", *result);
+  return 0;
+}
