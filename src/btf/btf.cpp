@@ -155,9 +155,15 @@ Result<u64> Btf::size_of(u32 id) const {
       case Kind::enum_:
       case Kind::enum64:
       case Kind::float_:
-      case Kind::datasec: size = t.size(); break;
-      case Kind::ptr: size = 8; break;
-      case Kind::var: id = t.type_id(); continue;
+      case Kind::datasec:
+        size = t.size();
+        break;
+      case Kind::ptr:
+        size = 8;
+        break;
+      case Kind::var:
+        id = t.type_id();
+        continue;
       case Kind::array: {
         const auto a = array(t);
         if (__builtin_mul_overflow(factor, u64{a.count}, &factor))
@@ -166,8 +172,7 @@ Result<u64> Btf::size_of(u32 id) const {
         continue;
       }
       default:
-        return fail(Code::malformed,
-                    fmt::format("BTF type {}: {} '{}' has no size", t.id, name_of(t.kind), t.name));
+        return fail(Code::malformed, fmt::format("BTF type {}: {} '{}' has no size", t.id, name_of(t.kind), t.name));
     }
     if (__builtin_mul_overflow(factor, size, &size))
       return fail(Code::malformed, fmt::format("BTF type {}: an array of more than 2^64 bytes", id));
@@ -187,12 +192,17 @@ u32 Btf::align_of(u32 id, u32 depth, u32& budget) const {
     case Kind::int_:
     case Kind::enum_:
     case Kind::enum64:
-    case Kind::float_: return std::clamp<u32>(t.size(), 1, 8);
-    case Kind::ptr: return 8;
-    case Kind::array: return depth == longest_chain ? 1 : align_of(array(t).element_id, depth + 1, budget);
+    case Kind::float_:
+      return std::clamp<u32>(t.size(), 1, 8);
+    case Kind::ptr:
+      return 8;
+    case Kind::array:
+      return depth == longest_chain ? 1 : align_of(array(t).element_id, depth + 1, budget);
     case Kind::struct_:
-    case Kind::union_: break;
-    default: return 1;
+    case Kind::union_:
+      break;
+    default:
+      return 1;
   }
   u32 largest = 1;
   for (u32 i = 0; i < t.vlen; i++) {
@@ -261,9 +271,9 @@ std::string_view essential_name(std::string_view name) {
 }
 
 std::string_view name_of(Kind kind) {
-  static constexpr std::string_view names[] = {"VOID",   "INT",      "PTR",      "ARRAY",  "STRUCT",     "UNION", "ENUM",
-                                               "FWD",    "TYPEDEF",  "VOLATILE", "CONST",  "RESTRICT",   "FUNC",  "FUNC_PROTO",
-                                               "VAR",    "DATASEC",  "FLOAT",    "DECL_TAG", "TYPE_TAG", "ENUM64"};
+  static constexpr std::string_view names[] = {
+      "VOID",  "INT",      "PTR",  "ARRAY",      "STRUCT", "UNION",   "ENUM",  "FWD",      "TYPEDEF",  "VOLATILE",
+      "CONST", "RESTRICT", "FUNC", "FUNC_PROTO", "VAR",    "DATASEC", "FLOAT", "DECL_TAG", "TYPE_TAG", "ENUM64"};
   return names[static_cast<u8>(kind)];
 }
 

@@ -36,14 +36,18 @@ inline u64 extra_size(u32 kind, u32 vlen) {
   switch (static_cast<Kind>(kind)) {
     case Kind::int_:
     case Kind::var:
-    case Kind::decl_tag: return 4;
-    case Kind::array: return 12;
+    case Kind::decl_tag:
+      return 4;
+    case Kind::array:
+      return 12;
     case Kind::struct_:
     case Kind::union_:
     case Kind::datasec:
-    case Kind::enum64: return 12ULL * vlen;
+    case Kind::enum64:
+      return 12ULL * vlen;
     case Kind::enum_:
-    case Kind::func_proto: return 8ULL * vlen;
+    case Kind::func_proto:
+      return 8ULL * vlen;
     case Kind::void_:
     case Kind::ptr:
     case Kind::fwd:
@@ -53,7 +57,8 @@ inline u64 extra_size(u32 kind, u32 vlen) {
     case Kind::restrict_:
     case Kind::func:
     case Kind::float_:
-    case Kind::type_tag: return 0;
+    case Kind::type_tag:
+      return 0;
   }
   return 0;
 }
@@ -74,8 +79,8 @@ struct Btf::Data {
   u32 type_bytes = 0;
   u32 string_bytes = 0;
   std::shared_ptr<const Btf> base;
-  u32 first_id = 1;      ///< of our own types
-  u32 first_string = 0;  ///< of our own strings
+  u32 first_id = 1;          ///< of our own types
+  u32 first_string = 0;      ///< of our own strings
   std::vector<u32> offsets;  ///< own types: offset of id first_id + i into `types`
 
   // Name index: hash of the essential name -> chain of own ids, ascending.

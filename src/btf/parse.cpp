@@ -35,9 +35,15 @@ inline void scan_type(const RawType& raw, const u8* extra, Limits& limits) {
   limits.names(raw.name);
   switch (static_cast<Kind>(kind_of(raw.info))) {
     case Kind::struct_:
-    case Kind::union_: scan_entries(extra, vlen, 12, 4, limits); break;
-    case Kind::enum_: scan_entries(extra, vlen, 8, 0, limits); break;
-    case Kind::enum64: scan_entries(extra, vlen, 12, 0, limits); break;
+    case Kind::union_:
+      scan_entries(extra, vlen, 12, 4, limits);
+      break;
+    case Kind::enum_:
+      scan_entries(extra, vlen, 8, 0, limits);
+      break;
+    case Kind::enum64:
+      scan_entries(extra, vlen, 12, 0, limits);
+      break;
     case Kind::func_proto:
       limits.ids(raw.size_or_type);
       scan_entries(extra, vlen, 8, 4, limits);
@@ -57,11 +63,14 @@ inline void scan_type(const RawType& raw, const u8* extra, Limits& limits) {
     case Kind::func:
     case Kind::var:
     case Kind::decl_tag:
-    case Kind::type_tag: limits.ids(raw.size_or_type); break;
+    case Kind::type_tag:
+      limits.ids(raw.size_or_type);
+      break;
     case Kind::void_:
     case Kind::int_:
     case Kind::fwd:
-    case Kind::float_: break;
+    case Kind::float_:
+      break;
   }
 }
 
@@ -77,12 +86,10 @@ Result<void> Btf::Data::open() {
   if (bytes.size() < sizeof(RawHeader))
     return fail(Code::malformed, fmt::format("BTF: {} bytes, a header alone has 24", bytes.size()));
   const auto header = load<RawHeader>(reinterpret_cast<const u8*>(bytes.data()));
-  if (header.magic == 0x9feb)
-    return fail(Code::unsupported, "BTF: big-endian types; skep reads little-endian ones");
+  if (header.magic == 0x9feb) return fail(Code::unsupported, "BTF: big-endian types; skep reads little-endian ones");
   if (header.magic != btf_magic)
     return fail(Code::malformed, fmt::format("BTF: begins with {:#06x}, expected {:#06x}", header.magic, btf_magic));
-  if (header.version != 1)
-    return fail(Code::unsupported, fmt::format("BTF: version {}, expected 1", header.version));
+  if (header.version != 1) return fail(Code::unsupported, fmt::format("BTF: version {}, expected 1", header.version));
   const u64 size = bytes.size();
   if (header.header_length < sizeof(RawHeader) || header.header_length > size)
     return fail(Code::malformed, fmt::format("BTF: a header of {} bytes in {} bytes", header.header_length, size));
@@ -142,8 +149,8 @@ Result<void> Btf::Data::check_chains(std::span<const u32> links) const {
       const auto raw_type = raw(id);
       if (!is_link(kind_of(raw_type.info))) break;
       if (steps == longest_chain)
-        return fail(Code::malformed, fmt::format("BTF type {}: a chain of more than {} modifiers and arrays", start,
-                                                 longest_chain));
+        return fail(Code::malformed,
+                    fmt::format("BTF type {}: a chain of more than {} modifiers and arrays", start, longest_chain));
       id = static_cast<Kind>(kind_of(raw_type.info)) == Kind::array
                ? load<u32>(types + offsets[id - first_id] + sizeof(RawType))
                : raw_type.size_or_type;

@@ -112,8 +112,8 @@ Result<File> File::parse(std::span<const std::byte> bytes) {
   file.type_ = header->type;
   file.machine_ = header->machine;
   file.entry_ = header->entry;
-  SKEP_TRY(file.read_sections(header->sections_offset, header->section_size, header->section_count,
-                              header->names_index));
+  SKEP_TRY(
+      file.read_sections(header->sections_offset, header->section_size, header->section_count, header->names_index));
   SKEP_TRY(file.read_segments(header->segments_offset, header->segment_size, header->segment_count));
   return file;
 }
@@ -129,10 +129,10 @@ Result<void> File::read_sections(u64 offset, u16 entry_size, u16 count, u16 name
   // More than 0xfeff sections: the counts do not fit the header and lie in section 0.
   const u64 real_count = count != 0 ? count : first->size;
   const u32 real_names = names_index != index_extended ? names_index : first->link;
-  if (real_count > bytes_.size() / sizeof(RawSection) ||
-      !bytes_.contains(offset, real_count * sizeof(RawSection)))
-    return fail(Code::malformed, fmt::format("ELF section table: {} sections at offset {} do not fit the file ({} bytes)",
-                                             real_count, offset, bytes_.size()));
+  if (real_count > bytes_.size() / sizeof(RawSection) || !bytes_.contains(offset, real_count * sizeof(RawSection)))
+    return fail(Code::malformed,
+                fmt::format("ELF section table: {} sections at offset {} do not fit the file ({} bytes)", real_count,
+                            offset, bytes_.size()));
   sections_.reserve(real_count);
   std::vector<u32> names;
   names.reserve(real_count);
@@ -162,8 +162,8 @@ Result<void> File::read_segments(u64 offset, u16 entry_size, u16 count) {
   if (entry_size != sizeof(RawSegment))
     return fail(Code::malformed, fmt::format("ELF program headers: entries of {} bytes, expected 56", entry_size));
   if (!bytes_.contains(offset, u64{count} * sizeof(RawSegment)))
-    return fail(Code::malformed, fmt::format("ELF program headers: {} at offset {} do not fit the file ({} bytes)", count,
-                                             offset, bytes_.size()));
+    return fail(Code::malformed, fmt::format("ELF program headers: {} at offset {} do not fit the file ({} bytes)",
+                                             count, offset, bytes_.size()));
   segments_.reserve(count);
   for (u64 i = 0; i < count; i++) {
     const auto raw = *bytes_.at<RawSegment>(offset + i * sizeof(RawSegment));

@@ -24,8 +24,8 @@ namespace skep::elf {
 inline constexpr u16 type_relocatable = 1;
 inline constexpr u16 machine_bpf = 247;
 // sh_type
-inline constexpr u32 section_progbits = 1, section_symtab = 2, section_strtab = 3, section_rela = 4,
-                     section_nobits = 8, section_rel = 9, section_dynsym = 11;
+inline constexpr u32 section_progbits = 1, section_symtab = 2, section_strtab = 3, section_rela = 4, section_nobits = 8,
+                     section_rel = 9, section_dynsym = 11;
 // sh_flags
 inline constexpr u64 flag_write = 1, flag_alloc = 2, flag_exec = 4;
 // symbol types and bindings
