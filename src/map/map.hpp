@@ -2,8 +2,13 @@
 //
 // Two faces. The program's face (lookup, update, erase) is what helpers call: it returns pointers into the
 // map and negative errno values, allocates nothing and never blocks for long. The host's face (copy_*)
-// copies, and speaks per-CPU values as the system call does.
+// copies, speaks per-CPU values as the system call does, and obeys what the map forbids its host (BPF_F_RDONLY,
+// BPF_F_WRONLY, freezing).
+//
+// Look-ups take no lock. A pointer that lookup() returned stays valid memory as long as the map lives; as in the
+// kernel's preallocated maps, the element may be given to another key after its own was deleted or replaced.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <skep/inspect.hpp>
 #include <skep/result.hpp>
@@ -11,19 +16,47 @@
 #include <skep/types.hpp>
 #include <span>
 
+#include "map/run.hpp"
+
 namespace skep::map {
+
+/// BPF_F_* of map creation. Source: include/uapi/linux/bpf.h.
+namespace flag {
+inline constexpr u32 no_prealloc = 1u << 0;
+inline constexpr u32 no_common_lru = 1u << 1;
+inline constexpr u32 numa_node = 1u << 2;
+inline constexpr u32 rdonly = 1u << 3;
+inline constexpr u32 wronly = 1u << 4;
+inline constexpr u32 zero_seed = 1u << 6;
+inline constexpr u32 rdonly_prog = 1u << 7;
+inline constexpr u32 wronly_prog = 1u << 8;
+inline constexpr u32 mmapable = 1u << 10;
+inline constexpr u32 preserve_elems = 1u << 11;
+inline constexpr u32 inner_map = 1u << 12;
+}  // namespace flag
+
+/// Flags of update(): any, only if absent, only if present.
+inline constexpr u64 update_any = 0, update_noexist = 1, update_exist = 2;
+
+/// The kernel's internal "this map type cannot do that" (ENOTSUPP), which bpf(2) lets through; errno.h has no name.
+inline constexpr s64 not_supported = 524;
 
 class Map {
  public:
   virtual ~Map() = default;
+  Map(const Map&) = delete;
+  Map& operator=(const Map&) = delete;
 
   /// Makes an empty map (global data: filled and, where asked, frozen).
+  /// Sizes that libbpf completes are completed here: max_entries of a perf_event_array 0 becomes the CPUs, that of a
+  /// ringbuf is rounded up to a power of two of pages.
   /// Errors: invalid_argument (EINVAL of the kernel, with a sentence), limit (E2BIG/ENOMEM), unsupported (a type this
-  /// engine lacks).
+  /// engine lacks). os_error holds the errno that bpf(2) would give.
   static Result<std::shared_ptr<Map>> create(const MapSpec& spec);
 
   // --- the program's face ---
   /// Address of the value (the current CPU's for per-CPU maps), or nullptr. Valid for the program's run.
+  /// Maps of maps: the inner Map*.
   virtual void* lookup(const void* key) noexcept = 0;
   /// 0 or a negative errno. flags as BPF_ANY (0), BPF_NOEXIST (1), BPF_EXIST (2).
   virtual s64 update(const void* key, const void* value, u64 flags) noexcept = 0;
@@ -32,12 +65,17 @@ class Map {
   virtual s64 push(const void* value, u64 flags) noexcept;
   virtual s64 pop(void* value) noexcept;
   virtual s64 peek(void* value) noexcept;
+  /// Per-CPU maps: the value of `cpu`, or nullptr (no such key or CPU, or not a per-CPU map).
+  virtual void* lookup_percpu(const void* key, u32 cpu) noexcept;
 
   // --- the host's face: 0 or a negative errno ---
-  virtual s64 copy_lookup(const void* key, void* value) noexcept = 0;
-  virtual s64 copy_update(const void* key, const void* value, u64 flags) noexcept = 0;
+  /// `value` has room for host_value_size() bytes. Queue, stack: key is nullptr, the next element is copied.
+  /// Program arrays and maps of maps: the object's id.
+  s64 copy_lookup(const void* key, void* value) noexcept;
+  s64 copy_update(const void* key, const void* value, u64 flags) noexcept;
+  s64 copy_erase(const void* key) noexcept;
   /// key == nullptr: the first key. -ENOENT after the last.
-  virtual s64 next_key(const void* key, void* next) noexcept = 0;
+  s64 next_key(const void* key, void* next) noexcept;
 
   /// Address of the only value of a one-entry array (global data), or nullptr.
   virtual void* direct_value() noexcept { return nullptr; }
@@ -48,21 +86,23 @@ class Map {
   /// Bytes of a value as the host sees it (per-CPU: all CPUs).
   u32 host_value_size() const noexcept;
   bool is_per_cpu() const noexcept;
-  void freeze() noexcept { frozen_ = true; }
-  bool frozen() const noexcept { return frozen_; }
+  /// From now on the host may only read. Programs are not affected.
+  void freeze() noexcept { frozen_.store(true, std::memory_order_release); }
+  bool frozen() const noexcept { return frozen_.load(std::memory_order_acquire); }
 
-  MapInfo info;  ///< filled by the engine (id, host)
+  MapInfo info;  ///< create() copies the spec's facts; the engine fills the rest (id, host)
 
  protected:
-  explicit Map(MapSpec spec) : spec_(std::move(spec)) {}
-  MapSpec spec_;
-  bool frozen_ = false;
-};
+  explicit Map(MapSpec spec);
+  virtual s64 host_lookup(const void* key, void* value) noexcept = 0;
+  virtual s64 host_update(const void* key, const void* value, u64 flags) noexcept = 0;
+  virtual s64 host_erase(const void* key) noexcept { return erase(key); }
+  virtual s64 host_next_key(const void* key, void* next) noexcept = 0;
 
-/// CPUs that per-CPU maps have slots for: the kernel's possible CPUs.
-u32 possible_cpus() noexcept;
-/// The CPU whose slots the running program uses. The engine sets it per thread before a run (event's CPU).
-u32 current_cpu() noexcept;
-void set_current_cpu(u32 cpu) noexcept;
+  MapSpec spec_;
+
+ private:
+  std::atomic<bool> frozen_{false};
+};
 
 }  // namespace skep::map

@@ -1,0 +1,128 @@
+// Arrays: a value for every index below max_entries, all there from the start.
+//
+// The value of index i lies at i * round_up(value_size, 8): a look-up is a compare and a multiplication. Per-CPU
+// arrays repeat that for each CPU, so that CPUs do not share cache lines.
+// Source: kernel/bpf/arraymap.c (order of checks and error numbers).
+#include <cerrno>
+
+#include "map/memory.hpp"
+#include "map/types.hpp"
+#include "map/words.hpp"
+
+namespace skep::map {
+
+namespace {
+
+class ArrayBase : public Map {
+ public:
+  s64 erase(const void*) noexcept final { return -EINVAL; }
+  u64 memory_bytes() const noexcept final { return values_.resident_bytes(); }
+
+ protected:
+  ArrayBase(const MapSpec& spec, Region values)
+      : Map(spec),
+        values_(std::move(values)),
+        base_(values_.data()),
+        stride_(round_up(spec.value_size, 8)),
+        count_(spec.max_entries) {}
+
+  s64 refuses(u32 index, u64 flags) const noexcept {
+    if (flags > update_exist) return -EINVAL;
+    if (index >= count_) return -E2BIG;
+    return flags == update_noexist ? -EEXIST : 0;
+  }
+  s64 host_next_key(const void* key, void* next) noexcept final {
+    const u32 index = key == nullptr ? ~0u : index_of(key);
+    if (index < count_ && index + 1 == count_) return -ENOENT;
+    const u32 following = index < count_ ? index + 1 : 0;
+    std::memcpy(next, &following, sizeof following);
+    return 0;
+  }
+
+  Region values_;
+  std::byte* base_;
+  u64 stride_;
+  u32 count_;
+};
+
+class ArrayMap final : public ArrayBase {
+ public:
+  ArrayMap(const MapSpec& spec, Region values) : ArrayBase(spec, std::move(values)) {}
+
+  void* lookup(const void* key) noexcept override {
+    const u32 index = index_of(key);
+    return index < count_ ? base_ + stride_ * index : nullptr;
+  }
+  s64 update(const void* key, const void* value, u64 flags) noexcept override {
+    const u32 index = index_of(key);
+    if (const s64 error = refuses(index, flags); error != 0) return error;
+    store_words(base_ + stride_ * index, value, spec_.value_size);
+    return 0;
+  }
+  void* direct_value() noexcept override { return count_ == 1 ? base_ : nullptr; }
+
+ protected:
+  s64 host_lookup(const void* key, void* value) noexcept override {
+    const void* found = lookup(key);
+    if (found == nullptr) return -ENOENT;
+    load_words(value, found, spec_.value_size);
+    return 0;
+  }
+  s64 host_update(const void* key, const void* value, u64 flags) noexcept override { return update(key, value, flags); }
+};
+
+class PerCpuArrayMap final : public ArrayBase {
+ public:
+  PerCpuArrayMap(const MapSpec& spec, Region values, u64 cpu_stride)
+      : ArrayBase(spec, std::move(values)), cpu_stride_(cpu_stride) {}
+
+  void* lookup(const void* key) noexcept override {
+    const u32 index = index_of(key);
+    return index < count_ ? value(index, current_cpu()) : nullptr;
+  }
+  void* lookup_percpu(const void* key, u32 cpu) noexcept override {
+    const u32 index = index_of(key);
+    return index < count_ && cpu < possible_cpus() ? value(index, cpu) : nullptr;
+  }
+  s64 update(const void* key, const void* from, u64 flags) noexcept override {
+    const u32 index = index_of(key);
+    if (const s64 error = refuses(index, flags); error != 0) return error;
+    store_words(value(index, current_cpu()), from, spec_.value_size);
+    return 0;
+  }
+
+ protected:
+  s64 host_lookup(const void* key, void* to) noexcept override {
+    const u32 index = index_of(key);
+    if (index >= count_) return -ENOENT;
+    for (u32 cpu = 0; cpu < possible_cpus(); ++cpu)
+      load_words(static_cast<std::byte*>(to) + stride_ * cpu, value(index, cpu), stride_);
+    return 0;
+  }
+  s64 host_update(const void* key, const void* from, u64 flags) noexcept override {
+    const u32 index = index_of(key);
+    if (const s64 error = refuses(index, flags); error != 0) return error;
+    for (u32 cpu = 0; cpu < possible_cpus(); ++cpu)
+      store_words(value(index, cpu), static_cast<const std::byte*>(from) + stride_ * cpu, stride_);
+    return 0;
+  }
+
+ private:
+  void* value(u32 index, u32 cpu) const noexcept { return base_ + cpu_stride_ * cpu + stride_ * index; }
+  u64 cpu_stride_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<Map>> make_array(const MapSpec& spec) {
+  auto values = SKEP_TRY(Region::allocate(round_up(spec.value_size, 8) * spec.max_entries));
+  return std::make_shared<ArrayMap>(spec, std::move(values));
+}
+
+Result<std::shared_ptr<Map>> make_percpu_array(const MapSpec& spec) {
+  const u64 cpu_stride = round_up(round_up(spec.value_size, 8) * spec.max_entries, 64);
+  auto values = SKEP_TRY(Region::allocate(cpu_stride * possible_cpus()));
+  return std::make_shared<PerCpuArrayMap>(spec, std::move(values), cpu_stride);
+}
+
+}  // namespace skep::map

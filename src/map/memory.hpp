@@ -1,0 +1,50 @@
+// Memory of maps: zeroed, paid for when touched, known by address.
+//
+// A map of a million entries must cost nothing until it is used: its memory is mapped, not allocated, and the
+// system provides a page at the first touch. Regions lie in a part of the address space where programs are not
+// usually loaded, so that a number that a traced process uses as an address is rarely also one of ours; and
+// they are listed, so that a helper can tell whether an address that a program computed is map memory.
+//
+// The list is one per process, as the address space is. A region leaves it, and every run that may be looking is
+// waited for, before its memory goes.
+#pragma once
+#include <skep/result.hpp>
+#include <skep/types.hpp>
+#include <utility>
+
+namespace skep::map {
+
+inline constexpr u64 page_bytes = 4096;
+
+/// Mapped memory with an owner.
+class Region {
+ public:
+  /// Zeroed memory. Errors: limit (more than the machine has, or the system refused: os_error ENOMEM).
+  static Result<Region> allocate(u64 bytes);
+  /// `head_bytes` of memory followed by `data_bytes` that are mapped twice in a row: what is written across the
+  /// end appears at the beginning. Both are multiples of the page size. Errors: limit, io.
+  static Result<Region> ring(u64 head_bytes, u64 data_bytes);
+
+  Region() = default;
+  Region(Region&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), entry_(other.entry_) {}
+  Region& operator=(Region&&) = delete;
+  ~Region();
+
+  std::byte* data() const noexcept { return data_; }
+  u64 bytes() const noexcept { return bytes_; }
+  /// Bytes of it that are in memory now.
+  u64 resident_bytes() const noexcept;
+
+ private:
+  Region(std::byte* data, u64 bytes) noexcept;
+  std::byte* data_ = nullptr;
+  u64 bytes_ = 0;
+  void* entry_ = nullptr;  ///< in the list
+};
+
+/// Whether all of [address, address + size) belongs to one region. The answer holds until the RunSection that
+/// this thread is in ends; false outside of one.
+bool is_map_memory(u64 address, u64 size) noexcept;
+
+}  // namespace skep::map

@@ -1,0 +1,139 @@
+// Who is running a program now, and waiting for them. See run.hpp.
+//
+// Each thread that ever ran a program owns a Reader in a list that only grows (a thread that ends leaves its
+// Reader to the next one). A Reader holds the round in which its run began, or 0 between runs. Whoever waits
+// begins a new round and then waits for every Reader of an older one. The store of the round and the loads of
+// the slots that follow must not pass each other: hence seq_cst on both sides.
+#include "map/run.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace skep::map {
+
+namespace {
+
+struct alignas(64) Reader {
+  std::atomic<u64> round{0};  ///< 0: not running
+  std::atomic<bool> owned{true};
+  Reader* next = nullptr;
+};
+
+constinit std::atomic<Reader*> readers{nullptr};
+constinit std::atomic<u64> current_round{1};
+
+Reader* adopt_or_create() noexcept {
+  for (Reader* reader = readers.load(std::memory_order_acquire); reader != nullptr; reader = reader->next) {
+    bool free = false;
+    if (reader->owned.compare_exchange_strong(free, true, std::memory_order_acquire)) return reader;
+  }
+  auto* reader = new (std::nothrow) Reader;
+  if (reader == nullptr) return nullptr;
+  reader->next = readers.load(std::memory_order_relaxed);
+  while (!readers.compare_exchange_weak(reader->next, reader, std::memory_order_release, std::memory_order_relaxed)) {
+  }
+  return reader;
+}
+
+/// This thread's part. Without memory for a Reader the thread counts as not running: everything that needs a
+/// run then refuses.
+struct ThreadState {
+  Reader* reader = nullptr;
+  u32 depth = 0;
+  const char* stack_top = nullptr;
+  ~ThreadState() {
+    if (reader != nullptr) reader->owned.store(false, std::memory_order_release);
+  }
+};
+thread_local ThreadState thread_state;
+
+/// "0-3,8-11" -> 12; 0 when the text is something else.
+u32 highest_cpu_plus_one(const char* text) noexcept {
+  u32 count = 0;
+  while (*text != 0) {
+    char* end = nullptr;
+    const unsigned long first = std::strtoul(text, &end, 10);
+    if (end == text) break;
+    unsigned long last = first;
+    if (*end == '-') {
+      text = end + 1;
+      last = std::strtoul(text, &end, 10);
+      if (end == text) break;
+    }
+    if (last >= 65536) return 0;
+    if (last + 1 > count) count = static_cast<u32>(last + 1);
+    if (*end != ',') break;
+    text = end + 1;
+  }
+  return count;
+}
+
+u32 read_possible_cpus() noexcept {
+  char text[1024] = {};
+  const int fd = ::open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    const ssize_t length = ::read(fd, text, sizeof text - 1);
+    ::close(fd);
+    text[length > 0 ? length : 0] = 0;
+    if (const u32 count = highest_cpu_plus_one(text); count > 0) return count;
+  }
+  const long configured = ::sysconf(_SC_NPROCESSORS_CONF);
+  return configured > 0 ? static_cast<u32>(configured) : 1;
+}
+
+}  // namespace
+
+constinit thread_local u32 detail::current_cpu = 0;
+
+u32 possible_cpus() noexcept {
+  static const u32 count = read_possible_cpus();
+  return count;
+}
+
+void set_current_cpu(u32 cpu) noexcept { detail::current_cpu = cpu < possible_cpus() ? cpu : 0; }
+
+RunSection::RunSection(u32 cpu) noexcept {
+  set_current_cpu(cpu);
+  ThreadState& state = thread_state;
+  if (state.reader == nullptr) state.reader = adopt_or_create();
+  if (state.reader == nullptr) return;
+  if (state.depth++ == 0) {
+    state.stack_top = static_cast<const char*>(__builtin_frame_address(0));
+    state.reader->round.store(current_round.load(std::memory_order_relaxed), std::memory_order_seq_cst);
+  }
+}
+
+RunSection::~RunSection() {
+  ThreadState& state = thread_state;
+  if (state.depth == 0) return;
+  if (--state.depth == 0) state.reader->round.store(0, std::memory_order_release);
+}
+
+bool RunSection::active() noexcept { return thread_state.depth > 0; }
+
+bool RunSection::on_stack(const void* address, u64 size, const void* caller_frame) noexcept {
+  const ThreadState& state = thread_state;
+  if (state.depth == 0) return false;
+  const u64 low = reinterpret_cast<u64>(caller_frame), high = reinterpret_cast<u64>(state.stack_top);
+  const u64 begin = reinterpret_cast<u64>(address);
+  return begin >= low && begin <= high && size <= high - begin;
+}
+
+void synchronize_runs() noexcept {
+  const u64 now = current_round.fetch_add(1, std::memory_order_seq_cst) + 1;
+  for (Reader* reader = readers.load(std::memory_order_seq_cst); reader != nullptr; reader = reader->next) {
+    for (u32 spins = 0;; ++spins) {
+      const u64 round = reader->round.load(std::memory_order_seq_cst);
+      if (round == 0 || round >= now) break;
+      if (spins > 100) ::usleep(50);
+      ::sched_yield();
+    }
+  }
+}
+
+}  // namespace skep::map
