@@ -4,6 +4,7 @@
 // examples. Everything is computed in unsigned integers, where overflow wraps; the cases C++ leaves undefined
 // have the RFC's answers: division by zero gives 0, remainder by zero leaves the dividend, INT_MIN / -1 is
 // INT_MIN with remainder 0, shifts use the low 5 or 6 bits of their count.
+// Always inlined: the interpreter passes a constant Op, and only then does the switch over it vanish.
 // Source: RFC 9669, sections 4.1 (arithmetic), 4.2 (byte swaps), 4.3 (jumps).
 #pragma once
 #include <type_traits>
@@ -18,7 +19,7 @@ enum class Alu : u8 { add, sub, mul, div, sdiv, or_, and_, lsh, rsh, mod, smod, 
 enum class Compare : u8 { eq, gt, ge, set, ne, sgt, sge, lt, le, slt, sle };
 
 /// The arithmetic of an alu_imm, alu_reg or alu_unary row.
-constexpr Alu alu_of(Op op) {
+[[gnu::always_inline]] constexpr Alu alu_of(Op op) {
   const Row& r = row(op);
   switch (r.code & 0xf0) {
     case 0x00:
@@ -51,7 +52,7 @@ constexpr Alu alu_of(Op op) {
 }
 
 /// The comparison of a jump_imm or jump_reg row.
-constexpr Compare compare_of(Op op) {
+[[gnu::always_inline]] constexpr Compare compare_of(Op op) {
   switch (row(op).code & 0xf0) {
     case 0x10:
       return Compare::eq;
@@ -79,14 +80,14 @@ constexpr Compare compare_of(Op op) {
 }
 
 /// Whether an arithmetic or jump row works on 64 bits (else on the low 32).
-constexpr bool is_wide(Op op) {
+[[gnu::always_inline]] constexpr bool is_wide(Op op) {
   const u8 c = row(op).code & 7;
   return c == class_alu64 || c == class_jmp;
 }
 
 /// `a op b` at the width of U (u32 or u64).
 template <class U>
-constexpr U calculate(Alu alu, U a, U b) {
+[[gnu::always_inline]] constexpr U calculate(Alu alu, U a, U b) {
   static_assert(std::is_same_v<U, u32> || std::is_same_v<U, u64>);
   using S = std::make_signed_t<U>;
   constexpr U shift_mask = sizeof(U) * 8 - 1;
@@ -129,7 +130,7 @@ constexpr U calculate(Alu alu, U a, U b) {
 
 /// `a op b` at the width of U.
 template <class U>
-constexpr bool holds(Compare compare, U a, U b) {
+[[gnu::always_inline]] constexpr bool holds(Compare compare, U a, U b) {
   using S = std::make_signed_t<U>;
   const S sa = static_cast<S>(a), sb = static_cast<S>(b);
   switch (compare) {
@@ -161,19 +162,19 @@ constexpr bool holds(Compare compare, U a, U b) {
 
 /// The register an arithmetic row leaves: `a` is dst, `b` the other operand (imm sign-extended to 64 bits).
 /// 32-bit rows use the low halves and clear the upper one.
-constexpr u64 arithmetic(Op op, u64 a, u64 b) {
+[[gnu::always_inline]] constexpr u64 arithmetic(Op op, u64 a, u64 b) {
   if (is_wide(op)) return calculate<u64>(alu_of(op), a, b);
   return calculate<u32>(alu_of(op), static_cast<u32>(a), static_cast<u32>(b));
 }
 
 /// Whether a conditional jump row is taken.
-constexpr bool taken(Op op, u64 a, u64 b) {
+[[gnu::always_inline]] constexpr bool taken(Op op, u64 a, u64 b) {
   if (is_wide(op)) return holds<u64>(compare_of(op), a, b);
   return holds<u32>(compare_of(op), static_cast<u32>(a), static_cast<u32>(b));
 }
 
 /// Sign extension by a movsx row.
-constexpr u64 sign_extended(Op op, u64 value) {
+[[gnu::always_inline]] constexpr u64 sign_extended(Op op, u64 value) {
   const s32 bits = row(op).off;
   const s64 wide = bits == 8    ? static_cast<s8>(value)
                    : bits == 16 ? static_cast<s16>(value)
@@ -182,7 +183,7 @@ constexpr u64 sign_extended(Op op, u64 value) {
 }
 
 /// Byte order by an endian row, on a little-endian machine: le truncates, be and bswap reverse.
-constexpr u64 reordered(Op op, u64 value) {
+[[gnu::always_inline]] constexpr u64 reordered(Op op, u64 value) {
   const s32 bits = row(op).imm;
   if (row(op).code == 0xd4) return bits == 16 ? static_cast<u16>(value) : bits == 32 ? static_cast<u32>(value) : value;
   if (bits == 16) return __builtin_bswap16(static_cast<u16>(value));
@@ -191,7 +192,7 @@ constexpr u64 reordered(Op op, u64 value) {
 }
 
 /// What a load row puts into its register, from the bytes read (zero-extended in `raw`).
-constexpr u64 loaded(Op op, u64 raw) {
+[[gnu::always_inline]] constexpr u64 loaded(Op op, u64 raw) {
   switch (row(op).code) {
     case 0x91:
       return static_cast<u64>(static_cast<s64>(static_cast<s8>(raw)));
@@ -205,7 +206,7 @@ constexpr u64 loaded(Op op, u64 raw) {
 }
 
 /// The value an atomic row stores, from the old one: add, or, and, xor, xchg (cmpxchg is its own form).
-constexpr u64 atomic_result(Op op, u64 old, u64 operand) {
+[[gnu::always_inline]] constexpr u64 atomic_result(Op op, u64 old, u64 operand) {
   switch (row(op).imm & 0xf0) {
     case 0x00:
       return old + operand;

@@ -76,4 +76,12 @@ struct CheckedRun {
 /// The checked loop (checked.cpp).
 Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run);
 
+struct Function::Data {
+  std::optional<verify::VerifiedProgram> program;
+  std::unique_ptr<const Bytecode> code;
+};
+
+/// A Function without a proof. Only for this room's tests and for vectors that are trusted: run() checks nothing.
+std::shared_ptr<const Function> trusted_function(std::unique_ptr<const Bytecode> code);
+
 }  // namespace skep::vm

@@ -7,11 +7,6 @@
 
 namespace skep::vm {
 
-struct Function::Data {
-  verify::VerifiedProgram program;
-  std::unique_ptr<const Bytecode> code;
-};
-
 Function::Function(std::unique_ptr<Data> data) : data_(std::move(data)) {}
 Function::~Function() = default;
 
@@ -33,8 +28,12 @@ Result<u64> Function::run_checked(void* call, void* context, MemoryGuard& guard,
 }
 
 std::span<const Insn> Function::insns() const { return data_->code->insns; }
-const verify::VerifiedProgram& Function::program() const { return data_->program; }
+const verify::VerifiedProgram& Function::program() const { return *data_->program; }
 const Bytecode& Function::bytecode() const noexcept { return *data_->code; }
+
+std::shared_ptr<const Function> trusted_function(std::unique_ptr<const Bytecode> code) {
+  return std::make_shared<const Function>(std::make_unique<Function::Data>(Function::Data{{}, std::move(code)}));
+}
 
 Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& raw) {
   Bindings bindings;
