@@ -238,7 +238,7 @@ std::vector<u32> Btf::candidates(std::string_view essential) const {
   for (u32 id = data_->heads[bucket]; id != 0; id = data_->next[id - data_->first_id]) {
     const Type t = type(id);
     const bool wanted = is_composite(t.kind) || is_enumeration(t.kind) || t.kind == Kind::typedef_ ||
-                        t.kind == Kind::int_ || t.kind == Kind::fwd || t.kind == Kind::float_;
+                        t.kind == Kind::int_ || t.kind == Kind::fwd || t.kind == Kind::float_ || t.kind == Kind::func;
     if (wanted && essential_name(t.name) == essential) out.push_back(id);
   }
   return out;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kconfig_section = ".kconfig", ksyms_section = ".ksyms";
 constexpr u32 linkage_static = 0, linkage_global = 1;
-constexpr u32 flag_readonly_program = 1U << 7;
+constexpr u32 flag_readonly_program = 1U << 7, flag_mmapable = 1U << 10;
 constexpr u64 largest_kconfig_value = 4096;
 
 u64 rounded_up(u64 value, u64 alignment) { return (value + alignment - 1) / alignment * alignment; }
@@ -58,7 +58,6 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
     if (size == 0 || size > largest_kconfig_value)
       return fail(Code::unsupported, fmt::format("{}: {} bytes; configuration values take 1 to {}", variable.name, size,
                                                  largest_kconfig_value));
-    if (!externs_.contains(variable.name)) continue;  // declared, never used
     values.push_back({variable.name, variable.type_id(), size, btf_->align_of(variable.type_id())});
   }
   std::sort(values.begin(), values.end(), [](const Value& a, const Value& b) {
@@ -68,7 +67,8 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
   u64 offset = 0;
   for (const auto& value : values) {
     offset = rounded_up(offset, value.alignment);
-    auto& known = externs_[value.name];
+    // A value that is declared and never used has no symbol, but a place all the same.
+    auto& known = externs_.try_emplace(value.name, Extern{.name = value.name, .weak = true}).first->second;
     known.kind = Extern::Kind::kconfig;
     known.type_id = value.type_id;
     known.offset = static_cast<u32>(offset);
@@ -82,7 +82,7 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
   map.key_size = 4;
   map.value_size = static_cast<u32>(offset);
   map.max_entries = 1;
-  map.flags = flag_readonly_program;
+  map.flags = flag_readonly_program | flag_mmapable;
   map.is_global_data = true;
   map.frozen = true;
   map.btf_value_type_id = datasec_id;

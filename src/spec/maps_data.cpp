@@ -144,7 +144,10 @@ Result<void> ObjectReader::add_data_map(const elf::Section& section) {
     const auto vars = btf_->section_vars(btf_->type(*datasec));
     const bool visible = std::any_of(vars.begin(), vars.end(), [&](const btf::SecVar& entry) {
       const auto variable = btf_->type(entry.type_id);
-      return variable.kind == btf::Kind::var && btf_->linkage(variable) != 0;
+      const auto symbol = named_symbols_.find({section.index, variable.name});
+      const bool hidden =
+          symbol != named_symbols_.end() && symbols_->at(symbol->second).visibility != elf::visibility_default;
+      return variable.kind == btf::Kind::var && btf_->linkage(variable) != 0 && !hidden;
     });
     if (visible) map.flags |= flag_mmapable;
   }

@@ -127,6 +127,7 @@ class ObjectReader {
   Result<void> read_programs();
   Result<ProgramSpec> link_program(const Function& entry);
   Result<u32> append(Link& link, u32 function);
+  Result<void> append_exception_callback(Link& link);
   Result<void> append_annotations(ProgramSpec& out, const Function& function, u32 start);
   Result<void> take_text_bytes(u64 size);
   Result<void> walk(Link& link);
@@ -152,6 +153,7 @@ class ObjectReader {
   std::unordered_map<std::string_view, Extern> externs_;
   std::unordered_map<u32, Annotations> annotations_;                   ///< by section index
   std::unordered_map<u32, std::vector<elf::Relocation>> relocations_;  ///< by section index, sorted by offset
+  std::unordered_map<u32, std::string_view> exception_callbacks_;      ///< func type id -> name, from BTF tags
   std::vector<MapPlace> map_places_;                                   ///< sorted by section and offset
   std::optional<u32> kconfig_map_;
   u64 data_bytes_ = 0, text_bytes_ = 0, name_bytes_ = 0, total_insns_ = 0;

@@ -61,9 +61,27 @@ Result<ProgramSpec> ObjectReader::link_program(const Function& entry) {
   }
   SKEP_TRY(append(link, static_cast<u32>(&entry - functions_.data())));
   while (!link.frames.empty()) SKEP_TRY(walk(link));
+  SKEP_TRY(append_exception_callback(link));
   auto by_insn = [](const auto& a, const auto& b) { return a.insn < b.insn; };
   std::stable_sort(out.references.begin(), out.references.end(), by_insn);
   return std::move(out);
+}
+
+/// A program may name the function that runs when it throws, in a BTF tag of its own: nothing calls it, so it is
+/// appended here.
+Result<void> ObjectReader::append_exception_callback(Link& link) {
+  const auto found = exception_callbacks_.find(link.out.functions[0].type_id);
+  if (found == exception_callbacks_.end()) return {};
+  const auto* text = section_named(".text");
+  const auto symbol = text == nullptr ? named_symbols_.end() : named_symbols_.find({text->index, found->second});
+  if (symbol == named_symbols_.end())
+    return fail(Code::malformed, fmt::format("its exception callback '{}' is no function in .text", found->second));
+  const u64 insn = symbols_->at(symbol->second).value / sizeof(Insn);
+  const u32 callback = SKEP_TRY(function_starting_at(text->index, insn, "exception callback"));
+  if (link.starts.contains(callback)) return {};
+  SKEP_TRY(append(link, callback));
+  while (!link.frames.empty()) SKEP_TRY(walk(link));
+  return {};
 }
 
 /// Copies a function to the end of the program and schedules its walk. Returns where it starts.

@@ -1,0 +1,28 @@
+// Whether two types mean the same across two BTFs. Private to this room.
+#pragma once
+#include "btf/btf.hpp"
+
+namespace skep::btf::core {
+
+/// Bounds the work one relocation may cause: crafted types may nest exponentially.
+struct Budget {
+  u32 steps = 200'000;
+  bool spent() { return steps == 0 || --steps == 0; }
+};
+
+/// The type of an accessor chain at one place.
+struct TypeRef {
+  const Btf& btf;
+  u32 id = 0;
+};
+
+/// Kinds that may stand for each other: equal, or both enumerations.
+bool same_kind(Kind a, Kind b);
+/// Fields whose types may differ in size but not in nature. Errors: limit.
+Result<bool> fields_are_compatible(TypeRef local, TypeRef target);
+/// type_exists and type_size: the same shape, ignoring names below the root. Errors: limit.
+Result<bool> types_are_compatible(TypeRef local, TypeRef target, Budget& budget, u32 depth = 0);
+/// type_matches: every member of the local type, by name, down to the leaves. Errors: limit.
+Result<bool> types_match(TypeRef local, TypeRef target, bool behind_pointer, Budget& budget, u32 depth = 0);
+
+}  // namespace skep::btf::core
