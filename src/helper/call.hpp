@@ -28,8 +28,9 @@ struct Task {
 /// Where trace_printk lines go.
 struct TraceSink {
   virtual ~TraceSink() = default;
-  /// One line without the newline, formatted in the trace-pipe form by the helper. Never blocks; false: it did not fit
-  /// (counted as lost).
+  /// One message in the trace-pipe form, without the newline that ends it. Newlines of the message itself are inside,
+  /// also a last one (the kernel's pipe then shows an empty line). Never blocks; false: it did not fit (counted as
+  /// lost).
   virtual bool line(std::string_view text) noexcept = 0;
 };
 

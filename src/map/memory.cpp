@@ -47,8 +47,7 @@ Entry* list(u64 begin, u64 end) noexcept {
 
 void unlist(Entry* entry) noexcept {
   entry->begin.store(0, std::memory_order_seq_cst);
-  // A thread that is itself in a run cannot wait for its own end; it may still wait for nobody else's mistake:
-  // a map that dies inside a run is one that no program holds.
+  // Inside of a run nobody can be waited for (two threads would wait for each other): maps die outside of runs.
   if (!RunSection::active()) synchronize_runs();
   entry->owned.store(false, std::memory_order_release);
 }
@@ -136,15 +135,16 @@ u64 Region::resident_bytes() const noexcept {
   return resident;
 }
 
-bool is_map_memory(u64 address, u64 size) noexcept {
-  if (!RunSection::active()) return false;
+u64 map_bytes_from(u64 address) noexcept {
+  if (!RunSection::active()) return 0;
   for (Entry* entry = entries.load(std::memory_order_seq_cst); entry != nullptr; entry = entry->next) {
     const u64 begin = entry->begin.load(std::memory_order_seq_cst);
     if (begin == 0 || address < begin) continue;
     const u64 end = entry->end.load(std::memory_order_relaxed);
-    if (address < end && size <= end - address && entry->begin.load(std::memory_order_seq_cst) == begin) return true;
+    // Looked at twice: between the two loads the entry may have become another region's.
+    if (address < end && entry->begin.load(std::memory_order_seq_cst) == begin) return end - address;
   }
-  return false;
+  return 0;
 }
 
 }  // namespace skep::map

@@ -43,8 +43,8 @@ class Region {
   void* entry_ = nullptr;  ///< in the list
 };
 
-/// Whether all of [address, address + size) belongs to one region. The answer holds until the RunSection that
-/// this thread is in ends; false outside of one.
-bool is_map_memory(u64 address, u64 size) noexcept;
+/// How many bytes from `address` on belong to the region that it lies in; 0 when it lies in none. The answer holds
+/// until the RunSection that this thread is in ends; 0 outside of one.
+u64 map_bytes_from(u64 address) noexcept;
 
 }  // namespace skep::map

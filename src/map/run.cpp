@@ -116,12 +116,11 @@ RunSection::~RunSection() {
 
 bool RunSection::active() noexcept { return thread_state.depth > 0; }
 
-bool RunSection::on_stack(const void* address, u64 size, const void* caller_frame) noexcept {
+u64 RunSection::stack_bytes_from(u64 address, const void* caller_frame) noexcept {
   const ThreadState& state = thread_state;
-  if (state.depth == 0) return false;
+  if (state.depth == 0) return 0;
   const u64 low = reinterpret_cast<u64>(caller_frame), high = reinterpret_cast<u64>(state.stack_top);
-  const u64 begin = reinterpret_cast<u64>(address);
-  return begin >= low && begin <= high && size <= high - begin;
+  return address >= low && address < high ? high - address : 0;
 }
 
 void synchronize_runs() noexcept {

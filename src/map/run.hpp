@@ -36,9 +36,9 @@ class RunSection {
 
   /// Whether this thread is inside of one.
   static bool active() noexcept;
-  /// The stack of this thread between its outermost RunSection and the caller: program stacks are inside.
-  /// False outside of a RunSection.
-  static bool on_stack(const void* address, u64 size, const void* caller_frame) noexcept;
+  /// How many bytes from `address` on belong to the stack of this thread between its outermost RunSection and
+  /// `caller_frame` (__builtin_frame_address(0) of a helper): program stacks are inside. 0: none of it, or no run.
+  static u64 stack_bytes_from(u64 address, const void* caller_frame) noexcept;
 };
 
 /// Waits until every RunSection that other threads are in now has ended.

@@ -1,0 +1,32 @@
+// Helpers that send records to the host. See map/ring.hpp for what happens to them.
+// Source: kernel/bpf/ringbuf.c, kernel/trace/bpf_trace.c.
+#include "helper/bind.hpp"
+#include "map/ringbuf.hpp"
+
+namespace skep::helper {
+
+static s64 perf_event_output(void*, Map& map, u64 flags, ReadMem data) noexcept {
+  return map::perf_event_output(map, flags, data.data, data.size);
+}
+SKEP_BIND(perf_event_output)
+
+static s64 ringbuf_output(Map& ring, ReadMem data, u64 flags) noexcept {
+  return map::ringbuf_output(ring, data.data, data.size, flags);
+}
+SKEP_BIND(ringbuf_output)
+
+static void* ringbuf_reserve(Map& ring, u64 size, u64 flags) noexcept {
+  return map::ringbuf_reserve(ring, size, flags);
+}
+SKEP_BIND(ringbuf_reserve)
+
+static void ringbuf_submit(void* sample, u64 flags) noexcept { map::ringbuf_submit(sample, flags); }
+SKEP_BIND(ringbuf_submit)
+
+static void ringbuf_discard(void* sample, u64 flags) noexcept { map::ringbuf_discard(sample, flags); }
+SKEP_BIND(ringbuf_discard)
+
+static u64 ringbuf_query(Map& ring, u64 flags) noexcept { return map::ringbuf_query(ring, flags); }
+SKEP_BIND(ringbuf_query)
+
+}  // namespace skep::helper
