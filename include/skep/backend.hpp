@@ -197,6 +197,9 @@ class Backend {
   virtual Inspector& inspector() = 0;
   /// One line for people: which mechanism observes, and what was substituted ("" when there is nothing to say).
   virtual std::string notes() const { return {}; }
+  /// The full verifier logs of the last load(): of the program that was refused, and with LoadOptions::verifier_log
+  /// of the accepted ones ("" when there is none).
+  virtual std::string verifier_log() const { return {}; }
 };
 
 struct UserOptions {

@@ -24,21 +24,15 @@ constexpr s32 helper_get_current_task = 35, helper_probe_read_kernel = 113;
 constexpr s32 ts_compat = 2;                      // TS_COMPAT: the call came from 32-bit code
 constexpr s32 fork_family[] = {56, 57, 58, 435};  // clone, fork, vfork, clone3
 
-/// Helpers whose first argument is the real context.
+/// Helpers whose first argument is the real context. The last two exist for fentry and fexit; at the raw tracepoints
+/// the verifier refuses them, and says so.
 constexpr bool takes_context(s32 helper) {
-  return helper == 25 /* perf_event_output */ || helper == 27 /* get_stackid */ || helper == 67 /* get_stack */ ||
-         helper == isa::helper_tail_call;
+  constexpr s32 perf_event_output = 25, get_stackid = 27, get_stack = 67, get_func_ip = 173, get_attach_cookie = 174;
+  return helper == perf_event_output || helper == get_stackid || helper == get_stack ||
+         helper == isa::helper_tail_call || helper == get_func_ip || helper == get_attach_cookie;
 }
 
-/// Helpers that only a real kprobe can serve, by name; "" for all others.
-constexpr std::string_view kprobe_only(s32 helper) {
-  if (helper == 58) return "bpf_override_return";
-  if (helper == 173) return "bpf_get_func_ip";
-  if (helper == 174) return "bpf_get_attach_cookie";
-  return {};
-}
-
-Result<std::vector<Insertion>> context_loads(const ProgramSpec& program) {
+std::vector<Insertion> context_loads(const ProgramSpec& program) {
   std::vector<Insertion> insertions;
   for (u32 i = 0; i < program.insns.size(); ++i) {
     const Insn& insn = program.insns[i];
@@ -47,12 +41,6 @@ Result<std::vector<Insertion>> context_loads(const ProgramSpec& program) {
       continue;
     }
     if (insn.code != isa::code_call || insn.src != isa::call_src_helper) continue;
-    if (const auto name = kprobe_only(insn.imm); !name.empty())
-      return fail(
-          Code::unsupported,
-          fmt::format(
-              "program {} calls {}(), which only a real kprobe can serve; this needs a kernel with CONFIG_KPROBES",
-              program.name, name));
     if (takes_context(insn.imm)) insertions.push_back({i, Insn{0x79, 1, 1, regs_bytes, 0}});
   }
   return insertions;
@@ -147,25 +135,21 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
   return code.take();
 }
 
-void retarget(ProgramSpec& program, const Carrier& carrier) {
+}  // namespace
+
+AttachTarget carrier_hook(const Carrier& carrier) {
   switch (carrier.hook) {
     case CarrierHook::sys_enter:
-      program.attach = {AttachKind::raw_tracepoint, "sys_enter"};
-      break;
+      return {AttachKind::raw_tracepoint, "sys_enter"};
     case CarrierHook::sys_exit:
-      program.attach = {carrier.typed_context ? AttachKind::tp_btf : AttachKind::raw_tracepoint, "sys_exit"};
-      break;
+      return {carrier.typed_context ? AttachKind::tp_btf : AttachKind::raw_tracepoint, "sys_exit"};
     case CarrierHook::fentry:
-      program.attach = {AttachKind::fentry, carrier.function};
-      break;
+      return {AttachKind::fentry, carrier.function};
     case CarrierHook::fexit:
-      program.attach = {AttachKind::fexit, carrier.function};
-      break;
+      return {AttachKind::fexit, carrier.function};
   }
-  program.type = program.attach.program_type();
+  return {};
 }
-
-}  // namespace
 
 std::string_view syscall_of_function(std::string_view function) noexcept {
   for (const std::string_view prefix : {"__x64_sys_", "__arm64_sys_"})
@@ -181,14 +165,15 @@ Result<void> carry(ProgramSpec& program, const Carrier& carrier) {
           "program {}: carrying kprobe programs is written for x86-64 only; this needs a kernel with CONFIG_KPROBES",
           program.name));
 #endif
-  const auto insertions = SKEP_TRY(context_loads(program));
+  const auto insertions = context_loads(program);
   SKEP_TRY(insert(program, insertions));
   const auto head = carrier_code(carrier);
   prepend(program, head);
   program.functions.insert(program.functions.begin(), FunctionInfo{0, 0, program.name, false});
   const std::string note = fmt::format("/* skep: a pt_regs for {}, then its program */", carrier.function);
   program.lines.insert(program.lines.begin(), SourceLine{0, "skep", note, 1, 1});
-  retarget(program, carrier);
+  program.attach = carrier_hook(carrier);
+  program.type = program.attach.program_type();
   return {};
 }
 

@@ -37,8 +37,11 @@ struct Carrier {
 
 /// Rewrites a resolved program (CO-RE applied) for its carrier; the type and attach target change with it.
 /// `functions` afterwards: the carrier at 0, then the program's own.
-/// Errors: unsupported, naming what cannot be carried.
+/// Errors: unsupported, where the machine is not x86-64 or a jump would get too long.
 Result<void> carry(ProgramSpec& program, const Carrier& carrier);
+
+/// What the kernel is asked for in the end: raw_tracepoint/sys_enter, fentry/FUNCTION, ...
+AttachTarget carrier_hook(const Carrier& carrier);
 
 /// The system call behind a function of the system call table: "execve" of "__x64_sys_execve"; "" for others.
 std::string_view syscall_of_function(std::string_view function) noexcept;

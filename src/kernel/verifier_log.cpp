@@ -59,7 +59,7 @@ Refusal read_refusal(std::string_view log) {
   return refusal;
 }
 
-std::string explain_refusal(std::string_view log, const ProgramSpec& program) {
+std::string explain_rejection(std::string_view log, const ProgramSpec& program) {
   const Refusal refusal = read_refusal(log);
   if (refusal.reason.empty()) return "the kernel's verifier refused it without a word";
   std::string text = fmt::format("the kernel's verifier refused it: {}", refusal.reason);

@@ -25,6 +25,6 @@ Refusal read_refusal(std::string_view log);
 
 /// The message of an Error{rejected}: the reason, the instruction and the C line (the kernel's, else the program's own
 /// line info).
-std::string explain_refusal(std::string_view log, const ProgramSpec& program);
+std::string explain_rejection(std::string_view log, const ProgramSpec& program);
 
 }  // namespace skep::kernel

@@ -1,0 +1,68 @@
+// What this machine contributes to a program: its types for CO-RE, its configuration for kconfig externs.
+#include "kernel/close.hpp"
+
+#include <fmt/core.h>
+
+#include <memory>
+#include <optional>
+
+#include "base/mapped_file.hpp"
+#include "kernel/features.hpp"
+#include "kernel/gunzip.hpp"
+#include "spec/resolve.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr u32 first_with_syscall_wrapper = 4u << 16 | 17u << 8;  // x86-64: __x64_sys_*(const struct pt_regs *)
+
+/// The value of `name` in the text of a .config: "CONFIG_X=y", "# CONFIG_X is not set".
+std::optional<std::string> value_in(std::string_view config, std::string_view name) {
+  const std::string start = fmt::format("\n{}=", name);
+  std::size_t at = config.starts_with(std::string_view(start).substr(1)) ? 0 : config.find(start);
+  if (at == std::string_view::npos) return std::nullopt;
+  at = config.find('=', at) + 1;
+  return std::string(config.substr(at, config.find('\n', at) - at));
+}
+
+}  // namespace
+
+Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types) {
+  ProgramSpec out = program;
+  if (out.relocations.empty()) return out;
+  if (!object.btf)
+    return fail(Code::malformed, fmt::format("program {}: CO-RE relocations in an object without types", program.name));
+  const std::shared_ptr<const btf::Btf> targets[] = {SKEP_TRY_AT("program " + program.name, types.for_core())};
+  SKEP_TRY_AT("program " + program.name, spec::apply_core(out, *object.btf, targets));
+  return out;
+}
+
+Result<void> resolve_kconfig(ObjectSpec& object) {
+  std::optional<std::string> config;  // read at the first CONFIG_*
+  bool unreadable = false;
+  return spec::resolve_kconfig(object, [&](std::string_view name) -> std::optional<std::string> {
+    if (name == "LINUX_KERNEL_VERSION") return std::to_string(Features::version_code());
+    if (name == "LINUX_HAS_SYSCALL_WRAPPER") return Features::version_code() >= first_with_syscall_wrapper ? "1" : "0";
+    if (name == "LINUX_HAS_BPF_COOKIE") return "0";  // this engine gives its attachments no cookies
+    if (!config && !unreadable) {
+      auto text = kernel_config();
+      if (text)
+        config = *std::move(text);
+      else
+        unreadable = true;
+    }
+    return config ? value_in(*config, name) : std::nullopt;
+  });
+}
+
+Result<std::string> kernel_config() {
+  constexpr const char* packed = "/proc/config.gz";
+  const std::string plain = "/boot/config-" + Features::release();
+  if (const auto bytes = base::read_file(packed, 16u << 20)) return gunzip(*bytes);
+  if (auto text = base::read_text(plain, 16u << 20)) return *std::move(text);
+  return fail(Code::not_found,
+              fmt::format("this kernel's configuration is in neither {} (CONFIG_IKCONFIG_PROC) nor {}", packed, plain));
+}
+
+}  // namespace skep::kernel

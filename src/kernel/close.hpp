@@ -1,0 +1,23 @@
+// Closing a program against this kernel: CO-RE relocations and configuration values.
+//
+// Afterwards nothing in the program depends on types any more; only descriptors and addresses are open.
+#pragma once
+#include <skep/spec.hpp>
+
+#include "kernel/kernel_types.hpp"
+
+namespace skep::kernel {
+
+/// A copy of the program with its CO-RE relocations applied to this kernel's types. Reads the kernel's types only when
+/// there are relocations. Errors name the type and the field.
+Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types);
+
+/// Fills the object's kconfig values (LINUX_KERNEL_VERSION, LINUX_HAS_SYSCALL_WRAPPER, CONFIG_*) from the running
+/// kernel.
+Result<void> resolve_kconfig(ObjectSpec& object);
+
+/// The running kernel's configuration as text: /proc/config.gz, else /boot/config-RELEASE.
+/// Errors: not_found, naming both.
+Result<std::string> kernel_config();
+
+}  // namespace skep::kernel

@@ -1,0 +1,229 @@
+// Listing and opening kernel objects by id.
+#include "kernel/inspector.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <skep/backend.hpp>
+
+#include "backend/names.hpp"
+#include "btf/btf.hpp"
+#include "kernel/info.hpp"
+#include "kernel/map_handle.hpp"
+#include "kernel/pins.hpp"
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr u32 most_objects = 1u << 16;
+constexpr u32 most_code_bytes = 64u << 20, most_records = 1u << 20;
+
+Result<base::Fd> open_by_id(uapi::Cmd cmd, u32 id, std::string_view kind) {
+  uapi::ObjectId attr{id, 0, 0};
+  const int fd = bpf(cmd, attr);
+  if (fd == -ENOENT) return fail(Code::not_found, fmt::format("the kernel has no {} with id {}", kind, id), ENOENT);
+  if (fd < 0) return tl::unexpected(bpf_error(cmd, fmt::format("{} {}", kind, id), -fd));
+  return base::Fd(fd);
+}
+
+/// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped.
+template <class Look>
+Result<void> for_each_object(uapi::Cmd next, uapi::Cmd open, std::string_view kind, Look&& look) {
+  uapi::ObjectId attr;
+  for (u32 count = 0; count < most_objects; ++count) {
+    const int status = bpf(next, attr);
+    if (status == -ENOENT) return {};
+    if (status < 0) return tl::unexpected(bpf_error(next, fmt::format("list {}s", kind), -status));
+    const u32 id = attr.next_id;
+    auto fd = open_by_id(open, id, kind);
+    if (fd)
+      look(fd->get());
+    else if (fd.error().code != Code::not_found)
+      return tl::unexpected(std::move(fd).error());
+    attr = {id, 0, 0};
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const btf::Btf>> types_by_id(u32 id, int depth = 0) {
+  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::btf_get_fd_by_id, id, "BTF object"));
+  auto object = SKEP_TRY(btf_object(fd.get()));
+  std::shared_ptr<const btf::Btf> base;
+  if (object.is_kernel && object.name != "vmlinux" && depth == 0)
+    base = SKEP_TRY(btf::Btf::from_file("/sys/kernel/btf/vmlinux"));
+  return btf::Btf::parse(std::move(object.bytes), std::move(base));
+}
+
+std::string_view type_name(u32 type) {
+  switch (static_cast<uapi::LinkType>(type)) {
+    case uapi::LinkType::raw_tracepoint:
+      return "raw_tracepoint";
+    case uapi::LinkType::tracing:
+      return "tracing";
+    case uapi::LinkType::perf_event:
+      return "perf_event";
+  }
+  constexpr std::string_view others[] = {
+      "unspec",       "",           "",          "cgroup", "iter",         "netns",  "xdp",    "",
+      "kprobe_multi", "struct_ops", "netfilter", "tcx",    "uprobe_multi", "netkit", "sockmap"};
+  return type < std::size(others) ? others[type] : std::string_view("unknown");
+}
+
+}  // namespace
+
+std::string KernelInspector::full_name(int fd, const ProgramInfo& info) {
+  if (info.name.size() < backend::max_name_bytes || info.btf_id == 0) return info.name;
+  uapi::ProgInfo raw;
+  uapi::FuncInfo first;
+  raw.nr_func_info = 1;
+  raw.func_info_rec_size = sizeof first;
+  raw.func_info = address_of(&first);
+  uapi::InfoByFd attr{static_cast<u32>(fd), sizeof raw, address_of(&raw)};
+  if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0 || raw.nr_func_info == 0) return info.name;
+  const auto types = btf(info.btf_id);
+  if (!types || first.type_id == 0 || first.type_id >= (*types)->type_count()) return info.name;
+  const auto type = (*types)->type(first.type_id);
+  return type.kind == btf::Kind::func && type.name.starts_with(info.name) ? std::string(type.name) : info.name;
+}
+
+Result<std::vector<ProgramInfo>> KernelInspector::programs() {
+  std::vector<ProgramInfo> found;
+  const Pins pins = find_pins();
+  SKEP_TRY(for_each_object(uapi::Cmd::prog_get_next_id, uapi::Cmd::prog_get_fd_by_id, "program", [&](int fd) {
+    auto info = program_info(fd);
+    if (!info) return;
+    info->name = full_name(fd, *info);
+    if (const auto at = pins.programs.find(info->id); at != pins.programs.end()) info->pinned = at->second;
+    found.push_back(*std::move(info));
+  }));
+  return found;
+}
+
+Result<std::vector<MapInfo>> KernelInspector::maps() {
+  std::vector<MapInfo> found;
+  const Pins pins = find_pins();
+  SKEP_TRY(for_each_object(uapi::Cmd::map_get_next_id, uapi::Cmd::map_get_fd_by_id, "map", [&](int fd) {
+    auto info = map_info(fd);
+    if (!info) return;
+    if (const auto at = pins.maps.find(info->id); at != pins.maps.end()) info->pinned = at->second;
+    found.push_back(*std::move(info));
+  }));
+  return found;
+}
+
+Result<std::vector<LinkInfo>> KernelInspector::links() {
+  std::vector<LinkInfo> found;
+  SKEP_TRY(for_each_object(uapi::Cmd::link_get_next_id, uapi::Cmd::link_get_fd_by_id, "link", [&](int fd) {
+    const auto raw = raw_link_info(fd);
+    if (!raw) return;
+    LinkInfo info;
+    info.id = raw->id;
+    info.type = type_name(raw->type);
+    info.program_id = raw->prog_id;
+    info.target = link_target(fd, raw->type);
+    found.push_back(std::move(info));
+  }));
+  return found;
+}
+
+std::string KernelInspector::link_target(int fd, u32 type) {
+  char name[256] = {};
+  uapi::LinkInfo raw;
+  uapi::InfoByFd attr{static_cast<u32>(fd), sizeof raw, address_of(&raw)};
+  switch (static_cast<uapi::LinkType>(type)) {
+    case uapi::LinkType::raw_tracepoint:
+      raw.of.raw_tracepoint = {address_of(name), sizeof name};
+      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
+      return fmt::format("raw_tracepoint:{}", name);
+    case uapi::LinkType::tracing: {
+      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
+      const auto& tracing = raw.of.tracing;
+      const auto types =
+          tracing.target_obj_id != 0 ? btf(tracing.target_obj_id) : btf::Btf::from_file("/sys/kernel/btf/vmlinux");
+      if (!types || tracing.target_btf_id >= (*types)->type_count()) return {};
+      std::string_view target = (*types)->type(tracing.target_btf_id).name;
+      if (tracing.attach_type == static_cast<u32>(AttachType::trace_raw_tp)) {
+        if (target.starts_with("btf_trace_")) target.remove_prefix(10);
+        return fmt::format("tp_btf:{}", target);
+      }
+      if (tracing.attach_type == static_cast<u32>(AttachType::trace_fentry)) return fmt::format("fentry:{}", target);
+      if (tracing.attach_type == static_cast<u32>(AttachType::trace_fexit)) return fmt::format("fexit:{}", target);
+      return std::string(target);
+    }
+    case uapi::LinkType::perf_event: {
+      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
+      const auto kind = static_cast<uapi::PerfEventKind>(raw.of.perf_event.type);
+      raw = {};
+      raw.of.perf_event.name = address_of(name);
+      raw.of.perf_event.name_len = sizeof name;
+      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
+      if (kind == uapi::PerfEventKind::tracepoint) return fmt::format("tracepoint:{}", name);
+      if (kind == uapi::PerfEventKind::kprobe) return fmt::format("kprobe:{}", name);
+      if (kind == uapi::PerfEventKind::kretprobe) return fmt::format("kretprobe:{}", name);
+      if (kind == uapi::PerfEventKind::uprobe || kind == uapi::PerfEventKind::uretprobe)
+        return fmt::format("uprobe:{}:{:#x}", name, raw.of.perf_event.offset);
+      return {};
+    }
+  }
+  return {};
+}
+
+Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
+  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  const auto counts = SKEP_TRY(raw_program_info(fd.get()));
+  const auto place = fmt::format("program {}", program_id);
+  if (counts.xlated_prog_len > most_code_bytes || counts.jited_prog_len > most_code_bytes ||
+      counts.nr_line_info > most_records || counts.nr_func_info > most_records)
+    return fail(Code::limit,
+                fmt::format("{}: larger than skep reads ({} bytes of instructions)", place, counts.xlated_prog_len));
+  ProgramCode code;
+  std::vector<uapi::FuncInfo> functions(counts.nr_func_info);
+  std::vector<uapi::LineInfo> lines(counts.nr_line_info);
+  code.insns.resize(counts.xlated_prog_len / sizeof(Insn));
+  code.jited.resize(counts.jited_prog_len);
+  uapi::ProgInfo raw;
+  raw.xlated_prog_len = static_cast<u32>(code.insns.size() * sizeof(Insn));
+  raw.xlated_prog_insns = address_of(code.insns.data());
+  raw.jited_prog_len = counts.jited_prog_len;
+  raw.jited_prog_insns = address_of(code.jited.data());
+  raw.nr_func_info = counts.nr_func_info;
+  raw.func_info_rec_size = sizeof(uapi::FuncInfo);
+  raw.func_info = address_of(functions.data());
+  raw.nr_line_info = counts.nr_line_info;
+  raw.line_info_rec_size = sizeof(uapi::LineInfo);
+  raw.line_info = address_of(lines.data());
+  uapi::InfoByFd attr{static_cast<u32>(fd.get()), sizeof raw, address_of(&raw)};
+  SKEP_TRY(bpf_ok(uapi::Cmd::obj_get_info_by_fd, attr, place));
+  if (raw.xlated_prog_insns == 0 || raw.xlated_prog_len == 0)
+    return fail(Code::permission, fmt::format("{}: the kernel does not show its instructions to this process; it needs "
+                                              "CAP_SYS_ADMIN (or CAP_BPF with CAP_PERFMON), and sysctl "
+                                              "net.core.bpf_jit_harden and kernel.kptr_restrict below 2",
+                                              place));
+  if (raw.jited_prog_insns == 0) code.jited.clear();
+  if (raw.btf_id == 0) return code;
+  const auto types = btf(raw.btf_id);
+  if (!types) return code;  // the instructions are worth showing without their lines
+  for (const auto& record : functions) {
+    if (record.type_id >= (*types)->type_count()) continue;
+    const auto type = (*types)->type(record.type_id);
+    code.functions.push_back({record.insn_off, record.type_id, std::string(type.name), (*types)->linkage(type) == 1});
+  }
+  for (const auto& record : lines)
+    code.lines.push_back({record.insn_off, std::string((*types)->string(record.file_name_off)),
+                          std::string((*types)->string(record.line_off)), record.line_col >> 10,
+                          record.line_col & 0x3ff});
+  return code;
+}
+
+Result<Map> KernelInspector::map(u32 map_id) {
+  auto fd = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, map_id, "map"));
+  return Map(SKEP_TRY(KernelMap::adopt(std::move(fd))));
+}
+
+Result<std::shared_ptr<const btf::Btf>> KernelInspector::btf(u32 btf_id) { return types_by_id(btf_id); }
+
+}  // namespace skep::kernel

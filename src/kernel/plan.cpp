@@ -1,0 +1,120 @@
+// Choosing the hook.
+#include "kernel/plan.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace skep::kernel {
+
+namespace {
+
+bool is_probe(AttachKind kind) {
+  return kind == AttachKind::kprobe || kind == AttachKind::kretprobe || kind == AttachKind::ksyscall ||
+         kind == AttachKind::kretsyscall;
+}
+bool is_return(AttachKind kind) { return kind == AttachKind::kretprobe || kind == AttachKind::kretsyscall; }
+bool is_syscall_kind(AttachKind kind) { return kind == AttachKind::ksyscall || kind == AttachKind::kretsyscall; }
+
+/// The kernel function a probe means: system calls have a prefix of the architecture since 4.17.
+std::string function_of(const AttachTarget& target) {
+#if defined(__aarch64__)
+  constexpr std::string_view prefix = "__arm64_sys_";
+#else
+  constexpr std::string_view prefix = "__x64_sys_";
+#endif
+  return is_syscall_kind(target.kind) ? fmt::format("{}{}", prefix, target.target) : target.target;
+}
+
+/// Whether the program reads pt_regs::ip (offset 128): only then is the address worth a walk through kallsyms.
+bool may_read_ip(const ProgramSpec& program) {
+  return std::ranges::any_of(program.insns, [](const Insn& insn) {
+    return (insn.code == 0x79 && insn.off == 128) || (insn.code == 0x07 && insn.imm == 128);
+  });
+}
+
+Result<Carrier> trampoline_carrier(const std::string& function, bool at_return, KernelTypes& kernel) {
+  Carrier carrier;
+  carrier.hook = at_return ? CarrierHook::fexit : CarrierHook::fentry;
+  carrier.function = function;
+  carrier.argument_count = SKEP_TRY(kernel.argument_count(function));
+  return carrier;
+}
+
+Result<Carrier> syscall_carrier(const std::string& function, std::string_view syscall, bool at_return,
+                                KernelTypes& kernel) {
+  const auto number = syscall_number(syscall);
+  if (!number) return fail(Code::not_found, fmt::format("this machine has no system call \"{}\"", syscall));
+  Carrier carrier;
+  carrier.hook = at_return ? CarrierHook::sys_exit : CarrierHook::sys_enter;
+  carrier.function = function;
+  carrier.syscall_number = *number;
+  carrier.status_offset = kernel.thread_status_offset();
+  carrier.typed_context = at_return && kernel.running().has_value();
+  return carrier;
+}
+
+Result<Plan> plan_probe(const ProgramSpec& program, const AttachTarget& target, const Features& features,
+                        KernelTypes& kernel) {
+  Plan plan;
+  const std::string asked = fmt::format("{}/{}", name_of(target.kind), target.target);
+  const std::string function = function_of(target);
+  if (features.kprobes() || target.target.empty()) {
+    plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
+                 target.target.empty() ? std::string() : function};
+    return plan;
+  }
+  if (function.find('+') != std::string::npos)
+    return fail(
+        Code::unsupported,
+        fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and nothing else can stop inside a function",
+                    asked));
+  Carrier carrier;
+  const std::string_view syscall = syscall_of_function(function);
+  if (features.fentry()) {
+    carrier = SKEP_TRY_AT(asked, trampoline_carrier(function, is_return(target.kind), kernel));
+  } else if (!syscall.empty()) {
+    carrier = SKEP_TRY_AT(asked, syscall_carrier(function, syscall, is_return(target.kind), kernel));
+  } else {
+    return fail(Code::unsupported,
+                fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and {}. System calls can still be probed "
+                            "(ksyscall/NAME), and tracepoints "
+                            "(tracepoint/..., raw_tracepoint/..., tp_btf/...) may serve instead of this function",
+                            asked, features.fentry_refusal()));
+  }
+  if (may_read_ip(program)) {
+    const auto found = kernel.addresses({function});
+    if (const auto at = found.find(function); at != found.end())
+      carrier.function_address = at->second + 1;  // as an int3 kprobe has it
+  }
+  plan.hook = {AttachKind::none, carrier.function};
+  plan.carried_by = describe(carrier, asked);
+  plan.carrier = std::move(carrier);
+  return plan;
+}
+
+}  // namespace
+
+std::string Plan::key(const ProgramSpec& program) const {
+  if (carrier) return fmt::format("{}:{}", static_cast<int>(carrier->hook), carrier->function);
+  const bool bound = hook.program_type() == ProgramType::tracing;  // the target is part of the load
+  const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
+  return fmt::format("{}/{}", static_cast<u32>(type), bound ? hook.text() : std::string());
+}
+
+Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, const Features& features,
+                       KernelTypes& kernel) {
+  if (is_probe(target.kind)) return plan_probe(program, target, features, kernel);
+  Plan plan;
+  plan.hook = target;
+  const bool bound = target.program_type() == ProgramType::tracing;
+  if ((bound && target.target.empty()) || (target.kind == AttachKind::none && program.type == ProgramType::unspec))
+    plan.loadable = false;
+  if ((target.kind == AttachKind::fentry || target.kind == AttachKind::fexit) && !features.fentry())
+    return fail(Code::unsupported, fmt::format("{}/{}: {}. tp_btf, raw_tracepoint and tracepoint programs work without "
+                                               "it; for a system call use ksyscall/NAME",
+                                               name_of(target.kind), target.target, features.fentry_refusal()));
+  return plan;
+}
+
+}  // namespace skep::kernel

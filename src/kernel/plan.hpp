@@ -1,0 +1,33 @@
+// How a program reaches its hook on this kernel: directly, or carried by another one.
+//
+// A plan is made before loading, because the hook decides the program type and even the instructions. The order for
+// kprobe programs: a real kprobe; else fentry/fexit on the same function; else, for system calls, the raw tracepoint.
+#pragma once
+#include <optional>
+#include <skep/spec.hpp>
+#include <string>
+
+#include "kernel/carry.hpp"
+#include "kernel/features.hpp"
+#include "kernel/kernel_types.hpp"
+
+namespace skep::kernel {
+
+struct Plan {
+  AttachTarget hook;               ///< what the kernel is asked for in the end
+  std::optional<Carrier> carrier;  ///< present when the program must be carried there
+  std::string carried_by;          ///< the line for the user, or ""
+  bool loadable = true;            ///< false: the target must be known before the program can be loaded
+
+  /// Programs with equal keys are the same load.
+  std::string key(const ProgramSpec& program) const;
+};
+
+/// Errors: unsupported, saying what is missing and what would serve; invalid_argument for a target that names nothing.
+Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, const Features& features,
+                       KernelTypes& kernel);
+
+/// The number of a system call on this machine ("execve" is 59 on x86-64), or nullopt.
+std::optional<u32> syscall_number(std::string_view name) noexcept;
+
+}  // namespace skep::kernel

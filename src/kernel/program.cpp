@@ -1,0 +1,271 @@
+// Loading objects and attaching their programs.
+#include "kernel/program.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "backend/names.hpp"
+#include "kernel/attach.hpp"
+#include "kernel/close.hpp"
+#include "kernel/info.hpp"
+#include "kernel/map_create.hpp"
+#include "kernel/program_load.hpp"
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+bool is_one_of(AttachKind kind, std::initializer_list<AttachKind> kinds) {
+  return std::ranges::find(kinds, kind) != kinds.end();
+}
+
+bool is_tracing(AttachKind kind) {
+  return is_one_of(kind, {AttachKind::tp_btf, AttachKind::fentry, AttachKind::fexit, AttachKind::fmod_ret});
+}
+
+/// The kernel types' id that a tracing program names at load; 0 for other types.
+Result<u32> attach_type_id(const AttachTarget& hook, KernelTypes& types) {
+  if (hook.kind == AttachKind::tp_btf) return types.tracepoint(hook.target);
+  if (is_tracing(hook.kind)) return types.function(hook.target);
+  return 0;
+}
+
+Result<std::unique_ptr<Attachment>> attach_to_hook(int fd, const AttachTarget& hook, Session& session) {
+  using K = AttachKind;
+  if (is_tracing(hook.kind)) return attach_raw_tracepoint(fd, {});
+  if (is_one_of(hook.kind, {K::raw_tracepoint, K::raw_tp, K::raw_tracepoint_w, K::raw_tp_w}))
+    return attach_raw_tracepoint(fd, hook.target);
+  if (is_one_of(hook.kind, {K::tracepoint, K::tp}))
+    return attach_tracepoint(fd, *SKEP_TRY(session.tracefs()), hook.target);
+  if (is_one_of(hook.kind, {K::kprobe, K::kretprobe})) return attach_kprobe(fd, hook.target, hook.kind == K::kretprobe);
+  return fail(Code::unsupported, fmt::format("the kernel engine attaches tracepoint, raw_tracepoint, tp_btf, fentry, "
+                                             "fexit, kprobe and ksyscall programs so far, not {}; "
+                                             "bpftool, ip(8) and tc(8) attach the others",
+                                             name_of(hook.kind)));
+}
+
+/// Kinds whose target must be named: everything that attach_to_hook() knows.
+bool needs_target(AttachKind kind) {
+  using K = AttachKind;
+  return is_tracing(kind) ||
+         is_one_of(kind, {K::raw_tracepoint, K::raw_tp, K::raw_tracepoint_w, K::raw_tp_w, K::tracepoint, K::tp,
+                          K::kprobe, K::kretprobe, K::ksyscall, K::kretsyscall});
+}
+
+std::vector<const ProgramSpec*> selected(const ObjectSpec& spec, const LoadOptions& options) {
+  std::vector<const ProgramSpec*> programs;
+  for (const ProgramSpec& program : spec.programs)
+    if (options.programs.empty() ? program.autoload
+                                 : std::ranges::find(options.programs, program.name) != options.programs.end())
+      programs.push_back(&program);
+  return programs;
+}
+
+Result<void> check_names(const ObjectSpec& spec, const LoadOptions& options) {
+  std::vector<std::string_view> names;
+  for (const ProgramSpec& program : spec.programs) names.push_back(program.name);
+  for (const std::string& wanted : options.programs)
+    if (spec.program(wanted) == nullptr)
+      return tl::unexpected(backend::no_such("object " + spec.name, "program", wanted, names));
+  return {};
+}
+
+/// Program arrays of the object, now that the programs exist.
+Result<void> fill_program_arrays(const LoadedObject& object,
+                                 const std::vector<std::shared_ptr<KernelProgram>>& programs) {
+  for (std::size_t i = 0; i < object.spec.maps.size(); ++i) {
+    const MapSpec& map = object.spec.maps[i];
+    if (map.type != MapType::prog_array) continue;
+    for (const MapSpec::Slot& slot : map.slots) {
+      const auto program = std::ranges::find(programs, slot.name, [](const auto& p) { return p->info().name; });
+      if (program == programs.end() || (*program)->fd() < 0)
+        return fail(Code::not_found, fmt::format("map {}: slot {} names program \"{}\", which is not loaded", map.name,
+                                                 slot.index, slot.name));
+      auto set = set_slot(*object.maps[i], slot.index, (*program)->fd());
+      if (!set && set.error().os_error == EINVAL)
+        set.error().message += fmt::format(
+            " (program {} has another type than the programs that call it through this map; a kprobe program that is "
+            "carried by another "
+            "hook can only tail-call programs of that hook's type)",
+            slot.name);
+      if (!set) return set;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target,
+                                       TypesImage* image) const {
+  Prepared out;
+  out.plan = SKEP_TRY(plan_hook(original, target, session->features, session->types));
+  if (!out.plan.loadable) return out;
+  out.program = SKEP_TRY(close_program(original, spec, session->types));
+  if (out.plan.carrier) {
+    SKEP_TRY(carry(out.program, *out.plan.carrier));
+    out.plan.hook = out.program.attach;
+    if (image != nullptr) make_functions_static(out.program, *image);
+  } else {
+    if (target.kind != AttachKind::none) out.program.attach = out.plan.hook;
+    if (out.program.type == ProgramType::unspec) out.program.type = out.plan.hook.program_type();
+  }
+  out.attach_btf_id = SKEP_TRY_AT("program " + original.name, attach_type_id(out.plan.hook, session->types));
+  if (image != nullptr) out.annotations = annotate(out.program, *image);
+  return out;
+}
+
+Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
+  SKEP_TRY(link_references(prepared.program, maps, session->types));
+  LoadRequest request;
+  request.program = &prepared.program;
+  request.license = spec.license;
+  request.kernel_version = Features::version_code();
+  request.btf_fd = btf_fd;
+  request.annotations = &prepared.annotations;
+  request.attach_btf_id = prepared.attach_btf_id;
+  request.keep_log = keep_log;
+  LoadOutcome outcome = load_program(request);
+  session->keep_log(prepared.program.name, outcome.log);
+  if (!outcome.program && prepared.plan.carrier)
+    outcome.program.error().message += "\n  (" + prepared.plan.carried_by + ")";
+  return std::move(outcome.program);
+}
+
+KernelProgram::KernelProgram(std::shared_ptr<LoadedObject> object, ProgramSpec spec)
+    : object_(std::move(object)), spec_(std::move(spec)) {
+  info_.name = spec_.name;
+  info_.type = spec_.type;
+}
+
+Result<void> KernelProgram::adopt(const std::string& key, base::Fd fd) {
+  if (first_fd_ < 0) {
+    auto info = SKEP_TRY(program_info(fd.get()));
+    info.name = spec_.name;  // the kernel cuts it at 15 characters
+    info_ = std::move(info);
+    first_fd_ = fd.get();
+  }
+  variants_.insert_or_assign(key, std::move(fd));
+  return {};
+}
+
+Result<int> KernelProgram::variant_for(const AttachTarget& target, const Plan& plan) {
+  const std::string key = plan.key(spec_);
+  if (const auto known = variants_.find(key); known != variants_.end()) return known->second.get();
+  std::optional<TypesImage> image;
+  base::Fd btf;
+  if (object_->btf) image = SKEP_TRY(TypesImage::copy_of(object_->spec.btf));
+  auto prepared = SKEP_TRY(object_->prepare(spec_, target, image ? &*image : nullptr));
+  if (image) btf = SKEP_TRY(load_types(image->bytes()));
+  auto fd = SKEP_TRY(object_->load(prepared, btf.get()));
+  const int number = fd.get();
+  SKEP_TRY(adopt(key, std::move(fd)));
+  return number;
+}
+
+Result<Link> KernelProgram::attach(const AttachTarget& target) {
+  const std::lock_guard lock(mutex_);
+  const std::string place = fmt::format("program {}", spec_.name);
+  if (target.kind == AttachKind::none)
+    return fail(
+        Code::not_found,
+        fmt::format("{}: its section \"{}\" names no hook; say where to attach it, such as --attach syscall:execve",
+                    place, spec_.section));
+  auto plan = SKEP_TRY_AT(place, plan_hook(spec_, target, object_->session->features, object_->session->types));
+  if (needs_target(target.kind) && target.target.empty())
+    return fail(Code::not_found, fmt::format("{}: {} names no target; say where to attach it, such as --attach {}:NAME",
+                                             place, name_of(target.kind), name_of(target.kind)));
+  const int fd = SKEP_TRY(variant_for(target, plan));
+  AttachTarget hook = plan.hook;
+  if (plan.carrier) hook = carrier_hook(*plan.carrier);
+  auto attachment = SKEP_TRY_AT(place, attach_to_hook(fd, hook, *object_->session));
+  if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
+  attachment->set_carried_by(plan.carried_by);
+  return Link(std::move(attachment));
+}
+
+Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
+  const std::lock_guard lock(mutex_);
+  if (first_fd_ < 0)
+    return fail(Code::invalid_argument,
+                fmt::format("program {}: not loaded yet; it is loaded when it is attached", spec_.name));
+  TestRunResult result;
+  constexpr std::size_t room_for_growth = 256;  // XDP programs may move the packet's ends
+  result.data.resize(run.data.empty() ? 0 : run.data.size() + room_for_growth);
+  result.context.resize(run.context.size());
+  uapi::TestRun attr;
+  attr.prog_fd = static_cast<u32>(first_fd_);
+  attr.data_in = address_of(run.data.data());
+  attr.data_size_in = static_cast<u32>(run.data.size());
+  attr.data_out = address_of(result.data.data());
+  attr.data_size_out = static_cast<u32>(result.data.size());
+  attr.ctx_in = address_of(run.context.data());
+  attr.ctx_size_in = static_cast<u32>(run.context.size());
+  const bool context_comes_back = info_.type != ProgramType::raw_tracepoint && info_.type != ProgramType::tracing;
+  if (context_comes_back) {
+    attr.ctx_out = address_of(result.context.data());
+    attr.ctx_size_out = static_cast<u32>(result.context.size());
+  }
+  if (context_comes_back) attr.repeat = run.repeat;
+  const int status = bpf(uapi::Cmd::prog_test_run, attr);
+  constexpr int enotsupp = 524;
+  if (status == -EOPNOTSUPP || status == -enotsupp)
+    return fail(Code::unsupported,
+                fmt::format("program {}: this kernel has no test run for {} programs; the user engine has", spec_.name,
+                            name_of(info_.type)),
+                -status);
+  if (status < 0)
+    return tl::unexpected(bpf_error(uapi::Cmd::prog_test_run, fmt::format("program {}", spec_.name), -status));
+  result.result = attr.retval;
+  result.duration_ns = attr.duration;
+  result.data.resize(std::min<std::size_t>(attr.data_size_out, result.data.size()));
+  if (context_comes_back) result.context.resize(std::min<std::size_t>(attr.ctx_size_out, result.context.size()));
+  return result;
+}
+
+Result<Object> load_object(const std::shared_ptr<Session>& session, const ObjectSpec& spec,
+                           const LoadOptions& options) {
+  SKEP_TRY(check_names(spec, options));
+  raise_memlock_limit(session->features);
+  auto object = std::make_shared<LoadedObject>();
+  object->session = session;
+  object->spec = spec;
+  object->keep_log = options.verifier_log;
+  SKEP_TRY(resolve_kconfig(object->spec));
+
+  // Every program is made final first, since its lines and functions go into the types, which are loaded once.
+  std::optional<TypesImage> image;
+  if (object->spec.btf) image = SKEP_TRY(TypesImage::copy_of(object->spec.btf));
+  std::vector<Prepared> prepared;
+  std::vector<std::shared_ptr<KernelProgram>> programs;
+  const auto chosen = selected(object->spec, options);
+  for (const ProgramSpec* program : chosen) {
+    prepared.push_back(SKEP_TRY(object->prepare(*program, program->attach, image ? &*image : nullptr)));
+    programs.push_back(std::make_shared<KernelProgram>(object, *program));
+  }
+  if (image) {
+    auto btf = load_types(image->bytes());
+    if (btf)
+      object->btf = *std::move(btf);
+    else
+      session->note(fmt::format("object {} is loaded without its types: {}", spec.name, btf.error().message));
+  }
+  object->maps = SKEP_TRY(create_maps(object->spec, object->btf.get()));
+  for (std::size_t i = 0; i < programs.size(); ++i) {
+    if (!prepared[i].plan.loadable) continue;
+    auto fd = SKEP_TRY(object->load(prepared[i], object->btf.get()));
+    SKEP_TRY(programs[i]->adopt(prepared[i].plan.key(*chosen[i]), std::move(fd)));
+  }
+  SKEP_TRY(fill_program_arrays(*object, programs));
+
+  std::vector<Program> program_handles;
+  for (std::size_t i = 0; i < programs.size(); ++i) program_handles.emplace_back(programs[i], chosen[i]->attach);
+  std::vector<Map> map_handles;
+  for (const auto& map : object->maps) map_handles.emplace_back(map);
+  return Object(spec.name, std::move(program_handles), std::move(map_handles));
+}
+
+}  // namespace skep::kernel

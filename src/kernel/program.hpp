@@ -1,0 +1,69 @@
+// A loaded object of the kernel engine, and its programs as Program handles.
+//
+// One program of the object may be loaded more than once: a carried kprobe program is bound to its system call, and a
+// tracing program to its function, when it is loaded. Attaching it elsewhere loads another variant. Variants share the
+// object's maps; each lives as long as the program's handle.
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <skep/backend.hpp>
+#include <vector>
+
+#include "kernel/annotations.hpp"
+#include "kernel/map_handle.hpp"
+#include "kernel/plan.hpp"
+#include "kernel/session.hpp"
+
+namespace skep::kernel {
+
+/// A program whose instructions are final except for descriptors: closed against this kernel, carried if need be.
+struct Prepared {
+  ProgramSpec program;
+  Annotations annotations;
+  Plan plan;
+  u32 attach_btf_id = 0;
+};
+
+/// What the programs of one object share.
+struct LoadedObject {
+  std::shared_ptr<Session> session;
+  ObjectSpec spec;
+  std::vector<std::shared_ptr<KernelMap>> maps;
+  base::Fd btf;
+  bool keep_log = false;
+
+  /// CO-RE, carrier and annotations. `image` may be null: the object has no types.
+  Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image) const;
+  /// References to maps and symbols, then BPF_PROG_LOAD. `btf_fd`: the types that `prepared` was annotated for.
+  Result<base::Fd> load(Prepared& prepared, int btf_fd) const;
+};
+
+class KernelProgram final : public Program::Impl {
+ public:
+  KernelProgram(std::shared_ptr<LoadedObject> object, ProgramSpec spec);
+
+  const ProgramInfo& info() const override { return info_; }
+  Result<Link> attach(const AttachTarget& target) override;
+  Result<TestRunResult> test_run(const TestRun& run) override;
+
+  /// Takes a load of this program. The first one gives the handle its facts.
+  Result<void> adopt(const std::string& key, base::Fd fd);
+  /// The first load, or -1.
+  int fd() const noexcept { return first_fd_; }
+
+ private:
+  Result<int> variant_for(const AttachTarget& target, const Plan& plan);
+
+  std::shared_ptr<LoadedObject> object_;
+  ProgramSpec spec_;
+  ProgramInfo info_;
+  std::mutex mutex_;
+  std::map<std::string, base::Fd> variants_;
+  int first_fd_ = -1;
+};
+
+/// Loads an object: types, maps, programs, contents of program arrays. The backend's whole load().
+Result<Object> load_object(const std::shared_ptr<Session>& session, const ObjectSpec& spec, const LoadOptions& options);
+
+}  // namespace skep::kernel

@@ -1,0 +1,196 @@
+// Linking a program's references and loading it.
+//
+// The first attempt asks for no log, since writing it costs as much as verifying. Only a refused program is tried
+// again with one, in a buffer that grows until the log fits.
+#include "kernel/program_load.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "isa/isa.hpp"
+#include "kernel/access.hpp"
+#include "kernel/features.hpp"
+#include "kernel/syscall.hpp"
+#include "kernel/verifier_log.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr u8 imm64_src_btf_id = isa::imm64_src_btf_id;
+constexpr s32 missing_kfunc = 0x7ffffff0;  // no helper has this number: refused where reachable, dropped where not
+constexpr std::size_t first_log_bytes = 1u << 20, most_log_bytes = 256u << 20;
+
+void set_wide(ProgramSpec& program, u32 at, u8 source, u64 value) {
+  program.insns[at].src = source;
+  program.insns[at].imm = static_cast<s32>(value);
+  program.insns[at + 1].imm = static_cast<s32>(value >> 32);
+}
+
+Result<void> link_symbol(ProgramSpec& program, const Reference& reference, KernelTypes& kernel,
+                         const std::map<std::string, u64, std::less<>>& addresses) {
+  if (reference.type_id != 0) {
+    if (const auto types = kernel.running())
+      for (const auto kind : {btf::Kind::var, btf::Kind::func})
+        if (const auto id = (*types)->find(reference.name, kind)) {
+          set_wide(program, reference.insn, imm64_src_btf_id, *id);
+          return {};
+        }
+  } else if (const auto at = addresses.find(reference.name); at != addresses.end()) {
+    set_wide(program, reference.insn, isa::imm64_src_number, at->second);
+    return {};
+  }
+  if (!reference.weak)
+    return fail(
+        Code::not_found,
+        fmt::format("program {}: this kernel has no symbol \"{}\"{}; declare it __weak if the program can do without",
+                    program.name, reference.name,
+                    reference.type_id != 0 ? " in its types"
+                                           : " in /proc/kallsyms (or hides its address, sysctl kernel.kptr_restrict)"));
+  set_wide(program, reference.insn, isa::imm64_src_number, 0);
+  return {};
+}
+
+Result<void> link_kfunc(ProgramSpec& program, const Reference& reference, KernelTypes& kernel) {
+  Insn& insn = program.insns[reference.insn];
+  const auto id = kernel.function(reference.name);
+  if (id) {
+    insn.src = isa::call_src_kfunc;
+    insn.off = 0;
+    insn.imm = static_cast<s32>(*id);
+    return {};
+  }
+  if (!reference.weak)
+    return tl::unexpected(
+        Error(id.error()).within(fmt::format("program {}: kernel function {}()", program.name, reference.name)));
+  insn.src = isa::call_src_helper;
+  insn.imm = missing_kfunc;
+  return {};
+}
+
+Result<int> fd_of(const ProgramSpec& program, const Reference& reference,
+                  std::span<const std::shared_ptr<KernelMap>> maps) {
+  if (reference.map >= maps.size())
+    return fail(Code::malformed, fmt::format("program {}: instruction {} refers to map {} of {}", program.name,
+                                             reference.insn, reference.map, maps.size()));
+  return maps[reference.map]->fd();
+}
+
+uapi::ProgLoad attributes(const LoadRequest& request) {
+  const ProgramSpec& program = *request.program;
+  uapi::ProgLoad attr;
+  attr.prog_type = static_cast<u32>(program.type);
+  const AttachType expected = program.attach.attach_type();
+  if (expected != AttachType::none) attr.expected_attach_type = static_cast<u32>(expected);
+  attr.insns = address_of(program.insns.data());
+  attr.insn_cnt = static_cast<u32>(program.insns.size());
+  attr.kern_version = request.kernel_version;
+  attr.prog_flags = program.sleepable ? uapi::prog_flag_sleepable : 0;
+  set_object_name(attr.prog_name, program.name);
+  attr.attach_btf_id = request.attach_btf_id;
+  if (request.btf_fd >= 0 && request.annotations != nullptr) {
+    const Annotations& notes = *request.annotations;
+    attr.prog_btf_fd = static_cast<u32>(request.btf_fd);
+    attr.func_info_rec_size = sizeof(uapi::FuncInfo);
+    attr.func_info = address_of(notes.functions.data());
+    attr.func_info_cnt = static_cast<u32>(notes.functions.size());
+    attr.line_info_rec_size = sizeof(uapi::LineInfo);
+    attr.line_info = address_of(notes.lines.data());
+    attr.line_info_cnt = static_cast<u32>(notes.lines.size());
+  }
+  return attr;
+}
+
+/// Loads with a log. Returns the descriptor or -errno.
+int load_with_log(uapi::ProgLoad attr, std::string& log) {
+  for (std::size_t bytes = first_log_bytes;; bytes *= 4) {
+    log.assign(bytes, '\0');
+    attr.log_buf = address_of(log.data());
+    attr.log_size = static_cast<u32>(bytes);
+    attr.log_level = 1;
+    const int fd = bpf(uapi::Cmd::prog_load, attr);
+    if (fd == -ENOSPC && bytes < most_log_bytes) continue;
+    log.resize(std::min(log.find('\0'), log.size()));
+    return fd;
+  }
+}
+
+Error refusal(const LoadRequest& request, const std::string& log, int error_number) {
+  const ProgramSpec& program = *request.program;
+  const std::string place = fmt::format("program {}", program.name);
+  if (!log.empty())
+    return Error{Code::rejected, fmt::format("{}: {}", place, explain_rejection(log, program)), error_number};
+  if (program.type == ProgramType::tracing && error_number == EPERM && capabilities().may_trace())
+    return Error{Code::unsupported,
+                 fmt::format("{}: this kernel refuses {} programs although the process has the capabilities (its "
+                             "configuration or a security policy forbids "
+                             "BPF trampolines). tp_btf, raw_tracepoint and tracepoint work without them; for a system "
+                             "call use ksyscall/NAME",
+                             place, name_of(program.attach.kind)),
+                 error_number};
+  if (error_number == EINVAL)
+    return Error{Code::unsupported,
+                 fmt::format("{}: this kernel does not load {} programs attached to \"{}\" (Invalid argument, and no "
+                             "reason in the log): the program type, the attach "
+                             "type or one of its flags is not known to it",
+                             place, name_of(program.type), program.attach.text()),
+                 error_number};
+  return bpf_error(uapi::Cmd::prog_load, place, error_number);
+}
+
+}  // namespace
+
+Result<void> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
+                             KernelTypes& kernel) {
+  std::set<std::string, std::less<>> wanted;
+  for (const Reference& reference : program.references)
+    if (reference.kind == Reference::Kind::ksym && reference.type_id == 0) wanted.insert(reference.name);
+  const auto addresses = wanted.empty() ? std::map<std::string, u64, std::less<>>() : kernel.addresses(wanted);
+  for (const Reference& reference : program.references) {
+    const bool wide = reference.kind != Reference::Kind::kfunc;
+    if (reference.insn + (wide ? 1u : 0u) >= program.insns.size())
+      return fail(Code::malformed, fmt::format("program {}: a reference at instruction {} of {}", program.name,
+                                               reference.insn, program.insns.size()));
+    switch (reference.kind) {
+      case Reference::Kind::map:
+        set_wide(program, reference.insn, isa::imm64_src_map_fd,
+                 static_cast<u32>(SKEP_TRY(fd_of(program, reference, maps))));
+        break;
+      case Reference::Kind::map_value:
+      case Reference::Kind::kconfig:  // a place in the object's .kconfig map
+        set_wide(program, reference.insn, isa::imm64_src_map_value,
+                 u64{reference.addend} << 32 | static_cast<u32>(SKEP_TRY(fd_of(program, reference, maps))));
+        break;
+      case Reference::Kind::ksym:
+        SKEP_TRY(link_symbol(program, reference, kernel, addresses));
+        break;
+      case Reference::Kind::kfunc:
+        SKEP_TRY(link_kfunc(program, reference, kernel));
+        break;
+      case Reference::Kind::function:
+        program.insns[reference.insn].src = isa::imm64_src_function;
+        program.insns[reference.insn].imm = static_cast<s32>(reference.addend) - static_cast<s32>(reference.insn) - 1;
+        program.insns[reference.insn + 1].imm = 0;
+        break;
+    }
+  }
+  return {};
+}
+
+LoadOutcome load_program(const LoadRequest& request) {
+  std::string license(request.license);
+  auto attr = attributes(request);
+  attr.license = address_of(license.c_str());
+  std::string log;
+  int fd = request.keep_log ? load_with_log(attr, log) : bpf(uapi::Cmd::prog_load, attr);
+  if (fd < 0 && !request.keep_log) {
+    // The second attempt decides: the first may have failed for a passing reason.
+    fd = load_with_log(attr, log);
+  }
+  if (fd < 0) return {tl::unexpected(refusal(request, log, -fd)), std::move(log)};
+  return {base::Fd(fd), std::move(log)};
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,39 @@
+// BPF_PROG_LOAD: the last steps of a program, and the kernel's answer as a Result.
+#pragma once
+#include <memory>
+#include <skep/spec.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "kernel/annotations.hpp"
+#include "kernel/kernel_types.hpp"
+#include "kernel/map_handle.hpp"
+
+namespace skep::kernel {
+
+/// Writes descriptors, addresses and type ids into the instructions that refer to maps, symbols and functions.
+/// CO-RE must be applied before. Errors: not_found, naming the symbol.
+Result<void> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
+                             KernelTypes& kernel);
+
+/// What BPF_PROG_LOAD is told beside the instructions.
+struct LoadRequest {
+  const ProgramSpec* program = nullptr;
+  std::string_view license;
+  u32 kernel_version = 0;
+  int btf_fd = -1;
+  const Annotations* annotations = nullptr;
+  u32 attach_btf_id = 0;
+  bool keep_log = false;  ///< ask for the log of an accepted program too
+};
+
+/// A loaded program, or why not; the log is there in both cases when the kernel wrote one.
+struct LoadOutcome {
+  Result<base::Fd> program;
+  std::string log;
+};
+LoadOutcome load_program(const LoadRequest& request);
+
+}  // namespace skep::kernel

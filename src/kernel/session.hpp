@@ -1,0 +1,64 @@
+// What one kernel backend knows and shares with the objects it loaded.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <skep/backend.hpp>
+#include <string>
+#include <vector>
+
+#include "kernel/features.hpp"
+#include "kernel/kernel_types.hpp"
+#include "kernel/tracefs.hpp"
+
+namespace skep::kernel {
+
+class Session {
+ public:
+  explicit Session(const KernelOptions& options) : types(options.btf) {}
+
+  /// Opened at the first use and kept.
+  Result<const Tracefs*> tracefs() {
+    const std::lock_guard lock(mutex_);
+    if (!tracefs_) tracefs_ = SKEP_TRY(Tracefs::open());
+    return &*tracefs_;
+  }
+
+  /// A line for people, said once.
+  void note(const std::string& line) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& known : notes_)
+      if (known == line) return;
+    notes_.push_back(line);
+  }
+  std::string notes() const {
+    const std::lock_guard lock(mutex_);
+    std::string text;
+    for (const auto& line : notes_) text += text.empty() ? line : "\n" + line;
+    return text;
+  }
+
+  void keep_log(const std::string& program, const std::string& log) {
+    if (log.empty()) return;
+    const std::lock_guard lock(mutex_);
+    log_ += "program " + program + ":\n" + log + (log.ends_with('\n') ? "" : "\n");
+  }
+  void clear_log() {
+    const std::lock_guard lock(mutex_);
+    log_.clear();
+  }
+  std::string log() const {
+    const std::lock_guard lock(mutex_);
+    return log_;
+  }
+
+  Features features;
+  KernelTypes types;
+
+ private:
+  mutable std::mutex mutex_;
+  std::optional<Tracefs> tracefs_;
+  std::vector<std::string> notes_;
+  std::string log_;
+};
+
+}  // namespace skep::kernel
