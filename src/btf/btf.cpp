@@ -211,6 +211,7 @@ u32 Btf::align_of(u32 id, u32 depth, u32& budget) const {
     const Member m = member(t, i);
     const u32 align = align_of(m.type_id, depth + 1, budget);
     if (m.bit_size == 0 && m.bit_offset % (8 * align) != 0) return 1;
+    if (m.bit_size != 0 && m.bit_offset % (8 * align) + m.bit_size > 8 * align) return 1;
     largest = std::max(largest, align);
   }
   return t.size() % largest != 0 ? 1 : largest;

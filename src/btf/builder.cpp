@@ -186,7 +186,7 @@ std::vector<std::byte> Builder::bytes() const {
   std::vector<std::byte> out(sizeof header + types_.size() + strings_.size());
   std::memcpy(out.data(), &header, sizeof header);
   if (!types_.empty()) std::memcpy(out.data() + sizeof header, types_.data(), types_.size());
-  std::memcpy(out.data() + sizeof header + types_.size(), strings_.data(), strings_.size());
+  if (!strings_.empty()) std::memcpy(out.data() + sizeof header + types_.size(), strings_.data(), strings_.size());
   return out;
 }
 

@@ -1,0 +1,25 @@
+// Types as C that compiles: the `vmlinux.h` a program includes instead of kernel headers.
+//
+// Types come out in an order in which each is complete before it is needed by value, with forward declarations for
+// what is only pointed to. The layout is exact: where C would place a member elsewhere, unnamed bit-fields fill the
+// gap, and structs whose members sit below their natural alignment are packed. Names that occur more than once get
+// "___2", "___3", ... (CO-RE ignores what follows three underscores).
+#pragma once
+#include "btf/btf.hpp"
+
+namespace skep::btf {
+
+struct DumpOptions {
+  /// Include guard, preserve_access_index for every record, and prototypes of the kernel functions that programs may
+  /// call (kfuncs), as a vmlinux.h has them.
+  bool header = true;
+};
+
+/// All types. Errors: malformed (a struct that contains itself), limit (types nested absurdly deep, output too large).
+Result<std::string> dump_c(const Btf& btf, const DumpOptions& options = {});
+/// The given types and everything they need.
+Result<std::string> dump_c(const Btf& btf, std::span<const u32> roots, const DumpOptions& options);
+/// One declaration: "struct task_struct *task". Errors: limit.
+Result<std::string> declaration(const Btf& btf, u32 type_id, std::string_view name);
+
+}  // namespace skep::btf

@@ -1,0 +1,14 @@
+// Types as lines of text, one record each: `[1] INT 'int' size=4 bits_offset=0 nr_bits=32 encoding=SIGNED`.
+//
+// The layout is bpftool's `btf dump ... format raw`, to the byte, so that scripts and eyes that know it feel at home.
+#pragma once
+#include "btf/btf.hpp"
+
+namespace skep::btf {
+
+/// Appends one type with its members, each line ending in a newline.
+void dump_raw(const Btf& btf, u32 id, std::string& out);
+/// All types of `btf` itself (without those of its base).
+std::string dump_raw(const Btf& btf);
+
+}  // namespace skep::btf
