@@ -154,4 +154,7 @@ class Registry final : public Inspector {
   int pid_;
 };
 
+/// Finds objects by id for handles that may outlive their engine.
+using ObjectTables = std::weak_ptr<Registry>;
+
 }  // namespace skep::user

@@ -20,12 +20,17 @@ class TracePipe::Reader final : public RingReader::Impl {
 
   Result<std::size_t> poll(std::chrono::milliseconds timeout,
                            const std::function<void(const Record&)>& on_record) override {
-    if (pipe_->head_ == pipe_->tail_ && timeout.count() > 0) {
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    while (true) {
+      const std::size_t records = pipe_->take_all(on_record);
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      if (records != 0 || left.count() <= 0) return records;
+      // The signal for a line may come after the line was read: then this wakes for nothing, and waits again.
       pollfd fd{wait_fd(), POLLIN, 0};
-      const int ready = ::poll(&fd, 1, static_cast<int>(std::min<s64>(timeout.count(), 1 << 30)));
-      if (ready < 0 && errno != EINTR) return tl::unexpected<Error>(base::os_error("wait for trace lines"));
+      const int ready = ::poll(&fd, 1, static_cast<int>(std::min<s64>(left.count(), 1 << 30)));
+      if (ready < 0 && errno == EINTR) return std::size_t{0};
+      if (ready < 0) return tl::unexpected<Error>(base::os_error("wait for trace lines"));
     }
-    return pipe_->take_all(on_record);
   }
   u64 lost() const override { return pipe_->lost_ - lost_before_; }
   int wait_fd() const override { return pipe_->wake_.get(); }

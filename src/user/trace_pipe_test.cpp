@@ -68,7 +68,7 @@ TEST(TracePipe, ManyWritersLoseNothingUncounted) {
   auto reader = pipe->open();
   constexpr int writers = 3, lines_each = 20000;
   std::atomic<u64> written = 0;
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (int w = 0; w < writers; ++w)
     threads.emplace_back([&, w] {
       for (int i = 0; i < lines_each; ++i) written += pipe->line(std::to_string(w) + ":" + std::to_string(i)) ? 1 : 0;

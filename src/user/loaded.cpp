@@ -1,0 +1,221 @@
+// From a prepared spec to running functions: the passes of a load. See loaded.hpp.
+#include "user/loaded.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "backend/names.hpp"
+#include "backend/tag.hpp"
+#include "base/fd.hpp"
+#include "btf/btf.hpp"
+#include "helper/helpers.hpp"
+#include "isa/isa.hpp"
+#include "map/slots.hpp"
+#include "user/map_handle.hpp"
+#include "verify/verify.hpp"
+
+namespace skep::user {
+
+namespace {
+
+/// Licences that may use GPL-only helpers. Source: Linux, include/linux/license.h.
+bool is_gpl_compatible(std::string_view license) {
+  constexpr std::string_view compatible[] = {"GPL",          "GPL v2",       "GPL and additional rights",
+                                             "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
+  return std::ranges::find(compatible, license) != std::end(compatible);
+}
+
+const vm::Function* tail_target(u64 map, u32 index) noexcept {
+  return static_cast<const vm::Function*>(map::prog_array_target(*reinterpret_cast<map::Map*>(map), index));
+}
+
+/// One load: the spec, the object in the making, and where it will be listed.
+class Loader {
+ public:
+  Loader(const ObjectSpec& spec, const std::shared_ptr<Registry>& registry, const LoadOptions& options)
+      : spec_(spec), registry_(registry), options_(options), object_(std::make_shared<LoadedObject>()) {}
+
+  Result<std::shared_ptr<LoadedObject>> load() {
+    object_->name = spec_.name;
+    object_->btf = spec_.btf;
+    if (spec_.btf) object_->btf_id = SKEP_TRY(registry_->btf_table->reserve());
+    for (const MapSpec& map : spec_.maps) SKEP_TRY_AT("map " + map.name, make_map(map));
+    bind();
+    for (const ProgramSpec& program : spec_.programs) SKEP_TRY(make_program(program));
+    for (std::size_t i = 0; i < spec_.maps.size(); ++i) SKEP_TRY_AT("map " + spec_.maps[i].name, fill_slots(i));
+    publish();
+    return object_;
+  }
+
+ private:
+  Result<void> make_map(const MapSpec& spec) {
+    auto made = std::make_unique<LoadedMap>();
+    made->map = SKEP_TRY(map::Map::create(spec));
+    made->id = SKEP_TRY(registry_->map_table->reserve());
+    made->tables = registry_;
+    MapInfo& info = made->map->info;
+    info.id = made->id.id();
+    info.type = spec.type;
+    info.name = backend::stored_map_name(spec_.name, spec);
+    info.btf_id = object_->btf ? object_->btf_id.id() : 0;
+    info.btf_key_type_id = spec.btf_key_type_id;
+    info.btf_value_type_id = spec.btf_value_type_id;
+    info.host_pid = registry_->pid();
+    info.host_name = registry_->host_name();
+    info.bytes_memlock = made->map->memory_bytes();
+    info.frozen = made->map->frozen();
+    object_->maps.push_back(std::move(made));
+    return {};
+  }
+
+  /// From here on the addresses of maps are fixed.
+  void bind() {
+    for (const auto& map : object_->maps) {
+      bindings_.maps.push_back(reinterpret_cast<u64>(map->map.get()));
+      bindings_.map_values.push_back(reinterpret_cast<u64>(map->map->direct_value()));
+    }
+    const auto helpers = helper::table();
+    bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};
+    bindings_.tail_target = tail_target;
+    rules_.rules = verify::Rules::user;
+    rules_.log = options_.verifier_log;
+    for (const auto helper : helpers) rules_.engine_helpers.push_back(helper != nullptr);
+    // The machine itself performs tail calls.
+    rules_.engine_helpers.resize(std::max<std::size_t>(rules_.engine_helpers.size(), isa::helper_tail_call + 1));
+    rules_.engine_helpers[isa::helper_tail_call] = true;
+  }
+
+  Result<void> make_program(const ProgramSpec& spec) {
+    const std::string place = "program " + spec.name;
+    const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
+    if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
+    auto made = std::make_unique<LoadedProgram>();
+    made->function = SKEP_TRY_AT(place, vm::Function::link(*outcome.program, bindings_));
+    made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
+    made->target = spec.attach;
+    made->lines = spec.lines;
+    for (const auto& map : object_->maps) made->map_ids_by_index.push_back(map->id.id());
+    made->facts = describe(spec, made->id.id(), outcome.report);
+    object_->programs.push_back(std::move(made));
+    return {};
+  }
+
+  ProgramInfo describe(const ProgramSpec& spec, u32 id, const verify::Report& report) const {
+    constexpr u64 page_bytes = 4096;
+    ProgramInfo info;
+    info.id = id;
+    info.type = spec.type;
+    info.name = backend::stored_name(spec.name);
+    info.tag = backend::program_tag(spec.insns);
+    info.gpl_compatible = is_gpl_compatible(spec_.license);
+    info.loaded_at = static_cast<u64>(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()));
+    info.uid = ::getuid();
+    info.bytes_xlated = static_cast<u32>(spec.insns.size() * sizeof(Insn));
+    info.bytes_memlock = (info.bytes_xlated + page_bytes - 1) / page_bytes * page_bytes;
+    for (const Reference& reference : spec.references) {
+      const bool is_map = reference.kind == Reference::Kind::map || reference.kind == Reference::Kind::map_value;
+      if (!is_map || reference.map >= object_->maps.size()) continue;
+      const u32 map_id = object_->maps[reference.map]->id.id();
+      if (std::ranges::find(info.map_ids, map_id) == info.map_ids.end()) info.map_ids.push_back(map_id);
+    }
+    info.btf_id = object_->btf ? object_->btf_id.id() : 0;
+    info.insns_processed = report.insns_processed;
+    info.host_pid = registry_->pid();
+    info.host_name = registry_->host_name();
+    return info;
+  }
+
+  /// Static contents of program arrays and maps of maps: `.values = {[1] = &other}`.
+  Result<void> fill_slots(std::size_t index) {
+    map::Map& map = *object_->maps[index]->map;
+    for (const MapSpec::Slot& slot : spec_.maps[index].slots) {
+      s64 error = 0;
+      if (map.spec().type == MapType::prog_array) {
+        const auto position = std::ranges::find(spec_.programs, slot.name, &ProgramSpec::name);
+        if (position == spec_.programs.end()) continue;  // not among the programs that were asked for
+        const auto& program = object_->programs[static_cast<std::size_t>(position - spec_.programs.begin())];
+        error = map::prog_array_set(map, slot.index, program->function, program->id.id());
+      } else {
+        const auto position = std::ranges::find(spec_.maps, slot.name, &MapSpec::name);
+        if (position == spec_.maps.end()) return fail(Code::not_found, "slot " + slot.name + ": no such map");
+        const auto& inner = object_->maps[static_cast<std::size_t>(position - spec_.maps.begin())];
+        error = map::set_inner_map(map, &slot.index, inner->map, 0);
+      }
+      if (error != 0)
+        return tl::unexpected<Error>(
+            base::os_error("slot " + std::to_string(slot.index) + " = " + slot.name, static_cast<int>(-error)));
+    }
+    return {};
+  }
+
+  /// From here on others see it.
+  void publish() {
+    if (object_->btf) object_->btf_id.publish(object_->btf);
+    for (const auto& map : object_->maps) map->id.publish(std::shared_ptr<const RegisteredMap>(object_, map.get()));
+    for (const auto& program : object_->programs)
+      program->id.publish(std::shared_ptr<const RegisteredProgram>(object_, program.get()));
+  }
+
+  const ObjectSpec& spec_;
+  const std::shared_ptr<Registry>& registry_;
+  const LoadOptions& options_;
+  std::shared_ptr<LoadedObject> object_;
+  vm::Bindings bindings_;
+  verify::Options rules_;
+};
+
+}  // namespace
+
+MapInfo LoadedMap::describe() const {
+  MapInfo info = map->info;
+  info.bytes_memlock = map->memory_bytes();
+  info.frozen = map->frozen();
+  return info;
+}
+
+std::shared_ptr<Map::Impl> LoadedMap::open(std::shared_ptr<const RegisteredMap> self) const {
+  return make_map_handle(map, std::move(self), tables);
+}
+
+ProgramInfo LoadedProgram::describe() const {
+  ProgramInfo info = facts;
+  info.run_count = run_count.load(std::memory_order_relaxed);
+  info.run_time_ns = run_time_ns.load(std::memory_order_relaxed);
+  return info;
+}
+
+/// The verified instructions with map ids where the machine has addresses, as the kernel shows its own.
+Result<ProgramCode> LoadedProgram::code() const {
+  const verify::VerifiedProgram& proof = function->program();
+  ProgramCode code;
+  code.insns = proof.insns();
+  code.lines = lines;
+  code.functions = proof.functions();
+  for (const Reference& reference : proof.references()) {
+    const bool is_map = reference.kind == Reference::Kind::map || reference.kind == Reference::Kind::map_value;
+    if (!is_map || reference.insn + 1 >= code.insns.size() || reference.map >= map_ids_by_index.size()) continue;
+    const bool is_value = reference.kind == Reference::Kind::map_value;
+    code.insns[reference.insn].src = is_value ? 2 : 1;  // BPF_PSEUDO_MAP_VALUE, BPF_PSEUDO_MAP_FD
+    code.insns[reference.insn].imm = static_cast<s32>(map_ids_by_index[reference.map]);
+    code.insns[reference.insn + 1].imm = is_value ? static_cast<s32>(reference.addend) : 0;
+  }
+  return code;
+}
+
+LoadedObject::~LoadedObject() {
+  // Program arrays first: they may hold programs of other objects, whose turn is to go before our maps do.
+  for (const auto& map : maps)
+    if (map->map && map->map->spec().type == MapType::prog_array) map::prog_array_clear(*map->map);
+  programs.clear();
+  maps.clear();
+}
+
+Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
+                                                  const LoadOptions& options) {
+  return Loader(prepared, registry, options).load();
+}
+
+}  // namespace skep::user

@@ -1,0 +1,112 @@
+// The passes between reading and verifying. See prepare.hpp.
+#include "user/prepare.hpp"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include "backend/names.hpp"
+#include "helper/helpers.hpp"
+#include "spec/resolve.hpp"
+#include "user/target_types.hpp"
+
+namespace skep::user {
+
+namespace {
+
+/// A program without a section of its own (BCC dialect) is what its attach target says, or else a kprobe, as BCC's
+/// functions are.
+void decide_types(ObjectSpec& spec) {
+  for (ProgramSpec& program : spec.programs) {
+    if (program.type != ProgramType::unspec) continue;
+    program.type = program.attach.kind == AttachKind::none ? ProgramType::kprobe : program.attach.program_type();
+    if (program.type == ProgramType::unspec) program.type = ProgramType::kprobe;
+  }
+}
+
+Result<void> refuse_kernel_symbols(const ObjectSpec& spec) {
+  for (const ProgramSpec& program : spec.programs) {
+    for (const Reference& reference : program.references) {
+      const bool is_function = reference.kind == Reference::Kind::kfunc;
+      if (!is_function && reference.kind != Reference::Kind::ksym) continue;
+      return fail(Code::unsupported, "program " + program.name + ": " +
+                                         (is_function ? "kernel function " : "kernel symbol ") + reference.name +
+                                         " exists in the kernel only: use --backend kernel");
+    }
+  }
+  return {};
+}
+
+/// KERNEL_VERSION(major, minor, patch) of the running kernel; the patch level saturates, as in the kernel.
+u32 kernel_version() {
+  utsname name{};
+  unsigned major = 0, minor = 0, patch = 0;
+  if (::uname(&name) == 0) std::sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
+  return (major & 0xff) << 16 | (minor & 0xff) << 8 | std::min(patch, 255u);
+}
+
+/// What describes the machine or its calling convention has an answer; CONFIG_* describes a kernel's build, of which
+/// there is none here.
+std::optional<std::string> configured(std::string_view name) {
+  if (name == "LINUX_KERNEL_VERSION") return std::to_string(kernel_version());
+  // Hooks hand out registers as the x86-64 system call wrappers see them: a pointer to them in the first argument.
+  if (name == "LINUX_HAS_SYSCALL_WRAPPER") return "1";
+  if (name == "LINUX_HAS_BPF_COOKIE") {
+    constexpr std::size_t get_attach_cookie = 174;
+    const auto table = helper::table();
+    return table.size() > get_attach_cookie && table[get_attach_cookie] != nullptr ? "1" : "0";
+  }
+  return std::nullopt;
+}
+
+Result<void> resolve_configuration(ObjectSpec& spec) {
+  auto resolved = spec::resolve_kconfig(spec, configured);
+  if (resolved) return {};
+  Error error = std::move(resolved).error();
+  if (error.code == Code::not_found) {
+    error.code = Code::unsupported;
+    error.message +=
+        ": the user engine has no kernel configuration; declare it __weak (it reads as 0 here) or use "
+        "--backend kernel";
+  }
+  return tl::unexpected<Error>(std::move(error));
+}
+
+Result<void> apply_relocations(ObjectSpec& spec) {
+  const bool needed =
+      std::ranges::any_of(spec.programs, [](const ProgramSpec& program) { return !program.relocations.empty(); });
+  if (!needed || !spec.btf) return {};
+  const auto types = SKEP_TRY_AT("types of the user engine", target_types());
+  for (ProgramSpec& program : spec.programs)
+    SKEP_TRY_AT("program " + program.name, spec::apply_core(program, *spec.btf, {&types, 1}));
+  return {};
+}
+
+}  // namespace
+
+Result<ObjectSpec> prepare(const ObjectSpec& spec) {
+  ObjectSpec prepared = spec;
+  decide_types(prepared);
+  SKEP_TRY(refuse_kernel_symbols(prepared));
+  SKEP_TRY(resolve_configuration(prepared));
+  SKEP_TRY(apply_relocations(prepared));
+  return prepared;
+}
+
+Result<ObjectSpec> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (spec.program(name) != nullptr) continue;
+    std::vector<std::string_view> known;
+    for (const ProgramSpec& program : spec.programs) known.push_back(program.name);
+    return tl::unexpected<Error>(backend::no_such("object " + spec.name, "program", name, known));
+  }
+  ObjectSpec selected = spec;
+  std::erase_if(selected.programs, [&](const ProgramSpec& program) {
+    return names.empty() ? !program.autoload : std::ranges::find(names, program.name) == names.end();
+  });
+  return selected;
+}
+
+}  // namespace skep::user

@@ -1,0 +1,222 @@
+// Packets and contexts for programs that are run by hand. See test_run.hpp.
+//
+// The context of a packet program is the UAPI structure followed by the engine's 64-bit slots for its packet
+// pointers (catalog/contexts.hpp); the slots are found by the kind of their row, so this file knows no offsets of
+// them. After the run they say where the packet is now.
+#include "user/test_run.hpp"
+
+#include <linux/bpf.h>
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "catalog/contexts.hpp"
+#include "helper/local_task.hpp"
+#include "map/run.hpp"
+
+namespace skep::user {
+
+namespace {
+
+constexpr u32 headroom_bytes = 256;  // XDP_PACKET_HEADROOM
+constexpr u32 tailroom_bytes = 320;  // what the kernel keeps for skb_shared_info
+constexpr u32 ethernet_bytes = 14;
+
+/// One context in the engine's layout and, for packet programs, the packet it points to.
+struct Frame {
+  const catalog::Context* layout = nullptr;
+  std::vector<u64> context;  ///< words, so that it is aligned
+  std::vector<std::byte> packet;
+
+  std::byte* bytes() { return reinterpret_cast<std::byte*>(context.data()); }
+  std::size_t size() const { return context.size() * sizeof(u64); }
+  void set_slot(catalog::Field kind, const std::byte* address) {
+    for (const auto& field : layout->fields)
+      if (field.kind == kind && field.native >= 0) std::memcpy(bytes() + field.native, &address, sizeof address);
+  }
+  /// Offset in the packet buffer of what the slot points to, or nothing where it points elsewhere.
+  std::size_t slot(catalog::Field kind, std::size_t otherwise) {
+    for (const auto& field : layout->fields) {
+      if (field.kind != kind || field.native < 0) continue;
+      const std::byte* address;
+      std::memcpy(&address, bytes() + field.native, sizeof address);
+      if (address >= packet.data() && address <= packet.data() + packet.size())
+        return static_cast<std::size_t>(address - packet.data());
+    }
+    return otherwise;
+  }
+};
+
+Error wrong_input(std::string message) { return Error{Code::invalid_argument, "test run: " + std::move(message)}; }
+
+/// Room for the context: what the program touches, and the engine's whole structure where it has one.
+Result<Frame> make_frame(const vm::Function& function, const TestRun& run) {
+  Frame frame;
+  frame.layout = catalog::context_of(function.program().type());
+  const u32 touched = function.program().context_bytes();
+  if (run.context.size() > max_test_context_bytes)
+    return tl::unexpected<Error>(wrong_input("the context has " + std::to_string(run.context.size()) +
+                                             " bytes, at most " + std::to_string(max_test_context_bytes) +
+                                             " are taken"));
+  std::size_t size = std::max<std::size_t>(touched, run.context.size());
+  if (frame.layout != nullptr) size = std::max<std::size_t>(size, frame.layout->engine_size);
+  frame.context.assign(size / sizeof(u64) + 1, 0);
+  if (!run.context.empty()) std::memcpy(frame.bytes(), run.context.data(), run.context.size());
+  return frame;
+}
+
+/// This process as the task of a run by hand, with one difference: programs that are run by hand change maps and
+/// their packet, never the process that runs them.
+class TestTask final : public helper::Task {
+ public:
+  explicit TestTask(std::span<const std::byte> readable) : local_(readable) {}
+  u64 pid_tgid() noexcept override { return local_.pid_tgid(); }
+  u64 uid_gid() noexcept override { return local_.uid_gid(); }
+  void comm(char (&comm)[16]) noexcept override { local_.comm(comm); }
+  u32 cpu() noexcept override { return local_.cpu(); }
+  s64 read_user(void* to, u64 address, u32 size) noexcept override { return local_.read_user(to, address, size); }
+  s64 write_user(u64, const void*, u32) noexcept override { return -EPERM; }
+  s64 read_kernel(void* to, u64 address, u32 size) noexcept override { return local_.read_kernel(to, address, size); }
+
+ private:
+  helper::LocalTask local_;
+};
+
+/// r0 and the mean duration of `repeat` runs.
+TestRunResult run_repeatedly(const vm::Function& function, Frame& frame, u32 repeat, helper::TraceSink* trace) {
+  TestTask task(std::span(frame.bytes(), frame.size()));
+  helper::Call call;
+  call.task = &task;
+  call.trace = trace;
+  call.context = frame.bytes();
+  repeat = std::max<u32>(repeat, 1);
+  TestRunResult result;
+  const auto start = std::chrono::steady_clock::now();
+  for (u32 i = 0; i < repeat; ++i) {
+    const map::RunSection section(task.cpu());
+    result.result = function.run(&call, frame.bytes());
+  }
+  const auto spent = std::chrono::steady_clock::now() - start;
+  result.duration_ns = static_cast<u64>(std::chrono::nanoseconds(spent).count()) / repeat;
+  return result;
+}
+
+Result<TestRunResult> run_context(const vm::Function& function, const TestRun& run, helper::TraceSink* trace) {
+  if (!run.data.empty())
+    return tl::unexpected<Error>(wrong_input("programs of type " + std::string(name_of(function.program().type())) +
+                                             " take a context, not a packet"));
+  const u32 touched = function.program().context_bytes();
+  if (!run.context.empty() && run.context.size() < touched)
+    return tl::unexpected<Error>(wrong_input("the context has " + std::to_string(run.context.size()) +
+                                             " bytes, the program reads " + std::to_string(touched)));
+  auto frame = SKEP_TRY(make_frame(function, run));
+  auto result = run_repeatedly(function, frame, run.repeat, trace);
+  const std::size_t size = std::max<std::size_t>(run.context.size(), touched);
+  result.context.assign(frame.bytes(), frame.bytes() + size);
+  return result;
+}
+
+/// What the kernel's receive path would have written into the structure for this packet on the loopback device.
+void describe_packet(__sk_buff& skb, std::span<const std::byte> packet, std::size_t visible_bytes) {
+  constexpr u32 loopback = 1;
+  constexpr u8 broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, nobody[6] = {};
+  skb.len = static_cast<u32>(visible_bytes);
+  u16 protocol;
+  std::memcpy(&protocol, packet.data() + 12, sizeof protocol);
+  skb.protocol = protocol;
+  constexpr u32 host = 0, to_all = 1, to_many = 2, other_host = 3;  // PACKET_HOST and following
+  const auto* to = reinterpret_cast<const u8*>(packet.data());
+  if (std::equal(broadcast, broadcast + 6, to))
+    skb.pkt_type = to_all;
+  else if ((to[0] & 1) != 0)
+    skb.pkt_type = to_many;
+  else
+    skb.pkt_type = std::equal(nobody, nobody + 6, to) ? host : other_host;
+  if (skb.ifindex == 0) skb.ifindex = loopback;
+  if (skb.wire_len == 0) skb.wire_len = skb.len;
+}
+
+/// XDP: an xdp_md that comes with the packet may say how many of its first bytes are metadata.
+Result<u32> metadata_bytes(const TestRun& run) {
+  if (run.context.empty()) return 0u;
+  xdp_md given{};
+  std::memcpy(&given, run.context.data(), std::min(run.context.size(), sizeof given));
+  if (given.data == 0 && given.data_end == 0 && given.data_meta == 0) return 0u;
+  constexpr u32 most_metadata = 32;
+  if (given.data_meta != 0 || given.data_end != run.data.size() || given.data > given.data_end ||
+      given.data > most_metadata || given.data % 4 != 0)
+    return tl::unexpected<Error>(
+        wrong_input("an xdp_md says data_meta = 0, data = the metadata's size (a multiple of 4, at most 32) and "
+                    "data_end = the size of metadata and packet"));
+  return given.data;
+}
+
+Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& run, helper::TraceSink* trace) {
+  const ProgramType type = function.program().type();
+  const bool is_xdp = type == ProgramType::xdp;
+  // The kernel takes the Ethernet header off before anybody but XDP and traffic control sees the packet.
+  const bool sees_ethernet = type != ProgramType::socket_filter;
+  if (run.data.size() < ethernet_bytes || run.data.size() > max_test_packet_bytes)
+    return tl::unexpected<Error>(wrong_input("the packet has " + std::to_string(run.data.size()) + " bytes, expected " +
+                                             std::to_string(ethernet_bytes) + " (an Ethernet header) to " +
+                                             std::to_string(max_test_packet_bytes)));
+  auto frame = SKEP_TRY(make_frame(function, run));
+  if (frame.layout == nullptr || run.context.size() > frame.layout->size)
+    return tl::unexpected<Error>(wrong_input("the context is larger than the program type's structure"));
+  const u32 metadata = is_xdp ? SKEP_TRY(metadata_bytes(run)) : 0;
+  frame.packet.assign(headroom_bytes + run.data.size() + tailroom_bytes, std::byte{0});
+  std::memcpy(frame.packet.data() + headroom_bytes, run.data.data(), run.data.size());
+
+  const std::size_t begin = headroom_bytes + (sees_ethernet ? metadata : ethernet_bytes);
+  const std::size_t end = headroom_bytes + run.data.size();
+  frame.set_slot(catalog::Field::packet, frame.packet.data() + begin);
+  frame.set_slot(catalog::Field::packet_end, frame.packet.data() + end);
+  frame.set_slot(catalog::Field::packet_meta, frame.packet.data() + (is_xdp ? headroom_bytes : begin));
+  if (!is_xdp) describe_packet(*reinterpret_cast<__sk_buff*>(frame.bytes()), run.data, end - begin);
+
+  auto result = run_repeatedly(function, frame, run.repeat, trace);
+
+  const std::size_t meta_now = is_xdp ? frame.slot(catalog::Field::packet_meta, headroom_bytes) : begin;
+  const std::size_t begin_now = frame.slot(catalog::Field::packet, begin);
+  const std::size_t end_now = std::max(frame.slot(catalog::Field::packet_end, end), begin_now);
+  const std::size_t first = is_xdp ? std::min(meta_now, begin_now) : begin_now;
+  if (!sees_ethernet) result.data.resize(ethernet_bytes);
+  result.data.insert(result.data.end(), frame.packet.begin() + static_cast<std::ptrdiff_t>(first),
+                     frame.packet.begin() + static_cast<std::ptrdiff_t>(end_now));
+  if (is_xdp) {
+    auto& md = *reinterpret_cast<xdp_md*>(frame.bytes());
+    md.data_meta = 0;
+    md.data = static_cast<u32>(begin_now - first);
+    md.data_end = static_cast<u32>(end_now - first);
+  }
+  result.context.assign(frame.bytes(), frame.bytes() + frame.layout->size);
+  return result;
+}
+
+}  // namespace
+
+Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run, helper::TraceSink* trace) {
+  const ProgramType type = function.program().type();
+  switch (type) {
+    case ProgramType::xdp:
+    case ProgramType::sched_cls:
+    case ProgramType::sched_act:
+    case ProgramType::socket_filter:
+      return run_packet(function, run, trace);
+    case ProgramType::tracepoint:
+    case ProgramType::kprobe:
+    case ProgramType::raw_tracepoint:
+    case ProgramType::raw_tracepoint_writable:
+    case ProgramType::perf_event:
+    case ProgramType::syscall:
+      return run_context(function, run, trace);
+    default:
+      return fail(Code::unsupported,
+                  "test run: the user engine runs xdp, tc, socket filter, tracepoint, kprobe and raw "
+                  "tracepoint programs by hand, not " +
+                      std::string(name_of(type)) + "; use --backend kernel");
+  }
+}
+
+}  // namespace skep::user

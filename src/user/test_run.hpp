@@ -1,0 +1,23 @@
+// Running a program once, on a given packet or context, attached to nothing.
+//
+// The user engine's equal of BPF_PROG_TEST_RUN, with the kernel's rules, so that the same input gives the same
+// answer on both engines: a packet has at least an Ethernet header, XDP has 256 bytes of headroom, socket filters
+// see the packet from its network header on.
+// Source: net/bpf/test_run.c (Linux 6.18).
+#pragma once
+#include <skep/inspect.hpp>
+#include <skep/result.hpp>
+
+#include "helper/call.hpp"
+#include "vm/function.hpp"
+
+namespace skep::user {
+
+inline constexpr u32 max_test_packet_bytes = 1u << 20;
+inline constexpr u32 max_test_context_bytes = 64u << 10;
+
+/// Runs `function`. `trace` may be null. Errors: invalid_argument (input that the program type does not take),
+/// unsupported (a program type that cannot be run by hand).
+Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run, helper::TraceSink* trace);
+
+}  // namespace skep::user
