@@ -1,0 +1,249 @@
+// Names become targets; parameters become a prologue.
+//
+// A handler may have parameters after its context: int f(struct pt_regs *ctx, int dfd, const char *path). The
+// probed function's arguments are in the saved registers. clang, however, compiled f like any function:
+// it expects dfd in r2 and path in r3. So the few loads that put them there are placed in front of the
+// program, and its source needs no rewriting:
+//
+//   r2 = *(u64 *)(r1 + 112)     ; di, the first argument
+//   r3 = *(u64 *)(r1 + 104)     ; si, the second
+//
+// The system calls' functions (syscall__X) receive one argument only, a pointer to the registers of the
+// caller; there the prologue copies those registers to the stack first. It may use all of the stack and
+// r6-r9, because f has not begun. Jumps and calls are relative and move along.
+// Source: RFC 9669 section 4.2; System V ABI AMD64 3.2.3 and A.2.1; arch/x86/include/asm/syscall_wrapper.h.
+#include "compile/bcc_program.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "btf/btf.hpp"
+
+namespace skep::compile {
+namespace {
+
+using btf::Kind;
+
+constexpr std::string_view bcc_section = "skep.bcc";
+
+// ---- names -------------------------------------------------------------------------------------------------------
+
+struct NamePrefix {
+  std::string_view function;  ///< how the function's name begins
+  std::string_view section;   ///< what that means, as a section
+};
+constexpr NamePrefix prefixes[] = {
+    {"kprobe__sys_", "ksyscall/"},
+    {"kretprobe__sys_", "kretsyscall/"},
+    {"kprobe__", "kprobe/"},
+    {"kretprobe__", "kretprobe/"},
+    {"syscall__", "ksyscall/"},
+    {"tracepoint__", "tracepoint/"},
+    {"raw_tracepoint__", "raw_tracepoint/"},
+    {"kfunc__", "fentry/"},
+    {"kretfunc__", "fexit/"},
+    {"lsm__", "lsm/"},
+};
+
+// ---- prologue ----------------------------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+constexpr std::array<s16, 4> function_arguments = {112, 104, 96, 88};  // di, si, dx, cx
+constexpr std::array<s16, 4> syscall_arguments = {112, 104, 96, 56};   // di, si, dx, r10
+constexpr s16 registers_bytes = 120;                                   // up to di
+#else
+constexpr std::array<s16, 4> function_arguments = {0, 8, 16, 24};
+constexpr std::array<s16, 4> syscall_arguments = {0, 8, 16, 24};
+constexpr s16 registers_bytes = 32;
+#endif
+constexpr s32 helper_probe_read_kernel = 113;
+
+constexpr Insn load_u64(u8 to, u8 from, s16 offset) { return {.code = 0x79, .dst = to, .src = from, .off = offset}; }
+constexpr Insn move(u8 to, u8 from) { return {.code = 0xbf, .dst = to, .src = from}; }
+constexpr Insn move_imm(u8 to, s32 value) { return {.code = 0xb7, .dst = to, .imm = value}; }
+constexpr Insn add_imm(u8 to, s32 value) { return {.code = 0x07, .dst = to, .imm = value}; }
+constexpr Insn shift_left(u8 reg, s32 bits) { return {.code = 0x67, .dst = reg, .imm = bits}; }
+constexpr Insn shift_right(u8 reg, s32 bits, bool is_signed) {
+  return {.code = static_cast<u8>(is_signed ? 0xc7 : 0x77), .dst = reg, .imm = bits};
+}
+constexpr Insn call(s32 helper) { return {.code = 0x85, .imm = helper}; }
+
+/// A parameter after the context.
+struct Parameter {
+  u32 bits = 64;
+  bool is_signed = false;
+};
+
+/// clang trusts the caller to have extended a narrow parameter; the probed function's caller did not.
+void extend(std::vector<Insn>& out, u8 reg, const Parameter& parameter) {
+  if (parameter.bits >= 64) return;
+  const auto unused = static_cast<s32>(64 - parameter.bits);
+  out.push_back(shift_left(reg, unused));
+  out.push_back(shift_right(reg, unused, parameter.is_signed));
+}
+
+std::vector<Insn> prologue(std::span<const Parameter> parameters, bool is_syscall) {
+  std::vector<Insn> out;
+  u8 registers = 1;
+  s16 base = 0;
+  if (is_syscall) {
+    out = {move(6, 1),
+           load_u64(3, 1, function_arguments[0]),
+           move(1, 10),
+           add_imm(1, -registers_bytes),
+           move_imm(2, registers_bytes),
+           call(helper_probe_read_kernel)};
+    registers = 10;
+    base = static_cast<s16>(-registers_bytes);
+  }
+  const auto& offsets = is_syscall ? syscall_arguments : function_arguments;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const auto reg = static_cast<u8>(2 + i);
+    out.push_back(load_u64(reg, registers, static_cast<s16>(base + offsets[i])));
+    extend(out, reg, parameters[i]);
+  }
+  if (is_syscall) out.push_back(move(1, 6));
+  return out;
+}
+
+/// Puts instructions in front of a program; everything that names an instruction moves.
+void prepend(ProgramSpec& program, const std::vector<Insn>& insns) {
+  const auto count = static_cast<u32>(insns.size());
+  program.insns.insert(program.insns.begin(), insns.begin(), insns.end());
+  for (Reference& r : program.references) {
+    r.insn += count;
+    if (r.kind == Reference::Kind::function) r.addend += count;
+  }
+  for (CoreRelocation& r : program.relocations) r.insn += count;
+  for (FunctionInfo& f : program.functions)
+    if (f.insn != 0) f.insn += count;
+  for (SourceLine& line : program.lines) line.insn += count;
+  // The prologue belongs to the line that declares the handler.
+  if (!program.lines.empty() && program.lines.front().insn == count) {
+    SourceLine line = program.lines.front();
+    line.insn = 0;
+    program.lines.insert(program.lines.begin(), std::move(line));
+  }
+}
+
+// ---- one program -------------------------------------------------------------------------------------------------
+
+/// The parameters of a program's entry function; nullopt where the object does not tell.
+std::optional<std::vector<btf::Param>> parameters_of(const ObjectSpec& spec, const ProgramSpec& program) {
+  if (!spec.btf || program.functions.empty() || program.functions[0].type_id == 0) return std::nullopt;
+  const btf::Type function = spec.btf->type(program.functions[0].type_id);
+  if (function.kind != Kind::func) return std::nullopt;
+  const btf::Type prototype = spec.btf->type(function.type_id());
+  if (prototype.kind != Kind::func_proto) return std::nullopt;
+  return spec.btf->params(prototype);
+}
+
+/// `struct pt_regs *` or `void *`: what a handler with parameters has first.
+bool is_register_context(const btf::Btf& btf, u32 type_id) {
+  const btf::Type pointer = btf.type(btf.resolve(type_id));
+  if (pointer.kind != Kind::ptr) return false;
+  const btf::Type target = btf.type(btf.resolve(pointer.type_id()));
+  return target.kind == Kind::void_ || target.name == "pt_regs";
+}
+
+Result<Parameter> parameter(const btf::Btf& btf, const btf::Param& param) {
+  const btf::Type t = btf.type(btf.resolve(param.type_id));
+  if (t.kind == Kind::ptr) return Parameter{};
+  if (t.kind == Kind::int_ && t.size() <= 8) return Parameter{t.size() * 8, btf.int_encoding(t).is_signed};
+  if ((t.kind == Kind::enum_ || t.kind == Kind::enum64) && t.size() <= 8) return Parameter{t.size() * 8, false};
+  return fail(
+      Code::invalid_argument,
+      fmt::format("parameter {} is no integer and no pointer; a handler's parameters are registers of the probed "
+                  "function: use PT_REGS_PARMn(ctx)",
+                  param.name));
+}
+
+Result<void> receive_parameters(const ObjectSpec& spec, ProgramSpec& program) {
+  const auto params = parameters_of(spec, program);
+  if (!params || params->size() <= 1) return {};
+  const bool has_registers = program.type == ProgramType::unspec || program.type == ProgramType::kprobe;
+  if (!has_registers || !is_register_context(*spec.btf, params->front().type_id)) {
+    // An ordinary function of the source that others call: nothing to attach.
+    program.autoload = false;
+    return {};
+  }
+  std::vector<Parameter> parameters;
+  for (std::size_t i = 1; i < params->size(); ++i) parameters.push_back(SKEP_TRY(parameter(*spec.btf, (*params)[i])));
+  if (parameters.size() > function_arguments.size())
+    return fail(Code::invalid_argument, fmt::format("{} parameters; a BPF function takes at most 5, the context and 4 "
+                                                    "more: read the others with PT_REGS_PARMn(ctx)",
+                                                    params->size()));
+  prepend(program, prologue(parameters, program.attach.kind == AttachKind::ksyscall));
+  return {};
+}
+
+Result<void> finish_program(const ObjectSpec& spec, ProgramSpec& program) {
+  program.attach = target_of_name(program.name);
+  if (program.attach.kind != AttachKind::none) program.type = program.attach.program_type();
+  return receive_parameters(spec, program);
+}
+
+// ---- the object --------------------------------------------------------------------------------------------------
+
+/// Functions that another program calls are no programs of their own.
+void leave_out_callees(ObjectSpec& spec) {
+  std::set<std::string, std::less<>> called;
+  for (const ProgramSpec& program : spec.programs)
+    for (std::size_t i = 1; i < program.functions.size(); ++i) called.insert(program.functions[i].name);
+  for (ProgramSpec& program : spec.programs)
+    if (program.section == bcc_section && called.count(program.name) != 0) program.autoload = false;
+}
+
+/// Texts that became stores leave an unused section of strings behind, which nobody wants to see as a map.
+void drop_unused_data(ObjectSpec& spec) {
+  std::vector<bool> used(spec.maps.size());
+  for (const ProgramSpec& program : spec.programs)
+    for (const Reference& r : program.references)
+      if ((r.kind == Reference::Kind::map || r.kind == Reference::Kind::map_value) && r.map < used.size())
+        used[r.map] = true;
+  std::vector<u32> moved(spec.maps.size());
+  std::vector<MapSpec> kept;
+  for (std::size_t i = 0; i < spec.maps.size(); ++i) {
+    moved[i] = static_cast<u32>(kept.size());
+    if (used[i] || !(spec.maps[i].is_global_data && spec.maps[i].frozen)) kept.push_back(std::move(spec.maps[i]));
+  }
+  spec.maps = std::move(kept);
+  for (ProgramSpec& program : spec.programs)
+    for (Reference& r : program.references)
+      if ((r.kind == Reference::Kind::map || r.kind == Reference::Kind::map_value) && r.map < moved.size())
+        r.map = moved[r.map];
+}
+
+}  // namespace
+
+AttachTarget target_of_name(std::string_view function) {
+  for (const NamePrefix& prefix : prefixes) {
+    if (!function.starts_with(prefix.function) || function.size() == prefix.function.size()) continue;
+    std::string target(function.substr(prefix.function.size()));
+    if (prefix.function == "tracepoint__") {
+      const std::size_t gap = target.find("__");
+      if (gap == std::string::npos || gap == 0 || gap + 2 == target.size()) continue;
+      target.replace(gap, 2, "/");
+    }
+    if (auto out = AttachTarget::from_section(std::string(prefix.section) + target)) return *std::move(out);
+  }
+  return {};
+}
+
+Result<void> finish_bcc(ObjectSpec& spec) {
+  bool any = false;
+  for (ProgramSpec& program : spec.programs) {
+    if (program.section != bcc_section) continue;
+    any = true;
+    SKEP_TRY_AT(fmt::format("program {}", program.name), finish_program(spec, program));
+  }
+  if (!any) return {};
+  leave_out_callees(spec);
+  drop_unused_data(spec);
+  return {};
+}
+
+}  // namespace skep::compile
