@@ -2,10 +2,14 @@
 //
 // Every slot holds the address of its arm, so an instruction ends with one load and one indirect jump, which
 // the CPU predicts per arm. The arms are expansions of instructions.def: one per row, each one call into
-// isa/semantics.hpp or vm/memory.hpp. No bounds are checked here: the program is verified. A run lives on the
-// C stack (eight frames of 512 bytes) and allocates nothing.
+// isa/semantics.hpp or vm/memory.hpp. That jump is what an interpreter pays for, so common neighbours also have
+// an arm together (pairs.def): such a slot does its own work and its successor's with one jump. Slots keep their
+// places, so a jump to the second of a pair finds its own arm.
+// No bounds are checked here: the program is verified. A run lives on the C stack (eight frames of 512 bytes)
+// and allocates nothing.
 // Source: RFC 9669; Linux for tail calls and may_goto.
 #include <cerrno>
+#include <optional>
 
 #include "vm/bytecode.hpp"
 #include "vm/memory.hpp"
@@ -25,15 +29,44 @@ struct Frame {
   u32 may_goto_left;
 };
 
-/// Runs `code`, or with `table` asks for the addresses of the arms (by Op; the trap is the last).
-u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, const void* const** table) noexcept {
-  static const void* const arms[] = {
+// Positions of the two sides of a pair.
+enum class First : u8 {
+#define SKEP_PAIR_FIRST(name, form) name,
+#include "vm/pairs.def"
+#undef SKEP_PAIR_FIRST
+  count
+};
+enum class Second : u8 {
+#define SKEP_PAIR_SECOND(name, form) name,
+#include "vm/pairs.def"
+#undef SKEP_PAIR_SECOND
+  count
+};
+constexpr auto pair_count = static_cast<std::size_t>(First::count) * static_cast<std::size_t>(Second::count);
+
+/// Addresses of the arms: of every Op (and behind them the two that no row has), of every pair.
+struct Arms {
+  const void* const* single = nullptr;
+  const void* const* pairs = nullptr;
+  const void* trap() const noexcept { return single[isa::op_count]; }
+  const void* tail_call() const noexcept { return single[isa::op_count + 1]; }
+};
+
+/// Runs `code`, or with `arms` tells where the arms are.
+u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, Arms* arms) noexcept {
+  static const void* const single[] = {
 #define SKEP_INSN(name, ...) &&arm_##name,
 #include "isa/instructions.def"
 #undef SKEP_INSN
       &&arm_trap, &&arm_tail_call};
-  if (table != nullptr) {
-    *table = arms;
+  static const void* const pairs[] = {
+#define SKEP_PAIR(first, first_form, second, second_form) &&pair_##first##_##second,
+#include "vm/pairs.def"
+#undef SKEP_PAIR
+  };
+  static_assert(std::size(pairs) == pair_count);
+  if (arms != nullptr) {
+    *arms = {single, pairs};
     return 0;
   }
 
@@ -57,12 +90,13 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, cons
     goto * pc->handler; \
   } while (0)
 
-#define ARM_alu_imm(name)                    \
-  DST = isa::arithmetic(Op::name, DST, IMM); \
-  GO(1);
-#define ARM_alu_reg(name)                    \
-  DST = isa::arithmetic(Op::name, DST, SRC); \
-  GO(1);
+#define DO_alu_imm(name) DST = isa::arithmetic(Op::name, DST, IMM);
+#define DO_alu_reg(name) DST = isa::arithmetic(Op::name, DST, SRC);
+#define ARM_alu_imm(name) DO_alu_imm(name) GO(1);
+#define ARM_alu_reg(name) DO_alu_reg(name) GO(1);
+#define ARM_load(name) DO_load(name) GO(1);
+#define ARM_store_imm(name) DO_store_imm(name) GO(1);
+#define ARM_store_reg(name) DO_store_reg(name) GO(1);
 #define ARM_alu_unary(name)                \
   DST = isa::arithmetic(Op::name, DST, 0); \
   GO(1);
@@ -103,15 +137,9 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, cons
   }                                                    \
   goto arm_trap;
 #define ARM_exit(name) goto leave;
-#define ARM_load(name)                \
-  DST = load<Op::name>(ADDRESS(SRC)); \
-  GO(1);
-#define ARM_store_imm(name)           \
-  store<Op::name>(ADDRESS(DST), IMM); \
-  GO(1);
-#define ARM_store_reg(name)           \
-  store<Op::name>(ADDRESS(DST), SRC); \
-  GO(1);
+#define DO_load(name) DST = load<Op::name>(ADDRESS(SRC));
+#define DO_store_imm(name) store<Op::name>(ADDRESS(DST), IMM);
+#define DO_store_reg(name) store<Op::name>(ADDRESS(DST), SRC);
 #define ARM_atomic(name)                      \
   atomic_update<Op::name>(ADDRESS(DST), SRC); \
   GO(1);
@@ -147,6 +175,12 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, cons
 #define SKEP_INSN(name, code_, src, off, imm, form, ...) arm_##name : ARM_##form(name)
 #include "isa/instructions.def"
 #undef SKEP_INSN
+
+#define SKEP_PAIR(first, first_form, second, second_form) \
+  pair_##first##_##second : DO_##first_form(first) pc++;  \
+  ARM_##second_form(second)
+#include "vm/pairs.def"
+#undef SKEP_PAIR
 
 enter:
   // The verifier bounds the depth; the check keeps a mistake of ours from becoming a broken stack.
@@ -199,20 +233,52 @@ arm_trap:  // unreachable in a verified program
   return 0;
 }
 
+std::optional<First> first_of(Op op) noexcept {
+  switch (op) {
+#define SKEP_PAIR_FIRST(name, form) \
+  case Op::name:                    \
+    return First::name;
+#include "vm/pairs.def"
+#undef SKEP_PAIR_FIRST
+    default:  // only some rows begin a pair
+      return std::nullopt;
+  }
+}
+
+std::optional<Second> second_of(Op op) noexcept {
+  switch (op) {
+#define SKEP_PAIR_SECOND(name, form) \
+  case Op::name:                     \
+    return Second::name;
+#include "vm/pairs.def"
+#undef SKEP_PAIR_SECOND
+    default:  // only some rows end a pair
+      return std::nullopt;
+  }
+}
+
+/// The arm of the instruction at `i`, together with the next one where they are a pair.
+const void* arm_at(const Bytecode& code, std::size_t i, const Arms& arms) noexcept {
+  const Op op = code.ops[i];
+  if (op == Op::call_helper && code.insns[i].imm == isa::helper_tail_call) return arms.tail_call();
+  const auto first = first_of(op);
+  const auto second = first && i + 1 < code.ops.size() ? second_of(code.ops[i + 1]) : std::nullopt;
+  if (!second) return arms.single[static_cast<u8>(op)];
+  return arms.pairs[static_cast<std::size_t>(*first) * static_cast<std::size_t>(Second::count) +
+                    static_cast<std::size_t>(*second)];
+}
+
 }  // namespace
 
 void thread(Bytecode& code) noexcept {
   u32 unused = 0;
-  const void* const* arms = nullptr;
+  Arms arms;
   loop(nullptr, nullptr, 0, 0, unused, &arms);
-  const void* trap = arms[isa::op_count];
-  const void* tail_call = arms[isa::op_count + 1];
   for (std::size_t i = 0; i < code.insns.size(); i++) {
-    const bool is_tail_call = code.ops[i] == Op::call_helper && code.insns[i].imm == isa::helper_tail_call;
-    code.slots[i].handler = is_tail_call ? tail_call : arms[static_cast<u8>(code.ops[i])];
-    if (isa::is_ld_imm64(code.insns[i])) code.slots[++i].handler = trap;
+    code.slots[i].handler = arm_at(code, i, arms);
+    if (isa::is_ld_imm64(code.insns[i])) code.slots[++i].handler = arms.trap();
   }
-  code.slots.back().handler = trap;
+  code.slots.back().handler = arms.trap();
 }
 
 u64 interpret(const Bytecode& code, void* call, u64 r1, u64 r2, u32& tail_calls) noexcept {
