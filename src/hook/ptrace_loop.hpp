@@ -1,0 +1,81 @@
+// System calls by ptrace: entries and returns, all registers.
+//
+// Filtered: the command's seccomp filter reports wanted calls only (SECCOMP_RET_TRACE); the return is asked for call by
+// call. Every call: for a running process, which cannot be given a filter; each of its calls then stops twice. Children
+// and threads are followed by ptrace itself, signals are passed on, group stops are kept (PTRACE_SEIZE, PTRACE_LISTEN),
+// so job control works as without us. Debuggers inside the tree do not: a task has one tracer. Source: ptrace(2),
+// "Attaching and detaching", "Group-stop"; Linux 5.3 (PTRACE_GET_SYSCALL_INFO).
+#pragma once
+#include <unordered_map>
+
+#include "hook/command.hpp"
+#include "hook/cpu_follower.hpp"
+#include "hook/event_decode.hpp"
+#include "hook/tracee_task.hpp"
+#include "hook/tracer_process.hpp"
+
+namespace skep::hook {
+
+class PtraceLoop final : private EventSource {
+ public:
+  enum class Scope { filtered, every_call };
+
+  /// `command`: null for a process that was attached to.
+  PtraceLoop(Command* command, const SyscallInterest& interest, SyscallSink& sink, TraceCounters& counters)
+      : command_(command), interest_(interest), sink_(sink), counters_(counters), task_(counters) {}
+
+  /// Traces the command, which waits for its orders. Errors: permission with what forbids it.
+  Result<void> seize_command();
+  /// Traces a process with all its threads. Errors: not_found, permission with what forbids it and what to do.
+  Result<void> seize_process(int pid);
+  /// Decides what stops; before serve().
+  void set_scope(Scope scope) { scope_ = scope; }
+
+  bool serve(Interrupts& interrupts);
+  void carry_on() noexcept;
+
+ private:
+  struct Tracee {
+    u32 tgid = 0;
+    bool in_call = false;       // between the entry we saw and its return
+    bool wants_return = false;  // resume so that the return stops
+    bool execed = false;        // by this call: its registers are the new program's
+    RawCall call;
+    SyscallEvent entry;  // what the return tells again (numbers, arguments); regs unused
+  };
+
+  Result<void> seize(int tid, int options);
+  Tracee& tracee(u32 tid);
+  void ended(int tid, int status) noexcept;
+  void stopped(int tid, int status);
+  void on_ptrace_event(int tid, int event, int signal);
+  void on_seccomp(int tid, Tracee& tracee);
+  void on_syscall_stop(int tid, Tracee& tracee);
+  void on_newborn(int tid, Tracee& tracee);
+  void on_exec(int tid);
+  bool read_entry(int tid, Tracee& tracee);
+  void emit_entry(int tid, Tracee& tracee);
+  void emit_return(int tid, Tracee& tracee, s64 result, u64 ip);
+  void emit(Tracee& tracee);
+  static void keep_traced(int tid, const RawCall& call) noexcept;
+  void resume(int tid, int signal) noexcept;
+  static void resume_unobserved(int tid, int status) noexcept;
+  bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;
+  bool still_waiting() noexcept override { return true; }  // a traced task's id is kept until we have waited for it
+
+  Command* command_;
+  const SyscallInterest& interest_;
+  SyscallSink& sink_;
+  TraceCounters& counters_;
+  TraceeTask task_;
+  Scope scope_ = Scope::filtered;
+  CpuFollower follower_;
+  std::unordered_map<u32, Tracee> tracees_;
+  SyscallEvent event_;
+  bool has_registers_ = false;  // event_.regs holds all of them
+  // The stop being served, for carry_on().
+  volatile int current_tid_ = 0;
+  volatile int current_status_ = 0;
+};
+
+}  // namespace skep::hook

@@ -1,0 +1,69 @@
+// A system call as hooks see it, what they want to see, and who receives it.
+//
+// A SyscallInterest says which calls matter, by x86-64 number; the tracer turns it into a seccomp filter, so a call
+// nobody asked for never leaves the kernel. A SyscallSink receives the wanted ones. Numbers and arguments of 32-bit
+// callers are translated (syscall_table.hpp); the caller's own numbers and registers are kept beside them.
+#pragma once
+#include <array>
+#include <bitset>
+#include <skep/types.hpp>
+
+#include "helper/call.hpp"
+#include "hook/syscall_table.hpp"
+
+namespace skep::hook {
+
+/// The kernel's struct pt_regs of x86-64. Source: arch/x86/include/asm/ptrace.h.
+struct PtRegs {
+  u64 r15 = 0, r14 = 0, r13 = 0, r12 = 0, bp = 0, bx = 0;
+  u64 r11 = 0, r10 = 0, r9 = 0, r8 = 0, ax = 0, cx = 0, dx = 0, si = 0, di = 0;
+  u64 orig_ax = 0, ip = 0, cs = 0, flags = 0, sp = 0, ss = 0;
+};
+static_assert(sizeof(PtRegs) == 21 * 8);
+
+/// Which system calls are wanted, by x86-64 number.
+struct SyscallInterest {
+  std::bitset<syscall_limit> enter;
+  std::bitset<syscall_limit> exit;
+  bool all_enter = false;        ///< every call, also those without an x86-64 number
+  bool all_exit = false;         ///< the same at the return
+  bool needs_registers = false;  ///< programs read more of pt_regs than arguments, number and ip
+
+  bool wants_enter(s32 number) const noexcept { return all_enter || (in_range(number) && enter[to_index(number)]); }
+  bool wants_exit(s32 number) const noexcept { return all_exit || (in_range(number) && exit[to_index(number)]); }
+  bool any_exit() const noexcept { return all_exit || exit.any(); }
+  bool any() const noexcept { return all_enter || enter.any() || any_exit(); }
+
+ private:
+  static bool in_range(s32 number) noexcept { return number >= 0 && static_cast<u32>(number) < syscall_limit; }
+  static std::size_t to_index(s32 number) noexcept { return static_cast<std::size_t>(number); }
+};
+
+/// One system call at its entry or its return. Valid during on_event only.
+struct SyscallEvent {
+  u32 tid = 0;               ///< as this process numbers it; the thread group: Task::pid_tgid
+  s32 nr = -1;               ///< x86-64 number; -1: the caller's ABI has it, x86-64 has not
+  u32 own_nr = 0;            ///< as the caller's ABI numbers it (x32 with its bit)
+  Abi abi = Abi::x86_64;     ///< whose numbers and registers
+  bool is_exit = false;      ///< false: about to be performed
+  std::array<u64, 6> args{}; /**< in x86-64 order; at the return as they were at the entry where that was seen (interest
+                                in both, or a process traced with -p), else as the registers have them */
+  s64 ret = 0;               ///< at the return: result or -errno, restart codes (-512...) included, as in the kernel
+  u64 ip = 0;                ///< the instruction after the call
+  u64 time_ns = 0;           ///< CLOCK_MONOTONIC when the tracer saw it
+  PtRegs regs; /**< the caller's registers as the kernel has them. Which are filled depends on the mechanism:
+                  programs go through Task::read_kernel(&event.regs...), which fetches what is missing */
+
+  bool compat() const noexcept { return abi == Abi::i386; }
+};
+
+/// Receives events, one at a time.
+class SyscallSink {
+ public:
+  virtual ~SyscallSink() = default;
+  /// Runs on the tracer's own thread of execution, which shares this process's memory and file descriptors but has a
+  /// process id of its own (see tracer_process.hpp): treat it as another thread. The caller waits until it returns.
+  virtual void on_event(SyscallEvent& event, helper::Task& task) noexcept = 0;
+};
+
+}  // namespace skep::hook

@@ -1,0 +1,232 @@
+// See tracee_task.hpp. Nothing here allocates: this is the per-event path.
+#include "hook/tracee_task.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+
+namespace skep::hook {
+namespace {
+
+constexpr u64 page_size = 4096;
+/// A thread id cannot come round again faster: ids are given out in a cycle of at least 32768 (pid_max), a clone takes
+/// well over a microsecond.
+constexpr u64 id_reuse_ns = 5'000'000;
+
+/// struct pidfd_info, first version; ioctl PIDFD_GET_INFO. Source: include/uapi/linux/pidfd.h (6.13).
+struct PidfdInfo {
+  u64 mask, cgroupid;
+  u32 pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+  s32 exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr u64 pidfd_info_pid = 1, pidfd_info_creds = 2;
+constexpr unsigned pidfd_thread = O_EXCL;  // 6.9
+
+u64 now_ns() noexcept {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
+int open_proc(u32 tid, const char* file) noexcept {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%u/%s", tid, file);
+  return ::open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/// Reads a small proc file through a kept descriptor; opened again when it belonged to a task that is gone.
+ssize_t read_proc(base::Fd& kept, u32 tid, const char* file, char* to, std::size_t size) noexcept {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (!kept) kept = base::Fd(open_proc(tid, file));
+    if (!kept) return -1;
+    const ssize_t n = ::pread(kept.get(), to, size, 0);
+    if (n > 0) return n;
+    kept.reset();
+  }
+  return -1;
+}
+
+/// The first number after "\nKey:" in /proc/TID/status.
+bool status_number(std::string_view status, std::string_view key, u32& value) noexcept {
+  const auto at = status.find(key);
+  if (at == std::string_view::npos) return false;
+  const char* from = status.data() + at + key.size();
+  const char* end = status.data() + status.size();
+  while (from < end && (*from == ' ' || *from == '\t')) ++from;
+  return std::from_chars(from, end, value).ec == std::errc();
+}
+
+}  // namespace
+
+void TraceeTask::begin(SyscallEvent& event, EventSource& source, u32 tgid) noexcept {
+  event_ = &event;
+  source_ = &source;
+  tid_ = event.tid;
+  tgid_ = tgid;
+  identified_ = has_comm_ = false;
+  window_size_ = 0;
+  offered_count_ = 0;
+}
+
+TraceeTask::Files& TraceeTask::files() noexcept {
+  Files& files = files_[tid_ % files_.size()];
+  if (files.tid != tid_) {
+    files = Files{};
+    files.tid = tid_;
+  }
+  return files;
+}
+
+bool TraceeTask::identify_by_pidfd() noexcept {
+  if (!pidfd_works_) return false;
+  base::Fd& pidfd = files().pidfd;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (!pidfd) pidfd = base::Fd(static_cast<int>(::syscall(SYS_pidfd_open, tid_, pidfd_thread)));
+    if (!pidfd) {
+      // EINVAL: no PIDFD_THREAD before 6.9. Anything else may be different for the next task.
+      if (errno == EINVAL || errno == ENOSYS) pidfd_works_ = false;
+      return false;
+    }
+    PidfdInfo info{};
+    info.mask = pidfd_info_pid | pidfd_info_creds;
+    constexpr u64 both = pidfd_info_pid | pidfd_info_creds;
+    if (::ioctl(pidfd.get(), _IOWR(0xFF, 11, PidfdInfo), &info) == 0 && (info.mask & both) == both) {
+      identity_ = {info.tgid, info.ruid, info.rgid};
+      return true;
+    }
+    if (errno == ENOTTY || errno == EINVAL) {
+      pidfd_works_ = false;
+      return false;
+    }
+    pidfd.reset();
+  }
+  return false;
+}
+
+bool TraceeTask::identify_by_status() noexcept {
+  char text[2048];
+  const ssize_t size = read_proc(files().status, tid_, "status", text, sizeof text);
+  if (size <= 0) return false;
+  const std::string_view status(text, static_cast<std::size_t>(size));
+  return status_number(status, "\nTgid:", identity_.tgid) && status_number(status, "\nUid:", identity_.uid) &&
+         status_number(status, "\nGid:", identity_.gid);
+}
+
+void TraceeTask::identify() noexcept {
+  if (identified_) return;
+  identified_ = true;
+  identity_ = {tgid_ != 0 ? tgid_ : tid_, ~0u, ~0u};  // what is left when the task is gone
+  if (!identify_by_pidfd()) identify_by_status();
+}
+
+u64 TraceeTask::pid_tgid() noexcept {
+  if (tgid_ == 0) {
+    identify();
+    tgid_ = identity_.tgid;
+  }
+  return static_cast<u64>(tgid_) << 32 | tid_;
+}
+
+u64 TraceeTask::uid_gid() noexcept {
+  identify();
+  return static_cast<u64>(identity_.gid) << 32 | identity_.uid;
+}
+
+void TraceeTask::comm(char (&comm)[16]) noexcept {
+  if (!has_comm_) {
+    has_comm_ = true;
+    std::memset(comm_, 0, sizeof comm_);
+    char text[17];
+    const ssize_t size = read_proc(files().comm, tid_, "comm", text, sizeof text);
+    // The file adds a newline; a name may hold newlines of its own.
+    if (size > 0) std::memcpy(comm_, text, std::min<std::size_t>(15, static_cast<std::size_t>(size) - 1));
+  }
+  std::memcpy(comm, comm_, sizeof comm_);
+}
+
+u32 TraceeTask::cpu() noexcept {
+  unsigned cpu = 0;
+  // Not sched_getcpu: that reads a per-thread area which belongs to the thread that lent us its TLS.
+  ::getcpu(&cpu, nullptr);
+  return cpu;
+}
+
+s64 TraceeTask::read_remote(void* to, u64 address, u32 size) noexcept {
+  const iovec local{to, size};
+  const iovec remote{reinterpret_cast<void*>(address), size};
+  const ssize_t n = ::process_vm_readv(static_cast<pid_t>(tid_), &local, 1, &remote, 1, 0);
+  if (n < 0 && errno == EPERM) counters_.reads_refused.fetch_add(1, std::memory_order_relaxed);
+  if (n != static_cast<ssize_t>(size)) return -EFAULT;
+  if (event_->time_ns + id_reuse_ns < now_ns() && !source_->still_waiting()) return -EFAULT;
+  return 0;
+}
+
+s64 TraceeTask::read_user(void* to, u64 address, u32 size) noexcept {
+  if (size == 0) return 0;
+  if (address + size < address) return -EFAULT;
+  if (address >= window_address_ && size <= window_size_ && address - window_address_ <= window_size_ - size) {
+    std::memcpy(to, window_.data() + (address - window_address_), size);
+    return 0;
+  }
+  const u64 rest_of_page = page_size - address % page_size;
+  if (size > window_.size() || size > rest_of_page) return read_remote(to, address, size);
+  const u32 extended = static_cast<u32>(std::min<u64>(window_.size(), rest_of_page));
+  window_size_ = 0;
+  if (const s64 error = read_remote(window_.data(), address, extended); error != 0) return error;
+  window_address_ = address;
+  window_size_ = extended;
+  std::memcpy(to, window_.data(), size);
+  return 0;
+}
+
+s64 TraceeTask::write_user(u64 address, const void* from, u32 size) noexcept {
+  if (size == 0) return 0;
+  if (address + size < address) return -EFAULT;
+  window_size_ = 0;
+  if (event_->time_ns + id_reuse_ns < now_ns() && !source_->still_waiting()) return -EFAULT;
+  const iovec local{const_cast<void*>(from), size};
+  const iovec remote{reinterpret_cast<void*>(address), size};
+  const ssize_t n = ::process_vm_writev(static_cast<pid_t>(tid_), &local, 1, &remote, 1, 0);
+  if (n == static_cast<ssize_t>(size)) return 0;
+  return n < 0 && errno == EPERM ? -EPERM : -EFAULT;
+}
+
+bool TraceeTask::offer_kernel(std::span<const std::byte> bytes) noexcept {
+  if (offered_count_ == offered_.size()) return false;
+  offered_[offered_count_++] = bytes;
+  return true;
+}
+
+s64 TraceeTask::read_kernel(void* to, u64 address, u32 size) noexcept {
+  const auto within = [&](const void* start, u64 length) {
+    const u64 begin = reinterpret_cast<u64>(start);
+    return address >= begin && size <= length && address - begin <= length - size;
+  };
+  if (size == 0) return 0;
+  if (event_ == nullptr) return -EFAULT;
+  if (within(&event_->regs, sizeof(PtRegs))) {
+    const u32 offset = static_cast<u32>(address - reinterpret_cast<u64>(&event_->regs));
+    if (!source_->fill_registers(*event_, offset, size))
+      counters_.registers_unknown.fetch_add(1, std::memory_order_relaxed);
+    std::memcpy(to, reinterpret_cast<const std::byte*>(&event_->regs) + offset, size);
+    return 0;
+  }
+  for (u32 i = 0; i < offered_count_; ++i) {
+    if (!within(offered_[i].data(), offered_[i].size())) continue;
+    std::memcpy(to, reinterpret_cast<const void*>(address), size);
+    return 0;
+  }
+  return -EFAULT;
+}
+
+}  // namespace skep::hook
