@@ -120,7 +120,7 @@ Result<void> check_hash(const MapSpec& spec) {
 }
 
 Result<void> check_ringbuf(const MapSpec& spec) {
-  SKEP_TRY(check_flags(spec, flag::numa_node | flag::rdonly | flag::wronly));
+  SKEP_TRY(check_flags(spec, flag::numa_node));
   SKEP_TRY(check_key_size(spec, 0));
   if (spec.value_size != 0) return invalid("value_size is " + std::to_string(spec.value_size) + ": a ringbuf needs 0");
   if (!std::has_single_bit(spec.max_entries) || spec.max_entries % page_bytes != 0)
@@ -139,13 +139,13 @@ Result<void> check_queue(const MapSpec& spec) {
 }
 
 Result<void> check_bloom(const MapSpec& spec) {
+  if (spec.value_size > largest_allocation) return too_big("value_size is over 4 MiB");
   SKEP_TRY(check_key_size(spec, 0));
   SKEP_TRY(check_value_size(spec));
   SKEP_TRY(check_entries(spec));
   SKEP_TRY(check_flags(spec, access_flags | flag::numa_node | flag::zero_seed));
   if (spec.map_extra > 15)
     return invalid("map_extra is " + std::to_string(spec.map_extra) + ": a bloom filter has 1 to 15 hash functions");
-  if (spec.value_size > largest_allocation) return too_big("value_size is over 4 MiB");
   return {};
 }
 
