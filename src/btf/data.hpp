@@ -3,6 +3,7 @@
 // The raw structures are the file's own layout (kernel Documentation/bpf/btf.rst); they are read with memcpy, so
 // alignment does not matter.
 #pragma once
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <optional>
@@ -87,10 +88,13 @@ struct Btf::Data {
   mutable std::once_flag index_once;
   mutable std::vector<u32> heads;  ///< id or 0
   mutable std::vector<u32> next;   ///< by id - first_id
+  mutable std::atomic<u32> lookups = 0;
 
   u32 count() const { return first_id + static_cast<u32>(offsets.size()); }
   RawType raw(u32 own_id) const { return load<RawType>(types + offsets[own_id - first_id]); }
   void build_index(const Btf& btf) const;
+  bool scan_pays() const;
+  std::optional<u32> scan(const Btf& btf, std::string_view name, Kind kind) const;
 
   /// Opens `bytes`; fills everything but the storage.
   Result<void> open();

@@ -189,5 +189,20 @@ bool is_sleepable_section(std::string_view section) noexcept {
   return row != nullptr && (row->section.ends_with(".s") || row->kind == AttachKind::syscall);
 }
 
+std::optional<AttachTarget> legacy_target(std::string_view section) {
+  section = without_question_mark(section);
+  static constexpr AttachKind kinds[] = {AttachKind::xdp,    AttachKind::socket,  AttachKind::classifier,
+                                         AttachKind::action, AttachKind::tc,      AttachKind::sockops,
+                                         AttachKind::sk_skb, AttachKind::sk_msg,  AttachKind::perf_event,
+                                         AttachKind::lwt_in, AttachKind::lwt_out, AttachKind::lwt_xmit};
+  for (const auto kind : kinds) {
+    const auto prefix = name_of(kind);
+    if (!section.starts_with(prefix) || section.size() == prefix.size()) continue;
+    const char next = section[prefix.size()];
+    if (next == '_' || next == '-' || (next >= '0' && next <= '9')) return AttachTarget{kind, {}};
+  }
+  return std::nullopt;
+}
+
 }  // namespace spec
 }  // namespace skep

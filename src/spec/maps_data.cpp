@@ -2,8 +2,10 @@
 //
 // Global data is a one-element array per section, whose value is the section's bytes; a program reaches its variables
 // by address. Legacy records are the five numbers every loader agreed on; what followed them differed by loader, so
-// it is told apart by the record's size: 28 bytes are the kernel samples' (inner map, NUMA node), 36 are iproute2's.
-// Source: libbpf before 1.0 (struct bpf_map_def); samples/bpf/bpf_load.h; iproute2 include/bpf_elf.h.
+// it is told apart by the record's size: 28 bytes are the kernel samples' (inner map, NUMA node) or iproute2's (id,
+// pinning), 36 are iproute2's with inner maps.
+// Source: libbpf before 1.0 (struct bpf_map_def); samples/bpf/bpf_load.h;
+// iproute2 include/bpf_elf.h.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -23,6 +25,16 @@ constexpr u64 samples_record_bytes = 28, iproute2_record_bytes = 36;
 
 bool is_or_begins(std::string_view section, std::string_view name) {
   return section.starts_with(name) && (section.size() == name.size() || section[name.size()] == '.');
+}
+
+/// iproute2 names the inner maps' template by the id of another record.
+std::optional<std::size_t> template_of(const base::ByteReader& reader, std::span<const elf::Symbol> symbols,
+                                       std::size_t outer) {
+  constexpr u64 id_offset = sizeof(LegacyRecord), inner_id_offset = id_offset + 8;
+  const u32 wanted = *reader.at<u32>(symbols[outer].value + inner_id_offset);
+  for (std::size_t i = 0; wanted != 0 && i < symbols.size(); i++)
+    if (i != outer && *reader.at<u32>(symbols[i].value + id_offset) == wanted) return i;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -72,20 +84,28 @@ Result<void> ObjectReader::read_legacy_section(const elf::Section& section, bool
 Result<void> ObjectReader::read_legacy_extras(const base::ByteReader& reader, u64 record, u32 first,
                                               std::span<const elf::Symbol> symbols) {
   constexpr u32 create_with_node = 1U << 2;  // BPF_F_NUMA_NODE
+  auto holds_maps = [](const MapSpec& map) {
+    return map.type == MapType::array_of_maps || map.type == MapType::hash_of_maps;
+  };
+  const auto maps = std::span(out_.maps).subspan(first);
+  // 28 bytes are both: the samples' two words matter only to maps of maps and NUMA nodes, which iproute2 had not then.
+  const bool is_samples = record == samples_record_bytes && std::any_of(maps.begin(), maps.end(), [&](const auto& map) {
+                            return holds_maps(map) || (map.flags & create_with_node) != 0;
+                          });
+  const bool is_iproute2 = !is_samples && (record == samples_record_bytes || record == iproute2_record_bytes);
   for (std::size_t i = 0; i < symbols.size(); i++) {
-    MapSpec& map = out_.maps[first + i];
+    MapSpec& map = maps[i];
     const u64 extra = symbols[i].value + sizeof(LegacyRecord);
-    const bool holds_maps = map.type == MapType::array_of_maps || map.type == MapType::hash_of_maps;
     std::optional<std::size_t> inner;
-    if (record == samples_record_bytes) {
-      if (holds_maps) inner = *reader.at<u32>(extra);
+    if (is_samples) {
+      if (holds_maps(map)) inner = *reader.at<u32>(extra);
       if ((map.flags & create_with_node) != 0) map.numa_node = *reader.at<u32>(extra + 4);
-    } else if (record == iproute2_record_bytes) {
+    } else if (is_iproute2) {
+      const u32 id = *reader.at<u32>(extra);
       map.pin_by_name = *reader.at<u32>(extra + 4) != 0;
-      const u32 wanted = *reader.at<u32>(extra + 8);
-      for (std::size_t j = 0; holds_maps && wanted != 0 && j < symbols.size() && !inner; j++)
-        if (j != i && *reader.at<u32>(symbols[j].value + sizeof(LegacyRecord)) == wanted) inner = j;
+      if (map.type == MapType::prog_array && id != 0) program_arrays_.try_emplace(id, first + static_cast<u32>(i));
     }
+    if (record == iproute2_record_bytes && holds_maps(map)) inner = template_of(reader, symbols, i);
     if (!inner) continue;
     if (*inner >= symbols.size() || *inner == i)
       return fail(Code::malformed,

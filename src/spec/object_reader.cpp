@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/mapped_file.hpp"
 
@@ -129,6 +130,14 @@ Result<void> ObjectReader::read_symbols() {
       return fail(Code::limit, fmt::format("symbol names of more than {} bytes in all", longest_names_bytes));
     SKEP_TRY(add_symbol(symbol, name));
   }
+  SKEP_TRY(add_untyped_functions());
+  // A program section that has only static functions: its first is the program (libsinsp writes such objects).
+  std::unordered_set<u32> entered;
+  for (const auto& function : functions_)
+    if (function.is_entry) entered.insert(function.section);
+  for (auto& function : functions_)
+    if (function.first == 0 && !entered.contains(function.section) && section_at(function.section)->name != ".text")
+      function.is_entry = entered.insert(function.section).second;
   for (std::size_t i = 0; i < functions_.size(); i++)
     function_starts_.try_emplace(u64{functions_[i].section} << 32 | functions_[i].first, static_cast<u32>(i));
   return {};
@@ -149,7 +158,28 @@ Result<void> ObjectReader::add_symbol(const elf::Symbol& symbol, std::string_vie
   else
     named_symbols_.try_emplace(key, symbol.index);
   if (section->name == "maps" || section->name.starts_with("maps/")) legacy_symbols_[section->index].push_back(symbol);
-  if (symbol.type == elf::symbol_func && is_code(*section)) return add_function(symbol, name);
+  if (!is_code(*section)) return {};
+  if (symbol.type == elf::symbol_func) return add_function(symbol, name);
+  if (symbol.type == elf::symbol_notype && symbol.binding != elf::bind_local) untyped_code_symbols_.push_back(symbol);
+  return {};
+}
+
+/// Compilers before LLVM 7 gave functions neither type nor size: in sections without a typed one, every global symbol
+/// begins a function that ends at the next.
+Result<void> ObjectReader::add_untyped_functions() {
+  std::unordered_set<u32> typed;
+  for (const auto& function : functions_) typed.insert(function.section);
+  std::erase_if(untyped_code_symbols_, [&](const auto& symbol) { return typed.contains(symbol.section); });
+  std::sort(untyped_code_symbols_.begin(), untyped_code_symbols_.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.section, a.value) < std::pair(b.section, b.value); });
+  for (std::size_t i = 0; i < untyped_code_symbols_.size(); i++) {
+    auto symbol = untyped_code_symbols_[i];
+    const bool last = i + 1 == untyped_code_symbols_.size() || untyped_code_symbols_[i + 1].section != symbol.section;
+    const u64 end = last ? section_at(symbol.section)->size : untyped_code_symbols_[i + 1].value;
+    if (end == symbol.value) continue;  // another name of the next one
+    symbol.size = end - symbol.value;
+    SKEP_TRY(add_function(symbol, symbols_->name(symbol)));
+  }
   return {};
 }
 

@@ -83,6 +83,7 @@ class ObjectReader {
   Result<void> read_btf();
   Result<void> read_symbols();
   Result<void> add_symbol(const elf::Symbol& symbol, std::string_view name);
+  Result<void> add_untyped_functions();
   Result<void> add_function(const elf::Symbol& symbol, std::string_view name);
   Result<void> read_annotations();
   Result<void> read_relocations();
@@ -125,6 +126,7 @@ class ObjectReader {
   // programs.cpp
   struct Link;
   Result<void> read_programs();
+  void add_tail_call_slot(const ProgramSpec& program);
   Result<ProgramSpec> link_program(const Function& entry);
   Result<u32> append(Link& link, u32 function);
   Result<void> append_exception_callback(Link& link);
@@ -147,6 +149,7 @@ class ObjectReader {
 
   std::unordered_map<std::string_view, u32> named_sections_;          ///< the first of each name
   std::unordered_map<u32, std::vector<elf::Symbol>> legacy_symbols_;  ///< of "maps" sections, by section index
+  std::vector<elf::Symbol> untyped_code_symbols_;
   std::vector<Function> functions_;
   std::unordered_map<u64, u32> function_starts_;  ///< section << 32 | first insn -> index into functions_
   std::unordered_map<SymbolKey, u32, SymbolKeyHash> named_symbols_;
@@ -155,6 +158,7 @@ class ObjectReader {
   std::unordered_map<u32, std::vector<elf::Relocation>> relocations_;  ///< by section index, sorted by offset
   std::unordered_map<u32, std::string_view> exception_callbacks_;      ///< func type id -> name, from BTF tags
   std::vector<MapPlace> map_places_;                                   ///< sorted by section and offset
+  std::unordered_map<u64, u32> program_arrays_;  ///< iproute2's map id -> index of the program array
   std::optional<u32> kconfig_map_;
   u64 data_bytes_ = 0, text_bytes_ = 0, name_bytes_ = 0, total_insns_ = 0;
 };

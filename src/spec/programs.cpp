@@ -8,6 +8,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "spec/attach.hpp"
 #include "spec/insn_codes.hpp"
@@ -44,8 +45,26 @@ Result<void> ObjectReader::read_programs() {
   for (const auto& function : functions_) {
     if (!function.is_entry) continue;
     out_.programs.push_back(SKEP_TRY_AT(fmt::format("program {}", function.name), link_program(function)));
+    add_tail_call_slot(out_.programs.back());
   }
+  for (const auto& [id, map] : program_arrays_)
+    std::stable_sort(out_.maps[map].slots.begin(), out_.maps[map].slots.end(),
+                     [](const auto& a, const auto& b) { return a.index < b.index; });
   return {};
+}
+
+/// iproute2's convention: the program of section "2/7" is slot 7 of the program array whose id is 2.
+void ObjectReader::add_tail_call_slot(const ProgramSpec& program) {
+  const auto slash = program.section.find('/');
+  if (slash == std::string::npos || program_arrays_.empty()) return;
+  char* end = nullptr;
+  const u64 id = std::strtoull(program.section.c_str(), &end, 0);
+  const auto array = end == program.section.c_str() + slash ? program_arrays_.find(id) : program_arrays_.end();
+  if (array == program_arrays_.end()) return;
+  const char* slot = program.section.c_str() + slash + 1;
+  const u64 index = std::strtoull(slot, &end, 0);
+  if (end == slot || *end != 0 || index > 0xffffffffULL) return;
+  out_.maps[array->second].slots.push_back({static_cast<u32>(index), program.name});
 }
 
 Result<ProgramSpec> ObjectReader::link_program(const Function& entry) {
@@ -54,9 +73,12 @@ Result<ProgramSpec> ObjectReader::link_program(const Function& entry) {
   out.name = entry.name;
   out.section = section_at(entry.section)->name;
   out.autoload = !out.section.starts_with('?');
-  if (auto target = AttachTarget::from_section(out.section); target && out.section != bcc_section) {
-    out.attach = *target;
-    out.type = target->program_type();
+  if (out.section != bcc_section) {
+    if (auto target = AttachTarget::from_section(out.section))
+      out.attach = *target;
+    else if (auto legacy = legacy_target(out.section))
+      out.attach = *legacy;
+    out.type = out.attach.program_type();
     out.sleepable = is_sleepable_section(out.section);
   }
   SKEP_TRY(append(link, static_cast<u32>(&entry - functions_.data())));
