@@ -1,0 +1,104 @@
+// The prototype table, and the proof that it matches the helper table.
+#include "catalog/prototypes.hpp"
+
+namespace skep::catalog {
+namespace {
+
+constexpr auto make_rows() {
+  using namespace helper_flags;
+  using namespace programs;
+  return std::to_array<Prototype>({
+#define SKEP_PROTOTYPE(name, callers, flags, returns, a1, a2, a3, a4, a5) \
+  {HelperId::name, callers, flags, Returns::returns, {Arg::a1, Arg::a2, Arg::a3, Arg::a4, Arg::a5}},
+#include "catalog/helper_prototypes.def"
+#undef SKEP_PROTOTYPE
+  });
+}
+constexpr auto rows = make_rows();
+
+constexpr bool matches_helpers() {
+  u32 expected = 1;
+  for (const Prototype& row : rows)
+    if (static_cast<u32>(row.id) != expected++) return false;
+  return true;
+}
+static_assert(matches_helpers(), "helper_prototypes.def: one row per helper, in order of id");
+
+}  // namespace
+
+std::span<const Prototype> prototypes() noexcept { return rows; }
+
+const Prototype* prototype(u32 id) noexcept { return id >= 1 && id <= rows.size() ? &rows[id - 1] : nullptr; }
+
+std::string_view name_of(Arg arg) noexcept {
+  switch (arg) {
+    case Arg::none:
+      return "nothing";
+    case Arg::anything:
+      return "any initialised value";
+    case Arg::ctx:
+      return "the context";
+    case Arg::ctx_or_null:
+      return "the context or 0";
+    case Arg::map:
+      return "a map";
+    case Arg::map_key:
+      return "a pointer to the map's key";
+    case Arg::map_value:
+      return "a pointer to a value for the map";
+    case Arg::map_value_or_null:
+      return "a pointer to a value for the map, or 0";
+    case Arg::map_value_out:
+      return "a pointer to room for a value of the map";
+    case Arg::read:
+      return "a pointer to memory to read";
+    case Arg::read_or_null:
+      return "a pointer to memory to read, or 0";
+    case Arg::write:
+      return "a pointer to memory to fill";
+    case Arg::write_or_null:
+      return "a pointer to memory to fill, or 0";
+    case Arg::modify:
+      return "a pointer to memory to read and write";
+    case Arg::size:
+      return "the size of the memory before it";
+    case Arg::size_or_zero:
+      return "the size of the memory before it, or 0";
+    case Arg::alloc_size:
+      return "a constant size";
+    case Arg::record:
+      return "a record from bpf_ringbuf_reserve";
+    case Arg::out_u32:
+      return "a pointer to 4 bytes to fill";
+    case Arg::out_u64:
+      return "a pointer to 8 bytes to fill";
+    case Arg::inout_u32:
+      return "a pointer to 4 bytes to read and write";
+    case Arg::read_20:
+      return "a pointer to a header of 20 bytes";
+    case Arg::read_40:
+      return "a pointer to a header of 40 bytes";
+    case Arg::string:
+      return "a constant string in a read-only map";
+    case Arg::spin_lock:
+      return "a pointer to the bpf_spin_lock of a map value";
+    case Arg::sock_common:
+    case Arg::any_sock:
+      return "a socket";
+    case Arg::socket:
+      return "a full socket";
+    case Arg::task:
+      return "a task_struct";
+    case Arg::task_or_null:
+      return "a task_struct, or 0";
+    case Arg::callback:
+      return "a static function";
+    case Arg::callback_ctx:
+      return "stack memory or 0";
+    case Arg::unmodelled:
+      return "a kind of pointer this verifier does not model yet";
+  }
+  return "?";
+}
+
+}  // namespace skep::catalog

@@ -1,0 +1,194 @@
+// Arithmetic: numbers by the domain, pointers by the rules of pointer arithmetic.
+//
+// A pointer may move by a number, within reason; what it points to stays. Everything else that is done to a
+// pointer is refused, except that its bits may be taken as an unknown number where the kernel allows that to
+// privileged programs (32-bit moves, negation, differences).
+#include "verify/checker.hpp"
+
+namespace skep::verify {
+
+using catalog::MessageId;
+using isa::Alu;
+using isa::Form;
+
+namespace {
+/// Pointers may not stray further than this from their base (Linux BPF_MAX_VAR_OFF).
+constexpr s64 max_offset = 1 << 29;
+
+constexpr std::string_view symbol(Alu op) {
+  constexpr std::string_view names[] = {"+",  "-", "*",  "/", "s/", "|",   "&", "<<",
+                                        ">>", "%", "s%", "^", "=",  "s>>", "-"};
+  return names[static_cast<u8>(op)];
+}
+
+/// Kinds whose address may be moved by a number.
+bool may_move(const Register& r) {
+  switch (r.kind) {
+    case Kind::context:
+    case Kind::stack:
+    case Kind::map_value:
+    case Kind::packet:
+    case Kind::packet_meta:
+    case Kind::memory:
+    case Kind::tp_buffer:
+    case Kind::task:
+      return true;
+    default:
+      return false;
+  }
+}
+}  // namespace
+
+bool Checker::readable(u32 index) {
+  if (reg(index).kind != Kind::uninitialised) return true;
+  return refuse_for(static_cast<s32>(index), MessageId::register_not_set, index);
+}
+
+void Checker::set_scalar(u32 index, const Scalar& number) { reg(index) = Register::scalar(number); }
+
+bool Checker::do_move() {
+  const Insn& i = insn();
+  bool wide = facts().code_class == isa::class_alu64;
+  Register& dst = reg(i.dst);
+  if (form() == Form::alu_imm) {
+    dst = Register::constant(wide ? static_cast<u64>(s64{i.imm}) : static_cast<u32>(i.imm));
+    return true;
+  }
+  if (!readable(i.src)) return false;
+  Register& src = reg(i.src);
+  if (!src.is_scalar()) {
+    if (form() == Form::movsx)
+      dst = Register::scalar(wide ? Scalar::unknown() : Scalar::of_bits(32));
+    else if (wide)
+      dst = src;
+    else
+      dst = Register::scalar(Scalar::of_bits(32));
+    return true;
+  }
+  unsigned bits = form() == Form::movsx ? static_cast<unsigned>(i.off) : wide ? 64 : 32;
+  // The copy equals the source when no bit is lost or invented: then both share an id, and what one learns in a
+  // comparison holds for the other.
+  u64 limit = form() == Form::movsx ? u64{1} << (bits - 1) : u64{1} << 32;
+  bool equal = bits == 64 || src.number.wide.umax < limit;
+  if (equal) {
+    if (src.has_delta) src.id = 0, src.off = 0, src.has_delta = false;
+    if (src.id == 0 && !src.is_const()) src.id = new_id();
+    dst = src;
+    return true;
+  }
+  Scalar number = form() == Form::movsx ? sign_extended(src.number, bits, wide) : truncated(src.number, bits);
+  dst = Register::scalar(number);
+  return true;
+}
+
+bool Checker::do_alu() {
+  const Insn& i = insn();
+  Form f = form();
+  bool wide = facts().code_class == isa::class_alu64;
+  if (f == Form::addr_space_cast) return refuse(MessageId::unsupported_arena);
+  if (f == Form::endian) {
+    if (!readable(i.dst)) return false;
+    reg(i.dst) = Register::scalar(Scalar::of_bits(static_cast<unsigned>(i.imm)));
+    return true;
+  }
+  Alu op = f == Form::movsx ? Alu::mov : isa::alu_of(facts().op);
+  if (op == Alu::mov) return do_move();
+  if (!readable(i.dst)) return false;
+  bool is_immediate = f != Form::alu_reg;
+  if (!is_immediate && !readable(i.src)) return false;
+
+  if (f == Form::alu_imm) {
+    bool divides = op == Alu::div || op == Alu::mod || op == Alu::sdiv || op == Alu::smod;
+    if (divides && i.imm == 0) return refuse(MessageId::division_by_zero, static_cast<unsigned>(i.dst));
+    bool shifts = op == Alu::lsh || op == Alu::rsh || op == Alu::arsh;
+    if (shifts && (i.imm < 0 || i.imm >= (wide ? 64 : 32)))
+      return refuse(MessageId::shift_out_of_range, i.imm, wide ? 63 : 31);
+  }
+  Register immediate = Register::constant(wide ? static_cast<u64>(s64{i.imm}) : static_cast<u32>(i.imm));
+  const Register& src = is_immediate ? immediate : reg(i.src);
+  Register& dst = reg(i.dst);
+
+  if (dst.is_pointer() || src.is_pointer()) {
+    if (f == Form::alu_unary) {
+      dst = Register::scalar(wide ? Scalar::unknown() : Scalar::of_bits(32));
+      return true;
+    }
+    if (op == Alu::sub && (!wide || (dst.is_pointer() && src.is_pointer()))) {
+      dst = Register::scalar(wide ? Scalar::unknown() : Scalar::of_bits(32));
+      return true;
+    }
+    if (dst.is_pointer() && src.is_pointer())
+      return refuse_for(i.dst, MessageId::pointer_and_pointer, static_cast<unsigned>(i.dst), symbol(op),
+                        static_cast<unsigned>(i.src));
+    if (!wide)
+      return refuse_for(i.dst, MessageId::pointer_in_32_bits, static_cast<unsigned>(dst.is_pointer() ? i.dst : i.src),
+                        symbol(op));
+    if (dst.is_pointer()) return pointer_arithmetic(op, dst, src, i.src, is_immediate);
+    if (op == Alu::sub)
+      return refuse_for(i.dst, MessageId::pointer_subtracted, static_cast<unsigned>(i.src),
+                        static_cast<unsigned>(i.dst));
+    return pointer_arithmetic(op, src, dst, i.dst, false);
+  }
+
+  bool delta = op == Alu::add && wide && dst.id != 0 && !dst.has_delta && src.is_const() &&
+               src.number.value() <= static_cast<u64>(Interval<u32>::s_max) && dst.off == 0;
+  Scalar result;
+  if (dst.is_const() && src.is_const()) {
+    result = Scalar::of(isa::arithmetic(facts().op, dst.number.value(), src.number.value()));
+  } else {
+    result = alu(op, dst.number, src.number, wide);
+  }
+  u32 id = dst.id;
+  s32 distance = static_cast<s32>(src.number.value());
+  dst = Register::scalar(result);
+  if (delta) dst.id = id, dst.off = distance, dst.has_delta = true;
+  return true;
+}
+
+bool Checker::sane_offset(const Register& r) {
+  const auto& wide = r.number.wide;
+  if (r.number.is_const() &&
+      (static_cast<s64>(r.number.value()) >= max_offset || static_cast<s64>(r.number.value()) <= -max_offset))
+    return refuse_for(insn().dst, MessageId::pointer_offset_too_large, name(r), static_cast<s64>(r.number.value()),
+                      max_offset);
+  if (r.off >= max_offset || r.off <= -max_offset)
+    return refuse_for(insn().dst, MessageId::pointer_offset_too_large, name(r), r.off, max_offset);
+  if (wide.smin == Interval<u64>::s_min || wide.smin >= max_offset || wide.smin <= -max_offset)
+    return refuse_for(insn().dst, MessageId::pointer_offset_unbounded, name(r), wide.smin, max_offset);
+  return true;
+}
+
+bool Checker::pointer_arithmetic(Alu op, Register pointer, const Register& number, u32 number_reg, bool is_immediate) {
+  const Insn& i = insn();
+  Register moved = pointer;
+  const Scalar distance = number.number;
+  if (op != Alu::add && op != Alu::sub)
+    return refuse_for(i.dst, MessageId::pointer_operator, symbol(op), name(pointer));
+  if (pointer.or_null) return refuse_for(i.dst, MessageId::pointer_maybe_null_moved, name(pointer));
+  bool is_zero = distance.is_const() && distance.value() == 0;
+  if (!may_move(pointer) && !(is_zero && op == Alu::add && pointer.kind == Kind::map))
+    return refuse_for(i.dst, MessageId::pointer_kind_fixed, name(pointer), symbol(op));
+  if (op == Alu::sub && pointer.kind == Kind::stack) return refuse_for(i.dst, MessageId::stack_pointer_subtracted);
+  s64 smin = distance.wide.smin;
+  if (smin >= max_offset || smin <= -max_offset || smin == Interval<u64>::s_min)
+    return refuse_for(is_immediate ? -1 : static_cast<s32>(number_reg), MessageId::pointer_offset_unbounded,
+                      name(pointer), smin, max_offset);
+  if (!is_immediate && !need_precise(number_reg)) return false;
+
+  if (distance.is_const()) {
+    s64 off = op == Alu::add ? s64{pointer.off} + smin : s64{pointer.off} - smin;
+    if (off != static_cast<s32>(off))
+      return refuse_for(i.dst, MessageId::pointer_offset_too_large, name(pointer), off, max_offset);
+    moved.off = static_cast<s32>(off);
+  } else {
+    moved.number = alu(op, pointer.number, distance, true);
+    // A packet pointer that moved by an unknown distance has its own range from here on: what is proved of the old
+    // one says nothing about it.
+    if (moved.is_packet()) moved.id = new_id(), moved.extent = 0;
+  }
+  if (!sane_offset(moved)) return false;
+  reg(i.dst) = moved;
+  return true;
+}
+
+}  // namespace skep::verify

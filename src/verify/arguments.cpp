@@ -1,0 +1,238 @@
+// Arguments of helpers, one kind at a time.
+#include "verify/call.hpp"
+
+namespace skep::verify {
+
+using catalog::Arg;
+using catalog::HelperId;
+using catalog::MessageId;
+namespace flag = catalog::helper_flags;
+
+namespace {
+constexpr u64 max_variable_size = 1 << 29;  // Linux BPF_MAX_VAR_SIZ
+}
+
+bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {
+  u32 r = index + 1;
+  if (!readable(r)) return false;
+  const Register value = reg(r);
+  auto map_size = [&](bool key) {
+    const MapSpec& spec = *maps_[static_cast<u32>(call.map)].spec;
+    return key ? spec.key_size : spec.value_size;
+  };
+  auto null_allowed = [&] { return value.is_zero(); };
+  switch (prototype.args[index]) {
+    case Arg::none:
+    case Arg::anything:
+      return true;
+    case Arg::map:
+      return check_map_argument(prototype, r, call);
+    case Arg::map_key:
+      return check_memory_argument(r, map_size(true), Access::read, false, prototype.has(flag::takes_packet));
+    case Arg::map_value_or_null:
+      if (null_allowed()) return need_precise(r);
+      [[fallthrough]];
+    case Arg::map_value:
+      return check_memory_argument(r, map_size(false), Access::read, false, prototype.has(flag::takes_packet));
+    case Arg::map_value_out:
+      return check_memory_argument(r, map_size(false), Access::fill, false, prototype.has(flag::takes_packet));
+    case Arg::read:
+    case Arg::write:
+    case Arg::modify:
+      return true;  // checked with its size
+    case Arg::read_or_null:
+    case Arg::write_or_null:
+      return value.is_zero() ? need_precise(r) : true;
+    case Arg::size:
+    case Arg::size_or_zero:
+      return check_size_argument(prototype, index, call);
+    case Arg::alloc_size:
+      if (!value.is_const())
+        return refuse_for(static_cast<s32>(r), MessageId::size_not_constant, r, describe(value, ""));
+      if (value.number.value() > max_variable_size)
+        return refuse_for(static_cast<s32>(r), MessageId::size_unbounded, r, value.number.value(), max_variable_size);
+      call.alloc_size = static_cast<u32>(value.number.value());
+      return need_precise(r);
+    case Arg::out_u32:
+    case Arg::inout_u32:
+    case Arg::out_u64: {
+      u32 size = prototype.args[index] == Arg::out_u64 ? 8 : 4;
+      Tnum at = value.number.bits + Tnum::of(static_cast<u64>(s64{value.off}));
+      if (value.is_pointer() && !at.is_aligned(size))
+        return refuse_for(static_cast<s32>(r), MessageId::argument_misaligned, r, size, value.off);
+      bool fills = prototype.args[index] != Arg::inout_u32;
+      return check_memory_argument(r, size, fills ? Access::fill : Access::write, false,
+                                   prototype.has(flag::takes_packet));
+    }
+    case Arg::read_20:
+      return check_memory_argument(r, 20, Access::read, false, prototype.has(flag::takes_packet));
+    case Arg::read_40:
+      return check_memory_argument(r, 40, Access::read, false, prototype.has(flag::takes_packet));
+    case Arg::string:
+      return check_string_argument(r);
+    case Arg::spin_lock:
+      return check_spin_lock(r, prototype.id == HelperId::spin_lock);
+    case Arg::callback:
+    case Arg::callback_ctx:
+      return refuse(MessageId::unsupported_callback, call.row->name);
+    case Arg::unmodelled:
+      return refuse(MessageId::unsupported_helper, call.row->name);
+    case Arg::ctx:
+    case Arg::ctx_or_null:
+    case Arg::record:
+    case Arg::sock_common:
+    case Arg::socket:
+    case Arg::any_sock:
+    case Arg::task:
+    case Arg::task_or_null:
+      return check_object_argument(prototype, index, call);
+  }
+  return false;
+}
+
+bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {
+  u32 r = index + 1;
+  const Register value = reg(r);
+  Arg arg = prototype.args[index];
+  auto wrong = [&] {
+    return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(arg), name(value));
+  };
+  if ((arg == Arg::ctx_or_null || arg == Arg::task_or_null) && value.is_zero()) return need_precise(r);
+  if (arg == Arg::any_sock && program_.type == ProgramType::sk_lookup && value.is_zero()) return need_precise(r);
+  if (value.is_pointer() && value.or_null)
+    return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
+  bool unmoved = value.is_fixed() && value.off == 0;
+  switch (arg) {
+    case Arg::ctx:
+    case Arg::ctx_or_null:
+      if (value.kind != Kind::context) return wrong();
+      if (!unmoved) return refuse_for(static_cast<s32>(r), MessageId::context_pointer_moved, name(value));
+      return true;
+    case Arg::record:
+      if (value.kind != Kind::memory || !value.is_record) return wrong();
+      if (!unmoved) return refuse_for(static_cast<s32>(r), MessageId::record_moved, name(value));
+      call.released = value.ref_id;
+      call.released_reg = r;
+      return true;
+    case Arg::task:
+    case Arg::task_or_null:
+      return value.kind == Kind::task && unmoved ? true : wrong();
+    default:
+      break;
+  }
+  bool any = value.kind == Kind::sock_common || value.kind == Kind::socket || value.kind == Kind::tcp_socket;
+  if (!any || !unmoved || (arg == Arg::socket && value.kind != Kind::socket)) return wrong();
+  call.socket_ref = value.ref_id;
+  if (prototype.has(flag::releases)) call.released = value.ref_id, call.released_reg = r;
+  return true;
+}
+
+bool Checker::check_map_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {
+  const Register value = reg(index);
+  if (value.or_null) return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(value));
+  if (value.kind != Kind::map)
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(Arg::map),
+                      name(value));
+  call.map = static_cast<s32>(value.object);
+  const MapFacts& map = maps_[value.object];
+  if (!catalog::may_use(prototype.id, map.spec->type))
+    return refuse_for(static_cast<s32>(index), MessageId::map_type_mismatch, call.row->name, map.spec->name,
+                      name_of(map.spec->type));
+  bool writes = prototype.id == HelperId::map_update_elem || prototype.id == HelperId::map_delete_elem ||
+                prototype.id == HelperId::map_push_elem || prototype.id == HelperId::map_pop_elem;
+  if (writes && !map.program_writes) return refuse(MessageId::map_not_writable, map.spec->name);
+  bool reads = prototype.id == HelperId::map_lookup_elem || prototype.id == HelperId::map_peek_elem ||
+               prototype.id == HelperId::map_pop_elem;
+  if (reads && !map.program_reads) return refuse(MessageId::map_not_readable, map.spec->name);
+  return true;
+}
+
+bool Checker::check_memory_argument(u32 index, u32 size, Access access, bool zero_ok, bool packet_ok) {
+  const Register value = reg(index);
+  if (value.is_pointer() && value.or_null)
+    return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(value));
+  bool writes = access != Access::read;
+  switch (value.kind) {
+    case Kind::stack:
+      if (size == 0 && !zero_ok) return refuse_for(static_cast<s32>(index), MessageId::size_may_be_zero, index);
+      return stack_range(index, 0, size, access);
+    case Kind::map_value:
+      return check_map_value(index, value, 0, size, access, zero_ok);
+    case Kind::packet:
+    case Kind::packet_meta:
+      if (!packet_ok) return refuse_for(static_cast<s32>(index), MessageId::packet_not_for_helper, index);
+      if (writes && !may_write_packet()) return refuse(MessageId::packet_not_writable, name_of(program_.type));
+      return check_packet(index, value, 0, size, zero_ok);
+    case Kind::memory:
+      if (writes && value.read_only) return refuse(MessageId::memory_not_writable, name(value));
+      return check_region(value, index, 0, size, value.extent, name(value), zero_ok);
+    default:
+      if (zero_ok && size == 0 && value.is_zero()) return need_precise(index);
+      return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(value));
+  }
+}
+
+bool Checker::check_size_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {
+  u32 r = index + 1;
+  const Register size = reg(r);
+  bool zero_ok = prototype.args[index] == Arg::size_or_zero;
+  if (!size.is_scalar())
+    return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(Arg::size),
+                      name(size));
+  if (size.number.wide.smin < 0)
+    return refuse_for(static_cast<s32>(r), MessageId::size_may_be_negative, r, size.number.wide.smin);
+  if (size.number.wide.umin == 0 && !zero_ok) return refuse_for(static_cast<s32>(r), MessageId::size_may_be_zero, r);
+  if (size.number.wide.umax >= max_variable_size)
+    return refuse_for(static_cast<s32>(r), MessageId::size_unbounded, r, size.number.wide.umax, max_variable_size);
+  Access access = Access::read;
+  Arg memory = prototype.args[index - 1];
+  if (memory == Arg::modify) access = Access::write;
+  // A helper given a varying size may leave the end of the memory as it was.
+  if (memory == Arg::write || memory == Arg::write_or_null) access = size.is_const() ? Access::fill : Access::write;
+  call.size_max = std::max(call.size_max, size.number.wide.umax);
+  if (reg(index).is_scalar() && !(memory == Arg::read_or_null || memory == Arg::write_or_null))
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(memory),
+                      name(reg(index)));
+  if (!check_memory_argument(index, static_cast<u32>(size.number.wide.umax), access, zero_ok,
+                             prototype.has(flag::takes_packet)))
+    return false;
+  return need_precise(r);
+}
+
+bool Checker::check_string_argument(u32 index) {
+  const Register value = reg(index);
+  if (value.kind != Kind::map_value || value.or_null || !maps_[value.object].is_constant || !value.number.is_const())
+    return refuse_for(static_cast<s32>(index), MessageId::not_a_constant_string, index, name(value));
+  const auto& bytes = maps_[value.object].spec->initial_value;
+  s64 at = s64{value.off} + static_cast<s64>(value.number.value());
+  for (s64 i = at; at >= 0 && i < static_cast<s64>(bytes.size()); i++)
+    if (bytes[static_cast<std::size_t>(i)] == std::byte{0}) return true;
+  return refuse_for(static_cast<s32>(index), MessageId::not_a_constant_string, index, name(value));
+}
+
+bool Checker::check_spin_lock(u32 index, bool locks) {
+  using namespace catalog::programs;
+  const Register value = reg(index);
+  if (catalog::contains((tracers & ~(lsm | syscall)) | socket_filter, program_.type))
+    return refuse(MessageId::lock_not_for_type, name_of(program_.type));
+  if (value.kind != Kind::map_value || value.or_null || !value.number.is_const())
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, locks ? "spin_lock" : "spin_unlock", index,
+                      name_of(Arg::spin_lock), name(value));
+  const SpecialField* field = maps_[value.object].spin_lock();
+  s64 at = s64{value.off} + static_cast<s64>(value.number.value());
+  if (field == nullptr || at != field->offset)
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, locks ? "spin_lock" : "spin_unlock", index,
+                      name_of(Arg::spin_lock), name(value));
+  Lock wanted{true, value.object, value.id};
+  if (locks) {
+    if (state_.lock.held) return refuse(MessageId::lock_twice);
+    state_.lock = wanted;
+    return true;
+  }
+  if (!state_.lock.held) return refuse(MessageId::lock_not_held);
+  if (!(state_.lock == wanted)) return refuse(MessageId::lock_other);
+  state_.lock = {};
+  return true;
+}
+
+}  // namespace skep::verify

@@ -1,0 +1,167 @@
+// Calls of helpers: may this program call it, are the arguments what it needs, what is r0 afterwards.
+#include "verify/call.hpp"
+
+namespace skep::verify {
+
+using catalog::Arg;
+using catalog::HelperId;
+using catalog::MessageId;
+using catalog::Returns;
+namespace flag = catalog::helper_flags;
+
+namespace {
+bool is_gpl_compatible(std::string_view license) {
+  constexpr std::string_view known[] = {"GPL",          "GPL v2",       "GPL and additional rights",
+                                        "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
+  for (std::string_view k : known)
+    if (license == k) return true;
+  return false;
+}
+}  // namespace
+
+bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::HelperRow& row) {
+  u32 id = static_cast<u32>(prototype.id);
+  if (!catalog::contains(prototype.callers, program_.type))
+    return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
+  if (!options_.engine_helpers.empty() && (id >= options_.engine_helpers.size() || !options_.engine_helpers[id]))
+    return refuse(MessageId::helper_not_in_engine, row.name);
+  if (is_kernel() && prototype.has(flag::gpl) && !is_gpl_compatible(object_.license))
+    return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
+  if (prototype.has(flag::sleeps) && !program_.sleepable) return refuse(MessageId::helper_sleeps, row.name);
+  if (!prototype.is_modelled()) return refuse(MessageId::unsupported_helper, row.name);
+  if (state_.lock.held && prototype.id != HelperId::spin_unlock) return refuse(MessageId::lock_held, row.name);
+  return true;
+}
+
+bool Checker::do_helper_call() {
+  u32 id = static_cast<u32>(insn().imm);
+  const catalog::Prototype* prototype = catalog::prototype(id);
+  if (prototype == nullptr) return refuse(MessageId::unknown_helper, insn().imm);
+  const catalog::HelperRow& row = *catalog::helper(id);
+  if (!check_caller(*prototype, row)) return false;
+  CallFacts call;
+  call.row = &row;
+  call.prototype = prototype;
+  for (u32 index = 0; index < prototype->args.size() && prototype->args[index] != Arg::none; index++)
+    if (!check_argument(*prototype, index, call)) return false;
+  if (prototype->has(flag::releases) && !release_reference(call.released_reg, call.released)) return false;
+  if (prototype->id == HelperId::tail_call) {
+    if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
+  }
+  helper_used_[id] = true;
+  clear_caller_saved();
+  if (prototype->has(flag::moves_packet)) forget_packet_pointers();
+  return set_result(*prototype, call);
+}
+
+void Checker::clear_caller_saved() {
+  for (u32 r = 0; r <= 5; r++) reg(r) = Register{};
+}
+
+void Checker::forget_packet_pointers() {
+  for_each_register(pool_, state_, [](Register& r) {
+    if (!r.is_packet() && r.kind != Kind::packet_end) return false;
+    r = Register::unknown();
+    return true;
+  });
+}
+
+void Checker::forget_reference(u32 ref_id) {
+  for_each_register(pool_, state_, [ref_id](Register& r) {
+    if (r.ref_id != ref_id) return false;
+    r = Register::unknown();
+    return true;
+  });
+}
+
+bool Checker::release_reference(u32 index, u32 ref_id) {
+  auto it = std::find_if(state_.acquired.begin(), state_.acquired.end(),
+                         [ref_id](const Acquired& a) { return a.id == ref_id; });
+  if (ref_id == 0 || it == state_.acquired.end())
+    return refuse_for(static_cast<s32>(index), MessageId::nothing_to_release, index, name(reg(index)));
+  state_.acquired.erase(it);
+  forget_reference(ref_id);
+  return true;
+}
+
+bool Checker::set_lookup_result(const CallFacts& call) {
+  const MapFacts& map = maps_[static_cast<u32>(call.map)];
+  MapType type = map.spec->type;
+  Register r = Register::pointer(Kind::map_value);
+  if (type == MapType::array_of_maps || type == MapType::hash_of_maps) {
+    if (map.inner < 0) return refuse(MessageId::inner_map_unknown, map.spec->name);
+  } else if (type == MapType::sockmap || type == MapType::sockhash) {
+    r.kind = Kind::socket;
+    r.ref_id = new_id();
+    state_.acquired.push_back({r.ref_id, insn_});
+  } else if (type == MapType::xskmap) {
+    return refuse(MessageId::unsupported_map_value, map.spec->name, name_of(type));
+  }
+  r.object = static_cast<u32>(call.map);
+  r.or_null = true;
+  r.id = r.ref_id != 0 ? r.ref_id : new_id();
+  reg(0) = r;
+  return true;
+}
+
+bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& call) {
+  auto nullable = [&](Kind kind) {
+    Register r = Register::pointer(kind);
+    r.or_null = true;
+    r.id = new_id();
+    if (prototype.has(flag::acquires)) {
+      r.ref_id = r.id;
+      state_.acquired.push_back({r.id, insn_});
+    }
+    return r;
+  };
+  switch (prototype.returns) {
+    case Returns::number: {
+      Scalar number;
+      if (prototype.has(flag::negative_or_size) && call.size_max <= static_cast<u64>(Interval<s32>::s_max >> 1)) {
+        constexpr s64 max_errno = 4095;
+        number = Scalar::signed_range(-max_errno, static_cast<s64>(call.size_max));
+      } else if (prototype.id == HelperId::get_smp_processor_id) {
+        number = Scalar::range(0, 8191);  // the largest CONFIG_NR_CPUS
+      }
+      reg(0) = Register::scalar(number);
+      return true;
+    }
+    case Returns::nothing:
+      return true;
+    case Returns::map_value_or_null:
+      return set_lookup_result(call);
+    case Returns::map_value: {
+      Register r = Register::pointer(Kind::map_value);
+      r.object = static_cast<u32>(call.map);
+      reg(0) = r;
+      return true;
+    }
+    case Returns::record_or_null: {
+      Register r = nullable(Kind::memory);
+      r.is_record = true;
+      r.extent = call.alloc_size;
+      reg(0) = r;
+      return true;
+    }
+    case Returns::sock_common_or_null:
+      reg(0) = nullable(Kind::sock_common);
+      return true;
+    case Returns::socket_or_null:
+      reg(0) = nullable(Kind::socket);
+      if (prototype.id == HelperId::sk_fullsock) reg(0).ref_id = call.socket_ref;
+      return true;
+    case Returns::tcp_socket_or_null:
+      reg(0) = nullable(Kind::tcp_socket);
+      reg(0).ref_id = call.socket_ref;
+      return true;
+    case Returns::task:
+      reg(0) = Register::pointer(Kind::task);
+      return true;
+    case Returns::unmodelled:
+      return refuse(MessageId::unsupported_helper, call.row->name);
+  }
+  return false;
+}
+
+}  // namespace skep::verify

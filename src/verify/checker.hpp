@@ -1,0 +1,270 @@
+// The verifier's core: follows every path of a program with an abstract machine until each is proved or one fails.
+//
+// explore() runs depth-first, as the kernel does: at a branch that could go both ways, one side is put on the
+// pending stack. At join points the state is remembered as a checkpoint; a later path that reaches the same point
+// in a state that the checkpoint covers needs no second look (prune.cpp). "Covers" ignores what cannot matter:
+// registers that are dead, stack slots nobody reads, and numbers that no decision was made on. The last two are
+// found out while the checkpoint's own paths are explored, and recorded in it (precision.cpp): that is why only a
+// checkpoint whose paths are all done may prune others.
+//
+// Depth-first order gives everything stack discipline: `path_` is the list of instructions from the entry to here,
+// `active_` the checkpoints on it. Both shrink when a pending branch is taken up. The path is also where
+// explanations look for causes.
+//
+// A rule that fails calls refuse(), which returns false; every step returns true to go on.
+#pragma once
+#include <fmt/format.h>
+
+#include <bit>
+#include <span>
+
+#include "catalog/contexts.hpp"
+#include "catalog/map_rules.hpp"
+#include "catalog/messages.hpp"
+#include "catalog/prototypes.hpp"
+#include "verify/analysis.hpp"
+#include "verify/domain/scalar_compare.hpp"
+#include "verify/map_facts.hpp"
+#include "verify/state.hpp"
+#include "verify/verify.hpp"
+
+namespace skep::verify {
+
+/// Registers that are known equal after a comparison; kept with the step that compared, for precision.
+struct Links {
+  static constexpr u32 limit = 6;
+  struct Entry {
+    u8 frame = 0;
+    bool is_register = false;
+    u8 index = 0;
+  };
+  u8 count = 0;
+  std::array<Entry, limit> entries{};
+};
+
+/// One executed instruction of the current path.
+struct Step {
+  enum class What : u8 { plain, stack_read, stack_write, descended };
+  u32 insn = 0;
+  What what = What::plain;
+  u8 frame = 0;  ///< stack access: whose slot; descended: the new frame
+  u8 slot = 0;
+  bool has_links = false;
+  u32 links = 0;  ///< index into Checker::links_
+};
+
+using FrameMasks = std::array<u64, isa::max_call_frames>;
+
+/// A remembered state and what its paths turned out to depend on.
+struct Checkpoint {
+  State state;
+  u32 insn = 0;
+  u32 path_length = 0;
+  u32 hits = 0, misses = 0;
+  bool active = true;
+  FrameMasks live_slots{};  ///< slots read before being written
+  FrameMasks written{};     ///< slots written between the checkpoint before and this one
+  FrameMasks precise_slots{};
+  std::array<u16, isa::max_call_frames> precise_regs{};
+};
+
+/// A branch still to be explored.
+struct Pending {
+  State state;
+  u32 insn = 0;
+  u32 path_length = 0;
+  u32 links_length = 0;
+  u32 active_length = 0;
+  FrameMasks written{};
+};
+
+/// How a helper argument's memory is used.
+enum class Access : u8 { read, write, fill };  // fill: written without being read
+
+class Checker {
+ public:
+  Checker(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
+  ~Checker();
+
+  /// True when every path is proved; otherwise refusal() says why not.
+  bool run();
+
+  const Refusal& refusal() const { return refusal_; }
+  const Analysis& analysis() const { return analysis_; }
+  u64 insns_processed() const { return processed_; }
+  u64 states() const { return state_count_; }
+  u32 stack_bytes() const { return stack_bytes_; }
+  u32 context_bytes() const { return context_bytes_; }
+  std::vector<ContextLoad> context_loads() const;
+  std::vector<u32> helpers_used() const;
+  /// Text of the registers of the refused instruction, and where the trouble began (explain.cpp).
+  std::string involved_registers() const;
+  std::string cause() const;
+  std::string take_log() { return std::move(log_); }
+
+ private:
+  // --- exploring (explore.cpp) ---
+  bool verify_function(u32 function);
+  void enter_function(u32 function);
+  bool set_arguments(u32 function);
+  bool explore();
+  bool step();
+  enum class Visit : u8 { go_on, covered, refused };
+  Visit visit();
+  void remember();
+  bool take_pending();
+  void push_pending(u32 insn);
+  void log_state();
+
+  // --- pruning (prune.cpp) ---
+  enum class Match : u8 { covers, exact };
+  bool states_match(const Checkpoint& old, Match match);
+  bool frame_matches(const Checkpoint& old, u32 depth, Match match);
+  bool register_matches(const Register& old, const Register& now, bool precise, Match match);
+  bool slot_matches(const Checkpoint& old, u32 depth, u32 slot, Match match);
+  bool same_id(u32 old_id, u32 now_id);
+  bool same_scalar_id(u32 old_id, u32 now_id);
+  bool may_loop(const State& old) const;
+  bool adopt(const Checkpoint& old);
+
+  // --- precision (precision.cpp) ---
+  bool need_precise(u32 reg);
+  bool need_precise_at_start(const Checkpoint& old);
+  struct Wanted;
+  bool propagate(Wanted& wanted, std::size_t from);
+  bool step_back(Wanted& wanted, const Step& step);
+  void everything_precise();
+  void read_slot(u32 frame, u32 slot);
+  void wrote_slot(u32 frame, u32 slot) { written_[frame] |= u64{1} << slot; }
+
+  // --- arithmetic (alu.cpp) ---
+  bool do_alu();
+  bool do_move();
+  bool pointer_arithmetic(isa::Alu op, Register pointer, const Register& number, u32 number_reg, bool is_immediate);
+  bool sane_offset(const Register& r);
+  void set_scalar(u32 reg, const Scalar& number);
+
+  // --- jumps (jump.cpp) ---
+  bool do_jump();
+  bool refine_branches(isa::Compare c, bool is_wide, const Register* src_reg);
+  bool null_check_branch(isa::Compare c);
+  void mark_null_outcome(State& state, u32 id, bool is_null);
+  bool packet_comparison(isa::Compare c);
+  void widen_packet_range(State& state, const Register& pointer, bool open_ended);
+  void spread(State& state, const Register& known);
+  u32 collect_links(u32 id);
+
+  // --- memory (memory.cpp, stack.cpp) ---
+  bool do_load();
+  bool do_store();
+  bool do_atomic();
+  bool do_ld_imm64();
+  bool do_packet_load();
+  bool check_access(u32 reg, s32 off, u32 size, Access access, Register* result, const Register* stored);
+  bool check_region(const Register& r, u32 reg, s32 off, u32 size, u64 region, std::string_view what, bool zero_ok);
+  bool check_map_value(u32 reg, const Register& r, s32 off, u32 size, Access access, bool zero_ok);
+  bool check_packet(u32 reg, const Register& r, s32 off, u32 size, bool zero_ok);
+  bool check_context(u32 reg, s32 off, u32 size, Access access, Register* result);
+  bool check_fields(u32 reg, const Register& r, const catalog::Context& layout, s32 off, u32 size, Access access,
+                    Register* result);
+  bool may_write_packet() const;
+  bool read_constant(const Register& r, s32 off, u32 size, Register* result);
+  bool stack_bounds(u32 reg, const Register& r, s32 off, u32 size, s64& low, s64& high);
+  bool stack_load(u32 reg, s32 off, u32 size, Register* result);
+  bool stack_store(u32 reg, s32 off, u32 size, const Register& value, bool value_is_register);
+  bool stack_range(u32 reg, s32 off, u32 size, Access access);
+  void grow_stack(Frame& frame, u32 slots);
+  void note_stack_use(const Register& r, s64 low);
+  bool fill_region(u32 reg, u32 size);
+
+  // --- calls (call.cpp, arguments.cpp, subprogram.cpp) ---
+  bool do_helper_call();
+  struct CallFacts;
+  bool check_caller(const catalog::Prototype& prototype, const catalog::HelperRow& row);
+  bool check_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
+  bool check_memory_argument(u32 reg, u32 size, Access access, bool zero_ok, bool null_ok);
+  bool check_size_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
+  bool check_map_argument(const catalog::Prototype& prototype, u32 reg, CallFacts& call);
+  bool check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
+  bool check_string_argument(u32 reg);
+  bool check_spin_lock(u32 reg, bool locks);
+  bool set_result(const catalog::Prototype& prototype, const CallFacts& call);
+  bool set_lookup_result(const CallFacts& call);
+  void clear_caller_saved();
+  void forget_packet_pointers();
+  void forget_reference(u32 ref_id);
+  bool release_reference(u32 reg, u32 ref_id);
+  bool do_local_call();
+  bool call_global(u32 function);
+  bool do_exit();
+  bool return_to_caller();
+  bool check_return_value();
+  bool check_stack_depth();
+
+  // --- small things ---
+  const Insn& insn() const { return program_.insns[insn_]; }
+  const InsnFacts& facts() const { return analysis_.insns[insn_]; }
+  isa::Form form() const { return isa::row(facts().op).form; }
+  u32 next_insn() const { return insn_ + isa::slots(insn()); }
+  Register& reg(u32 index) { return state_.frames[state_.depth]->regs[index]; }
+  bool is_kernel() const { return options_.rules == Rules::kernel; }
+  u32 new_id() { return ++last_id_; }
+  bool readable(u32 reg);
+  std::string name(const Register& r) const;
+
+  template <class... Args>
+  bool refuse(catalog::MessageId id, const Args&... args) {
+    return refuse_for(-1, id, args...);
+  }
+  /// `reg` is the register the explanation follows back to its origin.
+  template <class... Args>
+  bool refuse_for(s32 reg_index, catalog::MessageId id, const Args&... args) {
+    if (refused_) return false;
+    refused_ = true;
+    refusal_ = {id, insn_, fmt::format(fmt::runtime(catalog::message(id).reason), args...)};
+    culprit_ = reg_index;
+    return false;
+  }
+
+  const ProgramSpec& program_;
+  const ObjectSpec& object_;
+  const Options& options_;
+  Analysis analysis_;
+  std::vector<MapFacts> maps_;
+  Pool pool_;
+
+  State state_;
+  u32 insn_ = 0;
+  bool path_ends_ = false;
+  u32 last_id_ = 0;
+  std::vector<Step> path_;
+  std::vector<Links> links_;
+  FrameMasks written_{};  ///< slots written since the last checkpoint
+  std::vector<Pending> pending_;
+  std::vector<std::vector<std::unique_ptr<Checkpoint>>> explored_;  ///< by instruction
+  std::vector<Checkpoint*> active_;
+  std::vector<std::unique_ptr<Checkpoint>> retired_;  ///< evicted while active
+  u64 processed_ = 0, jumps_ = 0;
+  u64 processed_at_checkpoint_ = 0, jumps_at_checkpoint_ = 0;
+  u64 state_count_ = 0;
+  u32 verified_function_ = 0;
+
+  std::vector<std::pair<u32, u32>> id_pairs_;  ///< while two states are compared
+  u32 fresh_id_ = 0;
+
+  std::vector<u32> function_stack_;  ///< deepest stack use of each function, bytes
+  std::vector<std::vector<u32>> function_calls_;
+  std::vector<s32> context_load_at_;  ///< by instruction: native offset + 1, 0 none, -1 plain
+  std::vector<bool> helper_used_;
+  std::vector<u8> pointer_group_at_;  ///< by instruction: which group of pointers it was seen to use, 0 none
+  u32 tp_buffer_bytes_ = 0;
+  u32 context_bytes_ = 0;
+  u32 stack_bytes_ = 0;
+
+  bool refused_ = false;
+  Refusal refusal_;
+  s32 culprit_ = -1;
+  std::string log_;
+};
+
+}  // namespace skep::verify

@@ -1,0 +1,248 @@
+// The exploration: one step at a time, one path after the other.
+#include "verify/checker.hpp"
+
+namespace skep::verify {
+
+using catalog::MessageId;
+using isa::Form;
+
+Checker::Checker(const ProgramSpec& program, const ObjectSpec& object, const Options& options)
+    : program_(program), object_(object), options_(options), helper_used_(catalog::prototypes().size() + 1) {}
+
+Checker::~Checker() {
+  pool_.release(state_);
+  for (Pending& p : pending_) pool_.release(p.state);
+}
+
+bool Checker::run() {
+  if (catalog::context_of(program_.type) == nullptr)
+    return refuse(MessageId::unsupported_program_type, name_of(program_.type));
+  if (auto shape = analyse(program_, !is_kernel(), analysis_)) {
+    refused_ = true;
+    refusal_ = *shape;
+    return false;
+  }
+  maps_ = map_facts(object_);
+  explored_.resize(program_.insns.size());
+  function_stack_.resize(analysis_.functions.size());
+  context_load_at_.resize(program_.insns.size());
+  pointer_group_at_.resize(program_.insns.size());
+  if (!verify_function(0)) return false;
+  for (u32 f = 1; f < analysis_.functions.size(); f++) {
+    const Function& function = analysis_.functions[f];
+    if (function.is_global && object_.btf != nullptr && analysis_.insns[function.first].is_reachable &&
+        !verify_function(f))
+      return false;
+  }
+  return check_stack_depth();
+}
+
+bool Checker::verify_function(u32 function) {
+  verified_function_ = function;
+  enter_function(function);
+  if (!set_arguments(function)) return false;
+  bool ok = explore();
+  for (auto& list : explored_) {
+    for (auto& c : list) pool_.release(c->state);
+    list.clear();
+  }
+  for (auto& c : retired_) pool_.release(c->state);
+  retired_.clear();
+  return ok;
+}
+
+void Checker::enter_function(u32 function) {
+  pool_.release(state_);
+  Frame* frame = pool_.new_frame();
+  frame->regs = {};
+  frame->regs[isa::frame_pointer] = Register::pointer(Kind::stack);
+  frame->call_insn = 0;
+  frame->function = function;
+  state_.frames[0] = frame;
+  state_.lock = {};
+  path_.clear();
+  links_.clear();
+  active_.clear();
+  written_ = {};
+  written_[0] = ~u64{0};
+  processed_at_checkpoint_ = jumps_at_checkpoint_ = 0;
+  insn_ = analysis_.functions[function].first;
+}
+
+bool Checker::explore() {
+  while (true) {
+    if (++processed_ > options_.max_insns_processed)
+      return refuse(MessageId::too_complex, options_.max_insns_processed, "instructions");
+    bool covered = false;
+    if (facts().is_join) {
+      Visit visited = visit();
+      if (visited == Visit::refused) return false;
+      covered = visited == Visit::covered;
+    }
+    if (!covered) {
+      if (options_.log) log_state();
+      path_.push_back({.insn = insn_});
+      if (!step()) return false;
+      if (!path_ends_) continue;
+    }
+    path_ends_ = false;
+    if (!take_pending()) return true;
+  }
+}
+
+bool Checker::step() {
+  switch (form()) {
+    case Form::alu_imm:
+    case Form::alu_reg:
+    case Form::alu_unary:
+    case Form::movsx:
+    case Form::addr_space_cast:
+    case Form::endian:
+      if (!do_alu()) return false;
+      break;
+    case Form::jump:
+    case Form::jump_long:
+      jumps_++;
+      insn_ += 1 + static_cast<u32>(isa::jump_distance(form(), insn()));
+      return true;
+    case Form::jump_imm:
+    case Form::jump_reg:
+      return do_jump();
+    case Form::call_helper:
+      jumps_++;
+      if (!do_helper_call()) return false;
+      break;
+    case Form::call_local:
+      jumps_++;
+      return do_local_call();
+    case Form::exit:
+      jumps_++;
+      return do_exit();
+    case Form::load:
+      if (!do_load()) return false;
+      break;
+    case Form::store_imm:
+    case Form::store_reg:
+      if (!do_store()) return false;
+      break;
+    case Form::atomic:
+    case Form::atomic_fetch:
+    case Form::cmpxchg:
+    case Form::load_acquire:
+    case Form::store_release:
+      if (!do_atomic()) return false;
+      break;
+    case Form::ld_imm64:
+      if (!do_ld_imm64()) return false;
+      break;
+    case Form::ld_abs:
+    case Form::ld_ind:
+      if (!do_packet_load()) return false;
+      break;
+    case Form::may_goto:
+      return refuse(MessageId::unsupported_instruction, "may_goto");
+    case Form::callx:
+      return refuse(MessageId::unsupported_instruction, "callx");
+    case Form::call_kfunc:
+      return refuse(MessageId::unsupported_kfunc, facts().reference >= 0
+                                                      ? program_.references[static_cast<u32>(facts().reference)].name
+                                                      : std::string("?"));
+  }
+  insn_ = next_insn();
+  return true;
+}
+
+void Checker::push_pending(u32 target) {
+  Pending& p = pending_.emplace_back();
+  pool_.copy(p.state, state_);
+  p.insn = target;
+  p.path_length = static_cast<u32>(path_.size());
+  p.links_length = static_cast<u32>(links_.size());
+  p.active_length = static_cast<u32>(active_.size());
+  p.written = written_;
+}
+
+bool Checker::take_pending() {
+  bool any = !pending_.empty();
+  std::size_t active = any ? pending_.back().active_length : 0;
+  while (active_.size() > active) {  // everything from there on is done: it may prune from now on
+    active_.back()->active = false;
+    active_.pop_back();
+  }
+  if (!any) return false;
+  Pending p = std::move(pending_.back());
+  pending_.pop_back();
+  pool_.release(state_);
+  state_ = std::move(p.state);
+  p.state.frames = {};
+  insn_ = p.insn;
+  path_.resize(p.path_length);
+  links_.resize(p.links_length);
+  written_ = p.written;
+  return true;
+}
+
+/// At a join: is this state covered, does it loop for ever, is it worth remembering?
+Checker::Visit Checker::visit() {
+  constexpr u64 min_insns = 8, min_jumps = 2, loop_insns = 100, loop_jumps = 20;
+  constexpr u32 miss_allowance = 3;
+  u64 insns = processed_ - processed_at_checkpoint_, jumps = jumps_ - jumps_at_checkpoint_;
+  bool add = insns >= min_insns && jumps >= min_jumps;
+  auto& list = explored_[insn_];
+  for (std::size_t k = 0; k < list.size();) {
+    Checkpoint& old = *list[k];
+    if (old.active) {
+      if (may_loop(old.state) && states_match(old, Match::exact)) {
+        refuse(MessageId::infinite_loop, insn_);
+        return Visit::refused;
+      }
+      if (insns < loop_insns && jumps < loop_jumps) add = false;
+    } else if (states_match(old, Match::covers)) {
+      old.hits++;
+      return adopt(old) ? Visit::covered : Visit::refused;
+    }
+    if (add) old.misses++;
+    if (old.misses > old.hits * miss_allowance + miss_allowance) {
+      if (old.active)
+        retired_.push_back(std::move(list[k]));
+      else
+        pool_.release(old.state);
+      list[k] = std::move(list.back());
+      list.pop_back();
+      continue;
+    }
+    k++;
+  }
+  if (add) remember();
+  return Visit::go_on;
+}
+
+void Checker::remember() {
+  auto checkpoint = std::make_unique<Checkpoint>();
+  pool_.copy(checkpoint->state, state_);
+  checkpoint->insn = insn_;
+  checkpoint->path_length = static_cast<u32>(path_.size());
+  checkpoint->written = written_;
+  written_ = {};
+  active_.push_back(checkpoint.get());
+  explored_[insn_].push_back(std::move(checkpoint));
+  processed_at_checkpoint_ = processed_;
+  jumps_at_checkpoint_ = jumps_;
+  state_count_++;
+}
+
+std::vector<ContextLoad> Checker::context_loads() const {
+  std::vector<ContextLoad> loads;
+  for (u32 i = 0; i < context_load_at_.size(); i++)
+    if (context_load_at_[i] > 0) loads.push_back({i, static_cast<s16>(context_load_at_[i] - 1)});
+  return loads;
+}
+
+std::vector<u32> Checker::helpers_used() const {
+  std::vector<u32> ids;
+  for (u32 id = 0; id < helper_used_.size(); id++)
+    if (helper_used_[id]) ids.push_back(id);
+  return ids;
+}
+
+}  // namespace skep::verify

@@ -1,0 +1,77 @@
+// What the verifier knows of one register (or of one spilled one): what kind of value it is, and its number.
+//
+// For a scalar, `number` is the value. For a pointer, the address is base + off + number: `off` is the part that
+// is certain, `number` the part that varies. The meaning of id, object and extent depends on the kind; each field
+// says which kinds use it.
+#pragma once
+#include <string_view>
+
+#include "verify/domain/scalar.hpp"
+
+namespace skep::verify {
+
+enum class Kind : u8 {
+  uninitialised,
+  scalar,
+  context,      ///< r1 at entry
+  stack,        ///< `frame` says whose
+  map,          ///< the map itself, from ld_imm64; `object` = index into ObjectSpec::maps
+  map_value,    ///< inside a value of map `object`
+  packet,       ///< inside [data, data_end); `extent` bytes from its base are proved present
+  packet_meta,  ///< inside [data_meta, data)
+  packet_end,
+  memory,       ///< `extent` bytes of plain memory (ring buffer record, argument of a global function)
+  sock_common,  ///< struct sock_common as struct bpf_sock shows it: the shared fields only
+  socket,       ///< struct bpf_sock
+  tcp_socket,   ///< struct bpf_tcp_sock
+  flow_keys,    ///< struct bpf_flow_keys
+  tp_buffer,    ///< the writable buffer of a raw tracepoint
+  task,         ///< struct task_struct, read by helpers only
+  function,     ///< a callback: `object` = first instruction
+};
+
+std::string_view name_of(Kind kind) noexcept;
+
+struct Register {
+  Kind kind = Kind::uninitialised;
+  bool or_null = false;    ///< pointers: may be null; every copy shares `id`
+  bool read_only = false;  ///< memory, map_value
+  bool is_record = false;  ///< memory: a ring buffer record, at its start when off == 0
+  bool has_delta = false;  ///< scalar: `off` is its distance from the other scalars of `id`
+  u8 frame = 0;            ///< stack
+  s32 off = 0;
+  u32 id = 0;  ///< scalar: equal (up to off) to those of the same id; or_null: one check frees all; packet: one range
+  u32 ref_id = 0;  ///< the acquired reference this stands for, or 0
+  u32 object = 0;  ///< map, map_value, function
+  u32 extent = 0;  ///< memory: size; packet: proved bytes
+  Scalar number = Scalar::of(0);
+
+  bool is_scalar() const { return kind == Kind::scalar; }
+  bool is_pointer() const { return kind > Kind::scalar; }
+  bool is_const() const { return kind == Kind::scalar && number.is_const(); }
+  bool is_zero() const { return is_const() && number.value() == 0; }
+  bool is_packet() const { return kind == Kind::packet || kind == Kind::packet_meta; }
+  /// Pointers that have no variable part.
+  bool is_fixed() const { return number.is_const() && number.value() == 0; }
+
+  static Register scalar(const Scalar& number) {
+    Register r;
+    r.kind = Kind::scalar;
+    r.number = number;
+    return r;
+  }
+  static Register unknown() { return scalar(Scalar::unknown()); }
+  static Register constant(u64 value) { return scalar(Scalar::of(value)); }
+  static Register pointer(Kind kind) {
+    Register r;
+    r.kind = kind;
+    return r;
+  }
+
+  friend bool operator==(const Register&, const Register&) = default;
+};
+
+/// What a register holds, for people: "scalar [0, 255]", "map_value(counter)+8".
+std::string describe(const Register& r, std::string_view map_name);
+
+}  // namespace skep::verify

@@ -1,0 +1,149 @@
+// Storage of states, and how registers read.
+#include "verify/state.hpp"
+
+#include <fmt/format.h>
+
+namespace skep::verify {
+
+Pool::~Pool() = default;
+
+Frame* Pool::new_frame() {
+  if (free_frames_.empty()) {
+    frames_.push_back(std::make_unique<Frame>());
+    return frames_.back().get();
+  }
+  Frame* frame = free_frames_.back();
+  free_frames_.pop_back();
+  return frame;
+}
+
+void Pool::free_frame(Frame* frame) {
+  for (u32 i = 0; i < frame->slot_count; i++) {
+    clear_spill(frame->slots[i]);
+    frame->slots[i] = Slot{};
+  }
+  frame->slot_count = 0;
+  free_frames_.push_back(frame);
+}
+
+Spill* Pool::new_spill(const Register& value) {
+  if (free_spills_.empty()) {
+    constexpr std::size_t block = 64;
+    spill_blocks_.push_back(std::make_unique<Spill[]>(block));
+    for (std::size_t i = 0; i < block; i++) free_spills_.push_back(&spill_blocks_.back()[i]);
+  }
+  Spill* spill = free_spills_.back();
+  free_spills_.pop_back();
+  spill->uses = 1;
+  spill->value = value;
+  return spill;
+}
+
+void Pool::set_spill(Slot& slot, const Register& value) {
+  if (slot.spill != nullptr && slot.spill->uses == 1) {
+    slot.spill->value = value;
+    return;
+  }
+  Spill* spill = new_spill(value);
+  clear_spill(slot);
+  slot.spill = spill;
+}
+
+void Pool::copy(State& to, const State& from) {
+  release(to);
+  for (u32 depth = 0; depth <= from.depth; depth++) {
+    const Frame& source = *from.frames[depth];
+    Frame* frame = new_frame();
+    frame->regs = source.regs;
+    frame->call_insn = source.call_insn;
+    frame->function = source.function;
+    frame->slot_count = source.slot_count;
+    for (u32 i = 0; i < source.slot_count; i++) {
+      frame->slots[i] = source.slots[i];
+      if (frame->slots[i].spill != nullptr) share(frame->slots[i].spill);
+    }
+    to.frames[depth] = frame;
+  }
+  to.depth = from.depth;
+  to.acquired = from.acquired;
+  to.lock = from.lock;
+}
+
+void Pool::release(State& state) {
+  for (Frame*& frame : state.frames) {
+    if (frame != nullptr) free_frame(frame);
+    frame = nullptr;
+  }
+  state.depth = 0;
+  state.acquired.clear();
+}
+
+std::string_view name_of(Kind kind) noexcept {
+  switch (kind) {
+    case Kind::uninitialised:
+      return "nothing (never written)";
+    case Kind::scalar:
+      return "number";
+    case Kind::context:
+      return "context";
+    case Kind::stack:
+      return "stack pointer";
+    case Kind::map:
+      return "map";
+    case Kind::map_value:
+      return "map value";
+    case Kind::packet:
+      return "packet pointer";
+    case Kind::packet_meta:
+      return "packet metadata pointer";
+    case Kind::packet_end:
+      return "packet end";
+    case Kind::memory:
+      return "memory";
+    case Kind::sock_common:
+      return "sock_common";
+    case Kind::socket:
+      return "socket";
+    case Kind::tcp_socket:
+      return "tcp_sock";
+    case Kind::flow_keys:
+      return "flow keys";
+    case Kind::tp_buffer:
+      return "tracepoint buffer";
+    case Kind::task:
+      return "task_struct";
+    case Kind::function:
+      return "function";
+  }
+  return "?";
+}
+
+namespace {
+std::string bounds(const Scalar& s) {
+  if (s.is_const()) return fmt::format("{}", static_cast<s64>(s.value()));
+  if (s.is_unknown()) return "any 64-bit number";
+  std::string text;
+  if (s.wide.smin >= 0 || s.wide.umax <= static_cast<u64>(Interval<u64>::s_max))
+    text = fmt::format("{}..{}", s.wide.umin, s.wide.umax);
+  else
+    text = fmt::format("{}..{}", s.wide.smin, s.wide.smax);
+  if (s.bits.mask != 0 && s.bits.is_aligned(2))
+    text += fmt::format(", a multiple of {}", u64{1} << __builtin_ctzll(s.bits.value | s.bits.mask));
+  return text;
+}
+}  // namespace
+
+std::string describe(const Register& r, std::string_view map_name) {
+  if (r.kind == Kind::uninitialised) return std::string(name_of(r.kind));
+  if (r.is_scalar()) return fmt::format("number {}", bounds(r.number));
+  std::string text(name_of(r.kind));
+  if (!map_name.empty()) text += fmt::format(" of {}", map_name);
+  if (r.kind == Kind::memory) text += fmt::format(" of {} bytes", r.extent);
+  if (r.is_packet()) text += fmt::format(" ({} bytes proved)", r.extent);
+  if (r.off != 0) text += fmt::format(" at {:+}", r.off);
+  if (!r.is_fixed()) text += fmt::format(" plus {}", bounds(r.number));
+  if (r.or_null) text += ", or null";
+  return text;
+}
+
+}  // namespace skep::verify

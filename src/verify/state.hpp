@@ -1,0 +1,128 @@
+// The abstract machine at one point of one path: call frames, registers, stack slots, held references.
+//
+// States are copied at every branch and remembered at every checkpoint, so copies are cheap: a frame's registers
+// are plain memory, and what a stack slot holds is an immutable, counted Register shared by all copies. A frame
+// keeps only the slots below its frame pointer that were ever touched. Everything comes from a Pool, which
+// recycles it: the explorer allocates from the system only while its peak grows.
+#pragma once
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "isa/isa.hpp"
+#include "verify/register.hpp"
+
+namespace skep::verify {
+
+inline constexpr u32 slot_bytes = 8;
+inline constexpr u32 max_slots = isa::stack_size_bytes / slot_bytes;
+
+/// What one byte of stack holds.
+enum class Byte : u8 {
+  untouched,  ///< never written on this path
+  number,     ///< some number
+  zero,
+  spilled,  ///< part of the register the slot holds
+};
+
+/// A register spilled to the stack; immutable while shared.
+struct Spill {
+  u32 uses = 0;
+  Register value;
+};
+
+struct Slot {
+  std::array<Byte, slot_bytes> bytes{};  ///< lowest address first
+  Spill* spill = nullptr;
+
+  bool is_spilled() const { return bytes[0] == Byte::spilled; }
+};
+
+struct Frame {
+  std::array<Register, isa::register_count> regs;
+  u32 call_insn = 0;                  ///< the call that made this frame; unused in frame 0
+  u32 function = 0;                   ///< index into the program's functions
+  u32 slot_count = 0;                 ///< slots in use: [-8 * slot_count, 0)
+  std::array<Slot, max_slots> slots;  ///< slot i is at frame pointer - 8 * (i + 1)
+};
+
+/// A reference a helper handed out, to be given back before the program ends.
+struct Acquired {
+  u32 id = 0;
+  u32 insn = 0;
+};
+
+/// The spin lock held, if any.
+struct Lock {
+  bool held = false;
+  u32 map = 0;  ///< map index
+  u32 id = 0;   ///< the map value's register id
+  friend bool operator==(const Lock&, const Lock&) = default;
+};
+
+class Pool;
+
+struct State {
+  std::array<Frame*, isa::max_call_frames> frames{};
+  u32 depth = 0;  ///< index of the current frame
+  std::vector<Acquired> acquired;
+  Lock lock;
+
+  Frame& current() { return *frames[depth]; }
+  const Frame& current() const { return *frames[depth]; }
+  Register& reg(u32 index) { return frames[depth]->regs[index]; }
+  const Register& reg(u32 index) const { return frames[depth]->regs[index]; }
+};
+
+/// Owns every frame and spill; states return what they hold.
+class Pool {
+ public:
+  Pool() = default;
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool();
+
+  Frame* new_frame();
+  void free_frame(Frame* frame);
+  Spill* new_spill(const Register& value);
+  static void share(Spill* spill) { spill->uses++; }
+  void drop(Spill* spill) {
+    if (--spill->uses == 0) free_spills_.push_back(spill);
+  }
+
+  /// Makes `to` (whose frames are released) a copy of `from`.
+  void copy(State& to, const State& from);
+  /// Gives back everything a state holds.
+  void release(State& state);
+
+  /// Puts a value into a slot, whole: the slot's bytes are not touched.
+  void set_spill(Slot& slot, const Register& value);
+  void clear_spill(Slot& slot) {
+    if (slot.spill != nullptr) drop(slot.spill);
+    slot.spill = nullptr;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Frame>> frames_;
+  std::vector<std::unique_ptr<Spill[]>> spill_blocks_;
+  std::vector<Frame*> free_frames_;
+  std::vector<Spill*> free_spills_;
+};
+
+/// Calls `f(Register&)` for every register and every spilled register of every frame. Spilled ones are copied
+/// before a change: `f` returns whether it changed what it got.
+template <class F>
+void for_each_register(Pool& pool, State& state, F&& f) {
+  for (u32 depth = 0; depth <= state.depth; depth++) {
+    Frame& frame = *state.frames[depth];
+    for (Register& r : frame.regs) f(r);
+    for (u32 i = 0; i < frame.slot_count; i++) {
+      Slot& slot = frame.slots[i];
+      if (slot.spill == nullptr) continue;
+      Register value = slot.spill->value;
+      if (f(value)) pool.set_spill(slot, value);
+    }
+  }
+}
+
+}  // namespace skep::verify

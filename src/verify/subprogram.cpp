@@ -1,0 +1,233 @@
+// Functions: static ones are followed at each call, global ones are proved once, by their C signature.
+#include <algorithm>
+
+#include "btf/btf.hpp"
+#include "verify/checker.hpp"
+
+namespace skep::verify {
+
+using catalog::MessageId;
+using isa::Form;
+
+namespace {
+constexpr u32 stack_alignment = 16;  // each frame's share, as the x86-64 JIT of Linux rounds it
+constexpr u32 max_stack_before_tail_call = 256;
+
+/// What a global function's parameter is, by its C type.
+struct Parameter {
+  enum class What : u8 { number, context, memory, unsupported };
+  What what = What::unsupported;
+  u32 size = 0;
+  bool non_null = false;
+};
+
+bool names_context(std::string_view name, const catalog::Context* context) {
+  if (context == nullptr || name.empty()) return false;
+  std::string_view wanted = context->name;
+  if (wanted.starts_with("struct ")) wanted.remove_prefix(7);
+  return name == wanted || (wanted == "pt_regs" && name == "bpf_user_pt_regs_t");
+}
+
+Parameter parameter_of(const btf::Btf& types, u32 type_id, ProgramType program) {
+  btf::Type type = types.type(types.resolve(type_id));
+  if (type.kind == btf::Kind::int_ || type.kind == btf::Kind::enum_ || type.kind == btf::Kind::enum64)
+    return {Parameter::What::number, 0, false};
+  if (type.kind != btf::Kind::ptr) return {};
+  u32 target_id = type.type_id();
+  const catalog::Context* context = catalog::context_of(program);
+  for (u32 id = target_id, i = 0; i < 8; i++) {  // typedefs may carry the context's name
+    btf::Type t = types.type(id);
+    if (names_context(t.name, context)) return {Parameter::What::context, 0, true};
+    if (t.kind != btf::Kind::typedef_ && t.kind != btf::Kind::const_ && t.kind != btf::Kind::volatile_) break;
+    id = t.type_id();
+  }
+  btf::Type target = types.type(types.resolve(target_id));
+  if (target.kind == btf::Kind::void_ || target.kind == btf::Kind::func_proto) return {};
+  auto size = types.size_of(target_id);
+  if (!size || *size == 0 || *size > (1u << 20)) return {};
+  return {Parameter::What::memory, static_cast<u32>(*size), false};
+}
+
+std::vector<btf::Param> parameters(const btf::Btf& types, const FunctionInfo& info) {
+  if (info.type_id == 0 || info.type_id >= types.type_count()) return {};
+  btf::Type func = types.type(info.type_id);
+  if (func.kind != btf::Kind::func) return {};
+  btf::Type proto = types.type(func.type_id());
+  if (proto.kind != btf::Kind::func_proto) return {};
+  return types.params(proto);
+}
+}  // namespace
+
+bool Checker::set_arguments(u32 function) {
+  const Function& f = analysis_.functions[function];
+  if (function == 0) {
+    reg(1) = Register::pointer(Kind::context);
+    return true;
+  }
+  const btf::Btf& types = *object_.btf;
+  auto params = parameters(types, *f.info);
+  for (u32 p = 0; p < params.size(); p++) {
+    Parameter parameter = parameter_of(types, params[p].type_id, program_.type);
+    if (p >= 5 || parameter.what == Parameter::What::unsupported)
+      return refuse(MessageId::unsupported_global_argument, p + 1, f.info->name);
+    Register& r = reg(p + 1);
+    if (parameter.what == Parameter::What::number) {
+      r = Register::unknown();
+    } else if (parameter.what == Parameter::What::context) {
+      r = Register::pointer(Kind::context);
+    } else {
+      r = Register::pointer(Kind::memory);
+      r.extent = parameter.size;
+      r.or_null = !parameter.non_null;
+      r.id = new_id();
+    }
+  }
+  return true;
+}
+
+bool Checker::call_global(u32 function) {
+  const Function& f = analysis_.functions[function];
+  if (state_.lock.held) return refuse(MessageId::lock_held, f.info->name);
+  auto params = parameters(*object_.btf, *f.info);
+  for (u32 p = 0; p < params.size() && p < 5; p++) {
+    u32 r = p + 1;
+    if (!readable(r)) return false;
+    Register value = reg(r);
+    Parameter parameter = parameter_of(*object_.btf, params[p].type_id, program_.type);
+    auto wrong = [&](std::string_view wanted) {
+      return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, f.info->name, r, wanted, name(value));
+    };
+    switch (parameter.what) {
+      case Parameter::What::number:
+        if (!value.is_scalar()) return wrong("a number");
+        break;
+      case Parameter::What::context:
+        if (value.kind != Kind::context || !value.is_fixed() || value.off != 0) return wrong("the context");
+        break;
+      case Parameter::What::memory: {
+        if (value.is_zero()) {
+          if (!need_precise(r)) return false;
+          break;
+        }
+        if (value.or_null) reg(r).or_null = false;  // null is passed on: the function checks it
+        bool ok = check_memory_argument(r, parameter.size, Access::write, false, true);
+        reg(r).or_null = value.or_null;
+        if (!ok) return false;
+        break;
+      }
+      case Parameter::What::unsupported:
+        return refuse(MessageId::unsupported_global_argument, r, f.info->name);
+    }
+  }
+  clear_caller_saved();
+  reg(0) = Register::unknown();
+  if (f.moves_packet) forget_packet_pointers();
+  insn_ = next_insn();
+  return true;
+}
+
+bool Checker::do_local_call() {
+  u32 target = insn_ + 1 + static_cast<u32>(insn().imm);
+  u32 function = *analysis_.function_at(target);
+  if (analysis_.functions[function].is_global) {
+    if (object_.btf == nullptr)
+      return refuse(MessageId::unsupported_global_argument, 0, analysis_.functions[function].info->name);
+    return call_global(function);
+  }
+  if (state_.depth + 1 >= isa::max_call_frames)
+    return refuse(MessageId::too_many_frames, static_cast<u32>(isa::max_call_frames));
+  Frame& caller = state_.current();
+  Frame* callee = pool_.new_frame();
+  callee->regs = {};
+  for (u32 r = 1; r <= 5; r++) callee->regs[r] = caller.regs[r];
+  callee->regs[10] = Register::pointer(Kind::stack);
+  callee->regs[10].frame = static_cast<u8>(state_.depth + 1);
+  callee->call_insn = insn_;
+  callee->function = function;
+  clear_caller_saved();
+  state_.frames[++state_.depth] = callee;
+  written_[state_.depth] = ~u64{0};
+  path_.back().what = Step::What::descended;
+  path_.back().frame = static_cast<u8>(state_.depth);
+  insn_ = target;
+  return true;
+}
+
+bool Checker::return_to_caller() {
+  Frame* callee = state_.frames[state_.depth];
+  Register result = callee->regs[0];
+  if (result.kind == Kind::stack) return refuse_for(0, MessageId::stack_pointer_returned);
+  u32 call = callee->call_insn;
+  state_.frames[state_.depth--] = nullptr;
+  pool_.free_frame(callee);
+  reg(0) = result;
+  insn_ = call + 1;
+  return true;
+}
+
+bool Checker::check_return_value() {
+  if (!readable(0)) return false;
+  const Register result = reg(0);
+  if (verified_function_ != 0) {
+    if (!result.is_scalar()) return refuse_for(0, MessageId::global_returns_pointer, name(result));
+    return true;
+  }
+  catalog::ReturnRange range = catalog::return_range(program_.type, program_.attach.attach_type());
+  if (!range.checked) return true;
+  if (!result.is_scalar()) return refuse_for(0, MessageId::return_not_a_number, name(result), range.low, range.high);
+  if (!need_precise(0)) return false;
+  if (result.number.wide.smin < range.low || result.number.wide.smax > range.high)
+    return refuse_for(0, MessageId::return_out_of_range, name_of(program_.type), describe(result, ""), range.low,
+                      range.high);
+  return true;
+}
+
+bool Checker::do_exit() {
+  if (state_.depth > 0) return return_to_caller();
+  if (state_.lock.held) return refuse(MessageId::lock_still_held);
+  if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
+  if (!check_return_value()) return false;
+  path_ends_ = true;
+  return true;
+}
+
+/// The deepest chain of calls must fit the stack, in every order functions may call each other.
+bool Checker::check_stack_depth() {
+  struct Entry {
+    u32 function, insn;
+  };
+  std::vector<Entry> chain{{0, analysis_.functions[0].first}};
+  auto share = [&](u32 f) {
+    return (std::max(function_stack_[f], 1u) + stack_alignment - 1) / stack_alignment * stack_alignment;
+  };
+  u32 depth = share(0);
+  stack_bytes_ = depth;
+  u64 steps = 0;
+  while (!chain.empty()) {
+    if (++steps > 4'000'000) return refuse(MessageId::too_complex, steps, "stack depth");
+    Entry& top = chain.back();
+    const Function& f = analysis_.functions[top.function];
+    while (top.insn < f.end && isa::row(analysis_.insns[top.insn].op).form != Form::call_local)
+      top.insn += isa::slots(program_.insns[top.insn]);
+    if (top.insn >= f.end) {
+      depth -= share(top.function);
+      chain.pop_back();
+      continue;
+    }
+    u32 call = top.insn++;
+    u32 callee = *analysis_.function_at(call + 1 + static_cast<u32>(program_.insns[call].imm));
+    insn_ = call;
+    if (chain.size() >= isa::max_call_frames)
+      return refuse(MessageId::too_many_frames, static_cast<u32>(isa::max_call_frames));
+    if (analysis_.functions[callee].has_tail_call && depth >= max_stack_before_tail_call)
+      return refuse(MessageId::stack_before_tail_call, depth, max_stack_before_tail_call);
+    depth += share(callee);
+    stack_bytes_ = std::max(stack_bytes_, depth);
+    if (depth > isa::stack_size_bytes)
+      return refuse(MessageId::stack_too_deep, depth, static_cast<u32>(isa::stack_size_bytes));
+    chain.push_back({callee, analysis_.functions[callee].first});
+  }
+  return true;
+}
+
+}  // namespace skep::verify

@@ -1,0 +1,63 @@
+// The door of the room: runs the checker, makes the proof or the report.
+#include "verify/verify.hpp"
+
+#include <chrono>
+
+#include "verify/checker.hpp"
+#include "verify/explain.hpp"
+
+namespace skep::verify {
+namespace {
+
+Rejection rejection_of(const Checker& checker, const ProgramSpec& program) {
+  const Refusal& refusal = checker.refusal();
+  const catalog::MessageRow& row = catalog::message(refusal.id);
+  Rejection r;
+  r.id = row.name;
+  r.insn = refusal.insn;
+  r.reason = refusal.reason;
+  r.advice = row.advice;
+  r.insn_text = instruction_text(program, refusal.insn);
+  r.registers = checker.involved_registers();
+  r.cause = checker.cause();
+  if (const SourceLine* line = program.line_at(refusal.insn)) r.source = *line;
+  return r;
+}
+
+}  // namespace
+
+Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options) {
+  constexpr std::size_t max_insns = 1'000'000;
+  if (program.insns.size() > max_insns)
+    return fail(Code::limit, fmt::format("program {}: {} instructions, at most {} are possible", program.name,
+                                         program.insns.size(), max_insns));
+  auto start = std::chrono::steady_clock::now();
+  Checker checker(program, object, options);
+  Outcome outcome;
+  Report& report = outcome.report;
+  report.accepted = checker.run();
+  report.insns_processed = checker.insns_processed();
+  report.states = checker.states();
+  report.stack_bytes = checker.stack_bytes();
+  if (options.log) report.log = checker.take_log();
+  if (!report.accepted) {
+    report.rejection = rejection_of(checker, program);
+  } else {
+    VerifiedProgram::Data data;
+    data.name = program.name;
+    data.type = program.type;
+    data.insns = program.insns;
+    data.references = program.references;
+    data.functions = program.functions;
+    data.helpers = checker.helpers_used();
+    data.context_loads = checker.context_loads();
+    data.stack_bytes = checker.stack_bytes();
+    data.context_bytes = checker.context_bytes();
+    outcome.program = VerifiedProgram(std::make_shared<const VerifiedProgram::Data>(std::move(data)));
+  }
+  report.time_ns = static_cast<u64>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count());
+  return outcome;
+}
+
+}  // namespace skep::verify

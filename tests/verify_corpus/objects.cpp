@@ -1,0 +1,119 @@
+// Production objects: every program of every object of an archive, with the kernel's verdict from the table.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "corpus.hpp"
+#include "spec/resolve.hpp"
+
+namespace skep::corpus {
+namespace {
+
+struct Verdict {
+  bool accepts = false;
+  std::string message;
+  u64 insns = 0, time_us = 0;
+  u32 type = 0, attach_type = 0;
+};
+
+/// Rows of the verdict table for one corpus, by "object:program".
+std::map<std::string, Verdict> verdicts_of(const std::string& path, const std::string& corpus_name) {
+  std::map<std::string, Verdict> result;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    std::vector<std::string> cells;
+    std::istringstream row(line);
+    for (std::string cell; std::getline(row, cell, '\t');) cells.push_back(cell);
+    if (cells.size() < 13 || cells[0] != corpus_name || (cells[8] != "accept" && cells[8] != "reject")) continue;
+    Verdict v;
+    v.accepts = cells[8] == "accept";
+    v.type = static_cast<u32>(std::strtoul(cells[5].c_str(), nullptr, 10));
+    v.attach_type = static_cast<u32>(std::strtoul(cells[6].c_str(), nullptr, 10));
+    v.insns = std::strtoull(cells[10].c_str(), nullptr, 10);
+    v.time_us = std::strtoull(cells[11].c_str(), nullptr, 10);
+    v.message = cells.size() > 13 ? cells[13] : "";
+    result[cells[1] + ":" + cells[4]] = v;
+  }
+  return result;
+}
+
+/// A folder that disappears with the process.
+struct Unpacked {
+  std::filesystem::path path;
+  explicit Unpacked(const std::string& archive) {
+    std::string name = (std::filesystem::temp_directory_path() / "skep-corpus-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) return;
+    path = name;
+    if (std::system(fmt::format("tar -xJf '{}' -C '{}'", archive, name).c_str()) != 0) path.clear();
+  }
+  ~Unpacked() {
+    std::error_code ignored;
+    if (!path.empty()) std::filesystem::remove_all(path, ignored);
+  }
+};
+
+AttachKind attach_kind_of(u32 type, u32 attach_type) {
+#define SKEP_ATTACH_POINT(name, section, program_type, attach, target)                                            \
+  if (static_cast<u32>(ProgramType::program_type) == type && static_cast<u32>(AttachType::attach) == attach_type) \
+    return AttachKind::name;
+#include <skep/tables/attach_points.def>
+#undef SKEP_ATTACH_POINT
+  return AttachKind::none;
+}
+
+}  // namespace
+
+std::vector<Case> object_cases(const std::string& archive, const std::string& verdict_file,
+                               const std::string& corpus_name) {
+  std::vector<Case> cases;
+  auto verdicts = verdicts_of(verdict_file, corpus_name);
+  Unpacked unpacked(archive);
+  if (unpacked.path.empty()) return cases;
+  std::shared_ptr<const btf::Btf> kernel;
+  if (auto loaded = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) kernel = *loaded;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(unpacked.path)) {
+    if (entry.path().extension() != ".o") continue;
+    auto spec = ObjectSpec::from_file(entry.path());
+    std::string relative = entry.path().lexically_relative(unpacked.path).string();
+    for (auto& [key, verdict] : verdicts) {
+      auto colon = key.rfind(':');
+      std::string object = key.substr(0, colon), program = key.substr(colon + 1);
+      if (!relative.ends_with("/" + object) && relative != object) continue;
+      Case c;
+      c.name = key;
+      c.kernel_accepts = verdict.accepts;
+      c.kernel_message = verdict.message;
+      c.kernel_insns = verdict.insns;
+      c.kernel_time_us = verdict.time_us;
+      if (!spec) {
+        c.name += " | " + spec.error().message;
+        cases.push_back(std::move(c));
+        continue;
+      }
+      const ProgramSpec* found = spec->program(program);
+      if (found == nullptr) {
+        c.name += " | no such program in the object";
+        cases.push_back(std::move(c));
+        continue;
+      }
+      c.object = *spec;
+      if (c.object.license.empty()) c.object.license = "GPL";
+      c.program = *found;
+      c.program.type = static_cast<ProgramType>(verdict.type);
+      if (verdict.attach_type != 0) c.program.attach.kind = attach_kind_of(verdict.type, verdict.attach_type);
+      if (kernel != nullptr && !c.program.relocations.empty() && c.object.btf != nullptr) {
+        std::shared_ptr<const btf::Btf> targets[] = {kernel};
+        if (auto ok = spec::apply_core(c.program, *c.object.btf, targets); !ok) c.name += " | " + ok.error().message;
+      }
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+
+}  // namespace skep::corpus

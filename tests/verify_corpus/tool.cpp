@@ -1,0 +1,48 @@
+// Runs one part of the corpus and prints every disagreement: for people who work on the verifier.
+//   verify_corpus_tool raw|progs|samples [user] [NAME]     NAME: only cases whose name contains it, explained
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "corpus.hpp"
+
+using namespace skep;
+
+int main(int argc, char** argv) {
+  std::string part = argc > 1 ? argv[1] : "raw", filter;
+  verify::Options options;
+  options.rules = verify::Rules::kernel;
+  for (int a = 2; a < argc; a++) {
+    if (std::string(argv[a]) == "user")
+      options.rules = verify::Rules::user;
+    else
+      filter = argv[a];
+  }
+  std::string base = corpus::folder();
+  std::vector<corpus::Case> cases;
+  if (part == "raw") {
+    cases = corpus::raw_cases(base + "/selftests-6.1-raw-insns.jsonl.xz");
+    for (auto& c : corpus::raw_cases(base + "/selftests-6.12-raw-insns.jsonl.xz")) cases.push_back(std::move(c));
+  } else if (part == "progs") {
+    cases = corpus::relocated_cases(base + "/selftests-6.12-progs-relocated-insns.jsonl.xz");
+  } else {
+    cases = corpus::object_cases(base + "/ebpf-samples-objects.tar.xz", base + "/kernel-6.18-verdicts.tsv", "samples");
+  }
+  if (!filter.empty()) {
+    std::erase_if(cases, [&](const corpus::Case& c) { return c.name.find(filter) == std::string::npos; });
+    for (const auto& c : cases) {
+      options.log = cases.size() == 1;
+      auto outcome = verify::verify(c.program, c.object, options);
+      if (!outcome) continue;
+      if (options.log) fmt::print("{}", outcome->report.log);
+      fmt::print("{} (kernel {} {} {} us) {}{} states\n", c.name,
+                 c.kernel_accepts ? "accepts" : "rejects: " + c.kernel_message, c.kernel_insns, c.kernel_time_us,
+                 verify::explain(outcome->report, c.program), outcome->report.states);
+    }
+    return 0;
+  }
+  auto tally = corpus::judge(cases, options);
+  for (const auto& name : tally.accepted_names) fmt::print("ACCEPTED {}\n", name);
+  for (const auto& name : tally.rejected_names) fmt::print("REFUSED {}\n", name);
+  fmt::print("{}", tally.text(part));
+}
