@@ -103,6 +103,8 @@ class Printer {
 
   Result<void> need_record(const Type& t, bool by_value, u32 depth);
   Result<void> need_members(const Type& t, u32 depth);
+  Result<void> add_constants(const Type& t);
+  void find_mentioned();
   Result<void> need_typedef(const Type& t, bool by_value, u32 depth);
   Result<std::string> body(const Type& t, u32 depth, u32 indent);
   Result<std::string> record_body(const Type& t, u32 depth, u32 indent);
@@ -121,6 +123,7 @@ class Printer {
 
   const Btf& btf_;
   std::vector<State> state_;
+  std::vector<bool> mentioned_;  ///< by another type; filled when first asked for
   std::string out_;
   std::unordered_map<u32, std::string> names_;
   std::unordered_map<std::string, u32> tags_, identifiers_;
@@ -452,10 +455,52 @@ Result<void> Printer::add(u32 id) {
       return need(id, true, 0);
     case Kind::enum_:
     case Kind::enum64:
+      if (t.name.empty()) return add_constants(t);
+      return need(id, true, 0);
     case Kind::fwd:
       return need(id, true, 0);
     default:
       return {};
+  }
+}
+
+/// An enumeration without a name that no type mentions exists for its enumerators (BPF_ANY, BPF_F_CURRENT_CPU).
+Result<void> Printer::add_constants(const Type& t) {
+  if (mentioned_.empty()) find_mentioned();
+  if (mentioned_[t.id]) return {};
+  SKEP_TRY(room(0));
+  out_ += fmt::format("enum {};\n\n", enum_body(t, 0));
+  return {};
+}
+
+void Printer::find_mentioned() {
+  mentioned_.resize(btf_.type_count());
+  for (u32 id = 1; id < btf_.type_count(); id++) {
+    const auto t = btf_.type(id);
+    switch (t.kind) {
+      case Kind::struct_:
+      case Kind::union_:
+        for (u32 i = 0; i < t.vlen; i++) mentioned_[btf_.member(t, i).type_id] = true;
+        break;
+      case Kind::array:
+        mentioned_[btf_.array(t).element_id] = true;
+        break;
+      case Kind::func_proto:
+        mentioned_[t.type_id()] = true;
+        for (const auto& p : btf_.params(t)) mentioned_[p.type_id] = true;
+        break;
+      case Kind::ptr:
+      case Kind::typedef_:
+      case Kind::volatile_:
+      case Kind::const_:
+      case Kind::restrict_:
+      case Kind::type_tag:
+      case Kind::var:
+        mentioned_[t.type_id()] = true;
+        break;
+      default:
+        break;
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include "base/byte_reader.hpp"
 #include "base/mapped_file.hpp"
 #include "btf/btf.hpp"
+#include "btf/dump_c.hpp"
 #include "compile/digest.hpp"
 
 namespace skep::compile {
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kernel_btf = "/sys/kernel/btf/vmlinux";
 /// Counts up when the text that is made of the same BTF changes.
-constexpr u64 vmlinux_format = 1;
+constexpr u64 vmlinux_format = 2;
 
 Result<void> write_header(const fs::path& path, std::string_view text) {
   std::error_code error;
@@ -75,7 +76,11 @@ Result<fs::path> vmlinux_directory(const Cache& cache, const fs::path& headers, 
   }
   const std::string name = fmt::format("vmlinux-{}", id);
   if (auto there = cache.subdirectory(name)) return *std::move(there);
-  return headers / "minimal";
+  const auto types = SKEP_TRY(btf::Btf::from_file(kernel_btf));
+  const std::string text = SKEP_TRY_AT("vmlinux.h", btf::dump_c(*types));
+  const fs::path work = SKEP_TRY(cache.work_directory());
+  SKEP_TRY(write_header(work / "vmlinux.h", text));
+  return cache.publish(work, name);
 }
 
 }  // namespace skep::compile

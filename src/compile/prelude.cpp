@@ -24,6 +24,8 @@ Result<std::string> prelude_text(const Scan& scan) {
   }
   for (const RecordCall& call : scan.record_calls)
     out += fmt::format("#define SKEP_MAP_AT_{} {}\n", call.line, call.map);
+  for (const MapOfMaps& map : scan.maps_of_maps)
+    out += fmt::format("#define SKEP_INNER_OF_{} skep_map_{}\n", map.outer, map.inner);
   for (const TracepointName& name : scan.tracepoints) out += SKEP_TRY(tracepoint_struct(name));
   return out;
 }

@@ -16,7 +16,9 @@ using btf::Kind;
 
 constexpr std::string_view named_record = "skep_record__";
 constexpr std::string_view unnamed_record = "skep_record__SKEP_MAP_AT_";
-constexpr std::string_view typed_record = "skep_record_of_map";
+constexpr std::string_view of_map = "skep_record_of_map";
+constexpr std::string_view reserved_from = "skep_record_map";
+constexpr std::string_view submitted = "skep_record_submitted";
 constexpr std::string_view bcc_map = "skep_map_";
 
 bool carries_records(const MapSpec& map) {
@@ -27,6 +29,7 @@ class Finder {
  public:
   explicit Finder(const btf::Btf& btf) : btf_(btf) {
     for (const std::string_view section : {".maps", "skep.records", ".bss", ".data"}) read(section);
+    pair_reservations();
   }
 
   std::optional<u32> type_of(const MapSpec& map, bool only_one) const {
@@ -84,32 +87,57 @@ class Finder {
 
   /// A static variable of a function is called FUNCTION.NAME, and FUNCTION.NAME.3 when there are several.
   void read_record(const btf::Type& variable) {
-    std::string_view name = variable.name;
-    if (const std::size_t at = name.find("skep_record_"); at != name.npos)
-      name.remove_prefix(at);
-    else
-      return;
+    const std::size_t at = variable.name.find("skep_record_");
+    if (at == variable.name.npos) return;
+    const std::string_view function = variable.name.substr(0, at);
+    std::string_view name = variable.name.substr(at);
     name = name.substr(0, name.find('.'));
-    if (name == typed_record) return read_typed_record(variable.type_id());
-    const auto type = pointee(variable.type_id());
-    if (!type) return;
-    if (name.starts_with(unnamed_record))
-      unnamed_.insert(btf_.resolve(*type));
-    else if (name.starts_with(named_record))
-      by_name_.emplace(name.substr(named_record.size()), *type);
+    const u32 type_id = variable.type_id();
+    const auto record = pointee(type_id);
+    if (name == of_map) {
+      read_record_of_map(type_id);
+    } else if (name == reserved_from) {
+      if (const u32 map = definition(type_id); map != 0) reserved_[std::string(function)].insert(map);
+    } else if (!record) {
+      return;
+    } else if (name == submitted) {
+      submitted_[std::string(function)].insert(btf_.resolve(*record));
+      unnamed_.insert(btf_.resolve(*record));
+    } else if (name.starts_with(unnamed_record)) {
+      unnamed_.insert(btf_.resolve(*record));
+    } else if (name.starts_with(named_record)) {
+      by_name_.emplace(name.substr(named_record.size()), *record);
+    }
   }
 
-  void read_typed_record(u32 type_id) {
+  void read_record_of_map(u32 type_id) {
     const btf::Type t = btf_.type(btf_.resolve(type_id));
     if (t.kind != Kind::struct_ || t.vlen != 2) return;
-    const btf::Type map = btf_.type(btf_.resolve(btf_.member(t, 0).type_id));
+    const u32 map = definition(btf_.member(t, 0).type_id);
     const auto record = pointee(btf_.member(t, 1).type_id);
-    if (map.kind == Kind::ptr && record) by_definition_.emplace(btf_.resolve(map.type_id()), *record);
+    if (map != 0 && record) by_definition_.emplace(map, *record);
+  }
+
+  /// The struct that describes a map, from a pointer to it; 0 for other pointers.
+  u32 definition(u32 type_id) const {
+    const btf::Type t = btf_.type(btf_.resolve(type_id));
+    if (t.kind != Kind::ptr) return 0;
+    const u32 target = btf_.resolve(t.type_id());
+    return btf_.type(target).kind == Kind::struct_ ? target : 0;
+  }
+
+  void pair_reservations() {
+    for (const auto& [function, maps] : reserved_) {
+      const auto records = submitted_.find(function);
+      if (maps.size() == 1 && records != submitted_.end() && records->second.size() == 1)
+        by_definition_.emplace(*maps.begin(), *records->second.begin());
+    }
   }
 
   const btf::Btf& btf_;
   std::map<std::string, u32, std::less<>> by_name_, definitions_, unused_;
   std::map<u32, u32> by_definition_;
+  std::map<std::string, std::set<u32>> reserved_, submitted_;  ///< by function
   std::set<u32> unnamed_;
 };
 

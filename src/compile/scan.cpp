@@ -105,6 +105,8 @@ class Scanner {
       if (source_.substr(open, 24).find("license") != source_.npos) scan_.defines_license = true;
     } else if (word == "TRACEPOINT_PROBE") {
       two_names(at + word.size());
+    } else if (word == "BPF_ARRAY_OF_MAPS" || word == "BPF_HASH_OF_MAPS") {
+      map_of_maps(at + word.size());
     } else if (word.starts_with("tracepoint__")) {
       word.remove_prefix(12);
       if (const std::size_t gap = word.find("__"); gap != word.npos && gap > 0 && gap + 2 < word.size())
@@ -129,6 +131,19 @@ class Scanner {
     if (at >= clean_.size() || clean_[at] != ',') return;
     const std::string_view event = word_at(skip_space(at + 1));
     if (!category.empty() && !event.empty()) scan_.tracepoints.push_back({std::string(category), std::string(event)});
+  }
+
+  /// ( outer, [key type,] inner or "inner", entries ): inner is the last but one. Strings are read from the original.
+  void map_of_maps(std::size_t at) {
+    at = skip_space(at);
+    const std::size_t close = clean_.find(')', at);
+    if (at >= clean_.size() || clean_[at] != '(' || close == clean_.npos) return;
+    std::vector<std::string> parts(1);
+    for (const char c : source_.substr(at + 1, close - at - 1)) {
+      if (c == ',') parts.emplace_back();
+      if (is_word(c)) parts.back().push_back(c);
+    }
+    if (parts.size() >= 3) scan_.maps_of_maps.push_back({parts.front(), parts[parts.size() - 2]});
   }
 
   /// MAP . method ( ... )

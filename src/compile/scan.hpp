@@ -27,14 +27,21 @@ struct RecordCall {
   std::string map;
 };
 
+/// BPF_ARRAY_OF_MAPS(outer, "inner", ...): which map is the pattern.
+struct MapOfMaps {
+  std::string outer;
+  std::string inner;
+};
+
 struct Scan {
   Dialect dialect = Dialect::bcc;           ///< bcc or libbpf, never automatic
   std::vector<TracepointName> tracepoints;  ///< sorted, each once
   std::vector<RecordCall> record_calls;     ///< one a line; a line with calls through two maps is left out
-  std::optional<std::string> license;       ///< of `#define BPF_LICENSE ...`
-  bool defines_license = false;             ///< has a variable in section "license"
-  bool names_uapi = false;                  ///< uses packets, verdicts or other things of <linux/bpf.h>
-  bool may_include_vmlinux = false;         ///< names vmlinux.h, or includes a file of its own that may
+  std::vector<MapOfMaps> maps_of_maps;
+  std::optional<std::string> license;  ///< of `#define BPF_LICENSE ...`
+  bool defines_license = false;        ///< has a variable in section "license"
+  bool names_uapi = false;             ///< uses packets, verdicts or other things of <linux/bpf.h>
+  bool may_include_vmlinux = false;    ///< names vmlinux.h, or includes a file of its own that may
 };
 
 Scan scan_source(std::string_view source);

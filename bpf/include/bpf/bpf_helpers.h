@@ -206,8 +206,14 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __weak __ksym;
     typeof((data) + 0) skep_data;                                                  \
   } skep_record_of_map __attribute__((section("skep.records"), used))
 #define SKEP_RECORD_TYPE(data) \
-  static typeof((data) + 0) skep_record__SKEP_MAP_AT_ __attribute__((section("skep.records"), used))
+  static typeof((data) + 0) skep_record_submitted __attribute__((section("skep.records"), used))
 
+/* A reserved record shows its type when it is submitted, and its map when it is reserved: one function does both. */
+#define bpf_ringbuf_reserve(map, size, flags)                                                    \
+  ({                                                                                             \
+    static typeof(map) skep_record_map __attribute__((section("skep.records"), used));           \
+    (bpf_ringbuf_reserve)((map), (size), (flags));                                               \
+  })
 #define bpf_ringbuf_output(map, data, size, flags)          \
   ({                                                        \
     SKEP_RECORD_OF_MAP(map, data);                          \

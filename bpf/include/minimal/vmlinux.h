@@ -118,6 +118,9 @@ struct bpf_raw_tracepoint_args {
 struct bpf_perf_event_value {
   __u64 counter, enabled, running;
 };
+struct bpf_iter_num {
+  __u64 __opaque[1];
+} __attribute__((aligned(8)));
 struct bpf_pidns_info {
   __u32 pid, tgid;
 };

@@ -96,9 +96,13 @@ typedef _Bool bool;
 #endif
 
 #include <bpf/bpf_helper_defs.h>
+#include <skep/arguments.h>
 #include <skep/macro.h>
 #define SKEP_DEFINE_PT_REGS
 #include <skep/pt_regs.h>
+#ifdef SKEP_FULL_UAPI
+#include <linux/bpf_perf_event.h>
+#endif
 #include <skep/bcc_maps.h>
 
 /* ---- programs ---------------------------------------------------------------------------------------- */
@@ -106,6 +110,12 @@ typedef _Bool bool;
 #define TRACEPOINT_PROBE(category, event) \
   int tracepoint__##category##__##event(struct tracepoint__##category##__##event *args)
 #define RAW_TRACEPOINT_PROBE(event) int raw_tracepoint__##event(struct bpf_raw_tracepoint_args *ctx)
+/* Entry and exit of a kernel function, with its own parameters; at the exit the result follows them. */
+#define KFUNC_PROBE(function, ...) \
+  int SKEP_PROGRAM(kfunc__##function, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
+#define KRETFUNC_PROBE(function, ...) \
+  int SKEP_PROGRAM(kretfunc__##function, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
+#define LSM_PROBE(hook, ...) int SKEP_PROGRAM(lsm__##hook, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
 
 /* A string that a tracepoint carries behind its fields: `TP_DATA_LOC_READ(to, filename)`. */
 #define TP_DATA_LOC_LENGTH(field) (args->data_loc_##field >> 16)

@@ -199,6 +199,8 @@ SKEP_METHOD void skep_atomic_increment(void *value, u32 size, u64 by) {
   BPF_F_TABLE(kind, key_type, value_type, name, entries, (SKEP_IS(kind, "lpm_trie") ? BPF_F_NO_PREALLOC : 0))
 #define BPF_TABLE_PUBLIC BPF_TABLE
 #define BPF_TABLE_SHARED BPF_TABLE
+#define BPF_TABLE_PINNED(kind, key_type, value_type, name, entries, path) \
+  _Static_assert(0, "skep has no pinned BCC tables; pin with a libbpf-style map and LIBBPF_PIN_BY_NAME")
 
 #define SKEP_HASH_1(name) SKEP_TABLE(name, 1, u64, u64, 10240, 0)
 #define SKEP_HASH_2(name, key_type) SKEP_TABLE(name, 1, key_type, u64, 10240, 0)
@@ -254,15 +256,34 @@ struct bpf_stacktrace {
 #define BPF_CPUMAP(name, entries) SKEP_TABLE(name, 16, int, u32, entries, 0)
 #define BPF_XSKMAP(name, entries) SKEP_TABLE(name, 17, int, int, entries, 0)
 
-/* ---- maps of maps: the inner map is named, and serves as the pattern ----------------------------------- */
+/* ---- storage beside a socket, an inode, a task ---------------------------------------------------------------- */
 
-#define SKEP_MAP_OF_MAPS(name, map_type, key_type, inner, entries)                                       \
+#define SKEP_STORAGE(name, map_type, kind, owner_type, value_type)                                                \
+  SKEP_KEY_VALUE_MAP(name, map_type, int, value_type, 0, BPF_F_NO_PREALLOC);                                      \
+  SKEP_METHOD value_type *skep_##name##_get(owner_type *owner, value_type *initial, u64 flags) {                  \
+    return bpf_##kind##_storage_get(&skep_map_##name, owner, initial, flags);                                     \
+  }                                                                                                               \
+  SKEP_METHOD int skep_##name##_delete(owner_type *owner) {                                                       \
+    return bpf_##kind##_storage_delete(&skep_map_##name, owner);                                                  \
+  }                                                                                                               \
+  static const struct {                                                                                           \
+    value_type *(*kind##_storage_get)(owner_type *, value_type *, u64);                                           \
+    int (*kind##_storage_delete)(owner_type *);                                                                   \
+  } name __attribute__((unused)) = {skep_##name##_get, skep_##name##_delete}
+#define BPF_SK_STORAGE(name, value_type) SKEP_STORAGE(name, 24, sk, void, value_type)
+#define BPF_INODE_STORAGE(name, value_type) SKEP_STORAGE(name, 28, inode, void, value_type)
+#define BPF_TASK_STORAGE(name, value_type) SKEP_STORAGE(name, 29, task, struct task_struct, value_type)
+
+/* ---- maps of maps: the inner map is the pattern. It is named by a string, which only skep can unquote: it -- */
+/* ---- defines SKEP_INNER_OF_NAME in front of the source.  ---------------------------------------------------- */
+
+#define SKEP_MAP_OF_MAPS(name, map_type, key_type, entries)                                              \
   struct {                                                                                               \
     SKEP_NUMBER(type, map_type);                                                                         \
     __typeof__(key_type) *key;                                                                           \
     u32 *value;                                                                                          \
     SKEP_NUMBER(max_entries, entries);                                                                   \
-    __typeof__(skep_map_##inner) *values[];                                                              \
+    __typeof__(SKEP_JOIN(SKEP_INNER_OF_, name)) *values[];                                               \
   } skep_map_##name SKEP_MAP_ATTRIBUTES;                                                                 \
   SKEP_METHOD void *skep_##name##_lookup(__typeof__(key_type) *key) {                                    \
     return bpf_map_lookup_elem(&skep_map_##name, key);                                                   \
@@ -270,7 +291,7 @@ struct bpf_stacktrace {
   static const struct {                                                                                  \
     void *(*lookup)(__typeof__(key_type) *);                                                             \
   } name __attribute__((unused)) = {skep_##name##_lookup}
-#define BPF_ARRAY_OF_MAPS(name, inner, entries) SKEP_MAP_OF_MAPS(name, 12, int, SKEP_UNQUOTED_##inner, entries)
+#define BPF_ARRAY_OF_MAPS(name, inner, entries) SKEP_MAP_OF_MAPS(name, 12, int, entries)
 #define BPF_HASH_OF_MAPS(name, key_type, inner, entries) SKEP_MAP_OF_MAPS(name, 13, key_type, inner, entries)
 
 /* ---- queue and stack ---------------------------------------------------------------------------------- */
