@@ -50,6 +50,34 @@ Result<ProgramType> type_named(std::string_view name) {
   return fail(Code::malformed, fmt::format("there is no program type '{}'", name));
 }
 
+/// `name bytes`: global data.
+Result<MapSpec> data_map(std::string_view rest) {
+  MapSpec map;
+  map.name = take_word(rest);
+  map.type = MapType::array;
+  map.key_size = 4;
+  map.initial_value = SKEP_TRY(hex_bytes(rest));
+  map.value_size = static_cast<u32>(map.initial_value.size());
+  map.max_entries = 1;
+  map.is_global_data = true;
+  return map;
+}
+
+/// `name type key value entries`.
+Result<MapSpec> declared_map(std::string_view rest) {
+  MapSpec map;
+  map.name = take_word(rest);
+  const auto type = take_word(rest);
+#define SKEP_MAP_TYPE(row, number, printed, since) \
+  if (type == #row) map.type = MapType::row;
+#include <skep/tables/map_types.def>
+#undef SKEP_MAP_TYPE
+  if (map.type == MapType::unspec) return fail(Code::malformed, fmt::format("there is no map type '{}'", type));
+  if (std::sscanf(std::string(rest).c_str(), "%u %u %u", &map.key_size, &map.value_size, &map.max_entries) != 3)
+    return fail(Code::malformed, "a map is 'name type key_bytes value_bytes entries'");
+  return map;
+}
+
 Result<void> read_directive(std::string_view rest, Case& c) {
   const auto word = take_word(rest);
   if (word == "name") {
@@ -57,8 +85,11 @@ Result<void> read_directive(std::string_view rest, Case& c) {
   } else if (word == "type") {
     c.type = SKEP_TRY(type_named(rest));
   } else if (word == "data") {
-    const auto name = take_word(rest);
-    c.data.push_back({std::string(name), SKEP_TRY(hex_bytes(rest))});
+    c.maps.push_back(SKEP_TRY(data_map(rest)));
+  } else if (word == "map") {
+    c.maps.push_back(SKEP_TRY(declared_map(rest)));
+  } else if (word == "packet") {
+    c.packet = SKEP_TRY(hex_bytes(rest));
   } else if (word == "memory") {
     c.memory = SKEP_TRY(hex_bytes(rest));
   } else if (word == "kernel") {

@@ -3,6 +3,9 @@
 //     ;! run                         begins a case; `;! run raw` skips the verifier
 //     ;! name shifts mask their count
 //     ;! data counters 00112233      a global data map with these bytes: `r1 = map[counters][0]+0`
+//     ;! map counts hash 4 8 16      a map: type, key and value bytes, entries; `r1 = map[counts]`
+//     ;! packet 0011223344...        what an XDP or socket filter program sees (at least 14 bytes), 64 zeros unless
+//     said
 //     ;! memory 11223344             raw only: r1 = address, r2 = length
 //     ;! type xdp                    program type, socket_filter unless said
 //     ;! kernel 6.15                 older kernels do not know these instructions
@@ -23,11 +26,6 @@
 
 namespace skep::cases {
 
-struct Data {
-  std::string name;
-  std::vector<std::byte> bytes;
-};
-
 struct Case {
   std::string name;
   std::size_t first_line = 0;  ///< 0-based, of the `;! run` or `;! reject`
@@ -37,7 +35,8 @@ struct Case {
   std::string rejection;      ///< message id, "" until blessed
   std::optional<u64> result;  ///< none until blessed
   ProgramType type = ProgramType::socket_filter;
-  std::vector<Data> data;
+  std::vector<MapSpec> maps;
+  std::vector<std::byte> packet = std::vector<std::byte>(64);
   std::vector<std::byte> memory;
   std::pair<int, int> kernel{0, 0};
   std::vector<std::pair<std::string, std::string>> except;  ///< engine, reason

@@ -4,15 +4,24 @@
 #include <vector>
 
 #include "case_file.hpp"
+#include "isa/text.hpp"
 
 namespace skep::cases {
 
 /// What became of a case on one engine.
 struct Outcome {
   bool rejected = false;
-  std::string rejection;  ///< message id (ours) or the last line of the log (kernel)
-  u64 result = 0;         ///< r0
+  std::string rejection;       ///< message id (ours) or the last line of the log (kernel)
+  u64 result = 0;              ///< r0
+  bool low_half_only = false;  ///< the engine could not say more than 32 bits
+
+  bool agrees_with(u64 other) const {
+    return low_half_only ? static_cast<u32>(result) == static_cast<u32>(other) : result == other;
+  }
 };
+
+/// Helper numbers by name, for the assembler.
+isa::ParseOptions helper_names();
 
 struct Engine {
   virtual ~Engine() = default;

@@ -1,7 +1,8 @@
 // Linux as an engine: load the case with bpf(2), run it with BPF_PROG_TEST_RUN.
 //
 // The test run returns 32 bits, so a case is loaded twice as a subprogram of a small wrapper: once for the low
-// half of r0 and once for the high one. Nothing is attached; descriptors close at the end of each case.
+// half of r0 and once for the high one. (LD_ABS and LD_IND are not allowed in such a subprogram: those cases run
+// as they are and are compared by their low half.) Nothing is attached; descriptors close with each case.
 // Source: include/uapi/linux/bpf.h.
 #include <errno.h>
 #include <fmt/format.h>
@@ -15,6 +16,7 @@
 
 #include "base/fd.hpp"
 #include "engines.hpp"
+#include "isa/isa.hpp"
 #include "isa/text.hpp"
 
 namespace skep::cases {
@@ -39,6 +41,13 @@ std::vector<Insn> wrapped(const std::vector<Insn>& insns, Half half) {
   auto out = isa::assemble(half == Half::high ? "call pc+2\nr0 >>= 32\nexit\n" : "call pc+2\nr0 = r0\nexit\n").value();
   out.insert(out.end(), insns.begin(), insns.end());
   return out;
+}
+
+bool loads_packets(const std::vector<Insn>& insns) {
+  return std::any_of(insns.begin(), insns.end(), [](const Insn& insn) {
+    const auto op = isa::decode(insn);
+    return op && (isa::row(*op).form == isa::Form::ld_abs || isa::row(*op).form == isa::Form::ld_ind);
+  });
 }
 
 Loaded load(const std::vector<Insn>& insns, ProgramType type) {
@@ -67,25 +76,25 @@ Loaded load(const std::vector<Insn>& insns, ProgramType type) {
   return loaded;
 }
 
-Result<base::Fd> create_map(const Data& data) {
+Result<base::Fd> create_map(const MapSpec& map) {
   union bpf_attr attr{};
-  attr.map_type = BPF_MAP_TYPE_ARRAY;
-  attr.key_size = 4;
-  attr.value_size = static_cast<u32>(data.bytes.size());
-  attr.max_entries = 1;
+  attr.map_type = static_cast<u32>(map.type);
+  attr.key_size = map.key_size;
+  attr.value_size = map.value_size;
+  attr.max_entries = map.max_entries;
   base::Fd fd(bpf(BPF_MAP_CREATE, attr));
   if (!fd) return tl::unexpected<Error>(base::os_error("creating a map"));
+  if (!map.is_global_data) return fd;
   const u32 key = 0;
   attr = {};
   attr.map_fd = static_cast<u32>(fd.get());
   attr.key = pointer(&key);
-  attr.value = pointer(data.bytes.data());
+  attr.value = pointer(map.initial_value.data());
   if (bpf(BPF_MAP_UPDATE_ELEM, attr) != 0) return tl::unexpected<Error>(base::os_error("filling a map"));
   return fd;
 }
 
-Result<u32> test_run(const base::Fd& program) {
-  const std::vector<std::byte> packet(64);
+Result<u32> test_run(const base::Fd& program, const std::vector<std::byte>& packet) {
   union bpf_attr attr{};
   attr.test.prog_fd = static_cast<u32>(program.get());
   attr.test.data_in = pointer(packet.data());
@@ -118,12 +127,15 @@ class Kernel final : public Engine {
     for (const Half half : {Half::low, Half::high}) {
       // Fresh maps for every run: a case may write to them.
       std::vector<base::Fd> maps;
-      for (const Data& data : c.data) maps.push_back(SKEP_TRY(create_map(data)));
-      const auto loaded = load(wrapped(SKEP_TRY(assembled(c, maps)), half), c.type);
+      for (const MapSpec& map : c.maps) maps.push_back(SKEP_TRY(create_map(map)));
+      const auto insns = SKEP_TRY(assembled(c, maps));
+      const bool alone = loads_packets(insns);
+      const auto loaded = load(alone ? insns : wrapped(insns, half), c.type);
       if (!loaded.fd && !c.expects_rejection)
         return fail(Code::rejected, fmt::format("refused: {} ({})", loaded.log, std::strerror(loaded.error)));
       if (!loaded.fd) return Outcome{true, loaded.log, 0};
-      const u64 part = SKEP_TRY(test_run(loaded.fd));
+      if (alone) return Outcome{false, "", SKEP_TRY(test_run(loaded.fd, c.packet)), true};
+      const u64 part = SKEP_TRY(test_run(loaded.fd, c.packet));
       result |= half == Half::high ? part << 32 : part;
     }
     return Outcome{false, "", result};
@@ -131,10 +143,10 @@ class Kernel final : public Engine {
 
  private:
   static Result<std::vector<Insn>> assembled(const Case& c, const std::vector<base::Fd>& maps) {
-    auto assembly = SKEP_TRY(isa::parse(c.assembly));
+    auto assembly = SKEP_TRY(isa::parse(c.assembly, helper_names()));
     for (const auto& map : assembly.maps)
-      for (std::size_t i = 0; i < c.data.size(); i++)
-        if (c.data[i].name == map.name) assembly.insns[map.insn].imm = maps[i].get();
+      for (std::size_t i = 0; i < c.maps.size(); i++)
+        if (c.maps[i].name == map.name) assembly.insns[map.insn].imm = maps[i].get();
     return std::move(assembly.insns);
   }
 

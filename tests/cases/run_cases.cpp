@@ -79,7 +79,7 @@ class Runner {
         first = *outcome;
         first_name = engine->name();
         if (bless_) take(*outcome, c);
-      } else if (first->rejected != outcome->rejected || first->result != outcome->result) {
+      } else if (first->rejected != outcome->rejected || !outcome->agrees_with(first->result)) {
         complain(place,
                  fmt::format("{} says {}, {} says {}", first_name, text(*first), engine->name(), text(*outcome)));
       }
@@ -105,7 +105,7 @@ class Runner {
       return;
     }
     if (!c.result) return complain(place, fmt::format("has no expectation; {} says {}", engine, text(outcome)));
-    if (*c.result != outcome.result)
+    if (!outcome.agrees_with(*c.result))
       complain(place, fmt::format("{}: {}, expected {:#x}", engine, text(outcome), *c.result));
   }
 

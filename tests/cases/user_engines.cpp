@@ -5,8 +5,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "catalog/contexts.hpp"
+#include "catalog/helpers.hpp"
 #include "engines.hpp"
+#include "helper/call.hpp"
+#include "helper/helpers.hpp"
 #include "isa/semantics.hpp"
 #include "isa/text.hpp"
 #include "map/map.hpp"
@@ -18,21 +23,9 @@ namespace {
 
 constexpr u64 insn_budget = 100'000'000;
 
-MapSpec map_of(const Data& data) {
-  MapSpec spec;
-  spec.name = data.name;
-  spec.type = MapType::array;
-  spec.key_size = 4;
-  spec.value_size = static_cast<u32>(data.bytes.size());
-  spec.max_entries = 1;
-  spec.initial_value = data.bytes;
-  spec.is_global_data = true;
-  return spec;
-}
-
 /// The case as an object file would say it.
 Result<ObjectSpec> object_of(const Case& c) {
-  auto assembly = SKEP_TRY(isa::parse(c.assembly));
+  auto assembly = SKEP_TRY(isa::parse(c.assembly, helper_names()));
   ObjectSpec object;
   object.name = "case";
   object.license = "GPL";
@@ -40,15 +33,15 @@ Result<ObjectSpec> object_of(const Case& c) {
   program.name = "case";
   program.type = c.type;
   program.functions.push_back({0, 0, "entry", false});
-  for (const Data& data : c.data) object.maps.push_back(map_of(data));
+  object.maps = c.maps;
   for (const auto& map : assembly.maps) {
-    const auto found = std::find_if(c.data.begin(), c.data.end(), [&](const Data& d) { return d.name == map.name; });
-    if (found == c.data.end()) return fail(Code::malformed, fmt::format("no ';! data {}'", map.name));
+    const auto found = std::find_if(c.maps.begin(), c.maps.end(), [&](const MapSpec& m) { return m.name == map.name; });
+    if (found == c.maps.end()) return fail(Code::malformed, fmt::format("no ';! data {0}' or ';! map {0}'", map.name));
     Reference reference;
     reference.insn = map.insn;
     reference.kind =
         assembly.insns[map.insn].src == isa::imm64_src_map_value ? Reference::Kind::map_value : Reference::Kind::map;
-    reference.map = static_cast<u32>(found - c.data.begin());
+    reference.map = static_cast<u32>(found - c.maps.begin());
     reference.addend = static_cast<u32>(assembly.insns[map.insn + 1].imm);
     assembly.insns[map.insn + 1].imm = 0;
     program.references.push_back(std::move(reference));
@@ -67,17 +60,67 @@ Result<ObjectSpec> object_of(const Case& c) {
   return object;
 }
 
+bool inside(u64 address, u32 size, u64 begin, u64 length) {
+  const u64 offset = address - begin;
+  return address >= begin && offset <= length && size <= length - offset;
+}
+
+/// The memory of a run: fixed regions, and the values that maps hold at that moment.
 struct Regions final : vm::MemoryGuard {
   std::vector<std::span<std::byte>> regions;
+  std::vector<std::shared_ptr<map::Map>> maps;
+
   bool allows(u64 address, u32 size, bool) noexcept override {
-    for (const auto region : regions) {
-      const u64 offset = address - reinterpret_cast<u64>(region.data());
-      if (address >= reinterpret_cast<u64>(region.data()) && offset <= region.size() && size <= region.size() - offset)
-        return true;
+    for (const auto region : regions)
+      if (inside(address, size, reinterpret_cast<u64>(region.data()), region.size())) return true;
+    return std::any_of(maps.begin(), maps.end(), [&](const auto& map) { return holds(*map, address, size); });
+  }
+
+  static bool holds(map::Map& map, u64 address, u32 size) noexcept {
+    std::vector<std::byte> key(map.spec().key_size);
+    const std::byte* previous = nullptr;
+    while (map.next_key(previous, key.data()) == 0) {
+      const void* value = map.lookup(key.data());
+      if (value != nullptr && inside(address, size, reinterpret_cast<u64>(value), map.spec().value_size)) return true;
+      previous = key.data();
     }
     return false;
   }
 };
+
+/// The engine's context of a packet program: catalog/contexts.hpp says where the 64-bit pointers lie. A socket
+/// filter sees its packet behind the 14 bytes of the Ethernet header, as in the kernel's test run.
+std::vector<std::byte> context_of(const Case& c, std::span<std::byte> packet) {
+  const auto* row = catalog::context_of(c.type);
+  std::vector<std::byte> context(row != nullptr ? std::max<u16>(row->engine_size, 256) : 256);
+  if (row == nullptr) return context;
+  const bool is_filter = c.type == ProgramType::socket_filter;
+  if (is_filter) packet = packet.subspan(std::min<std::size_t>(14, packet.size()));
+  const auto put = [&](std::size_t offset, auto value) { std::memcpy(&context[offset], &value, sizeof value); };
+  for (const auto& field : row->fields) {
+    if (field.name == "len") put(field.offset, static_cast<u32>(packet.size()));
+    if (field.native < 0) continue;
+    const u64 begin = reinterpret_cast<u64>(packet.data());
+    put(static_cast<std::size_t>(field.native),
+        field.kind == catalog::Field::packet_end ? begin + packet.size() : begin);
+  }
+  return context;
+}
+
+/// LD_ABS and LD_IND of a socket filter: the packet its context points to.
+s64 load_packet(void*, void* context, u32 offset, u32 size, u64* out) noexcept {
+  const auto* row = catalog::context_of(ProgramType::socket_filter);
+  u64 begin = 0, end = 0;
+  for (const auto& field : row->fields) {
+    const auto* slot = static_cast<const std::byte*>(context) + field.native;
+    if (field.native >= 0 && field.kind == catalog::Field::packet) std::memcpy(&begin, slot, sizeof begin);
+    if (field.native >= 0 && field.kind == catalog::Field::packet_end) std::memcpy(&end, slot, sizeof end);
+  }
+  if (offset > end - begin || size > end - begin - offset) return -1;
+  *out = 0;
+  for (u32 i = 0; i < size; i++) *out = *out << 8 | *reinterpret_cast<const u8*>(begin + offset + i);
+  return 0;
+}
 
 class UserEngine final : public Engine {
  public:
@@ -95,27 +138,29 @@ class UserEngine final : public Engine {
       if (!c.expects_rejection) return fail(Code::rejected, verify::explain(outcome.report, object.programs.front()));
       return Outcome{true, outcome.report.rejection ? outcome.report.rejection->id : "", 0};
     }
-    return run_verified(*outcome.program, object);
+    return run_verified(c, *outcome.program);
   }
 
  private:
-  Result<Outcome> run_verified(const verify::VerifiedProgram& program, const ObjectSpec& object) const {
-    std::vector<std::shared_ptr<map::Map>> maps;
+  Result<Outcome> run_verified(const Case& c, const verify::VerifiedProgram& program) const {
     vm::Bindings bindings;
+    bindings.helpers = helper::table();
+    bindings.load_packet = load_packet;
     Regions regions;
-    for (const MapSpec& spec : object.maps) {
-      maps.push_back(SKEP_TRY(map::Map::create(spec)));
-      auto* value = static_cast<std::byte*>(maps.back()->direct_value());
-      bindings.maps.push_back(reinterpret_cast<u64>(maps.back().get()));
-      bindings.map_values.push_back(reinterpret_cast<u64>(value));
-      regions.regions.emplace_back(value, spec.value_size);
+    for (const MapSpec& spec : c.maps) {
+      regions.maps.push_back(SKEP_TRY(map::Map::create(spec)));
+      bindings.maps.push_back(reinterpret_cast<u64>(regions.maps.back().get()));
+      bindings.map_values.push_back(reinterpret_cast<u64>(regions.maps.back()->direct_value()));
     }
-    std::vector<std::byte> context(std::max<std::size_t>(program.context_bytes(), 256));
-    regions.regions.emplace_back(context);
+    auto packet = c.packet;
+    auto context = context_of(c, packet);
+    regions.regions = {context, packet};
     const auto function = SKEP_TRY(vm::Function::link(program, bindings));
+    helper::Call call;
+    call.context = context.data();
     if (checked_)
-      return Outcome{false, "", SKEP_TRY(function->run_checked(nullptr, context.data(), regions, insn_budget))};
-    return Outcome{false, "", function->run(nullptr, context.data())};
+      return Outcome{false, "", SKEP_TRY(function->run_checked(&call, context.data(), regions, insn_budget))};
+    return Outcome{false, "", function->run(&call, context.data())};
   }
 
   Result<Outcome> run_raw(const Case& c) const {
@@ -135,6 +180,14 @@ class UserEngine final : public Engine {
 };
 
 }  // namespace
+
+isa::ParseOptions helper_names() {
+  return {[](std::string_view name) -> std::optional<s32> {
+    if (name.starts_with("bpf_")) name.remove_prefix(4);
+    const auto id = catalog::helper_by_name(name);
+    return id ? std::optional(static_cast<s32>(*id)) : std::nullopt;
+  }};
+}
 
 std::unique_ptr<Engine> interpreter() { return std::make_unique<UserEngine>(false); }
 std::unique_ptr<Engine> checked_interpreter() { return std::make_unique<UserEngine>(true); }
