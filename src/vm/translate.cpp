@@ -5,8 +5,6 @@
 // need; lay out slots.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "catalog/helpers.hpp"
 #include "vm/bytecode.hpp"
 
@@ -136,10 +134,16 @@ class Translator {
     if (!is_start(target))
       return fail(Code::malformed, at(insn, fmt::format("there is no function at instruction {}", target)));
     auto& list = code_->subprograms;
-    if (list.capacity() == 0) list.reserve(code_->insns.size());
-    auto found = std::find_if(list.begin(), list.end(), [&](const auto& s) { return s.insn == target; });
-    if (found == list.end()) found = list.insert(list.end(), {static_cast<u32>(target)});
-    return reinterpret_cast<u64>(&*found);
+    if (position_.empty()) {
+      list.reserve(code_->insns.size());
+      position_.assign(code_->insns.size(), 0);
+    }
+    u32& position = position_[static_cast<std::size_t>(target)];
+    if (position == 0) {
+      list.push_back({static_cast<u32>(target)});
+      position = static_cast<u32>(list.size());
+    }
+    return reinterpret_cast<u64>(&list[position - 1]);
   }
 
   Result<void> rewrite_context_loads() {
@@ -221,6 +225,7 @@ class Translator {
   const Bindings& bindings_;
   std::unique_ptr<Bytecode> code_ = std::make_unique<Bytecode>();
   std::vector<bool> is_tail_;
+  std::vector<u32> position_;  ///< by target instruction: position in code_->subprograms + 1, 0: not there
 };
 
 }  // namespace

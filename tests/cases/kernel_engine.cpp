@@ -109,9 +109,8 @@ class Kernel final : public Engine {
   std::string_view name() const override { return "kernel"; }
 
   Result<void> supported() const override {
-    const auto probe = [](std::string_view text) {
-      return load(isa::assemble(text).value(), ProgramType::socket_filter);
-    };
+    // XDP, because an unprivileged user may load socket filters where the system allows it, under stricter rules.
+    const auto probe = [](std::string_view text) { return load(isa::assemble(text).value(), ProgramType::xdp); };
     // Any other error is not a lack of capability: the cases then fail and show it.
     if (const auto plain = probe("r0 = 0\nexit"); !plain.fd && (plain.error == EPERM || plain.error == ENOSYS))
       return fail(Code::permission, fmt::format("loading a program: {} (CAP_BPF and CAP_NET_ADMIN are needed)",
