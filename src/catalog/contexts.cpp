@@ -89,7 +89,7 @@ constexpr Context sk_buff{"struct __sk_buff", 192, 216, sk_buff_rows, {}};
 constexpr Context xdp_md{"struct xdp_md", 24, 48, xdp_md_rows, {}};
 constexpr Context perf_event_data{"struct bpf_perf_event_data", 184, 184, perf_event_rows, {}};
 constexpr Context bpf_sock{"struct bpf_sock", 80, 80, bpf_sock_rows, {}};
-constexpr Context bpf_tcp_sock{"struct bpf_tcp_sock", 116, 116, bpf_tcp_sock_rows, {}};
+constexpr Context bpf_tcp_sock{"struct bpf_tcp_sock", 112, 112, bpf_tcp_sock_rows, {}};
 constexpr Context bpf_flow_keys{"struct bpf_flow_keys", 56, 56, bpf_flow_keys_rows, {}};
 constexpr Context bpf_sock_addr{"struct bpf_sock_addr", 72, 72, bpf_sock_addr_rows, {}};
 constexpr Context bpf_sock_ops{"struct bpf_sock_ops", 224, 224, bpf_sock_ops_rows, {}};

@@ -54,7 +54,7 @@ class Analyser {
       bool writes_dst = f == Form::alu_imm || f == Form::alu_reg || f == Form::alu_unary || f == Form::movsx ||
                         f == Form::endian || f == Form::load || f == Form::ld_imm64 || f == Form::load_acquire ||
                         f == Form::addr_space_cast;
-      if (writes_dst && insn.dst == isa::frame_pointer) return refuse(MessageId::frame_pointer_written, i);
+      facts.writes_frame_pointer = writes_dst && insn.dst == isa::frame_pointer;
       if (!isa::is_ld_imm64(insn)) continue;
       if (i + 1 >= code_.size() || !isa::is_ld_imm64_tail(code_[i + 1]))
         return refuse(MessageId::bad_instruction, i, static_cast<unsigned>(insn.code),

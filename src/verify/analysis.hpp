@@ -38,6 +38,7 @@ struct InsnFacts {
   bool is_tail = false;  ///< second half of an ld_imm64
   bool is_join = false;  ///< paths may meet here: states are remembered and compared
   bool is_reachable = false;
+  bool writes_frame_pointer = false;
   bool is_loop_head = false;  ///< target of a backward jump
   u16 live = 0;               ///< registers that may be read from here on, before being written
   u16 function = 0;

@@ -91,6 +91,7 @@ bool Checker::explore() {
 }
 
 bool Checker::step() {
+  if (facts().writes_frame_pointer) return refuse(MessageId::frame_pointer_written);
   switch (form()) {
     case Form::alu_imm:
     case Form::alu_reg:

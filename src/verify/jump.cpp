@@ -15,6 +15,12 @@ using isa::Form;
 namespace {
 constexpr u64 max_packet_offset = 0xffff;  // Linux MAX_PACKET_OFF: a packet is never longer
 
+/// Kinds that Linux takes for non-null in a comparison; ours are all non-null unless they say or_null.
+bool known_by_kernel(Kind kind) {
+  return kind != Kind::context && kind != Kind::stack && kind != Kind::packet && kind != Kind::packet_meta &&
+         kind != Kind::packet_end && kind != Kind::flow_keys && kind != Kind::tp_buffer;
+}
+
 bool is_equality(Compare c) { return c == Compare::eq || c == Compare::ne; }
 }  // namespace
 
@@ -34,6 +40,11 @@ bool Checker::do_jump() {
   if (is_wide && is_equality(c) && dst.is_pointer() && src.is_zero()) {
     if (dst.or_null) return null_check_branch(c);
     if (has_src && !need_precise(i.src)) return false;
+    if (is_kernel() && !known_by_kernel(dst.kind)) {  // it follows both ways
+      push_pending(insn_ + 1 + static_cast<u32>(s32{i.off}));
+      insn_ = next_insn();
+      return true;
+    }
     insn_ = c == Compare::ne ? insn_ + 1 + static_cast<u32>(s32{i.off}) : next_insn();
     return true;
   }

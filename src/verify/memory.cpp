@@ -85,7 +85,8 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
     if (at < f.offset || at >= f.offset + f.size) continue;
     if (at + size > f.offset + f.size) return no();
     bool whole = at == f.offset && size == f.size;
-    bool wide_enough = whole || f.kind == Field::array || (f.kind == Field::number && access == Access::read);
+    bool wide_enough = whole || f.kind == Field::array || (f.kind == Field::port && at + size <= f.offset + 2) ||
+                       (f.kind == Field::number && access == Access::read);
     if (!wide_enough || !catalog::contains(access == Access::read ? f.readers : f.writers, program_.type)) return no();
     if (r.kind == Kind::context) {
       context_bytes_ = std::max(context_bytes_, static_cast<u32>(f.offset + f.size));
@@ -105,6 +106,7 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
       case Field::number:
       case Field::exact:
       case Field::array:
+      case Field::port:
         break;
       case Field::packet:
         value = Register::pointer(Kind::packet);
@@ -295,16 +297,14 @@ bool Checker::do_atomic() {
     return refuse_for(i.dst, MessageId::atomic_misaligned, size, s64{r.off} + i.off);
   Register old;
   if (!check_access(i.dst, i.off, size, Access::read, &old, nullptr)) return false;
-  if (old.is_pointer()) return refuse_for(i.dst, MessageId::atomic_not_possible, name(old));
-  path_.back().what = Step::What::plain;
   if (r.kind == Kind::stack) {
     if (!stack_range(i.dst, i.off, size, Access::write)) return false;
   } else {
     Register any = Register::unknown();
     if (!check_access(i.dst, i.off, size, Access::write, nullptr, &any)) return false;
   }
-  if (f == Form::atomic_fetch) reg(i.src) = Register::scalar(Scalar::of_bits(size * 8));
-  if (f == Form::cmpxchg) reg(0) = Register::scalar(Scalar::of_bits(size * 8));
+  if (f == Form::atomic_fetch) reg(i.src) = old;
+  if (f == Form::cmpxchg) reg(0) = old;
   return true;
 }
 
@@ -313,6 +313,8 @@ bool Checker::do_ld_imm64() {
   const Reference* reference =
       facts().reference >= 0 ? &program_.references[static_cast<u32>(facts().reference)] : nullptr;
   u64 immediate = isa::wide_immediate(i, program_.insns[insn_ + 1]);
+  if (i.src == isa::imm64_src_map_fd && program_.insns[insn_ + 1].imm != 0)
+    return refuse(MessageId::unresolved_reference, "a map with an offset");
   if (reference != nullptr) {
     switch (reference->kind) {
       case Reference::Kind::map:

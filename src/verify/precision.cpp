@@ -129,9 +129,13 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
     case Form::atomic:
       break;
     case Form::atomic_fetch:
-      wanted.drop(i.src);
+    case Form::cmpxchg: {
+      u32 result = isa::row(analysis_.insns[step.insn].op).form == Form::cmpxchg ? 0 : i.src;
+      if (!wanted.has(result)) break;
+      wanted.drop(result);
+      if (step.what == Step::What::stack_read) wanted.slots[step.frame] |= slot_bit;
       break;
-    case Form::cmpxchg:
+    }
     case Form::ld_abs:
     case Form::ld_ind:
       wanted.drop(0);

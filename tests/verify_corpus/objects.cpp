@@ -1,11 +1,14 @@
 // Production objects: every program of every object of an archive, with the kernel's verdict from the table.
+#include <elf.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "corpus.hpp"
@@ -57,6 +60,40 @@ struct Unpacked {
   }
 };
 
+std::vector<std::byte> bytes_of(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
+/// Some objects keep programs as local symbols, which loaders of their time found by section: makes those global.
+void globalise(std::vector<std::byte>& elf, const std::set<std::string>& names) {
+  if (elf.size() < sizeof(Elf64_Ehdr)) return;
+  Elf64_Ehdr header;
+  std::memcpy(&header, elf.data(), sizeof header);
+  auto section = [&](u64 index) {
+    Elf64_Shdr s{};
+    u64 at = header.e_shoff + index * sizeof s;
+    if (at + sizeof s <= elf.size()) std::memcpy(&s, elf.data() + at, sizeof s);
+    return s;
+  };
+  for (u32 i = 0; i < header.e_shnum; i++) {
+    Elf64_Shdr table = section(i);
+    if (table.sh_type != SHT_SYMTAB || table.sh_offset + table.sh_size > elf.size()) continue;
+    Elf64_Shdr strings = section(table.sh_link);
+    for (u64 at = table.sh_offset; at + sizeof(Elf64_Sym) <= table.sh_offset + table.sh_size; at += sizeof(Elf64_Sym)) {
+      Elf64_Sym symbol;
+      std::memcpy(&symbol, elf.data() + at, sizeof symbol);
+      if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || ELF64_ST_BIND(symbol.st_info) != STB_LOCAL) continue;
+      u64 name = strings.sh_offset + symbol.st_name;
+      if (name >= elf.size() || !names.contains(reinterpret_cast<const char*>(elf.data() + name))) continue;
+      symbol.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+      std::memcpy(elf.data() + at, &symbol, sizeof symbol);
+    }
+  }
+}
+
 AttachKind attach_kind_of(u32 type, u32 attach_type) {
 #define SKEP_ATTACH_POINT(name, section, program_type, attach, target)                                            \
   if (static_cast<u32>(ProgramType::program_type) == type && static_cast<u32>(AttachType::attach) == attach_type) \
@@ -76,10 +113,20 @@ std::vector<Case> object_cases(const std::string& archive, const std::string& ve
   if (unpacked.path.empty()) return cases;
   std::shared_ptr<const btf::Btf> kernel;
   if (auto loaded = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) kernel = *loaded;
+  auto no_kconfig = [](std::string_view name) -> std::optional<std::string> {
+    return name == "LINUX_KERNEL_VERSION" ? "398848" : "y";
+  };
   for (const auto& entry : std::filesystem::recursive_directory_iterator(unpacked.path)) {
     if (entry.path().extension() != ".o") continue;
-    auto spec = ObjectSpec::from_file(entry.path());
     std::string relative = entry.path().lexically_relative(unpacked.path).string();
+    std::set<std::string> names;
+    for (auto& [key, verdict] : verdicts)
+      if (auto colon = key.rfind(':'); relative.ends_with("/" + key.substr(0, colon)))
+        names.insert(key.substr(colon + 1));
+    if (names.empty()) continue;
+    auto bytes = bytes_of(entry.path());
+    globalise(bytes, names);
+    auto spec = ObjectSpec::from_bytes(bytes, entry.path().stem().string());
     for (auto& [key, verdict] : verdicts) {
       auto colon = key.rfind(':');
       std::string object = key.substr(0, colon), program = key.substr(colon + 1);
@@ -96,6 +143,8 @@ std::vector<Case> object_cases(const std::string& archive, const std::string& ve
         continue;
       }
       const ProgramSpec* found = spec->program(program);
+      for (const ProgramSpec& p : spec->programs)  // old loaders named programs by their section
+        if (found == nullptr && p.section == program) found = &p;
       if (found == nullptr) {
         c.name += " | no such program in the object";
         cases.push_back(std::move(c));
@@ -110,6 +159,9 @@ std::vector<Case> object_cases(const std::string& archive, const std::string& ve
         std::shared_ptr<const btf::Btf> targets[] = {kernel};
         if (auto ok = spec::apply_core(c.program, *c.object.btf, targets); !ok) c.name += " | " + ok.error().message;
       }
+      if (auto ok = spec::resolve_kconfig(c.object, no_kconfig); !ok) c.name += " | " + ok.error().message;
+      for (const ProgramSpec& p : c.object.programs)
+        if (p.name == found->name) c.program.references = p.references;
       cases.push_back(std::move(c));
     }
   }

@@ -27,6 +27,9 @@ int main(int argc, char** argv) {
     cases = corpus::relocated_cases(base + "/selftests-6.12-progs-relocated-insns.jsonl.xz");
   } else {
     cases = corpus::object_cases(base + "/ebpf-samples-objects.tar.xz", base + "/kernel-6.18-verdicts.tsv", "samples");
+    for (auto& c : corpus::object_cases(base + "/ebpf-samples-objects.tar.xz", base + "/kernel-6.18-verdicts.tsv",
+                                        "samples-legacy"))
+      cases.push_back(std::move(c));
   }
   if (!filter.empty()) {
     std::erase_if(cases, [&](const corpus::Case& c) { return c.name.find(filter) == std::string::npos; });
