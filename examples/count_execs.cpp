@@ -1,6 +1,6 @@
 // Counts execve calls by user while a command runs: load, attach, run, read a map.
 // Build: c++ -std=c++20 count_execs.cpp $(pkg-config --cflags --libs skep) -o count_execs
-// Run:   ./count_execs minimal.bpf.o sh -c 'ls; date'
+// Run:   ./count_execs count_execs.bpf.o sh -c 'ls; date'
 #include <cstdio>
 #include <skep/skep.hpp>
 

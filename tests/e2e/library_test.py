@@ -16,8 +16,8 @@ class Library(Case):
         super().setUpClass()
         cls.prefix = cls.directory / "prefix"
         subprocess.run([CMAKE, "--install", os.environ["SKEP_BUILD"], "--prefix", cls.prefix], check=True, capture_output=True)
-        cls.object = cls.directory / "minimal.bpf.o"
-        subprocess.run([cls.prefix / "bin/skep", "compile", EXAMPLES / "minimal.bpf.c", "-o", cls.object], check=True, env=cls.environment)
+        cls.object = cls.directory / "count_execs.bpf.o"
+        subprocess.run([cls.prefix / "bin/skep", "compile", EXAMPLES / "count_execs.bpf.c", "-o", cls.object], check=True, env=cls.environment)
 
     def run_example(self, binary):
         result = subprocess.run([binary, self.object, "sh", "-c", "/bin/true; /bin/true"], text=True, capture_output=True, env=self.environment, timeout=30)

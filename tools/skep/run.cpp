@@ -142,7 +142,6 @@ Result<std::vector<Link>> attach_all(Object& object, const RunOptions& options) 
               "program {}: its section says no place to attach to; add --attach, for example --attach syscall:execve",
               name));
     links.push_back(SKEP_TRY_AT("program " + name, program.attach()));
-    note(links.back().carried_by(), options.quiet);
   }
   if (links.empty())
     return fail(
