@@ -165,7 +165,9 @@ std::string Printer::unique(std::unordered_map<std::string, u32>& taken, std::st
 const std::string& Printer::name_for(const Type& t) {
   const auto [entry, added] = names_.try_emplace(t.id);
   if (!added) return entry->second;
-  if (t.kind == Kind::fwd)
+  if (t.name == "__builtin_va_list")
+    entry->second = "__builtin_va_list___target";  // the compiler has its own, with the layout of its own target
+  else if (t.kind == Kind::fwd)
     entry->second = identifier(t.name);  // stands for the first type of that name
   else
     entry->second = unique(t.kind == Kind::typedef_ ? identifiers_ : tags_, t.name);
@@ -249,12 +251,9 @@ Result<void> Printer::need_typedef(const Type& t, bool by_value, u32 depth) {
   if (state == State::untouched) {
     state_[t.id] = State::working;
     SKEP_TRY(need(t.type_id(), false, depth + 1));
-    // Names that C or the compiler already defines keep their meaning.
-    if (t.name != "__builtin_va_list") {
-      const auto text = SKEP_TRY(declare(t.type_id(), name_for(t), depth, 0));
-      SKEP_TRY(room(text.size()));
-      out_ += fmt::format("typedef {};\n\n", text);
-    }
+    const auto text = SKEP_TRY(declare(t.type_id(), name_for(t), depth, 0));
+    SKEP_TRY(room(text.size()));
+    out_ += fmt::format("typedef {};\n\n", text);
     state_[t.id] = State::done;
   }
   return by_value ? need(t.type_id(), true, depth + 1) : Result<void>{};
@@ -281,7 +280,7 @@ Result<std::string> Printer::base_text(const Type& t, u32 depth, u32 indent) {
     case Kind::float_:
       return t.kind == Kind::float_ || builtin_names().contains(t.name) ? std::string(t.name) : name_for(t);
     case Kind::typedef_:
-      return t.name == "__builtin_va_list" ? std::string(t.name) : name_for(t);
+      return name_for(t);
     case Kind::fwd:
       return fmt::format("{} {}", tag_word(t), name_for(t));
     case Kind::struct_:
@@ -327,19 +326,19 @@ Result<std::string> Printer::declare(u32 id, std::string inner, u32 depth, u32 i
         id = t.type_id();
         continue;
       case Kind::ptr:
-        inner = "*" + qualifiers.text() + inner;
+        inner = fmt::format("*{}{}", qualifiers.text(), inner);
         qualifiers = {};
         pointed = true;
         id = t.type_id();
         continue;
       case Kind::array:
-        if (pointed) inner = "(" + inner + ")";
+        if (pointed) inner = fmt::format("({})", inner);
         pointed = false;
         inner += fmt::format("[{}]", btf_.array(t).count);
         id = btf_.array(t).element_id;
         continue;
       case Kind::func_proto:
-        if (pointed) inner = "(" + inner + ")";
+        if (pointed) inner = fmt::format("({})", inner);
         pointed = false;
         qualifiers = {};
         inner += SKEP_TRY(parameters(t, depth, indent));
