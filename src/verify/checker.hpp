@@ -59,6 +59,7 @@ using FrameMasks = std::array<u64, isa::max_call_frames>;
 struct Checkpoint {
   State state;
   u32 insn = 0;
+  u32 call_insn = 0;  ///< of the current frame
   u32 path_length = 0;
   u32 hits = 0, misses = 0;
   bool active = true;

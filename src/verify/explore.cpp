@@ -192,6 +192,10 @@ Checker::Visit Checker::visit() {
   auto& list = explored_[insn_];
   for (std::size_t k = 0; k < list.size();) {
     Checkpoint& old = *list[k];
+    if (old.call_insn != state_.current().call_insn) {  // another call of the same function: no candidate
+      k++;
+      continue;
+    }
     if (old.active) {
       if (may_loop(old.state) && states_match(old, Match::exact)) {
         refuse(MessageId::infinite_loop, insn_);
@@ -222,6 +226,7 @@ void Checker::remember() {
   auto checkpoint = std::make_unique<Checkpoint>();
   pool_.copy(checkpoint->state, state_);
   checkpoint->insn = insn_;
+  checkpoint->call_insn = state_.current().call_insn;
   checkpoint->path_length = static_cast<u32>(path_.size());
   checkpoint->written = written_;
   written_ = {};
