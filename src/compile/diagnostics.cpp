@@ -43,7 +43,7 @@ std::string advice(std::string_view diagnostics, Dialect dialect) {
   const auto says = [&](std::string_view words) { return diagnostics.find(words) != diagnostics.npos; };
   std::string out;
   if (const auto header = missing_header(diagnostics); !header.empty()) out += about_header(header, dialect);
-  if (says("too many args") || says("too many arguments") || says("stack arguments are not supported"))
+  if (says("too many args") || says("stack arguments are not supported"))
     out +=
         "hint: a BPF function takes at most 5 parameters: a handler's context and 4 more; read the others with "
         "PT_REGS_PARM5(ctx), PT_REGS_PARM6(ctx)\n";

@@ -111,10 +111,12 @@ class Finder {
   }
 
   void read_record_of_map(u32 type_id) {
-    const btf::Type t = btf_.type(btf_.resolve(type_id));
-    if (t.kind != Kind::struct_ || t.vlen != 2) return;
-    const u32 map = definition(btf_.member(t, 0).type_id);
-    const auto record = pointee(btf_.member(t, 1).type_id);
+    const btf::Type pointer = btf_.type(btf_.resolve(type_id));
+    if (pointer.kind != Kind::ptr) return;
+    const btf::Type function = btf_.type(btf_.resolve(pointer.type_id()));
+    if (function.kind != Kind::func_proto || function.vlen != 1) return;
+    const u32 map = definition(btf_.params(function).front().type_id);
+    const auto record = pointee(function.type_id());
     if (map != 0 && record) by_definition_.emplace(map, *record);
   }
 

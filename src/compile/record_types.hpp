@@ -3,7 +3,8 @@
 // A map of records has no value type of its own, so the type must be told some other way. In order:
 //   1. section skep.records, written by the output macros of skep's headers; static variables named
 //        skep_record__MAP        pointer to a record of MAP                     (`MAP.perf_submit(...)` and its kin)
-//        skep_record_of_map      { pointer to the map; pointer to a record }    (bpf_ringbuf_output, ...)
+//        skep_record_of_map      pointer to a function from a pointer to the map
+//                                to a pointer to a record                       (bpf_ringbuf_output, ...)
 //        skep_record_map,        pointer to the map, pointer to a record: they belong together when they are
 //        skep_record_submitted     the only ones of their function              (bpf_ringbuf_reserve, _submit)
 //   2. `__type(value, struct event)` in the map's definition

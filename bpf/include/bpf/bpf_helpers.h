@@ -200,11 +200,9 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __weak __ksym;
  * skep.records), so that whoever reads a map can show its records by member. This costs no instruction.
  */
 #ifndef SKEP_NO_RECORD_TYPES
-#define SKEP_RECORD_OF_MAP(map, data)                                              \
-  static struct {                                                                  \
-    typeof(map) skep_map;                                                          \
-    typeof((data) + 0) skep_data;                                                  \
-  } skep_record_of_map __attribute__((section("skep.records"), used))
+/* A function type holds both; clang writes what is pointed at from inside a struct as a name only. */
+#define SKEP_RECORD_OF_MAP(map, data) \
+  static typeof((data) + 0) (*skep_record_of_map)(typeof(map)) __attribute__((section("skep.records"), used))
 #define SKEP_RECORD_TYPE(data) \
   static typeof((data) + 0) skep_record_submitted __attribute__((section("skep.records"), used))
 

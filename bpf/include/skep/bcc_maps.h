@@ -292,7 +292,9 @@ struct bpf_stacktrace {
     void *(*lookup)(__typeof__(key_type) *);                                                             \
   } name __attribute__((unused)) = {skep_##name##_lookup}
 #define BPF_ARRAY_OF_MAPS(name, inner, entries) SKEP_MAP_OF_MAPS(name, 12, int, entries)
-#define BPF_HASH_OF_MAPS(name, key_type, inner, entries) SKEP_MAP_OF_MAPS(name, 13, key_type, inner, entries)
+#define SKEP_HASH_OF_MAPS_3(name, inner, entries) SKEP_MAP_OF_MAPS(name, 13, int, entries)
+#define SKEP_HASH_OF_MAPS_4(name, key_type, inner, entries) SKEP_MAP_OF_MAPS(name, 13, key_type, entries)
+#define BPF_HASH_OF_MAPS(...) SKEP_PICK(SKEP_HASH_OF_MAPS_, ##__VA_ARGS__)(__VA_ARGS__)
 
 /* ---- queue and stack ---------------------------------------------------------------------------------- */
 
