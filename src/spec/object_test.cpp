@@ -1,0 +1,434 @@
+// Objects written by hand, one convention at a time: how compilers name functions, maps, data and externs.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "btf/builder.hpp"
+#include "elf/test_writer.hpp"
+#include "spec/insn_codes.hpp"
+#include "spec/resolve.hpp"
+
+namespace skep::spec {
+namespace {
+
+using elf::TestWriter;
+using Encoding = btf::Builder::Encoding;
+
+Insn insn(u8 opcode, u8 dst = 0, u8 src = 0, s16 off = 0, s32 imm = 0) {
+  Insn out;
+  out.code = opcode;
+  out.dst = dst & 0xf;
+  out.src = src & 0xf;
+  out.off = off;
+  out.imm = imm;
+  return out;
+}
+const Insn exit_insn = insn(0x95);
+Insn mov(s32 value) { return insn(0xb7, 0, 0, 0, value); }
+Insn call(s32 imm) { return insn(code::call, 0, code::call_function, 0, imm); }
+
+constexpr u64 exec_flags = elf::flag_alloc | elf::flag_exec;
+
+Result<ObjectSpec> read(const TestWriter& writer) {
+  auto copy = writer;
+  return ObjectSpec::from_bytes(copy.finish(), "/some/where/sample.bpf.o");
+}
+
+std::vector<std::byte> text_bytes(std::string_view text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  std::vector<std::byte> out(bytes.begin(), bytes.end());
+  out.push_back(std::byte{0});
+  return out;
+}
+
+TEST(Object, ProgramsAreSplitBySymbols) {
+  TestWriter w;
+  const u32 section =
+      w.add_data<Insn>("?tp/syscalls/sys_enter_openat", exec_flags, {mov(1), exit_insn, mov(2), exit_insn});
+  w.add_symbol("first", elf::symbol_func, elf::bind_global, section, 0, 16);
+  w.add_symbol("second", elf::symbol_func, elf::bind_global, section, 16, 16);
+  w.add_section("license", elf::section_progbits, 3, text_bytes("GPL"));
+  w.add_data<u32>("version", 3, {0x61200});
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  EXPECT_EQ(object->name, "sample");
+  EXPECT_EQ(object->license, "GPL");
+  EXPECT_EQ(object->kernel_version, 0x61200U);
+  ASSERT_EQ(object->programs.size(), 2U);
+  const auto* second = object->program("second");
+  ASSERT_NE(second, nullptr);
+  EXPECT_EQ(second->insns, (std::vector<Insn>{mov(2), exit_insn}));
+  EXPECT_EQ(second->type, ProgramType::tracepoint);
+  EXPECT_EQ(second->attach.target, "syscalls/sys_enter_openat");
+  EXPECT_FALSE(second->autoload);
+  ASSERT_EQ(second->functions.size(), 1U);
+  EXPECT_TRUE(second->functions[0].is_global);
+  EXPECT_EQ(object->program("third"), nullptr);
+}
+
+/// Entry calls `global` by its symbol, which calls a static function by section and immediate, which calls `global`'s
+/// neighbour without any relocation.
+TEST(Object, SubprogramsAreAppendedDepthFirst) {
+  TestWriter w;
+  const u32 text = w.add_data<Insn>(".text", exec_flags,
+                                    {mov(10), exit_insn,       // 0: static, last
+                                     call(-4 + 1), exit_insn,  // 2: static, calls 0 (2 + -3 + 1)
+                                     call(1), exit_insn});     // 4: global, calls 2 by section: imm + 1
+  const u32 entry = w.add_data<Insn>("xdp", exec_flags, {call(-1), call(-1), exit_insn});
+  const u32 text_symbol = w.add_symbol("", elf::symbol_section, elf::bind_local, text, 0, 0);
+  w.add_symbol("leaf", elf::symbol_func, elf::bind_local, text, 0, 16);
+  w.add_symbol("middle", elf::symbol_func, elf::bind_local, text, 16, 16);
+  const u32 global = w.add_symbol("shared", elf::symbol_func, elf::bind_global, text, 32, 16, elf::visibility_hidden);
+  w.add_symbol("entry", elf::symbol_func, elf::bind_global, entry, 0, 24);
+  w.add_relocation(entry, 0, global, 10);
+  w.add_relocation(entry, 8, global, 10);
+  w.add_relocation(text, 32, text_symbol, 10);
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  ASSERT_EQ(object->programs.size(), 1U);
+  const auto& program = object->programs[0];
+  // entry 0..2, shared 3..4, middle 5..6, leaf 7..8
+  ASSERT_EQ(program.functions.size(), 4U);
+  EXPECT_EQ(program.functions[1].name, "shared");
+  EXPECT_EQ(program.functions[1].insn, 3U);
+  EXPECT_FALSE(program.functions[1].is_global) << "hidden: verified where it is called";
+  EXPECT_EQ(program.functions[3].name, "leaf");
+  EXPECT_EQ(program.insns[0].imm, 3 - 0 - 1);
+  EXPECT_EQ(program.insns[1].imm, 3 - 1 - 1);
+  EXPECT_EQ(program.insns[3].imm, 5 - 3 - 1);
+  EXPECT_EQ(program.insns[5].imm, 7 - 5 - 1);
+}
+
+TEST(Object, FunctionPointersBecomeReferences) {
+  TestWriter w;
+  const u32 text = w.add_data<Insn>(".text", exec_flags, {mov(1), exit_insn, mov(2), exit_insn});
+  const u32 entry = w.add_data<Insn>("tc", exec_flags, {insn(code::ld_imm64, 2, 0, 0, 16), insn(0), exit_insn});
+  const u32 text_symbol = w.add_symbol("", elf::symbol_section, elf::bind_local, text, 0, 0);
+  w.add_symbol("one", elf::symbol_func, elf::bind_local, text, 0, 16);
+  w.add_symbol("callback", elf::symbol_func, elf::bind_local, text, 16, 16);
+  w.add_symbol("entry", elf::symbol_func, elf::bind_global, entry, 0, 24);
+  w.add_relocation(entry, 0, text_symbol);
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  const auto& program = object->programs[0];
+  ASSERT_EQ(program.references.size(), 1U);
+  EXPECT_EQ(program.references[0].kind, Reference::Kind::function);
+  EXPECT_EQ(program.references[0].name, "callback");
+  EXPECT_EQ(program.references[0].addend, 3U);
+  EXPECT_EQ(program.insns[0].src, code::src_function);
+  EXPECT_EQ(program.insns[0].imm, 3 - 0 - 1);
+}
+
+TEST(Object, GlobalDataIsAMapPerSection) {
+  TestWriter w;
+  const u32 data = w.add_data<u32>(".data", elf::flag_alloc | elf::flag_write, {1, 2, 3});
+  w.add_section(".bss", elf::section_nobits, elf::flag_alloc | elf::flag_write, {}, 20);
+  w.add_data<u32>(".rodata", elf::flag_alloc, {7});
+  w.add_data<u32>(".rodata.strings", elf::flag_alloc, {8});
+  const u32 entry = w.add_data<Insn>("xdp", exec_flags, {insn(code::ld_imm64, 1, 0, 0, 4), insn(0), exit_insn});
+  const u32 data_symbol = w.add_symbol("", elf::symbol_section, elf::bind_local, data, 0, 0);
+  w.add_symbol("entry", elf::symbol_func, elf::bind_global, entry, 0, 24);
+  w.add_relocation(entry, 0, data_symbol);
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  ASSERT_EQ(object->maps.size(), 4U);
+  const auto* map = object->map("sample.data");
+  ASSERT_NE(map, nullptr);
+  EXPECT_TRUE(map->is_global_data);
+  EXPECT_FALSE(map->frozen);
+  EXPECT_EQ(map->value_size, 12U);
+  EXPECT_EQ(map->initial_value[4], std::byte{2});
+  EXPECT_EQ(object->map("sample.bss")->initial_value, std::vector<std::byte>(20));
+  EXPECT_TRUE(object->map("sample.rodata")->frozen);
+  EXPECT_NE(object->map(".rodata.strings"), nullptr) << "sections with a name of their own keep it";
+  const auto& reference = object->programs[0].references.at(0);
+  EXPECT_EQ(reference.kind, Reference::Kind::map_value);
+  EXPECT_EQ(object->maps[reference.map].name, "sample.data");
+  EXPECT_EQ(reference.addend, 4U);
+}
+
+TEST(Object, LegacyMapsOfThreeLoaders) {
+  for (const u32 words : {5U, 7U, 9U}) {
+    TestWriter w;
+    std::vector<u32> records;
+    auto record = [&](std::vector<u32> values) {
+      values.resize(words);
+      records.insert(records.end(), values.begin(), values.end());
+    };
+    record({1, 4, 8, 100, 0, 5, 0, 0, 0});
+    if (words == 5) record({2, 4, 4, 10, 0});
+    if (words == 7) record({12, 4, 4, 10, 0, 0, 0});        // samples: the template is map 0
+    if (words == 9) record({12, 4, 4, 10, 0, 6, 2, 5, 0});  // iproute2: the template is the map of id 5; pinned
+    const u32 maps = w.add_data<u32>("maps", 3, records);
+    const u32 entry = w.add_data<Insn>("xdp", exec_flags, {insn(code::ld_imm64, 1), insn(0), exit_insn});
+    w.add_symbol("table", elf::symbol_object, elf::bind_global, maps, 0, 4 * words);
+    const u32 outer = w.add_symbol("outer", elf::symbol_object, elf::bind_global, maps, 4 * words, 4 * words);
+    w.add_symbol("entry", elf::symbol_func, elf::bind_global, entry, 0, 24);
+    w.add_relocation(entry, 0, outer);
+    const auto object = read(w);
+    ASSERT_TRUE(object) << object.error().message;
+    ASSERT_EQ(object->maps.size(), 2U);
+    EXPECT_EQ(object->maps[0].name, "table");
+    EXPECT_EQ(object->maps[0].type, MapType::hash);
+    EXPECT_EQ(object->maps[0].value_size, 8U);
+    EXPECT_EQ(object->maps[0].max_entries, 100U);
+    EXPECT_EQ(object->maps[1].pin_by_name, words == 9);
+    if (words > 5) {
+      ASSERT_NE(object->maps[1].inner, nullptr) << words;
+      EXPECT_EQ(object->maps[1].inner->value_size, 8U);
+    }
+    EXPECT_EQ(object->programs[0].references.at(0).map, 1U);
+    EXPECT_EQ(object->programs[0].insns[0].src, code::src_map);
+  }
+}
+
+/// Types of `.maps` definitions, as libbpf's macros spell them.
+struct MapTypes {
+  btf::Builder b;
+  u32 int_id = b.add_int("int", 4, Encoding::signed_);
+  u32 u64_id = b.add_int("unsigned long long", 8);
+  u32 number(u32 value) { return b.add_pointer(b.add_array(int_id, int_id, value)); }
+  u32 of(u32 type) { return b.add_pointer(type); }
+};
+
+TEST(Object, MapsDefinedByTypes) {
+  MapTypes t;
+  const btf::Builder::NewMember inner[] = {{"type", t.number(2), 0},
+                                           {"max_entries", t.number(3), 64},
+                                           {"key", t.of(t.int_id), 128},
+                                           {"value", t.of(t.u64_id), 192}};
+  const u32 inner_id = t.b.add_struct("", 32, inner);
+  const u32 values = t.b.add_array(t.b.add_pointer(inner_id), t.int_id, 0);
+  const btf::Builder::NewMember outer[] = {{"type", t.number(13), 0},
+                                           {"max_entries", t.number(8), 64},
+                                           {"key", t.of(t.int_id), 128},
+                                           {"values", values, 192}};
+  const u32 outer_id = t.b.add_struct("", 24, outer);
+  const btf::Builder::NewMember plain[] = {{"type", t.number(1), 0},       {"key_size", t.number(4), 64},
+                                           {"value", t.of(t.u64_id), 128}, {"max_entries", t.number(10), 192},
+                                           {"pinning", t.number(1), 256},  {"map_flags", t.number(1), 320}};
+  const u32 plain_id = t.b.add_struct("", 48, plain);
+  const btf::SecVar entries[] = {{t.b.add_var("inner_one", inner_id, 1), 0, 32},
+                                 {t.b.add_var("outer", outer_id, 1), 32, 40},
+                                 {t.b.add_var("skep_map_counts", plain_id, 1), 72, 48}};
+  t.b.add_datasec(".maps", 0, entries);
+  TestWriter w;
+  const u32 maps = w.add_section(".maps", elf::section_progbits, 3, std::vector<std::byte>(120));
+  w.add_section(".BTF", elf::section_progbits, 0, t.b.bytes());
+  const u32 inner_one = w.add_symbol("inner_one", elf::symbol_object, elf::bind_global, maps, 0, 32);
+  w.add_symbol("outer", elf::symbol_object, elf::bind_global, maps, 32, 40);
+  w.add_symbol("skep_map_counts", elf::symbol_object, elf::bind_global, maps, 72, 48);
+  w.add_relocation(maps, 32 + 24 + 8, inner_one, 2);
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  const auto* counts = object->map("counts");
+  ASSERT_NE(counts, nullptr) << "the BCC dialect's prefix is no part of the name";
+  EXPECT_EQ(counts->key_size, 4U);
+  EXPECT_EQ(counts->value_size, 8U);
+  EXPECT_EQ(counts->btf_value_type_id, t.u64_id);
+  EXPECT_EQ(counts->btf_key_type_id, 0U);
+  EXPECT_EQ(counts->flags, 1U);
+  EXPECT_TRUE(counts->pin_by_name);
+  const auto* outer_map = object->map("outer");
+  ASSERT_NE(outer_map, nullptr);
+  EXPECT_EQ(outer_map->value_size, 4U);
+  ASSERT_NE(outer_map->inner, nullptr);
+  EXPECT_EQ(outer_map->inner->max_entries, 3U);
+  EXPECT_EQ(outer_map->inner->value_size, 8U);
+  ASSERT_EQ(outer_map->slots.size(), 1U);
+  EXPECT_EQ(outer_map->slots[0].index, 1U);
+  EXPECT_EQ(outer_map->slots[0].name, "inner_one");
+  const auto section = *object->btf->find(".maps", btf::Kind::datasec);
+  EXPECT_EQ(object->btf->type(section).size(), 120U) << "what the compiler left open is filled in";
+}
+
+TEST(Object, MapDefinitionsThatMakeNoSenseAreExplained) {
+  auto message = [](std::vector<btf::Builder::NewMember> members, MapTypes& t) {
+    const btf::SecVar entries[] = {{t.b.add_var("m", t.b.add_struct("", 64, members), 1), 0, 64}};
+    t.b.add_datasec(".maps", 0, entries);
+    TestWriter w;
+    const u32 maps = w.add_section(".maps", elf::section_progbits, 3, std::vector<std::byte>(64));
+    w.add_section(".BTF", elf::section_progbits, 0, t.b.bytes());
+    w.add_symbol("m", elf::symbol_object, elf::bind_global, maps, 0, 64);
+    const auto object = read(w);
+    return object ? std::string("accepted") : object.error().message;
+  };
+  MapTypes a, b, c, d;
+  EXPECT_EQ(message({}, a).substr(0, 38), "section .maps: map m: map type is 0; e");
+  EXPECT_EQ(message({{"type", b.int_id, 0}}, b),
+            "section .maps: map m: member type: a INT, expected __uint(NAME, NUMBER)");
+  EXPECT_NE(message({{"type", c.number(1), 0}, {"colour", c.number(1), 64}}, c).find("no such member"),
+            std::string::npos);
+  EXPECT_NE(message({{"type", d.number(1), 0}, {"key_size", d.number(8), 64}, {"key", d.of(d.int_id), 128}}, d)
+                .find("4 bytes, but the size was given as 8"),
+            std::string::npos);
+}
+
+/// An object with one kconfig value, one typed symbol and one kernel function.
+Result<ObjectSpec> with_externs(bool weak) {
+  btf::Builder b;
+  const u32 int_id = b.add_int("int", 4, Encoding::signed_);
+  const u32 bool_id = b.add_int("_Bool", 1, Encoding::bool_);
+  const u32 version = b.add_var("LINUX_KERNEL_VERSION", int_id, 2);
+  const u32 flag = b.add_var("CONFIG_FLAG", bool_id, 2);
+  const btf::SecVar kconfig[] = {{flag, 0, 1}, {version, 0, 4}};
+  b.add_datasec(".kconfig", 0, kconfig);
+  const u32 proto = b.add_func_proto(int_id, {});
+  const u32 func = b.add_func("bpf_task_acquire", proto, 2);
+  const u32 symbol = b.add_var("runqueues", int_id, 2);
+  const btf::SecVar ksyms[] = {{symbol, 0, 0}, {func, 0, 0}};
+  b.add_datasec(".ksyms", 0, ksyms);
+  TestWriter w;
+  w.add_section(".BTF", elf::section_progbits, 0, b.bytes());
+  const Insn load = insn(code::ld_imm64, 1);
+  const u32 entry =
+      w.add_data<Insn>("tp_btf/x", exec_flags, {load, insn(0), load, insn(0), load, insn(0), call(-1), exit_insn});
+  w.add_symbol("entry", elf::symbol_func, elf::bind_global, entry, 0, 64);
+  const u8 binding = weak ? elf::bind_weak : elf::bind_global;
+  w.add_relocation(entry, 0, w.add_symbol("CONFIG_FLAG", elf::symbol_notype, binding, 0, 0, 0));
+  w.add_relocation(entry, 16, w.add_symbol("LINUX_KERNEL_VERSION", elf::symbol_notype, binding, 0, 0, 0));
+  w.add_relocation(entry, 32, w.add_symbol("runqueues", elf::symbol_notype, binding, 0, 0, 0));
+  w.add_relocation(entry, 48, w.add_symbol("bpf_task_acquire", elf::symbol_notype, binding, 0, 0, 0), 10);
+  return read(w);
+}
+
+TEST(Object, ExternsAreReferences) {
+  auto object = with_externs(false);
+  ASSERT_TRUE(object) << object.error().message;
+  const auto& references = object->programs[0].references;
+  ASSERT_EQ(references.size(), 4U);
+  EXPECT_EQ(references[0].kind, Reference::Kind::kconfig);
+  EXPECT_EQ(references[0].name, "CONFIG_FLAG");
+  EXPECT_EQ(references[0].addend, 4U) << "after the more strictly aligned one";
+  EXPECT_EQ(references[1].addend, 0U);
+  EXPECT_EQ(references[2].kind, Reference::Kind::ksym);
+  EXPECT_NE(references[2].type_id, 0U);
+  EXPECT_EQ(references[3].kind, Reference::Kind::kfunc);
+  EXPECT_EQ(object->btf->type(references[3].type_id).name, "bpf_task_acquire");
+  EXPECT_EQ(object->programs[0].insns[6].src, code::call_kfunc);
+  // The types can go to the kernel: no externs, places for everything.
+  const auto ksyms = object->btf->type(*object->btf->find(".ksyms", btf::Kind::datasec));
+  EXPECT_EQ(ksyms.size(), 8U);
+  EXPECT_EQ(object->btf->linkage(object->btf->type(references[3].type_id)), 1U);
+}
+
+TEST(Resolve, KconfigValuesFillTheirMap) {
+  auto object = with_externs(false);
+  ASSERT_TRUE(object) << object.error().message;
+  const auto done = resolve_kconfig(*object, [](std::string_view name) -> std::optional<std::string> {
+    return name == "CONFIG_FLAG" ? "y" : "0x61200";
+  });
+  ASSERT_TRUE(done) << done.error().message;
+  const auto& reference = object->programs[0].references[0];
+  EXPECT_EQ(reference.kind, Reference::Kind::map_value);
+  const auto& map = object->maps[reference.map];
+  EXPECT_EQ(map.name, "sample.kconfig");
+  EXPECT_TRUE(map.frozen);
+  u32 version = 0;
+  std::memcpy(&version, map.initial_value.data(), 4);
+  EXPECT_EQ(version, 0x61200U);
+  EXPECT_EQ(map.initial_value[4], std::byte{1});
+}
+
+TEST(Resolve, MissingKconfigValuesAreZeroWhenWeak) {
+  auto nothing = [](std::string_view) -> std::optional<std::string> { return std::nullopt; };
+  auto strong = with_externs(false);
+  auto weak = with_externs(true);
+  ASSERT_TRUE(strong && weak);
+  const auto refused = resolve_kconfig(*strong, nothing);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::not_found);
+  EXPECT_TRUE(resolve_kconfig(*weak, nothing));
+  auto typed = with_externs(true);
+  EXPECT_NE(resolve_kconfig(*typed, [](std::string_view) { return "\"text\""; }).error().message.find("array of char"),
+            std::string::npos);
+}
+
+TEST(Resolve, InstructionsFollowTheTarget) {
+  auto types = [](u32 padding, u32 size) {
+    btf::Builder b;
+    const u32 number = b.add_int("number", size);
+    const btf::Builder::NewMember members[] = {{"x", number, padding * 8}};
+    b.add_struct("s", padding + size, members);
+    return *b.build();
+  };
+  const auto local = types(4, 4);
+  const CoreRelocation offset{.insn = 0, .type_id = 2, .access = "0:0", .kind = 0};
+  auto patched = [&](Insn first, std::shared_ptr<const btf::Btf> target, u32 kind = 0) {
+    ProgramSpec program;
+    program.insns = {first, insn(0), exit_insn};
+    program.relocations = {offset};
+    program.relocations[0].kind = kind;
+    const std::shared_ptr<const btf::Btf> targets[] = {std::move(target)};
+    const auto done = apply_core(program, *local, targets);
+    return done ? program.insns[0] : insn(0xff);
+  };
+  const Insn load = insn(0x61, 1, 2, 4);  // r1 = *(u32 *)(r2 + 4)
+  EXPECT_EQ(patched(load, types(12, 4)), insn(0x61, 1, 2, 12));
+  EXPECT_EQ(patched(load, types(16, 8)), insn(0x79, 1, 2, 16)) << "wider in the target";
+  EXPECT_EQ(patched(load, types(16, 1)), insn(0x71, 1, 2, 16));
+  EXPECT_EQ(patched(insn(0x07, 1, 0, 0, 4), types(70000, 4)), insn(0x07, 1, 0, 0, 70000));
+  EXPECT_EQ(patched(load, types(70000, 4)).code, 0xff) << "no load reaches so far";
+  EXPECT_EQ(patched(insn(0x61, 1, 2, 5), types(12, 4)).code, 0xff) << "the instruction contradicts the types";
+  btf::Builder empty;
+  empty.add_int("int", 4);
+  EXPECT_TRUE(is_poisoned(patched(load, *empty.build())));
+  EXPECT_EQ(patched(insn(0xb7, 1, 0, 0, 1), *empty.build(), 2), insn(0xb7, 1, 0, 0, 0)) << "field_exists";
+  EXPECT_EQ(patched(insn(code::ld_imm64, 1, 0, 0, 4), types(9, 4)).imm, 9);
+  ProgramSpec program;
+  program.insns = {load};
+  program.relocations = {offset};
+  EXPECT_EQ(apply_core(program, *local, {}).error().code, Code::unsupported);
+}
+
+TEST(Object, TheBccDialectsPrograms) {
+  TestWriter w;
+  const u32 section = w.add_data<Insn>("skep.bcc", exec_flags, {call(1), exit_insn, mov(1), exit_insn});
+  w.add_symbol("kprobe__sys_clone", elf::symbol_func, elf::bind_global, section, 0, 16);
+  w.add_symbol("helper", elf::symbol_func, elf::bind_local, section, 16, 16);
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  ASSERT_EQ(object->programs.size(), 1U);
+  EXPECT_EQ(object->programs[0].type, ProgramType::unspec);
+  EXPECT_EQ(object->programs[0].attach.kind, AttachKind::none);
+  EXPECT_EQ(object->programs[0].insns.size(), 4U) << "the static function comes along";
+}
+
+TEST(Object, LinesAreFoundByInstruction) {
+  ProgramSpec program;
+  program.lines = {{.insn = 0, .line = 10}, {.insn = 4, .line = 12}};
+  EXPECT_EQ(program.line_at(0)->line, 10U);
+  EXPECT_EQ(program.line_at(3)->line, 10U);
+  EXPECT_EQ(program.line_at(400)->line, 12U);
+  EXPECT_EQ(ProgramSpec{}.line_at(0), nullptr);
+}
+
+TEST(Object, RefusalsNameThePlace) {
+  auto message = [](const TestWriter& w) {
+    const auto object = read(w);
+    return object ? std::string("accepted") : object.error().message;
+  };
+  TestWriter odd;
+  u32 section = odd.add_data<u8>("xdp", exec_flags, std::vector<u8>(12));
+  odd.add_symbol("entry", elf::symbol_func, elf::bind_global, section, 0, 12);
+  EXPECT_NE(message(odd).find("function entry: 12 bytes"), std::string::npos) << message(odd);
+  TestWriter lost;
+  section = lost.add_data<Insn>("xdp", exec_flags, {call(5), exit_insn});
+  lost.add_symbol("entry", elf::symbol_func, elf::bind_global, section, 0, 16);
+  EXPECT_EQ(message(lost),
+            "program entry: section xdp offset 0x0: refers to instruction 6 of section xdp, where no function begins");
+  TestWriter inside;
+  section = inside.add_data<Insn>("xdp", exec_flags, {insn(code::ld_imm64), insn(0), exit_insn});
+  inside.add_symbol("entry", elf::symbol_func, elf::bind_global, section, 0, 24);
+  inside.add_relocation(section, 8, 0);
+  EXPECT_NE(message(inside).find("offset 0x8: a relocation inside an instruction"), std::string::npos);
+  TestWriter other;
+  EXPECT_NE(ObjectSpec::from_bytes(other.finish(62), "x").error().message.find("clang -target bpf"), std::string::npos);
+  TestWriter huge;
+  huge.add_section(".bss", elf::section_nobits, 3, {}, ~0ULL);
+  EXPECT_EQ(read(huge).error().code, Code::limit);
+  EXPECT_EQ(ObjectSpec::from_file("/nonexistent/x.o").error().code, Code::not_found);
+}
+
+}  // namespace
+}  // namespace skep::spec
