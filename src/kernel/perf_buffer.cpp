@@ -3,7 +3,8 @@
 // Every online CPU gets a software event of kind BPF output; its descriptor goes into the map at the CPU's index, and
 // bpf_perf_event_output() writes into that CPU's ring. A ring is one control page (positions, offsets) and a power of
 // two of data pages. A record is a header {type, misc, size} and a body; it may wrap at the ring's end, then it is
-// copied into a straight buffer. Records that did not fit arrive later as one PERF_RECORD_LOST with their number.
+// copied into a straight buffer. Records that did not fit are counted by the event itself (PERF_FORMAT_LOST, 6.0);
+// before that the kernel reports them by a PERF_RECORD_LOST in front of the next record that fits.
 // Source: perf_event_open(2); include/uapi/linux/perf_event.h.
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -32,7 +33,16 @@ struct CpuRing {
   u32 cpu = 0;
   base::Fd event;
   Mapping memory;
+  bool counts_lost = false;  ///< the event counts what did not fit
 };
+
+/// What an event with PERF_FORMAT_LOST lost so far.
+u64 lost_by(const base::Fd& event) {
+  struct {
+    u64 value, lost;
+  } counts{};
+  return ::read(event.get(), &counts, sizeof counts) == sizeof counts ? counts.lost : 0;
+}
 
 class PerfBufferReader final : public RingReader::Impl {
  public:
@@ -52,7 +62,12 @@ class PerfBufferReader final : public RingReader::Impl {
     SKEP_TRY(wait_readable(epoll_.get(), timeout));
     return drain(on_record);
   }
-  u64 lost() const override { return lost_.load(std::memory_order_relaxed); }
+  u64 lost() const override {
+    u64 sum = lost_.load(std::memory_order_relaxed);
+    for (const CpuRing& ring : rings_)
+      if (ring.counts_lost) sum += lost_by(ring.event);
+    return sum;
+  }
   int wait_fd() const override { return epoll_.get(); }
 
  private:
@@ -77,7 +92,7 @@ class PerfBufferReader final : public RingReader::Impl {
         return fail(Code::malformed, fmt::format("perf buffer {}: CPU {} holds a record of {} bytes with {} waiting",
                                                  name_, ring.cpu, header.size, end - position));
       }
-      if (handle(header, straight(data, size, position, header.size), ring.cpu, on_record)) ++count;
+      if (handle(header, straight(data, size, position, header.size), ring, on_record)) ++count;
       position += header.size;
       tail.store(position, std::memory_order_release);
     }
@@ -102,10 +117,10 @@ class PerfBufferReader final : public RingReader::Impl {
   }
 
   /// True when a record was handed out.
-  bool handle(const perf_event_header& header, std::span<const std::byte> bytes, u32 cpu,
+  bool handle(const perf_event_header& header, std::span<const std::byte> bytes, const CpuRing& ring,
               const std::function<void(const Record&)>& on_record) {
     const base::ByteReader reader(bytes);
-    if (header.type == PERF_RECORD_LOST) {
+    if (header.type == PERF_RECORD_LOST && !ring.counts_lost) {
       lost_.fetch_add(reader.at<u64>(16).value_or(0), std::memory_order_relaxed);  // {header, id, lost}
       return false;
     }
@@ -113,7 +128,7 @@ class PerfBufferReader final : public RingReader::Impl {
     const auto length = reader.at<u32>(8);  // {header, size, data}: PERF_SAMPLE_RAW is all that was asked for
     const auto data = length ? reader.slice(12, *length) : std::nullopt;
     if (!data) return false;
-    on_record({*data, cpu});
+    on_record({*data, ring.cpu});
     return true;
   }
 
@@ -132,13 +147,17 @@ Result<CpuRing> open_cpu(int map_fd, u32 cpu, u64 data_bytes) {
   attr.sample_type = PERF_SAMPLE_RAW;
   attr.sample_period = 1;
   attr.wakeup_events = 1;
-  auto event = SKEP_TRY(open_perf_event(attr, -1, static_cast<int>(cpu)));
+  attr.read_format = PERF_FORMAT_LOST;
+  auto opened = open_perf_event(attr, -1, static_cast<int>(cpu));
+  const bool counts_lost = opened.has_value();
+  attr.read_format = 0;
+  base::Fd event = counts_lost ? *std::move(opened) : SKEP_TRY(open_perf_event(attr, -1, static_cast<int>(cpu)));
   auto memory = SKEP_TRY(Mapping::map(event.get(), page_bytes() + data_bytes, PROT_READ | PROT_WRITE, 0));
   const u32 fd = static_cast<u32>(event.get());
   uapi::MapElem element{static_cast<u32>(map_fd), 0, address_of(&cpu), address_of(&fd), 0};
   SKEP_TRY(bpf_ok(uapi::Cmd::map_update_elem, element, "put a ring into the map"));
   if (::ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0) return tl::unexpected(base::os_error("enable the event"));
-  return CpuRing{cpu, std::move(event), std::move(memory)};
+  return CpuRing{cpu, std::move(event), std::move(memory), counts_lost};
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #pragma once
 #include <linux/types.h>
 
+#define __VMLINUX_H__  // bpf_tracing.h: registers have the kernel's own names
+
 enum {
   BPF_MAP_TYPE_ARRAY = 2,
   BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,

@@ -1,0 +1,250 @@
+// The parts of the kernel engine that need no kernel: layouts, texts, instruction rewriting.
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <cstring>
+
+#include "base/mapped_file.hpp"
+#include "kernel/carry.hpp"
+#include "kernel/close.hpp"
+#include "kernel/cpus.hpp"
+#include "kernel/gunzip.hpp"
+#include "kernel/map_create.hpp"
+#include "kernel/pins.hpp"
+#include "kernel/plan.hpp"
+#include "kernel/rewrite.hpp"
+#include "kernel/syscall.hpp"
+#include "kernel/trace_lines.hpp"
+#include "kernel/uapi.hpp"
+#include "kernel/verifier_log.hpp"
+
+namespace skep::kernel {
+namespace {
+
+// The layouts are the kernel's, as far as the installed header goes.
+#define SAME_PLACE(ours, our_field, theirs, their_field) \
+  static_assert(offsetof(uapi::ours, our_field) == offsetof(theirs, their_field))
+SAME_PLACE(MapCreate, map_name, bpf_attr, map_name);
+SAME_PLACE(MapCreate, btf_value_type_id, bpf_attr, btf_value_type_id);
+SAME_PLACE(MapCreate, map_extra, bpf_attr, map_extra);
+SAME_PLACE(MapElem, value_or_next_key, bpf_attr, value);
+SAME_PLACE(MapElem, flags, bpf_attr, flags);
+SAME_PLACE(ProgLoad, log_buf, bpf_attr, log_buf);
+SAME_PLACE(ProgLoad, prog_name, bpf_attr, prog_name);
+SAME_PLACE(ProgLoad, expected_attach_type, bpf_attr, expected_attach_type);
+SAME_PLACE(ProgLoad, func_info, bpf_attr, func_info);
+SAME_PLACE(ProgLoad, line_info_cnt, bpf_attr, line_info_cnt);
+SAME_PLACE(ProgLoad, attach_btf_id, bpf_attr, attach_btf_id);
+SAME_PLACE(ProgLoad, attach_prog_fd, bpf_attr, attach_prog_fd);
+SAME_PLACE(ProgLoad, fd_array, bpf_attr, fd_array);
+SAME_PLACE(BtfLoad, log_level, bpf_attr, btf_log_level);
+SAME_PLACE(TestRun, ctx_out, bpf_attr, test.ctx_out);
+SAME_PLACE(TestRun, cpu, bpf_attr, test.cpu);
+SAME_PLACE(InfoByFd, info, bpf_attr, info.info);
+SAME_PLACE(RawTracepointOpen, prog_fd, bpf_attr, raw_tracepoint.prog_fd);
+SAME_PLACE(LinkCreate, bpf_cookie, bpf_attr, link_create.perf_event.bpf_cookie);
+SAME_PLACE(ProgInfo, name, bpf_prog_info, name);
+SAME_PLACE(ProgInfo, netns_dev, bpf_prog_info, netns_dev);
+SAME_PLACE(ProgInfo, btf_id, bpf_prog_info, btf_id);
+SAME_PLACE(ProgInfo, line_info, bpf_prog_info, line_info);
+SAME_PLACE(ProgInfo, nr_prog_tags, bpf_prog_info, nr_prog_tags);
+SAME_PLACE(ProgInfo, verified_insns, bpf_prog_info, verified_insns);
+SAME_PLACE(MapInfo, btf_id, bpf_map_info, btf_id);
+SAME_PLACE(MapInfo, map_extra, bpf_map_info, map_extra);
+SAME_PLACE(BtfInfo, name, bpf_btf_info, name);
+SAME_PLACE(BtfInfo, kernel_btf, bpf_btf_info, kernel_btf);
+SAME_PLACE(LinkInfo, of, bpf_link_info, raw_tracepoint);
+static_assert(static_cast<u32>(uapi::Cmd::link_get_next_id) == BPF_LINK_GET_NEXT_ID);
+static_assert(static_cast<u32>(uapi::Cmd::map_freeze) == BPF_MAP_FREEZE);
+static_assert(static_cast<u32>(uapi::Cmd::raw_tracepoint_open) == BPF_RAW_TRACEPOINT_OPEN);
+
+TEST(ObjectName, IsCutAndCleaned) {
+  char field[uapi::object_name_bytes];
+  set_object_name(field, "a name-with/odd characters");
+  EXPECT_STREQ(field, "a_name_with_odd");
+  set_object_name(field, "");
+  EXPECT_STREQ(field, "");
+}
+
+TEST(CpuList, ReadsRangesAndRefusesNonsense) {
+  EXPECT_EQ(parse_cpu_list("0-3,8\n").value(), (std::vector<u32>{0, 1, 2, 3, 8}));
+  EXPECT_EQ(parse_cpu_list("0\n").value(), (std::vector<u32>{0}));
+  EXPECT_TRUE(parse_cpu_list("\n").value().empty());
+  for (const char* bad : {"3-1", "a", "0-", "0,,1", "0-4294967295", "99999"}) EXPECT_FALSE(parse_cpu_list(bad)) << bad;
+  EXPECT_GE(possible_cpus(), online_cpus().size());
+}
+
+TEST(SyscallNumber, KnowsKernelFunctions) {
+  EXPECT_EQ(syscall_number("read"), 0u);
+  EXPECT_EQ(syscall_number("execve"), 59u);
+  EXPECT_EQ(syscall_number("newfstat"), 5u);
+  EXPECT_EQ(syscall_number("clone3"), 435u);
+  EXPECT_EQ(syscall_number("-"), std::nullopt);
+  EXPECT_EQ(syscall_number(""), std::nullopt);
+  EXPECT_EQ(syscall_number("exec"), std::nullopt);
+  EXPECT_EQ(syscall_of_function("__x64_sys_execve"), "execve");
+  EXPECT_EQ(syscall_of_function("do_sys_openat2"), "");
+}
+
+TEST(VerifierLog, FindsReasonInstructionAndLine) {
+  const auto refusal = read_refusal(
+      "func#0 @0\n0: R1=ctx() R10=fp0\n; *p = 1; @ a.bpf.c:7\n3: (7b) *(u64 *)(r0 +0) = r1\n"
+      "R0 invalid mem access 'map_value_or_null'\nverification time 12 usec\nstack depth 8\n"
+      "processed 4 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n");
+  EXPECT_EQ(refusal.reason, "R0 invalid mem access 'map_value_or_null'");
+  EXPECT_EQ(refusal.source, "a.bpf.c:7: *p = 1;");
+  EXPECT_EQ(refusal.insn, 3u);
+  EXPECT_TRUE(read_refusal("").reason.empty());
+  EXPECT_EQ(read_refusal("unknown opcode 8f").reason, "unknown opcode 8f");
+  ProgramSpec program;
+  program.lines = {{0, "b.c", "  first();", 1, 1}, {3, "b.c", "  second();", 2, 1}};
+  const auto text = explain_rejection("3: (7b) x\nbad\n", program);
+  EXPECT_NE(text.find("b.c:2: second();"), std::string::npos) << text;
+}
+
+TEST(TraceLines, KeepsOurEventsAndTheirContinuations) {
+  TraceLines lines;
+  std::vector<std::string> got;
+  const auto take = [&](std::string_view line) { got.emplace_back(line); };
+  lines.feed("            bash-12  [001] d..31  1.5: bpf_trace_prin", take);
+  EXPECT_TRUE(got.empty());
+  lines.feed(
+      "tk: one\nmore of one\n\n  cat-3 [000] ..... 2.0: sched_switch: x\nnot ours\nCPU:1 [LOST 12 EVENTS]\n"
+      "  a [b]-4 [000] ..... 3.0: bpf_trace_printk: two\n",
+      take);
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(got[0], "            bash-12  [001] d..31  1.5: bpf_trace_printk: one");
+  EXPECT_EQ(got[1], "more of one");
+  EXPECT_TRUE(got[2].ends_with(": two"));
+  EXPECT_EQ(lines.lost(), 12u);
+  lines.feed(std::string(1u << 20, 'x'), take);  // no newline: forgotten, not kept for ever
+  lines.feed("\n", take);
+  EXPECT_EQ(got.size(), 3u);
+}
+
+TEST(MountPoints, ReadsMountinfo) {
+  const auto points = mount_points(
+      "24 1 0:22 / /sys rw - sysfs sysfs rw\n30 24 0:27 / /sys/fs/bpf rw shared:9 - bpf bpf rw,mode=700\n"
+      "31 24 0:28 / /tmp/my\\040bpf rw - bpf none rw\nbroken line\n",
+      "bpf");
+  EXPECT_EQ(points, (std::vector<std::string>{"/sys/fs/bpf", "/tmp/my bpf"}));
+}
+
+TEST(Completed, FillsWhatTheTypeImplies) {
+  MapSpec perf;
+  perf.type = MapType::perf_event_array;
+  EXPECT_EQ(completed(perf, 4, 4096).max_entries, 4u);
+  EXPECT_EQ(completed(perf, 4, 4096).value_size, 4u);
+  MapSpec ring;
+  ring.type = MapType::ringbuf;
+  ring.max_entries = 5000;
+  EXPECT_EQ(completed(ring, 4, 4096).max_entries, 8192u);
+  ring.max_entries = 0xffffffff;  // left to the kernel to refuse
+  EXPECT_EQ(completed(ring, 4, 4096).max_entries, 0xffffffffu);
+}
+
+constexpr Insn mov(u8 dst, s32 imm) { return {0xb7, dst, 0, 0, imm}; }
+constexpr Insn exit_insn{0x95, 0, 0, 0, 0};
+
+TEST(Insert, JumpsCallsAndRecordsFollow) {
+  ProgramSpec program;
+  program.insns = {
+      {0x15, 1, 0, 3, 0},   // 0: if r1 == 0 goto 4
+      {0x18, 2, 0, 0, 7},   // 1: r2 = ...
+      {0, 0, 0, 0, 0},      // 2
+      {0x85, 0, 1, 0, 2},   // 3: call 6
+      {0x85, 0, 0, 0, 25},  // 4: call helper        <- insertion, also a jump target
+      {0x05, 0, 0, -6, 0},  // 5: goto 0
+      mov(0, 0),            // 6: subprogram
+      exit_insn,            // 7
+  };
+  program.references = {{1, Reference::Kind::function, 0, 6}};
+  program.functions = {{0, 1, "main", true}, {6, 2, "sub", false}};
+  program.lines = {{0, "f", "a", 1, 1}, {4, "f", "b", 2, 1}, {6, "f", "c", 3, 1}};
+  const Insertion insertions[] = {{4, mov(1, 99)}, {6, mov(3, 1)}};
+  ASSERT_TRUE(insert(program, insertions));
+  ASSERT_EQ(program.insns.size(), 10u);
+  EXPECT_EQ(program.insns[4], mov(1, 99));
+  EXPECT_EQ(program.insns[0].off, 3);  // to the inserted instruction
+  EXPECT_EQ(program.insns[3].imm, 3);  // to the instruction inserted in front of the subprogram
+  EXPECT_EQ(program.insns[6].off, -7);
+  EXPECT_EQ(program.insns[7], mov(3, 1));
+  EXPECT_EQ(program.references[0].insn, 1u);
+  EXPECT_EQ(program.references[0].addend, 7u);
+  EXPECT_EQ(program.functions[1].insn, 7u);
+  EXPECT_EQ(program.lines[1].insn, 4u);
+  prepend(program, std::vector<Insn>(3, mov(5, 5)));
+  EXPECT_EQ(program.references[0].insn, 4u);
+  EXPECT_EQ(program.functions[0].insn, 3u);
+  EXPECT_EQ(program.insns[3].off, 3);
+}
+
+TEST(Insert, RefusesJumpsOutOfTheProgramAndTooLongOnes) {
+  ProgramSpec program;
+  program.insns = {{0x05, 0, 0, 100, 0}, exit_insn};
+  const Insertion one[] = {{1, mov(0, 0)}};
+  EXPECT_EQ(insert(program, one).error().code, Code::malformed);
+  program.insns.assign(32770, mov(0, 0));
+  program.insns[0] = {0x05, 0, 0, 32767, 0};
+  program.insns.back() = exit_insn;
+  EXPECT_EQ(insert(program, one).error().code, Code::unsupported);
+}
+
+#if defined(__x86_64__)
+TEST(Carry, PutsTheProgramBehindItsCarrier) {
+  ProgramSpec program;
+  program.name = "hello";
+  program.insns = {{0x85, 0, 0, 0, 25}, mov(0, 0), exit_insn};
+  program.functions = {{0, 5, "hello", true}};
+  Carrier carrier;
+  carrier.function = "__x64_sys_execve";
+  carrier.syscall_number = 59;
+  ASSERT_TRUE(carry(program, carrier));
+  EXPECT_EQ(program.type, ProgramType::raw_tracepoint);
+  EXPECT_EQ(program.attach.target, "sys_enter");
+  ASSERT_EQ(program.functions.size(), 2u);
+  const u32 body = program.functions[1].insn;
+  EXPECT_EQ(program.insns[body - 1], exit_insn);
+  EXPECT_EQ(program.insns[body], (Insn{0x79, 1, 1, 168, 0}));  // the real context, for perf_event_output
+  EXPECT_EQ(program.insns[body + 1].imm, 25);
+  // The one local call leads to the body.
+  u32 calls = 0;
+  for (u32 i = 0; i < body; ++i)
+    if (program.insns[i].code == 0x85 && program.insns[i].src == 1) {
+      ++calls;
+      EXPECT_EQ(i + 1 + static_cast<u32>(program.insns[i].imm), body);
+    }
+  EXPECT_EQ(calls, 1u);
+  EXPECT_NE(describe(carrier, "ksyscall/execve").find("raw_tracepoint/sys_enter"), std::string::npos);
+}
+#endif
+
+TEST(Gunzip, UnpacksAndSurvivesDamage) {
+  // printf 'CONFIG_A=y\nCONFIG_A=y\nCONFIG_B=42\n' | gzip -9n
+  const u8 packed[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x73, 0xf6, 0xf7,
+                       0x73, 0xf3, 0x74, 0x8f, 0x77, 0xb4, 0xad, 0xe4, 0x72, 0xc6, 0x60, 0x3a, 0xd9,
+                       0x9a, 0x18, 0x71, 0x01, 0x00, 0x95, 0xa7, 0x8c, 0x24, 0x22, 0x00, 0x00, 0x00};
+  const auto bytes = std::as_bytes(std::span(packed));
+  const auto text = gunzip(bytes);
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(*text, "CONFIG_A=y\nCONFIG_A=y\nCONFIG_B=42\n");
+  for (std::size_t length = 0; length + 9 < bytes.size(); ++length) EXPECT_FALSE(gunzip(bytes.first(length))) << length;
+  std::vector<std::byte> damaged(bytes.begin(), bytes.end());
+  for (std::size_t i = 0; i < damaged.size(); ++i)
+    for (int bit = 0; bit < 8; ++bit) {
+      damaged[i] ^= std::byte(1 << bit);
+      static_cast<void>(gunzip(damaged, 4096));  // any answer, no fault
+      damaged[i] ^= std::byte(1 << bit);
+    }
+  EXPECT_EQ(gunzip(bytes, 5).error().code, Code::limit);
+}
+
+TEST(KernelConfig, IsReadWhereTheKernelShowsIt) {
+  const auto config = kernel_config();
+  if (!config && config.error().code == Code::not_found) GTEST_SKIP() << config.error().message;
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_NE(config->find("\nCONFIG_BPF=y\n"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace skep::kernel

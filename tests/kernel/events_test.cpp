@@ -1,0 +1,140 @@
+// Events that leave the kernel: perf and ring buffers filled by a carried kprobe program, and the trace pipe.
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "support.hpp"
+
+namespace skep::kernel_test {
+namespace {
+
+struct Event {
+  u32 pid;
+  s32 dfd;
+  s64 result;
+  s64 stack_id;
+  char path[64];
+};
+
+const char* const paths[] = {"/skep/test/no/such/file", "/dev/null", "/skep-another-path"};
+constexpr int rounds = 200;
+
+void open_files() {
+  // A BPF program cannot wait for a page: a string that was never touched in this process would be read as empty.
+  for (const char* path : paths) static_cast<void>(*static_cast<const volatile char*>(path));
+  for (int i = 0; i < rounds; ++i)
+    for (const char* path : paths) {
+      const long fd = ::syscall(SYS_openat, AT_FDCWD, path, O_RDONLY);
+      if (fd >= 0) ::close(static_cast<int>(fd));
+    }
+}
+
+class Events : public KernelEngine {
+ protected:
+  std::vector<Event> read_all(RingReader& reader) {
+    std::vector<Event> events;
+    const auto take = [&](const Record& record) {
+      Event event{};
+      ASSERT_GE(record.data.size(), sizeof event);
+      std::memcpy(&event, record.data.data(), sizeof event);
+      events.push_back(event);
+    };
+    for (;;) {
+      const auto got = reader.poll(std::chrono::milliseconds(100), take);
+      EXPECT_TRUE(got) << got.error().message;
+      if (!got || *got == 0) return events;
+    }
+  }
+};
+
+TEST_F(Events, EveryCallArrivesThroughPerfAndRingBuffer) {
+  auto spec = compile("carried");
+  ASSERT_OK(spec);
+  Child child(open_files);
+  set_global(*spec, "wanted_pid", child.pid());
+  const int pid = child.pid();
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  auto perf = object->map("events")->open_ring(), ring = object->map("ring")->open_ring();
+  ASSERT_OK(perf);
+  ASSERT_OK(ring);
+  std::vector<Link> links;
+  for (Program& program : object->programs()) {
+    auto link = program.attach();
+    ASSERT_OK(link);
+    links.push_back(*std::move(link));
+  }
+  ASSERT_TRUE(child.run());
+
+  const auto entries = read_all(*perf), returns = read_all(*ring);
+  ASSERT_EQ(perf->lost(), 0u);
+  ASSERT_EQ(entries.size(), rounds * std::size(paths));
+  ASSERT_EQ(returns.size(), entries.size());
+  // One process on one or several CPUs: per-CPU rings keep the order only per CPU, so paths are counted.
+  int seen[std::size(paths)] = {}, opened = 0;
+  for (const Event& event : entries) {
+    EXPECT_EQ(event.pid, static_cast<u32>(pid));
+    EXPECT_EQ(event.dfd, AT_FDCWD);
+    EXPECT_GE(event.stack_id, 0);
+    for (std::size_t i = 0; i < std::size(paths); ++i) seen[i] += std::strcmp(event.path, paths[i]) == 0;
+  }
+  for (const int times : seen) EXPECT_EQ(times, rounds);
+  for (const Event& event : returns) opened += event.result >= 0;
+  EXPECT_EQ(opened, rounds);  // /dev/null only
+  for (std::size_t i = 0; i < returns.size(); ++i) EXPECT_EQ(returns[i].result >= 0, i % std::size(paths) == 1) << i;
+}
+
+TEST_F(Events, LostRecordsAreCounted) {
+  auto spec = compile("flood");
+  ASSERT_OK(spec);
+  Child child([] { ::syscall(SYS_getppid); });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  auto reader = object->map("events")->open_ring();
+  ASSERT_OK(reader);
+  auto link = object->programs()[0].attach();
+  ASSERT_OK(link);
+  constexpr u64 sent = 4000;  // records of 256 bytes into a ring of 256 KiB
+  ASSERT_TRUE(child.run());
+  u64 got = 0;
+  for (;;) {
+    const auto round = reader->poll(std::chrono::milliseconds(20), [](const Record&) {});
+    ASSERT_OK(round);
+    if (*round == 0) break;
+    got += *round;
+  }
+  EXPECT_GT(got, 500u);
+  EXPECT_EQ(got + reader->lost(), sent);
+}
+
+TEST_F(Events, TracePrintkLinesComeOutOfThePipe) {
+  auto spec = compile("printk");
+  ASSERT_OK(spec);
+  Child child([] { ::syscall(SYS_getppid); });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  auto pipe = backend->open_trace_pipe();
+  ASSERT_OK(pipe);
+  auto link = object->programs()[0].attach();
+  ASSERT_OK(link);
+  const std::string wanted = "skep kernel test " + std::to_string(child.pid());
+  ASSERT_TRUE(child.run());
+  std::vector<std::string> lines;
+  for (int i = 0; i < 20 && lines.size() < 2; ++i) {
+    auto got = pipe->poll(std::chrono::milliseconds(100), [&](const Record& record) {
+      std::string line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
+      if (line.find(wanted) != std::string::npos) lines.push_back(std::move(line));
+    });
+    ASSERT_OK(got);
+  }
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_NE(lines[0].find(": bpf_trace_printk: " + wanted + " first"), std::string::npos) << lines[0];
+  EXPECT_TRUE(lines[1].ends_with(wanted + " second")) << lines[1];
+}
+
+}  // namespace
+}  // namespace skep::kernel_test

@@ -1,0 +1,175 @@
+// The inspector against bpftool: the same kernel objects, the same facts. Only objects of the tests are looked at.
+#include <fmt/core.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "btf/btf.hpp"
+#include "support.hpp"
+
+namespace skep::kernel_test {
+namespace {
+
+/// The text behind `"key":` in flat JSON, up to the next comma outside brackets; enough for bpftool's output.
+std::string json_value(const std::string& json, const std::string& key) {
+  const auto at = json.find(fmt::format("\"{}\":", key));
+  if (at == std::string::npos) return {};
+  std::size_t end = at + key.size() + 3;
+  const std::size_t begin = end;
+  for (int depth = 0; end < json.size(); ++end) {
+    if (json[end] == '[') ++depth;
+    if (json[end] == ']') --depth;
+    if (depth == 0 && (json[end] == ',' || json[end] == '}')) break;
+  }
+  std::string value;
+  for (const char c : json.substr(begin, end - begin))
+    if (c != '"' && std::isspace(static_cast<unsigned char>(c)) == 0) value += c;
+  return value;
+}
+
+class InspectorTest : public KernelEngine {
+ protected:
+  void SetUp() override {
+    KernelEngine::SetUp();
+    if (IsSkipped()) return;
+    auto compiled = compile("hooks");
+    ASSERT_OK(compiled);
+    spec = *std::move(compiled);
+    auto loaded = load(spec, {.programs = {"on_tracepoint", "on_raw_tracepoint", "on_tp_btf", "on_kretsyscall"}});
+    ASSERT_OK(loaded);
+    object.emplace(*std::move(loaded));
+  }
+  static std::optional<std::string> bpftool(const std::string& arguments) {
+    return output_of("PATH=$PATH:/usr/sbin:/sbin bpftool -j " + arguments + " 2>/dev/null");
+  }
+  static bool has_bpftool() { return bpftool("version").has_value(); }
+
+  ObjectSpec spec;
+  std::optional<Object> object;
+};
+
+TEST_F(InspectorTest, ProgramsAreBpftoolsPrograms) {
+  if (!has_bpftool()) GTEST_SKIP() << "bpftool is not installed, the other side of this comparison";
+  const auto programs = backend->inspector().programs();
+  ASSERT_OK(programs);
+  for (Program& ours : object->programs()) {
+    const u32 id = ours.info().id;
+    const auto seen =
+        std::find_if(programs->begin(), programs->end(), [&](const ProgramInfo& p) { return p.id == id; });
+    ASSERT_NE(seen, programs->end()) << ours.info().name;
+    const auto json = bpftool(fmt::format("prog show id {}", id));
+    ASSERT_TRUE(json);
+    EXPECT_EQ(json_value(*json, "id"), std::to_string(id));
+    EXPECT_EQ(json_value(*json, "type"), name_of(seen->type));
+    EXPECT_EQ(json_value(*json, "name"), seen->name);
+    EXPECT_EQ(json_value(*json, "tag"), seen->tag);
+    EXPECT_EQ(json_value(*json, "gpl_compatible"), seen->gpl_compatible ? "true" : "false");
+    EXPECT_EQ(json_value(*json, "uid"), std::to_string(seen->uid));
+    EXPECT_NEAR(std::stod(json_value(*json, "loaded_at")), static_cast<double>(seen->loaded_at), 1.0);
+    EXPECT_EQ(json_value(*json, "bytes_xlated"), std::to_string(seen->bytes_xlated));
+    EXPECT_EQ(json_value(*json, "jited"), seen->jited ? "true" : "false");
+    EXPECT_EQ(json_value(*json, "bytes_memlock"), std::to_string(seen->bytes_memlock));
+    EXPECT_EQ(json_value(*json, "btf_id"), std::to_string(seen->btf_id));
+    std::string ids;
+    for (const u32 map : seen->map_ids) ids += fmt::format("{}{}", ids.empty() ? "" : ",", map);
+    EXPECT_EQ(json_value(*json, "map_ids"), "[" + ids + "]");
+    EXPECT_GT(seen->insns_processed, 0u);
+  }
+}
+
+TEST_F(InspectorTest, MapsAreBpftoolsMaps) {
+  if (!has_bpftool()) GTEST_SKIP() << "bpftool is not installed, the other side of this comparison";
+  const auto maps = backend->inspector().maps();
+  ASSERT_OK(maps);
+  for (Map& ours : object->maps()) {
+    const u32 id = ours.info().id;
+    const auto seen = std::find_if(maps->begin(), maps->end(), [&](const MapInfo& m) { return m.id == id; });
+    ASSERT_NE(seen, maps->end());
+    const auto json = bpftool(fmt::format("map show id {}", id));
+    ASSERT_TRUE(json);
+    EXPECT_EQ(json_value(*json, "type"), name_of(seen->type));
+    EXPECT_EQ(json_value(*json, "name"), seen->name);
+    EXPECT_EQ(json_value(*json, "flags"), std::to_string(seen->flags));
+    EXPECT_EQ(json_value(*json, "bytes_key"), std::to_string(seen->key_size));
+    EXPECT_EQ(json_value(*json, "bytes_value"), std::to_string(seen->value_size));
+    EXPECT_EQ(json_value(*json, "max_entries"), std::to_string(seen->max_entries));
+    EXPECT_EQ(json_value(*json, "bytes_memlock"), std::to_string(seen->bytes_memlock));
+    EXPECT_EQ(json_value(*json, "frozen"), seen->frozen ? "1" : "0");
+    EXPECT_EQ(json_value(*json, "btf_id"), std::to_string(seen->btf_id));
+  }
+}
+
+TEST_F(InspectorTest, CodeComesWithItsLinesAndFunctions) {
+  const u32 id = object->program("on_tracepoint")->info().id;
+  const auto code = backend->inspector().program_code(id);
+  ASSERT_OK(code);
+  EXPECT_EQ(code->insns.size() * sizeof(Insn), object->program("on_tracepoint")->info().bytes_xlated);
+  ASSERT_FALSE(code->functions.empty());
+  EXPECT_EQ(code->functions[0].name, "on_tracepoint");
+  ASSERT_FALSE(code->lines.empty());
+  bool found = false;
+  for (const SourceLine& line : code->lines) {
+    found = found || line.text.find("bpf_get_current_pid_tgid() >> 32 != wanted_pid") != std::string::npos;
+    EXPECT_TRUE(line.file.ends_with("hooks.bpf.c")) << line.file;
+    EXPECT_GT(line.line, 0u);
+  }
+  EXPECT_TRUE(found);
+  EXPECT_EQ(backend->inspector().program_code(0xfffffff0).error().code, Code::not_found);
+}
+
+TEST_F(InspectorTest, MapsOpenById) {
+  const auto hits = object->map("hits").value();
+  const auto again = backend->inspector().map(hits.info().id);
+  ASSERT_OK(again);
+  const u32 key = 7;
+  const u64 value = 1234;
+  ASSERT_OK(again->update(std::as_bytes(std::span(&key, 1)), std::as_bytes(std::span(&value, 1))));
+  EXPECT_EQ(hits.get<u64>(key).value(), value);
+  EXPECT_EQ(backend->inspector().map(0xfffffff0).error().code, Code::not_found);
+  const auto types = backend->inspector().btf(again->info().btf_id);
+  ASSERT_OK(types);
+  EXPECT_LT(again->info().btf_value_type_id, (*types)->type_count());
+}
+
+TEST_F(InspectorTest, LinksNameTheirHooks) {
+  std::vector<Link> links;
+  for (Program& program : object->programs()) {
+    auto link = program.attach();
+    ASSERT_OK(link);
+    links.push_back(*std::move(link));
+  }
+  const auto seen = backend->inspector().links();
+  ASSERT_OK(seen);
+  const auto link_of = [&](const char* program) {
+    const u32 id = object->program(program)->info().id;
+    for (const LinkInfo& link : *seen)
+      if (link.program_id == id) return link;
+    return LinkInfo{};
+  };
+  EXPECT_EQ(link_of("on_raw_tracepoint").type, "raw_tracepoint");
+  EXPECT_EQ(link_of("on_raw_tracepoint").target, "raw_tracepoint:sys_enter");
+  EXPECT_EQ(link_of("on_tp_btf").target, "raw_tracepoint:sys_enter");  // the kernel keeps both in one kind of link
+  EXPECT_EQ(link_of("on_tracepoint").type, "perf_event");
+}
+
+TEST_F(InspectorTest, NothingStaysBehind) {
+  std::vector<u32> ids;
+  for (Program& program : object->programs()) ids.push_back(program.info().id);
+  object.reset();
+  // The kernel frees programs a moment after the last descriptor is closed.
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    const auto programs = backend->inspector().programs();
+    ASSERT_OK(programs);
+    const bool any = std::any_of(programs->begin(), programs->end(), [&](const ProgramInfo& p) {
+      return std::find(ids.begin(), ids.end(), p.id) != ids.end();
+    });
+    if (!any) return;
+    ::usleep(20'000);
+  }
+  FAIL() << "a program of a closed object is still loaded";
+}
+
+}  // namespace
+}  // namespace skep::kernel_test

@@ -1,0 +1,173 @@
+// Whole objects: maps of many kinds, global data, CO-RE, kconfig, refusals, workloads.
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+
+#include "btf/btf.hpp"
+#include "kernel/features.hpp"
+#include "support.hpp"
+
+namespace skep::kernel_test {
+namespace {
+
+class Objects : public KernelEngine {
+ protected:
+  template <class T>
+  static std::span<const std::byte> bytes(const T& value) {
+    return std::as_bytes(std::span(&value, 1));
+  }
+  /// A global variable of a running object, by its place in the object's types.
+  static u64 global(const ObjectSpec& spec, const Object& object, std::string_view name, u32 size = 8) {
+    for (u32 id = 1; id < spec.btf->type_count(); ++id) {
+      const auto section = spec.btf->type(id);
+      if (section.kind != btf::Kind::datasec) continue;
+      for (const auto& variable : spec.btf->section_vars(section))
+        if (spec.btf->type(variable.type_id).name == name) {
+          const auto map = object.map(section.name);
+          const auto value = map ? map->lookup(bytes(u32{0})) : fail(Code::not_found, "no map");
+          u64 out = 0;
+          if (value && variable.offset + size <= value->size())
+            std::memcpy(&out, value->data() + variable.offset, size);
+          return out;
+        }
+    }
+    return ~u64{0};
+  }
+};
+
+TEST_F(Objects, EveryKindOfMapAndReference) {
+  auto spec = compile("maps");
+  ASSERT_OK(spec);
+  Child child([] { ::syscall(SYS_getppid); });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  auto link = object->program("fill")->attach();
+  ASSERT_OK(link);
+  ASSERT_TRUE(child.run());
+  EXPECT_EQ(global(*spec, *object, "in_bss"), 7u);
+  EXPECT_EQ(global(*spec, *object, "parent_tgid"), static_cast<u64>(::getpid()));
+  EXPECT_EQ(global(*spec, *object, "version"), kernel::Features::version_code());
+  EXPECT_EQ(global(*spec, *object, "bpf_configured", 1), 1u);
+  EXPECT_NE(global(*spec, *object, "symbol"), 0u);
+  EXPECT_EQ(global(*spec, *object, "tail_ran"), 1u);
+  struct Pair {
+    u32 left, right;
+  };
+  auto pairs = object->map("pairs");
+  ASSERT_OK(pairs);
+  const auto pair = pairs->get<Pair>(Pair{1, 2});
+  ASSERT_OK(pair);
+  EXPECT_EQ(pair->right, 4u);
+  EXPECT_EQ(counter(*object, "inner_two", 0), 11u);
+  EXPECT_EQ(counter(*object, "inner_one", 0), 0u);
+  auto per_cpu = object->map("per_cpu")->lookup(bytes(u32{1}));
+  ASSERT_OK(per_cpu);
+  ASSERT_EQ(per_cpu->size() % 8, 0u);
+  u32 sum = 0;
+  for (std::size_t at = 0; at < per_cpu->size(); at += 8) {
+    u32 one;
+    std::memcpy(&one, per_cpu->data() + at, sizeof one);
+    sum += one;
+  }
+  EXPECT_EQ(sum, 1u);
+}
+
+TEST_F(Objects, MapOperationsAndTheirErrors) {
+  auto spec = compile("maps");
+  ASSERT_OK(spec);
+  auto object = load(*spec, {.programs = {"tail"}});
+  ASSERT_OK(object);
+  const auto pairs = object->map("pairs").value();
+  const u64 key = 5, other = 6, value = 9;
+  EXPECT_EQ(pairs.lookup(bytes(key)).error().code, Code::not_found);
+  ASSERT_OK(pairs.update(bytes(key), bytes(value)));
+  EXPECT_EQ(pairs.update(bytes(key), bytes(value), 1).error().code, Code::invalid_argument);
+  EXPECT_EQ(pairs.update(bytes(other), bytes(value), 2).error().code, Code::not_found);
+  EXPECT_EQ(pairs.update(bytes(u32{1}), bytes(value)).error().code, Code::invalid_argument);
+  EXPECT_EQ(pairs.update(bytes(key), bytes(u32{1})).error().code, Code::invalid_argument);
+  EXPECT_EQ(pairs.get<u64>(key).value(), value);
+  ASSERT_OK(pairs.update(bytes(other), bytes(value)));
+  std::size_t walked = 0;
+  std::optional<std::vector<std::byte>> at;
+  for (;;) {
+    auto next = pairs.next_key(at ? std::optional<std::span<const std::byte>>(*at) : std::nullopt);
+    ASSERT_OK(next);
+    if (!*next) break;
+    at = *std::move(next);
+    ASSERT_LT(walked++, 3u);
+  }
+  EXPECT_EQ(walked, 2u);
+  ASSERT_OK(pairs.erase(bytes(key)));
+  EXPECT_EQ(pairs.erase(bytes(key)).error().code, Code::not_found);
+  for (u64 extra = 100; extra < 103; ++extra) ASSERT_OK(pairs.update(bytes(extra), bytes(value)));
+  EXPECT_EQ(pairs.update(bytes(u64{200}), bytes(value)).error().code, Code::limit);
+  EXPECT_EQ(pairs.open_ring().error().code, Code::unsupported);
+  const auto rodata = object->map(".rodata").value();
+  EXPECT_TRUE(rodata.info().frozen);
+  EXPECT_EQ(rodata.update(bytes(u32{0}), std::vector<std::byte>(rodata.info().value_size)).error().code,
+            Code::permission);
+  EXPECT_EQ(object->map("no_such_map").error().code, Code::not_found);
+  EXPECT_EQ(load(*spec, {.programs = {"no_such_program"}}).error().code, Code::not_found);
+}
+
+TEST_F(Objects, ARefusalNamesTheLineAndKeepsTheLog) {
+  auto spec = compile("refused");
+  ASSERT_OK(spec);
+  auto object = load(*spec);
+  ASSERT_FALSE(object);
+  EXPECT_EQ(object.error().code, Code::rejected);
+  EXPECT_NE(object.error().message.find("map_value_or_null"), std::string::npos) << object.error().message;
+  EXPECT_NE(object.error().message.find("*count += 1;"), std::string::npos) << object.error().message;
+  EXPECT_NE(backend->verifier_log().find("processed "), std::string::npos);
+  auto good = compile("hooks");
+  ASSERT_OK(good);
+  ASSERT_OK(load(*good, {.programs = {"on_tracepoint"}}));
+  EXPECT_EQ(backend->verifier_log(), "");
+  ASSERT_OK(load(*good, {.programs = {"on_tracepoint"}, .verifier_log = true}));
+  EXPECT_NE(backend->verifier_log().find("on_tracepoint"), std::string::npos);
+}
+
+TEST_F(Objects, RunGivesTheCommandsStatus) {
+  auto result = backend->run({.command = {"sh", "-c", "exit 7"}});
+  ASSERT_OK(result);
+  EXPECT_TRUE(result->exited);
+  EXPECT_EQ(WEXITSTATUS(result->wait_status), 7);
+  result = backend->run({.command = {"sh", "-c", "kill -TERM $$"}});
+  ASSERT_OK(result);
+  EXPECT_TRUE(WIFSIGNALED(result->wait_status));
+  EXPECT_EQ(backend->run({.command = {"no-such-command-here"}}).error().code, Code::not_found);
+  EXPECT_EQ(backend->run({.command = {SKEP_TEST_PROGRAMS "/hooks.bpf.c"}}).error().code, Code::permission);
+  EXPECT_EQ(backend->run({.pid = 1}).error().code, Code::unsupported);
+}
+
+TEST_F(Objects, StopEndsAnEmptyWorkload) {
+  std::thread stopper([this] { backend->stop(); });
+  const auto result = backend->run({});
+  stopper.join();
+  ASSERT_OK(result);
+  EXPECT_FALSE(result->exited);
+}
+
+TEST_F(Objects, TestRunGivesTheProgramsResult) {
+  ObjectSpec spec;
+  spec.name = "byhand";
+  spec.license = "GPL";
+  ProgramSpec program;
+  program.name = "two";
+  program.type = ProgramType::socket_filter;
+  program.insns = {{0xb7, 0, 0, 0, 2}, {0x95, 0, 0, 0, 0}};
+  spec.programs.push_back(program);
+  auto object = load(spec);
+  ASSERT_OK(object);
+  const auto result = object->programs()[0].test_run({.data = std::vector<std::byte>(64)});
+  ASSERT_OK(result);
+  EXPECT_EQ(result->result, 2u);
+  EXPECT_EQ(object->programs()[0].attach().error().code, Code::not_found);
+}
+
+}  // namespace
+}  // namespace skep::kernel_test
