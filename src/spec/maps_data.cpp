@@ -225,6 +225,7 @@ Result<void> ObjectReader::read_struct_ops_section(const elf::Section& section, 
     map.flags = flags;
     map.btf_value_type_id = type.id;
     map.initial_value.assign(value->begin(), value->end());
+    map.autocreate = !section.name.starts_with('?');
     map_places_.push_back(
         {section.index, where.value, std::max<u64>(value->size(), 1), static_cast<u32>(out_.maps.size())});
     out_.maps.push_back(std::move(map));
