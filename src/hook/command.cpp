@@ -45,10 +45,11 @@ struct KernelSigaction {
 };
 constexpr u64 kernel_default = 0, kernel_ignore = 1;
 
-/// 0, or errno of what keeps `path` from being executed.
-int executable_error(const std::string& path) {
+/// 0, or errno of what keeps `path` from being executed; `exists`: whether there is such a file at all.
+int executable_error(const std::string& path, bool& exists) {
   struct stat status;
-  if (::stat(path.c_str(), &status) != 0) return errno;
+  exists = ::stat(path.c_str(), &status) == 0;
+  if (!exists) return errno;
   if (S_ISDIR(status.st_mode)) return EISDIR;
   if (!S_ISREG(status.st_mode)) return EACCES;
   return ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0 ? 0 : errno;
@@ -59,7 +60,8 @@ int executable_error(const std::string& path) {
 Result<std::string> find_command(const std::string& name) {
   if (name.empty()) return fail(Code::not_found, "the command's name is empty");
   if (name.find('/') != std::string::npos) {
-    const int error = executable_error(name);
+    bool exists = false;
+    const int error = executable_error(name, exists);
     if (error == 0) return name;
     auto reason = base::os_error("cannot run " + name, error);
     if (reason.code != Code::not_found) reason.code = Code::permission;
@@ -76,9 +78,11 @@ Result<std::string> find_command(const std::string& name) {
     const std::string_view directory = path.substr(0, colon);
     path = more ? path.substr(colon + 1) : std::string_view();
     const std::string candidate = directory.empty() ? "./" + name : std::string(directory) + "/" + name;
-    const int error = executable_error(candidate);
+    bool exists = false;
+    const int error = executable_error(candidate, exists);
     if (error == 0) return candidate;
-    if (error == EACCES && refused.empty()) {
+    // A directory of PATH that we may not search is passed over, as shells do.
+    if (exists && error == EACCES && refused.empty()) {
       refused = candidate;
       refused_error = error;
     }
@@ -88,6 +92,25 @@ Result<std::string> find_command(const std::string& name) {
     return tl::unexpected(std::move(reason));
   }
   return fail(Code::not_found, name + ": command not found in PATH", ENOENT);
+}
+
+bool foreign_listener() {
+  // Only a listener of our own can tell (EBUSY), and it cannot be taken back: a child tries, and ends. Most are not
+  // under seccomp at all and need no child.
+  if (::prctl(PR_GET_SECCOMP) != SECCOMP_MODE_FILTER) return false;
+  sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  const sock_fprog program{1, &allow};
+  const long pid = raw_syscall(SYS_clone, SIGCHLD);
+  if (pid == 0) {
+    raw_syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    const long result =
+        raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, word(&program));
+    for (;;) raw_syscall(SYS_exit_group, result == -EBUSY ? 1 : 0);
+  }
+  int status = 0;
+  while (pid > 0 && ::waitpid(static_cast<pid_t>(pid), &status, 0) < 0 && errno == EINTR) {
+  }
+  return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 
 Result<std::unique_ptr<Command>> Command::prepare(std::vector<std::string> argv) {
@@ -155,7 +178,9 @@ Result<int> Command::install(const std::vector<sock_filter>& filter, unsigned fl
     const timespec pause{0, 20'000};
     ::nanosleep(&pause, nullptr);
     siginfo_t info{};
-    if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0)
+    // A traced child reports its stops too, though nobody asks: only an end counts.
+    if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED))
       return fail(Code::closed, name() + " was killed before it could start");
   }
   if (answer_ < 0) return tl::unexpected(base::os_error("seccomp", static_cast<int>(-answer_)));
@@ -167,8 +192,10 @@ void Command::go_unfiltered() { order(Order::exec); }
 void Command::abandon() noexcept {
   if (pid_ <= 0 || ended) return;
   order(Order::leave);
-  while (::waitpid(pid_, &wait_status, __WALL) < 0 && errno == EINTR) {
-  }
+  do {
+    wait_status = 0;
+    if (::waitpid(pid_, &wait_status, __WALL) < 0 && errno != EINTR) break;
+  } while (!WIFEXITED(wait_status) && !WIFSIGNALED(wait_status));
   ended = true;
 }
 

@@ -23,6 +23,10 @@ namespace skep::hook {
 /// Errors: not_found (a shell's 127), permission (found but not executable, a shell's 126).
 Result<std::string> find_command(const std::string& name);
 
+/// Whether a seccomp listener of somebody else (a container runtime, another skep) already serves this process. Its
+/// filter goes before ours: calls it takes would never be traced by ours.
+bool foreign_listener();
+
 class Command {
  public:
   /// Looks the command up and remembers what its process must inherit from the calling thread: signal mask and ignored

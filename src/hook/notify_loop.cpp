@@ -2,6 +2,7 @@
 #include "hook/notify_loop.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -57,7 +58,6 @@ bool NotifyLoop::reap(Command& command, Interrupts& interrupts) noexcept {
 
 bool NotifyLoop::receive(Interrupts& interrupts) noexcept {
   std::memset(&notification_, 0, sizeof notification_);
-  unanswered_ = false;
   volatile int result = -1;
   // A handler that finds may_jump set comes back here: a signal between the last check and the ioctl is not lost.
   if (sigsetjmp(interrupts.waiting, 0) == 0) {
@@ -67,14 +67,14 @@ bool NotifyLoop::receive(Interrupts& interrupts) noexcept {
   }
   interrupts.may_jump = 0;
   // The jump may have come after the kernel handed out the notification; its id is never 0 then.
-  unanswered_ = result == 0 || notification_.notif.id != 0;
-  if (unanswered_ || interrupts.child != 0 || interrupts.stop) {
+  const bool received = result == 0 || notification_.notif.id != 0;
+  if (received || interrupts.child != 0 || interrupts.stop) {
     failures_ = 0;
   } else if (++failures_ > 16) {  // a listener without callers: their ends are about to be reported
     const timespec pause{0, 1'000'000};
     ::nanosleep(&pause, nullptr);
   }
-  return unanswered_;
+  return received;
 }
 
 void NotifyLoop::answer() noexcept {
@@ -86,7 +86,7 @@ void NotifyLoop::answer() noexcept {
     if (errno == ENOENT) counters_.ended_during_call.fetch_add(1, std::memory_order_relaxed);
     break;
   }
-  unanswered_ = false;
+  notification_.notif.id = 0;
 }
 
 void NotifyLoop::handle() noexcept {
@@ -123,10 +123,22 @@ void NotifyLoop::carry_on(Interrupts& interrupts) noexcept {
   interrupts.stop = false;
   interrupts.child = 1;
   follower_.leave();
-  if (unanswered_) answer();
+  if (notification_.notif.id != 0) answer();
   for (;;) {
     if (interrupts.child != 0 && !reap(command_, interrupts)) return;
     if (receive(interrupts)) answer();
+  }
+}
+
+void NotifyLoop::rescue(int stop_fd) noexcept {
+  if (notification_.notif.id != 0) answer();  // what the process had in hand when it was killed
+  for (;;) {
+    pollfd waits[2] = {{listener_.get(), POLLIN, 0}, {stop_fd, POLLIN, 0}};
+    if (::poll(waits, 2, -1) < 0 && errno != EINTR) return;
+    if (waits[1].revents != 0 || (waits[0].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return;
+    if ((waits[0].revents & POLLIN) == 0) continue;
+    std::memset(&notification_, 0, sizeof notification_);
+    if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification_.notif) == 0) answer();
   }
 }
 

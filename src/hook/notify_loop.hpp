@@ -27,6 +27,8 @@ class NotifyLoop final : private EventSource {
   void listen(int listener) noexcept;
   bool serve(Interrupts& interrupts) noexcept;
   void carry_on(Interrupts& interrupts) noexcept;
+  /// From skep, when the tracer process was killed: answers until the tree has ended or `stop_fd` is readable.
+  void rescue(int stop_fd) noexcept;
   int listener() const noexcept { return listener_.get(); }
 
   /// Reaps what has ended. False: no children are left, so the tree is gone.
@@ -49,12 +51,12 @@ class NotifyLoop final : private EventSource {
   CpuFollower follower_;
   bool follow_ = true;  // where the kernel has no synchronous wake-up
   base::Fd listener_;
-  // Kernels may write more than the structure we know; they refuse a buffer that is not zero.
+  // Kernels may write more than the structure we know; they refuse a buffer that is not zero. The id is 0 exactly when
+  // nobody waits for our answer: it is how carry_on() and rescue() know what was in hand.
   union Notification {
     seccomp_notif notif;
     std::byte room[256];
   } notification_{};
-  bool unanswered_ = false;
   u32 failures_ = 0;
 };
 

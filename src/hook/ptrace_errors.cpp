@@ -2,6 +2,7 @@
 #include "hook/ptrace_errors.hpp"
 
 #include <dirent.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -51,6 +52,13 @@ Error ptrace_error(int tid, int error_number) {
   if (!uids.empty() && ::geteuid() != 0 && std::strtoul(uids.c_str(), nullptr, 10) != ::getuid()) {
     error.message += "it belongs to uid " + uids.substr(0, uids.find('\t')) + ", we are uid " +
                      std::to_string(::getuid()) + ": run as that user, or with CAP_SYS_PTRACE";
+    return error;
+  }
+  // 0: this process gave up privileges without an exec since, so the kernel protects what it may still hold in memory.
+  if (::prctl(PR_GET_DUMPABLE) == 0 && status_field(tid, "PPid") == std::to_string(::getpid())) {
+    error.message +=
+        "this process changed its user and has not exec'ed since, so it and its children are not dumpable: "
+        "exec again (as su and setpriv do), or call prctl(PR_SET_DUMPABLE, 1)";
     return error;
   }
   switch (yama_scope()) {

@@ -37,10 +37,18 @@ Result<void> PtraceLoop::seize(int tid, int options) {
 }
 
 Result<void> PtraceLoop::seize_command() {
+  const int pid = command_->pid();
   // EXITKILL: a filtered task whose tracer is killed could make no wanted call any more (ENOSYS). Ended, not broken.
-  SKEP_TRY(seize(command_->pid(), follow_options | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL));
-  tracee(static_cast<u32>(command_->pid())).tgid = static_cast<u32>(command_->pid());
+  const int options =
+      scope_ == Scope::filtered ? follow_options | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL : follow_options;
+  SKEP_TRY(seize(pid, options));
+  tracees_[static_cast<u32>(pid)].tgid = static_cast<u32>(pid);
   return {};
+}
+
+void PtraceLoop::give_up_filter() noexcept {
+  scope_ = Scope::every_call;
+  relax_options_ = !tracees_.empty();
 }
 
 Result<void> PtraceLoop::seize_process(int pid) {
@@ -57,7 +65,7 @@ Result<void> PtraceLoop::seize_process(int pid) {
         return seized;
       }
       ::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
-      tracee(static_cast<u32>(tid)).tgid = static_cast<u32>(pid);
+      tracees_[static_cast<u32>(tid)].tgid = static_cast<u32>(pid);
       found = true;
     }
   }
@@ -67,22 +75,43 @@ Result<void> PtraceLoop::seize_process(int pid) {
 
 // --- the loop ---
 
-PtraceLoop::Tracee& PtraceLoop::tracee(u32 tid) { return tracees_[tid]; }
+bool PtraceLoop::wait(siginfo_t& waited, int options) noexcept {
+  waited.si_pid = 0;
+  return ::waitid(P_ALL, 0, &waited, WEXITED | WSTOPPED | __WALL | options) == 0 && waited.si_pid != 0;
+}
+
+/// Takes every stop that waits. The kernel offers the youngest task first, so a few busy threads could keep an older
+/// one waiting for ever if each was resumed before the next was looked for.
+void PtraceLoop::collect() noexcept {
+  for (std::size_t i = 1; i < in_hand_.size(); ++i)
+    if (!wait(in_hand_[i], WNOHANG)) return;
+}
+
+void PtraceLoop::handle(const siginfo_t& waited) {
+  switch (waited.si_code) {
+    case CLD_EXITED:
+      return ended(waited.si_pid, (waited.si_status & 0xff) << 8);
+    case CLD_KILLED:
+      return ended(waited.si_pid, waited.si_status);
+    case CLD_DUMPED:
+      return ended(waited.si_pid, waited.si_status | 0x80);
+    default:
+      return stopped(waited.si_pid, waited.si_status);
+  }
+}
 
 bool PtraceLoop::serve(Interrupts& interrupts) {
-  while (!interrupts.stop) {
-    int status = 0;
-    const pid_t tid = ::waitpid(-1, &status, __WALL);
-    if (tid < 0 && errno == EINTR) continue;
-    if (tid < 0) return true;  // ECHILD: nothing is left
-    if (!WIFSTOPPED(status)) {
-      ended(tid, status);
-      continue;
+  for (u32 turn = 0; !interrupts.stop; ++turn) {
+    if (!wait(in_hand_[0], 0)) {
+      if (errno == EINTR) continue;
+      return true;  // ECHILD: nothing is left
     }
-    current_status_ = status;
-    current_tid_ = tid;
-    stopped(tid, status);
-    current_tid_ = 0;
+    if (turn % 4 == 0 && tracees_.size() > 1) collect();
+    for (siginfo_t& waited : in_hand_) {
+      if (waited.si_pid == 0) break;
+      handle(waited);
+      waited.si_pid = 0;
+    }
   }
   return false;
 }
@@ -94,11 +123,16 @@ void PtraceLoop::ended(int tid, int status) noexcept {
   command_->ended = true;
 }
 
-void PtraceLoop::stopped(int tid, int status) {
-  const int signal = WSTOPSIG(status);
-  const int event = status >> 16;
+/// `stop`: the signal, and a ptrace event above it.
+void PtraceLoop::stopped(int tid, int stop) {
+  const int signal = stop & 0xff;
+  const int event = stop >> 8;
   const bool known = tracees_.contains(static_cast<u32>(tid));
-  Tracee& task = tracee(static_cast<u32>(tid));
+  Tracee& task = tracees_[static_cast<u32>(tid)];
+  if (relax_options_) {  // the first stop is the command's exec: nothing has inherited the old options yet
+    relax_options_ = false;
+    ::ptrace(PTRACE_SETOPTIONS, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(follow_options)));
+  }
   if (event == PTRACE_EVENT_SECCOMP) {
     follower_.stopped(static_cast<u32>(tid));
     on_seccomp(tid, task);
@@ -272,25 +306,27 @@ bool PtraceLoop::fill_registers(SyscallEvent& event, u32, u32) noexcept {
 
 // --- when nobody watches any more ---
 
-void PtraceLoop::resume_unobserved(int tid, int status) noexcept {
-  if (!WIFSTOPPED(status)) return;
-  const int event = status >> 16;
-  int signal = WSTOPSIG(status);
-  if (event == stop_event && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, tid, nullptr, nullptr) == 0) return;
+void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
+  if (waited.si_code != CLD_TRAPPED && waited.si_code != CLD_STOPPED) return;
+  const int event = waited.si_status >> 8;
+  int signal = waited.si_status & 0xff;
+  if (event == stop_event && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, waited.si_pid, nullptr, nullptr) == 0)
+    return;
   if (event != 0 || signal == syscall_stop) signal = 0;
-  ::ptrace(PTRACE_CONT, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
+  ::ptrace(PTRACE_CONT, waited.si_pid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
 }
 
 void PtraceLoop::carry_on() noexcept {
   follower_.leave();
-  if (current_tid_ != 0) resume_unobserved(current_tid_, current_status_);
+  for (const siginfo_t& waited : in_hand_)
+    if (waited.si_pid != 0) resume_unobserved(waited);
   // Where every call stops no filter was installed: the kernel detaches all when this process ends.
   if (scope_ == Scope::every_call) return;
   for (;;) {
-    int status = 0;
-    const pid_t tid = ::waitpid(-1, &status, __WALL);
-    if (tid < 0 && errno != EINTR) return;
-    if (tid > 0) resume_unobserved(tid, status);
+    if (wait(in_hand_[0], 0))
+      resume_unobserved(in_hand_[0]);
+    else if (errno != EINTR)
+      return;
   }
 }
 

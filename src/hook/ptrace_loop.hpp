@@ -6,6 +6,9 @@
 // so job control works as without us. Debuggers inside the tree do not: a task has one tracer. Source: ptrace(2),
 // "Attaching and detaching", "Group-stop"; Linux 5.3 (PTRACE_GET_SYSCALL_INFO).
 #pragma once
+#include <signal.h>
+
+#include <array>
 #include <unordered_map>
 
 #include "hook/command.hpp"
@@ -28,8 +31,9 @@ class PtraceLoop final : private EventSource {
   Result<void> seize_command();
   /// Traces a process with all its threads. Errors: not_found, permission with what forbids it and what to do.
   Result<void> seize_process(int pid);
-  /// Decides what stops; before serve().
-  void set_scope(Scope scope) { scope_ = scope; }
+  /// Every call stops instead of filtered ones; before serve().
+  void give_up_filter() noexcept;
+  bool seized() const noexcept { return !tracees_.empty(); }
 
   bool serve(Interrupts& interrupts);
   void carry_on() noexcept;
@@ -45,10 +49,11 @@ class PtraceLoop final : private EventSource {
   };
 
   Result<void> seize(int tid, int options);
-  Tracee& tracee(u32 tid);
+  static bool wait(siginfo_t& waited, int options) noexcept;
+  void collect() noexcept;
+  void handle(const siginfo_t& waited);
   void ended(int tid, int status) noexcept;
-  void stopped(int tid, int status);
-  void on_ptrace_event(int tid, int event, int signal);
+  void stopped(int tid, int stop);
   void on_seccomp(int tid, Tracee& tracee);
   void on_syscall_stop(int tid, Tracee& tracee);
   void on_newborn(int tid, Tracee& tracee);
@@ -59,7 +64,7 @@ class PtraceLoop final : private EventSource {
   void emit(Tracee& tracee);
   static void keep_traced(int tid, const RawCall& call) noexcept;
   void resume(int tid, int signal) noexcept;
-  static void resume_unobserved(int tid, int status) noexcept;
+  static void resume_unobserved(const siginfo_t& waited) noexcept;
   bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;
   bool still_waiting() noexcept override { return true; }  // a traced task's id is kept until we have waited for it
 
@@ -69,13 +74,14 @@ class PtraceLoop final : private EventSource {
   TraceCounters& counters_;
   TraceeTask task_;
   Scope scope_ = Scope::filtered;
+  bool relax_options_ = false;
   CpuFollower follower_;
   std::unordered_map<u32, Tracee> tracees_;
   SyscallEvent event_;
   bool has_registers_ = false;  // event_.regs holds all of them
-  // The stop being served, for carry_on().
-  volatile int current_tid_ = 0;
-  volatile int current_status_ = 0;
+  // What was waited for and not yet resumed. The kernel itself writes it, so that carry_on() finds it wherever serve()
+  // was left: si_pid is 0 exactly when nothing is in hand.
+  std::array<siginfo_t, 64> in_hand_{};
 };
 
 }  // namespace skep::hook

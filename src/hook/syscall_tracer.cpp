@@ -49,6 +49,10 @@ class SyscallTracer::Work final : public TracerWork {
       ptrace_->carry_on();
   }
 
+  void rescue(int stop_fd) noexcept override {
+    if (mechanism_ == Mechanism::notify) notify_->rescue(stop_fd);
+  }
+
   int kept_fd() const noexcept override { return mechanism_ == Mechanism::notify ? notify_->listener() : -1; }
   bool has_command() const noexcept override { return command_ != nullptr; }
 
@@ -61,6 +65,11 @@ class SyscallTracer::Work final : public TracerWork {
 
  private:
   Result<void> filter_command() {
+    if (foreign_listener()) {
+      // Its filter decides before ours would, and not before ptrace's own stops.
+      refused_ = "no filter, for another seccomp listener (a container runtime, another skep) serves us already";
+      return trace_every_call();
+    }
     if (notify_) {
       auto listening = install(SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
       if (listening) {
@@ -77,8 +86,13 @@ class SyscallTracer::Work final : public TracerWork {
       return {};
     }
     SKEP_TRY(note_refusal("a seccomp filter", std::move(installed).error()));
+    return trace_every_call();
+  }
+
+  Result<void> trace_every_call() {
     mechanism_ = Mechanism::ptrace_every_call;
-    ptrace_->set_scope(PtraceLoop::Scope::every_call);
+    ptrace_->give_up_filter();
+    if (!ptrace_->seized()) SKEP_TRY(ptrace_->seize_command());
     command_->go_unfiltered();
     return {};
   }
@@ -100,11 +114,7 @@ class SyscallTracer::Work final : public TracerWork {
   Result<void> note_refusal(std::string_view what, Error error) {
     if (error.code == Code::closed || error.code == Code::limit) return tl::unexpected(std::move(error));
     if (!refused_.empty()) refused_ += ", ";
-    refused_ += what;
-    if (error.os_error == EBUSY)
-      refused_ += " is taken (a container runtime or another skep listens above us)";
-    else
-      refused_ += " is refused (" + error.message + ")";
+    refused_.append(what).append(" is refused (" + error.message + ")");
     return {};
   }
 
@@ -172,8 +182,10 @@ Result<RunResult> SyscallTracer::run() {
     case TracerProcess::End::died:
       break;
   }
-  return fail(Code::io, "the tracer process was ended from outside (wait status " + detail +
-                            "); under ptrace the command was ended with it");
+  return fail(Code::io,
+              "the tracer process was ended from outside (wait status " + detail + "); " +
+                  (parts_->work->mechanism() == Mechanism::ptrace_filtered ? "the command was ended with it"
+                                                                           : "the command went on unobserved"));
 }
 
 void SyscallTracer::stop() noexcept { parts_->process->stop(); }

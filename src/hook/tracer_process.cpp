@@ -63,6 +63,7 @@ struct TracerProcess::Shared {
   pid_t owner = 0;
   sigjmp_buf escape;
   volatile sig_atomic_t serving = 0;
+  std::atomic<bool> set_up_done = false;
   alignas(16) std::byte signal_stack[32768];
 
   ~Shared() {
@@ -133,6 +134,7 @@ int TracerProcess::process_main(void* argument) {
   become_tracer(shared);
   shared.set_up = shared.work->set_up(shared.interrupts);
   const bool usable = shared.set_up.has_value();
+  shared.set_up_done = usable;
   post(shared.ready.get());
   if (!usable) ::_exit(0);
 
@@ -171,8 +173,9 @@ int TracerProcess::process_main(void* argument) {
 void* TracerProcess::lend(void* argument) {
   auto& shared = *static_cast<Shared*>(argument);
   alignas(64) std::byte stack[stack_size];
-  const int pid = ::clone(process_main, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_PIDFD | SIGCHLD, &shared,
-                          &shared.pidfd);
+  // No exit signal: skep is not told of our death by SIGCHLD, and its waitpid(-1) does not reap us.
+  const int pid =
+      ::clone(process_main, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_PIDFD, &shared, &shared.pidfd);
   if (pid < 0) {
     shared.set_up = tl::unexpected(base::os_error("cannot start the tracer process"));
     shared.end = static_cast<int>(End::died);
@@ -190,9 +193,10 @@ void* TracerProcess::lend(void* argument) {
                          "d"(static_cast<long>(__WALL)), [null] "r"(0L)
                        : "rcx", "r11", "r10", "memory");
     } while (waited == -EINTR);
-    int running = -1;
-    if (shared.end.compare_exchange_strong(running, static_cast<int>(End::died))) {
+    if (shared.end < 0) {
       shared.detail = status;
+      if (shared.set_up_done) shared.work->rescue(shared.stop.get());
+      shared.end = static_cast<int>(End::died);
       post(shared.ready.get());
       post(shared.done.get());
     }

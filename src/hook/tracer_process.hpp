@@ -45,6 +45,9 @@ class TracerWork {
   /// After serve() was left early, possibly from the middle of an event: keeps traced processes going until they end.
   /// Must not allocate, lock, or touch anything but the work itself.
   virtual void carry_on(Interrupts& interrupts) noexcept = 0;
+  /// In skep, on a thread of its own, when the process was killed from outside: does what can be done for the tree,
+  /// until it ends or `stop_fd` becomes readable.
+  virtual void rescue(int stop_fd) noexcept = 0;
   /// The descriptor carry_on() needs, or -1; all others are closed before.
   virtual int kept_fd() const noexcept = 0;
   /// Whether this process becomes the subreaper of a command.

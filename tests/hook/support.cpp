@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -187,6 +188,8 @@ int main(int argc, char** argv) {
     std::perror("cannot become nobody");
     return 1;
   }
+  // A changed user without an exec is not dumpable, so not traceable: be as a program is that nobody started.
+  if (drop) ::prctl(PR_SET_DUMPABLE, 1);
   const int result = RUN_ALL_TESTS();
   std::error_code ignored;
   std::filesystem::remove_all(skep::hook::test::directory(), ignored);

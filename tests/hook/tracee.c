@@ -127,6 +127,7 @@ static int job_control(int signal) {
   if (pid == 0) {
     mark("before-stop");
     raise(signal);
+    sleep_ms(20);  // the parent wants to see the continuation before the end
     _exit(mark("after-stop"));
   }
   int status = 0;
@@ -269,6 +270,40 @@ static int steady(const char* report, const char* end, int thread_count) {
   return failed;
 }
 
+// On a terminal: stops and goes on with its job.
+static void on_terminal(void) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = count_signal;
+  sigaction(SIGCONT, &action, NULL);
+  mark(tcgetpgrp(0) == getpgrp() ? "foreground" : "background");
+  mark("ready");
+  while (signals_seen == 0) pause();
+  mark("continued");
+  for (;;) pause();
+}
+
+// Signals arrive while calls are shown: each call happens once all the same.
+static int storm(int count) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = count_signal;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &action, NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    for (;;) {
+      if (kill(getppid(), SIGUSR1) != 0) _exit(0);
+      sched_yield();
+    }
+  }
+  int failed = 0;
+  for (int i = 0; i < count; ++i) failed |= mark_number("storm", i);
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+  return failed || signals_seen == 0;
+}
+
 static int untraced_clone(void) {
   pid_t pid = (pid_t)syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0);
   if (pid == 0) _exit(mark("untraced"));
@@ -322,6 +357,8 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "memory")) return memory();
   if (!strcmp(mode, "daemon")) return daemon_then(text, second);
   if (!strcmp(mode, "steady")) return steady(text, argv[3], argc > 4 ? atoi(argv[4]) : 0);
+  if (!strcmp(mode, "terminal")) return on_terminal(), 0;
+  if (!strcmp(mode, "storm")) return storm(number);
   if (!strcmp(mode, "untraced")) return untraced_clone();
   if (!strcmp(mode, "i386")) return i386_calls();
   if (!strcmp(mode, "sleep")) return sleep_ms(number), 0;

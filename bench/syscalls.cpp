@@ -1,0 +1,220 @@
+// What observing system calls costs: per traced openat and per untraced getppid, beside bare and strace.
+//
+//   bench_syscalls [ROUNDS]
+//
+// Every row runs in every round, one after the other, so that a machine that slows down slows all of them; a cell is
+// the median over rounds of each run's median block. "same CPU" pins tracer and tracee to one CPU, "different" to two,
+// "free" leaves both to the scheduler (and to the tracer's own placement). The openat fails (ENOENT), its path is read
+// where the row says so. A traced call's cost is two context switches, so compare rows with each other, not with other
+// machines.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hook/syscall_tracer.hpp"
+
+using namespace skep;
+using namespace skep::hook;
+
+namespace {
+
+struct Blocks {
+  double median_ns = 0;
+  double best_ns = 0;
+};
+
+struct Figures {
+  Blocks openat;
+  Blocks getppid;
+};
+
+double now_ns() {
+  timespec time;
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void pin(int cpu) {
+  if (cpu < 0) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  ::sched_setaffinity(0, sizeof set, &set);
+}
+
+/// The tracee: measures itself and writes its figures to a file.
+int work(const char* output, int cpu) {
+  pin(cpu);
+  const auto blocks = [](int count, int calls, const auto& call) {
+    std::vector<double> each;
+    for (int block = 0; block < count; ++block) {
+      const double begin = now_ns();
+      for (int i = 0; i < calls; ++i) call();
+      each.push_back((now_ns() - begin) / calls);
+    }
+    return Blocks{median(each), *std::min_element(each.begin(), each.end())};
+  };
+  Figures figures;
+  figures.openat = blocks(25, 200, [] { ::syscall(SYS_openat, AT_FDCWD, "/skep-bench/none", O_RDONLY, 0); });
+  figures.getppid = blocks(25, 5000, [] { ::syscall(SYS_getppid); });
+  std::FILE* file = std::fopen(output, "w");
+  if (file == nullptr) return 1;
+  std::fprintf(file, "%f %f %f %f\n", figures.openat.median_ns, figures.openat.best_ns, figures.getppid.median_ns,
+               figures.getppid.best_ns);
+  return std::fclose(file);
+}
+
+struct Sink final : SyscallSink {
+  bool reads = false;
+  u64 read_bytes = 0;
+  void on_event(SyscallEvent& event, helper::Task& task) noexcept override {
+    char path[64];
+    if (reads && !event.is_exit && task.read_user(path, event.args[1], 16) == 0) read_bytes += 16;
+  }
+};
+
+struct Placement {
+  const char* name;
+  int tracer;
+  int tracee;
+};
+
+struct Row {
+  const char* name;
+  std::function<bool(const std::vector<std::string>&)> run;
+};
+
+bool run_plain(const std::vector<std::string>& argv) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    std::vector<char*> pointers;
+    for (const auto& argument : argv) pointers.push_back(const_cast<char*>(argument.c_str()));
+    pointers.push_back(nullptr);
+    ::execvp(pointers[0], pointers.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  return ::waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool run_traced(const std::vector<std::string>& argv, const SyscallInterest& interest, bool reads) {
+  Sink sink;
+  sink.reads = reads;
+  auto tracer = SyscallTracer::start(argv, interest, sink);
+  if (!tracer) return std::fprintf(stderr, "%s\n", tracer.error().message.c_str()), false;
+  const auto result = (*tracer)->run();
+  if (!result) std::fprintf(stderr, "%s\n", result.error().message.c_str());
+  return result && result->wait_status == 0;
+}
+
+std::vector<Row> rows() {
+  SyscallInterest entry, both, elsewhere;
+  entry.enter.set(SYS_openat);
+  both.enter.set(SYS_openat);
+  both.exit.set(SYS_openat);
+  elsewhere.enter.set(SYS_mount);
+  SyscallInterest registers = entry;
+  registers.needs_registers = true;
+  std::vector<Row> rows = {
+      {"bare", run_plain},
+      {"filter only (nothing wanted happens)", [=](auto& argv) { return run_traced(argv, elsewhere, false); }},
+      {"entry: user notification", [=](auto& argv) { return run_traced(argv, entry, false); }},
+      {"entry: user notification, path read", [=](auto& argv) { return run_traced(argv, entry, true); }},
+      {"entry: ptrace (all registers), path read", [=](auto& argv) { return run_traced(argv, registers, true); }},
+      {"entry + return: ptrace", [=](auto& argv) { return run_traced(argv, both, false); }},
+      {"entry + return: ptrace, path read", [=](auto& argv) { return run_traced(argv, both, true); }},
+  };
+  if (run_plain({"sh", "-c", "strace --seccomp-bpf -f -o /dev/null true 2> /dev/null"}))
+    rows.push_back({"strace -f -e trace=openat --seccomp-bpf", [](const auto& argv) {
+                      std::vector<std::string> all = {"strace",        "-f", "-e",       "trace=openat",
+                                                      "--seccomp-bpf", "-o", "/dev/null"};
+                      all.insert(all.end(), argv.begin(), argv.end());
+                      return run_plain(all);
+                    }});
+  else
+    std::printf("left out: strace --seccomp-bpf is not installed\n");
+  return rows;
+}
+
+void print_table(const std::vector<Row>& rows, const Placement& placement,
+                 const std::map<std::string, std::vector<Figures>>& figures) {
+  std::printf("\n%-42s%9s %9s %9s   %9s %9s %9s\n", placement.name, "openat", "best", "added", "getppid", "best",
+              "added");
+  const auto cell = [&](const Row& row, Blocks Figures::* call) {
+    std::vector<double> medians;
+    double best = 1e18;
+    for (const Figures& one : figures.at(row.name)) {
+      medians.push_back((one.*call).median_ns);
+      best = std::min(best, (one.*call).best_ns);
+    }
+    return Blocks{median(medians), best};
+  };
+  const Blocks bare_openat = cell(rows.front(), &Figures::openat), bare_getppid = cell(rows.front(), &Figures::getppid);
+  for (const Row& row : rows) {
+    const Blocks openat = cell(row, &Figures::openat), getppid = cell(row, &Figures::getppid);
+    std::printf("%-42s%6.2f us %6.2f us %6.2f us   %6.0f ns %6.0f ns %6.0f ns\n", row.name, openat.median_ns / 1000,
+                openat.best_ns / 1000, (openat.best_ns - bare_openat.best_ns) / 1000, getppid.median_ns,
+                getppid.best_ns, getppid.best_ns - bare_getppid.best_ns);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 4 && std::strcmp(argv[1], "--work") == 0) return work(argv[2], std::atoi(argv[3]));
+  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 5;
+  char self[4096] = {};
+  if (::readlink("/proc/self/exe", self, sizeof self - 1) < 0) return 1;
+  char output[] = "/tmp/skep-bench-XXXXXX";
+  const int fd = ::mkstemp(output);
+  if (fd < 0) return 1;
+  ::close(fd);
+
+  const std::vector<Row> all = rows();
+  const std::vector<Placement> placements = {{"same CPU", 0, 0}, {"different CPUs", 0, 1}, {"free", -1, -1}};
+  for (const Placement& placement : placements) {
+    if (placement.tracee > 0 && ::sysconf(_SC_NPROCESSORS_ONLN) < 2) continue;
+    std::map<std::string, std::vector<Figures>> figures;
+    for (int round = 0; round < rounds; ++round) {
+      for (const Row& row : all) {
+        // A process of its own per run: pinning and everything else ends with it.
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+          pin(placement.tracer);
+          ::_exit(row.run({self, "--work", output, std::to_string(placement.tracee)}) ? 0 : 1);
+        }
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        Figures one;
+        std::FILE* file = status == 0 ? std::fopen(output, "r") : nullptr;
+        const bool read =
+            file != nullptr && std::fscanf(file, "%lf %lf %lf %lf", &one.openat.median_ns, &one.openat.best_ns,
+                                           &one.getppid.median_ns, &one.getppid.best_ns) == 4;
+        if (file != nullptr) std::fclose(file);
+        if (!read) return std::fprintf(stderr, "%s: the run failed\n", row.name), 1;
+        figures[row.name].push_back(one);
+      }
+    }
+    print_table(all, placement, figures);
+  }
+  ::unlink(output);
+  return 0;
+}
