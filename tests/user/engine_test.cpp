@@ -1,0 +1,152 @@
+// Loading: what the user engine takes, what it refuses and how it says so; what a loaded object looks like.
+#include <unistd.h>
+
+#include <chrono>
+
+#include "support.hpp"
+
+namespace skep {
+namespace {
+
+using test::program_object;
+
+struct UserEngine : ::testing::Test {
+  std::unique_ptr<Backend> engine;
+  void SetUp() override {
+    SKEP_NEED_CLANG();
+    engine = user_backend({.serve_control_socket = false}).value();
+  }
+  /// Loads one program of refused.bpf.c and attaches it; the error's text.
+  Error refusal(const std::string& program) {
+    auto object = engine->load(program_object("refused"), {.programs = {program}});
+    if (!object) return object.error();
+    auto link = object->programs().front().attach();
+    if (!link) return link.error();
+    return Error{Code::io, "not refused"};
+  }
+};
+
+void expect_mentions(const Error& error, Code code, const std::vector<std::string>& words) {
+  EXPECT_EQ(error.code, code) << error.message;
+  for (const std::string& word : words) EXPECT_NE(error.message.find(word), std::string::npos) << error.message;
+}
+
+TEST_F(UserEngine, RefusesWhatOnlyAKernelHas) {
+  expect_mentions(refusal("kernel_function"), Code::unsupported, {"vfs_read", "--backend kernel"});
+  expect_mentions(refusal("packets"), Code::unsupported, {"xdp", "skep test"});
+  expect_mentions(refusal("other_tracepoint"), Code::unsupported, {"sched", "--backend kernel"});
+  expect_mentions(refusal("no_such_call"), Code::not_found, {"nosuchcall"});
+  expect_mentions(refusal("kernel_symbol"), Code::unsupported, {"init_task", "--backend kernel"});
+  expect_mentions(refusal("kernel_call"), Code::unsupported, {"bpf_rcu_read_lock", "--backend kernel"});
+  expect_mentions(refusal("kernel_config"), Code::unsupported, {"CONFIG_HZ", "__weak", "--backend kernel"});
+}
+
+TEST_F(UserEngine, AttachingToNothingIsAnError) {
+  const Error error = refusal("no_target");
+  EXPECT_TRUE(error.code == Code::not_found || error.code == Code::invalid_argument) << error.message;
+}
+
+TEST_F(UserEngine, KernelTypesAreNamed) {
+  const Error error = refusal("kernel_type");
+  EXPECT_TRUE(error.code == Code::rejected || error.code == Code::unsupported) << error.message;
+}
+
+TEST_F(UserEngine, WeakConfigurationReadsAsZero) {
+  auto object = engine->load(program_object("refused"), {.programs = {"weak_config"}});
+  ASSERT_TRUE(object) << object.error().message;
+  auto pipe = engine->open_trace_pipe().value();
+  auto result = object->programs().front().test_run({});
+  ASSERT_TRUE(result) << result.error().message;
+  const auto lines = test::lines(pipe);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find(": 0 "), std::string::npos) << lines[0];
+}
+
+TEST_F(UserEngine, RejectionExplains) {
+  const Error error = refusal("unproved");
+  expect_mentions(error, Code::rejected, {"refused.bpf.c"});
+}
+
+TEST_F(UserEngine, UnknownProgramsGetASuggestion) {
+  const auto object = engine->load(program_object("hello"), {.programs = {"helo"}});
+  ASSERT_FALSE(object);
+  expect_mentions(object.error(), Code::not_found, {"did you mean \"hello\""});
+}
+
+TEST_F(UserEngine, ObjectsAreDescribedAsTheKernelDescribesThem) {
+  const auto before = static_cast<u64>(::time(nullptr));
+  auto object = engine->load(program_object("hello"));
+  ASSERT_TRUE(object) << object.error().message;
+  EXPECT_EQ(object->name(), "hello");
+  const ProgramInfo info = object->program("hello")->info();
+  EXPECT_GE(info.id, 0x80000000u);
+  EXPECT_EQ(info.type, ProgramType::tracepoint);
+  EXPECT_EQ(info.name, "hello");
+  EXPECT_EQ(info.tag.size(), 16u);
+  EXPECT_TRUE(info.gpl_compatible);
+  EXPECT_GE(info.loaded_at, before);
+  EXPECT_EQ(info.uid, ::getuid());
+  EXPECT_GT(info.bytes_xlated, 0u);
+  EXPECT_GT(info.insns_processed, 0u);
+  EXPECT_EQ(info.host_pid, ::getpid());
+  EXPECT_FALSE(info.host_name.empty());
+  EXPECT_GE(info.map_ids.size(), 3u) << "the table, .rodata and .bss";
+
+  Inspector& inspector = engine->inspector();
+  ASSERT_EQ(inspector.programs()->size(), 1u);
+  const auto maps = inspector.maps().value();
+  EXPECT_EQ(maps.size(), object->maps().size());
+  const auto rodata = object->map(".rodata")->info();
+  EXPECT_TRUE(rodata.frozen);
+  const auto types = inspector.btf(info.btf_id);
+  ASSERT_TRUE(types) << types.error().message;
+  const auto code = inspector.program_code(info.id);
+  ASSERT_TRUE(code) << code.error().message;
+  EXPECT_EQ(code->insns.size() * 8, info.bytes_xlated);
+  EXPECT_FALSE(code->lines.empty());
+  bool shows_map = false;
+  for (const Insn& insn : code->insns)
+    if (insn.code == 0x18 && insn.src == 1)
+      shows_map |= static_cast<u32>(insn.imm) == object->map("counter_table")->info().id;
+  EXPECT_TRUE(shows_map) << "map ids stand where the machine has addresses";
+}
+
+TEST_F(UserEngine, ObjectsGoWithTheirHandles) {
+  std::optional<Map> kept;
+  {
+    auto object = engine->load(program_object("hello")).value();
+    kept = object.map("counter_table").value();
+    EXPECT_EQ(engine->inspector().programs()->size(), 1u);
+  }
+  EXPECT_EQ(engine->inspector().programs()->size(), 1u) << "a handle on a map keeps its object";
+  EXPECT_TRUE(kept->update(test::bytes(u64{1}), test::bytes(u64{2})));
+  kept.reset();
+  EXPECT_TRUE(engine->inspector().programs()->empty());
+  EXPECT_TRUE(engine->inspector().maps()->empty());
+}
+
+TEST_F(UserEngine, FrozenAndWronglySizedMapsSayNo) {
+  auto object = engine->load(program_object("hello")).value();
+  const Map rodata = object.map(".rodata").value();
+  const std::vector<std::byte> value(rodata.info().value_size), key(4);
+  const auto frozen = rodata.update(key, value);
+  ASSERT_FALSE(frozen);
+  EXPECT_EQ(frozen.error().code, Code::permission);
+  const Map table = object.map("counter_table").value();
+  const auto wrong = table.lookup(std::vector<std::byte>(3));
+  ASSERT_FALSE(wrong);
+  expect_mentions(wrong.error(), Code::invalid_argument, {"3 bytes", "8"});
+  EXPECT_EQ(table.open_ring().error().code, Code::invalid_argument);
+}
+
+TEST_F(UserEngine, ManyObjectsComeAndGo) {
+  const ObjectSpec spec = program_object("hello");
+  for (int i = 0; i < 600; ++i) {  // more than a host can name at a time
+    auto object = engine->load(spec);
+    ASSERT_TRUE(object) << i << ": " << object.error().message;
+  }
+  EXPECT_TRUE(engine->inspector().programs()->empty());
+}
+
+}  // namespace
+}  // namespace skep
