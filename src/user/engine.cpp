@@ -19,7 +19,6 @@ class AttachedLink final : public Link::Impl {
   AttachedLink(std::shared_ptr<EngineParts> parts, std::shared_ptr<Attachment> attachment)
       : parts_(std::move(parts)), attachment_(std::move(attachment)) {}
   ~AttachedLink() override { parts_->attachments.remove(attachment_); }
-  std::string carried_by() const override { return attachment_->carried_by(); }
 
  private:
   std::shared_ptr<EngineParts> parts_;

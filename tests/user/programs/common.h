@@ -44,8 +44,8 @@ struct trace_event_raw_sys_exit {
 };
 #pragma clang attribute pop
 
-#include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
 struct event {

@@ -13,13 +13,13 @@ struct {
 } counts SEC(".maps");
 
 static void count(__u32 what) {
-  __u64 *number = bpf_map_lookup_elem(&counts, &what);
+  __u64* number = bpf_map_lookup_elem(&counts, &what);
   if (number) __sync_fetch_and_add(number, 1);
 }
 
 SEC("ksyscall/execve")
-int BPF_KSYSCALL(by_ksyscall, const char *path) {
-  struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+int BPF_KSYSCALL(by_ksyscall, const char* path) {
+  struct event* e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
   if (!e) return 0;
   e->pid = bpf_get_current_pid_tgid() >> 32;
   e->ret = 0;
@@ -36,20 +36,20 @@ int BPF_KRETPROBE(by_kretsyscall, int ret) {
 }
 
 SEC("kprobe/__x64_sys_execve")
-int by_kprobe(struct pt_regs *ctx) {
+int by_kprobe(struct pt_regs* ctx) {
   count(1);
   return 0;
 }
 
 SEC("raw_tracepoint/sys_enter")
-int by_raw_enter(struct { __u64 args[2]; } *ctx) {
+int by_raw_enter(struct { __u64 args[2]; } * ctx) {
   if (ctx->args[1] == 59) count(2);
   return 0;
 }
 
 SEC("raw_tracepoint/sys_exit")
-int by_raw_exit(struct { __u64 args[2]; } *ctx) {
-  struct pt_regs *regs = (void *)ctx->args[0];
+int by_raw_exit(struct { __u64 args[2]; } * ctx) {
+  struct pt_regs* regs = (void*)ctx->args[0];
   if (BPF_CORE_READ(regs, orig_ax) == 59) count(3);
   return 0;
 }

@@ -12,7 +12,7 @@ __u64 total; /* .bss */
 const volatile __u64 step = 1;
 
 SEC("tracepoint/syscalls/sys_enter_execve")
-int hello(struct trace_event_raw_sys_enter *ctx) {
+int hello(struct trace_event_raw_sys_enter* ctx) {
   __u64 uid = bpf_get_current_uid_gid() & 0xffffffff, one = step, *count;
   bpf_printk("Hello World!");
   count = bpf_map_lookup_elem(&counter_table, &uid);

@@ -17,12 +17,12 @@ struct {
 } packets SEC(".maps");
 
 SEC("xdp")
-int answer(struct xdp_md *ctx) {
-  __u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+int answer(struct xdp_md* ctx) {
+  __u8 *data = (void*)(long)ctx->data, *end = (void*)(long)ctx->data_end;
   __u32 key = 0;
-  __u64 *count = bpf_map_lookup_elem(&packets, &key);
+  __u64* count = bpf_map_lookup_elem(&packets, &key);
   if (count) *count += 1;
-  if (data + 14 > end) return 0; /* XDP_ABORTED */
+  if (data + 14 > end) return 0;                      /* XDP_ABORTED */
   if (data[12] != 0x08 || data[13] != 0x00) return 2; /* XDP_PASS */
   for (int i = 0; i < 6; i++) {
     __u8 byte = data[i];
@@ -33,15 +33,15 @@ int answer(struct xdp_md *ctx) {
 }
 
 SEC("tc")
-int mark(struct __sk_buff *skb) {
+int mark(struct __sk_buff* skb) {
   skb->mark = skb->len;
   return skb->protocol == 0x0008 && skb->data_end - skb->data >= 14 ? 0 : 2;
 }
 
 SEC("socket")
-int length(struct __sk_buff *skb) { return skb->len; }
+int length(struct __sk_buff* skb) { return skb->len; }
 
 SEC("raw_tp/sys_enter")
-int sum(struct { __u64 args[2]; } *ctx) { return ctx->args[0] + ctx->args[1]; }
+int sum(struct { __u64 args[2]; } * ctx) { return ctx->args[0] + ctx->args[1]; }
 
 char LICENSE[] SEC("license") = "GPL";

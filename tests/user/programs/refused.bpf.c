@@ -22,48 +22,51 @@ extern int CONFIG_WEAK_THING __kconfig __weak;
 extern int LINUX_KERNEL_VERSION __kconfig;
 
 SEC("kprobe/vfs_read")
-int kernel_function(struct pt_regs *ctx) { return 0; }
+int kernel_function(struct pt_regs* ctx) { return 0; }
 
 SEC("xdp")
-int packets(struct xdp_md *ctx) { return 2; }
+int packets(struct xdp_md* ctx) { return 2; }
 
 SEC("tracepoint/sched/sched_switch")
-int other_tracepoint(void *ctx) { return 0; }
+int other_tracepoint(void* ctx) { return 0; }
 
 SEC("tracepoint/syscalls/sys_enter_nosuchcall")
-int no_such_call(void *ctx) { return 0; }
+int no_such_call(void* ctx) { return 0; }
 
 SEC("tracepoint")
-int no_target(void *ctx) { return 0; }
+int no_target(void* ctx) { return 0; }
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
-int kernel_symbol(void *ctx) { return (__u64)&init_task != 0; }
+int kernel_symbol(void* ctx) {
+  bpf_printk("%llx", (__u64)&init_task);
+  return 0;
+}
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
-int kernel_call(void *ctx) {
+int kernel_call(void* ctx) {
   bpf_rcu_read_lock();
   return 0;
 }
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
-int kernel_type(void *ctx) {
-  struct task_struct *task = ctx;
+int kernel_type(void* ctx) {
+  struct task_struct* task = ctx;
   return BPF_CORE_READ(task, pid);
 }
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
-int kernel_config(void *ctx) { return CONFIG_HZ; }
+int kernel_config(void* ctx) { return CONFIG_HZ; }
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
-int weak_config(void *ctx) {
+int weak_config(void* ctx) {
   bpf_printk("%d %d", CONFIG_WEAK_THING, LINUX_KERNEL_VERSION);
   return 0;
 }
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
-int unproved(void *ctx) {
+int unproved(void* ctx) {
   __u32 key = 0;
-  __u64 *value = bpf_map_lookup_elem(&values, &key);
+  __u64* value = bpf_map_lookup_elem(&values, &key);
   return *value; /* may be null */
 }
 
