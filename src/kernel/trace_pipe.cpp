@@ -77,13 +77,13 @@ void TraceLines::line(std::string_view text, const std::function<void(std::strin
 
 bool TraceLines::starts_event(std::string_view text) {
   // "            bash-1234    [001] d..31   123.456789: event: ...": a CPU in brackets, later a time and a colon.
-  const auto open = text.find(" [");
-  if (open == std::string_view::npos) return false;
-  const auto close = text.find("] ", open);
-  if (close == std::string_view::npos || close == open + 2) return false;
-  for (const char c : text.substr(open + 2, close - open - 2))
-    if (c < '0' || c > '9') return false;
-  return text.find(": ", close) != std::string_view::npos;
+  // The command may hold brackets itself, so every pair is looked at.
+  for (auto open = text.find(" ["); open != std::string_view::npos; open = text.find(" [", open + 1)) {
+    const auto digits_end = text.find_first_not_of("0123456789", open + 2);
+    if (digits_end == std::string_view::npos || digits_end == open + 2) continue;
+    if (text.substr(digits_end, 2) == "] ") return text.find(": ", digits_end) != std::string_view::npos;
+  }
+  return false;
 }
 
 Result<RingReader> open_kernel_trace_pipe(const Tracefs& tracefs) {

@@ -2,6 +2,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <thread>
+
 #include "support.hpp"
 
 namespace skep::kernel_test {
@@ -89,6 +92,87 @@ TEST_F(Hooks, OneProgramOnTwoSystemCalls) {
   ASSERT_OK(two);
   EXPECT_TRUE(child.run());
   EXPECT_EQ(counter(*object, "hits", 6), 2 * calls);
+}
+
+TEST_F(Hooks, ProgramWithoutTypeTakesThatOfItsHook) {
+  auto spec = compile("hooks");
+  ASSERT_OK(spec);
+  for (const bool known_at_load : {false, true}) {
+    Child child(call_getppid);
+    set_global(*spec, "wanted_pid", child.pid());
+    ProgramSpec& program = *spec->program("anywhere");
+    program.type = ProgramType::unspec;
+    const AttachTarget target{AttachKind::kprobe, "__x64_sys_getppid"};
+    program.attach = known_at_load ? target : AttachTarget{};
+    auto object = load(*spec, {.programs = {"anywhere"}});
+    ASSERT_OK(object);
+    auto handle = object->program("anywhere").value();
+    EXPECT_EQ(handle.info().id != 0, known_at_load);
+    auto link = known_at_load ? handle.attach() : handle.attach(target);
+    ASSERT_OK(link);
+    EXPECT_NE(handle.info().id, 0u);
+    ASSERT_TRUE(child.run());
+    EXPECT_EQ(counter(*object, "hits", 6), calls);
+  }
+  Child child(call_getppid);
+  set_global(*spec, "wanted_pid", child.pid());
+  spec->program("anywhere")->attach = {};
+  auto object = load(*spec, {.programs = {"anywhere"}});
+  ASSERT_OK(object);
+  auto link = object->program("anywhere")->attach({AttachKind::tracepoint, "syscalls/sys_enter_getppid"});
+  ASSERT_OK(link);
+  EXPECT_EQ(object->program("anywhere")->info().type, ProgramType::tracepoint);
+  ASSERT_TRUE(child.run());
+  EXPECT_EQ(counter(*object, "hits", 6), calls);
+}
+
+TEST_F(Hooks, CallsOf32BitCodeAreNotMistakenForOthers) {
+  // getppid is 110 for 64-bit code; 110 is iopl for 32-bit code, which int 0x80 makes from a 64-bit process too.
+  auto spec = compile("hooks");
+  ASSERT_OK(spec);
+  Child child([] {
+    call_getppid();
+#if defined(__x86_64__)
+    for (int i = 0; i < 5; ++i) {
+      long result = 110;
+      asm volatile("int $0x80" : "+a"(result) : "b"(0) : "memory", "r8", "r9", "r10", "r11");
+    }
+#endif
+  });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec, {.programs = {"on_ksyscall", "on_kretsyscall"}});
+  ASSERT_OK(object);
+  std::vector<Link> links;
+  for (Program& program : object->programs()) {
+    auto link = program.attach();
+    ASSERT_OK(link);
+    links.push_back(*std::move(link));
+  }
+  ASSERT_TRUE(child.run());
+  EXPECT_EQ(counter(*object, "hits", 3), calls);
+  EXPECT_EQ(counter(*object, "hits", 4), calls);
+}
+
+TEST_F(Hooks, ACloneReturnsOnceToWhoeverCalledIt) {
+  // The new thread leaves the same system call too, with 0, but a return probe sees its caller only.
+  auto spec = compile("hooks");
+  ASSERT_OK(spec);
+  Child child([] {
+    for (int i = 0; i < 10; ++i) std::thread([] {}).join();
+  });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec, {.programs = {"anywhere"}});
+  ASSERT_OK(object);
+  std::vector<Link> links;
+  for (const char* call : {"clone", "clone3"}) {
+    auto link = object->program("anywhere")->attach({AttachKind::kretsyscall, call});
+    ASSERT_OK(link);
+    links.push_back(*std::move(link));
+  }
+  ASSERT_TRUE(child.run());
+  // Where a sandbox refuses clone3 with ENOSYS, the C library goes on to clone, and both return.
+  const bool has_clone3 = ::syscall(SYS_clone3, nullptr, 0) < 0 && errno != ENOSYS;
+  EXPECT_EQ(counter(*object, "hits", 6), has_clone3 ? 10u : 20u);
 }
 
 TEST_F(Hooks, AttachingToNothingIsAnError) {

@@ -1,3 +1,4 @@
+// See support.hpp. Programs are compiled into a temporary directory that is gone when the spec is read.
 #include "support.hpp"
 
 #include <fcntl.h>
