@@ -39,11 +39,11 @@ Packet packet_of(void* skb) noexcept {
   return {begin, begin != nullptr && begin < end ? static_cast<u64>(end - begin) : 0};
 }
 
-/// The one's complement sum of 16-bit words, folded to 16 bits. `size` is a multiple of 4.
+/// The one's complement sum of 32-bit words; the last one is filled up with zeros.
 u32 sum_words(const std::byte* data, u64 size, u64 sum) noexcept {
   for (u64 offset = 0; offset < size; offset += 4) {
-    u32 word;
-    std::memcpy(&word, data + offset, sizeof word);
+    u32 word = 0;
+    std::memcpy(&word, data + offset, size - offset < 4 ? size - offset : 4);
     sum += word;
   }
   while (sum >> 32 != 0) sum = (sum & 0xffffffffu) + (sum >> 32);
@@ -78,12 +78,13 @@ static s64 skb_store_bytes(void* skb, u32 offset, ReadMem from, u64 flags) noexc
 }
 SKEP_BIND(skb_store_bytes)
 
-/// How a checksum changes when `from` becomes `to`; either may be empty. Folded to 16 bits, as kernels since 6.13 do
-/// on every architecture.
+/// How a checksum changes when `from` becomes `to`; either may be empty. As kernels since 6.13: sizes need not be
+/// multiples of 4, and the result is folded to 16 bits.
 static s64 csum_diff(ReadMem from, ReadMem to, u32 seed) noexcept {
-  if (((from.size | to.size) & 3) != 0) return -EINVAL;
-  u64 sum = to.size != 0 ? sum_words(to.data, to.size, seed) : seed;
-  if (from.size != 0) sum += ~sum_words(from.data, from.size, 0);
+  // Which zero comes out (0 or all ones) depends on the order of these sums: it is the kernel's.
+  if (from.size == 0) return fold_to_16(sum_words(to.data, to.size, seed));
+  if (to.size == 0) return fold_to_16(~sum_words(from.data, from.size, ~seed));
+  const u64 sum = u64{sum_words(to.data, to.size, seed)} + ~sum_words(from.data, from.size, 0);
   return fold_to_16(sum_words(nullptr, 0, sum));
 }
 SKEP_BIND(csum_diff)

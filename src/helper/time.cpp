@@ -25,7 +25,8 @@ static u64 ktime_get_tai_ns() noexcept { return nanoseconds(CLOCK_TAI); }
 SKEP_BIND(ktime_get_tai_ns)
 
 /// The kernel's tick count. It starts five minutes before the 32-bit counter wraps; a tick is as long as the
-/// resolution of the coarse clock, which is how a process learns CONFIG_HZ.
+/// resolution of the coarse clock, which is how a process learns CONFIG_HZ. The kernel's own begins when its timer
+/// does, some ticks after the clock: differences agree, absolute values within about a second.
 static u64 jiffies64() noexcept {
   timespec tick{};
   if (::clock_getres(CLOCK_MONOTONIC_COARSE, &tick) != 0 || tick.tv_nsec <= 0) return 0;

@@ -1,7 +1,7 @@
 // Checking and printing formats. See trace_format.hpp.
 //
-// The argument bytes are counted as the kernel counts them (numbers aligned to 4, strings with their terminator),
-// because what is left decides where a string is cut and when a format is refused with -ENOSPC.
+// Arguments are packed as the kernel packs them, because what is left of the space decides where a string is cut and
+// when a format is refused with -ENOSPC.
 #include "helper/trace_format.hpp"
 
 #include <sys/auxv.h>
@@ -15,11 +15,20 @@ namespace skep::helper {
 
 namespace {
 
-bool is_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
+// Character classes are the kernel's, which are those of Latin-1.
+bool is_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r') || static_cast<u8>(c) == 0xa0; }
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-bool is_letter_or_digit(char c) noexcept { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'); }
-bool is_printable(char c) noexcept { return c >= 0x20 && c < 0x7f; }
-bool is_punctuation(char c) noexcept { return is_printable(c) && c != ' ' && !is_letter_or_digit(c); }
+bool is_printable_ascii(char c) noexcept { return c >= 0x20 && c < 0x7f; }
+bool is_beyond_ascii(char c) noexcept { return static_cast<u8>(c) >= 0x80; }
+bool is_letter_or_digit(char c) noexcept {
+  const u8 byte = static_cast<u8>(c);
+  if (byte >= 0x80) return byte >= 0xc0 && byte != 0xd7 && byte != 0xf7;
+  return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+bool is_punctuation(char c) noexcept {
+  if (is_beyond_ascii(c)) return static_cast<u8>(c) > 0xa0 && !is_letter_or_digit(c);
+  return is_printable_ascii(c) && c != ' ' && !is_letter_or_digit(c);
+}
 /// What may follow a plain %p or any %s.
 bool ends_conversion(char c) noexcept { return c == 0 || is_space(c) || is_punctuation(c); }
 
@@ -62,6 +71,7 @@ class Format::Out {
     std::memset(to_ + (fits > 0 ? length_ : 0), c, fits);
     length_ += count;
   }
+  bool full() const noexcept { return length_ >= size_; }
   s64 finish() noexcept {
     if (size_ > 0) to_[length_ < size_ ? length_ : size_ - 1] = 0;
     return static_cast<s64>(length_);
@@ -98,7 +108,7 @@ bool Format::parse(std::size_t percent, Conversion& conversion) const noexcept {
     const char next = at(i + 1);
     conversion.from_pointer = true;
     conversion.kind = Kind::pointer;
-    if (ends_conversion(next) && next != '%') {
+    if (ends_conversion(next)) {
       conversion.kind = Kind::hashed_pointer;
       conversion.end = i + 1;
       return true;
@@ -138,34 +148,51 @@ bool Format::parse(std::size_t percent, Conversion& conversion) const noexcept {
 }
 
 s64 Format::prepare(Call& call, std::string_view text, std::span<const u64> arguments) noexcept {
-  count_ = used_ = 0;
+  used_ = 0;
   const std::size_t end = text.find('\0');
   if (end == std::string_view::npos || arguments.size() > max_arguments) return -EINVAL;
   text_ = text.substr(0, end);
+  std::size_t next = 0;
   for (std::size_t i = 0; i < text_.size(); ++i) {
     const char c = text_[i];
-    if (!is_printable(c) && !is_space(c)) return -EINVAL;
+    if (!is_printable_ascii(c) && !is_space(c) && !is_beyond_ascii(c)) return -EINVAL;
     if (c != '%') continue;
     if (at(i + 1) == '%') {
       ++i;
       continue;
     }
-    if (count_ >= arguments.size()) return -EINVAL;
+    if (next >= arguments.size()) return -EINVAL;
     Conversion conversion;
     if (!parse(i, conversion)) return -EINVAL;
-    if (const s64 error = fetch(call, conversion, arguments[count_]); error < 0) return error;
-    ++count_;
+    if (const s64 error = fetch(call, conversion, arguments[next++]); error < 0) return error;
     i = conversion.end - 1;
   }
+  std::memset(bytes_ + used_, 0, sizeof bytes_ - used_);
   return 0;
 }
 
-/// Takes `bytes` of the argument space. The place, or -ENOSPC.
-s64 Format::reserve(u32 bytes, u32 alignment) noexcept {
+/// 0 or -ENOSPC.
+s64 Format::pack(u64 value, u32 bytes, u32 alignment) noexcept {
   const u32 place = (used_ + alignment - 1) / alignment * alignment;
   if (place > argument_bytes || argument_bytes - place < bytes) return -ENOSPC;
+  std::memcpy(bytes_ + place, &value, bytes);
   used_ = place + bytes;
-  return place;
+  return 0;
+}
+
+u64 Format::unpack(u32& cursor, u32 bytes, u32 alignment) const noexcept {
+  const u32 place = (cursor + alignment - 1) / alignment * alignment;
+  u64 value = 0;
+  if (place + bytes <= sizeof bytes_) std::memcpy(&value, bytes_ + place, bytes);
+  cursor = place + bytes;
+  return value;
+}
+
+std::string_view Format::unpack_text(u32& cursor) const noexcept {
+  if (cursor >= sizeof bytes_) return {};
+  const std::string_view text(bytes_ + cursor, ::strnlen(bytes_ + cursor, sizeof bytes_ - cursor));
+  cursor += static_cast<u32>(text.size()) + 1;
+  return text;
 }
 
 s64 Format::fetch(Call& call, const Conversion& conversion, u64 argument) noexcept {
@@ -177,16 +204,15 @@ s64 Format::fetch(Call& call, const Conversion& conversion, u64 argument) noexce
       return fetch_string(call, conversion.from_pointer ? before : 's', argument);
     }
     case Kind::character:
-      values_[count_] = argument;
-      return reserve(1, 1);
+      return pack(argument, 1, 1);
     case Kind::number:
-      values_[count_] = argument;
-      return reserve(conversion.wide ? 8 : 4, 4);
+      return pack(argument, conversion.wide ? 8 : 4, 4);
+    case Kind::symbol:
+      if (at(conversion.end - 1) == 'B') return fetch_symbol(argument);
+      return pack(argument, 8, 4);
     case Kind::pointer:
     case Kind::hashed_pointer:
-    case Kind::symbol:
-      values_[count_] = argument;
-      return reserve(8, 4);
+      return pack(argument, 8, 4);
   }
   return -EINVAL;
 }
@@ -200,7 +226,6 @@ s64 Format::fetch_string(Call& call, char space, u64 address) noexcept {
     to[0] = 0;
     length = 1;
   }
-  values_[count_] = used_;
   used_ += static_cast<u32>(length);
   return 0;
 }
@@ -225,12 +250,25 @@ s64 Format::fetch_ip(Call& call, bool upper, bool v6, u64 address) noexcept {
     if (!upper) out.fill('0', 3 - text.size());  // %pi4 has leading zeros
     out.put(text);
   }
-  values_[count_] = used_;
-  const u32 left = argument_bytes - used_;
-  const u32 taken = static_cast<u32>(out.finish()) + 1;
-  if (taken > left) bytes_[argument_bytes - 1] = 0;
-  used_ += taken < left ? taken : left;
+  used_ += static_cast<u32>(out.finish()) + 1;
   return 0;
+}
+
+/// "0x" and the address: what the kernel prints where it knows no symbol.
+s64 Format::fetch_symbol(u64 address) noexcept {
+  if (used_ >= argument_bytes) return -ENOSPC;
+  Out out(bytes_ + used_, sizeof bytes_ - used_);
+  print_symbol(out, Conversion{}, address);
+  used_ += static_cast<u32>(out.finish()) + 1;
+  return 0;
+}
+
+void Format::print_symbol(Out& out, const Conversion& conversion, u64 address) noexcept {
+  char buffer[20];
+  char* digits = digits_of(address, 16, lower_digits, buffer + sizeof buffer);
+  *--digits = 'x';
+  *--digits = '0';
+  print_text(out, conversion, {digits, static_cast<std::size_t>(buffer + sizeof buffer - digits)});
 }
 
 void Format::print_number(Out& out, const Conversion& conversion, u64 argument) noexcept {
@@ -272,10 +310,12 @@ void Format::print_address(Out& out, Conversion conversion, u64 address, bool ha
   print_number(out, conversion, hash ? hashed(address) : address);
 }
 
+/// What the kernel prepared as text (addresses, %pks) is copied without a width, and once the buffer is full neither
+/// counted nor passed: what is returned then is what the kernel returns.
 s64 Format::print(char* to, u64 size) const noexcept {
   using Kind = Conversion::Kind;
   Out out(to, size);
-  u32 argument = 0;
+  u32 cursor = 0;
   for (std::size_t i = 0; i < text_.size();) {
     if (text_[i] != '%') {
       out.put(text_[i++]);
@@ -288,34 +328,31 @@ s64 Format::print(char* to, u64 size) const noexcept {
     }
     Conversion conversion;
     parse(i, conversion);
-    const u64 value = values_[argument++];
     switch (conversion.kind) {
       case Kind::number:
-        print_number(out, conversion, value);
+        print_number(out, conversion, unpack(cursor, conversion.wide ? 8 : 4, 4));
         break;
       case Kind::character: {
-        const char c = static_cast<char>(value);
+        const char c = static_cast<char>(unpack(cursor, 1, 1));
         print_text(out, conversion, {&c, 1});
         break;
       }
-      case Kind::string: {
-        if (conversion.from_pointer) conversion.width = 0;  // the kernel copies these without looking at the width
-        print_text(out, conversion, bytes_ + value);
+      case Kind::string:
+        if (!conversion.from_pointer)
+          print_text(out, conversion, unpack_text(cursor));
+        else if (!out.full())
+          out.put(unpack_text(cursor));
         break;
-      }
+      case Kind::symbol:
+        if (at(conversion.end - 1) != 'B')
+          print_symbol(out, conversion, unpack(cursor, 8, 4));
+        else if (!out.full())
+          out.put(unpack_text(cursor));
+        break;
       case Kind::pointer:
       case Kind::hashed_pointer:
-        print_address(out, conversion, value, conversion.kind == Kind::hashed_pointer);
+        print_address(out, conversion, unpack(cursor, 8, 4), conversion.kind == Kind::hashed_pointer);
         break;
-      case Kind::symbol: {
-        char buffer[20];
-        char* digits = digits_of(value, 16, lower_digits, buffer + sizeof buffer);
-        *--digits = 'x';
-        *--digits = '0';
-        if (at(conversion.end - 1) == 'B') conversion.width = 0;
-        print_text(out, conversion, {digits, static_cast<std::size_t>(buffer + sizeof buffer - digits)});
-        break;
-      }
     }
     i = conversion.end;
     // Letters and digits behind a pointer conversion belong to it and print nothing.

@@ -10,6 +10,7 @@
 //   %pB %ps %pS                    a symbol: here always the address, as the kernel prints one it does not know
 //   %pi4 %pI4 %pi6 %pI6            an address in memory
 //   %%
+// Bytes beyond ASCII are text (UTF-8 passes), control characters other than white space are refused.
 // Flags '0', '+', '-', ' ' and a width may precede any but %%.
 // Source: kernel/bpf/helpers.c (bpf_bprintf_prepare), lib/vsprintf.c (bstr_printf).
 #pragma once
@@ -48,18 +49,21 @@ class Format {
   s64 fetch(Call& call, const Conversion& conversion, u64 argument) noexcept;
   s64 fetch_string(Call& call, char space, u64 address) noexcept;
   s64 fetch_ip(Call& call, bool upper, bool v6, u64 address) noexcept;
-  s64 reserve(u32 bytes, u32 alignment) noexcept;
+  s64 fetch_symbol(u64 address) noexcept;
+  s64 pack(u64 value, u32 bytes, u32 alignment) noexcept;
+  u64 unpack(u32& cursor, u32 bytes, u32 alignment) const noexcept;
+  std::string_view unpack_text(u32& cursor) const noexcept;
   static void print_number(Out& out, const Conversion& conversion, u64 argument) noexcept;
   static void print_text(Out& out, const Conversion& conversion, std::string_view text) noexcept;
+  static void print_symbol(Out& out, const Conversion& conversion, u64 address) noexcept;
   static void print_address(Out& out, Conversion conversion, u64 address, bool hashed) noexcept;
 
   char at(std::size_t i) const noexcept { return i < text_.size() ? text_[i] : '\0'; }
 
   std::string_view text_;
-  u32 count_ = 0;
-  u32 used_ = 0;                     ///< of the argument bytes
-  u64 values_[max_arguments] = {};   ///< the number, or where its string begins in bytes_
-  char bytes_[argument_bytes + 64];  ///< strings; the rest is only counted
+  u32 used_ = 0;  ///< of the argument bytes
+  /// The arguments as the kernel packs them: numbers aligned to 4, strings with their terminators, characters.
+  char bytes_[argument_bytes + 64];
 };
 
 }  // namespace skep::helper

@@ -21,7 +21,7 @@ using oracle::KernelMap;
 
 MapSpec make_spec(MapType type, u32 key_size, u32 value_size, u32 max_entries, u32 flags = 0) {
   MapSpec spec;
-  spec.name = "d";
+  spec.name = "compared";
   spec.type = type;
   spec.key_size = key_size;
   spec.value_size = value_size;
@@ -89,7 +89,7 @@ class Pair {
       return key;
     }
     const u32 number = static_cast<u32>(random_() % (spec_.max_entries * 2 + 2));
-    std::memcpy(key.data(), &number, std::min<std::size_t>(key.size(), sizeof number));
+    if (!key.empty()) std::memcpy(key.data(), &number, std::min<std::size_t>(key.size(), sizeof number));
     if (key.size() > 12 && number % 2 == 0) key.back() = std::byte{7};
     return key;
   }

@@ -15,7 +15,7 @@ namespace {
 
 MapSpec make_spec(MapType type, u32 key_size, u32 value_size, u32 max_entries, u32 flags = 0) {
   MapSpec spec;
-  spec.name = "m";
+  spec.name = "mine";
   spec.type = type;
   spec.key_size = key_size;
   spec.value_size = value_size;
@@ -37,7 +37,7 @@ TEST(Map, ErrorsNameTheMapTheFindingAndTheExpectation) {
   ASSERT_FALSE(odd);
   EXPECT_EQ(odd.error().code, Code::invalid_argument);
   EXPECT_EQ(odd.error().os_error, EINVAL);
-  EXPECT_EQ(odd.error().message, "map m: key_size is 8: a array map needs 4");
+  EXPECT_EQ(odd.error().message, "map mine: key_size is 8: a array map needs 4");
   const auto lacking = Map::create(make_spec(MapType::sockmap, 4, 4, 1));
   ASSERT_FALSE(lacking);
   EXPECT_EQ(lacking.error().code, Code::unsupported);

@@ -21,7 +21,7 @@ constexpr int rounds = 20000;
 
 MapSpec make_spec(MapType type, u32 key_size, u32 value_size, u32 max_entries, u32 flags = 0) {
   MapSpec spec;
-  spec.name = "r";
+  spec.name = "raced";
   spec.type = type;
   spec.key_size = key_size;
   spec.value_size = value_size;

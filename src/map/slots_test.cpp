@@ -11,7 +11,7 @@ namespace {
 
 MapSpec make_spec(MapType type, u32 key_size, u32 value_size, u32 max_entries, u32 flags = 0) {
   MapSpec spec;
-  spec.name = "s";
+  spec.name = "slots";
   spec.type = type;
   spec.key_size = key_size;
   spec.value_size = value_size;
