@@ -19,43 +19,13 @@
 #include "base/mapped_file.hpp"
 #include "btf/core.hpp"
 #include "btf/format_value.hpp"
-#include "btf/test_support.hpp"
 #include "spec/resolve.hpp"
+#include "spec/test_corpus.hpp"
 
 namespace skep::spec {
 namespace {
 
-namespace fs = std::filesystem;
-
-fs::path corpus() {
-  const char* named = std::getenv("SKEP_CORPUS");
-  return named != nullptr ? fs::path(named) : fs::path("../shared/corpus");
-}
-
-/// Unpacks an archive of the corpus for the life of this object.
-class Unpacked {
- public:
-  explicit Unpacked(const std::string& archive) {
-    const auto path = corpus() / archive;
-    if (!fs::exists(path)) return;
-    const auto command = fmt::format("tar -xJf '{}' -C '{}'", path.string(), directory_.path().string());
-    if (std::system(command.c_str()) != 0) return;
-    for (const auto& entry : fs::recursive_directory_iterator(directory_.path()))
-      if (entry.path().extension() == ".o") objects.push_back(entry.path());
-    std::sort(objects.begin(), objects.end());
-  }
-  std::vector<fs::path> objects;
-
- private:
-  test::TemporaryDirectory directory_;
-};
-
-constexpr const char* samples_archive = "ebpf-samples-objects.tar.xz";
-constexpr const char* selftests_archive = "selftests-6.12-progs-objects.tar.xz";
-constexpr const char* relocated_archive = "selftests-6.12-progs-relocated-insns.jsonl.xz";
-
-#define SKEP_NEED_CORPUS(archive) \
-  if (!fs::exists(corpus() / (archive))) GTEST_SKIP() << "left out: " << (corpus() / (archive)).string() << " is absent"
+using namespace test;
 
 /// What is refused, and why that is right.
 const std::map<std::string, std::string>& known_refusals() {
