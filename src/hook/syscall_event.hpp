@@ -6,7 +6,9 @@
 #pragma once
 #include <array>
 #include <bitset>
+#include <cstddef>
 #include <skep/types.hpp>
+#include <span>
 
 #include "helper/call.hpp"
 #include "hook/syscall_table.hpp"
@@ -53,6 +55,8 @@ struct SyscallEvent {
   u64 time_ns = 0;           ///< CLOCK_MONOTONIC when the tracer saw it
   PtRegs regs; /**< the caller's registers as the kernel has them. Which are filled depends on the mechanism:
                   programs go through Task::read_kernel(&event.regs...), which fetches what is missing */
+  /// What else Task::read_kernel serves during the event, besides regs: a context and what it points to.
+  std::array<std::span<const std::byte>, 4> readable{};
 
   bool compat() const noexcept { return abi == Abi::i386; }
 };

@@ -75,7 +75,7 @@ void TraceeTask::begin(SyscallEvent& event, EventSource& source, u32 tgid) noexc
   tgid_ = tgid;
   identified_ = has_comm_ = false;
   window_size_ = 0;
-  offered_count_ = 0;
+  event.readable = {};
 }
 
 TraceeTask::Files& TraceeTask::files() noexcept {
@@ -202,9 +202,12 @@ s64 TraceeTask::write_user(u64 address, const void* from, u32 size) noexcept {
 }
 
 bool TraceeTask::offer_kernel(std::span<const std::byte> bytes) noexcept {
-  if (offered_count_ == offered_.size()) return false;
-  offered_[offered_count_++] = bytes;
-  return true;
+  for (auto& slot : event_->readable) {
+    if (!slot.empty() && slot.data() != bytes.data()) continue;  // one that is offered again takes its place
+    slot = bytes;
+    return true;
+  }
+  return false;
 }
 
 s64 TraceeTask::read_kernel(void* to, u64 address, u32 size) noexcept {
@@ -221,8 +224,8 @@ s64 TraceeTask::read_kernel(void* to, u64 address, u32 size) noexcept {
     std::memcpy(to, reinterpret_cast<const std::byte*>(&event_->regs) + offset, size);
     return 0;
   }
-  for (u32 i = 0; i < offered_count_; ++i) {
-    if (!within(offered_[i].data(), offered_[i].size())) continue;
+  for (const auto& bytes : event_->readable) {
+    if (!within(bytes.data(), bytes.size())) continue;
     std::memcpy(to, reinterpret_cast<const void*>(address), size);
     return 0;
   }

@@ -51,7 +51,8 @@ class TraceeTask final : public helper::Task {
   s64 write_user(u64 address, const void* from, u32 size) noexcept override;
   s64 read_kernel(void* to, u64 address, u32 size) noexcept override;
 
-  /// Lets read_kernel serve these bytes of this process (a context) until the next begin(). False: no room.
+  /// Lets read_kernel serve these bytes of this process (a context) in this event: SyscallEvent::readable. False: no
+  /// room.
   bool offer_kernel(std::span<const std::byte> bytes) noexcept;
 
  private:
@@ -82,8 +83,6 @@ class TraceeTask final : public helper::Task {
   u64 window_address_ = 0;
   u32 window_size_ = 0;
   std::array<std::byte, 256> window_;
-  std::array<std::span<const std::byte>, 4> offered_;
-  u32 offered_count_ = 0;
   // By tid modulo size: bounded, and enough for the tasks of a busy tree.
   std::array<Files, 64> files_;
   bool pidfd_works_ = true;
