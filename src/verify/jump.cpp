@@ -190,7 +190,7 @@ void Checker::mark_null_outcome(State& state, u32 id, bool is_null) {
   for_each_register(pool_, state, [&](Register& r) {
     if (!r.or_null || r.id != id) return false;
     if (is_null) {
-      released = r.ref_id;
+      if (r.ref_id == r.id) released = r.ref_id;  // not where it only borrows from another reference
       r = Register::constant(0);
       return true;
     }

@@ -1,1 +1,86 @@
+// The verifier's verdicts against the kernel's, on programs outside the project.
+//
+// The law: under the kernel's rules nothing that Linux 6.18 rejects for memory safety is accepted. Every program
+// that we accept and the kernel rejects must stand in `explained`, with the reason why that is no hole.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <map>
+
+#include "corpus.hpp"
+
+namespace skep::corpus {
+namespace {
+
+/// Accepted here, rejected by the kernel, and safe all the same: name -> why.
+const std::map<std::string_view, std::string_view> explained = {
+    {"cgroup_getset_retval_hooks.o:getpeername4", "policy: the helper is withheld from this attach type"},
+    {"cgroup_getset_retval_hooks.o:getpeername6", "policy: the helper is withheld from this attach type"},
+    {"cgroup_getset_retval_hooks.o:getsockname4", "policy: the helper is withheld from this attach type"},
+    {"cgroup_getset_retval_hooks.o:getsockname6", "policy: the helper is withheld from this attach type"},
+    {"cgroup_getset_retval_hooks.o:recvmsg4", "policy: the helper is withheld from this attach type"},
+    {"cgroup_getset_retval_hooks.o:recvmsg6", "policy: the helper is withheld from this attach type"},
+    {"dynptr_fail.o:test_dynptr_reg_type",
+     "no BTF with the case: the global function is followed with its real argument"},
+    {"test_global_func11.o:global_func11",
+     "no BTF with the case: the global function is followed with its real argument"},
+    {"test_global_func12.o:global_func12",
+     "no BTF with the case: the global function is followed with its real argument"},
+    {"test_global_func14.o:global_func14",
+     "no BTF with the case: the global function is followed with its real argument"},
+    {"pyperf600.o:on_event", "the kernel gave up at 8193 pending branches; the exploration ends here"},
+};
+
+verify::Options kernel_rules() {
+  verify::Options options;
+  options.rules = verify::Rules::kernel;
+  return options;
+}
+
+void check(const Tally& tally, std::string_view title, double least_accepted_percent) {
+  fmt::print("{}", tally.text(title));
+  for (const std::string& name : tally.accepted_names) {
+    auto known = explained.find(name.substr(0, name.find(" | ")));
+    if (known != explained.end())
+      fmt::print("  accepted, kernel rejects: {} ({})\n", name, known->second);
+    else
+      ADD_FAILURE() << "accepted, but the kernel rejects it: " << name;
+  }
+  u32 all = tally.accepted + tally.wrongly_rejected + tally.unsupported + tally.errors;
+  EXPECT_GE(100.0 * tally.accepted, least_accepted_percent * all) << title;
+  EXPECT_EQ(tally.errors, 0u);
+}
+
+TEST(Corpus, RawCasesOfTheKernel) {
+  if (folder().empty())
+    GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): the kernel's raw verifier cases were left out";
+  for (const char* file : {"selftests-6.1-raw-insns.jsonl.xz", "selftests-6.12-raw-insns.jsonl.xz"}) {
+    auto cases = raw_cases(folder() + "/" + file);
+    ASSERT_FALSE(cases.empty()) << file;
+    check(judge(cases, kernel_rules()), file, 95.0);
+  }
+}
+
+TEST(Corpus, ProgramsOfTheKernelsTests) {
+  if (folder().empty())
+    GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): the kernel's program tests were left out";
+  auto cases = relocated_cases(folder() + "/selftests-6.12-progs-relocated-insns.jsonl.xz");
+  ASSERT_FALSE(cases.empty());
+  check(judge(cases, kernel_rules()), "selftests 6.12 programs", 65.0);
+}
+
+TEST(Corpus, ProductionObjects) {
+  if (folder().empty()) GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): production objects were left out";
+  auto cases =
+      object_cases(folder() + "/ebpf-samples-objects.tar.xz", folder() + "/kernel-6.18-verdicts.tsv", "samples");
+  auto legacy =
+      object_cases(folder() + "/ebpf-samples-objects.tar.xz", folder() + "/kernel-6.18-verdicts.tsv", "samples-legacy");
+  cases.insert(cases.end(), std::make_move_iterator(legacy.begin()), std::make_move_iterator(legacy.end()));
+  ASSERT_FALSE(cases.empty());
+  check(judge(cases, kernel_rules()), "production objects, kernel rules", 97.0);
+  auto user = judge(cases, {});
+  check(user, "production objects, user rules", 97.0);
+}
+
+}  // namespace
+}  // namespace skep::corpus

@@ -49,7 +49,8 @@ template <class U>
 bool machine_holds(Compare c, U a, U b) {
   bool is_signed = c == Compare::sgt || c == Compare::sge || c == Compare::slt || c == Compare::sle;
   using S = std::make_signed_t<U>;
-  if (is_signed) return isa::holds<u64>(c, static_cast<u64>(s64{static_cast<S>(a)}), static_cast<u64>(s64{static_cast<S>(b)}));
+  if (is_signed)
+    return isa::holds<u64>(c, static_cast<u64>(s64{static_cast<S>(a)}), static_cast<u64>(s64{static_cast<S>(b)}));
   return isa::holds<u64>(c, a, b);
 }
 
@@ -78,7 +79,8 @@ void check_tnum(const std::vector<Tnum8>& tnums, const char* name, Abstract abst
       for (u8 x : members(a))
         for (u8 y : members(b))
           ASSERT_TRUE(r.contains(static_cast<u8>(concrete(x, y))))
-              << name << ": " << +x << ", " << +y << " in (" << +a.value << "," << +a.mask << ") (" << +b.value << "," << +b.mask << ")";
+              << name << ": " << +x << ", " << +y << " in (" << +a.value << "," << +a.mask << ") (" << +b.value << ","
+              << +b.mask << ")";
     }
 }
 
@@ -121,7 +123,8 @@ TEST(Tnum, ShiftsRangesAndIntersectionsAreSound) {
   for (unsigned low = 0; low < 256; low++)
     for (unsigned high = low; high < 256; high++) {
       Tnum8 t = Tnum8::range(static_cast<u8>(low), static_cast<u8>(high));
-      ASSERT_TRUE(t.contains(static_cast<u8>(low)) && t.contains(static_cast<u8>(high)) && t.contains(static_cast<u8>((low + high) / 2)));
+      ASSERT_TRUE(t.contains(static_cast<u8>(low)) && t.contains(static_cast<u8>(high)) &&
+                  t.contains(static_cast<u8>((low + high) / 2)));
     }
   auto tnums = all_tnums(5);
   for (const Tnum8& a : tnums)
@@ -164,13 +167,15 @@ Drawn draw(std::mt19937& random) {
   Drawn d;
   u16 base = number();
   unsigned count = 1 + random() % 4;
-  for (unsigned i = 0; i < count; i++) d.numbers.push_back(random() % 2 ? number() : static_cast<u16>(base + random() % 16));
+  for (unsigned i = 0; i < count; i++)
+    d.numbers.push_back(random() % 2 ? number() : static_cast<u16>(base + random() % 16));
   Small s;
   if (random() % 4 != 0) {  // bounds of the whole
     s.wide = Interval<u16>::of(d.numbers[0]);
     for (u16 n : d.numbers) {
       s.wide.umin = std::min(s.wide.umin, n), s.wide.umax = std::max(s.wide.umax, n);
-      s.wide.smin = std::min(s.wide.smin, static_cast<s16>(n)), s.wide.smax = std::max(s.wide.smax, static_cast<s16>(n));
+      s.wide.smin = std::min(s.wide.smin, static_cast<s16>(n)),
+      s.wide.smax = std::max(s.wide.smax, static_cast<s16>(n));
     }
     if (random() % 3 == 0) s.wide.umin = 0, s.wide.umax = 0xffff;
     if (random() % 3 == 0) s.wide.smin = -0x8000, s.wide.smax = 0x7fff;
@@ -180,7 +185,8 @@ Drawn draw(std::mt19937& random) {
     for (u16 n : d.numbers) {
       u8 low = static_cast<u8>(n);
       s.narrow.umin = std::min(s.narrow.umin, low), s.narrow.umax = std::max(s.narrow.umax, low);
-      s.narrow.smin = std::min(s.narrow.smin, static_cast<s8>(low)), s.narrow.smax = std::max(s.narrow.smax, static_cast<s8>(low));
+      s.narrow.smin = std::min(s.narrow.smin, static_cast<s8>(low)),
+      s.narrow.smax = std::max(s.narrow.smax, static_cast<s8>(low));
     }
   }
   if (random() % 3 != 0) {
@@ -200,9 +206,9 @@ Drawn draw(std::mt19937& random) {
   return d;
 }
 
-constexpr Alu operators[] = {Alu::add, Alu::sub, Alu::mul, Alu::div, Alu::sdiv, Alu::or_, Alu::and_,
+constexpr Alu operators[] = {Alu::add, Alu::sub, Alu::mul, Alu::div,  Alu::sdiv, Alu::or_,  Alu::and_,
                              Alu::lsh, Alu::rsh, Alu::mod, Alu::smod, Alu::xor_, Alu::arsh, Alu::neg};
-constexpr Compare comparisons[] = {Compare::eq, Compare::gt, Compare::ge, Compare::set, Compare::ne, Compare::sgt,
+constexpr Compare comparisons[] = {Compare::eq,  Compare::gt, Compare::ge, Compare::set, Compare::ne, Compare::sgt,
                                    Compare::sge, Compare::lt, Compare::le, Compare::slt, Compare::sle};
 
 TEST(Scalar, ArithmeticIsSound) {
@@ -215,10 +221,12 @@ TEST(Scalar, ArithmeticIsSound) {
       for (u16 x : a.numbers)
         for (u16 y : b.numbers) {
           if (shifts && y >= 16) continue;  // the machine masks the count; the verifier forgets the result
-          ASSERT_TRUE(wide.contains(machine<u16>(op, x, y))) << "op " << +static_cast<u8>(op) << " " << x << " " << y << " round " << round;
+          ASSERT_TRUE(wide.contains(machine<u16>(op, x, y)))
+              << "op " << +static_cast<u8>(op) << " " << x << " " << y << " round " << round;
           if (shifts && static_cast<u8>(y) >= 8) continue;
           u16 result = machine<u8>(op, static_cast<u8>(x), static_cast<u8>(y));
-          ASSERT_TRUE(low.contains(result)) << "op32 " << +static_cast<u8>(op) << " " << x << " " << y << " round " << round;
+          ASSERT_TRUE(low.contains(result))
+              << "op32 " << +static_cast<u8>(op) << " " << x << " " << y << " round " << round;
         }
     }
   }
@@ -241,7 +249,8 @@ TEST(Scalar, NarrowingAndExtensionAreSound) {
   for (int round = 0; round < 3000; round++) {
     Drawn a = draw(random);
     for (unsigned bits : {2u, 4u, 8u}) {
-      Small cut = truncated(a.scalar, bits), wide = sign_extended(a.scalar, bits, true), low = sign_extended(a.scalar, bits, false);
+      Small cut = truncated(a.scalar, bits), wide = sign_extended(a.scalar, bits, true),
+            low = sign_extended(a.scalar, bits, false);
       for (u16 x : a.numbers) {
         u16 kept = static_cast<u16>(x & ((1u << bits) - 1));
         ASSERT_TRUE(cut.contains(kept)) << bits << " " << x;
@@ -266,13 +275,15 @@ TEST(Scalar, ComparisonsAreDecidedAndRefinedSoundly) {
           bool possible = refine(c, x, y, wide, outcome);
           for (u16 n : a.numbers)
             for (u16 m : b.numbers) {
-              bool holds = wide ? machine_holds<u16>(c, n, m) : machine_holds<u8>(c, static_cast<u8>(n), static_cast<u8>(m));
+              bool holds =
+                  wide ? machine_holds<u16>(c, n, m) : machine_holds<u8>(c, static_cast<u8>(n), static_cast<u8>(m));
               if (decision != Decision::either) {
                 ASSERT_EQ(holds, decision == Decision::always) << +static_cast<u8>(c) << " " << n << " " << m;
               }
               if (holds != outcome) continue;
               ASSERT_TRUE(possible) << +static_cast<u8>(c) << " " << n << " " << m << " wide " << wide;
-              ASSERT_TRUE(x.contains(n) && y.contains(m)) << +static_cast<u8>(c) << " " << n << " " << m << " wide " << wide << " " << outcome;
+              ASSERT_TRUE(x.contains(n) && y.contains(m))
+                  << +static_cast<u8>(c) << " " << n << " " << m << " wide " << wide << " " << outcome;
             }
         }
       }
@@ -290,7 +301,8 @@ TEST(Scalar, ArithmeticAt64BitsHoldsOnSamples) {
     ASSERT_TRUE(a.normalise() && b.normalise());
     for (Alu op : operators) {
       bool shifts = op == Alu::lsh || op == Alu::rsh || op == Alu::arsh;
-      ASSERT_TRUE(alu(op, a, b, true).contains(isa::calculate<u64>(op, x, y))) << +static_cast<u8>(op) << " " << x << " " << y;
+      ASSERT_TRUE(alu(op, a, b, true).contains(isa::calculate<u64>(op, x, y)))
+          << +static_cast<u8>(op) << " " << x << " " << y;
       if (shifts && static_cast<u32>(y) >= 32) continue;
       ASSERT_TRUE(alu(op, a, b, false).contains(isa::calculate<u32>(op, static_cast<u32>(x), static_cast<u32>(y))));
     }

@@ -1,0 +1,416 @@
+// Every rule of the verifier, one small program each: what is refused, for which reason, and what is accepted.
+//
+// A case is a program type, assembly, and the id of the message that must refuse it ("" when it must be accepted).
+// The last test fails when a message has neither a case nor a place in the list of those that need a whole object.
+#include "verify/verify.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "btf/builder.hpp"
+#include "catalog/messages.hpp"
+#include "catalog/prototypes.hpp"
+#include "isa/text.hpp"
+
+namespace skep::verify {
+namespace {
+
+struct Case {
+  const char* refused;  ///< message id, or "" when accepted
+  ProgramType type;
+  const char* text;
+};
+
+std::shared_ptr<const btf::Btf> lock_types(u32& value_type) {
+  btf::Builder b;
+  u32 number = b.add_int("int", 4, btf::Builder::Encoding::signed_);
+  btf::Builder::NewMember inner[] = {{"val", number, 0, 0}};
+  u32 lock = b.add_struct("bpf_spin_lock", 4, inner);
+  btf::Builder::NewMember outer[] = {{"count", number, 0, 0}, {"lock", lock, 32, 0}};
+  value_type = b.add_struct("value", 8, outer);
+  return b.build().value();
+}
+
+ObjectSpec object_with_maps() {
+  ObjectSpec object;
+  object.license = "GPL";
+  u32 locked_type = 0;
+  object.btf = lock_types(locked_type);
+  auto add = [&object](const char* name, MapType type, u32 key, u32 value, u32 entries) -> MapSpec& {
+    MapSpec m;
+    m.name = name;
+    m.type = type;
+    m.key_size = key;
+    m.value_size = value;
+    m.max_entries = entries;
+    object.maps.push_back(m);
+    return object.maps.back();
+  };
+  add("counts", MapType::hash, 8, 8, 16);
+  add("table", MapType::array, 4, 48, 1);
+  add("ring", MapType::ringbuf, 0, 0, 4096);
+  add("events", MapType::perf_event_array, 4, 4, 4);
+  add("jumps", MapType::prog_array, 4, 4, 4);
+  add("locked", MapType::array, 4, 8, 1).btf_value_type_id = locked_type;
+  add("many", MapType::array, 4, 8, 16);
+  add("read_only", MapType::array, 4, 8, 1).flags = 1u << 7;
+  add("write_only", MapType::array, 4, 8, 1).flags = 1u << 8;
+  add("outer", MapType::array_of_maps, 4, 4, 1);
+  MapSpec& constants = add(".rodata", MapType::array, 4, 8, 1);
+  constants.is_global_data = constants.frozen = true;
+  constants.initial_value = {std::byte{7}, std::byte{0}, std::byte{'h'}, std::byte{'i'},
+                             std::byte{0}, std::byte{1}, std::byte{1},   std::byte{1}};
+  return object;
+}
+
+ProgramSpec program_of(const ObjectSpec& object, ProgramType type, std::string_view text) {
+  isa::ParseOptions options;
+  options.helper_id = [](std::string_view name) -> std::optional<s32> {
+    if (name.starts_with("bpf_")) name.remove_prefix(4);
+    auto id = catalog::helper_by_name(name);
+    return id ? std::optional<s32>(static_cast<s32>(*id)) : std::nullopt;
+  };
+  auto assembly = isa::parse(text, options);
+  EXPECT_TRUE(assembly.has_value()) << text << (assembly ? "" : assembly.error().message);
+  ProgramSpec program;
+  program.name = "case";
+  program.type = type;
+  if (!assembly) return program;
+  program.insns = assembly->insns;
+  for (const auto& use : assembly->maps) {
+    Reference r;
+    r.insn = use.insn;
+    r.kind = program.insns[use.insn].src == 2 ? Reference::Kind::map_value : Reference::Kind::map;
+    if (r.kind == Reference::Kind::map_value) r.addend = static_cast<u32>(program.insns[use.insn + 1].imm);
+    for (u32 m = 0; m < object.maps.size(); m++)
+      if (object.maps[m].name == use.name) r.map = m;
+    program.references.push_back(r);
+  }
+  return program;
+}
+
+Report judge(const Case& c, Rules rules = Rules::user) {
+  ObjectSpec object = object_with_maps();
+  Options options;
+  options.rules = rules;
+  options.max_insns_processed = 100'000;
+  auto outcome = verify(program_of(object, c.type, c.text), object, options);
+  EXPECT_TRUE(outcome.has_value());
+  if (!outcome) return {};
+  EXPECT_EQ(outcome->program.has_value(), outcome->report.accepted);
+  return outcome->report;
+}
+
+constexpr auto kprobe = ProgramType::kprobe;
+constexpr auto xdp = ProgramType::xdp;
+constexpr auto tc = ProgramType::sched_cls;
+
+// A look-up in `counts` with the key 0 on the stack; r0 is the value or null.
+#define LOOKUP(map) "*(u64 *)(r10 -8) = 0\nr2 = r10\nr2 += -8\nr1 = map[" map "]\ncall map_lookup_elem\n"
+// Packet start in r2, end in r3.
+#define PACKET "r2 = *(u32 *)(r1 +0)\nr3 = *(u32 *)(r1 +4)\n"
+#define RETURN "r0 = 0\nexit\n"
+#define RESERVE "r1 = map[ring]\nr2 = 16\nr3 = 0\ncall ringbuf_reserve\n"
+
+const Case cases[] = {
+    // --- accepted ---
+    {"", kprobe, RETURN},
+    {"", kprobe, LOOKUP("counts") "if r0 == 0 goto end\nlock *(u64 *)(r0 +0) += r0\nend: " RETURN},
+    {"", kprobe, LOOKUP("table") "if r0 == 0 goto end\nr1 = *(u64 *)(r0 +40)\nend: " RETURN},
+    {"", kprobe,
+     "r6 = *(u64 *)(r1 +112)\nr6 &= 7\nr1 = r10\nr1 += -8\n*(u64 *)(r10 -8) = 0\nr1 += r6\nr2 = *(u8 *)(r1 "
+     "+0)\n" RETURN},
+    {"", xdp, PACKET "r4 = r2\nr4 += 14\nif r4 > r3 goto end\nr5 = *(u16 *)(r2 +12)\nend: r0 = 2\nexit"},
+    {"", xdp, PACKET "r4 = r2\nr4 += 14\nif r3 >= r4 goto ok\nr0 = 1\nexit\nok: *(u8 *)(r2 +13) = 1\nr0 = 2\nexit"},
+    {"", kprobe, "r0 = 0\nr1 = 0\nloop: r1 += 1\nr0 += r1\nif r1 < 100 goto loop\nr0 = 0\nexit"},
+    {"", kprobe,
+     RESERVE "if r0 == 0 goto end\n*(u64 *)(r0 +8) = 1\nr1 = r0\nr2 = 0\ncall ringbuf_submit\nend: " RETURN},
+    {"", kprobe, "call f\nexit\nf: r0 = 7\nexit"},
+    {"", kprobe, "r1 = map[.rodata][0]+0\nr2 = *(u8 *)(r1 +0)\nif r2 == 7 goto ok\nr3 = *(u64 *)(r2 +0)\nok: " RETURN},
+    {"", kprobe,
+     "r2 = *(u64 *)(r1 +0)\nr3 = r2\nif r2 > 7 goto end\nr4 = r10\nr4 += -8\n*(u64 *)(r10 -8) = 0\nr4 += r3\nr5 = *(u8 "
+     "*)(r4 +0)\nend: " RETURN},
+    {"", tc,
+     LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr1 += 4\ncall spin_lock\n*(u32 *)(r6 +0) = 1\nr1 = "
+                      "r6\nr1 += 4\ncall spin_unlock\nend: " RETURN},
+    {"", kprobe, "r2 = map[jumps]\nr3 = 1\ncall tail_call\n" RETURN},
+    // --- shape ---
+    {"jump_out_of_range", kprobe, "goto +5\nexit"},
+    {"jump_into_wide_load", kprobe, "r0 = 0\nif r0 == 0 goto +1\nr1 = 5 ll\nexit"},
+    {"falls_off_the_end", kprobe, "r0 = 0"},
+    {"frame_pointer_written", kprobe, "r10 = 0\n" RETURN},
+    {"infinite_loop", kprobe, "loop: goto loop\nexit"},
+    {"infinite_loop", kprobe, "r0 = *(u64 *)(r1 +0)\nloop: if r0 != 0 goto loop\nexit"},
+    {"too_complex", kprobe, "r0 = 0\nloop: r0 += 1\nif r0 != -1 goto loop\nexit"},
+    // --- registers ---
+    {"register_not_set", kprobe, "exit"},
+    {"register_not_set", kprobe, "r0 = r2\nexit"},
+    {"register_not_set", kprobe, "call ktime_get_ns\nr0 = r1\nexit"},
+    {"division_by_zero", kprobe, "r0 = 1\nr0 /= 0\nexit"},
+    {"shift_out_of_range", kprobe, "r0 = 1\nr0 <<= 64\nexit"},
+    {"pointer_and_pointer", kprobe, "r1 += r10\n" RETURN},
+    {"pointer_in_32_bits", kprobe, "w1 += 4\n" RETURN},
+    {"pointer_subtracted", kprobe, "r2 = 8\nr2 -= r1\n" RETURN},
+    {"pointer_operator", kprobe, "r1 &= 7\n" RETURN},
+    {"pointer_maybe_null_moved", kprobe, LOOKUP("table") "r0 += 8\n" RETURN},
+    {"pointer_kind_fixed", kprobe, "r1 = map[counts]\nr1 += 8\n" RETURN},
+    {"stack_pointer_subtracted", kprobe, "r1 = r10\nr1 -= 8\n" RETURN},
+    {"pointer_offset_too_large", kprobe, "r2 = r10\nr2 += 500000000\nr2 += 500000000\n" RETURN},
+    {"pointer_offset_unbounded", kprobe, "r2 = *(u64 *)(r1 +0)\nr3 = r10\nr3 += r2\n" RETURN},
+    // --- memory ---
+    {"not_a_pointer", kprobe, "r2 = *(u64 *)(r1 +0)\nr3 = *(u64 *)(r2 +0)\n" RETURN},
+    {"maybe_null", kprobe, LOOKUP("counts") "r1 = *(u64 *)(r0 +0)\n" RETURN},
+    {"not_memory", kprobe, "r1 = map[counts]\nr2 = *(u64 *)(r1 +0)\n" RETURN},
+    {"mixed_pointers", xdp,
+     "r6 = r1\ncall get_prandom_u32\nr2 = r10\nr2 += -8\n*(u64 *)(r10 -8) = 0\nif r0 == 0 goto use\nr2 = r6\nuse: r3 = "
+     "*(u32 *)(r2 +0)\n" RETURN},
+    {"outside_region", kprobe, LOOKUP("counts") "if r0 == 0 goto end\nr1 = *(u64 *)(r0 +1)\nend: " RETURN},
+    {"outside_region", kprobe,
+     "r6 = *(u64 *)(r1 +0)\n" LOOKUP(
+         "table") "if r0 == 0 goto end\nif r6 > 48 goto end\nr0 += r6\nr1 = *(u8 *)(r0 +0)\nend: " RETURN},
+    {"below_region", kprobe, LOOKUP("counts") "if r0 == 0 goto end\nr1 = *(u8 *)(r0 -1)\nend: " RETURN},
+    {"unbounded_offset", kprobe,
+     "r6 = *(u64 *)(r1 +0)\nif r6 s< 0 goto end2\n" LOOKUP(
+         "counts") "if r0 == 0 goto end\nr0 += r6\nr1 = *(u8 *)(r0 +0)\nend: " RETURN "end2: " RETURN},
+    {"packet_out_of_bounds", xdp, PACKET "r4 = *(u8 *)(r2 +0)\n" RETURN},
+    {"packet_out_of_bounds", xdp, PACKET "r4 = r2\nr4 += 14\nif r4 > r3 goto end\nr5 = *(u16 *)(r2 +13)\nend: " RETURN},
+    {"packet_not_writable", ProgramType::cgroup_skb,
+     "r2 = *(u32 *)(r1 +76)\nr3 = *(u32 *)(r1 +80)\nr4 = r2\nr4 += 1\nif r4 > r3 goto end\n*(u8 *)(r2 +0) = "
+     "0\nend: " RETURN},
+    {"packet_not_for_helper", xdp,
+     PACKET "r4 = r2\nr4 += 8\nif r4 > r3 goto end\nr1 = r2\nr2 = 8\ncall trace_printk\nend: " RETURN},
+    {"map_not_readable", kprobe, LOOKUP("write_only") RETURN},
+    {"map_not_writable", kprobe, LOOKUP("read_only") "if r0 == 0 goto end\n*(u64 *)(r0 +0) = 0\nend: " RETURN},
+    {"memory_not_writable", ProgramType::cgroup_sock_addr, "r2 = *(u64 *)(r1 +64)\n*(u32 *)(r2 +4) = 0\nr0 = 1\nexit"},
+    {"special_field_touched", tc, LOOKUP("locked") "if r0 == 0 goto end\n*(u32 *)(r0 +4) = 0\nend: " RETURN},
+    {"no_direct_value", kprobe, "r1 = map[many][0]+0\n" RETURN},
+    // --- stack ---
+    {"stack_out_of_bounds", kprobe, "*(u64 *)(r10 -520) = 0\n" RETURN},
+    {"stack_out_of_bounds", kprobe, "*(u64 *)(r10 +0) = 0\n" RETURN},
+    {"stack_offset_unbounded", kprobe,
+     "r2 = *(u64 *)(r1 +0)\nif r2 s< 0 goto end\nr3 = r10\nr3 += r2\nr4 = *(u8 *)(r3 -8)\nend: " RETURN},
+    {"stack_uninitialised", kprobe, "r0 = *(u64 *)(r10 -8)\nexit"},
+    {"stack_uninitialised", kprobe,
+     "*(u32 *)(r10 -8) = 0\nr2 = r10\nr2 += -8\nr1 = map[counts]\ncall map_lookup_elem\n" RETURN},
+    {"stack_misaligned", kprobe, "*(u64 *)(r10 -12) = 0\n" RETURN},
+    {"pointer_spilled_partly", kprobe, "*(u32 *)(r10 -8) = r1\n" RETURN},
+    {"spilled_pointer_read_partly", kprobe, "*(u64 *)(r10 -8) = r1\nr2 = *(u32 *)(r10 -8)\n" RETURN},
+    {"stack_pointer_to_caller", kprobe,
+     "r1 = r10\nr1 += -8\n*(u64 *)(r10 -8) = 0\ncall f\n" RETURN "f: *(u64 *)(r1 +0) = r10\nr0 = 0\nexit"},
+    {"stack_pointer_returned", kprobe, "call f\n" RETURN "f: r0 = r10\nexit"},
+    {"stack_too_deep", kprobe, "*(u64 *)(r10 -400) = 0\ncall f\nexit\nf: *(u64 *)(r10 -400) = 0\nr0 = 0\nexit"},
+    {"stack_before_tail_call", kprobe,
+     "*(u64 *)(r10 -400) = 0\ncall f\n" RETURN "f: r2 = map[jumps]\nr3 = 0\ncall tail_call\nr0 = 0\nexit"},
+    {"too_many_frames", kprobe, "call f\nexit\nf: call f\nexit"},
+    // --- context ---
+    {"context_not_readable", kprobe, "r0 = *(u64 *)(r1 +168)\nexit"},
+    {"context_not_readable", xdp, "r0 = *(u64 *)(r1 +0)\nexit"},
+    {"context_not_writable", kprobe, "*(u64 *)(r1 +0) = 0\n" RETURN},
+    {"context_not_writable", tc, "*(u32 *)(r1 +0) = 0\n" RETURN},
+    {"context_pointer_moved", kprobe, "r1 += 8\nr0 = *(u64 *)(r1 +0)\nexit"},
+    {"needs_full_socket", tc, "r2 = *(u64 *)(r1 +168)\nif r2 == 0 goto end\nr0 = *(u32 *)(r2 +16)\nend: " RETURN},
+    // --- atomics, packet loads ---
+    {"atomic_not_possible", tc, "r2 = 1\nlock *(u32 *)(r1 +8) += r2\n" RETURN},
+    {"atomic_misaligned", kprobe,
+     LOOKUP("table") "if r0 == 0 goto end\nr1 = 1\nlock *(u64 *)(r0 +4) += r1\nend: " RETURN},
+    {"packet_load_type", kprobe, "r6 = r1\nr0 = *(u8 *)skb[0]\nexit"},
+    {"packet_load_context", tc, "r6 = 0\nr0 = *(u8 *)skb[0]\nexit"},
+    {"packet_load_in_function", tc, "call f\nexit\nf: r6 = r1\nr0 = *(u8 *)skb[0]\nexit"},
+    // --- helpers ---
+    {"unknown_helper", kprobe, "call 9999\n" RETURN},
+    {"helper_not_for_type", kprobe, "r2 = 0\ncall xdp_adjust_head\n" RETURN},
+    {"helper_sleeps", kprobe, "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\ncall copy_from_user\n" RETURN},
+    {"wrong_argument", kprobe, "r1 = 0\nr2 = r10\ncall map_lookup_elem\n" RETURN},
+    {"argument_misaligned", kprobe,
+     "*(u64 *)(r10 -16) = 49\n*(u64 *)(r10 -8) = 0\nr1 = r10\nr1 += -16\nr2 = 4\nr3 = 10\nr4 = r10\nr4 += -12\ncall "
+     "strtol\n" RETURN},
+    {"map_type_mismatch", kprobe, LOOKUP("ring") RETURN},
+    {"inner_map_unknown", kprobe, LOOKUP("outer") RETURN},
+    {"size_may_be_negative", kprobe,
+     "r2 = *(u64 *)(r1 +0)\nr1 = r10\nr1 += -8\nr3 = 0\ncall probe_read_kernel\n" RETURN},
+    {"size_may_be_zero", kprobe,
+     "r2 = *(u8 *)(r1 +0)\nr2 &= 7\nr1 = r10\nr1 += -8\n*(u64 *)(r10 -8) = 0\ncall trace_printk\n" RETURN},
+    {"size_unbounded", kprobe,
+     "r2 = *(u64 *)(r1 +0)\nif r2 s< 0 goto end\nr1 = r10\nr1 += -8\nr3 = 0\ncall probe_read_kernel\nend: " RETURN},
+    {"size_not_constant", kprobe, "r2 = *(u64 *)(r1 +0)\nr1 = map[ring]\nr3 = 0\ncall ringbuf_reserve\n" RETURN},
+    {"not_a_constant_string", kprobe,
+     "*(u64 *)(r10 -8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\nr3 = r1\ncall strncmp\n" RETURN},
+    {"wrong_argument", kprobe,
+     LOOKUP("table") "if r0 == 0 goto end\nr1 = r0\nr2 = 0\ncall ringbuf_submit\nend: " RETURN},
+    {"not_a_pointer", kprobe,
+     RESERVE "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr2 = 0\ncall ringbuf_submit\n*(u64 *)(r6 +0) = 0\nend: " RETURN},
+    {"nothing_to_release", tc, "r1 = *(u64 *)(r1 +168)\nif r1 == 0 goto end\ncall sk_release\nend: " RETURN},
+    {"record_moved", kprobe,
+     RESERVE "if r0 == 0 goto end\nr1 = r0\nr1 += 8\nr2 = 0\ncall ringbuf_submit\nend: " RETURN},
+    // --- discipline ---
+    {"reference_leak", tc,
+     "*(u64 *)(r10 -16) = 0\n*(u64 *)(r10 -8) = 0\nr2 = r10\nr2 += -16\nr3 = 12\nr4 = 0\nr5 = 0\ncall "
+     "sk_lookup_tcp\nif r0 == 0 goto end\nr6 = r0\nr1 = r0\ncall sk_fullsock\nif r0 == 0 goto end\nr1 = r6\ncall "
+     "sk_release\nend: " RETURN},
+    {"reference_leak", kprobe, RESERVE RETURN},
+    {"reference_leak", kprobe,
+     "r6 = r1\n" RESERVE "if r0 == 0 goto end\nr7 = r0\nr1 = r6\nr2 = map[jumps]\nr3 = 0\ncall tail_call\nr1 = r7\nr2 "
+     "= 0\ncall ringbuf_discard\nend: " RETURN},
+    {"lock_held", tc,
+     LOOKUP("locked") "if r0 == 0 goto end\nr1 = r0\nr1 += 4\ncall spin_lock\ncall ktime_get_ns\nend: " RETURN},
+    {"lock_still_held", tc, LOOKUP("locked") "if r0 == 0 goto end\nr1 = r0\nr1 += 4\ncall spin_lock\nend: " RETURN},
+    {"lock_held", tc,
+     LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr1 += 4\ncall spin_lock\nr1 = r6\nr1 += 4\ncall "
+                      "spin_lock\nend: " RETURN},
+    {"lock_not_held", tc, LOOKUP("locked") "if r0 == 0 goto end\nr1 = r0\nr1 += 4\ncall spin_unlock\nend: " RETURN},
+    {"lock_other", tc,
+     LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = map[locked]\nr2 = r10\nr2 += -8\ncall map_lookup_elem\nif r0 "
+                      "== 0 goto end\nr7 = r0\nr1 = r6\nr1 += 4\ncall spin_lock\nr1 = r7\nr1 += 4\ncall "
+                      "spin_unlock\nend: " RETURN},
+    {"lock_not_for_type", kprobe,
+     LOOKUP("locked") "if r0 == 0 goto end\nr1 = r0\nr1 += 4\ncall spin_lock\nend: " RETURN},
+    {"return_out_of_range", ProgramType::cgroup_sysctl, "r0 = 2\nexit"},
+    {"return_not_a_number", ProgramType::cgroup_sysctl, "r0 = r1\nexit"},
+    // --- beyond this stage ---
+    {"unsupported_program_type", ProgramType::struct_ops, RETURN},
+    {"unsupported_helper", kprobe, "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\ncall dynptr_from_mem\n" RETURN},
+    {"unsupported_callback", kprobe, "r1 = 1\nr2 = 0\nr3 = 0\nr4 = 0\ncall loop\n" RETURN},
+    {"unsupported_instruction", kprobe, "may_goto +0\n" RETURN},
+    {"unsupported_access", kprobe, "call get_current_task_btf\nr1 = *(u64 *)(r0 +0)\n" RETURN},
+};
+
+TEST(Verify, EveryRuleRefusesItsProgram) {
+  for (const Case& c : cases) {
+    Report report = judge(c);
+    std::string id = report.rejection ? report.rejection->id : "";
+    EXPECT_EQ(id, c.refused) << c.text << "\n" << (report.rejection ? report.rejection->reason : "accepted");
+  }
+}
+
+/// Messages that need more than one program's instructions to appear, or that other tests cover.
+const std::set<std::string_view> elsewhere = {
+    "empty_program",
+    "bad_instruction",
+    "unreachable_code",
+    "too_many_functions",
+    "unresolved_reference",
+    "context_offset_varies",
+    "helper_not_in_engine",
+    "helper_needs_gpl",
+    "lock_twice",
+    "global_returns_pointer",
+    "unsupported_kfunc",
+    "unsupported_arena",
+    "unsupported_kernel_symbol",
+    "unsupported_map_value",
+    "unsupported_global_argument",
+};
+
+TEST(Verify, EveryMessageHasACase) {
+  std::set<std::string_view> seen = elsewhere;
+  for (const Case& c : cases) seen.insert(c.refused);
+  for (const auto& row : catalog::messages()) EXPECT_TRUE(seen.contains(row.name)) << row.name << " has no case";
+}
+
+std::string refusal(ProgramSpec program, ObjectSpec object, Options options) {
+  auto outcome = verify(program, object, options);
+  if (!outcome) return "error: " + outcome.error().message;
+  return outcome->report.rejection ? outcome->report.rejection->id : "";
+}
+
+TEST(Verify, RulesThatDependOnMoreThanTheProgram) {
+  ObjectSpec object = object_with_maps();
+  ProgramSpec empty;
+  empty.type = kprobe;
+  EXPECT_EQ(refusal(empty, object, {}), "empty_program");
+
+  ProgramSpec unreachable = program_of(object, kprobe, "r0 = 0\nexit\nr0 = 1\nexit");
+  EXPECT_EQ(refusal(unreachable, object, {.rules = Rules::kernel}), "unreachable_code");
+  EXPECT_EQ(refusal(unreachable, object, {.rules = Rules::user}), "");
+
+  ProgramSpec bad = program_of(object, kprobe, RETURN);
+  bad.insns[0].code = 0xff;
+  EXPECT_EQ(refusal(bad, object, {}), "bad_instruction");
+
+  ProgramSpec printing =
+      program_of(object, kprobe, "*(u64 *)(r10 -8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\ncall trace_printk\n" RETURN);
+  Options no_helpers;
+  no_helpers.engine_helpers = std::vector<bool>(212, false);
+  EXPECT_EQ(refusal(printing, object, no_helpers), "helper_not_in_engine");
+  object.license = "Proprietary";
+  EXPECT_EQ(refusal(printing, object, {.rules = Rules::kernel}), "helper_needs_gpl");
+  EXPECT_EQ(refusal(printing, object, {.rules = Rules::user}), "");
+
+  ProgramSpec uninitialised = program_of(object, kprobe, "r0 = *(u64 *)(r10 -8)\nexit");
+  EXPECT_EQ(refusal(uninitialised, object, {.rules = Rules::kernel}), "");
+
+  ProgramSpec unresolved = program_of(object, kprobe, "r1 = map[counts]\n" RETURN);
+  unresolved.references.clear();
+  EXPECT_EQ(refusal(unresolved, object, {}), "unresolved_reference");
+}
+
+TEST(Verify, TheProofSaysWhatTheEngineNeeds) {
+  ObjectSpec object = object_with_maps();
+  ProgramSpec program = program_of(object, xdp, PACKET "*(u64 *)(r10 -24) = 0\ncall ktime_get_ns\nr0 = 2\nexit");
+  auto outcome = verify(program, object, {});
+  ASSERT_TRUE(outcome && outcome->program);
+  const VerifiedProgram& proof = *outcome->program;
+  ASSERT_EQ(proof.context_loads().size(), 2u);
+  EXPECT_EQ(proof.context_loads()[0].insn, 0u);
+  EXPECT_EQ(proof.context_loads()[0].offset, 24);
+  EXPECT_EQ(proof.context_loads()[1].offset, 32);
+  EXPECT_EQ(proof.context_bytes(), 8u);
+  EXPECT_GE(proof.stack_bytes(), 24u);
+  EXPECT_EQ(proof.helpers(), std::vector<u32>{5});
+}
+
+TEST(Verify, PathsThatDifferInUninterestingNumbersMeet) {
+  // Thirty branches, each leaving another number in r7, which nothing depends on: 2^30 paths are one.
+  ObjectSpec object = object_with_maps();
+  std::string text = "r6 = r1\nr7 = 0\n";
+  for (int i = 0; i < 30; i++)
+    text += "call get_prandom_u32\nif r0 > 5 goto +2\nr7 += " + std::to_string(i + 1) +
+            "\nr8 = r7\n*(u64 *)(r10 -8) = r7\n";
+  ProgramSpec program = program_of(object, kprobe, text + RETURN);
+  auto outcome = verify(program, object, {});
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_TRUE(outcome->report.accepted) << explain(outcome->report, program);
+  EXPECT_LT(outcome->report.insns_processed, 1000u);
+}
+
+TEST(Verify, NumbersThatDecideKeepPathsApart) {
+  // r7 is 0 or 8 by a branch long before it is an offset: forgetting it would accept a write past the value.
+  Case c{"outside_region", kprobe,
+         "r6 = 0\ncall get_prandom_u32\nr7 = 0\nif r0 == 1 goto meet\nr7 = 8\nmeet: r8 = 1\nr8 += 2\nr9 = r8\nr9 += 1\n"
+         "if r0 > 77 goto more\nr9 += 1\nmore: if r0 > 99 goto later\nr9 += 2\nlater: " LOOKUP(
+             "counts") "if r0 == 0 goto end\nr0 += r7\n*(u64 *)(r0 +0) = 1\nend: " RETURN};
+  Report report = judge(c);
+  ASSERT_TRUE(report.rejection.has_value());
+  EXPECT_EQ(report.rejection->id, c.refused);
+}
+
+TEST(Explain, SaysWhereWhyAndWhatToDo) {
+  ObjectSpec object = object_with_maps();
+  ProgramSpec program = program_of(object, kprobe, LOOKUP("counts") "r6 = r0\nr1 = *(u64 *)(r6 +0)\n" RETURN);
+  program.name = "count";
+  program.lines = {{0, "count.bpf.c", "  v = bpf_map_lookup_elem(&counts, &key);", 12, 7},
+                   {7, "count.bpf.c", "  total += *v;", 14, 12}};
+  auto outcome = verify(program, object, {});
+  ASSERT_TRUE(outcome && outcome->report.rejection);
+  std::string text = explain(outcome->report, program);
+  for (const char* part : {"count.bpf.c:14:12", "total += *v;", "maybe_null", "map value of counts", "or null",
+                           "map_lookup_elem", "count.bpf.c:12", "if (!p) return 0;"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in:\n" << text;
+  EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 25);
+}
+
+TEST(Prototypes, EveryHelperHasOne) {
+  EXPECT_EQ(catalog::prototypes().size(), catalog::helpers().size());
+  for (const auto& p : catalog::prototypes())
+    for (std::size_t a = 0; a < p.args.size(); a++) {
+      bool sized = p.args[a] == catalog::Arg::size || p.args[a] == catalog::Arg::size_or_zero;
+      if (sized) {
+        EXPECT_GT(a, 0u) << catalog::helper(static_cast<u32>(p.id))->name;
+      }
+    }
+}
+
+}  // namespace
+}  // namespace skep::verify
