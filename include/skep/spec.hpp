@@ -107,7 +107,8 @@ struct MapSpec {
     u32 index = 0;
     std::string name;
   };
-  std::vector<Slot> slots;  ///< struct_ops: index = byte offset of the function pointer in initial_value, name = program
+  std::vector<Slot>
+      slots;  ///< struct_ops: index = byte offset of the function pointer in initial_value, name = program
 
   bool autocreate = true;  ///< false for sections "?.struct_ops": made only when asked for
 };
