@@ -1,7 +1,7 @@
 // The door of the room: runs the checker, makes the proof or the report.
 #include "verify/verify.hpp"
 
-#include <chrono>
+#include <ctime>
 
 #include "verify/checker.hpp"
 #include "verify/explain.hpp"
@@ -24,6 +24,13 @@ Rejection rejection_of(const Checker& checker, const ProgramSpec& program) {
   return r;
 }
 
+/// Time this thread has computed: what others do on the machine does not count.
+u64 thread_time_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
 }  // namespace
 
 Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options) {
@@ -31,7 +38,7 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
   if (program.insns.size() > max_insns)
     return fail(Code::limit, fmt::format("program {}: {} instructions, at most {} are possible", program.name,
                                          program.insns.size(), max_insns));
-  auto start = std::chrono::steady_clock::now();
+  u64 start = thread_time_ns();
   Checker checker(program, object, options);
   Outcome outcome;
   Report& report = outcome.report;
@@ -55,8 +62,7 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     data.context_bytes = checker.context_bytes();
     outcome.program = VerifiedProgram(std::make_shared<const VerifiedProgram::Data>(std::move(data)));
   }
-  report.time_ns = static_cast<u64>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count());
+  report.time_ns = thread_time_ns() - start;
   return outcome;
 }
 

@@ -46,7 +46,7 @@ struct Report {
   std::optional<Rejection> rejection;
   u64 insns_processed = 0;
   u64 states = 0;
-  u64 time_ns = 0;
+  u64 time_ns = 0;  ///< computing time of the calling thread
   u32 stack_bytes = 0;
   std::string log;
 };

@@ -46,7 +46,7 @@ class Generator {
       else
         put(static_cast<u8>(0x61 | (pick(2) != 0 ? 0x18 : 0)), r, 6, static_cast<s16>(8 * pick(20)), 0);
     }
-    u32 length = 6 + pick(24);
+    u32 length = 4 + pick(16);
     for (u32 i = 0; i < length; i++) step(length - i);
     put(0xb7, 0, 0, 0, 0);
     put(0x95, 0, 0, 0, 0);
@@ -99,12 +99,17 @@ class Generator {
   /// Bounds a number, moves a pointer by it and uses the pointer.
   void access() {
     u8 index = number(), base = pick(3) == 0 ? 10 : 7;
-    switch (pick(3)) {
+    switch (pick(7)) {
       case 0:
-        put(0x57, index, 0, 0, small());  // and
-        break;
       case 1:
-        put(static_cast<u8>(pick(2) != 0 ? 0x25 : 0x26), index, 0, 4, small());  // jump over the use when greater
+      case 2:
+        put(0x57, index, 0, 0, pick(4) == 0 ? small() : static_cast<s32>((1u << pick(7)) - 1));  // and
+        break;
+      case 3:
+      case 4:
+      case 5:
+        put(static_cast<u8>(pick(4) != 0 ? 0x25 : 0x26), index, 0, base == 10 ? 4 : 3,
+            pick(4) == 0 ? small() : static_cast<s32>(pick(value_size)));  // jump over the use when greater
         break;
       default:
         break;
@@ -114,7 +119,7 @@ class Generator {
     put(0x0f, 9, index, 0, 0);
     constexpr u8 sizes[] = {0x00, 0x08, 0x10, 0x18};
     u8 size = sizes[pick(4)];
-    s16 off = static_cast<s16>(pick(4) == 0 ? small() % 70 : pick(2));
+    s16 off = static_cast<s16>(pick(8) == 0 ? small() % 70 : 0);
     if (pick(2) != 0)
       put(static_cast<u8>(0x61 | size), number(), 9, off, 0);
     else
@@ -221,7 +226,7 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
     }
   }
   fmt::print("{} of {} random programs accepted, none faulted\n", accepted, count);
-  EXPECT_GT(accepted, count / 50);
+  EXPECT_GT(accepted, count / 10);
 }
 
 /// BPF_PROG_LOAD of a kprobe program without maps. 1 accepted, 0 rejected, -1 not permitted here.
@@ -280,9 +285,10 @@ TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
   fmt::print("random programs: both accept {}, both reject {}, only the kernel accepts {}, only we accept {}\n", both,
              neither, only_kernel, only_we);
   EXPECT_GT(both, 0u);
-  // We know more of some results (division, dead branches) than 6.18 does, never much.
-  EXPECT_LE(only_we, count / 50);
-  EXPECT_LE(only_kernel, count / 50);
+  // Explained: the kernel follows a branch whose bounds contradict each other, and forgets that a 32-bit shift by an
+  // unknown count clears the upper half. Anything more than a few in a thousand is something else.
+  EXPECT_LE(only_we, count / 200);
+  EXPECT_LE(only_kernel, count / 200);
 }
 
 }  // namespace
