@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need, and nothing when they are all there.
 set -eu
-build="g++ cmake ninja-build libfmt-dev libexpected-dev libcli11-dev nlohmann-json3-dev"
+build="g++ cmake ninja-build libfmt-dev libexpected-dev libcli11-dev"
 test="libgtest-dev python3"
 run="clang"
 extra="clang-format-19 bpftool libbpf-dev strace gcc-multilib"

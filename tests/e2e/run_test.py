@@ -1,6 +1,7 @@
 """skep run on the user engine: the seed's programs on real process trees, without root."""
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -69,7 +70,7 @@ class Hello(Case):
         self.assertIn("kernel", result.stderr)
 
     def test_bad_files(self):
-        for name, text, words in (("empty.c", "", "no program"), ("broken.c", "int hello(void *ctx) { return x; }\n", "broken.c:1"),
+        for name, text, words in (("empty.c", "", "empty.c: an empty file"), ("broken.c", "int hello(void *ctx) { return x; }\n", "broken.c:1"),
                                   ("garbage.o", "\x7fELF garbage", "garbage.o")):
             result = self.skep("run", self.write(name, text), "--attach", "syscall:execve", "--", "/bin/true")
             self.assertNotEqual(result.returncode, 0, name)
@@ -90,7 +91,8 @@ class Hello(Case):
         self.addCleanup(lambda: (target.kill() if target.poll() is None else None, target.wait(), target.stdin.close()))
         observer = self.start("run", EXAMPLES / "hello.bpf.c", "--attach", "syscall:execve", "-p", str(target.pid))
         deadline = time.monotonic() + 20
-        while "TracerPid:\t0" in open(f"/proc/{target.pid}/status").read() and time.monotonic() < deadline:
+        status = pathlib.Path(f"/proc/{target.pid}/status")
+        while "TracerPid:\t0" in status.read_text() and time.monotonic() < deadline:
             self.assertIsNone(observer.poll(), observer.stderr.read() if observer.poll() is not None else "")
             time.sleep(0.02)
         target.stdin.write(b"\n")

@@ -38,7 +38,7 @@ class Case(unittest.TestCase):
         """Runs skep to its end. `check`: the exit status that is expected."""
         if user is not None:
             options.update(demoted(user))
-        result = subprocess.run([SKEP, *map(str, arguments)], text=True, capture_output=True, timeout=timeout,
+        result = subprocess.run([SKEP, *map(str, arguments)], text=True, errors="replace", capture_output=True, timeout=timeout,
                                 env=options.pop("env", self.environment), **options)
         if check is not None:
             self.assertEqual(result.returncode, check, f"skep {' '.join(map(str, arguments))}\nstdout: {result.stdout}\nstderr: {result.stderr}")
@@ -46,7 +46,7 @@ class Case(unittest.TestCase):
 
     def start(self, *arguments, **options):
         """Starts skep and makes sure that it ends with the test."""
-        process = subprocess.Popen([SKEP, *map(str, arguments)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process = subprocess.Popen([SKEP, *map(str, arguments)], text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    env=options.pop("env", self.environment), **options)
         self.addCleanup(finish, process)
         return process

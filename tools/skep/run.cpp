@@ -189,7 +189,14 @@ Result<int> run(const RunOptions& options) {
   running = nullptr;
   links.clear();
   pump.finish();
-  const RunResult ended = SKEP_TRY(std::move(result));
+  if (!result) {
+    // As a shell says it: 127 there is no such command, 126 it cannot be run.
+    const int number = result.error().os_error;
+    const bool exec_failed =
+        !options.workload.command.empty() && (number == ENOENT || number == EACCES || number == ENOEXEC);
+    return exec_failed ? complain(result.error().message, number == ENOENT ? 127 : 126) : complain(result.error());
+  }
+  const RunResult ended = *result;
 
   if (!options.quiet) trace::print_maps(object, spec, output);
   output.flush();
