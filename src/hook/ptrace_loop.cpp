@@ -184,9 +184,8 @@ void PtraceLoop::on_newborn(int tid, Tracee& task) {
   // it; the child's registers are a copy of its parent's in that call.
   if (!interest_.any_exit()) return;
   user_regs_struct registers;
-  __ptrace_syscall_info info{};
-  if (::ptrace(PTRACE_GETREGS, tid, nullptr, &registers) != 0) return;
-  if (::ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) <= 0) return;
+  __ptrace_syscall_info info;
+  if (::ptrace(PTRACE_GETREGS, tid, nullptr, &registers) != 0 || !read_stop(tid, info)) return;
   task.call = {info.arch, static_cast<u32>(registers.orig_rax), {}, registers.rip};
   if (info.arch == AUDIT_ARCH_I386)
     task.call.args = {registers.rbx, registers.rcx, registers.rdx, registers.rsi, registers.rdi, registers.rbp};
@@ -198,11 +197,11 @@ void PtraceLoop::on_newborn(int tid, Tracee& task) {
 
 // --- calls ---
 
-bool PtraceLoop::read_entry(int tid, Tracee& task) {
-  __ptrace_syscall_info info{};
-  if (::ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) <= 0) return false;
-  // The seccomp form begins with the entry form.
-  if (info.op != PTRACE_SYSCALL_INFO_ENTRY && info.op != PTRACE_SYSCALL_INFO_SECCOMP) return false;
+bool PtraceLoop::read_stop(int tid, __ptrace_syscall_info& info) noexcept {
+  return ::ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) > 0;
+}
+
+void PtraceLoop::take_entry(Tracee& task, const __ptrace_syscall_info& info) noexcept {
   task.call.architecture = info.arch;
   task.call.number = static_cast<u32>(info.entry.nr);
   task.call.ip = info.instruction_pointer;
@@ -211,7 +210,6 @@ bool PtraceLoop::read_entry(int tid, Tracee& task) {
   decode_call(task.call, event_);
   registers_from_call(task.call, event_);
   event_.regs.sp = info.stack_pointer;
-  return true;
 }
 
 void PtraceLoop::emit(Tracee& task) {
@@ -263,16 +261,20 @@ void PtraceLoop::emit_return(int tid, Tracee& task, s64 result, u64 ip) {
 }
 
 void PtraceLoop::on_seccomp(int tid, Tracee& task) {
-  if (!read_entry(tid, task)) return;
+  __ptrace_syscall_info info;
+  // The seccomp form begins as the entry form does.
+  if (!read_stop(tid, info) || info.op != PTRACE_SYSCALL_INFO_SECCOMP) return;
+  take_entry(task, info);
   keep_traced(tid, task.call);
   emit_entry(tid, task);
 }
 
 void PtraceLoop::on_syscall_stop(int tid, Tracee& task) {
-  __ptrace_syscall_info info{};
-  if (::ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) <= 0) return;
+  __ptrace_syscall_info info;
+  if (!read_stop(tid, info)) return;
   if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
-    if (static_cast<s64>(info.entry.nr) < 0 || !read_entry(tid, task)) return;
+    if (static_cast<s64>(info.entry.nr) < 0) return;  // skipped by another tracer's doing: no call
+    take_entry(task, info);
     return emit_entry(tid, task);
   }
   if (info.op != PTRACE_SYSCALL_INFO_EXIT) return;

@@ -7,6 +7,7 @@
 // "Attaching and detaching", "Group-stop"; Linux 5.3 (PTRACE_GET_SYSCALL_INFO).
 #pragma once
 #include <signal.h>
+#include <sys/ptrace.h>
 
 #include <array>
 #include <unordered_map>
@@ -58,7 +59,8 @@ class PtraceLoop final : private EventSource {
   void on_syscall_stop(int tid, Tracee& tracee);
   void on_newborn(int tid, Tracee& tracee);
   void on_exec(int tid);
-  bool read_entry(int tid, Tracee& tracee);
+  static bool read_stop(int tid, __ptrace_syscall_info& info) noexcept;
+  void take_entry(Tracee& tracee, const __ptrace_syscall_info& info) noexcept;
   void emit_entry(int tid, Tracee& tracee);
   void emit_return(int tid, Tracee& tracee, s64 result, u64 ip);
   void emit(Tracee& tracee);
