@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/mapped_file.hpp"
+#include "kernel/features.hpp"
 
 namespace skep::kernel {
 
@@ -77,7 +78,8 @@ std::string explain_refusal(uapi::Cmd cmd) {
         "The process has the capabilities; the kernel is locked down ({}; /sys/kernel/security/lockdown), which can "
         "refuse this. It is set at boot (lockdown= on the kernel command line, or Secure Boot)",
         lockdown);
-  if (!have.sys_resource && (cmd == uapi::Cmd::map_create || cmd == uapi::Cmd::prog_load))
+  constexpr u32 first_with_memcg_accounting = 5u << 16 | 11u << 8;
+  if (!have.sys_resource && Features::version_code() < first_with_memcg_accounting)
     return "The process has the capabilities; a kernel before 5.11 also charges locked memory (`ulimit -l`, raising it "
            "needs CAP_SYS_RESOURCE), and a security module (LSM) or container policy can refuse this";
   return "The process has the capabilities, so a security module (LSM), a container's seccomp policy or this kernel's "

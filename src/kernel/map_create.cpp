@@ -111,6 +111,11 @@ Result<void> pin(const MapSpec& map, int fd) {
 Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd) {
   const MapSpec map = completed(spec, possible_cpus(), page_bytes());
   const std::string stored = backend::stored_map_name(object.name, map);
+  if (map.type == MapType::struct_ops)
+    return fail(
+        Code::unsupported,
+        fmt::format("map {}: the kernel engine does not make struct_ops maps yet; `bpftool struct_ops register` does",
+                    map.name));
   if (map.pin_by_name)
     if (auto fd = SKEP_TRY(open_pinned(map))) return KernelMap::adopt(std::move(fd), map.name);
   base::Fd inner;

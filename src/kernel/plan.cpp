@@ -54,42 +54,44 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
   return carrier;
 }
 
-Result<Plan> plan_probe(const ProgramSpec& program, const AttachTarget& target, const Features& features,
-                        KernelTypes& kernel) {
-  Plan plan;
-  const std::string asked = fmt::format("{}/{}", name_of(target.kind), target.target);
+Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& asked, const Features& features,
+                              KernelTypes& kernel) {
   const std::string function = function_of(target);
-  if (features.kprobes() || target.target.empty()) {
-    plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
-                 target.target.empty() ? std::string() : function};
-    return plan;
-  }
   if (function.find('+') != std::string::npos)
     return fail(
         Code::unsupported,
         fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and nothing else can stop inside a function",
                     asked));
-  Carrier carrier;
   const std::string_view syscall = syscall_of_function(function);
-  if (features.fentry()) {
-    carrier = SKEP_TRY_AT(asked, trampoline_carrier(function, is_return(target.kind), kernel));
-  } else if (!syscall.empty()) {
-    carrier = SKEP_TRY_AT(asked, syscall_carrier(function, syscall, is_return(target.kind), kernel));
-  } else {
-    return fail(Code::unsupported,
-                fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and {}. System calls can still be probed "
-                            "(ksyscall/NAME), and tracepoints "
-                            "(tracepoint/..., raw_tracepoint/..., tp_btf/...) may serve instead of this function",
-                            asked, features.fentry_refusal()));
+  if (features.fentry()) return trampoline_carrier(function, is_return(target.kind), kernel);
+  if (!syscall.empty()) return syscall_carrier(function, syscall, is_return(target.kind), kernel);
+  return fail(Code::unsupported,
+              fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and {}. System calls can still be probed "
+                          "(ksyscall/NAME), and tracepoints "
+                          "(tracepoint/..., raw_tracepoint/..., tp_btf/...) may serve instead of this function",
+                          asked, features.fentry_refusal()));
+}
+
+Plan plan_probe(const ProgramSpec& program, const AttachTarget& target, const Features& features, KernelTypes& kernel) {
+  Plan plan;
+  const std::string asked = fmt::format("{}/{}", name_of(target.kind), target.target);
+  const std::string function = function_of(target);
+  plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
+               target.target.empty() ? std::string() : function};
+  if (features.kprobes() || target.target.empty()) return plan;
+  auto carrier = probe_carrier(target, asked, features, kernel);
+  if (!carrier) {
+    plan.unattachable = std::move(carrier).error();
+    return plan;
   }
   if (may_read_ip(program)) {
     const auto found = kernel.addresses({function});
     if (const auto at = found.find(function); at != found.end())
-      carrier.function_address = at->second + 1;  // as an int3 kprobe has it
+      carrier->function_address = at->second + 1;  // as an int3 kprobe has it
   }
-  plan.hook = {AttachKind::none, carrier.function};
-  plan.carried_by = describe(carrier, asked);
-  plan.carrier = std::move(carrier);
+  plan.hook = carrier_hook(*carrier);
+  plan.carried_by = describe(*carrier, asked);
+  plan.carrier = *std::move(carrier);
   return plan;
 }
 

@@ -4,6 +4,7 @@
 // kprobe programs: a real kprobe; else fentry/fexit on the same function; else, for system calls, the raw tracepoint.
 #pragma once
 #include <optional>
+#include <skep/result.hpp>
 #include <skep/spec.hpp>
 #include <string>
 
@@ -14,10 +15,11 @@
 namespace skep::kernel {
 
 struct Plan {
-  AttachTarget hook;               ///< what the kernel is asked for in the end
-  std::optional<Carrier> carrier;  ///< present when the program must be carried there
-  std::string carried_by;          ///< the line for the user, or ""
-  bool loadable = true;            ///< false: the target must be known before the program can be loaded
+  AttachTarget hook;                  ///< what the kernel is asked for in the end
+  std::optional<Carrier> carrier;     ///< present when the program must be carried there
+  std::string carried_by;             ///< the line for the user, or ""
+  bool loadable = true;               ///< false: the target must be known before the program can be loaded
+  std::optional<Error> unattachable;  ///< it can be loaded (and verified), but this is why it cannot be attached
 
   /// Programs with equal keys are the same load.
   std::string key(const ProgramSpec& program) const;

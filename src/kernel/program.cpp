@@ -30,6 +30,9 @@ bool is_tracing(AttachKind kind) {
 Result<u32> attach_type_id(const AttachTarget& hook, KernelTypes& types) {
   if (hook.kind == AttachKind::tp_btf) return types.tracepoint(hook.target);
   if (is_tracing(hook.kind)) return types.function(hook.target);
+  if (is_one_of(hook.kind, {AttachKind::iter, AttachKind::iter_s})) return types.function("bpf_iter_" + hook.target);
+  if (is_one_of(hook.kind, {AttachKind::lsm, AttachKind::lsm_s, AttachKind::lsm_cgroup}))
+    return types.function("bpf_lsm_" + hook.target);
   return 0;
 }
 
@@ -73,7 +76,8 @@ Result<void> check_names(const ObjectSpec& spec, const LoadOptions& options) {
   return {};
 }
 
-/// Program arrays of the object, now that the programs exist.
+/// Program arrays of the object, now that the programs exist. Slots of programs that were not to be loaded stay empty:
+/// a tail call to them falls through.
 Result<void> fill_program_arrays(const LoadedObject& object,
                                  const std::vector<std::shared_ptr<KernelProgram>>& programs) {
   for (std::size_t i = 0; i < object.spec.maps.size(); ++i) {
@@ -81,6 +85,7 @@ Result<void> fill_program_arrays(const LoadedObject& object,
     if (map.type != MapType::prog_array) continue;
     for (const MapSpec::Slot& slot : map.slots) {
       const auto program = std::ranges::find(programs, slot.name, [](const auto& p) { return p->info().name; });
+      if (program == programs.end() && object.spec.program(slot.name) != nullptr) continue;
       if (program == programs.end() || (*program)->fd() < 0)
         return fail(Code::not_found, fmt::format("map {}: slot {} names program \"{}\", which is not loaded", map.name,
                                                  slot.index, slot.name));
@@ -107,7 +112,6 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
   out.program = SKEP_TRY(close_program(original, spec, session->types));
   if (out.plan.carrier) {
     SKEP_TRY(carry(out.program, *out.plan.carrier));
-    out.plan.hook = out.program.attach;
     if (image != nullptr) make_functions_static(out.program, *image);
   } else {
     if (target.kind != AttachKind::none) out.program.attach = out.plan.hook;
@@ -178,10 +182,9 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
   if (needs_target(target.kind) && target.target.empty())
     return fail(Code::not_found, fmt::format("{}: {} names no target; say where to attach it, such as --attach {}:NAME",
                                              place, name_of(target.kind), name_of(target.kind)));
+  if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
   const int fd = SKEP_TRY(variant_for(target, plan));
-  AttachTarget hook = plan.hook;
-  if (plan.carrier) hook = carrier_hook(*plan.carrier);
-  auto attachment = SKEP_TRY_AT(place, attach_to_hook(fd, hook, *object_->session));
+  auto attachment = SKEP_TRY_AT(place, attach_to_hook(fd, plan.hook, *object_->session));
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
   attachment->set_carried_by(plan.carried_by);
   return Link(std::move(attachment));

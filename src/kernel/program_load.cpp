@@ -117,12 +117,16 @@ int load_with_log(uapi::ProgLoad attr, std::string& log) {
   }
 }
 
+bool needs_trampoline(ProgramType type) {
+  return type == ProgramType::tracing || type == ProgramType::lsm || type == ProgramType::ext;
+}
+
 Error refusal(const LoadRequest& request, const std::string& log, int error_number) {
   const ProgramSpec& program = *request.program;
   const std::string place = fmt::format("program {}", program.name);
   if (!log.empty())
     return Error{Code::rejected, fmt::format("{}: {}", place, explain_rejection(log, program)), error_number};
-  if (program.type == ProgramType::tracing && error_number == EPERM && capabilities().may_trace())
+  if (needs_trampoline(program.type) && error_number == EPERM && capabilities().may_trace())
     return Error{Code::unsupported,
                  fmt::format("{}: this kernel refuses {} programs although the process has the capabilities (its "
                              "configuration or a security policy forbids "

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "kernel/features.hpp"
 #include "support.hpp"
 
 namespace skep::kernel_test {
@@ -173,6 +174,21 @@ TEST_F(Hooks, ACloneReturnsOnceToWhoeverCalledIt) {
   // Where a sandbox refuses clone3 with ENOSYS, the C library goes on to clone, and both return.
   const bool has_clone3 = ::syscall(SYS_clone3, nullptr, 0) < 0 && errno != ENOSYS;
   EXPECT_EQ(counter(*object, "hits", 6), has_clone3 ? 10u : 20u);
+}
+
+TEST_F(Hooks, AFunctionThatCannotBeProbedIsLoadedAndSaysSoAtAttach) {
+  const kernel::Features features;
+  if (features.kprobes() || features.fentry()) GTEST_SKIP() << "this kernel can probe functions";
+  auto spec = compile("hooks");
+  ASSERT_OK(spec);
+  spec->program("on_kprobe")->attach.target = "do_sys_openat2";
+  auto object = load(*spec, {.programs = {"on_kprobe"}});
+  ASSERT_OK(object);
+  EXPECT_NE(object->programs()[0].info().id, 0u);
+  const auto link = object->programs()[0].attach();
+  ASSERT_FALSE(link);
+  EXPECT_EQ(link.error().code, Code::unsupported);
+  EXPECT_NE(link.error().message.find("CONFIG_KPROBES"), std::string::npos) << link.error().message;
 }
 
 TEST_F(Hooks, AttachingToNothingIsAnError) {

@@ -76,6 +76,20 @@ TEST_F(Objects, EveryKindOfMapAndReference) {
   EXPECT_EQ(sum, 1u);
 }
 
+TEST_F(Objects, ATailCallToAProgramThatIsNotLoadedFallsThrough) {
+  auto spec = compile("maps");
+  ASSERT_OK(spec);
+  Child child([] { ::syscall(SYS_getppid); });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec, {.programs = {"fill"}});
+  ASSERT_OK(object);
+  auto link = object->programs()[0].attach();
+  ASSERT_OK(link);
+  ASSERT_TRUE(child.run());
+  EXPECT_EQ(global(*spec, *object, "in_bss"), 7u);
+  EXPECT_EQ(global(*spec, *object, "tail_ran"), 0u);
+}
+
 TEST_F(Objects, MapOperationsAndTheirErrors) {
   auto spec = compile("maps");
   ASSERT_OK(spec);
