@@ -68,6 +68,8 @@ struct ProgramCode {
   std::vector<SourceLine> lines;
   std::vector<FunctionInfo> functions;
   std::vector<std::byte> jited;
+  /// Kernel: where each function's machine code begins; a call's immediate is an index into this list.
+  std::vector<u64> jited_addresses;
 };
 
 /// Input of a test run (BPF_PROG_TEST_RUN, the user engine's equal).

@@ -39,7 +39,7 @@ Result<ObjectSpec> load_object(std::span<const std::byte> elf, std::string_view 
 
 Result<ObjectSpec> load_program(const fs::path& path, const CompileOptions& options) {
   const auto bytes = SKEP_TRY(base::read_file(path, most_file_bytes));
-  if (is_elf(bytes)) return load_object(bytes, path.filename().native());
+  if (is_elf(bytes)) return SKEP_TRY_AT(path.native(), load_object(bytes, path.filename().native()));
   if (path.extension() == ".o" || path.extension() == ".elf" || bytes.empty())
     return fail(Code::malformed, fmt::format("{}: {}; expected an ELF object or C source", path.native(),
                                              bytes.empty() ? "an empty file" : "not an ELF object"));

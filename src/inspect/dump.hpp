@@ -29,6 +29,9 @@ void write_entry(base::JsonWriter& json, const MapInfo& info, const btf::Btf* ty
 /// The same entry as hex lines, for maps without BTF.
 std::string entry_text(const MapInfo& info, std::span<const std::byte> key, std::span<const std::byte> value);
 
+/// A value as an update takes it: for per-CPU maps, the same one for every possible CPU.
+std::vector<std::byte> for_every_cpu(const MapInfo& info, std::vector<std::byte> value);
+
 /// Calls `on_entry` for every entry; entries that vanish meanwhile are left out. Returns how many there were.
 Result<u64> for_each_entry(
     const Map& map,

@@ -1,6 +1,7 @@
 // `map dump`: entries decoded by BTF or as bytes, in bpftool's layouts.
 #include <fmt/format.h>
 
+#include "base/cpus.hpp"
 #include "btf/format_value.hpp"
 #include "inspect/dump.hpp"
 
@@ -115,6 +116,14 @@ std::string entry_text(const MapInfo& info, std::span<const std::byte> key, std:
   const bool one_line = !broken && key.size() + value.size() <= longest_on_one_line;
   const char after = broken ? '\n' : ' ';
   return fmt::format("key:{}{}{}value:{}{}\n", after, hex(key), one_line ? "  " : "\n", after, hex(value));
+}
+
+std::vector<std::byte> for_every_cpu(const MapInfo& info, std::vector<std::byte> value) {
+  if (!is_per_cpu(info.type)) return value;
+  value.resize((value.size() + 7) & ~std::size_t{7});
+  std::vector<std::byte> all;
+  for (u32 cpu = 0; cpu < base::possible_cpus(); ++cpu) all.insert(all.end(), value.begin(), value.end());
+  return all;
 }
 
 Result<u64> for_each_entry(

@@ -35,9 +35,9 @@ std::optional<Symbol> next_symbol(std::string_view& text) {
 
 }  // namespace
 
-std::unordered_map<s32, std::string> kernel_call_names(std::span<const Insn> insns) {
-  std::unordered_map<s32, std::string> names;
-  std::unordered_map<u64, s32> wanted;
+CallNames kernel_call_names(const ProgramCode& code) {
+  CallNames names;
+  names.subprograms.resize(code.jited_addresses.size());
   constexpr std::size_t limit_bytes = 256u << 20;
   const auto table = base::read_text("/proc/kallsyms", limit_bytes);
   if (!table) return names;
@@ -46,13 +46,19 @@ std::unordered_map<s32, std::string> kernel_call_names(std::span<const Insn> ins
   while (const auto symbol = next_symbol(text))
     if (symbol->name == "__bpf_call_base") base_address = symbol->address;
   if (base_address == 0) return names;
-  for (const auto& insn : insns)
+  std::unordered_map<u64, s32> helpers;
+  for (const auto& insn : code.insns)
     if (insn.code == 0x85 && insn.src == 0)
-      wanted.emplace(base_address + static_cast<u64>(static_cast<s64>(insn.imm)), insn.imm);
+      helpers.emplace(base_address + static_cast<u64>(static_cast<s64>(insn.imm)), insn.imm);
+  std::unordered_map<u64, std::size_t> subprograms;
+  for (std::size_t i = 0; i < code.jited_addresses.size(); ++i) subprograms.emplace(code.jited_addresses[i], i);
   text = *table;
-  while (const auto symbol = next_symbol(text))
-    if (const auto found = wanted.find(symbol->address); found != wanted.end())
-      names.emplace(found->second, symbol->name);
+  while (const auto symbol = next_symbol(text)) {
+    if (const auto found = helpers.find(symbol->address); found != helpers.end())
+      names.helpers.emplace(found->second, symbol->name);
+    if (const auto found = subprograms.find(symbol->address); found != subprograms.end())
+      names.subprograms[found->second] = symbol->name;
+  }
   return names;
 }
 

@@ -64,24 +64,48 @@ std::string prototype(const btf::Btf* types, const FunctionInfo& function) {
   return text + ")";
 }
 
-/// How instructions of this program are printed: names of helpers and subprograms, map ids.
-isa::PrintOptions print_options(const ProgramCode& code, bool kernel) {
+/// How instructions of this program are printed: names of helpers and subprograms.
+isa::PrintOptions print_options(const ProgramCode& code, CallNames names) {
   isa::PrintOptions options;
   options.opcode = true;
-  auto names = kernel ? kernel_call_names(code.insns) : std::unordered_map<s32, std::string>();
-  options.call = [&code, names = std::move(names)](const Insn& call, std::size_t index) -> std::string {
+  options.call = [&code, helpers = std::move(names.helpers)](const Insn& call, std::size_t index) -> std::string {
     if (call.src == 1) {
       const s64 target = static_cast<s64>(index) + 1 + call.imm;
       for (const auto& function : code.functions)
         if (s64{function.insn} == target) return function.name;
       return {};
     }
-    if (const auto found = names.find(call.imm); found != names.end()) return found->second;
+    if (const auto found = helpers.find(call.imm); found != helpers.end()) return found->second;
     const auto* row = call.src == 0 && call.imm > 0 ? catalog::helper(static_cast<u32>(call.imm)) : nullptr;
     return row == nullptr ? std::string() : "bpf_" + std::string(row->name);
   };
   return options;
 }
+
+/// Prints instructions in order. The kernel writes the distance of a call between functions into `off` and the
+/// function's number into `imm`, which is no encoding of the instruction set: such calls are printed here.
+class Printer {
+ public:
+  Printer(const ProgramCode& code, bool kernel) : code_(code) {
+    CallNames names = kernel ? kernel_call_names(code) : CallNames();
+    subprograms_ = std::move(names.subprograms);
+    options_ = print_options(code, std::move(names));
+  }
+  std::string operator()(std::size_t index) const {
+    const Insn& insn = code_.insns[index];
+    if (insn.code != 0x85 || insn.src != 1 || insn.off == 0) return isa::print(code_.insns, index, options_);
+    const auto number = static_cast<std::size_t>(insn.imm);
+    if (insn.imm < 0 || number >= subprograms_.size()) return fmt::format("(85) call pc{:+}", insn.off);
+    const std::string& name = subprograms_[number];
+    return fmt::format("(85) call pc{:+}#{}", insn.off,
+                       name.empty() ? fmt::format("{:#x}", code_.jited_addresses[number]) : name);
+  }
+
+ private:
+  const ProgramCode& code_;
+  isa::PrintOptions options_;
+  std::vector<std::string> subprograms_;
+};
 
 std::string opcode_bytes(std::span<const Insn> insns, std::size_t index, std::size_t count) {
   std::string text;
@@ -90,6 +114,12 @@ std::string opcode_bytes(std::span<const Insn> insns, std::size_t index, std::si
   for (std::size_t i = 0; i < count * sizeof(Insn); ++i)
     text += fmt::format("{}{:02x}", text.empty() ? "" : " ", bytes[i]);
   return text;
+}
+
+/// A source line without its indentation.
+std::string_view trimmed(std::string_view text) {
+  const auto begin = text.find_first_not_of(" \t");
+  return begin == std::string_view::npos ? std::string_view() : text.substr(begin);
 }
 
 /// Walks the instructions in order and tells what stands before each: a function's head, a source line.
@@ -117,17 +147,17 @@ void walk(const ProgramCode& code, OnInsn on_insn) {
 }  // namespace
 
 std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool kernel, const XlatedOptions& options) {
-  const auto printing = print_options(code, kernel);
+  const Printer print(code, kernel);
   std::string text;
   walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
     if (function != nullptr) text += prototype(types, *function) + ":\n";
     if (line != nullptr) {
-      text += "; " + line->text;
+      text += fmt::format("; {}", trimmed(line->text));
       if (options.line_numbers)
         text += fmt::format(" [file:{} line_num:{} line_col:{}]", line->file, line->line, line->column);
       text += "\n";
     }
-    text += fmt::format("{:4}: {}\n", index, isa::print(code.insns, index, printing));
+    text += fmt::format("{:4}: {}\n", index, print(index));
     if (options.opcodes) text += fmt::format("       {}\n", opcode_bytes(code.insns, index, slots));
   });
   return text;
@@ -135,20 +165,20 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
 
 void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Btf* types, bool kernel,
                   const XlatedOptions& options) {
-  const auto printing = print_options(code, kernel);
+  const Printer print(code, kernel);
   json.begin_array();
   walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
     json.begin_object();
     if (function != nullptr) json.member("proto", prototype(types, *function));
     if (line != nullptr) {
-      json.member("src", line->text);
+      json.member("src", trimmed(line->text));
       if (options.line_numbers) {
         json.member("file", line->file);
         json.member("line_num", line->line);
         json.member("line_col", line->column);
       }
     }
-    json.member("disasm", isa::print(code.insns, index, printing));
+    json.member("disasm", print(index));
     if (options.opcodes) json.member("opcodes", opcode_bytes(code.insns, index, slots));
     json.end_object();
   });

@@ -177,7 +177,7 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
   const auto counts = SKEP_TRY(raw_program_info(fd.get()));
   const auto place = fmt::format("program {}", program_id);
   if (counts.xlated_prog_len > most_code_bytes || counts.jited_prog_len > most_code_bytes ||
-      counts.nr_line_info > most_records || counts.nr_func_info > most_records)
+      counts.nr_line_info > most_records || counts.nr_func_info > most_records || counts.nr_jited_ksyms > most_records)
     return fail(Code::limit,
                 fmt::format("{}: larger than skep reads ({} bytes of instructions)", place, counts.xlated_prog_len));
   ProgramCode code;
@@ -190,6 +190,9 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
   raw.xlated_prog_insns = address_of(code.insns.data());
   raw.jited_prog_len = counts.jited_prog_len;
   raw.jited_prog_insns = address_of(code.jited.data());
+  code.jited_addresses.resize(counts.nr_jited_ksyms);
+  raw.nr_jited_ksyms = counts.nr_jited_ksyms;
+  raw.jited_ksyms = address_of(code.jited_addresses.data());
   raw.nr_func_info = counts.nr_func_info;
   raw.func_info_rec_size = sizeof(uapi::FuncInfo);
   raw.func_info = address_of(functions.data());
@@ -204,6 +207,7 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
                                               "net.core.bpf_jit_harden and kernel.kptr_restrict below 2",
                                               place));
   if (raw.jited_prog_insns == 0) code.jited.clear();
+  if (raw.jited_ksyms == 0) code.jited_addresses.clear();
   if (raw.btf_id == 0) return code;
   const auto types = btf(raw.btf_id);
   if (!types) return code;  // the instructions are worth showing without their lines

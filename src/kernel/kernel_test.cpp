@@ -4,10 +4,10 @@
 
 #include <cstring>
 
+#include "base/cpus.hpp"
 #include "base/mapped_file.hpp"
 #include "kernel/carry.hpp"
 #include "kernel/close.hpp"
-#include "kernel/cpus.hpp"
 #include "kernel/gunzip.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/pins.hpp"
@@ -67,11 +67,12 @@ TEST(ObjectName, IsCutAndCleaned) {
 }
 
 TEST(CpuList, ReadsRangesAndRefusesNonsense) {
-  EXPECT_EQ(parse_cpu_list("0-3,8\n").value(), (std::vector<u32>{0, 1, 2, 3, 8}));
-  EXPECT_EQ(parse_cpu_list("0\n").value(), (std::vector<u32>{0}));
-  EXPECT_TRUE(parse_cpu_list("\n").value().empty());
-  for (const char* bad : {"3-1", "a", "0-", "0,,1", "0-4294967295", "99999"}) EXPECT_FALSE(parse_cpu_list(bad)) << bad;
-  EXPECT_GE(possible_cpus(), online_cpus().size());
+  EXPECT_EQ(base::parse_cpu_list("0-3,8\n").value(), (std::vector<u32>{0, 1, 2, 3, 8}));
+  EXPECT_EQ(base::parse_cpu_list("0\n").value(), (std::vector<u32>{0}));
+  EXPECT_TRUE(base::parse_cpu_list("\n").value().empty());
+  for (const char* bad : {"3-1", "a", "0-", "0,,1", "0-4294967295", "99999"})
+    EXPECT_FALSE(base::parse_cpu_list(bad)) << bad;
+  EXPECT_GE(base::possible_cpus(), base::online_cpus().size());
 }
 
 TEST(SyscallNumber, KnowsKernelFunctions) {

@@ -8,7 +8,7 @@
 #include <cerrno>
 
 #include "backend/names.hpp"
-#include "kernel/cpus.hpp"
+#include "base/cpus.hpp"
 #include "kernel/info.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/syscall.hpp"
@@ -109,7 +109,7 @@ Result<void> pin(const MapSpec& map, int fd) {
 }
 
 Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd) {
-  const MapSpec map = completed(spec, possible_cpus(), page_bytes());
+  const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
   const std::string stored = backend::stored_map_name(object.name, map);
   if (map.type == MapType::struct_ops)
     return fail(
@@ -124,7 +124,7 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
       return fail(Code::malformed,
                   fmt::format("map {}: a map of maps needs the definition of its inner maps", map.name));
     inner = SKEP_TRY_AT(fmt::format("map {}: template of inner maps", map.name),
-                        create(completed(*map.inner, possible_cpus(), page_bytes()),
+                        create(completed(*map.inner, base::possible_cpus(), page_bytes()),
                                backend::stored_name(map.inner->name), -1, btf_fd));
   }
   auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd));

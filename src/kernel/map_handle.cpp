@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "kernel/cpus.hpp"
+#include "base/cpus.hpp"
 #include "kernel/info.hpp"
 #include "kernel/rings.hpp"
 #include "kernel/syscall.hpp"
@@ -55,7 +55,7 @@ Result<void> KernelMap::check_key(std::span<const std::byte> key) const {
 
 Result<std::vector<std::byte>> KernelMap::lookup(std::span<const std::byte> key) {
   SKEP_TRY(check_key(key));
-  const u64 size = lookup_bytes(info_, possible_cpus());
+  const u64 size = lookup_bytes(info_, base::possible_cpus());
   if (size > most_lookup_bytes)
     return fail(Code::limit, fmt::format("map {}: a value has {} bytes, the most skep reads is {}", info_.name, size,
                                          most_lookup_bytes));
@@ -74,7 +74,7 @@ Result<std::vector<std::byte>> KernelMap::lookup(std::span<const std::byte> key)
 
 Result<void> KernelMap::update(std::span<const std::byte> key, std::span<const std::byte> value, u64 flags) {
   SKEP_TRY(check_key(key));
-  const u64 size = lookup_bytes(info_, possible_cpus());
+  const u64 size = lookup_bytes(info_, base::possible_cpus());
   if (value.size() != size)
     return fail(Code::invalid_argument,
                 fmt::format("map {}: the value is {} bytes, expected {}", info_.name, value.size(), size));

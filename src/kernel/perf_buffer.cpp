@@ -18,8 +18,8 @@
 #include <cstring>
 
 #include "base/byte_reader.hpp"
+#include "base/cpus.hpp"
 #include "base/fd.hpp"
-#include "kernel/cpus.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/perf_event.hpp"
 #include "kernel/rings.hpp"
@@ -168,7 +168,7 @@ Result<RingReader> open_perf_buffer(int map_fd, const MapInfo& info, u32 pages_p
   base::Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!own || !epoll) return tl::unexpected(base::os_error(place));
   std::vector<CpuRing> rings;
-  for (const u32 cpu : online_cpus()) {
+  for (const u32 cpu : base::online_cpus()) {
     if (cpu >= info.max_entries) break;  // the program cannot write there either
     auto ring = open_cpu(own.get(), cpu, std::bit_ceil(std::max(pages_per_cpu, 1u)) * page_bytes());
     if (!ring && ring.error().os_error == ENODEV) continue;  // went offline just now

@@ -6,13 +6,14 @@
 // the slots that follow must not pass each other: hence seq_cst on both sides.
 #include "map/run.hpp"
 
-#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
-#include <unistd.h>
+#include <time.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <new>
+
+#include "base/cpus.hpp"
 
 namespace skep::map {
 
@@ -26,6 +27,12 @@ struct alignas(64) Reader {
 
 constinit std::atomic<Reader*> readers{nullptr};
 constinit std::atomic<u64> current_round{1};
+
+u64 monotonic_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
 
 Reader* adopt_or_create() noexcept {
   for (Reader* reader = readers.load(std::memory_order_acquire); reader != nullptr; reader = reader->next) {
@@ -52,38 +59,10 @@ struct ThreadState {
 };
 thread_local ThreadState thread_state;
 
-/// "0-3,8-11" -> 12; 0 when the text is something else.
-u32 highest_cpu_plus_one(const char* text) noexcept {
-  u32 count = 0;
-  while (*text != 0) {
-    char* end = nullptr;
-    const unsigned long first = std::strtoul(text, &end, 10);
-    if (end == text) break;
-    unsigned long last = first;
-    if (*end == '-') {
-      text = end + 1;
-      last = std::strtoul(text, &end, 10);
-      if (end == text) break;
-    }
-    if (last >= 65536) return 0;
-    if (last + 1 > count) count = static_cast<u32>(last + 1);
-    if (*end != ',') break;
-    text = end + 1;
-  }
-  return count;
-}
-
-u32 read_possible_cpus() noexcept {
-  char text[1024] = {};
-  const int fd = ::open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) {
-    const ssize_t length = ::read(fd, text, sizeof text - 1);
-    ::close(fd);
-    text[length > 0 ? length : 0] = 0;
-    if (const u32 count = highest_cpu_plus_one(text); count > 0) return count;
-  }
-  const long configured = ::sysconf(_SC_NPROCESSORS_CONF);
-  return configured > 0 ? static_cast<u32>(configured) : 1;
+/// After fork() only the calling thread is left: the runs of the others will never end and hold nothing here.
+void forget_other_threads() noexcept {
+  for (Reader* reader = readers.load(std::memory_order_relaxed); reader != nullptr; reader = reader->next)
+    if (reader != thread_state.reader) reader->round.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -91,7 +70,7 @@ u32 read_possible_cpus() noexcept {
 constinit thread_local u32 detail::current_cpu = 0;
 
 u32 possible_cpus() noexcept {
-  static const u32 count = read_possible_cpus();
+  static const u32 count = base::possible_cpus();
   return count;
 }
 
@@ -100,7 +79,10 @@ void set_current_cpu(u32 cpu) noexcept { detail::current_cpu = cpu < possible_cp
 RunSection::RunSection(u32 cpu) noexcept {
   set_current_cpu(cpu);
   ThreadState& state = thread_state;
-  if (state.reader == nullptr) state.reader = adopt_or_create();
+  if (state.reader == nullptr) {
+    static const int registered = ::pthread_atfork(nullptr, nullptr, &forget_other_threads);
+    if (registered == 0) state.reader = adopt_or_create();
+  }
   if (state.reader == nullptr) return;
   if (state.depth++ == 0) {
     state.stack_top = static_cast<const char*>(__builtin_frame_address(0));
@@ -123,16 +105,24 @@ u64 RunSection::stack_bytes_from(u64 address, const void* caller_frame) noexcept
   return address >= low && address < high ? high - address : 0;
 }
 
-void synchronize_runs() noexcept {
+bool synchronize_runs() noexcept {
+  constexpr u64 patience_ns = 1'000'000'000;
   const u64 now = current_round.fetch_add(1, std::memory_order_seq_cst) + 1;
+  u64 deadline = 0;
   for (Reader* reader = readers.load(std::memory_order_seq_cst); reader != nullptr; reader = reader->next) {
     for (u32 spins = 0;; ++spins) {
       const u64 round = reader->round.load(std::memory_order_seq_cst);
       if (round == 0 || round >= now) break;
-      if (spins > 100) ::usleep(50);
-      ::sched_yield();
+      if (spins < 100) {
+        ::sched_yield();
+        continue;
+      }
+      if (deadline == 0) deadline = monotonic_ns() + patience_ns;
+      if (monotonic_ns() >= deadline) return false;
+      ::usleep(50);
     }
   }
+  return true;
 }
 
 }  // namespace skep::map

@@ -90,7 +90,7 @@ Result<int> update(Words& words) {
   auto opened = SKEP_TRY(open(words));
   const auto key = SKEP_TRY(key_of(words, opened.info));
   if (!words.take("value")) return fail(Code::invalid_argument, "expected `value DATA` after the key");
-  const auto value = SKEP_TRY(parse_data(words, opened.info.value_size, "value"));
+  const auto value = inspect::for_every_cpu(opened.info, SKEP_TRY(parse_data(words, opened.info.value_size, "value")));
   u64 flags = 0;
   if (words.take("noexist")) {
     flags = 1;
@@ -100,7 +100,7 @@ Result<int> update(Words& words) {
     words.take("any");
   }
   SKEP_TRY(words.end());
-  SKEP_TRY_AT("map " + opened.info.name, opened.map.update(key, value, flags));
+  if (const auto done = opened.map.update(key, value, flags); !done) return complain(done.error().message, 1);
   if (words.json) fmt::print("null\n");
   return 0;
 }
@@ -109,7 +109,7 @@ Result<int> erase(Words& words) {
   auto opened = SKEP_TRY(open(words));
   const auto key = SKEP_TRY(key_of(words, opened.info));
   SKEP_TRY(words.end());
-  SKEP_TRY_AT("map " + opened.info.name, opened.map.erase(key));
+  if (const auto done = opened.map.erase(key); !done) return complain(done.error().message, 1);
   if (words.json) fmt::print("null\n");
   return 0;
 }

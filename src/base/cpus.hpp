@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace skep::kernel {
+namespace skep::base {
 
 /// Reads the kernel's list form: "0-3,8" is {0, 1, 2, 3, 8}. Errors: malformed.
 Result<std::vector<u32>> parse_cpu_list(std::string_view text);
@@ -16,4 +16,4 @@ u32 possible_cpus();
 /// CPUs that are online now.
 std::vector<u32> online_cpus();
 
-}  // namespace skep::kernel
+}  // namespace skep::base

@@ -1,5 +1,5 @@
 // /sys/devices/system/cpu/{possible,online}.
-#include "kernel/cpus.hpp"
+#include "base/cpus.hpp"
 
 #include <fmt/core.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 
 #include "base/mapped_file.hpp"
 
-namespace skep::kernel {
+namespace skep::base {
 
 namespace {
 constexpr u32 most_cpus = 8192;  // CONFIG_NR_CPUS is at most this
@@ -42,17 +42,17 @@ Result<std::vector<u32>> parse_cpu_list(std::string_view text) {
 }
 
 u32 possible_cpus() {
-  if (const auto text = base::read_text("/sys/devices/system/cpu/possible", 4096))
+  if (const auto text = read_text("/sys/devices/system/cpu/possible", 4096))
     if (const auto cpus = parse_cpu_list(*text); cpus && !cpus->empty()) return cpus->back() + 1;
   return static_cast<u32>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
 }
 
 std::vector<u32> online_cpus() {
-  if (const auto text = base::read_text("/sys/devices/system/cpu/online", 4096))
+  if (const auto text = read_text("/sys/devices/system/cpu/online", 4096))
     if (auto cpus = parse_cpu_list(*text); cpus && !cpus->empty()) return *std::move(cpus);
   std::vector<u32> cpus;
   for (u32 cpu = 0; cpu < possible_cpus(); ++cpu) cpus.push_back(cpu);
   return cpus;
 }
 
-}  // namespace skep::kernel
+}  // namespace skep::base
