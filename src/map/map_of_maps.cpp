@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "map/hash_table.hpp"
 #include "map/slots.hpp"
@@ -46,7 +47,7 @@ class MapOfMaps : public Map {
     } catch (...) {
       return -ENOMEM;
     }
-    if (old != nullptr) synchronize_runs();
+    if (old != nullptr && !synchronize_runs()) keep(std::move(old));
     return 0;
   }
 
@@ -88,15 +89,25 @@ class MapOfMaps : public Map {
     } catch (...) {
       return -ENOMEM;
     }
-    if (old != nullptr) synchronize_runs();
+    if (old != nullptr && !synchronize_runs()) keep(std::move(old));
     return 0;
   }
 
  private:
+  /// A run that may hold it never ended: it lives as long as the outer map.
+  void keep(std::shared_ptr<Map> old) noexcept {
+    const std::lock_guard lock(writing_);
+    try {
+      kept_.push_back(old);
+    } catch (...) {
+      new (std::nothrow) std::shared_ptr<Map>(std::move(old));  // no memory to note it: it lives for ever
+    }
+  }
   std::string text(const void* key) const { return {static_cast<const char*>(key), spec_.key_size}; }
 
   std::mutex writing_;
   std::unordered_map<std::string, std::shared_ptr<Map>> owners_;  ///< by key bytes
+  std::vector<std::shared_ptr<Map>> kept_;
 };
 
 class ArrayOfMaps final : public MapOfMaps {

@@ -45,11 +45,13 @@ Entry* list(u64 begin, u64 end) noexcept {
   return entry;
 }
 
-void unlist(Entry* entry) noexcept {
+/// False: a run that may be looking at the region did not end, so its memory must stay.
+bool unlist(Entry* entry) noexcept {
   entry->begin.store(0, std::memory_order_seq_cst);
   // Inside of a run nobody can be waited for (two threads would wait for each other): maps die outside of runs.
-  if (!RunSection::active()) synchronize_runs();
+  const bool unseen = RunSection::active() || synchronize_runs();
   entry->owned.store(false, std::memory_order_release);
+  return unseen;
 }
 
 /// Where to ask for memory: 32 TiB from 2^45 on, where neither executables nor libraries nor stacks are placed.
@@ -86,7 +88,7 @@ Region::Region(std::byte* data, u64 bytes) noexcept : data_(data), bytes_(bytes)
 
 Region::~Region() {
   if (data_ == nullptr) return;
-  if (entry_ != nullptr) unlist(static_cast<Entry*>(entry_));
+  if (entry_ != nullptr && !unlist(static_cast<Entry*>(entry_))) return;
   ::munmap(data_, bytes_);
 }
 

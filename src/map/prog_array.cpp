@@ -49,7 +49,7 @@ class ProgArrayMap final : public Map {
       slot(index).id.store(id, std::memory_order_relaxed);
       old = std::exchange(owners_[index], std::move(object));
     }
-    if (old != nullptr) synchronize_runs();
+    if (old != nullptr && !synchronize_runs()) keep(std::move(old));
     return 0;
   }
 
@@ -67,7 +67,8 @@ class ProgArrayMap final : public Map {
       for (u32 index = 0; index < owners_.size(); ++index) slot(index).target.store(nullptr, std::memory_order_seq_cst);
       old.swap(owners_);
     }
-    if (!old.empty()) synchronize_runs();
+    if (!old.empty() && !synchronize_runs())
+      for (auto& each : old) keep(std::move(each));
   }
 
  protected:
@@ -92,11 +93,20 @@ class ProgArrayMap final : public Map {
   }
 
  private:
+  /// A run that may hold it never ended: it lives as long as the array.
+  void keep(std::shared_ptr<const void> old) noexcept {
+    const std::lock_guard lock(writing_);
+    try {
+      kept_.push_back(old);
+    } catch (...) {
+      new (std::nothrow) std::shared_ptr<const void>(std::move(old));  // no memory to note it: it lives for ever
+    }
+  }
   Slot& slot(u32 index) const noexcept { return reinterpret_cast<Slot*>(slots_.data())[index]; }
 
   Region slots_;  ///< zero bytes are empty slots
   std::mutex writing_;
-  std::vector<std::shared_ptr<const void>> owners_;
+  std::vector<std::shared_ptr<const void>> owners_, kept_;
 };
 
 ProgArrayMap* prog_array(Map& map) noexcept {

@@ -141,6 +141,12 @@ std::size_t Ring::consume(const std::function<void(const Record&)>& on_record) {
     const u64 word = header_at(position).load(std::memory_order_acquire);
     if (word == 0 || (word & busy_bit) != 0) break;
     const u32 size = length_of(word);
+    if (round_up(size + header_bytes, 8) > end - position) {
+      // Nobody but this file writes headers. Should one be broken all the same, nothing beyond the ring is touched.
+      lost_.fetch_add(1, std::memory_order_relaxed);
+      release(position, end - position);
+      break;
+    }
     const Commit done{*this, position, round_up(size + header_bytes, 8)};
     if ((word & discard_bit) == 0) {
       ++count;

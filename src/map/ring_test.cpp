@@ -166,6 +166,19 @@ TEST(Ringbuf, ACallbackThatThrowsLosesNoOtherRecord) {
   EXPECT_EQ(all(reader), std::vector<std::string>{"2"});
 }
 
+TEST(Ringbuf, ABrokenHeaderLeadsNowhereBeyondTheRing) {
+  const auto ring = make_ring(4096);
+  auto reader = *open_reader(ring);
+  auto* sample = static_cast<char*>(ringbuf_reserve(*ring, 8, 0));
+  const u32 length = 100'000 | 1u << 31;
+  std::memcpy(sample - 8, &length, sizeof length);
+  ringbuf_submit(sample, 0);
+  EXPECT_TRUE(all(reader).empty());
+  EXPECT_EQ(reader.lost(), 1u);
+  EXPECT_EQ(output(*ring, "goes on"), 0);
+  EXPECT_EQ(all(reader), std::vector<std::string>{"goes on"});
+}
+
 TEST(Ringbuf, OnlyMapsWithRecordsCanBeRead) {
   MapSpec spec;
   spec.type = MapType::array;

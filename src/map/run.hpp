@@ -41,8 +41,9 @@ class RunSection {
   static u64 stack_bytes_from(u64 address, const void* caller_frame) noexcept;
 };
 
-/// Waits until every RunSection that other threads are in now has ended.
+/// Waits until every RunSection that other threads are in now has ended. False: one did not end within a second (the
+/// process that shared our memory was killed in the middle of a run); what it may hold must then stay.
 /// Must not be called inside of a RunSection: check with RunSection::active().
-void synchronize_runs() noexcept;
+[[nodiscard]] bool synchronize_runs() noexcept;
 
 }  // namespace skep::map

@@ -1,5 +1,7 @@
 // Program arrays and maps of maps: objects in slots, and that none goes while a run may hold it.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -142,6 +144,46 @@ TEST(ProgArray, ATargetLivesUntilTheRunsThatHoldItEnd) {
   stop = true;
   runner.join();
   EXPECT_FALSE(alive);
+}
+
+TEST(Runs, OneThatNeverEndsHoldsNobodyUpForLong) {
+  const auto programs = *Map::create(make_spec(MapType::prog_array, 4, 4, 1));
+  auto array = *Map::create(make_spec(MapType::array, 4, 8, 1));
+  std::atomic<bool> alive = false, inside = false, stop = false;
+  prog_array_set(*programs, 0, std::make_shared<Watched>(alive), 1);
+  const u32 key = 0;
+  const auto* value = static_cast<const u64*>(array->lookup(&key));
+  std::thread stuck([&] {
+    const RunSection run(0);
+    inside = true;
+    while (!stop) std::this_thread::yield();
+  });
+  while (!inside) std::this_thread::yield();
+  EXPECT_EQ(prog_array_set(*programs, 0, nullptr, 0), 0);
+  EXPECT_TRUE(alive) << "the stuck run may hold it";
+  array.reset();
+  EXPECT_EQ(*value, 0u) << "the stuck run may read it";
+  stop = true;
+  stuck.join();
+}
+
+TEST(Runs, AForkedChildDoesNotWaitForThreadsItDoesNotHave) {
+  auto array = *Map::create(make_spec(MapType::array, 4, 8, 1));
+  std::atomic<bool> inside = false, stop = false;
+  std::thread runner([&] {
+    const RunSection run(0);
+    inside = true;
+    while (!stop) std::this_thread::yield();
+  });
+  while (!inside) std::this_thread::yield();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) ::_exit(synchronize_runs() ? 0 : 1);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  stop = true;
+  runner.join();
 }
 
 }  // namespace
