@@ -96,6 +96,7 @@ class Checker {
   u64 states() const { return state_count_; }
   u32 stack_bytes() const { return stack_bytes_; }
   u32 context_bytes() const { return context_bytes_; }
+  bool reads_untouched_stack() const { return reads_untouched_stack_; }
   std::vector<ContextLoad> context_loads() const;
   std::vector<u32> helpers_used() const;
   /// Text of the registers of the refused instruction, and where the trouble began (explain.cpp).
@@ -209,6 +210,12 @@ class Checker {
   u32 next_insn() const { return insn_ + isa::slots(insn()); }
   Register& reg(u32 index) { return state_.frames[state_.depth]->regs[index]; }
   bool is_kernel() const { return options_.rules == Rules::kernel; }
+  /// Stack that was never written (padding of structs, mostly) reads as an unknown number, as Linux allows privileged
+  /// programs. The proof says so, and the machine that runs it hands out cleared frames.
+  bool may_read_untouched() {
+    reads_untouched_stack_ = true;
+    return options_.rules != Rules::strict;
+  }
   u32 new_id() { return ++last_id_; }
   bool readable(u32 reg);
   std::string name(const Register& r) const;
@@ -261,6 +268,7 @@ class Checker {
   u32 tp_buffer_bytes_ = 0;
   u32 context_bytes_ = 0;
   u32 stack_bytes_ = 0;
+  bool reads_untouched_stack_ = false;
 
   bool refused_ = false;
   Refusal refusal_;

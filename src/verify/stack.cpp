@@ -59,7 +59,7 @@ bool Checker::stack_store(u32 index, s32 off, u32 size, const Register& value, b
     for (s64 at = low; at < high + size; at++) {
       Slot& slot = frame.slots[slot_of(at)];
       Byte& byte = slot.bytes[byte_of(at)];
-      if (byte == Byte::untouched && !is_kernel())
+      if (byte == Byte::untouched && !may_read_untouched())
         return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
       if (slot.is_spilled()) {
         if (zero && slot.spill->value.is_zero()) {
@@ -185,7 +185,7 @@ bool Checker::stack_load(u32 index, s32 off, u32 size, Register* result) {
   for (u32 b = 0; b < size; b++) {
     Byte byte = slot.bytes[first + b];
     if (byte == Byte::zero) zeros++;
-    if (byte == Byte::untouched && !is_kernel())
+    if (byte == Byte::untouched && !may_read_untouched())
       return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, low + b, size);
   }
   *result = zeros == size ? Register::constant(0) : Register::scalar(Scalar::of_bits(size * 8));
@@ -204,7 +204,7 @@ bool Checker::stack_range(u32 index, s32 off, u32 size, Access access) {
     Slot& slot = frame.slots[spi];
     Byte& byte = slot.bytes[byte_of(at)];
     if (access != Access::fill) {
-      if (byte == Byte::untouched && !is_kernel())
+      if (byte == Byte::untouched && !may_read_untouched())
         return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
       read_slot(pointer.frame, spi);
     }

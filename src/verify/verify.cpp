@@ -60,6 +60,7 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     data.context_loads = checker.context_loads();
     data.stack_bytes = checker.stack_bytes();
     data.context_bytes = checker.context_bytes();
+    data.reads_untouched_stack = checker.reads_untouched_stack();
     outcome.program = VerifiedProgram(std::make_shared<const VerifiedProgram::Data>(std::move(data)));
   }
   report.time_ns = thread_time_ns() - start;

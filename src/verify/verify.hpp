@@ -77,6 +77,8 @@ class VerifiedProgram {
   u32 stack_bytes() const { return data_->stack_bytes; }
   /// Bytes of context the program reads or writes at most: an attach point with a smaller context refuses it.
   u32 context_bytes() const { return data_->context_bytes; }
+  /// Some path reads stack it never wrote: frames must be cleared before they are used.
+  bool reads_untouched_stack() const { return data_->reads_untouched_stack; }
   const std::vector<ContextLoad>& context_loads() const { return data_->context_loads; }
   /// Helper ids the program calls, sorted.
   const std::vector<u32>& helpers() const { return data_->helpers; }
@@ -93,6 +95,7 @@ class VerifiedProgram {
     std::vector<ContextLoad> context_loads;
     u32 stack_bytes = 0;
     u32 context_bytes = 0;
+    bool reads_untouched_stack = false;
   };
   explicit VerifiedProgram(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   std::shared_ptr<const Data> data_;

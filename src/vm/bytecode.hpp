@@ -41,6 +41,7 @@ struct Bytecode {
   std::vector<HelperFn> helpers;  ///< by id, as far as the program needs them (callx: all)
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   LoadPacketFn load_packet = nullptr;
+  bool clear_frames = false;  ///< the program reads stack it did not write: it must see zeroes, not other frames
 
   /// The subprogram a register names, or nullptr.
   const Subprogram* subprogram_at(u64 address) const noexcept;
@@ -52,6 +53,7 @@ struct Source {
   std::span<const Insn> insns;
   std::span<const Reference> references;
   std::span<const verify::ContextLoad> context_loads;
+  bool clear_frames = false;
 };
 
 /// Errors: malformed (an encoding or a jump), unsupported (names what this engine lacks), invalid_argument (a

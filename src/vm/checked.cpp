@@ -121,6 +121,8 @@ Next Checked::call_function(std::size_t target) {
   frame.return_to = pc_ + 1;
   std::copy_n(&r_[6], 4, frame.saved.begin());
   frames_[depth_].may_goto_left = may_goto_budget;
+  std::fill_n(stack_.begin() + static_cast<std::ptrdiff_t>(depth_ * isa::stack_size_bytes), isa::stack_size_bytes,
+              std::byte{});
   r_[10] += isa::stack_size_bytes;
   pc_ = target;
   return Next::step;
@@ -154,6 +156,7 @@ Next Checked::tail_call() {
   run_.tail_calls++;
   if (depth_ == 0) {
     code_ = &target->bytecode();
+    std::fill_n(stack_.begin(), isa::stack_size_bytes, std::byte{});
     frames_[0].may_goto_left = may_goto_budget;
     pc_ = 0;
     return Next::step;

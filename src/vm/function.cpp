@@ -12,8 +12,10 @@ Function::~Function() = default;
 
 Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedProgram& program,
                                                        const Bindings& bindings) {
-  auto code = SKEP_TRY_AT(fmt::format("program {}", program.name()),
-                          translate({program.insns(), program.references(), program.context_loads()}, bindings));
+  auto code = SKEP_TRY_AT(
+      fmt::format("program {}", program.name()),
+      translate({program.insns(), program.references(), program.context_loads(), program.reads_untouched_stack()},
+                bindings));
   return std::make_shared<const Function>(std::make_unique<Data>(Data{program, std::move(code)}));
 }
 
@@ -39,7 +41,7 @@ Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& raw) {
   Bindings bindings;
   bindings.helpers = raw.helpers;
   bindings.load_packet = raw.load_packet;
-  const auto code = SKEP_TRY(translate({insns, {}, {}}, bindings));
+  const auto code = SKEP_TRY(translate({insns, {}, {}, true}, bindings));
   CheckedRun run{raw.call, raw.guard, raw.max_insns};
   return interpret_checked(*code, raw.r1, raw.r2, run);
 }

@@ -9,6 +9,7 @@
 // and allocates nothing.
 // Source: RFC 9669; Linux for tail calls and may_goto.
 #include <cerrno>
+#include <cstring>
 #include <optional>
 
 #include "vm/bytecode.hpp"
@@ -78,6 +79,7 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, Arms
   r[1] = r1;
   r[2] = r2;
   r[10] = reinterpret_cast<u64>(stack) + isa::stack_size_bytes;
+  if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);
   const Slot* pc = code->slots.data();
 
 #define DST r[pc->o.dst]
@@ -192,6 +194,7 @@ enter:
   frame->r9 = r[9];
   frame++;
   frame->may_goto_left = may_goto_budget;
+  if (code->clear_frames) std::memset(reinterpret_cast<void*>(r[10]), 0, isa::stack_size_bytes);
   r[10] += isa::stack_size_bytes;
   pc = callee;
   GO(0);
@@ -216,6 +219,7 @@ arm_tail_call: {
   tail_calls++;
   if (frame == frames) {  // the main function: the target takes this run over
     code = &target->bytecode();
+    if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);
     frame->may_goto_left = may_goto_budget;
     pc = code->slots.data();
     GO(0);

@@ -202,6 +202,7 @@ class Translator {
 
   Result<void> lay_out() {
     const auto& insns = code_->insns;
+    code_->clear_frames = source_.clear_frames;
     code_->slots.resize(insns.size() + 1);
     for (std::size_t i = 0; i < insns.size(); i++) {
       Slot& slot = code_->slots[i];
