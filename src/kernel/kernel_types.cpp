@@ -16,17 +16,20 @@ namespace {
 
 constexpr const char* running_path = "/sys/kernel/btf/vmlinux";
 
+Error types_error(Error error, const std::string& path, bool is_running) {
+  if (is_running && error.code == Code::not_found)
+    return Error{Code::unsupported,
+                 fmt::format("this kernel does not tell its types ({} is missing): it was built without "
+                             "CONFIG_DEBUG_INFO_BTF. For CO-RE, name a BTF file of this very kernel instead",
+                             path),
+                 ENOENT};
+  return std::move(error).within("kernel types");
+}
+
 Result<std::shared_ptr<const btf::Btf>> read_types(const std::string& path, bool is_running) {
   auto types = btf::Btf::from_file(path);
-  if (types) return types;
-  if (is_running && types.error().code == Code::not_found)
-    return fail(
-        Code::unsupported,
-        fmt::format("this kernel does not tell its types ({} is missing): it was built without CONFIG_DEBUG_INFO_BTF. "
-                    "For CO-RE, name a BTF file of this very kernel instead",
-                    path),
-        ENOENT);
-  return tl::unexpected(std::move(types).error().within("kernel types"));
+  if (!types) return tl::unexpected(types_error(std::move(types).error(), path, is_running));
+  return types;
 }
 
 }  // namespace
@@ -44,9 +47,18 @@ Result<std::shared_ptr<const btf::Btf>> KernelTypes::running() {
   return running_;
 }
 
+Result<const TypeFinder*> KernelTypes::finder() {
+  const std::lock_guard lock(mutex_);
+  if (!finder_) {
+    auto opened = TypeFinder::open(running_path);
+    if (!opened) return tl::unexpected(types_error(std::move(opened).error(), running_path, true));
+    finder_ = *std::move(opened);
+  }
+  return &*finder_;
+}
+
 Result<u32> KernelTypes::function(std::string_view name) {
-  const auto types = SKEP_TRY(running());
-  if (const auto id = types->find(name, btf::Kind::func)) return *id;
+  if (const auto id = SKEP_TRY(finder())->find(name, btf::Kind::func)) return *id;
   return fail(
       Code::not_found,
       fmt::format("this kernel's types have no function \"{}\" (it may be inlined, renamed, or live in a module, "
@@ -55,8 +67,7 @@ Result<u32> KernelTypes::function(std::string_view name) {
 }
 
 Result<u32> KernelTypes::tracepoint(std::string_view name) {
-  const auto types = SKEP_TRY(running());
-  if (const auto id = types->find(fmt::format("btf_trace_{}", name), btf::Kind::typedef_)) return *id;
+  if (const auto id = SKEP_TRY(finder())->find(fmt::format("btf_trace_{}", name), btf::Kind::typedef_)) return *id;
   return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
 }
 
@@ -78,16 +89,10 @@ Result<u32> KernelTypes::argument_count(std::string_view function_name) {
 }
 
 std::optional<u32> KernelTypes::thread_status_offset() {
-  const auto types = running();
+  const auto types = finder();
   if (!types) return std::nullopt;
-  const auto member_offset = [&](std::string_view owner, std::string_view member) -> std::optional<u32> {
-    const auto id = (*types)->find(owner, btf::Kind::struct_);
-    if (!id) return std::nullopt;
-    for (const btf::Member& m : (*types)->members((*types)->type(*id)))
-      if (m.name == member) return m.bit_offset / 8;
-    return std::nullopt;
-  };
-  const auto outer = member_offset("task_struct", "thread_info"), inner = member_offset("thread_info", "status");
+  const auto outer = (*types)->member_offset("task_struct", "thread_info");
+  const auto inner = (*types)->member_offset("thread_info", "status");
   if (!outer || !inner) return std::nullopt;
   return *outer + *inner;
 }

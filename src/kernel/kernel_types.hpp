@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "btf/btf.hpp"
+#include "kernel/type_finder.hpp"
 
 namespace skep::kernel {
 
@@ -42,8 +43,11 @@ class KernelTypes {
   std::map<std::string, u64, std::less<>> addresses(const std::set<std::string, std::less<>>& names) const;
 
  private:
+  Result<const TypeFinder*> finder();
+
   std::filesystem::path btf_path_;
   std::mutex mutex_;
+  std::optional<TypeFinder> finder_;
   std::shared_ptr<const btf::Btf> core_, running_;
 };
 

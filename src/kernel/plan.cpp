@@ -50,7 +50,7 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
   carrier.function = function;
   carrier.syscall_number = *number;
   carrier.status_offset = kernel.thread_status_offset();
-  carrier.typed_context = at_return && kernel.running().has_value();
+  carrier.typed_context = at_return && kernel.tracepoint("sys_exit").has_value();
   return carrier;
 }
 
