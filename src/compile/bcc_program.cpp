@@ -226,7 +226,7 @@ AttachTarget target_of_name(std::string_view function) {
     if (prefix.function == "tracepoint__") {
       const std::size_t gap = target.find("__");
       if (gap == std::string::npos || gap == 0 || gap + 2 == target.size()) continue;
-      target.replace(gap, 2, "/");
+      target = fmt::format("{}/{}", target.substr(0, gap), target.substr(gap + 2));
     }
     if (auto out = AttachTarget::from_section(std::string(prefix.section) + target)) return *std::move(out);
   }
