@@ -14,7 +14,7 @@ namespace skep::btf {
 namespace {
 
 /// Longer names are cut: a bound on what a crafted string section can cost.
-constexpr std::size_t longest_string = 4096;
+constexpr std::size_t longest_string = 1024;
 
 /// Eight bytes a step: the index hashes every name of the kernel at start-up.
 u64 hash_name(std::string_view name) {

@@ -186,6 +186,7 @@ Result<void> ObjectReader::add_static_slot(const elf::Relocation& relocation, co
   if (where == nullptr) return fail(Code::malformed, place + ": a relocation outside every map");
   auto& map = out_.maps[where->map];
   const auto symbol = SKEP_TRY(symbol_at(relocation.symbol, place));
+  SKEP_TRY(take_text_bytes(sizeof(MapSpec::Slot) + symbols_->name(symbol).size()));
   const u64 within = relocation.offset - where->offset;
   const auto* target = section_at(symbol.section);
   if (map.type == MapType::struct_ops) {

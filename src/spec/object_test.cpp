@@ -1,7 +1,9 @@
 // Objects written by hand, one convention at a time: how compilers name functions, maps, data and externs.
 #include <gtest/gtest.h>
 
+#include "btf/test_support.hpp"
 #include "spec/test_object.hpp"
+#include "spec/types_file.hpp"
 
 namespace skep::spec {
 namespace {
@@ -240,6 +242,21 @@ TEST(Object, TheBccDialectsPrograms) {
   EXPECT_EQ(object->programs[0].type, ProgramType::unspec);
   EXPECT_EQ(object->programs[0].attach.kind, AttachKind::none);
   EXPECT_EQ(object->programs[0].insns.size(), 4U) << "the static function comes along";
+}
+
+TEST(TypesFile, ReadsBothForms) {
+  const test::TemporaryDirectory directory;
+  btf::Builder b;
+  b.add_int("int", 4);
+  auto write = [&](const char* name, const std::vector<std::byte>& bytes) {
+    return directory.write(name, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  };
+  TestWriter with, without;
+  with.add_section(".BTF", elf::section_progbits, 0, b.bytes());
+  EXPECT_EQ((*types_of_file(write("raw", b.bytes())))->type_count(), 2U);
+  EXPECT_EQ((*types_of_file(write("with.o", with.finish())))->type_count(), 2U);
+  EXPECT_EQ(types_of_file(write("without.o", without.finish())).error().code, Code::not_found);
+  EXPECT_EQ(types_of_file(write("empty", {})).error().code, Code::malformed);
 }
 
 TEST(Object, LinesAreFoundByInstruction) {

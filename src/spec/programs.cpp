@@ -126,6 +126,7 @@ Result<u32> ObjectReader::append(Link& link, u32 index) {
 }
 
 Result<void> ObjectReader::append_annotations(ProgramSpec& out, const Function& function, u32 start) {
+  SKEP_TRY(take_text_bytes(sizeof(FunctionInfo) + function.name.size()));
   FunctionInfo info{.insn = start, .type_id = 0, .name = std::string(function.name), .is_global = function.is_global};
   const u64 first_byte = u64{function.first} * sizeof(Insn);
   const u64 end_byte = first_byte + u64{function.count} * sizeof(Insn);
@@ -264,6 +265,7 @@ Result<void> ObjectReader::relocate_address(Link& link, u32 function, u32 index,
     const u32 start = known != link.starts.end() ? known->second : SKEP_TRY(append(link, callee));
     reference.kind = Reference::Kind::function;
     reference.addend = start;
+    SKEP_TRY(take_text_bytes(functions_[callee].name.size()));
     reference.name = functions_[callee].name;
     source = code::src_function;
     low = static_cast<s32>(start) - static_cast<s32>(at) - 1;
@@ -292,6 +294,7 @@ Result<void> ObjectReader::relocate_address(Link& link, u32 function, u32 index,
 Result<void> ObjectReader::refer_to_extern(Link& link, u32 at, const elf::Symbol& symbol) {
   const auto name = symbols_->name(symbol);
   const auto found = externs_.find(name);
+  SKEP_TRY(take_text_bytes(name.size()));
   auto& insn = link.out.insns[at];
   Reference reference{.insn = at, .name = std::string(name)};
   if (found != externs_.end()) {
