@@ -25,6 +25,7 @@ add_custom_target(skep_library ALL DEPENDS ${merged})
 
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/skep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${merged} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+file(RELATIVE_PATH SKEP_PREFIX_FROM_PKGCONFIG /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/skep.pc.in ${CMAKE_BINARY_DIR}/skep.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/skep.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/skepConfig.cmake.in ${CMAKE_BINARY_DIR}/skepConfig.cmake

@@ -42,7 +42,7 @@ class Library(Case):
             "cmake_minimum_required(VERSION 3.25)\nproject(user CXX)\nfind_package(skep REQUIRED)\n"
             f"add_executable(count_execs {EXAMPLES / 'count_execs.cpp'})\ntarget_link_libraries(count_execs skep::skep)\n")
         subprocess.run([CMAKE, "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={self.prefix}"], check=True, capture_output=True)
-        subprocess.run([CMAKE, "--build", project / "build"], check=True, capture_output=True)
+        subprocess.run([CMAKE, "--build", project / "build"], check=True)
         self.run_example(project / "build/count_execs")
 
 
