@@ -16,7 +16,7 @@ constexpr int cap_net_admin = 12, cap_sys_admin = 21, cap_sys_resource = 24, cap
 
 constexpr std::string_view who_can_help =
     "Run as root, or let an administrator grant them once: `setcap cap_bpf,cap_perfmon+ep /path/to/skep`. "
-    "The user engine (--engine user) needs no privileges";
+    "The user engine (--backend user) needs no privileges";
 
 std::string missing(const Capabilities& have, bool trace) {
   std::string names;
