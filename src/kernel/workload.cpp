@@ -83,8 +83,9 @@ Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop) {
         Code::unsupported,
         fmt::format(
             "the kernel engine observes the whole machine and cannot follow process {} alone; filter in the program "
-            "(bpf_get_current_pid_tgid() >> 32 == {}) or use the user engine: --engine user -p {}",
+            "(bpf_get_current_pid_tgid() >> 32 == {}) or use the user engine: --backend user -p {}",
             workload.pid, workload.pid, workload.pid));
+  if (workload.on_start) workload.on_start();
   pid_t pid = -1;
   base::Fd process;
   if (!workload.command.empty()) {

@@ -106,6 +106,7 @@ Result<RunResult> UserBackend::trace(const Workload& workload) {
   }
   auto& tracer = *started;
   remember(*tracer, false);
+  if (workload.on_start) workload.on_start();
   tracer_ = tracer.get();
   if (stop_asked_) tracer->stop();  // asked between the call of run() and here
   auto result = tracer->run();

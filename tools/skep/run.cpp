@@ -174,8 +174,6 @@ Result<int> run(const RunOptions& options) {
   auto engine = SKEP_TRY(choose_engine(options));
   auto object = SKEP_TRY(engine->load(spec, {.programs = {}, .verifier_log = options.log}));
   auto links = SKEP_TRY(attach_all(object, options));
-  note(fmt::format("{} engine{}{}", engine->name(), engine->notes().empty() ? "" : ": ", engine->notes()),
-       options.quiet);
 
   trace::Output output(options.json);
   trace::Pump pump = SKEP_TRY(trace::Pump::open(*engine, object, spec, output));
@@ -185,7 +183,12 @@ Result<int> run(const RunOptions& options) {
   install_signal_handlers(!options.workload.command.empty());
   running = engine.get();
   pump.start();
-  auto result = engine->run(options.workload);
+  Workload workload = options.workload;
+  workload.on_start = [&] {
+    const std::string how = engine->notes();
+    note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
+  };
+  auto result = engine->run(workload);
   running = nullptr;
   links.clear();
   pump.finish();
