@@ -2,9 +2,9 @@
 # Installs the Debian packages that building and testing need, and nothing when they are all there.
 set -eu
 build="g++ cmake ninja-build libfmt-dev libexpected-dev libcli11-dev"
-test="libgtest-dev python3"
+test="libgtest-dev nlohmann-json3-dev python3"
 run="clang"
-extra="clang-format-19 bpftool libbpf-dev strace gcc-multilib"
+extra="pkg-config clang-format-19 bpftool libbpf-dev strace gcc-multilib"
 
 missing() {
   for package in "$@"; do
