@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "base/mapped_file.hpp"
 #include "compile/compile.hpp"
 #include "helper/helpers.hpp"
+#include "map/map.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
 
@@ -32,16 +34,33 @@ struct Program {
   Native native;
 };
 
-Result<std::shared_ptr<const vm::Function>> interpreted(const std::string& name) {
+/// The program as eBPF, its input a global array (the map `.bss`).
+struct Interpreted {
+  std::shared_ptr<const vm::Function> function;
+  std::vector<std::shared_ptr<map::Map>> maps;
+};
+
+Result<Interpreted> interpreted(const std::string& name, std::span<const unsigned long long> words) {
   const auto header = SKEP_TRY(base::read_text(std::string(SKEP_BENCH_DIRECTORY) + "/programs/" + name + ".h"));
   const std::string source =
-      "#include <bpf/bpf_helpers.h>\n" + header +
-      "SEC(\"kprobe/none\") unsigned long long program(const unsigned long long *ctx) { return " + name +
-      "(ctx); }\nchar LICENSE[] SEC(\"license\") = \"GPL\";\n";
+      "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n" + header +
+      "unsigned long long words[21];\nSEC(\"kprobe/none\") unsigned long long program(void *ctx) { return " + name +
+      "(words); }\nchar LICENSE[] SEC(\"license\") = \"GPL\";\n";
   const auto spec = SKEP_TRY(compile::load_text(source, name + ".bpf.c"));
   const auto outcome = SKEP_TRY(verify::verify(spec.programs.at(0), spec, {}));
   if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec.programs.at(0)));
-  return vm::Function::link(*outcome.program, {.helpers = helper::table()});
+  Interpreted made;
+  vm::Bindings bindings{.helpers = helper::table()};
+  for (const auto& map_spec : spec.maps) {
+    made.maps.push_back(SKEP_TRY(map::Map::create(map_spec)));
+    void* const value = made.maps.back()->direct_value();
+    if (value != nullptr && map_spec.value_size == words.size_bytes())
+      std::memcpy(value, words.data(), words.size_bytes());
+    bindings.maps.push_back(reinterpret_cast<u64>(made.maps.back().get()));
+    bindings.map_values.push_back(reinterpret_cast<u64>(value));
+  }
+  made.function = SKEP_TRY(vm::Function::link(*outcome.program, bindings));
+  return made;
 }
 
 /// Best nanoseconds per call over chunks of about a third of a millisecond.
@@ -68,11 +87,12 @@ double median(std::vector<double> values) {
 }
 
 Result<double> measure(const Program& program) {
-  const auto function = SKEP_TRY(interpreted(program.name));
   unsigned long long words[21];
   for (int i = 0; i < 21; ++i) words[i] = 0x9e3779b97f4a7c15ull * static_cast<unsigned>(i + 1);
+  const auto made = SKEP_TRY(interpreted(program.name, words));
+  const auto& function = made.function;
   const u64 expected = program.native(words);
-  const u64 got = function->run(nullptr, words);
+  const u64 got = function->run(nullptr, nullptr);
   if (got != expected)
     return fail(Code::malformed, fmt::format("{}: native {:#x}, interpreted {:#x}", program.name, expected, got));
   volatile u64 sink = 0;
@@ -82,7 +102,7 @@ Result<double> measure(const Program& program) {
       asm volatile("" ::: "memory");
       sink = program.native(words);
     }));
-    interpreter.push_back(best_ns([&] { sink = function->run(nullptr, words); }));
+    interpreter.push_back(best_ns([&] { sink = function->run(nullptr, nullptr); }));
   }
   const double ratio = median(interpreter) / median(native);
   fmt::print("{:<10} {:>12.0f} {:>14.0f} {:>8.1f}\n", program.name, median(native), median(interpreter), ratio);
