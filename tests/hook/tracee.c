@@ -298,10 +298,11 @@ static int storm(int count) {
     }
   }
   int failed = 0;
-  for (int i = 0; i < count; ++i) failed |= mark_number("storm", i);
+  // On a busy machine the storm may be slow to begin.
+  for (int i = 0; i < count || (signals_seen < 20 && i < 100000); ++i) failed |= mark_number("storm", i);
   kill(pid, SIGKILL);
   waitpid(pid, NULL, 0);
-  return failed || signals_seen == 0;
+  return failed ? 1 : signals_seen < 20 ? 2 : 0;
 }
 
 static int untraced_clone(void) {
