@@ -56,6 +56,17 @@ Result<void> resolve_kconfig(ObjectSpec& object) {
   });
 }
 
+Result<ObjectSpec> close_object(const ObjectSpec& object) {
+  ObjectSpec out = object;
+  SKEP_TRY(resolve_kconfig(out));
+  KernelTypes types({});
+  for (ProgramSpec& program : out.programs) {
+    program = SKEP_TRY(close_program(program, out, types));
+    if (program.type == ProgramType::unspec) program.type = ProgramType::kprobe;
+  }
+  return out;
+}
+
 Result<std::string> kernel_config() {
   constexpr const char* packed = "/proc/config.gz";
   const std::string plain = "/boot/config-" + Features::release();

@@ -16,6 +16,10 @@ Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& 
 /// kernel.
 Result<void> resolve_kconfig(ObjectSpec& object);
 
+/// The whole object closed against the running kernel: what our own verifier takes under the kernel's rules. Programs
+/// without a type of their own (BCC dialect) are kprobes, as BCC's functions are.
+Result<ObjectSpec> close_object(const ObjectSpec& object);
+
 /// The running kernel's configuration as text: /proc/config.gz, else /boot/config-RELEASE.
 /// Errors: not_found, naming both.
 Result<std::string> kernel_config();

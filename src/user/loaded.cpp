@@ -12,9 +12,9 @@
 #include "base/fd.hpp"
 #include "btf/btf.hpp"
 #include "helper/helpers.hpp"
-#include "isa/isa.hpp"
 #include "map/slots.hpp"
 #include "user/map_handle.hpp"
+#include "user/prepare.hpp"
 #include "verify/verify.hpp"
 
 namespace skep::user {
@@ -80,12 +80,8 @@ class Loader {
     const auto helpers = helper::table();
     bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};
     bindings_.tail_target = tail_target;
-    rules_.rules = verify::Rules::user;
+    rules_ = engine_rules();
     rules_.log = options_.verifier_log;
-    for (const auto helper : helpers) rules_.engine_helpers.push_back(helper != nullptr);
-    // The machine itself performs tail calls.
-    rules_.engine_helpers.resize(std::max<std::size_t>(rules_.engine_helpers.size(), isa::helper_tail_call + 1));
-    rules_.engine_helpers[isa::helper_tail_call] = true;
   }
 
   Result<void> make_program(const ProgramSpec& spec) {

@@ -9,6 +9,7 @@
 
 #include "backend/names.hpp"
 #include "helper/helpers.hpp"
+#include "isa/isa.hpp"
 #include "spec/resolve.hpp"
 #include "user/target_types.hpp"
 
@@ -93,6 +94,16 @@ Result<ObjectSpec> prepare(const ObjectSpec& spec) {
   SKEP_TRY(resolve_configuration(prepared));
   SKEP_TRY(apply_relocations(prepared));
   return prepared;
+}
+
+verify::Options engine_rules() {
+  verify::Options options;
+  options.rules = verify::Rules::user;
+  for (const auto function : helper::table()) options.engine_helpers.push_back(function != nullptr);
+  // The machine itself performs tail calls.
+  options.engine_helpers.resize(std::max<std::size_t>(options.engine_helpers.size(), isa::helper_tail_call + 1));
+  options.engine_helpers[isa::helper_tail_call] = true;
+  return options;
 }
 
 Result<ObjectSpec> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names) {

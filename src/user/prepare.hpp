@@ -7,12 +7,17 @@
 #include <skep/result.hpp>
 #include <skep/spec.hpp>
 
+#include "verify/verify.hpp"
+
 namespace skep::user {
 
 /// The resolved spec that verify::verify() takes, with every program that `spec` has.
 /// Errors: unsupported (kernel symbols and functions, configuration values; each names what and where it exists),
 /// those of spec::apply_core.
 Result<ObjectSpec> prepare(const ObjectSpec& spec);
+
+/// What this engine verifies by: its rules, and which helpers it has.
+verify::Options engine_rules();
 
 /// `spec` with only the programs to load: those named, or without names all with autoload.
 /// Errors: not_found, with the nearest name.

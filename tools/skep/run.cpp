@@ -172,7 +172,11 @@ Result<int> run(const RunOptions& options) {
   auto spec = SKEP_TRY(compile::load_program(options.file, compile_options));
   SKEP_TRY(choose_program(spec, options));
   auto engine = SKEP_TRY(choose_engine(options));
-  auto object = SKEP_TRY(engine->load(spec, {.programs = {}, .verifier_log = options.log}));
+  auto loaded = engine->load(spec, {.programs = {}, .verifier_log = options.log});
+  if (options.log) fmt::print(stderr, "{}", engine->verifier_log());
+  if (!loaded && loaded.error().code == Code::rejected && engine->name() == "kernel")
+    fmt::print(stderr, "{}", explain_for_kernel(spec));  // ours first: it names the line and what to do
+  auto object = SKEP_TRY(std::move(loaded));
   auto links = SKEP_TRY(attach_all(object, options));
 
   trace::Output output(options.json);

@@ -9,6 +9,7 @@
 #include <CLI/Formatter.hpp>
 #include <optional>
 #include <skep/result.hpp>
+#include <skep/spec.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,10 @@ void note(std::string_view message, bool quiet = false);
 
 /// Parses `arguments` with `app`; a value means "stop here with this exit status" (--help, usage errors).
 std::optional<int> parse(CLI::App& app, const Arguments& arguments);
+
+/// Our own verifier's explanation, under the kernel's rules, of why a program of `spec` is refused; "" when it has
+/// none.
+std::string explain_for_kernel(const ObjectSpec& spec);
 
 int run_verb(const Arguments& arguments);
 int compile_verb(const Arguments& arguments);

@@ -6,6 +6,7 @@
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
 #include "compile/compile.hpp"
+#include "kernel/close.hpp"
 #include "user/prepare.hpp"
 #include "verb.hpp"
 #include "verify/verify.hpp"
@@ -111,8 +112,9 @@ Result<int> run(const VerifyOptions& options) {
   auto spec = SKEP_TRY(read_spec(options));
   if (!options.program.empty() && spec.program(options.program) == nullptr)
     return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.file, options.program));
-  spec = SKEP_TRY_AT(options.file, user::prepare(spec));
-  verify::Options rules;
+  const bool kernel = options.rules == "kernel";
+  spec = SKEP_TRY_AT(options.file, kernel ? kernel::close_object(spec) : user::prepare(spec));
+  verify::Options rules = kernel ? verify::Options{} : user::engine_rules();
   rules.rules = options.rules == "kernel"   ? verify::Rules::kernel
                 : options.rules == "strict" ? verify::Rules::strict
                                             : verify::Rules::user;
@@ -136,6 +138,19 @@ Result<int> run(const VerifyOptions& options) {
 }
 
 }  // namespace
+
+std::string explain_for_kernel(const ObjectSpec& spec) {
+  const auto closed = kernel::close_object(spec);
+  if (!closed) return {};
+  verify::Options rules;
+  rules.rules = verify::Rules::kernel;
+  for (const auto& program : closed->programs) {
+    if (!program.autoload) continue;
+    const auto outcome = verify::verify(program, *closed, rules);
+    if (outcome && !outcome->report.accepted) return verify::explain(outcome->report, program);
+  }
+  return {};
+}
 
 int verify_verb(const Arguments& arguments) {
   VerifyOptions options;
