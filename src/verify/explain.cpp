@@ -52,6 +52,11 @@ std::string Checker::involved_registers() const {
 }
 
 namespace {
+
+std::string_view trimmed(std::string_view text) {
+  auto first = text.find_first_not_of(" \t");
+  return first == std::string_view::npos ? std::string_view() : text.substr(first);
+}
 /// Registers an instruction changes, as a mask; calls change r0 to r5.
 u16 written_by(const Insn& i, Form f) {
   switch (f) {
@@ -126,18 +131,13 @@ std::string Checker::cause() const {
       where = fmt::format("r{} was given up by the call at instruction {} ({})", wanted, step.insn,
                           instruction_text(program_, step.insn));
     if (const SourceLine* line = program_.line_at(step.insn))
-      where += fmt::format(", {}:{}: {}", line->file, line->line, line->text);
+      where += fmt::format(", {}:{}: {}", line->file, line->line, trimmed(line->text));
     return where;
   }
   return {};
 }
 
 namespace {
-std::string_view trimmed(std::string_view text) {
-  auto first = text.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view() : text.substr(first);
-}
-
 /// Words of `text` in lines of at most `width`, each after `indent`.
 void wrap(std::string& out, std::string_view indent, std::string_view text, std::size_t width) {
   std::size_t column = 0;
