@@ -337,7 +337,8 @@ TEST_P(Bcc, RegistersAndSmallHelpers) {
       seen.update(&d.pid, &d);
       u64 zero = 0; int slot = 0; u64 *v = dist.lookup(&slot);
       if (v) lock_xadd(v, 1);
-      return bpf_get_prandom_u32() & 1 && likely(d.one) ? 1 : 0;
+      d.five = min((u64)TASK_COMM_LEN, d.one) + max_t(u32, 1, d.pid);
+      return bpf_get_prandom_u32() & 1 && likely(d.one) ? 1 : ARRAY_SIZE(d.comm);
     })");
   EXPECT_EQ(spec.programs.size(), 1u);
 }

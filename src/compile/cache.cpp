@@ -72,6 +72,17 @@ fs::path temporary_root() {
   return named.is_absolute() ? named : fs::path("/tmp");
 }
 
+/// Of a directory that others may be changing: what vanishes meanwhile is not counted.
+u64 size_of_files(const fs::path& directory) {
+  u64 size = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
+    struct stat status{};
+    if (::lstat(at->path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) size += static_cast<u64>(status.st_size);
+  }
+  return size;
+}
+
 std::string unique_name() {
   static std::atomic<unsigned> counter{0};
   return fmt::format("work-{}-{}", ::getpid(), counter.fetch_add(1));
@@ -175,20 +186,17 @@ void Cache::evict(u64 most_bytes) const {
   u64 total = 0;
   const std::time_t now = std::time(nullptr);
   std::error_code error;
-  for (const auto& item : fs::directory_iterator(path_, error)) {
+  for (fs::directory_iterator at(path_, error), end; !error && at != end; at.increment(error)) {
     struct stat status{};
-    if (::lstat(item.path().c_str(), &status) != 0) continue;
-    u64 size = static_cast<u64>(status.st_size);
-    if (S_ISDIR(status.st_mode)) {
-      size = 0;
-      for (const auto& inside : fs::recursive_directory_iterator(item.path(), error))
-        if (std::error_code e; inside.is_regular_file(e)) size += inside.file_size(e);
-    }
-    const bool work = item.path().filename().native().starts_with("work-");
+    if (::lstat(at->path().c_str(), &status) != 0) continue;
+    const bool work = at->path().filename().native().starts_with("work-");
     // Somebody may be compiling in it, or with it.
-    if ((work || S_ISDIR(status.st_mode)) && now - status.st_mtim.tv_sec <= stale_after_s) continue;
-    entries.push_back({work ? 0 : status.st_mtim.tv_sec, size, item.path()});
+    const bool young = now - status.st_mtim.tv_sec <= stale_after_s;
+    if (work && young) continue;
+    const u64 size = S_ISDIR(status.st_mode) ? size_of_files(at->path()) : static_cast<u64>(status.st_size);
     total += size;
+    if (S_ISDIR(status.st_mode) && young) continue;
+    entries.push_back({work ? 0 : status.st_mtim.tv_sec, size, at->path()});
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.used < b.used; });
   for (const Entry& entry : entries) {

@@ -156,6 +156,28 @@ TEST(Cache, ReadingMakesAFileYoung) {
   EXPECT_FALSE(fs::exists(cache->directory() / "unused"));
 }
 
+TEST(Cache, EvictsDirectoriesAndDeadWork) {
+  TemporaryDirectory directory;
+  auto cache = Cache::open(directory.path() / "cache");
+  ASSERT_TRUE(cache);
+  const auto make = [&](const std::string& name, bool old) {
+    directory.write("cache/" + name + "/sub/file", std::string(1000, 'x'));
+    const struct timespec times[2] = {{1000, 0}, {1000, 0}};
+    if (old) ::utimensat(AT_FDCWD, (cache->directory() / name).c_str(), times, 0);
+  };
+  make("work-1-1", true);
+  make("work-1-2", false);
+  make("headers-old", true);
+  make("headers-new", false);
+  cache->evict(u64{1} << 30);
+  EXPECT_FALSE(fs::exists(cache->directory() / "work-1-1"));
+  EXPECT_TRUE(fs::exists(cache->directory() / "headers-old"));
+  cache->evict(0);
+  EXPECT_FALSE(fs::exists(cache->directory() / "headers-old"));
+  EXPECT_TRUE(fs::exists(cache->directory() / "headers-new"));  // in use, for all we know
+  EXPECT_TRUE(fs::exists(cache->directory() / "work-1-2"));
+}
+
 TEST(Cache, WritersAndReadersAtOnceSeeWholeFiles) {
   TemporaryDirectory directory;
   auto cache = Cache::open(directory.path() / "cache");

@@ -126,6 +126,21 @@ typedef _Bool bool;
 
 /* ---- small functions --------------------------------------------------------------------------------- */
 
+#define min(a, b)                      \
+  ({                                   \
+    __typeof__(a) skep_a = (a);        \
+    __typeof__(b) skep_b = (b);        \
+    skep_a < skep_b ? skep_a : skep_b; \
+  })
+#define max(a, b)                      \
+  ({                                   \
+    __typeof__(a) skep_a = (a);        \
+    __typeof__(b) skep_b = (b);        \
+    skep_a > skep_b ? skep_a : skep_b; \
+  })
+#define min_t(type, a, b) min((type)(a), (type)(b))
+#define max_t(type, a, b) max((type)(a), (type)(b))
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #define lock_xadd(pointer, value) ((void)__sync_fetch_and_add((pointer), (value)))
 
 /* One more than the index of the highest bit set, 0 for 0: the bucket of a power-of-two histogram. */
