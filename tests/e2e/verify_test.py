@@ -26,8 +26,8 @@ REFUSED = [
      'SEC("tracepoint/syscalls/sys_enter_openat")\nint p(void *ctx) {\n  volatile int x = 1;\n  while (x) x = 1;\n  return 0;\n}\n',
      "", "loop"),
     ("kernel memory read directly",
-     'SEC("kprobe/__x64_sys_openat")\nint p(void *ctx) {\n  __u64 *task = (void *)bpf_get_current_task();\n  return task[4];\n}\n',
-     "task[4]", "probe_read"),
+     'SEC("raw_tracepoint/sys_enter")\nint p(struct bpf_raw_tracepoint_args *ctx) {\n  __u64 *regs = (void *)ctx->args[0];\n  return regs[4];\n}\n',
+     "regs[4]", "probe_read"),
 ]
 
 
