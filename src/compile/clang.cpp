@@ -76,7 +76,9 @@ Result<std::string> locate(struct stat& status) {
     if (std::string_view(named).find('/') == std::string_view::npos) {
       if (auto found = search_path(named, status)) return *std::move(found);
     } else if (is_program(named, status)) {
-      return std::filesystem::absolute(named).string();
+      std::error_code error;
+      const auto path = std::filesystem::absolute(named, error);
+      return error ? std::string(named) : path.string();
     }
     return fail(Code::not_found, fmt::format("SKEP_CLANG names {}, which is no program here", named));
   }

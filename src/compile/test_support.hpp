@@ -64,10 +64,14 @@ inline std::vector<std::string> installed_clangs() {
   return out;
 }
 
-/// A test that runs once for each installed clang, with an empty cache of its own.
+/// A test that runs once for each installed clang. The cache holds headers only, written once for all tests.
 class EachClang : public ::testing::TestWithParam<std::string> {
  protected:
-  EachClang() : clang_("SKEP_CLANG", GetParam()) { options_.cache_dir = directory_.path() / "cache"; }
+  EachClang() : clang_("SKEP_CLANG", GetParam()) {
+    static const TemporaryDirectory headers;
+    options_.cache_dir = headers.path() / "cache";
+    options_.use_cache = false;
+  }
 
   Result<ObjectSpec> load(std::string_view text) { return load_text(text, "test.c", options_); }
 
