@@ -217,7 +217,6 @@ std::string SyscallTracer::mechanism_text() const {
       break;
   }
   if (!work.refused().empty()) text += "; " + work.refused();
-  if (new_privileges_denied()) text += "; setuid programs run without their privileges (no_new_privs)";
   return text;
 }
 
