@@ -68,7 +68,7 @@ class Format::Out {
   }
   void fill(char c, u64 count) noexcept {
     const u64 fits = length_ < size_ ? (count < size_ - length_ ? count : size_ - length_) : 0;
-    std::memset(to_ + (fits > 0 ? length_ : 0), c, fits);
+    if (fits > 0) std::memset(to_ + length_, c, fits);
     length_ += count;
   }
   bool full() const noexcept { return length_ >= size_; }

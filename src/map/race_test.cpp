@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <latch>
 #include <random>
 #include <thread>
 #include <vector>
@@ -37,7 +38,12 @@ u64 load(const void* at) {
 template <class Work>
 void on_threads(int count, Work work) {
   std::vector<std::thread> threads;
-  for (int i = 0; i < count; ++i) threads.emplace_back(work, i);
+  std::latch together(count);
+  for (int i = 0; i < count; ++i)
+    threads.emplace_back([&, i] {
+      together.arrive_and_wait();
+      work(i);
+    });
   for (auto& thread : threads) thread.join();
 }
 
@@ -83,6 +89,11 @@ TEST(Race, KeysThatStayAreNeverMissed) {
 /// The host never copies half of one value and half of another, nor another key's.
 TEST(Race, HostCopiesAreWholeValuesOfTheirKey) {
   const auto map = *Map::create(make_spec(MapType::hash, 8, 64, 8));
+  for (u64 key = 0; key < 8; ++key) {
+    u64 value[8];
+    for (u64& word : value) word = key << 32;
+    ASSERT_EQ(map->update(&key, value, 0), 0);
+  }
   std::atomic<u64> wrong = 0, copied = 0;
   on_threads(4, [&](int thread) {
     std::mt19937 random(static_cast<u32>(thread));
