@@ -60,8 +60,10 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
                                                     : register_matches(a.spill->value, b.spill->value, true, match);
   }
   auto whole_scalar = [](const Slot& s) { return s.bytes[7] == Byte::spilled && s.spill->value.is_scalar(); };
+  bool same_shape = true;  // the same bytes are spilled in both
   for (u32 k = 0; k < slot_bytes; k++) {
     Byte old_byte = a.bytes[k], now_byte = b.bytes[k];
+    same_shape = same_shape && (old_byte == Byte::spilled) == (now_byte == Byte::spilled);
     if (old_byte == Byte::untouched) continue;  // the old path did not rely on it
     if (old_byte == Byte::number) {
       if (is_kernel()) continue;  // any bytes may be read as numbers
@@ -75,12 +77,15 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     }
     // old_byte is spilled: compared as a register below.
     if (now_byte == Byte::spilled) continue;
-    // Loose bytes are an unknown number: enough for an imprecise or unknown one.
     bool loose = now_byte == Byte::number || now_byte == Byte::zero || (is_kernel() && now_byte == Byte::untouched);
-    if (!loose || !whole_scalar(a) || (precise && !a.spill->value.number.is_unknown())) return false;
+    if (!loose || !whole_scalar(a)) return false;
   }
-  if (!a.is_spilled() || !b.is_spilled()) return true;
-  return register_matches(a.spill->value, b.spill->value, precise, match);
+  if (!a.is_spilled()) return true;
+  if (same_shape) return register_matches(a.spill->value, b.spill->value, precise, match);
+  // What is there now reads as a whole as an unknown number that is equal to no register: enough only where the proof
+  // did not rest on the old number, nor on its being equal to one.
+  if (!whole_scalar(a)) return false;
+  return register_matches(a.spill->value, Register::scalar(Scalar::unknown()), precise, match);
 }
 
 bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {

@@ -268,6 +268,21 @@ const Case cases[] = {
      LOOKUP("locked") "if r0 == 0 goto end\nr1 = r0\nr1 += 4\ncall spin_lock\nend: " RETURN},
     {"return_out_of_range", ProgramType::cgroup_sysctl, "r0 = 2\nexit"},
     {"return_not_a_number", ProgramType::cgroup_sysctl, "r0 = r1\nexit"},
+    // --- pruning: a proof that rested on a spilled number being equal to a register covers no other bytes ---
+    {"pointer_offset_unbounded", kprobe,
+     "r6 = *(u64 *)(r1 +0)\nr9 = *(u64 *)(r1 +8)\n" LOOKUP(
+         "counts") "if r0 == 0 goto end\nr7 = r0\n"
+                   "*(u64 *)(r10 -16) = r6\nif r9 & 1 goto other\ngoto +0\nr1 = 1\nr1 = 1\nr1 = 1\nr1 = 1\nr1 = 1\nr1 "
+                   "= 1\nr1 = 1\nr1 = 1\n"
+                   "goto join\nother: r1 = 256\n*(u32 *)(r10 -16) = r1\n*(u32 *)(r10 -12) = r1\njoin: r1 = 1\nr1 = "
+                   "2\nr1 = 3\nif r6 > 7 goto end\nr1 = *(u64 *)(r10 -16)\nr7 += r1\n*(u8 *)(r7 +0) = 7\nend: " RETURN},
+    {"pointer_offset_unbounded", kprobe,
+     "r6 = *(u64 *)(r1 +0)\nr9 = *(u64 *)(r1 +8)\n" LOOKUP(
+         "counts") "if r0 == 0 goto end\nr7 = r0\n"
+                   "*(u64 *)(r10 -16) = r6\nif r9 & 1 goto other\ngoto +0\nr1 = 1\nr1 = 1\nr1 = 1\nr1 = 1\nr1 = 1\nr1 "
+                   "= 1\nr1 = 1\nr1 = 1\n"
+                   "goto join\nother: r1 = 256\n*(u32 *)(r10 -12) = r1\n*(u32 *)(r10 -16) = r6\njoin: r1 = 1\nr1 = "
+                   "2\nr1 = 3\nif r6 > 7 goto end\nr1 = *(u64 *)(r10 -16)\nr7 += r1\n*(u8 *)(r7 +0) = 7\nend: " RETURN},
     // --- beyond this stage ---
     {"unsupported_program_type", ProgramType::struct_ops, RETURN},
     {"unsupported_helper", kprobe, "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\ncall dynptr_from_mem\n" RETURN},
