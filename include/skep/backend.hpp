@@ -170,8 +170,8 @@ struct LoadOptions {
 struct Workload {
   std::vector<std::string> command;  ///< argv to start, or empty
   int pid = 0;                       ///< a running process to observe (user engine), or 0
-  /// Called by run() when the hooks are in place, right before the command begins: notes() are complete then.
-  std::function<void()> on_start;
+  /// Called by run() when the hooks are in place and notes() are complete, with the command's process id (0: none).
+  std::function<void(int command_pid)> on_start;
 };
 
 /// How the workload ended.

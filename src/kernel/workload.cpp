@@ -85,7 +85,6 @@ Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop) {
             "the kernel engine observes the whole machine and cannot follow process {} alone; filter in the program "
             "(bpf_get_current_pid_tgid() >> 32 == {}) or use the user engine: --backend user -p {}",
             workload.pid, workload.pid, workload.pid));
-  if (workload.on_start) workload.on_start();
   pid_t pid = -1;
   base::Fd process;
   if (!workload.command.empty()) {
@@ -93,6 +92,7 @@ Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop) {
     process = base::Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!process) return tl::unexpected(base::os_error("pidfd_open"));
   }
+  if (workload.on_start) workload.on_start(process ? pid : 0);
   pollfd waiting[2] = {{stop.fd(), POLLIN, 0}, {process.get(), POLLIN, 0}};
   for (;;) {
     if (::poll(waiting, process ? 2 : 1, -1) < 0 && errno != EINTR) return tl::unexpected(base::os_error("poll"));

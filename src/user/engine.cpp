@@ -106,7 +106,7 @@ Result<RunResult> UserBackend::trace(const Workload& workload) {
   }
   auto& tracer = *started;
   remember(*tracer, false);
-  if (workload.on_start) workload.on_start();
+  if (workload.on_start) workload.on_start(workload.command.empty() ? 0 : tracer->pid());
   tracer_ = tracer.get();
   if (stop_asked_) tracer->stop();  // asked between the call of run() and here
   auto result = tracer->run();

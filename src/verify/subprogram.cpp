@@ -109,6 +109,8 @@ bool Checker::call_global(u32 function) {
           if (!need_precise(r)) return false;
           break;
         }
+        // The function's memory must stay where it is for the whole call.
+        if (f.moves_packet && value.is_packet()) return wrong("memory that the function does not move");
         if (value.or_null) reg(r).or_null = false;  // null is passed on: the function checks it
         bool ok = check_memory_argument(r, parameter.size, Access::write, false, true);
         reg(r).or_null = value.or_null;

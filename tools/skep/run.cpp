@@ -35,31 +35,33 @@ struct RunOptions {
   bool log = false;
 };
 
-/// The engine that a signal handler stops. One `skep run` per process, so one pointer.
+/// What a signal handler reaches. One `skep run` per process, so one of each.
 std::atomic<Backend*> running = nullptr;
-std::atomic<int> interrupts = 0;
+std::atomic<int> command_pid = 0;
 std::atomic<int> terminated_by = 0;
-bool command_shares_terminal = false;
+std::atomic<bool> passed_on[NSIG];
 
-/// Ctrl-C reaches the command too, which decides what it means: the first one only ends a run without a
-/// command. The second one, and SIGTERM, end the observation in any case.
+/// A command decides what a signal means: Ctrl-C reaches it through the terminal, other signals are passed on, and
+/// skep ends when it does. The same signal again, or any without a command, ends the observation.
 void on_signal(int number) {
-  if (number == SIGINT && command_shares_terminal && interrupts.fetch_add(1) == 0) return;
+  if (const int pid = command_pid.load(); pid > 0 && !passed_on[number].exchange(true)) {
+    if (number != SIGINT) ::kill(pid, number);
+    return;
+  }
   terminated_by = number;
   if (Backend* engine = running.load()) engine->stop();
 }
 
-void install_signal_handlers(bool has_command) {
-  command_shares_terminal = has_command;
+void install_signal_handlers() {
   struct sigaction action{};
-  action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
-  for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
+    // A closed pipe is seen by the writer; ignoring the signal instead would be inherited by the command.
+    action.sa_handler = number == SIGPIPE ? [](int) {} : on_signal;
     struct sigaction before{};
     ::sigaction(number, nullptr, &before);
     if (before.sa_handler != SIG_IGN) ::sigaction(number, &action, nullptr);  // nohup stays nohup
   }
-  ::signal(SIGPIPE, SIG_IGN);
 }
 
 std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
@@ -184,11 +186,12 @@ Result<int> run(const RunOptions& options) {
   if (options.interval_seconds > 0)
     pump.every(std::chrono::milliseconds(static_cast<long>(options.interval_seconds * 1000)),
                [&] { trace::print_maps(object, spec, output); });
-  install_signal_handlers(!options.workload.command.empty());
+  install_signal_handlers();
   running = engine.get();
   pump.start();
   Workload workload = options.workload;
-  workload.on_start = [&] {
+  workload.on_start = [&](int pid) {
+    command_pid = pid;
     const std::string how = engine->notes();
     note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
   };
