@@ -1,6 +1,7 @@
 // Inspection from another process while programs run, by friends and by foes.
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,7 +28,9 @@ class HostProcess {
   explicit HostProcess(const test::Scratch& scratch) : stop_(scratch.path() / "stop") {
     const ObjectSpec spec = test::program_object("hello");
     pid_ = ::fork();
-    if (pid_ == 0) ::_exit(serve(spec));
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed leaves no host behind
+    ::_exit(serve(spec));
   }
   ~HostProcess() {
     if (pid_ > 0) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +94,7 @@ std::string in_process(uid_t uid, const std::function<std::string()>& body) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::close(ends[0]);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed leaves nothing behind
     if (uid != 0 && ::geteuid() == 0 && (::setgid(uid) != 0 || ::setuid(uid) != 0)) ::_exit(97);
     const std::string text = body();
     const bool written = ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());

@@ -15,7 +15,7 @@
 namespace skep::user::control {
 
 struct Timeouts {
-  std::chrono::milliseconds silence{300};  ///< without a single byte
+  std::chrono::milliseconds silence{500};  ///< without a single byte
   std::chrono::milliseconds answer{3000};  ///< for a whole answer
 };
 

@@ -50,7 +50,8 @@ struct ControlSocket : ::testing::Test {
 
   void start(const Limits& limits = {}) { server = Server::start(*objects.registry, place.open(), limits).value(); }
   std::unique_ptr<Inspector> client() {
-    auto hosts = hosts_in(std::vector{place.path()});
+    // Patient: the machine may be busy with other tests.
+    auto hosts = hosts_in(std::vector{place.path()}, Timeouts{.silence = 5s, .answer = 10s});
     return hosts.empty() ? nullptr : std::move(hosts.front());
   }
   base::Fd raw() {
@@ -69,7 +70,7 @@ struct ControlSocket : ::testing::Test {
     const auto programs = host->programs();
     ASSERT_TRUE(programs) << programs.error().message;
     EXPECT_EQ(programs->size(), 1u);
-    EXPECT_LT(Clock::now() - start, 1s);
+    EXPECT_LT(Clock::now() - start, 5s);
   }
 };
 
@@ -225,7 +226,7 @@ TEST_F(ControlSocket, HungHostsTimeOutByName) {
   ASSERT_EQ(::listen(listener.get(), 8), 0);
   start();
   const auto begin = Clock::now();
-  auto hosts = hosts_in(std::vector{place.path()}, Timeouts{.silence = 100ms, .answer = 1s});
+  auto hosts = hosts_in(std::vector{place.path()}, Timeouts{.silence = 1s, .answer = 2s});
   ASSERT_EQ(hosts.size(), 2u);
   int answered = 0;
   for (const auto& host : hosts) {
@@ -236,7 +237,7 @@ TEST_F(ControlSocket, HungHostsTimeOutByName) {
     EXPECT_NE(programs.error().message.find("host 4711"), std::string::npos) << programs.error().message;
   }
   EXPECT_EQ(answered, 1);
-  EXPECT_LT(Clock::now() - begin, 1s);
+  EXPECT_LT(Clock::now() - begin, 5s);
 }
 
 TEST_F(ControlSocket, UnsafeDirectoriesAreRefused) {
@@ -327,7 +328,7 @@ TEST_F(ControlSocket, HugeLengthsAreClosedAtOnce) {
     const Header header{.body_bytes = length, .kind = 1};
     ASSERT_EQ(::send(fd.get(), &header, sizeof header, MSG_NOSIGNAL), 8);
     pollfd wait{fd.get(), POLLIN, 0};
-    ASSERT_EQ(::poll(&wait, 1, 1000), 1);
+    ASSERT_EQ(::poll(&wait, 1, 5000), 1);
     char byte;
     EXPECT_EQ(::recv(fd.get(), &byte, 1, MSG_DONTWAIT), 0);
   }
@@ -341,7 +342,7 @@ TEST_F(ControlSocket, OtherVersionsAreToldOurs) {
   ASSERT_EQ(::send(fd.get(), &header, sizeof header, MSG_NOSIGNAL), 8);
   std::vector<char> answer(4096);
   pollfd wait{fd.get(), POLLIN, 0};
-  ASSERT_EQ(::poll(&wait, 1, 1000), 1);
+  ASSERT_EQ(::poll(&wait, 1, 5000), 1);
   const auto got = ::recv(fd.get(), answer.data(), answer.size(), 0);
   ASSERT_GT(got, 8);
   EXPECT_NE(std::string_view(answer.data(), static_cast<std::size_t>(got)).find("version 1"), std::string_view::npos);
@@ -367,11 +368,11 @@ TEST_F(ControlSocket, HalfFramesEndAfterTheirTime) {
   const auto begin = Clock::now();
   // One byte now and then does not buy more time.
   char byte = 0;
-  while (Clock::now() - begin < 3s) {
+  while (Clock::now() - begin < 20s) {
     if (::send(fd.get(), &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) break;
     std::this_thread::sleep_for(20ms);
   }
-  EXPECT_LT(Clock::now() - begin, 1s);
+  EXPECT_LT(Clock::now() - begin, 10s);
   expect_served();
 }
 

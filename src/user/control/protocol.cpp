@@ -78,30 +78,22 @@ void fields(Reader& a, std::optional<std::vector<std::byte>>& key) {
   if (present) a(key.emplace());
 }
 
-std::vector<std::byte> frame(u8 kind, std::vector<std::byte> body) {
-  Writer writer;
-  const Header header{.body_bytes = static_cast<u32>(body.size()), .kind = kind};
-  writer.raw(&header, sizeof header);
-  writer.raw(body.data(), body.size());
-  return writer.take();
-}
-
 template <class T>
 std::vector<std::byte> encode_answer(const T& value) {
   Writer writer;
   fields(writer, value);
-  if (writer.size() > max_answer_bytes)
-    return encode_error(Error{Code::limit, "the answer has " + std::to_string(writer.size()) +
+  if (writer.body_bytes() > max_answer_bytes)
+    return encode_error(Error{Code::limit, "the answer has " + std::to_string(writer.body_bytes()) +
                                                " bytes, the control socket carries at most " +
                                                std::to_string(max_answer_bytes)});
-  return frame(0, writer.take());
+  return writer.frame(0);
 }
 
 template <class T>
 std::vector<std::byte> encode_result(const Result<T>& result) {
   if (!result) return encode_error(result.error());
   if constexpr (std::is_void_v<T>)
-    return frame(0, {});
+    return Writer().frame(0);
   else
     return encode_answer(*result);
 }
@@ -154,23 +146,33 @@ std::vector<std::byte> answer_map(Inspector& inspector, const Request& request) 
 
 }  // namespace
 
+std::vector<std::byte> Writer::frame(u8 kind) {
+  const Header header{.body_bytes = static_cast<u32>(body_bytes_), .kind = kind};
+  std::memcpy(bytes_.data(), &header, sizeof header);
+  return std::move(bytes_);
+}
+
+/// Items without inner structure are copied in one piece.
+template <class T>
+constexpr bool travels_whole = std::same_as<T, std::byte> || std::same_as<T, Insn>;
+
 template <class T>
 void Writer::operator()(const std::vector<T>& items) {
   (*this)(static_cast<u32>(items.size()));
-  if constexpr (std::same_as<T, std::byte>)
-    raw(items.data(), items.size());
+  if constexpr (travels_whole<T>)
+    raw(items.data(), items.size() * sizeof(T));
   else
     for (const T& item : items) fields(*this, item);
 }
 
 template <class T>
 void Reader::operator()(std::vector<T>& items) {
-  if constexpr (std::same_as<T, std::byte>) {
-    items.resize(count(1));
-    raw(items.data(), items.size());
+  if constexpr (travels_whole<T>) {
+    items.resize(count(sizeof(T)));
+    raw(static_cast<void*>(items.data()), items.size() * sizeof(T));
   } else {
     // Items are read one by one and cost memory as they come, not as they are announced.
-    const u32 number = count(std::same_as<T, Insn> ? sizeof(Insn) : 4);
+    const u32 number = count(4);
     items.clear();
     for (u32 i = 0; i < number && ok_; ++i) fields(*this, items.emplace_back());
   }
@@ -179,7 +181,7 @@ void Reader::operator()(std::vector<T>& items) {
 std::vector<std::byte> encode(const Request& request) {
   Writer writer;
   fields(writer, request);
-  return frame(static_cast<u8>(request.op), writer.take());
+  return writer.frame(static_cast<u8>(request.op));
 }
 
 Result<Request> decode_request(u8 kind, std::span<const std::byte> body) {
@@ -198,7 +200,7 @@ std::vector<std::byte> encode_error(const Error& error) {
   Writer writer;
   writer(error.message.substr(0, longest_message));
   writer(static_cast<s32>(error.os_error));
-  return frame(static_cast<u8>(1 + static_cast<int>(error.code)), writer.take());
+  return writer.frame(static_cast<u8>(1 + static_cast<int>(error.code)));
 }
 
 std::vector<std::byte> answer(Inspector& inspector, u8 kind, std::span<const std::byte> body) {

@@ -70,9 +70,11 @@ struct BtfPiece {
   std::vector<std::byte> bytes;
 };
 
-/// Appends values to a body. Counting stops nothing by itself: callers look at size().
+/// Appends values to a frame's body, whose header it leaves room for. Beyond the limit it keeps nothing more, so a
+/// large answer costs no more than the largest that can be sent.
 class Writer {
  public:
+  Writer() : bytes_(sizeof(Header)) {}
   template <class T>
     requires std::integral<T> || std::is_enum_v<T>
   void operator()(const T& value) {
@@ -85,17 +87,21 @@ class Writer {
   }
   template <class T>
   void operator()(const std::vector<T>& items);
-  void operator()(const Insn& insn) { raw(&insn, sizeof insn); }
 
   void raw(const void* data, std::size_t size) {
+    body_bytes_ += size;
+    if (body_bytes_ > max_answer_bytes) return;
     const auto* bytes = static_cast<const std::byte*>(data);
     bytes_.insert(bytes_.end(), bytes, bytes + size);
   }
-  std::size_t size() const { return bytes_.size(); }
-  std::vector<std::byte> take() { return std::move(bytes_); }
+  /// Of the body, also of what did not fit any more.
+  u64 body_bytes() const { return body_bytes_; }
+  /// The frame. The body must have fitted.
+  std::vector<std::byte> frame(u8 kind);
 
  private:
   std::vector<std::byte> bytes_;
+  u64 body_bytes_ = 0;
 };
 
 /// Takes values from a body. After the first value that does not fit everything reads as zero and ok() is false.
@@ -120,7 +126,6 @@ class Reader {
   }
   template <class T>
   void operator()(std::vector<T>& items);
-  void operator()(Insn& insn) { raw(static_cast<void*>(&insn), sizeof insn); }
 
   bool ok() const { return ok_; }
   bool at_end() const { return ok_ && bytes_.empty(); }
