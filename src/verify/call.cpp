@@ -1,5 +1,6 @@
 // Calls of helpers: may this program call it, are the arguments what it needs, what is r0 afterwards.
 #include "verify/call.hpp"
+#include "spec/resolve.hpp"
 
 namespace skep::verify {
 
@@ -36,6 +37,8 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
 bool Checker::do_helper_call() {
   u32 id = static_cast<u32>(insn().imm);
   const catalog::Prototype* prototype = catalog::prototype(id);
+  if (spec::is_poisoned(insn()))
+    return refuse(MessageId::core_relocation_failed, is_kernel() ? "this kernel" : "this engine");
   if (prototype == nullptr) return refuse(MessageId::unknown_helper, insn().imm);
   const catalog::HelperRow& row = *catalog::helper(id);
   if (!check_caller(*prototype, row)) return false;

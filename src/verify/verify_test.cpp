@@ -220,6 +220,7 @@ const Case cases[] = {
     {"packet_load_in_function", tc, "call f\nexit\nf: r6 = r1\nr0 = *(u8 *)skb[0]\nexit"},
     // --- helpers ---
     {"unknown_helper", kprobe, "call 9999\n" RETURN},
+    {"core_relocation_failed", kprobe, "call 195896080\n" RETURN},
     {"helper_not_for_type", kprobe, "r2 = 0\ncall xdp_adjust_head\n" RETURN},
     {"helper_sleeps", kprobe, "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\ncall copy_from_user\n" RETURN},
     {"wrong_argument", kprobe, "r1 = 0\nr2 = r10\ncall map_lookup_elem\n" RETURN},

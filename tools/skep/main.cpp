@@ -1,7 +1,9 @@
 // skep: the one binary. Finds the verb, hands it its arguments, returns its status.
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "verb.hpp"
 
@@ -16,6 +18,13 @@ void print_usage(std::FILE* to) {
   fmt::print(to,
              "\nexample:\n"
              "  skep run hello.bpf.c --program hello --attach syscall:execve -- sh -c 'ls; date'\n");
+}
+
+/// A full disk must not look like success. A reader that left (`skep map dump | head`) is no error.
+int finish_output(int status) {
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (!failed || errno == EPIPE) return status;
+  return complain(fmt::format("standard output: {}", strerrordesc_np(errno)), status == 0 ? 1 : status);
 }
 
 }  // namespace
@@ -37,7 +46,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   for (const auto& verb : verbs())
-    if (verb.name == name) return verb.run(Arguments(argv + 2, argv + argc));
+    if (verb.name == name) return finish_output(verb.run(Arguments(argv + 2, argv + argc)));
   std::string names;
   for (const auto& verb : verbs()) names.append(names.empty() ? "" : ", ").append(verb.name);
   return complain(fmt::format("no verb '{}'; there are: {}", name, names));

@@ -81,7 +81,7 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
                  "where: syscall:execve, syscall:openat:exit, tracepoint:syscalls:sys_enter_openat, "
                  "raw_tracepoint:sys_enter, kprobe:NAME, or a SEC() name");
   app.add_option("-p,--pid", options.workload.pid, "observe this running process and its children")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 22));
   app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")
       ->check(CLI::PositiveNumber);
   app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
@@ -143,7 +143,7 @@ Result<std::vector<Link>> attach_all(Object& object, const RunOptions& options) 
           fmt::format(
               "program {}: its section says no place to attach to; add --attach, for example --attach syscall:execve",
               name));
-    links.push_back(SKEP_TRY_AT("program " + name, program.attach()));
+    links.push_back(SKEP_TRY(program.attach()));
   }
   if (links.empty())
     return fail(
@@ -194,6 +194,8 @@ Result<int> run(const RunOptions& options) {
     command_pid = pid;
     const std::string how = engine->notes();
     note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
+    if (pid != 0 && engine->name() == "kernel")
+      note("the kernel's hooks see the whole machine, not only the command", options.quiet);
   };
   auto result = engine->run(workload);
   running = nullptr;
