@@ -34,7 +34,7 @@ std::vector<std::pair<std::string, std::vector<std::byte>>> seeds() {
 TEST(Hostile, MutatedObjectsNeitherCrashNorEscape) {
   const auto objects = seeds();
   if (objects.empty()) GTEST_SKIP() << "no clang to compile the examples with (Debian package clang)";
-  const u64 mutants = from_environment("SKEP_MUTANTS", 4000), seed = from_environment("SKEP_SEED", 20260801);
+  const u64 mutants = from_environment("SKEP_MUTANTS", 20'000), seed = from_environment("SKEP_SEED", 20260801);
   std::mt19937_64 random(seed);
   u64 read = 0, verified = 0, ran = 0;
   for (u64 i = 0; i < mutants; ++i) {
