@@ -138,8 +138,9 @@ TEST(Tnum, ShiftsRangesAndIntersectionsAreSound) {
           ASSERT_TRUE(a.join(b).contains(static_cast<u8>(n)));
         }
       }
-      if (a.includes(b))
+      if (a.includes(b)) {
         for (u8 y : members(b)) ASSERT_TRUE(a.contains(y));
+      }
     }
 }
 
