@@ -23,6 +23,9 @@
 #include <string>
 #include <vector>
 
+#include <skep/backend.hpp>
+
+#include "compile/compile.hpp"
 #include "hook/syscall_tracer.hpp"
 
 using namespace skep;
@@ -125,6 +128,45 @@ bool run_traced(const std::vector<std::string>& argv, const SyscallInterest& int
   return result && result->wait_status == 0;
 }
 
+/// The same in the kernel: a tracepoint program that reads the path of one process's openat calls.
+constexpr const char* in_kernel = R"(
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+int wanted;
+struct enter { unsigned long long common, number, args[6]; };
+SEC("tracepoint/syscalls/sys_enter_openat") int opens(struct enter *ctx) {
+  char path[64];
+  if (bpf_get_current_pid_tgid() >> 32 != wanted) return 0;
+  bpf_probe_read_user_str(path, sizeof path, (void *)ctx->args[1]);
+  return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+)";
+
+Result<bool> run_in_kernel(const std::vector<std::string>& argv) {
+  const auto spec = SKEP_TRY(compile::load_text(in_kernel, "opens.bpf.c"));
+  auto engine = SKEP_TRY(kernel_backend());
+  auto object = SKEP_TRY(engine->load(spec));
+  auto program = SKEP_TRY(object.program("opens"));
+  const auto link = SKEP_TRY(program.attach());
+  Result<void> told = {};
+  Workload workload{.command = argv};
+  workload.on_start = [&](int pid) {
+    for (Map& map : object.maps())
+      if (map.info().name.ends_with(".bss"))
+        told = map.update(std::as_bytes(std::span("\0\0\0", 4)), std::as_bytes(std::span(&pid, 1)));
+  };
+  const auto result = SKEP_TRY(engine->run(workload));
+  SKEP_TRY(std::move(told));
+  return result.wait_status == 0;
+}
+
+bool run_kernel_engine(const std::vector<std::string>& argv) {
+  const auto done = run_in_kernel(argv);
+  if (!done) std::fprintf(stderr, "kernel engine: %s\n", done.error().message.c_str());
+  return done && *done;
+}
+
 std::vector<Row> rows() {
   SyscallInterest entry, both, elsewhere;
   entry.enter.set(SYS_openat);
@@ -142,6 +184,10 @@ std::vector<Row> rows() {
       {"entry + return: ptrace", [=](auto& argv) { return run_traced(argv, both, false); }},
       {"entry + return: ptrace, path read", [=](auto& argv) { return run_traced(argv, both, true); }},
   };
+  if (kernel_backend() && run_kernel_engine({"true"}))
+    rows.push_back({"kernel engine: tracepoint, path read", run_kernel_engine});
+  else
+    std::printf("left out: the kernel engine cannot be used here\n");
   if (run_plain({"sh", "-c", "strace --seccomp-bpf -f -o /dev/null true 2> /dev/null"}))
     rows.push_back({"strace -f -e trace=openat --seccomp-bpf", [](const auto& argv) {
                       std::vector<std::string> all = {"strace",        "-f", "-e",       "trace=openat",
