@@ -125,7 +125,7 @@ static void thread_exec(char* self) {
 static int job_control(int signal) {
   pid_t pid = fork();
   if (pid == 0) {
-    mark("before-stop");
+    mark("before-signal");
     raise(signal);
     sleep_ms(20);  // the parent wants to see the continuation before the end
     _exit(mark("after-stop"));
