@@ -1,6 +1,6 @@
 # The headers of BPF programs become one source of skep_compile, so that a single binary carries them (embed.cpp).
 add_executable(skep_embed ${CMAKE_CURRENT_LIST_DIR}/embed.cpp
-  ${CMAKE_SOURCE_DIR}/src/compile/digest.cpp ${CMAKE_SOURCE_DIR}/src/catalog/helpers.cpp)
+  ${CMAKE_SOURCE_DIR}/src/base/digest.cpp ${CMAKE_SOURCE_DIR}/src/catalog/helpers.cpp)
 target_link_libraries(skep_embed PRIVATE skep_base)
 
 set(skep_embedded_headers ${CMAKE_BINARY_DIR}/generated/embedded_headers.cpp)

@@ -13,8 +13,8 @@
 #include <sstream>
 #include <string>
 
+#include "base/digest.hpp"
 #include "catalog/helpers.hpp"
-#include "compile/digest.hpp"
 
 namespace fs = std::filesystem;
 
@@ -86,7 +86,7 @@ int main(int argc, char** argv) {
   headers["bpf/bpf_helper_defs.h"] = helper_defs();
   add_uapi_names(headers);
 
-  skep::compile::Digest digest;
+  skep::base::Digest digest;
   std::ofstream out(argv[1], std::ios::binary);
   out << "// Made by bpf/embed.cpp.\n#include \"compile/headers.hpp\"\n\nnamespace skep::compile {\nnamespace {\n"
          "constexpr EmbeddedHeader headers[] = {\n";

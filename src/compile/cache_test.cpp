@@ -7,7 +7,7 @@
 #include <atomic>
 #include <thread>
 
-#include "compile/digest.hpp"
+#include "base/digest.hpp"
 #include "compile/entry.hpp"
 #include "compile/test_support.hpp"
 
@@ -19,14 +19,14 @@ using test::TemporaryDirectory;
 namespace fs = std::filesystem;
 
 TEST(Digest, IsSha256) {
-  EXPECT_EQ(Digest().bytes("abc").name(), "ba7816bf8f01cfea414140de5dae2223b00361a3");
-  EXPECT_EQ(Digest().name(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4");
-  EXPECT_EQ(Digest().bytes(std::string(1000000, 'a')).name(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48");
+  EXPECT_EQ(base::Digest().bytes("abc").name(), "ba7816bf8f01cfea414140de5dae2223b00361a3");
+  EXPECT_EQ(base::Digest().name(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4");
+  EXPECT_EQ(base::Digest().bytes(std::string(1000000, 'a')).name(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48");
 }
 
 TEST(Digest, FieldsDoNotRunTogether) {
-  EXPECT_NE(Digest().field("ab").field("c").name(), Digest().field("a").field("bc").name());
-  EXPECT_NE(Digest().field("").name(), Digest().name());
+  EXPECT_NE(base::Digest().field("ab").field("c").name(), base::Digest().field("a").field("bc").name());
+  EXPECT_NE(base::Digest().field("").name(), base::Digest().name());
 }
 
 TEST(Cache, KeepsWhatWasWritten) {

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <optional>
 
-#include "compile/digest.hpp"
+#include "base/digest.hpp"
 #include "compile/process.hpp"
 
 namespace skep::compile {
@@ -49,7 +49,7 @@ int major_of(std::string_view version) {
 }
 
 Result<std::string> version_of(const Cache& cache, const std::string& path, const std::string& identity) {
-  const std::string name = "clang-" + Digest().field(identity).name();
+  const std::string name = "clang-" + base::Digest().field(identity).name();
   if (auto known = cache.read(name)) {
     std::string version = version_in(*known);
     if (!version.empty()) return version;

@@ -8,11 +8,11 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include "base/digest.hpp"
 #include "base/mapped_file.hpp"
 #include "compile/cache.hpp"
 #include "compile/clang.hpp"
 #include "compile/diagnostics.hpp"
-#include "compile/digest.hpp"
 #include "compile/entry.hpp"
 #include "compile/headers.hpp"
 #include "compile/prelude.hpp"
@@ -86,7 +86,7 @@ class Compilation {
  private:
   std::string key() const {
     std::error_code ignored;
-    Digest digest;
+    base::Digest digest;
     digest.number(key_format).field(source_.text).field(source_.path.native()).number(source_.in_memory);
     digest.field(fs::current_path(ignored).native());  // part of the debug information, and of relative -I
     digest.number(static_cast<u64>(scan_.dialect)).field(options_.cpu).field(arch_);

@@ -13,8 +13,8 @@
 #include <charconv>
 #include <ctime>
 
+#include "base/digest.hpp"
 #include "base/mapped_file.hpp"
-#include "compile/digest.hpp"
 
 namespace skep::compile {
 namespace {
@@ -39,7 +39,7 @@ bool settled(const std::string& path) {
 std::optional<std::string> digest_of(const std::string& path) {
   const auto text = base::read_text(path);
   if (!text) return std::nullopt;
-  return Digest().field(*text).name();
+  return base::Digest().field(*text).name();
 }
 
 /// Takes one token up to `end`; false when there is none.

@@ -7,10 +7,10 @@
 #include <sys/utsname.h>
 
 #include "base/byte_reader.hpp"
+#include "base/digest.hpp"
 #include "base/mapped_file.hpp"
 #include "btf/btf.hpp"
 #include "btf/dump_c.hpp"
-#include "compile/digest.hpp"
 
 namespace skep::compile {
 namespace {
@@ -58,7 +58,7 @@ Result<fs::path> header_directory(const Cache& cache) {
 std::string kernel_types_id() {
   struct stat status{};
   if (::stat(kernel_btf, &status) != 0) return {};
-  Digest digest;
+  base::Digest digest;
   digest.number(vmlinux_format).number(static_cast<u64>(status.st_size));
   std::string id = build_id();
   struct utsname names{};

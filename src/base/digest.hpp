@@ -1,7 +1,7 @@
-// SHA-256: names for the compile cache.
+// SHA-256: names for the compile cache, and the kernel's program tags.
 //
 // The cache is found by content, so its names must not collide even for sources that were made to collide;
-// a checksum would not do. Sources are small: speed is of no concern here.
+// a checksum would not do. What is hashed is small: speed is of no concern here.
 // Source: FIPS 180-4.
 #pragma once
 #include <array>
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace skep::compile {
+namespace skep::base {
 
 /// Takes fields one after the other and gives one name for all of them.
 class Digest {
@@ -19,6 +19,8 @@ class Digest {
   /// Adds a field together with its length, so that ("ab", "c") and ("a", "bc") differ.
   Digest& field(std::string_view data) noexcept;
   Digest& number(u64 value) noexcept;
+  /// The hash, most significant byte first; the object is spent.
+  std::array<u8, 32> sum() noexcept;
   /// The first 40 hex digits (160 bits) of the hash; the object is spent.
   std::string name() noexcept;
 
@@ -30,4 +32,4 @@ class Digest {
   u64 total_ = 0;
 };
 
-}  // namespace skep::compile
+}  // namespace skep::base

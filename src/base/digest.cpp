@@ -1,11 +1,11 @@
 // SHA-256, straight from the standard.
-#include "compile/digest.hpp"
+#include "base/digest.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
-namespace skep::compile {
+namespace skep::base {
 namespace {
 
 constexpr u32 round_constants[64] = {
@@ -58,17 +58,27 @@ Digest& Digest::number(u64 value) noexcept { return bytes({reinterpret_cast<cons
 
 Digest& Digest::field(std::string_view data) noexcept { return number(data.size()).bytes(data); }
 
-std::string Digest::name() noexcept {
+std::array<u8, 32> Digest::sum() noexcept {
   const u64 bits = total_ * 8;
   bytes(std::string_view("\x80", 1));
   while (total_ % 64 != 56) bytes(std::string_view("\0", 1));
   char length[8];
   for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(bits >> (56 - 8 * i));
   bytes({length, 8});
+  std::array<u8, 32> hash;
+  for (std::size_t i = 0; i < hash.size(); ++i) hash[i] = static_cast<u8>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  return hash;
+}
+
+std::string Digest::name() noexcept {
   static constexpr char digits[] = "0123456789abcdef";
+  const auto hash = sum();
   std::string out;
-  for (int i = 0; i < 40; ++i) out.push_back(digits[state_[i / 8] >> (28 - 4 * (i % 8)) & 15]);
+  for (int i = 0; i < 20; ++i) {
+    out.push_back(digits[hash[i] >> 4]);
+    out.push_back(digits[hash[i] & 15]);
+  }
   return out;
 }
 
-}  // namespace skep::compile
+}  // namespace skep::base
