@@ -91,8 +91,9 @@ Result<double> measure(const Program& program) {
   for (int i = 0; i < 21; ++i) words[i] = 0x9e3779b97f4a7c15ull * static_cast<unsigned>(i + 1);
   const auto made = SKEP_TRY(interpreted(program.name, words));
   const auto& function = made.function;
+  base::Run run;
   const u64 expected = program.native(words);
-  const u64 got = function->run(nullptr, nullptr);
+  const u64 got = function->run(run, nullptr);
   if (got != expected)
     return fail(Code::malformed, fmt::format("{}: native {:#x}, interpreted {:#x}", program.name, expected, got));
   volatile u64 sink = 0;
@@ -102,7 +103,7 @@ Result<double> measure(const Program& program) {
       asm volatile("" ::: "memory");
       sink = program.native(words);
     }));
-    interpreter.push_back(best_ns([&] { sink = function->run(nullptr, nullptr); }));
+    interpreter.push_back(best_ns([&] { sink = function->run(run, nullptr); }));
   }
   const double ratio = median(interpreter) / median(native);
   fmt::print("{:<10} {:>12.0f} {:>14.0f} {:>8.1f}\n", program.name, median(native), median(interpreter), ratio);

@@ -147,7 +147,8 @@ struct Binding {
   static u64 call(void* context, [[maybe_unused]] const u64* words, std::index_sequence<index...>) noexcept {
     const auto invoke = [&]() noexcept -> R {
       if constexpr (takes_call)
-        return function(*static_cast<Call*>(context), Arg<Args>::from(words + offsets[index])...);
+        return function(*static_cast<Call*>(static_cast<base::Run*>(context)),
+                        Arg<Args>::from(words + offsets[index])...);
       else
         return function(Arg<Args>::from(words + offsets[index])...);
     };

@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/run.hpp"
+
 namespace skep::helper {
 
 /// The task a program runs on behalf of. Hooks implement it; answers may be fetched lazily and cached for the event.
@@ -34,7 +36,7 @@ struct TraceSink {
   virtual bool line(std::string_view text) noexcept = 0;
 };
 
-struct Call {
+struct Call : base::Run {
   Task* task = nullptr;
   TraceSink* trace = nullptr;
   void* context = nullptr;  ///< r1 of the run

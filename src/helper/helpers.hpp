@@ -3,10 +3,12 @@
 #include <skep/types.hpp>
 #include <span>
 
+#include "base/run.hpp"
+
 namespace skep::helper {
 
-/// Same shape as vm::HelperFn: `call` is a helper::Call*.
-using HelperFn = u64 (*)(void* call, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) noexcept;
+/// The run that a helper gets is a helper::Call.
+using base::HelperFn;
 
 /// The table the user engine links programs with: index = helper id (catalog/helpers.def), null where this engine has
 /// none.

@@ -65,7 +65,7 @@ void SyscallDispatcher::run(Attachment& attachment, SyscallEvent& event, helper:
     call.attach_cookie = attachment.cookie;
     const bool measures = measures_;
     const u64 begin = measures ? monotonic_ns() : 0;
-    attachment.function->run(&call, call.context);
+    attachment.function->run(call, call.context);
     if (measures) attachment.time_ns.fetch_add(monotonic_ns() - begin, std::memory_order_relaxed);
     attachment.runs.fetch_add(1, std::memory_order_relaxed);
   }

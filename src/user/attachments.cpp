@@ -44,7 +44,7 @@ void Attachment::run_program(hook::SyscallEvent& event, helper::Task& task, help
   const auto start = std::chrono::steady_clock::now();
   {
     const map::RunSection section(task.cpu());
-    program_->function->run(&call, context);
+    program_->function->run(call, context);
   }
   const auto spent = std::chrono::steady_clock::now() - start;
   program_->run_count.fetch_add(1, std::memory_order_relaxed);

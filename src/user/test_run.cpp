@@ -95,7 +95,7 @@ TestRunResult run_repeatedly(const vm::Function& function, Frame& frame, u32 rep
   const auto start = std::chrono::steady_clock::now();
   for (u32 i = 0; i < repeat; ++i) {
     const map::RunSection section(task.cpu());
-    result.result = function.run(&call, frame.bytes());
+    result.result = function.run(call, frame.bytes());
   }
   const auto spent = std::chrono::steady_clock::now() - start;
   result.duration_ns = static_cast<u64>(std::chrono::nanoseconds(spent).count()) / repeat;

@@ -61,6 +61,23 @@ struct ContextLoad {
   s16 offset = 0;  ///< in the engine's own context layout (catalog/contexts)
 };
 
+/// What the proof showed about one instruction, over every path that reaches it. The JIT drops what cannot happen.
+struct InsnProof {
+  bool reached = false;          ///< some path executes it
+  bool jump_taken = false;       ///< conditional jump: some path takes it
+  bool jump_passed = false;      ///< conditional jump: some path falls through
+  bool divisor_nonzero = false;  ///< division: no path divides by zero (signed: nor the smallest number by -1)
+};
+
+/// Bytes of a stack frame that an instruction touches on some path: load, store, atomic or helper argument. One entry
+/// per instruction and frame owner, the union over all paths; also for accesses to a caller's frame.
+struct StackTouch {
+  u32 insn = 0;
+  u32 function = 0;  ///< first instruction of the function that owns the frame
+  s16 low = 0;       ///< first byte, relative to that frame's r10
+  s16 high = 0;      ///< behind the last byte (at most 0)
+};
+
 struct Outcome;
 /// Errors mean "could not decide" (malformed input); a refusal is a Report with accepted == false.
 Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
@@ -80,6 +97,10 @@ class VerifiedProgram {
   /// Some path reads stack it never wrote: frames must be cleared before they are used.
   bool reads_untouched_stack() const { return data_->reads_untouched_stack; }
   const std::vector<ContextLoad>& context_loads() const { return data_->context_loads; }
+  /// By instruction.
+  const std::vector<InsnProof>& proofs() const { return data_->proofs; }
+  /// Sorted by instruction.
+  const std::vector<StackTouch>& stack_touches() const { return data_->stack_touches; }
   /// Helper ids the program calls, sorted.
   const std::vector<u32>& helpers() const { return data_->helpers; }
 
@@ -93,6 +114,8 @@ class VerifiedProgram {
     std::vector<FunctionInfo> functions;
     std::vector<u32> helpers;
     std::vector<ContextLoad> context_loads;
+    std::vector<InsnProof> proofs;
+    std::vector<StackTouch> stack_touches;
     u32 stack_bytes = 0;
     u32 context_bytes = 0;
     bool reads_untouched_stack = false;

@@ -64,15 +64,13 @@ Result<std::unique_ptr<const Bytecode>> translate(const Source& source, const Bi
 void thread(Bytecode& code) noexcept;
 
 /// The fast loop: checks nothing, so `code` must come from a verified program (or a test that is trusted).
-/// `tail_calls` counts over the whole run.
-u64 interpret(const Bytecode& code, void* call, u64 r1, u64 r2, u32& tail_calls) noexcept;
+u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept;
 
 /// State of a checked run that nested tail calls share.
 struct CheckedRun {
-  void* call = nullptr;
+  Run* run = nullptr;
   MemoryGuard* guard = nullptr;
   u64 insns_left = 0;
-  u32 tail_calls = 0;
 };
 
 /// The checked loop (checked.cpp).

@@ -138,7 +138,7 @@ Next Checked::leave() {
 }
 
 Next Checked::call_helper(HelperFn helper) {
-  r_[0] = helper(run_.call, r_[1], r_[2], r_[3], r_[4], r_[5]);
+  r_[0] = helper(run_.run, r_[1], r_[2], r_[3], r_[4], r_[5]);
   return advance();
 }
 
@@ -151,9 +151,9 @@ Next Checked::call_by_register(u64 value) {
 
 Next Checked::tail_call() {
   const Function* target = code_->tail_target(r_[2], static_cast<u32>(r_[3]));
-  if (target == nullptr || run_.tail_calls >= isa::max_tail_calls)
+  if (target == nullptr || run_.run->tail_calls >= isa::max_tail_calls)
     return set(r_[0], static_cast<u64>(target == nullptr ? -ENOENT : -ELOOP));
-  run_.tail_calls++;
+  run_.run->tail_calls++;
   if (depth_ == 0) {
     code_ = &target->bytecode();
     std::fill_n(stack_.begin(), isa::stack_size_bytes, std::byte{});
@@ -171,7 +171,7 @@ Next Checked::tail_call() {
 }
 
 Next Checked::load_packet(u32 offset, u32 size) {
-  if (code_->load_packet(run_.call, reinterpret_cast<void*>(r_[6]), offset, size, &r_[0]) == 0) return advance();
+  if (code_->load_packet(run_.run, reinterpret_cast<void*>(r_[6]), offset, size, &r_[0]) == 0) return advance();
   r_[0] = 0;
   return leave();
 }

@@ -19,14 +19,17 @@ Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedPro
   return std::make_shared<const Function>(std::make_unique<Data>(Data{program, std::move(code)}));
 }
 
-u64 Function::run(void* call, void* context) const noexcept {
-  u32 tail_calls = 0;
-  return interpret(*data_->code, call, reinterpret_cast<u64>(context), 0, tail_calls);
+u64 Function::run(Run& run, void* context) const noexcept {
+  run.tail_calls = 0;
+  run.thrown = false;
+  return interpret(*data_->code, run, reinterpret_cast<u64>(context), 0);
 }
 
-Result<u64> Function::run_checked(void* call, void* context, MemoryGuard& guard, u64 max_insns) const {
-  CheckedRun run{call, &guard, max_insns};
-  return interpret_checked(*data_->code, reinterpret_cast<u64>(context), 0, run);
+Result<u64> Function::run_checked(Run& run, void* context, MemoryGuard& guard, u64 max_insns) const {
+  run.tail_calls = 0;
+  run.thrown = false;
+  CheckedRun checked{&run, &guard, max_insns};
+  return interpret_checked(*data_->code, reinterpret_cast<u64>(context), 0, checked);
 }
 
 std::span<const Insn> Function::insns() const { return data_->code->insns; }
@@ -42,7 +45,8 @@ Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& raw) {
   bindings.helpers = raw.helpers;
   bindings.load_packet = raw.load_packet;
   const auto code = SKEP_TRY(translate({insns, {}, {}, true}, bindings));
-  CheckedRun run{raw.call, raw.guard, raw.max_insns};
+  Run own;
+  CheckedRun run{raw.run != nullptr ? raw.run : &own, raw.guard, raw.max_insns};
   return interpret_checked(*code, raw.r1, raw.r2, run);
 }
 

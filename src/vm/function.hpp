@@ -6,16 +6,17 @@
 #include <span>
 #include <vector>
 
+#include "base/run.hpp"
 #include "verify/verify.hpp"
 
 namespace skep::vm {
 
-/// A helper as the machine calls it. `call` is the run's context (helper::Call), opaque here.
-using HelperFn = u64 (*)(void* call, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) noexcept;
+using base::HelperFn;
+using base::Run;
 
 /// Packet access of LD_ABS and LD_IND: reads `size` (1, 2, 4) bytes at `offset` of the packet that `context` (r6)
 /// describes, most significant byte first, as a number into `out`. Not 0: out of bounds, the program exits with 0.
-using LoadPacketFn = s64 (*)(void* call, void* context, u32 offset, u32 size, u64* out) noexcept;
+using LoadPacketFn = s64 (*)(void* run, void* context, u32 offset, u32 size, u64* out) noexcept;
 
 class Function;
 struct Bytecode;
@@ -43,12 +44,12 @@ class Function {
   /// Errors: unsupported (names the helper this engine lacks).
   static Result<std::shared_ptr<const Function>> link(const verify::VerifiedProgram& program, const Bindings& bindings);
 
-  /// Runs the program: r1 = context. Never fails, allocates nothing.
-  u64 run(void* call, void* context) const noexcept;
+  /// Runs the program: r1 = context. Never fails, allocates nothing. Resets what `run` counts.
+  u64 run(Run& run, void* context) const noexcept;
 
   /// The same, checking every access first: for fuzzers. Errors: malformed with the instruction and address
   /// of an access outside the program's memory; limit when `max_insns` is used up.
-  Result<u64> run_checked(void* call, void* context, MemoryGuard& guard, u64 max_insns) const;
+  Result<u64> run_checked(Run& run, void* context, MemoryGuard& guard, u64 max_insns) const;
 
   /// Instructions as they run (map addresses filled in).
   std::span<const Insn> insns() const;
@@ -71,7 +72,7 @@ struct RawRun {
   std::span<const HelperFn> helpers;  ///< receive their arguments unchecked: give only such as touch no memory
   MemoryGuard* guard = nullptr;       ///< null: the program has only its stack
   LoadPacketFn load_packet = nullptr;
-  void* call = nullptr;
+  Run* run = nullptr;  ///< null: one of its own
   u64 max_insns = 1'000'000;
 };
 

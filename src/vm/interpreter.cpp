@@ -54,7 +54,7 @@ struct Arms {
 };
 
 /// Runs `code`, or with `arms` tells where the arms are.
-u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, Arms* arms) noexcept {
+u64 loop(const Bytecode* code, Run* run, u64 r1, u64 r2, Arms* arms) noexcept {
   static const void* const single[] = {
 #define SKEP_INSN(name, ...) &&arm_##name,
 #include "isa/instructions.def"
@@ -121,8 +121,8 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, Arms
 #define ARM_jump_reg(name)                               \
   if (isa::taken(Op::name, DST, SRC)) GO(pc->o.off + 1); \
   GO(1);
-#define ARM_call_helper(name)                            \
-  r[0] = pc->helper(call, r[1], r[2], r[3], r[4], r[5]); \
+#define ARM_call_helper(name)                           \
+  r[0] = pc->helper(run, r[1], r[2], r[3], r[4], r[5]); \
   GO(1);
 #define ARM_call_local(name)   \
   callee = pc + 1 + pc->o.imm; \
@@ -134,7 +134,7 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, Arms
     goto enter;                                        \
   }                                                    \
   if (const HelperFn helper = code->helper_at(DST)) {  \
-    r[0] = helper(call, r[1], r[2], r[3], r[4], r[5]); \
+    r[0] = helper(run, r[1], r[2], r[3], r[4], r[5]);  \
     GO(1);                                             \
   }                                                    \
   goto arm_trap;
@@ -160,15 +160,15 @@ u64 loop(const Bytecode* code, void* call, u64 r1, u64 r2, u32& tail_calls, Arms
 #define ARM_ld_imm64(name) \
   DST = pc[1].wide;        \
   GO(2);
-#define ARM_ld_abs(name)                                                                                       \
-  if (code->load_packet(call, reinterpret_cast<void*>(r[6]), static_cast<u32>(pc->o.imm), row_bytes(Op::name), \
-                        &r[0]) != 0)                                                                           \
-    goto out_of_packet;                                                                                        \
+#define ARM_ld_abs(name)                                                                                      \
+  if (code->load_packet(run, reinterpret_cast<void*>(r[6]), static_cast<u32>(pc->o.imm), row_bytes(Op::name), \
+                        &r[0]) != 0)                                                                          \
+    goto out_of_packet;                                                                                       \
   GO(1);
-#define ARM_ld_ind(name)                                                                                          \
-  if (code->load_packet(call, reinterpret_cast<void*>(r[6]), static_cast<u32>(SRC) + static_cast<u32>(pc->o.imm), \
-                        row_bytes(Op::name), &r[0]) != 0)                                                         \
-    goto out_of_packet;                                                                                           \
+#define ARM_ld_ind(name)                                                                                         \
+  if (code->load_packet(run, reinterpret_cast<void*>(r[6]), static_cast<u32>(SRC) + static_cast<u32>(pc->o.imm), \
+                        row_bytes(Op::name), &r[0]) != 0)                                                        \
+    goto out_of_packet;                                                                                          \
   GO(1);
 
   const Slot* callee;
@@ -212,11 +212,11 @@ leave:
 
 arm_tail_call: {
   const Function* target = code->tail_target(r[2], static_cast<u32>(r[3]));
-  if (target == nullptr || tail_calls >= isa::max_tail_calls) {
+  if (target == nullptr || run->tail_calls >= isa::max_tail_calls) {
     r[0] = static_cast<u64>(target == nullptr ? -ENOENT : -ELOOP);
     GO(1);
   }
-  tail_calls++;
+  run->tail_calls++;
   if (frame == frames) {  // the main function: the target takes this run over
     code = &target->bytecode();
     if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);
@@ -225,7 +225,7 @@ arm_tail_call: {
     GO(0);
   }
   // A subprogram: the target's result becomes the subprogram's (nesting is bounded by max_tail_calls).
-  r[0] = loop(&target->bytecode(), call, r[1], 0, tail_calls, nullptr);
+  r[0] = loop(&target->bytecode(), run, r[1], 0, nullptr);
   goto leave;
 }
 
@@ -275,9 +275,8 @@ const void* arm_at(const Bytecode& code, std::size_t i, const Arms& arms) noexce
 }  // namespace
 
 void thread(Bytecode& code) noexcept {
-  u32 unused = 0;
   Arms arms;
-  loop(nullptr, nullptr, 0, 0, unused, &arms);
+  loop(nullptr, nullptr, 0, 0, &arms);
   for (std::size_t i = 0; i < code.insns.size(); i++) {
     code.slots[i].handler = arm_at(code, i, arms);
     if (isa::is_ld_imm64(code.insns[i])) code.slots[++i].handler = arms.trap();
@@ -285,8 +284,6 @@ void thread(Bytecode& code) noexcept {
   code.slots.back().handler = arms.trap();
 }
 
-u64 interpret(const Bytecode& code, void* call, u64 r1, u64 r2, u32& tail_calls) noexcept {
-  return loop(&code, call, r1, r2, tail_calls, nullptr);
-}
+u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept { return loop(&code, &run, r1, r2, nullptr); }
 
 }  // namespace skep::vm

@@ -23,13 +23,14 @@ std::unique_ptr<const Bytecode> code_of(std::string_view text, const Bindings& b
   return code ? std::move(*code) : nullptr;
 }
 
-u64 fast(const Bytecode& code, u64 r1 = 0, u64 r2 = 0, void* call = nullptr) {
-  u32 tail_calls = 0;
-  return interpret(code, call, r1, r2, tail_calls);
+u64 fast(const Bytecode& code, u64 r1 = 0, u64 r2 = 0, Run* run = nullptr) {
+  Run own;
+  return interpret(code, run != nullptr ? *run : own, r1, r2);
 }
 
 Result<u64> checked(const Bytecode& code, u64 r1 = 0, u64 r2 = 0, MemoryGuard* guard = nullptr, u64 budget = 1 << 20) {
-  CheckedRun run{nullptr, guard, budget};
+  base::Run own;
+  CheckedRun run{&own, guard, budget};
   return interpret_checked(code, r1, r2, run);
 }
 
@@ -174,8 +175,11 @@ TEST(Vm, EightFramesFitAndNineDoNot) {
   EXPECT_EQ(checked_error(nested(9)), "instruction 21: calls deeper than 8 frames");
 }
 
-u64 sum(void* call, u64 a, u64 b, u64 c, u64 d, u64 e) noexcept {
-  return *static_cast<u64*>(call) + a + 10 * b + 100 * c + 1000 * d + 10000 * e;
+struct RunWithBase : Run {
+  u64 base = 0;
+};
+u64 sum(void* run, u64 a, u64 b, u64 c, u64 d, u64 e) noexcept {
+  return static_cast<RunWithBase*>(static_cast<Run*>(run))->base + a + 10 * b + 100 * c + 1000 * d + 10000 * e;
 }
 u64 seven(void*, u64, u64, u64, u64, u64) noexcept { return 7; }
 
@@ -184,8 +188,9 @@ TEST(Vm, HelpersGetFiveArgumentsAndTheCall) {
   Bindings bindings;
   bindings.helpers = helpers;
   const auto code = code_of("r1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\nr5 = 5\ncall 1\nexit", bindings);
-  u64 base = 100000;
-  EXPECT_EQ(fast(*code, 0, 0, &base), 154321u);
+  RunWithBase run;
+  run.base = 100000;
+  EXPECT_EQ(fast(*code, 0, 0, &run), 154321u);
 }
 
 TEST(Vm, CallxReachesHelpersByNumberAndFunctionsByAddress) {
@@ -233,7 +238,8 @@ TEST_F(TailCalls, IndexIsThirtyTwoBits) {
 TEST_F(TailCalls, EndAfterThirtyThree) {
   put(0, "r0 = *(u64 *)(r1 +0)\nr0 += 1\n*(u64 *)(r1 +0) = r0\nr3 = 0\ncall 12\nr0 = *(u64 *)(r1 +0)\nexit");
   u64 count = 0;
-  EXPECT_EQ(owned[0]->run(nullptr, &count), 34u);  // itself once, and 33 tail calls
+  base::Run run;
+  EXPECT_EQ(owned[0]->run(run, &count), 34u);  // itself once, and 33 tail calls
   EXPECT_EQ(count, 34u);
 }
 

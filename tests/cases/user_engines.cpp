@@ -159,8 +159,8 @@ class UserEngine final : public Engine {
     helper::Call call;
     call.context = context.data();
     if (checked_)
-      return Outcome{false, "", SKEP_TRY(function->run_checked(&call, context.data(), regions, insn_budget))};
-    return Outcome{false, "", function->run(&call, context.data())};
+      return Outcome{false, "", SKEP_TRY(function->run_checked(call, context.data(), regions, insn_budget))};
+    return Outcome{false, "", function->run(call, context.data())};
   }
 
   Result<Outcome> run_raw(const Case& c) const {

@@ -115,8 +115,7 @@ void run_program(const verify::VerifiedProgram& program, const std::vector<std::
   call.task = &task;
   call.context = context.data();
   call.watch = &watch;
-  const auto result =
-      (*function)->run_checked(static_cast<helper::Call*>(&call), context.data(), watch, most_insns_run);
+  const auto result = (*function)->run_checked(call, context.data(), watch, most_insns_run);
   ++outcome.ran;
   if (!result && result.error().code != Code::limit)
     outcome.violation = fmt::format("{}: {}", program.name(), result.error().message);

@@ -214,13 +214,15 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
     bindings.map_values = {reinterpret_cast<u64>(value.data())};
     auto function = vm::Function::link(*outcome->program, bindings);
     ASSERT_TRUE(function.has_value()) << function.error().message;
-    for (int run = 0; run < 6; run++) {
-      for (auto& b : context) b = static_cast<std::byte>(run == 0 ? 0 : run == 1 ? 0xff : random() >> (random() % 8));
+    for (int input = 0; input < 6; input++) {
+      for (auto& b : context)
+        b = static_cast<std::byte>(input == 0 ? 0 : input == 1 ? 0xff : random() >> (random() % 8));
       for (auto& b : value) b = static_cast<std::byte>(random());
       Guard guard;
+      vm::Run run;
       guard.context = reinterpret_cast<u64>(context.data());
       guard.value = reinterpret_cast<u64>(value.data());
-      auto result = (*function)->run_checked(nullptr, context.data(), guard, 10'000);
+      auto result = (*function)->run_checked(run, context.data(), guard, 10'000);
       ASSERT_TRUE(result.has_value()) << "seed " << seed + round << ": " << result.error().message << "\n"
                                       << isa::disassemble(program.insns);
     }

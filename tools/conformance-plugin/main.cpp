@@ -71,8 +71,8 @@ Result<u64> run(std::span<const Insn> program, std::span<std::byte> memory, bool
     vm::Bindings bindings;
     bindings.helpers = helpers;
     const auto code = SKEP_TRY(vm::translate({program, {}, {}}, bindings));
-    u32 tail_calls = 0;
-    return vm::interpret(*code, nullptr, address, memory.size(), tail_calls);
+    vm::Run state;
+    return vm::interpret(*code, state, address, memory.size());
   }
   OneRegion guard(memory);
   vm::RawRun raw;

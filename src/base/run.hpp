@@ -1,0 +1,35 @@
+// How the interpreter, machine code of the JITs, helpers and callbacks call one another.
+//
+// All of them share one C function shape: the run first, then r1..r5, the result is r0. A helper, a
+// bpf-to-bpf function and a callback are therefore the same thing to whoever calls them, in any tier.
+#pragma once
+#include <skep/types.hpp>
+
+namespace skep::base {
+
+/// What belongs to one run of a program and to nothing else; a hook's own context derives from it (helper::Call).
+/// Machine code reads these fields: layout in vm/jit.
+struct Run {
+  u32 tail_calls = 0;      ///< made so far, over all programs of this run
+  u32 callback_depth = 0;  ///< callbacks that are running inside one another
+  u64 thrown_value = 0;    ///< the cookie of bpf_throw
+  bool thrown = false;     ///< bpf_throw happened: every frame returns at once
+};
+
+/// `run` is a Run*: opaque in the type because helper tables are plain data of several rooms.
+using HelperFn = u64 (*)(void* run, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) noexcept;
+
+/// What ld_imm64 of a function yields: the address of one of these. Lives as long as its vm::Function.
+struct Callback {
+  /// Machine code of the function, or nullptr: then `interpret` runs it.
+  HelperFn native = nullptr;
+  u64 (*interpret)(const Callback& self, void* run, const u64 (&arguments)[5]) noexcept = nullptr;
+  const void* code = nullptr;  ///< the interpreter's own
+  u32 insn = 0;                ///< where the function begins
+
+  u64 operator()(void* run, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) const noexcept {
+    return native != nullptr ? native(run, a1, a2, a3, a4, a5) : interpret(*this, run, {a1, a2, a3, a4, a5});
+  }
+};
+
+}  // namespace skep::base
