@@ -1,0 +1,110 @@
+// Dominators and natural loops (see dominators.hpp).
+#include "vm/jit/dominators.hpp"
+
+#include <algorithm>
+
+namespace skep::vm::ir {
+
+Dominators::Dominators(const Function& f)
+    : rank_(f.blocks.size(), unreached),
+      parent_(f.blocks.size(), no_block),
+      first_(f.blocks.size(), 1),
+      last_(f.blocks.size(), 0) {
+  walk(f);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const BlockId b : order_) {
+      BlockId best = no_block;
+      for (const BlockId p : f.blocks[b].predecessors) {
+        if (!reachable(p) || (p != 0 && parent_[p] == no_block)) continue;
+        best = best == no_block ? p : meet(best, p);
+      }
+      if (b != 0 && parent_[b] != best) {
+        parent_[b] = best;
+        changed = true;
+      }
+    }
+  }
+  number();
+}
+
+void Dominators::walk(const Function& f) {
+  struct Visit {
+    BlockId block;
+    u32 next;
+  };
+  std::vector<Visit> stack{{0, 0}};
+  rank_[0] = 0;
+  while (!stack.empty()) {
+    auto& [block, next] = stack.back();
+    const auto& successors = f.blocks[block].successors;
+    if (next == successors.size()) {
+      order_.push_back(block);
+      stack.pop_back();
+      continue;
+    }
+    const BlockId to = successors[next++];
+    if (rank_[to] != unreached) continue;
+    rank_[to] = 0;
+    stack.push_back({to, 0});
+  }
+  std::ranges::reverse(order_);
+  for (u32 i = 0; i < order_.size(); i++) rank_[order_[i]] = i;
+}
+
+BlockId Dominators::meet(BlockId a, BlockId b) const {
+  while (a != b) {
+    while (rank_[a] > rank_[b]) a = parent_[a];
+    while (rank_[b] > rank_[a]) b = parent_[b];
+  }
+  return a;
+}
+
+/// Intervals of a depth-first walk over the tree, without building child lists: sizes bottom-up, places top-down.
+void Dominators::number() {
+  std::vector<u32> size(rank_.size(), 1);
+  for (auto it = order_.rbegin(); it != order_.rend(); ++it)
+    if (*it != 0) size[parent_[*it]] += size[*it];
+  std::vector<u32> next(rank_.size(), 0);
+  for (const BlockId b : order_) {
+    first_[b] = b == 0 ? 0 : next[parent_[b]];
+    if (b != 0) next[parent_[b]] += size[b];
+    next[b] = first_[b] + 1;
+    last_[b] = first_[b] + size[b] - 1;
+  }
+}
+
+std::vector<Loop> find_loops(Function& f, const Dominators& dominators, std::vector<u32>* innermost) {
+  std::vector<Loop> loops;
+  std::vector<u32> inner(f.blocks.size(), ~u32{0});
+  std::vector<u32> mark(f.blocks.size(), ~u32{0});
+  std::vector<BlockId> work;
+  for (auto& block : f.blocks) block.loop_depth = 0;
+  for (const BlockId header : dominators.reverse_postorder()) {
+    work.clear();
+    for (const BlockId p : f.blocks[header].predecessors)
+      if (dominators.reachable(p) && dominators.dominates(header, p)) work.push_back(p);
+    if (work.empty()) continue;
+    const auto index = static_cast<u32>(loops.size());
+    Loop loop{.header = header, .parent = inner[header], .blocks = {header}};
+    mark[header] = index;
+    while (!work.empty()) {
+      const BlockId b = work.back();
+      work.pop_back();
+      if (mark[b] == index) continue;
+      mark[b] = index;
+      loop.blocks.push_back(b);
+      for (const BlockId p : f.blocks[b].predecessors)
+        if (dominators.reachable(p)) work.push_back(p);
+    }
+    for (const BlockId b : loop.blocks) {
+      f.blocks[b].loop_depth++;
+      inner[b] = index;
+    }
+    loops.push_back(std::move(loop));
+  }
+  if (innermost != nullptr) *innermost = std::move(inner);
+  return loops;
+}
+
+}  // namespace skep::vm::ir
