@@ -5,6 +5,7 @@
 // Source: kernel/bpf/arraymap.c (order of checks and error numbers).
 #include <cerrno>
 
+#include "map/direct.hpp"
 #include "map/memory.hpp"
 #include "map/types.hpp"
 #include "map/words.hpp"
@@ -60,6 +61,14 @@ class ArrayMap final : public ArrayBase {
     return 0;
   }
   void* direct_value() noexcept override { return count_ == 1 ? base_ : nullptr; }
+  base::MapView inline_view() noexcept override {
+    base::MapView view = Direct<ArrayMap>::add_to(sizes_of_view());
+    // check() bounds a value below 2 GiB, so a stride fits in 32 bits.
+    view.kind = base::MapView::Kind::array;
+    view.stride = static_cast<u32>(stride_);
+    view.values = reinterpret_cast<u64>(base_);
+    return view;
+  }
 
  protected:
   s64 host_lookup(const void* key, void* value) noexcept override {
@@ -90,6 +99,7 @@ class PerCpuArrayMap final : public ArrayBase {
     store_words(value(index, current_cpu()), from, spec_.value_size);
     return 0;
   }
+  base::MapView inline_view() noexcept override { return Direct<PerCpuArrayMap>::add_to(sizes_of_view()); }
 
  protected:
   s64 host_lookup(const void* key, void* to) noexcept override {

@@ -1,6 +1,6 @@
 // Hash maps: plain, per-CPU, LRU, LRU per-CPU. See hash_table.hpp for how the table works.
 //
-// Four- and eight-byte keys, which are most, have their own copy of the look-up.
+// Keys of 4, 8 and 16 bytes, which are most, have their own copy of the look-up.
 // Source: kernel/bpf/hashtab.c (flags, errors, what a per-CPU update does to the other CPUs).
 #include <sys/auxv.h>
 #include <time.h>
@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "map/direct.hpp"
 #include "map/hash_table.hpp"
 #include "map/types.hpp"
 
@@ -30,6 +31,7 @@ class HashMap final : public Map {
   }
   s64 erase(const void* key) noexcept override { return table_.erase(key); }
   u64 memory_bytes() const noexcept override { return table_.memory_bytes(); }
+  base::MapView inline_view() noexcept override { return Direct<HashMap>::add_to(sizes_of_view()); }
 
  protected:
   // The host's look-ups do not count as use of an LRU element, as in the kernel.
@@ -76,6 +78,7 @@ Result<std::shared_ptr<Map>> make_hash(const MapSpec& spec) {
                                            .seed = hash_seed(spec)}));
   if (spec.key_size == 4) return std::make_shared<HashMap<4>>(spec, std::move(table), per_cpu, lru);
   if (spec.key_size == 8) return std::make_shared<HashMap<8>>(spec, std::move(table), per_cpu, lru);
+  if (spec.key_size == 16) return std::make_shared<HashMap<16>>(spec, std::move(table), per_cpu, lru);
   return std::make_shared<HashMap<0>>(spec, std::move(table), per_cpu, lru);
 }
 

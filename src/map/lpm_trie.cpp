@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 
+#include "map/direct.hpp"
 #include "map/memory.hpp"
 #include "map/spin_lock.hpp"
 #include "map/types.hpp"
@@ -78,6 +79,7 @@ class LpmTrieMap final : public Map {
   }
 
   u64 memory_bytes() const noexcept override { return nodes_.resident_bytes(); }
+  base::MapView inline_view() noexcept override { return Direct<LpmTrieMap>::add_to(sizes_of_view()); }
 
  protected:
   s64 host_lookup(const void* key, void* to) noexcept override {

@@ -143,6 +143,14 @@ Map::Map(MapSpec spec) : spec_(std::move(spec)) {
   info.btf_value_type_id = spec_.btf_value_type_id;
 }
 
+base::MapView Map::sizes_of_view() const noexcept {
+  base::MapView view;
+  view.key_size = spec_.key_size;
+  view.value_size = spec_.value_size;
+  view.max_entries = spec_.max_entries;
+  return view;
+}
+
 s64 Map::push(const void*, u64) noexcept { return -EOPNOTSUPP; }
 s64 Map::pop(void*) noexcept { return -EOPNOTSUPP; }
 s64 Map::peek(void*) noexcept { return -EOPNOTSUPP; }

@@ -16,6 +16,7 @@
 #include <skep/types.hpp>
 #include <span>
 
+#include "base/map_view.hpp"
 #include "map/run.hpp"
 
 namespace skep::map {
@@ -79,6 +80,8 @@ class Map {
 
   /// Address of the only value of a one-entry array (global data), or nullptr.
   virtual void* direct_value() noexcept { return nullptr; }
+  /// What machine code may do with this map without calling it (base/map_view.hpp). Valid as long as the map lives.
+  virtual base::MapView inline_view() noexcept { return sizes_of_view(); }
   /// Bytes of memory in use.
   virtual u64 memory_bytes() const noexcept = 0;
 
@@ -94,6 +97,8 @@ class Map {
 
  protected:
   explicit Map(MapSpec spec);
+  /// A view that says how large things are and offers nothing.
+  base::MapView sizes_of_view() const noexcept;
   virtual s64 host_lookup(const void* key, void* value) noexcept = 0;
   virtual s64 host_update(const void* key, const void* value, u64 flags) noexcept = 0;
   virtual s64 host_erase(const void* key) noexcept { return erase(key); }

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "map/direct.hpp"
 #include "map/hash_table.hpp"
 #include "map/slots.hpp"
 #include "map/types.hpp"
@@ -120,6 +121,11 @@ class ArrayOfMaps final : public MapOfMaps {
     return slot(index).load(std::memory_order_seq_cst);
   }
   u64 memory_bytes() const noexcept override { return slots_.resident_bytes(); }
+  base::MapView inline_view() noexcept override {
+    base::MapView view = sizes_of_view();
+    view.lookup = &Direct<ArrayOfMaps>::lookup;
+    return view;
+  }
 
  protected:
   s64 store(const void* key, Map* inner, u64 flags) noexcept override {
@@ -159,6 +165,11 @@ class HashOfMaps final : public MapOfMaps {
     return table_.copy(key, &inner) == 0 ? reinterpret_cast<void*>(inner) : nullptr;  // NOLINT
   }
   u64 memory_bytes() const noexcept override { return table_.memory_bytes(); }
+  base::MapView inline_view() noexcept override {
+    base::MapView view = sizes_of_view();
+    view.lookup = &Direct<HashOfMaps>::lookup;
+    return view;
+  }
 
  protected:
   s64 store(const void* key, Map* inner, u64 flags) noexcept override {

@@ -76,6 +76,7 @@ class Loader {
     for (const auto& map : object_->maps) {
       bindings_.maps.push_back(reinterpret_cast<u64>(map->map.get()));
       bindings_.map_values.push_back(reinterpret_cast<u64>(map->map->direct_value()));
+      bindings_.map_views.push_back(map->map->inline_view());
     }
     const auto helpers = helper::table();
     bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/map_view.hpp"
 #include "base/run.hpp"
 #include "verify/verify.hpp"
 
@@ -23,9 +24,10 @@ struct Bytecode;
 
 /// What a verified program's references become. Addresses must outlive the Function.
 struct Bindings {
-  std::vector<u64> maps;              ///< by ObjectSpec::maps index: what ld_imm64 of a map yields (a map::Map*)
-  std::vector<u64> map_values;        ///< by ObjectSpec::maps index: address of the value of a global-data map, else 0
-  std::span<const HelperFn> helpers;  ///< by helper id; null: not in this engine
+  std::vector<u64> maps;        ///< by ObjectSpec::maps index: what ld_imm64 of a map yields (a map::Map*)
+  std::vector<u64> map_values;  ///< by ObjectSpec::maps index: address of the value of a global-data map, else 0
+  std::vector<base::MapView> map_views;  ///< by ObjectSpec::maps index: what may be inlined; empty: nothing
+  std::span<const HelperFn> helpers;     ///< by helper id; null: not in this engine
   /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   /// Null: programs with LD_ABS or LD_IND are refused.
