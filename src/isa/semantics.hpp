@@ -15,6 +15,8 @@ namespace skep::isa {
 
 /// Arithmetic without its width and operands.
 enum class Alu : u8 { add, sub, mul, div, sdiv, or_, and_, lsh, rsh, mod, smod, xor_, mov, arsh, neg };
+/// Quotients and remainders: they have rules for a divisor of 0, and signed ones for the smallest number by -1.
+constexpr bool is_division(Alu op) { return op == Alu::div || op == Alu::mod || op == Alu::sdiv || op == Alu::smod; }
 /// Comparisons of jumps.
 enum class Compare : u8 { eq, gt, ge, set, ne, sgt, sge, lt, le, slt, sle };
 

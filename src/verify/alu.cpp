@@ -23,7 +23,7 @@ constexpr std::string_view symbol(Alu op) {
 
 /// Results that Linux 6.18 does not compute: quotients, and shifts by a register that holds too much.
 bool unknown_to_kernel(Alu op, const Scalar& count, bool wide) {
-  if (op == Alu::div || op == Alu::mod || op == Alu::sdiv || op == Alu::smod) return true;
+  if (isa::is_division(op)) return true;
   bool shifts = op == Alu::lsh || op == Alu::rsh || op == Alu::arsh;
   return shifts && (wide ? count.wide.umax >= 64 : count.narrow.umax >= 32);
 }
@@ -105,8 +105,7 @@ bool Checker::do_alu() {
   if (!is_immediate && !readable(i.src)) return false;
 
   if (f == Form::alu_imm) {
-    bool divides = op == Alu::div || op == Alu::mod || op == Alu::sdiv || op == Alu::smod;
-    if (divides && i.imm == 0) return refuse(MessageId::division_by_zero, static_cast<unsigned>(i.dst));
+    if (isa::is_division(op) && i.imm == 0) return refuse(MessageId::division_by_zero, static_cast<unsigned>(i.dst));
     bool shifts = op == Alu::lsh || op == Alu::rsh || op == Alu::arsh;
     if (shifts && (i.imm < 0 || i.imm >= (wide ? 64 : 32)))
       return refuse(MessageId::shift_out_of_range, i.imm, wide ? 63 : 31);
@@ -137,6 +136,7 @@ bool Checker::do_alu() {
     return pointer_arithmetic(op, src, dst, i.dst, false);
   }
 
+  if (isa::is_division(op) && !note_divisor(op, dst.number, src.number, wide, is_immediate)) return false;
   bool delta = op == Alu::add && wide && dst.id != 0 && !dst.has_delta && src.is_const() &&
                src.number.value() <= static_cast<u64>(Interval<u32>::s_max) && dst.off == 0;
   Scalar result;
@@ -152,6 +152,29 @@ bool Checker::do_alu() {
   dst = Register::scalar(result);
   if (delta) dst.id = id, dst.off = distance, dst.has_delta = true;
   return true;
+}
+
+/// Records whether this division can meet the operands the instruction set has special rules for. The numbers that
+/// rule them out become precise: a covered state must keep them.
+bool Checker::note_divisor(Alu op, const Scalar& dividend, const Scalar& divisor, bool wide, bool is_immediate) {
+  bool& harmless = proofs_[insn_].divisor_nonzero;
+  if (!harmless) return true;
+  auto may_be = [wide](const Scalar& s, u64 number) {
+    if (wide) return s.contains(number);
+    u64 low = number & Scalar::low_mask;
+    return s.narrow.contains(static_cast<u32>(low)) && s.bits.low(32).contains(low);
+  };
+  bool is_signed = op == Alu::sdiv || op == Alu::smod;
+  bool minus_one = is_signed && may_be(divisor, ~u64{0});
+  bool overflows = minus_one && may_be(dividend, wide ? u64{1} << 63 : u64{1} << 31);
+  bool needs_numbers = !is_immediate || minus_one;
+  // Under the kernel's rules nothing more may become precise than the kernel makes precise.
+  if (may_be(divisor, 0) || overflows || (needs_numbers && is_kernel())) {
+    harmless = false;
+    return true;
+  }
+  if (minus_one && !need_precise(insn().dst)) return false;
+  return is_immediate || need_precise(insn().src);
 }
 
 bool Checker::sane_offset(const Register& r) {

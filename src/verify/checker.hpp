@@ -99,6 +99,8 @@ class Checker {
   bool reads_untouched_stack() const { return reads_untouched_stack_; }
   std::vector<ContextLoad> context_loads() const;
   std::vector<u32> helpers_used() const;
+  std::vector<InsnProof> take_proofs() { return std::move(proofs_); }
+  std::vector<StackTouch> stack_touches() const;
   /// Text of the registers of the refused instruction, and where the trouble began (explain.cpp).
   std::string involved_registers() const;
   std::string cause() const;
@@ -142,12 +144,15 @@ class Checker {
   // --- arithmetic (alu.cpp) ---
   bool do_alu();
   bool do_move();
+  bool note_divisor(isa::Alu op, const Scalar& dividend, const Scalar& divisor, bool wide, bool is_immediate);
   bool pointer_arithmetic(isa::Alu op, Register pointer, const Register& number, u32 number_reg, bool is_immediate);
   bool sane_offset(const Register& r);
   void set_scalar(u32 reg, const Scalar& number);
 
   // --- jumps (jump.cpp) ---
   bool do_jump();
+  void explore_taken();
+  void go_one_way(bool taken);
   bool refine_branches(isa::Compare c, bool is_wide, const Register* src_reg);
   bool null_check_branch(isa::Compare c);
   void mark_null_outcome(State& state, u32 id, bool is_null);
@@ -176,7 +181,7 @@ class Checker {
   bool stack_store(u32 reg, s32 off, u32 size, const Register& value, bool value_is_register);
   bool stack_range(u32 reg, s32 off, u32 size, Access access);
   void grow_stack(Frame& frame, u32 slots);
-  void note_stack_use(const Register& r, s64 low);
+  void note_stack_use(const Register& r, s64 low, s64 high);
   bool fill_region(u32 reg, u32 size);
 
   // --- calls (call.cpp, arguments.cpp, subprogram.cpp) ---
@@ -264,7 +269,10 @@ class Checker {
   std::vector<std::vector<u32>> function_calls_;
   std::vector<s32> context_load_at_;  ///< by instruction: native offset + 1, 0 none, -1 plain
   std::vector<bool> helper_used_;
-  std::vector<u8> pointer_group_at_;  ///< by instruction: which group of pointers it was seen to use, 0 none
+  std::vector<InsnProof> proofs_;         ///< by instruction; divisor_nonzero means "so far"
+  std::vector<StackTouch> touches_;       ///< by instruction: the first frame owner it was seen to touch
+  std::vector<StackTouch> more_touches_;  ///< further owners; few
+  std::vector<u8> pointer_group_at_;      ///< by instruction: which group of pointers it was seen to use, 0 none
   u32 tp_buffer_bytes_ = 0;
   u32 context_bytes_ = 0;
   u32 stack_bytes_ = 0;

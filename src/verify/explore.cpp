@@ -1,4 +1,6 @@
 // The exploration: one step at a time, one path after the other.
+#include <algorithm>
+
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -27,6 +29,13 @@ bool Checker::run() {
   function_stack_.resize(analysis_.functions.size());
   context_load_at_.resize(program_.insns.size());
   pointer_group_at_.resize(program_.insns.size());
+  proofs_.resize(program_.insns.size());
+  for (u32 i = 0; i < proofs_.size(); i++) {
+    Form f = isa::row(analysis_.insns[i].op).form;
+    proofs_[i].divisor_nonzero = !analysis_.insns[i].is_tail && (f == Form::alu_imm || f == Form::alu_reg) &&
+                                 isa::is_division(isa::alu_of(analysis_.insns[i].op));
+  }
+  touches_.resize(program_.insns.size());
   if (!verify_function(0)) return false;
   for (u32 f = 1; f < analysis_.functions.size(); f++) {
     const Function& function = analysis_.functions[f];
@@ -82,6 +91,7 @@ bool Checker::explore() {
     if (!covered) {
       if (options_.log) log_state();
       path_.push_back({.insn = insn_});
+      proofs_[insn_].reached = true;
       if (!step()) return false;
       if (!path_ends_) continue;
     }
@@ -242,6 +252,16 @@ std::vector<ContextLoad> Checker::context_loads() const {
   for (u32 i = 0; i < context_load_at_.size(); i++)
     if (context_load_at_[i] > 0) loads.push_back({i, static_cast<s16>(context_load_at_[i] - 1)});
   return loads;
+}
+
+std::vector<StackTouch> Checker::stack_touches() const {
+  std::vector<StackTouch> touches = more_touches_;
+  for (const StackTouch& touch : touches_)
+    if (touch.low != 0) touches.push_back(touch);
+  std::sort(touches.begin(), touches.end(), [](const StackTouch& a, const StackTouch& b) {
+    return a.insn != b.insn ? a.insn < b.insn : a.function < b.function;
+  });
+  return touches;
 }
 
 std::vector<u32> Checker::helpers_used() const {

@@ -41,30 +41,42 @@ bool Checker::do_jump() {
     if (dst.or_null) return null_check_branch(c);
     if (has_src && !need_precise(i.src)) return false;
     if (is_kernel() && !known_by_kernel(dst.kind)) {  // it follows both ways
-      push_pending(insn_ + 1 + static_cast<u32>(s32{i.off}));
+      explore_taken();
       insn_ = next_insn();
       return true;
     }
-    insn_ = c == Compare::ne ? insn_ + 1 + static_cast<u32>(s32{i.off}) : next_insn();
+    go_one_way(c == Compare::ne);
     return true;
   }
   if (is_wide && packet_comparison(c)) return true;
   // One of two equal pointers is not null: neither is the other.
   if (is_wide && is_equality(c) && dst.is_pointer() && src.is_pointer() && dst.or_null != src.or_null) {
     u32 id = dst.or_null ? dst.id : src.id;
-    push_pending(insn_ + 1 + static_cast<u32>(s32{i.off}));
+    explore_taken();
     mark_null_outcome(c == Compare::eq ? pending_.back().state : state_, id, false);
     insn_ = next_insn();
     return true;
   }
-  push_pending(insn_ + 1 + static_cast<u32>(s32{i.off}));
+  explore_taken();
   insn_ = next_insn();
   return true;
 }
 
+/// The jump may go both ways: the taken one is put on the pending stack.
+void Checker::explore_taken() {
+  InsnProof& proof = proofs_[insn_];
+  proof.jump_taken = proof.jump_passed = true;
+  push_pending(insn_ + 1 + static_cast<u32>(isa::jump_distance(form(), insn())));
+}
+
+/// The jump is decided on this path.
+void Checker::go_one_way(bool taken) {
+  (taken ? proofs_[insn_].jump_taken : proofs_[insn_].jump_passed) = true;
+  insn_ = taken ? insn_ + 1 + static_cast<u32>(isa::jump_distance(form(), insn())) : next_insn();
+}
+
 bool Checker::refine_branches(Compare c, bool is_wide, const Register* src_reg) {
   const Insn& i = insn();
-  u32 target = insn_ + 1 + static_cast<u32>(s32{i.off}), next = next_insn();
   Scalar source = src_reg != nullptr ? src_reg->number : Scalar::of(static_cast<u64>(s64{i.imm}));
   bool same_register = src_reg != nullptr && i.src == i.dst;
 
@@ -78,19 +90,21 @@ bool Checker::refine_branches(Compare c, bool is_wide, const Register* src_reg) 
   if (!can_take || !can_pass) {
     if (!need_precise(i.dst)) return false;
     if (src_reg != nullptr && !need_precise(i.src)) return false;
-    insn_ = can_take ? target : next;
-    if (!can_take && !can_pass) path_ends_ = true;  // no number fits: this path cannot happen
+    if (can_take || can_pass)
+      go_one_way(can_take);
+    else
+      path_ends_ = true;  // no number fits: this path cannot happen
     return true;
   }
   if (same_register) {
-    push_pending(target);
-    insn_ = next;
+    explore_taken();
+    insn_ = next_insn();
     return true;
   }
 
   u32 links = collect_links(reg(i.dst).id);
   if (src_reg != nullptr && reg(i.src).id != reg(i.dst).id) links = collect_links(reg(i.src).id);
-  push_pending(target);
+  explore_taken();
   State& taken = pending_.back().state;
   auto learn = [&](State& state, const Scalar& dst, const Scalar& src) {
     Frame& frame = state.current();
@@ -102,7 +116,7 @@ bool Checker::refine_branches(Compare c, bool is_wide, const Register* src_reg) 
   };
   learn(taken, taken_dst, taken_src);
   learn(state_, passed_dst, passed_src);
-  insn_ = next;
+  insn_ = next_insn();
   return true;
 }
 
@@ -177,8 +191,7 @@ void Checker::spread(State& state, const Register& known_register) {
 
 bool Checker::null_check_branch(Compare c) {
   u32 id = reg(insn().dst).id;
-  u32 target = insn_ + 1 + static_cast<u32>(s32{insn().off});
-  push_pending(target);
+  explore_taken();
   mark_null_outcome(pending_.back().state, id, c == Compare::eq);
   mark_null_outcome(state_, id, c != Compare::eq);
   insn_ = next_insn();
@@ -240,7 +253,7 @@ bool Checker::packet_comparison(Compare c) {
   bool in_passed = c == Compare::gt || c == Compare::ge;
   if (!in_taken && !in_passed) return false;
   bool open_ended = c == Compare::lt || c == Compare::ge;  // the pointer is strictly below the end
-  push_pending(insn_ + 1 + static_cast<u32>(s32{i.off}));
+  explore_taken();
   widen_packet_range(in_taken ? pending_.back().state : state_, forward ? dst : src, open_ended);
   insn_ = next_insn();
   return true;

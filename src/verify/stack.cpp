@@ -3,6 +3,8 @@
 // A slot of 8 bytes either holds a spilled register (its bytes say how many of them belong to it) or loose bytes.
 // Spills keep everything that is known of the register: compilers move loop counters and packet pointers through
 // the stack all the time.
+#include <algorithm>
+
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -35,11 +37,30 @@ bool Checker::stack_bounds(u32 index, const Register& r, s32 off, u32 size, s64&
   }
   if (low < lowest || high + size > 0)
     return refuse_for(static_cast<s32>(index), MessageId::stack_out_of_bounds, size, low, high);
-  note_stack_use(r, low);
+  note_stack_use(r, low, high + size);
   return true;
 }
 
-void Checker::note_stack_use(const Register& r, s64 low) {
+/// `high` is behind the last byte.
+void Checker::note_stack_use(const Register& r, s64 low, s64 high) {
+  u32 owner = analysis_.functions[state_.frames[r.frame]->function].first;
+  auto join = [&](StackTouch& touch) {
+    touch.low = std::min(touch.low, static_cast<s16>(low));
+    touch.high = std::max(touch.high, static_cast<s16>(high));
+  };
+  StackTouch& first = touches_[insn_];
+  if (first.low == 0) {  // nothing yet: a touch begins below the frame pointer
+    first = {insn_, owner, static_cast<s16>(low), static_cast<s16>(high)};
+  } else if (first.function == owner) {
+    join(first);
+  } else {
+    auto it = std::find_if(more_touches_.begin(), more_touches_.end(),
+                           [&](const StackTouch& t) { return t.insn == insn_ && t.function == owner; });
+    if (it != more_touches_.end())
+      join(*it);
+    else
+      more_touches_.push_back({insn_, owner, static_cast<s16>(low), static_cast<s16>(high)});
+  }
   u32& deepest = function_stack_[state_.frames[r.frame]->function];
   deepest = std::max(deepest, static_cast<u32>(-low));
   grow_stack(*state_.frames[r.frame], slot_of(low) + 1);

@@ -58,6 +58,8 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     data.functions = program.functions;
     data.helpers = checker.helpers_used();
     data.context_loads = checker.context_loads();
+    data.proofs = checker.take_proofs();
+    data.stack_touches = checker.stack_touches();
     data.stack_bytes = checker.stack_bytes();
     data.context_bytes = checker.context_bytes();
     data.reads_untouched_stack = checker.reads_untouched_stack();

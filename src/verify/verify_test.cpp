@@ -382,6 +382,79 @@ TEST(Verify, TheProofSaysWhatTheEngineNeeds) {
   EXPECT_EQ(proof.helpers(), std::vector<u32>{5});
 }
 
+VerifiedProgram proof_of(std::string_view text) {
+  ObjectSpec object = object_with_maps();
+  ProgramSpec program = program_of(object, kprobe, text);
+  auto outcome = verify(program, object, {});
+  EXPECT_TRUE(outcome && outcome->program) << explain(outcome->report, program);
+  return *outcome->program;
+}
+
+TEST(Verify, ProofsSayWhichWaysWereExplored) {
+  const auto proofs = proof_of(
+                          "r0 = 0\ncall get_prandom_u32\nr0 &= 7\nif r0 > 9 goto dead\nif r0 < 8 goto live\nr0 = 1\n"
+                          "exit\nlive: if r0 == 3 goto both\nr0 = 2\nboth: r0 = 0\nexit\ndead: r0 = 9\nexit")
+                          .proofs();
+  EXPECT_TRUE(proofs[3].jump_passed && !proofs[3].jump_taken);
+  EXPECT_TRUE(!proofs[4].jump_passed && proofs[4].jump_taken);
+  EXPECT_TRUE(proofs[7].jump_passed && proofs[7].jump_taken);
+  for (u32 i : {0u, 3u, 4u, 7u, 8u, 9u, 10u}) EXPECT_TRUE(proofs[i].reached) << i;
+  for (u32 i : {5u, 6u, 11u, 12u}) EXPECT_FALSE(proofs[i].reached) << i;
+}
+
+TEST(Verify, AWayThatOnlyACoveredPathTakesCountsAsExplored) {
+  // The second path meets the first at `meet` and is covered there: both ways of the jump behind it stay.
+  const auto proofs = proof_of(
+                          "call get_prandom_u32\nr6 = r0\ncall get_prandom_u32\nr7 = 1\nif r0 > 5 goto +2\nr7 = 2\n"
+                          "goto +1\nr7 = 3\nmeet: if r6 == 4 goto end\nr6 = 1\nend: r0 = 0\nexit")
+                          .proofs();
+  EXPECT_TRUE(proofs[8].jump_taken && proofs[8].jump_passed);
+}
+
+TEST(Verify, ProofsOfDivisors) {
+  const auto divides = [](const char* before, const char* division) {
+    const std::string text = std::string("r6 = r1\ncall get_prandom_u32\nr2 = r0\nr3 = 100\n") + before +
+                             "\nx: " + division + "\nr0 = 0\nexit";
+    const auto program = proof_of(text);
+    for (u32 i = 0; i < program.insns().size(); i++) {
+      const u8 op = program.insns()[i].code & 0xf7;
+      if (op == 0x37 || op == 0x34 || op == 0x97 || op == 0x94) return program.proofs()[i].divisor_nonzero;
+    }
+    ADD_FAILURE() << "no division in " << text;
+    return false;
+  };
+  EXPECT_FALSE(divides("", "r3 /= r2"));
+  EXPECT_TRUE(divides("r2 |= 1", "r3 /= r2"));
+  EXPECT_TRUE(divides("if r2 == 0 goto x\nr2 |= 2", "r3 /= 5"));
+  EXPECT_TRUE(divides("r2 &= 7\nr2 += 1", "r3 s/= r2"));
+  EXPECT_FALSE(divides("r2 |= 1\nr2 <<= 32", "w3 %= w2"));
+  EXPECT_TRUE(divides("", "r3 s/= -1"));  // 100 is not the smallest number
+  EXPECT_FALSE(divides("r3 = r2\nr3 <<= 40", "r3 s/= -1"));
+  // One path has a divisor that may be 0, the other has 5: the number must not be forgotten where they meet.
+  EXPECT_FALSE(divides("r4 = 5\nif r0 > 9 goto +2\nr4 = r2\nr4 &= 1\nr5 = 1\nr5 += 1", "r3 /= r4"));
+}
+
+TEST(Verify, StackTouchesAreTheUnionOverAllPaths) {
+  const auto program = proof_of(
+      "r6 = 0\n*(u64 *)(r10 -16) = r6\ncall get_prandom_u32\nr2 = r10\nr2 += -16\nif r0 > 5 goto +1\nr2 += 8\n"
+      "*(u8 *)(r2 +0) = 1\nr1 = r10\nr1 += -8\ncall f\nr0 = 0\nexit\n"
+      "f: *(u32 *)(r1 +0) = 7\n*(u32 *)(r10 -4) = 9\nr0 = 0\nexit");
+  struct Expected {
+    u32 insn, function;
+    s16 low, high;
+  };
+  std::vector<Expected> found;
+  for (const StackTouch& t : program.stack_touches()) found.push_back({t.insn, t.function, t.low, t.high});
+  const std::vector<Expected> expected = {{1, 0, -16, -8}, {7, 0, -16, -7}, {13, 0, -8, -4}, {14, 13, -4, 0}};
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); i++) {
+    EXPECT_EQ(found[i].insn, expected[i].insn);
+    EXPECT_EQ(found[i].function, expected[i].function);
+    EXPECT_EQ(found[i].low, expected[i].low);
+    EXPECT_EQ(found[i].high, expected[i].high);
+  }
+}
+
 TEST(Verify, PathsThatDifferInUninterestingNumbersMeet) {
   // Thirty branches, each leaving another number in r7, which nothing depends on: 2^30 paths are one.
   ObjectSpec object = object_with_maps();

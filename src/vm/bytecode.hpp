@@ -42,6 +42,9 @@ struct Bytecode {
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   LoadPacketFn load_packet = nullptr;
   bool clear_frames = false;  ///< the program reads stack it did not write: it must see zeroes, not other frames
+  /// What the verifier proved, or empty: the checked loop stops where a run contradicts it.
+  std::span<const verify::InsnProof> proofs;
+  std::span<const verify::StackTouch> stack_touches;
 
   /// The subprogram a register names, or nullptr.
   const Subprogram* subprogram_at(u64 address) const noexcept;
@@ -54,6 +57,8 @@ struct Source {
   std::span<const Reference> references;
   std::span<const verify::ContextLoad> context_loads;
   bool clear_frames = false;
+  std::span<const verify::InsnProof> proofs;  ///< these two must outlive the Bytecode
+  std::span<const verify::StackTouch> stack_touches;
 };
 
 /// Errors: malformed (an encoding or a jump), unsupported (names what this engine lacks), invalid_argument (a

@@ -6,6 +6,7 @@
 // Source: as interpreter.cpp.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -38,6 +39,8 @@ class Checked {
         return fail(Code::malformed, fmt::format("ran past the last instruction ({})", code_->insns.size() - 1));
       if (run_.insns_left == 0) return fail(Code::limit, fmt::format("instruction {}: the budget is used up", pc_));
       run_.insns_left--;
+      if (!code_->proofs.empty() && !code_->proofs[pc_].reached)
+        return fail(Code::malformed, fmt::format("instruction {}: was proved never to run, and runs", pc_));
       switch (step()) {
         case Next::step:
           break;
@@ -52,6 +55,7 @@ class Checked {
  private:
   struct Frame {
     std::size_t return_to = 0;
+    u32 function = 0;  ///< its first instruction
     std::array<u64, 4> saved{};
     u32 may_goto_left = may_goto_budget;
   };
@@ -76,12 +80,43 @@ class Checked {
     error_ = {Code::malformed, fmt::format("instruction {}: {}", pc_, what), 0};
     return Next::failed;
   }
-  Next jump(bool taken) { return advance(taken ? s64{insn().off} + 1 : 1); }
+  Next jump(bool taken) {
+    if (!code_->proofs.empty() && isa::is_conditional(isa::row(code_->ops[pc_]).form)) {
+      const auto& proof = code_->proofs[pc_];
+      if (!(taken ? proof.jump_taken : proof.jump_passed))
+        return stop(taken ? "was proved never to jump, and jumps" : "was proved always to jump, and does not");
+    }
+    return advance(taken ? s64{insn().off} + 1 : 1);
+  }
+  Next arithmetic(Op op, u64 divisor) {
+    if (!code_->proofs.empty() && code_->proofs[pc_].divisor_nonzero && isa::is_division(isa::alu_of(op))) {
+      const bool wide = isa::is_wide(op);
+      const bool is_signed = isa::alu_of(op) == isa::Alu::sdiv || isa::alu_of(op) == isa::Alu::smod;
+      const bool zero = wide ? divisor == 0 : static_cast<u32>(divisor) == 0;
+      const bool minus_one = wide ? divisor == ~u64{0} : static_cast<u32>(divisor) == ~u32{0};
+      const bool smallest = wide ? dst() == u64{1} << 63 : static_cast<u32>(dst()) == u32{1} << 31;
+      if (zero || (is_signed && minus_one && smallest)) return stop("divides by what was proved impossible");
+    }
+    return set(dst(), isa::arithmetic(op, dst(), divisor));
+  }
+  /// Every access to a frame was announced by the proof.
+  bool touch_is_proved(u64 offset, u32 size) {
+    if (code_->proofs.empty()) return true;
+    const std::size_t frame = offset / isa::stack_size_bytes;
+    const s64 low = static_cast<s64>(offset) - static_cast<s64>((frame + 1) * isa::stack_size_bytes);
+    auto touch = std::lower_bound(code_->stack_touches.begin(), code_->stack_touches.end(), pc_,
+                                  [](const verify::StackTouch& t, std::size_t pc) { return t.insn < pc; });
+    for (; touch != code_->stack_touches.end() && touch->insn == pc_; ++touch)
+      if (touch->function == frames_[frame].function && low >= touch->low && low + size <= touch->high) return true;
+    error_ = {Code::malformed,
+              fmt::format("instruction {}: touches the stack at r10{:+}, which the proof does not say", pc_, low), 0};
+    return false;
+  }
 
   bool may_access(u64 where, u32 size, Access access) {
     const u64 live = (depth_ + 1) * u64{isa::stack_size_bytes};
     const u64 offset = where - stack_begin();
-    if (where >= stack_begin() && offset <= live && size <= live - offset) return true;
+    if (where >= stack_begin() && offset <= live && size <= live - offset) return touch_is_proved(offset, size);
     if (run_.guard != nullptr && run_.guard->allows(where, size, access == Access::write)) return true;
     error_ = {Code::malformed,
               fmt::format("instruction {}: {} of {} bytes at {:#x} is outside the program's memory", pc_,
@@ -121,6 +156,7 @@ Next Checked::call_function(std::size_t target) {
   frame.return_to = pc_ + 1;
   std::copy_n(&r_[6], 4, frame.saved.begin());
   frames_[depth_].may_goto_left = may_goto_budget;
+  frames_[depth_].function = static_cast<u32>(target);
   std::fill_n(stack_.begin() + static_cast<std::ptrdiff_t>(depth_ * isa::stack_size_bytes), isa::stack_size_bytes,
               std::byte{});
   r_[10] += isa::stack_size_bytes;
@@ -176,8 +212,8 @@ Next Checked::load_packet(u32 offset, u32 size) {
   return leave();
 }
 
-#define ARM_alu_imm(name) return set(dst(), isa::arithmetic(Op::name, dst(), imm()));
-#define ARM_alu_reg(name) return set(dst(), isa::arithmetic(Op::name, dst(), src()));
+#define ARM_alu_imm(name) return arithmetic(Op::name, imm());
+#define ARM_alu_reg(name) return arithmetic(Op::name, src());
 #define ARM_alu_unary(name) return set(dst(), isa::arithmetic(Op::name, dst(), 0));
 #define ARM_movsx(name) return set(dst(), isa::sign_extended(Op::name, src()));
 #define ARM_endian(name) return set(dst(), isa::reordered(Op::name, dst()));

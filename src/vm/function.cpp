@@ -12,10 +12,10 @@ Function::~Function() = default;
 
 Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedProgram& program,
                                                        const Bindings& bindings) {
-  auto code = SKEP_TRY_AT(
-      fmt::format("program {}", program.name()),
-      translate({program.insns(), program.references(), program.context_loads(), program.reads_untouched_stack()},
-                bindings));
+  auto code = SKEP_TRY_AT(fmt::format("program {}", program.name()),
+                          translate({program.insns(), program.references(), program.context_loads(),
+                                     program.reads_untouched_stack(), program.proofs(), program.stack_touches()},
+                                    bindings));
   return std::make_shared<const Function>(std::make_unique<Data>(Data{program, std::move(code)}));
 }
 

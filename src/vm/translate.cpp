@@ -32,6 +32,8 @@ class Translator {
     code_->insns.assign(source_.insns.begin(), source_.insns.end());
     code_->tail_target = bindings_.tail_target;
     code_->load_packet = bindings_.load_packet;
+    code_->proofs = source_.proofs;
+    code_->stack_touches = source_.stack_touches;
     SKEP_TRY(decode());
     SKEP_TRY(bind_references());
     SKEP_TRY(rewrite_context_loads());
