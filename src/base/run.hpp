@@ -10,10 +10,11 @@ namespace skep::base {
 /// What belongs to one run of a program and to nothing else; a hook's own context derives from it (helper::Call).
 /// Machine code reads these fields: layout in vm/jit.
 struct Run {
-  u32 tail_calls = 0;      ///< made so far, over all programs of this run
-  u32 callback_depth = 0;  ///< callbacks that are running inside one another
-  u64 thrown_value = 0;    ///< the cookie of bpf_throw
-  bool thrown = false;     ///< bpf_throw happened: every frame returns at once
+  u32 tail_calls = 0;       ///< made so far, over all programs of this run
+  u32 callback_depth = 0;   ///< callbacks that are running inside one another
+  u64 thrown_value = 0;     ///< the cookie of bpf_throw
+  bool thrown = false;      ///< bpf_throw happened: every frame returns at once
+  void* checked = nullptr;  ///< the checked loop this run belongs to, if any: its callbacks are checked too
 };
 
 /// `run` is a Run*: opaque in the type because helper tables are plain data of several rooms.

@@ -26,6 +26,10 @@ struct Options {
   bool log = false;  ///< keep the state at every instruction (Report::log)
   /// By helper id: whether the engine has it. Empty: every helper of the catalog.
   std::vector<bool> engine_helpers;
+  /// By catalog::KfuncId: whether the engine has the kernel function. Empty: every one of the catalog.
+  std::vector<bool> engine_kfuncs;
+  /// The types of the kernel the program is meant for, for what its pointers lead to. Null: such accesses are refused.
+  std::shared_ptr<const btf::Btf> kernel_types;
 };
 
 /// Why a program was refused. `id` is stable: catalog/messages.def.
@@ -101,6 +105,13 @@ class VerifiedProgram {
   const std::vector<InsnProof>& proofs() const { return data_->proofs; }
   /// Sorted by instruction.
   const std::vector<StackTouch>& stack_touches() const { return data_->stack_touches; }
+  /// First instruction of the function that bpf_throw calls, or -1: the cookie is the program's result.
+  s64 exception_callback() const { return data_->exception_callback; }
+  /// The arena of the program, as an index into ObjectSpec::maps, or -1.
+  s32 arena_map() const { return data_->arena_map; }
+  /// Loads, stores and atomics that go to the arena, sorted: their address is the arena's window, plus the low 32 bits
+  /// of the register, plus the offset.
+  const std::vector<u32>& arena_accesses() const { return data_->arena_accesses; }
   /// Helper ids the program calls, sorted.
   const std::vector<u32>& helpers() const { return data_->helpers; }
 
@@ -116,6 +127,9 @@ class VerifiedProgram {
     std::vector<ContextLoad> context_loads;
     std::vector<InsnProof> proofs;
     std::vector<StackTouch> stack_touches;
+    std::vector<u32> arena_accesses;
+    s64 exception_callback = -1;
+    s32 arena_map = -1;
     u32 stack_bytes = 0;
     u32 context_bytes = 0;
     bool reads_untouched_stack = false;

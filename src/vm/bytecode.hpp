@@ -23,31 +23,43 @@ struct Slot {
   union {
     Operands o;
     u64 wide;         ///< second slot of ld_imm64
-    HelperFn helper;  ///< call_helper
+    HelperFn helper;  ///< call_helper and call_kfunc
   };
 };
 static_assert(sizeof(Slot) == 16);
 
 struct Bytecode {
-  /// What ld_imm64 of a function yields: the address of one of these.
-  struct Subprogram {
-    u32 insn = 0;
-  };
-
   std::vector<Insn> insns;   ///< as they run
   std::vector<isa::Op> ops;  ///< parallel; meaningless for second slots of ld_imm64
   std::vector<Slot> slots;   ///< parallel, plus the trap at the end
-  std::vector<Subprogram> subprograms;
+  /// What ld_imm64 of a function yields: the address of one of these. They stay where they are; a JIT fills in
+  /// `native`.
+  mutable std::vector<base::Callback> callbacks;
+  /// Runs instead of the rest of the program when bpf_throw was called; null: the cookie is the program's result.
+  const base::Callback* exception_callback = nullptr;
+  /// By instruction: a call behind which Run::thrown may be set, and every frame returns. Empty: nothing here throws.
+  std::vector<bool> may_throw;
+  /// Maps whose address ld_imm64 yields, with what machine code may do without calling them.
+  struct MapUse {
+    u64 address = 0;
+    base::MapView view;
+  };
+  std::vector<MapUse> map_uses;
   std::vector<HelperFn> helpers;  ///< by id, as far as the program needs them (callx: all)
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   LoadPacketFn load_packet = nullptr;
+  /// The arena's window (4 GiB and a guard on either side), 0 without one; its low 32 bits are 0.
+  u64 arena = 0;
+  /// By instruction: the access goes to arena + low 32 bits of its register + offset. Empty: none does.
+  std::vector<bool> arena_access;
   bool clear_frames = false;  ///< the program reads stack it did not write: it must see zeroes, not other frames
   /// What the verifier proved, or empty: the checked loop stops where a run contradicts it.
   std::span<const verify::InsnProof> proofs;
   std::span<const verify::StackTouch> stack_touches;
 
-  /// The subprogram a register names, or nullptr.
-  const Subprogram* subprogram_at(u64 address) const noexcept;
+  /// The function of this program that a register names (callx), or nullptr.
+  const base::Callback* callback_at(u64 address) const noexcept;
+  bool throws(std::size_t insn) const noexcept { return !may_throw.empty() && may_throw[insn]; }
   /// The helper callx calls when its register holds a small number, or nullptr.
   HelperFn helper_at(u64 id) const noexcept { return id < helpers.size() ? helpers[id] : nullptr; }
 };
@@ -57,6 +69,9 @@ struct Source {
   std::span<const Reference> references;
   std::span<const verify::ContextLoad> context_loads;
   bool clear_frames = false;
+  s64 exception_callback = -1;  ///< first instruction of the function, or -1
+  s32 arena_map = -1;           ///< index into Bindings::map_values, or -1
+  std::span<const u32> arena_accesses;
   std::span<const verify::InsnProof> proofs;  ///< these two must outlive the Bytecode
   std::span<const verify::StackTouch> stack_touches;
 };
@@ -71,15 +86,23 @@ void thread(Bytecode& code) noexcept;
 /// The fast loop: checks nothing, so `code` must come from a verified program (or a test that is trusted).
 u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept;
 
-/// State of a checked run that nested tail calls share.
+/// What Callback::interpret is for every Callback of a Bytecode: the fast loop, or the checked one in a checked run.
+u64 interpret_callback(const base::Callback& self, void* run, const u64 (&arguments)[5]) noexcept;
+
+class Checked;
+
+/// State of a checked run that nested tail calls and callbacks share.
 struct CheckedRun {
   Run* run = nullptr;
   MemoryGuard* guard = nullptr;
   u64 insns_left = 0;
+  const Checked* innermost = nullptr;  ///< the loop that is running: callbacks may use the stacks of those around them
+  std::optional<Error> error;          ///< of a callback: whoever called it stops
 };
 
 /// The checked loop (checked.cpp).
 Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run);
+u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept;
 
 struct Function::Data {
   std::optional<verify::VerifiedProgram> program;

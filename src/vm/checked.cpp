@@ -14,9 +14,10 @@
 #include "vm/memory.hpp"
 
 namespace skep::vm {
-namespace {
 
 using isa::Op;
+
+namespace {
 
 constexpr u32 may_goto_budget = 8u << 20;
 
@@ -25,13 +26,21 @@ enum class Access : u8 { read, write };
 /// How a run goes on after an instruction.
 enum class Next : u8 { step, finished, failed };
 
+}  // namespace
+
+/// One loop: a program, or a function of it that a helper calls back.
 class Checked {
  public:
-  Checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run) : code_(&code), run_(run) {
-    r_[1] = r1;
-    r_[2] = r2;
+  Checked(const Bytecode& code, const u64 (&arguments)[5], std::size_t start, CheckedRun& run)
+      : code_(&code), run_(run), outer_(run.innermost), pc_(start) {
+    std::copy_n(arguments, 5, &r_[1]);
     r_[10] = stack_begin() + isa::stack_size_bytes;
+    frames_[0].function = static_cast<u32>(start);
+    run.innermost = this;
   }
+  ~Checked() { run_.innermost = outer_; }
+  Checked(const Checked&) = delete;
+  Checked& operator=(const Checked&) = delete;
 
   Result<u64> run() {
     for (;;) {
@@ -64,7 +73,11 @@ class Checked {
   u64& dst() { return r_[insn().dst]; }
   u64& src() { return r_[insn().src]; }
   u64 imm() const { return static_cast<u64>(static_cast<s64>(insn().imm)); }
-  u64 address(u64 base) const { return base + static_cast<u64>(static_cast<s64>(insn().off)); }
+  bool in_arena() const { return !code_->arena_access.empty() && code_->arena_access[pc_]; }
+  u64 address(u64 base) const {
+    if (in_arena()) return arena_address(code_->arena, base, insn().off);
+    return base + static_cast<u64>(static_cast<s64>(insn().off));
+  }
   u64 stack_begin() const { return reinterpret_cast<u64>(stack_.data()); }
 
   Next advance(s64 distance = 1) {
@@ -99,24 +112,33 @@ class Checked {
     }
     return set(dst(), isa::arithmetic(op, dst(), divisor));
   }
+  /// The loop whose stack holds these bytes, in a frame that is live: this one or one around it.
+  const Checked* stack_owner(u64 where, u32 size) const {
+    for (const Checked* at = this; at != nullptr; at = at->outer_) {
+      const u64 live = (at->depth_ + 1) * u64{isa::stack_size_bytes}, offset = where - at->stack_begin();
+      if (where >= at->stack_begin() && offset <= live && size <= live - offset) return at;
+    }
+    return nullptr;
+  }
   /// Every access to a frame was announced by the proof.
-  bool touch_is_proved(u64 offset, u32 size) {
+  bool touch_is_proved(const Checked& owner, u64 offset, u32 size) {
     if (code_->proofs.empty()) return true;
     const std::size_t frame = offset / isa::stack_size_bytes;
     const s64 low = static_cast<s64>(offset) - static_cast<s64>((frame + 1) * isa::stack_size_bytes);
     auto touch = std::lower_bound(code_->stack_touches.begin(), code_->stack_touches.end(), pc_,
                                   [](const verify::StackTouch& t, std::size_t pc) { return t.insn < pc; });
     for (; touch != code_->stack_touches.end() && touch->insn == pc_; ++touch)
-      if (touch->function == frames_[frame].function && low >= touch->low && low + size <= touch->high) return true;
+      if (touch->function == owner.frames_[frame].function && low >= touch->low && low + size <= touch->high)
+        return true;
     error_ = {Code::malformed,
               fmt::format("instruction {}: touches the stack at r10{:+}, which the proof does not say", pc_, low), 0};
     return false;
   }
 
   bool may_access(u64 where, u32 size, Access access) {
-    const u64 live = (depth_ + 1) * u64{isa::stack_size_bytes};
-    const u64 offset = where - stack_begin();
-    if (where >= stack_begin() && offset <= live && size <= live - offset) return touch_is_proved(offset, size);
+    if (in_arena()) return true;  // the whole window and its guards are mapped
+    if (const Checked* owner = stack_owner(where, size))
+      return touch_is_proved(*owner, where - owner->stack_begin(), size);
     if (run_.guard != nullptr && run_.guard->allows(where, size, access == Access::write)) return true;
     error_ = {Code::malformed,
               fmt::format("instruction {}: {} of {} bytes at {:#x} is outside the program's memory", pc_,
@@ -136,18 +158,23 @@ class Checked {
   Next call_function(std::size_t target);
   Next call_helper(HelperFn helper);
   Next call_by_register(u64 value);
+  Next unwind();
   Next tail_call();
   Next leave();
   Next load_packet(u32 offset, u32 size);
 
   const Bytecode* code_;
   CheckedRun& run_;
-  std::size_t pc_ = 0;
+  const Checked* outer_;
+  std::size_t pc_;
   std::size_t depth_ = 0;
   std::array<u64, isa::register_count> r_{};
   std::array<Frame, isa::max_call_frames> frames_{};
   alignas(16) std::array<std::byte, isa::max_call_frames * isa::stack_size_bytes> stack_{};
+  bool is_callback_ = false;
   Error error_;
+
+  friend u64 callback_checked(const base::Callback&, CheckedRun&, const u64 (&)[5]) noexcept;
 };
 
 Next Checked::call_function(std::size_t target) {
@@ -175,11 +202,27 @@ Next Checked::leave() {
 
 Next Checked::call_helper(HelperFn helper) {
   r_[0] = helper(run_.run, r_[1], r_[2], r_[3], r_[4], r_[5]);
-  return advance();
+  if (run_.error) {
+    error_ = *run_.error;
+    return Next::failed;
+  }
+  return run_.run->thrown ? unwind() : advance();
+}
+
+/// Something was thrown: the program ends with what its exception callback makes of it.
+Next Checked::unwind() {
+  if (is_callback_) return Next::finished;
+  run_.run->thrown = false;
+  r_[0] = run_.run->thrown_value;
+  if (code_->exception_callback == nullptr) return Next::finished;
+  r_[0] = (*code_->exception_callback)(run_.run, r_[0], 0, 0, 0, 0);
+  if (!run_.error) return Next::finished;
+  error_ = *run_.error;
+  return Next::failed;
 }
 
 Next Checked::call_by_register(u64 value) {
-  if (const auto* target = code_->subprogram_at(value)) return call_function(target->insn);
+  if (const auto* target = code_->callback_at(value)) return call_function(target->insn);
   if (const HelperFn helper = code_->helper_at(value)) return call_helper(helper);
   return stop(fmt::format("callx: register r{} holds {:#x}, neither a function nor a helper's number",
                           static_cast<unsigned>(insn().dst), value));
@@ -217,7 +260,7 @@ Next Checked::load_packet(u32 offset, u32 size) {
 #define ARM_alu_unary(name) return set(dst(), isa::arithmetic(Op::name, dst(), 0));
 #define ARM_movsx(name) return set(dst(), isa::sign_extended(Op::name, src()));
 #define ARM_endian(name) return set(dst(), isa::reordered(Op::name, dst()));
-#define ARM_addr_space_cast(name) return stop("addr_space_cast needs an arena");
+#define ARM_addr_space_cast(name) return set(dst(), arena_cast(code_->arena, src(), insn().imm));
 #define ARM_jump(name) return jump(true);
 #define ARM_jump_long(name) return advance(s64{insn().imm} + 1);
 #define ARM_may_goto(name)                                   \
@@ -230,7 +273,7 @@ Next Checked::load_packet(u32 offset, u32 size) {
   if (insn().imm == isa::helper_tail_call && code_->tail_target != nullptr) return tail_call(); \
   return call_helper(code_->slots[pc_].helper);
 #define ARM_call_local(name) return call_function(static_cast<std::size_t>(static_cast<s64>(pc_) + 1 + insn().imm));
-#define ARM_call_kfunc(name) return stop("kernel functions exist only in the kernel engine");
+#define ARM_call_kfunc(name) return call_helper(code_->slots[pc_].helper);
 #define ARM_callx(name) return call_by_register(dst());
 #define ARM_exit(name) return leave();
 #define ARM_load(name)                                                                     \
@@ -280,10 +323,22 @@ Next Checked::step() {
   return stop("is no instruction");
 }
 
-}  // namespace
-
 Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run) {
-  return Checked(code, r1, r2, run).run();
+  void* const before = run.run->checked;
+  run.run->checked = &run;
+  auto result = Checked(code, {r1, r2}, 0, run).run();
+  run.run->checked = before;
+  return result;
+}
+
+u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept {
+  Checked loop(*static_cast<const Bytecode*>(self.code), arguments, self.insn, run);
+  loop.is_callback_ = true;
+  auto result = loop.run();
+  if (result) return *result;
+  run.error = std::move(result).error();
+  run.run->thrown = true;  // whoever calls back stops at once
+  return 0;
 }
 
 }  // namespace skep::vm

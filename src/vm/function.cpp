@@ -12,10 +12,16 @@ Function::~Function() = default;
 
 Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedProgram& program,
                                                        const Bindings& bindings) {
-  auto code = SKEP_TRY_AT(fmt::format("program {}", program.name()),
-                          translate({program.insns(), program.references(), program.context_loads(),
-                                     program.reads_untouched_stack(), program.proofs(), program.stack_touches()},
-                                    bindings));
+  const Source source{.insns = program.insns(),
+                      .references = program.references(),
+                      .context_loads = program.context_loads(),
+                      .clear_frames = program.reads_untouched_stack(),
+                      .exception_callback = program.exception_callback(),
+                      .arena_map = program.arena_map(),
+                      .arena_accesses = program.arena_accesses(),
+                      .proofs = program.proofs(),
+                      .stack_touches = program.stack_touches()};
+  auto code = SKEP_TRY_AT(fmt::format("program {}", program.name()), translate(source, bindings));
   return std::make_shared<const Function>(std::make_unique<Data>(Data{program, std::move(code)}));
 }
 

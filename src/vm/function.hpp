@@ -4,6 +4,7 @@
 #include <skep/result.hpp>
 #include <skep/types.hpp>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/map_view.hpp"
@@ -30,6 +31,8 @@ struct Bindings {
   std::span<const HelperFn> helpers;     ///< by helper id; null: not in this engine
   /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
+  /// The body of a kernel function by its name, or nullptr where this engine has none. Null: there are none at all.
+  HelperFn (*kfunc)(std::string_view name) noexcept = nullptr;
   /// Null: programs with LD_ABS or LD_IND are refused.
   LoadPacketFn load_packet = nullptr;
 };

@@ -51,15 +51,65 @@ struct Arms {
   const void* const* pairs = nullptr;
   const void* trap() const noexcept { return single[isa::op_count]; }
   const void* tail_call() const noexcept { return single[isa::op_count + 1]; }
+  const void* throwing_call() const noexcept { return single[isa::op_count + 2]; }
+  const void* arena_access() const noexcept { return single[isa::op_count + 3]; }
+};
+
+/// An access to the arena: rare, so one arm does all of them.
+[[gnu::noinline]] void access_arena(const Bytecode& code, std::size_t at, u64* r) noexcept {
+  const Insn& insn = code.insns[at];
+  const auto address = [&](u8 reg) { return arena_address(code.arena, r[reg], insn.off); };
+  const u64 imm = static_cast<u64>(static_cast<s64>(insn.imm));
+  switch (code.ops[at]) {
+#define ARENA_load(name) r[insn.dst] = load<Op::name>(address(insn.src));
+#define ARENA_store_imm(name) store<Op::name>(address(insn.dst), imm);
+#define ARENA_store_reg(name) store<Op::name>(address(insn.dst), r[insn.src]);
+#define ARENA_atomic(name) atomic_update<Op::name>(address(insn.dst), r[insn.src]);
+#define ARENA_atomic_fetch(name) r[insn.src] = atomic_fetch<Op::name>(address(insn.dst), r[insn.src]);
+#define ARENA_cmpxchg(name) r[0] = compare_exchange<Op::name>(address(insn.dst), r[0], r[insn.src]);
+#define ARENA_load_acquire(name) r[insn.dst] = load_acquire<Op::name>(address(insn.src));
+#define ARENA_store_release(name) store_release<Op::name>(address(insn.dst), r[insn.src]);
+#define ARENA_alu_imm(name)
+#define ARENA_alu_reg(name)
+#define ARENA_alu_unary(name)
+#define ARENA_movsx(name)
+#define ARENA_endian(name)
+#define ARENA_addr_space_cast(name)
+#define ARENA_jump(name)
+#define ARENA_jump_long(name)
+#define ARENA_may_goto(name)
+#define ARENA_jump_imm(name)
+#define ARENA_jump_reg(name)
+#define ARENA_call_helper(name)
+#define ARENA_call_local(name)
+#define ARENA_call_kfunc(name)
+#define ARENA_callx(name)
+#define ARENA_exit(name)
+#define ARENA_ld_imm64(name)
+#define ARENA_ld_abs(name)
+#define ARENA_ld_ind(name)
+#define SKEP_INSN(name, code_, src, off, imm_, form, ...) \
+  case Op::name:                                          \
+    ARENA_##form(name) break;
+#include "isa/instructions.def"
+#undef SKEP_INSN
+  }
+}
+
+/// Where a loop begins: a program, or one function of it on behalf of a helper.
+struct Entry {
+  u64 arguments[5] = {};
+  u32 insn = 0;
+  bool is_callback = false;  ///< what is thrown goes on to the caller
 };
 
 /// Runs `code`, or with `arms` tells where the arms are.
-u64 loop(const Bytecode* code, Run* run, u64 r1, u64 r2, Arms* arms) noexcept {
+u64 loop(const Bytecode* code, Run* run, const Entry& entry, Arms* arms) noexcept {
   static const void* const single[] = {
 #define SKEP_INSN(name, ...) &&arm_##name,
 #include "isa/instructions.def"
 #undef SKEP_INSN
-      &&arm_trap, &&arm_tail_call};
+      &&arm_trap, &&arm_tail_call, &&arm_throwing_call, &&arm_arena_access};
   static const void* const pairs[] = {
 #define SKEP_PAIR(first, first_form, second, second_form) &&pair_##first##_##second,
 #include "vm/pairs.def"
@@ -76,11 +126,10 @@ u64 loop(const Bytecode* code, Run* run, u64 r1, u64 r2, Arms* arms) noexcept {
   Frame* frame = frames;
   u64 r[isa::register_count];
   frame->may_goto_left = may_goto_budget;
-  r[1] = r1;
-  r[2] = r2;
+  std::memcpy(&r[1], entry.arguments, sizeof entry.arguments);
   r[10] = reinterpret_cast<u64>(stack) + isa::stack_size_bytes;
   if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);
-  const Slot* pc = code->slots.data();
+  const Slot* pc = code->slots.data() + entry.insn;
 
 #define DST r[pc->o.dst]
 #define SRC r[pc->o.src]
@@ -108,7 +157,9 @@ u64 loop(const Bytecode* code, Run* run, u64 r1, u64 r2, Arms* arms) noexcept {
 #define ARM_endian(name)               \
   DST = isa::reordered(Op::name, DST); \
   GO(1);
-#define ARM_addr_space_cast(name) goto arm_trap;
+#define ARM_addr_space_cast(name)                \
+  DST = arena_cast(code->arena, SRC, pc->o.imm); \
+  GO(1);
 #define ARM_jump(name) GO(pc->o.off + 1);
 #define ARM_jump_long(name) GO(static_cast<s64>(pc->o.imm) + 1);
 #define ARM_may_goto(name)                          \
@@ -127,16 +178,16 @@ u64 loop(const Bytecode* code, Run* run, u64 r1, u64 r2, Arms* arms) noexcept {
 #define ARM_call_local(name)   \
   callee = pc + 1 + pc->o.imm; \
   goto enter;
-#define ARM_call_kfunc(name) goto arm_trap;
-#define ARM_callx(name)                                \
-  if (const auto* target = code->subprogram_at(DST)) { \
-    callee = code->slots.data() + target->insn;        \
-    goto enter;                                        \
-  }                                                    \
-  if (const HelperFn helper = code->helper_at(DST)) {  \
-    r[0] = helper(run, r[1], r[2], r[3], r[4], r[5]);  \
-    GO(1);                                             \
-  }                                                    \
+#define ARM_call_kfunc(name) ARM_call_helper(name)
+#define ARM_callx(name)                               \
+  if (const auto* target = code->callback_at(DST)) {  \
+    callee = code->slots.data() + target->insn;       \
+    goto enter;                                       \
+  }                                                   \
+  if (const HelperFn helper = code->helper_at(DST)) { \
+    r[0] = helper(run, r[1], r[2], r[3], r[4], r[5]); \
+    GO(1);                                            \
+  }                                                   \
   goto arm_trap;
 #define ARM_exit(name) goto leave;
 #define DO_load(name) DST = load<Op::name>(ADDRESS(SRC));
@@ -225,9 +276,21 @@ arm_tail_call: {
     GO(0);
   }
   // A subprogram: the target's result becomes the subprogram's (nesting is bounded by max_tail_calls).
-  r[0] = loop(&target->bytecode(), run, r[1], 0, nullptr);
+  r[0] = loop(&target->bytecode(), run, {.arguments = {r[1]}}, nullptr);
   goto leave;
 }
+
+arm_arena_access:
+  access_arena(*code, static_cast<std::size_t>(pc - code->slots.data()), r);
+  GO(1);
+
+arm_throwing_call:
+  r[0] = pc->helper(run, r[1], r[2], r[3], r[4], r[5]);
+  if (!run->thrown) GO(1);
+  if (entry.is_callback) return 0;
+  run->thrown = false;
+  if (code->exception_callback == nullptr) return run->thrown_value;
+  return (*code->exception_callback)(run, run->thrown_value, 0, 0, 0, 0);
 
 out_of_packet:
   r[0] = 0;
@@ -265,8 +328,12 @@ std::optional<Second> second_of(Op op) noexcept {
 const void* arm_at(const Bytecode& code, std::size_t i, const Arms& arms) noexcept {
   const Op op = code.ops[i];
   if (op == Op::call_helper && code.insns[i].imm == isa::helper_tail_call) return arms.tail_call();
+  if ((op == Op::call_helper || op == Op::call_kfunc) && code.throws(i)) return arms.throwing_call();
+  const auto in_arena = [&](std::size_t at) { return !code.arena_access.empty() && code.arena_access[at]; };
+  if (in_arena(i)) return arms.arena_access();
   const auto first = first_of(op);
-  const auto second = first && i + 1 < code.ops.size() ? second_of(code.ops[i + 1]) : std::nullopt;
+  const bool may_pair = first && i + 1 < code.ops.size() && !in_arena(i + 1);
+  const auto second = may_pair ? second_of(code.ops[i + 1]) : std::nullopt;
   if (!second) return arms.single[static_cast<u8>(op)];
   return arms.pairs[static_cast<std::size_t>(*first) * static_cast<std::size_t>(Second::count) +
                     static_cast<std::size_t>(*second)];
@@ -276,7 +343,7 @@ const void* arm_at(const Bytecode& code, std::size_t i, const Arms& arms) noexce
 
 void thread(Bytecode& code) noexcept {
   Arms arms;
-  loop(nullptr, nullptr, 0, 0, &arms);
+  loop(nullptr, nullptr, {}, &arms);
   for (std::size_t i = 0; i < code.insns.size(); i++) {
     code.slots[i].handler = arm_at(code, i, arms);
     if (isa::is_ld_imm64(code.insns[i])) code.slots[++i].handler = arms.trap();
@@ -284,6 +351,16 @@ void thread(Bytecode& code) noexcept {
   code.slots.back().handler = arms.trap();
 }
 
-u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept { return loop(&code, &run, r1, r2, nullptr); }
+u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept {
+  return loop(&code, &run, {.arguments = {r1, r2}}, nullptr);
+}
+
+u64 interpret_callback(const base::Callback& self, void* opaque, const u64 (&arguments)[5]) noexcept {
+  auto* run = static_cast<Run*>(opaque);
+  if (run->checked != nullptr) return callback_checked(self, *static_cast<CheckedRun*>(run->checked), arguments);
+  Entry entry{.insn = self.insn, .is_callback = true};
+  std::memcpy(entry.arguments, arguments, sizeof arguments);
+  return loop(static_cast<const Bytecode*>(self.code), run, entry, nullptr);
+}
 
 }  // namespace skep::vm

@@ -14,6 +14,18 @@ template <u32 bytes>
 using Uint =
     std::conditional_t<bytes == 1, u8, std::conditional_t<bytes == 2, u16, std::conditional_t<bytes == 4, u32, u64>>>;
 
+/// Where an access to the arena goes: any 32-bit offset lies inside the window, and the guards take `off`.
+inline u64 arena_address(u64 window, u64 pointer, s16 off) noexcept {
+  return window + static_cast<u32>(pointer) + static_cast<u64>(static_cast<s64>(off));
+}
+
+/// addr_space_cast: to the program's view (imm 1) a pointer into the arena is its low 32 bits; to the user's view
+/// (imm 1 << 16) a whole address again, null stays null.
+inline u64 arena_cast(u64 window, u64 pointer, s32 imm) noexcept {
+  const u64 low = static_cast<u32>(pointer);
+  return imm == 1 || low == 0 ? low : window | low;
+}
+
 /// Bytes a load, store or atomic row touches.
 constexpr u32 row_bytes(isa::Op op) { return isa::access_bytes(Insn{.code = isa::row(op).code}); }
 

@@ -5,6 +5,8 @@
 // need; lay out slots.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "catalog/helpers.hpp"
 #include "vm/bytecode.hpp"
 
@@ -38,7 +40,9 @@ class Translator {
     SKEP_TRY(bind_references());
     SKEP_TRY(rewrite_context_loads());
     // From here on the instructions are final.
+    SKEP_TRY(bind_arena());
     SKEP_TRY(check_needs());
+    SKEP_TRY(bind_exception_callback());
     SKEP_TRY(lay_out());
     thread(*code_);
     return std::unique_ptr<const Bytecode>(std::move(code_));
@@ -74,10 +78,10 @@ class Translator {
         return fail(Code::malformed, fmt::format("a reference names instruction {}, which does not exist or is the "
                                                  "second half of an ld_imm64",
                                                  reference.insn));
-      if (reference.kind == Reference::Kind::kfunc)
-        return fail(Code::unsupported, at(reference.insn, fmt::format("kernel function {} exists only in the kernel "
-                                                                      "engine",
-                                                                      reference.name)));
+      if (reference.kind == Reference::Kind::kfunc) {
+        SKEP_TRY(bind_kfunc(reference));
+        continue;
+      }
       if (!isa::is_ld_imm64(code_->insns[reference.insn]))
         return fail(Code::malformed, at(reference.insn, "has a reference but is not an ld_imm64"));
       set_wide(reference.insn, SKEP_TRY(address_of(reference)));
@@ -85,6 +89,24 @@ class Translator {
     }
     for (std::size_t i = 0; i < code_->insns.size(); i++)
       if (isa::is_ld_imm64(code_->insns[i]) && !bound[i]) SKEP_TRY(bind_unreferenced(i));
+    return {};
+  }
+
+  Result<void> bind_kfunc(const Reference& reference) {
+    if (code_->ops[reference.insn] != Op::call_kfunc) {
+      if (!isa::is_ld_imm64(code_->insns[reference.insn]))
+        return fail(Code::malformed, at(reference.insn, "has a kernel function's reference but is not a call of one"));
+      return fail(Code::unsupported, at(reference.insn, fmt::format("the address of kernel function {} exists only in "
+                                                                    "the kernel engine",
+                                                                    reference.name)));
+    }
+    const HelperFn body = bindings_.kfunc != nullptr ? bindings_.kfunc(reference.name) : nullptr;
+    if (body == nullptr)
+      return fail(
+          Code::unsupported,
+          at(reference.insn, fmt::format("kernel function {} exists only in the kernel engine", reference.name)));
+    kfuncs_[reference.insn] = body;
+    if (reference.name == "bpf_throw") throwers_.push_back(reference.insn);
     return {};
   }
 
@@ -96,6 +118,7 @@ class Translator {
       case Reference::Kind::map:
         if (missing(bindings_.maps))
           return fail(Code::invalid_argument, at(reference.insn, fmt::format("map {} was not bound", reference.map)));
+        use_map(reference.map);
         return bindings_.maps[reference.map];
       case Reference::Kind::map_value:
         if (missing(bindings_.map_values))
@@ -114,6 +137,13 @@ class Translator {
         at(reference.insn, fmt::format("kernel symbol {} has an address only in the kernel engine", reference.name)));
   }
 
+  void use_map(u32 map) {
+    if (map >= bindings_.map_views.size()) return;
+    for (const auto& use : code_->map_uses)
+      if (use.address == bindings_.maps[map]) return;
+    code_->map_uses.push_back({bindings_.maps[map], bindings_.map_views[map]});
+  }
+
   /// An ld_imm64 without a reference: a number stays, a function is relative, the rest needs a loader.
   Result<void> bind_unreferenced(std::size_t i) {
     const Insn& insn = code_->insns[i];
@@ -130,22 +160,47 @@ class Translator {
     }
   }
 
-  /// The value of a function pointer: the address of its entry in code_->subprograms (room reserved for all of
+  /// The value of a function pointer: the address of its entry in code_->callbacks (room reserved for all of
   /// them, so that it stays).
   Result<u64> function_value(std::size_t insn, s64 target) {
     if (!is_start(target))
       return fail(Code::malformed, at(insn, fmt::format("there is no function at instruction {}", target)));
-    auto& list = code_->subprograms;
+    auto& list = code_->callbacks;
     if (position_.empty()) {
       list.reserve(code_->insns.size());
       position_.assign(code_->insns.size(), 0);
     }
     u32& position = position_[static_cast<std::size_t>(target)];
     if (position == 0) {
-      list.push_back({static_cast<u32>(target)});
+      list.push_back({.interpret = interpret_callback, .code = code_.get(), .insn = static_cast<u32>(target)});
       position = static_cast<u32>(list.size());
     }
     return reinterpret_cast<u64>(&list[position - 1]);
+  }
+
+  Result<void> bind_arena() {
+    if (source_.arena_map < 0) return {};
+    const auto map = static_cast<std::size_t>(source_.arena_map);
+    if (map >= bindings_.map_values.size() || bindings_.map_values[map] == 0)
+      return fail(Code::invalid_argument, fmt::format("the arena (map {}) was not bound", map));
+    code_->arena = bindings_.map_values[map];
+    if (static_cast<u32>(code_->arena) != 0)
+      return fail(Code::invalid_argument,
+                  fmt::format("the arena's window begins at {:#x}: its low 32 bits must be 0", code_->arena));
+    code_->arena_access.assign(code_->insns.size(), false);
+    for (const u32 insn : source_.arena_accesses) {
+      if (insn >= code_->insns.size() || is_tail_[insn] || isa::access_bytes(code_->insns[insn]) == 0)
+        return fail(Code::malformed, at(insn, "is to reach the arena but is no load, store or atomic"));
+      code_->arena_access[insn] = true;
+    }
+    return {};
+  }
+
+  Result<void> bind_exception_callback() {
+    if (source_.exception_callback < 0) return {};
+    const u64 address = SKEP_TRY(function_value(0, source_.exception_callback));
+    code_->exception_callback = reinterpret_cast<const base::Callback*>(address);
+    return {};
   }
 
   Result<void> rewrite_context_loads() {
@@ -179,11 +234,11 @@ class Translator {
     }
     if (form == Form::call_helper) return check_helper(i);
     if (form == Form::callx) code_->helpers.assign(bindings_.helpers.begin(), bindings_.helpers.end());
-    if (form == Form::call_kfunc)
+    if (form == Form::call_kfunc && !kfuncs_.contains(i))
       return fail(Code::unsupported,
                   at(i, fmt::format("kernel function #{} exists only in the kernel engine", insn.imm)));
-    if (form == Form::addr_space_cast)
-      return fail(Code::unsupported, at(i, "addr_space_cast needs an arena map, which only the kernel engine has"));
+    if (form == Form::addr_space_cast && code_->arena == 0)
+      return fail(Code::unsupported, at(i, "addr_space_cast needs an arena map, and none was bound"));
     if ((form == Form::ld_abs || form == Form::ld_ind) && bindings_.load_packet == nullptr)
       return fail(Code::unsupported,
                   at(i, "LD_ABS and LD_IND read a packet, and this program's attach point has none"));
@@ -213,7 +268,22 @@ class Translator {
       if (!is_tail_[i] && code_->ops[i] == Op::call_helper && insns[i].imm != isa::helper_tail_call)
         slot.helper = bindings_.helpers[static_cast<u32>(insns[i].imm)];
     }
+    for (const auto& [insn, body] : kfuncs_) code_->slots[insn].helper = body;
+    if (!throwers_.empty()) find_throwing_calls();
     return {};
+  }
+
+  /// Marks every call behind which something may have been thrown: bpf_throw itself, helpers and kernel functions that
+  /// call back into this program, and calls of its own functions. More than needed is harmless.
+  void find_throwing_calls() {
+    code_->may_throw.assign(code_->insns.size(), false);
+    for (std::size_t i = 0; i < code_->insns.size(); i++) {
+      if (is_tail_[i]) continue;
+      const Form form = isa::row(code_->ops[i]).form;
+      const bool calls_back = !code_->callbacks.empty() && (form == Form::call_helper || form == Form::call_kfunc);
+      code_->may_throw[i] = form == Form::call_local || form == Form::callx || calls_back;
+    }
+    for (const std::size_t insn : throwers_) code_->may_throw[insn] = true;
   }
 
   bool is_start(s64 target) const {
@@ -228,7 +298,9 @@ class Translator {
   const Bindings& bindings_;
   std::unique_ptr<Bytecode> code_ = std::make_unique<Bytecode>();
   std::vector<bool> is_tail_;
-  std::vector<u32> position_;  ///< by target instruction: position in code_->subprograms + 1, 0: not there
+  std::map<std::size_t, HelperFn> kfuncs_;  ///< by call instruction
+  std::vector<std::size_t> throwers_;       ///< calls of bpf_throw
+  std::vector<u32> position_;               ///< by target instruction: position in code_->callbacks + 1, 0: not there
 };
 
 }  // namespace
@@ -237,12 +309,12 @@ Result<std::unique_ptr<const Bytecode>> translate(const Source& source, const Bi
   return Translator(source, bindings).run();
 }
 
-const Bytecode::Subprogram* Bytecode::subprogram_at(u64 address) const noexcept {
-  const u64 first = reinterpret_cast<u64>(subprograms.data());
+const base::Callback* Bytecode::callback_at(u64 address) const noexcept {
+  const u64 first = reinterpret_cast<u64>(callbacks.data());
   const u64 offset = address - first;
-  if (address < first || offset >= subprograms.size() * sizeof(Subprogram) || offset % sizeof(Subprogram) != 0)
+  if (address < first || offset >= callbacks.size() * sizeof(base::Callback) || offset % sizeof(base::Callback) != 0)
     return nullptr;
-  return &subprograms[offset / sizeof(Subprogram)];
+  return &callbacks[offset / sizeof(base::Callback)];
 }
 
 }  // namespace skep::vm

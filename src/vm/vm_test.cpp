@@ -220,6 +220,69 @@ class TailCalls : public testing::Test {
   std::vector<std::shared_ptr<const Function>> owned;
 };
 
+/// Calls its second argument back a[0] times, as bpf_loop does.
+u64 repeat(void* run, u64 count, u64 callback, u64 context, u64, u64) noexcept {
+  const auto& call = *reinterpret_cast<const base::Callback*>(callback);
+  u64 done = 0;
+  while (done < count && !static_cast<Run*>(run)->thrown && call(run, done, context, 0, 0, 0) == 0) done++;
+  return done;
+}
+
+TEST(Vm, HelpersCallFunctionsOfTheProgram) {
+  const HelperFn helpers[] = {nullptr, repeat};
+  Bindings bindings;
+  bindings.helpers = helpers;
+  constexpr std::string_view sum =
+      "*(u64 *)(r10 -8) = 0\nr1 = 10\nr2 = subprog[f]\nr3 = r10\nr3 += -8\ncall 1\nr1 = *(u64 *)(r10 -8)\nr0 *= 100\n"
+      "r0 += r1\nexit\nf: r3 = *(u64 *)(r2 +0)\nr3 += r1\n*(u64 *)(r2 +0) = r3\nr0 = 0\nif r1 < 6 goto out\nr0 = 1\n"
+      "out: exit";
+  EXPECT_EQ(both(sum, bindings), 600u + 21u);
+  // What goes wrong in a callback ends the checked run, and not only the callback.
+  EXPECT_EQ(
+      checked_error("r1 = 10\nr2 = subprog[f]\nr3 = 0\ncall 1\nr0 = 0\nexit\nf: r0 = *(u8 *)(r2 +0)\nexit", bindings),
+      "instruction 7: read of 1 bytes at 0x0 is outside the program's memory");
+}
+
+u64 throw_cookie(void* run, u64 cookie, u64, u64, u64, u64) noexcept {
+  static_cast<Run*>(run)->thrown = true;
+  static_cast<Run*>(run)->thrown_value = cookie;
+  return 0;
+}
+HelperFn throwing_kfunc(std::string_view name) noexcept { return name == "bpf_throw" ? throw_cookie : nullptr; }
+
+/// The result of `text`, whose calls of kernel functions are bpf_throw, in both loops.
+u64 thrown_result(std::string_view text, s64 exception_callback = -1) {
+  const HelperFn helpers[] = {nullptr, repeat};
+  Bindings bindings;
+  bindings.helpers = helpers;
+  bindings.kfunc = throwing_kfunc;
+  const auto insns = program(text);
+  std::vector<Reference> references;
+  for (u32 i = 0; i < insns.size(); i++)
+    if (insns[i].code == isa::code_call && insns[i].src == isa::call_src_kfunc)
+      references.push_back({.insn = i, .kind = Reference::Kind::kfunc, .name = "bpf_throw"});
+  Source source{.insns = insns, .references = references, .context_loads = {}};
+  source.exception_callback = exception_callback;
+  const auto code = translate(source, bindings);
+  EXPECT_TRUE(code) << code.error().message;
+  const auto slow = checked(**code);
+  EXPECT_TRUE(slow) << slow.error().message;
+  const u64 result = fast(**code);
+  EXPECT_EQ(result, *slow) << text;
+  return result;
+}
+
+TEST(Vm, WhatIsThrownLeavesEveryFrame) {
+  EXPECT_EQ(thrown_result("r1 = 7\ncall kernel-function#1\nr0 = 1\nexit"), 7u);
+  EXPECT_EQ(
+      thrown_result("r6 = 1\ncall f\nr0 = 1\nexit\nf: call g\nr0 = 2\nexit\ng: r1 = 9\ncall kernel-function#1\nexit"),
+      9u);
+  EXPECT_EQ(thrown_result("r1 = 5\nr2 = subprog[f]\nr3 = 0\ncall 1\nr0 = 1\nexit\n"
+                          "f: if r1 < 3 goto on\ncall kernel-function#1\non: r0 = 0\nexit"),
+            3u);
+  EXPECT_EQ(thrown_result("r1 = 7\ncall kernel-function#1\nr0 = 1\nexit\nhandler: r0 = r1\nr0 *= 6\nexit", 4), 42u);
+}
+
 TEST_F(TailCalls, ReplaceTheProgramAndKeepTheContext) {
   put(1, "r0 = r1\nr0 += 1\nexit");
   EXPECT_EQ(both("r2 = 0\nr3 = 1\ncall 12\nr0 = 0\nexit", bindings, 41), 42u);

@@ -1,5 +1,5 @@
 // Runs one part of the corpus and prints every disagreement: for people who work on the verifier.
-//   verify_corpus_tool raw|progs|samples [user] [NAME]     NAME: only cases whose name contains it, explained
+//   verify_corpus_tool raw|progs|objects|samples [user] [NAME]     NAME: only cases whose name contains it, explained
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -26,6 +26,9 @@ int main(int argc, char** argv) {
     for (auto& c : corpus::raw_cases(base + "/selftests-6.12-raw-insns.jsonl.xz")) cases.push_back(std::move(c));
   } else if (part == "progs") {
     cases = corpus::relocated_cases(base + "/selftests-6.12-progs-relocated-insns.jsonl.xz");
+  } else if (part == "objects") {
+    cases = corpus::object_cases(base + "/selftests-6.12-progs-objects.tar.xz", base + "/kernel-6.18-verdicts.tsv",
+                                 "st612");
   } else {
     cases = corpus::object_cases(base + "/ebpf-samples-objects.tar.xz", base + "/kernel-6.18-verdicts.tsv", "samples");
     for (auto& c : corpus::object_cases(base + "/ebpf-samples-objects.tar.xz", base + "/kernel-6.18-verdicts.tsv",
