@@ -1,0 +1,32 @@
+// From eBPF instructions to SSA.
+#pragma once
+#include "vm/bytecode.hpp"
+#include "vm/jit/ir.hpp"
+
+namespace skep::vm::jit {
+
+/// C functions that machine code calls for what has no instruction of its own; all of HelperFn's shape.
+struct Runtime {
+  /// (map, index, tail_target): the Function of a tail call whose turn it is, counted; or 0.
+  base::HelperFn find_tail = nullptr;
+  /// (function, context): runs it.
+  base::HelperFn run_tail = nullptr;
+  /// (bytecode, value): what callx calls: the address of a HelperFn.
+  base::HelperFn resolve = nullptr;
+};
+
+struct BuildOptions {
+  u32 inline_insns = 64;    ///< a function of at most so many instructions becomes part of its callers
+  u32 growth_insns = 2000;  ///< but no function grows beyond its own size plus this
+};
+
+/// A module of the program: functions[0] is the main function, then those that were not inlined and the callbacks.
+struct Built {
+  ir::Module module;
+  std::vector<u32> entries;  ///< by function of the module: its first instruction
+};
+
+/// Errors: unsupported (an instruction the machine code cannot have).
+Result<Built> build(const Bytecode& code, const Runtime& runtime, const BuildOptions& options);
+
+}  // namespace skep::vm::jit

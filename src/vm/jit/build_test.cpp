@@ -1,0 +1,308 @@
+// eBPF to SSA and through the passes: every stage keeps the rules and computes what the interpreter computes.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "isa/text.hpp"
+#include "vm/jit/build.hpp"
+#include "vm/jit/passes.hpp"
+
+namespace skep::vm::jit {
+namespace {
+
+std::unique_ptr<const Bytecode> code_of(std::string_view text) {
+  auto insns = isa::assemble(text);
+  EXPECT_TRUE(insns) << (insns ? "" : insns.error().message) << text;
+  auto code = translate({*insns, {}, {}}, {});
+  EXPECT_TRUE(code) << (code ? "" : code.error().message) << text;
+  return code ? std::move(*code) : nullptr;
+}
+
+u64 interpreted(const Bytecode& code, std::span<const u64> parameters) {
+  base::Run run;
+  return interpret(code, run, parameters[0], parameters[1]);
+}
+
+/// The module after each stage; fails where a stage breaks a rule or changes the result.
+ir::Module optimised(const Bytecode& code, std::span<const u64> parameters, std::string_view text) {
+  auto built = build(code, {}, {});
+  EXPECT_TRUE(built) << (built ? "" : built.error().message);
+  const u64 expected = interpreted(code, parameters);
+  const auto look = [&](const char* stage) {
+    for (const auto& f : built->module.functions) {
+      const std::string problem = ir::check(f);
+      EXPECT_EQ(problem, "") << stage << "\n" << ir::print(f) << text;
+      if (!problem.empty()) return false;
+    }
+    base::Run run;
+    const u64 got = ir::evaluate(built->module, 0, &run, parameters);
+    EXPECT_EQ(got, expected) << stage << "\n" << ir::print(built->module.functions[0]) << text;
+    return got == expected;
+  };
+  using Pass = void (*)(ir::Function&);
+  const std::pair<const char*, Pass> stages[] = {{"simplify", ir::simplify},
+                                                 {"sweep", ir::sweep},
+                                                 {"merge_blocks", ir::merge_blocks},
+                                                 {"fuse_loads", ir::fuse_loads},
+                                                 {"convert_branches", ir::convert_branches},
+                                                 {"merge_blocks again", ir::merge_blocks},
+                                                 {"recover_switches", ir::recover_switches},
+                                                 {"simplify again", ir::simplify},
+                                                 {"sweep again", ir::sweep},
+                                                 {"merge_blocks at last", ir::merge_blocks}};
+  if (!look("build")) return {};
+  for (const auto& [name, pass] : stages) {
+    for (auto& f : built->module.functions) pass(f);
+    if (!look(name)) return {};
+  }
+  return std::move(built->module);
+}
+
+u32 count(const ir::Module& module, ir::Op op) {
+  u32 found = 0;
+  for (const auto& f : module.functions)
+    for (const auto& block : f.blocks)
+      for (const auto v : block.insns) found += f.insns[v].op == op ? 1 : 0;
+  return found;
+}
+
+ir::Module of(std::string_view text, u64 r1 = 0, u64 r2 = 0) {
+  const auto code = code_of(text);
+  const u64 parameters[] = {r1, r2, 0, 0, 0};
+  return optimised(*code, parameters, text);
+}
+
+TEST(Build, LoopsBecomePhis) {
+  const auto module = of("r0 = 0\nr1 = 10\nl: r0 += r1\nr1 -= 1\nif r1 != 0 goto l\nexit");
+  EXPECT_EQ(count(module, ir::Op::phi), 2u);
+}
+
+TEST(Build, StackSlotsBecomeValues) {
+  const auto module =
+      of("*(u64 *)(r10 - 8) = r1\nr2 = *(u32 *)(r10 - 8)\n*(u32 *)(r10 - 4) = r2\nr0 = *(u64 *)(r10 - 8)\nexit",
+         0x1122334455667788);
+  EXPECT_EQ(count(module, ir::Op::store), 0u);
+  EXPECT_EQ(count(module, ir::Op::load), 0u);
+  EXPECT_EQ(module.functions[0].frame_bytes, 0u);
+}
+
+TEST(Build, AFrameWhoseAddressIsUsedStaysMemory) {
+  const auto module = of("r2 = r10\nr2 += -8\n*(u64 *)(r10 - 8) = 7\nr0 = *(u64 *)(r2 + 0)\nexit");
+  EXPECT_EQ(count(module, ir::Op::load), 1u);
+}
+
+TEST(Build, SubprogramsAreInlinedAndTheirFramesApart) {
+  const auto module =
+      of("*(u64 *)(r10 - 8) = 5\nr6 = 3\nr1 = 1\ncall f\nr1 = r0\ncall f\nr0 += r6\nr1 = *(u64 *)(r10 - 8)\nr0 += "
+         "r1\nexit\n"
+         "f: *(u64 *)(r10 - 8) = 100\nr0 = *(u64 *)(r10 - 8)\nr0 += r1\nexit");
+  EXPECT_EQ(count(module, ir::Op::call_local), 0u);
+  EXPECT_EQ(count(module, ir::Op::add), 0u) << "everything is constant";
+}
+
+TEST(Build, BytesBecomeAWideLoad) {
+  const u64 memory = 0x0807060504030201;
+  const auto module =
+      of("r0 = *(u8 *)(r1 + 0)\nr0 <<= 8\nr2 = *(u8 *)(r1 + 1)\nr0 |= r2\nr0 <<= 8\nr2 = *(u8 *)(r1 + 2)\nr0 |= r2\n"
+         "r0 <<= 8\nr2 = *(u8 *)(r1 + 3)\nr0 |= r2\nexit",
+         reinterpret_cast<u64>(&memory));
+  EXPECT_EQ(count(module, ir::Op::load_swapped), 1u);
+  EXPECT_EQ(count(module, ir::Op::load), 0u);
+  EXPECT_EQ(count(module, ir::Op::or_), 0u);
+}
+
+TEST(Build, ShiftsThatFillEachOtherAreARotate) {
+  EXPECT_EQ(count(of("w0 = w1\nw2 = w1\nw0 <<= 7\nw2 >>= 25\nw0 |= w2\nexit", 0x81234567), ir::Op::rol), 1u);
+  EXPECT_EQ(count(of("r0 = r1\nr2 = r1\nr0 <<= 13\nr2 >>= 51\nr0 ^= r2\nexit", 0x8123456789), ir::Op::rol), 1u);
+}
+
+TEST(Build, ADiamondBecomesASelect) {
+  const auto module = of("r0 = r1\nif r1 > r2 goto l\nr0 = r2\nl: exit", 3, 9);
+  EXPECT_EQ(count(module, ir::Op::select), 1u);
+  EXPECT_EQ(count(module, ir::Op::branch), 0u);
+}
+
+TEST(Build, ATreeOfComparisonsBecomesASwitch) {
+  const std::string text =
+      "r6 = *(u64 *)(r1 + 0)\nif r6 s> 2 goto high\nif r6 == 0 goto c0\nif r6 == 1 goto c1\nif r6 == 2 goto c2\ngoto "
+      "other\n"
+      "high: if r6 == 3 goto c3\nif r6 == 4 goto c4\nif r6 == 5 goto c5\ngoto other\n"
+      "c0: r0 = r1\nr0 *= 3\nr0 ^= r6\nexit\nc1: r0 = *(u64 *)(r1 + 0)\nr0 *= 77\nexit\nc2: r0 = r6\nr0 *= r6\nr0 += "
+      "2\nexit\n"
+      "c3: r0 = r6\nr0 *= 13\nexit\nc4: r0 = r6\nr0 *= 14\nexit\nc5: r0 = r6\nr0 *= 15\nexit\nother: r0 = -1\nexit";
+  for (u64 n = 0; n < 9; n++) {
+    const u64 memory = n == 8 ? ~u64{0} : n;
+    const auto module = of(text, reinterpret_cast<u64>(&memory));
+    EXPECT_EQ(count(module, ir::Op::switch_), 1u);
+    EXPECT_EQ(count(module, ir::Op::branch), 0u);
+  }
+}
+
+/// Random programs: straight code, forward jumps, counted loops, stack, memory behind r9, calls.
+class Generator {
+ public:
+  explicit Generator(u32 seed) : random_(seed) {}
+
+  std::string program() {
+    text_ = "r9 = r1\n";
+    for (int r = 0; r <= 8; r++) text_ += fmt::format("r{} = {}\n", r, static_cast<s32>(random_()) >> random_() % 31);
+    for (int s = 8; s <= 64; s += 8) text_ += fmt::format("*(u64 *)(r10 - {}) = r{}\n", s, random_() % 9);
+    body(12 + random_() % 30, 0);
+    text_ += "r0 += r1\nr0 ^= r2\nr0 += r3\nr0 ^= r4\nr0 += r6\nr0 ^= r7\nexit\n";
+    for (int f = 0; f < 2; f++) {
+      text_ += fmt::format("f{}: r0 = r1\n", f);
+      for (int i = 0; i < 6; i++) text_ += fmt::format("r{} {}= r{}\n", pick({0, 1, 2}), operation(), pick({0, 1, 2}));
+      text_ += "*(u32 *)(r10 - 12) = r2\nif r1 > 5 goto +1\nexit\nr1 = *(u32 *)(r10 - 12)\nr0 += r1\nexit\n";
+    }
+    return text_;
+  }
+
+ private:
+  u32 pick(std::initializer_list<u32> list) { return list.begin()[random_() % list.size()]; }
+  u32 reg() { return random_() % 9; }
+  std::string operation() {
+    static const char* const names[] = {"+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>", "s>>", "s/", "s%"};
+    return names[random_() % std::size(names)];
+  }
+  std::string size() {
+    static const char* const names[] = {"u8", "u16", "u32", "u64"};
+    return names[random_() % 4];
+  }
+  std::string condition(u32 left) {
+    static const char* const names[] = {"==", "!=", ">", ">=", "<", "<=", "s>", "s>=", "s<", "s<=", "&"};
+    const char* w = random_() % 2 != 0 ? "r" : "w";
+    const char* name = names[random_() % std::size(names)];
+    if (random_() % 2 != 0) return fmt::format("{}{} {} {}{}", w, left, name, w, reg());
+    return fmt::format("{}{} {} {}", w, left, name, static_cast<s32>(random_()) >> random_() % 32);
+  }
+
+  void body(u32 length, u32 depth) {
+    for (u32 i = 0; i < length; i++) one(depth);
+  }
+
+  void one(u32 depth) {
+    const char* w = random_() % 2 != 0 ? "r" : "w";
+    switch (random_() % 14) {
+      case 0:
+        text_ += fmt::format("{}{} {}= {}\n", w, reg(), operation(), constant());
+        return;
+      case 1:
+        text_ += fmt::format("{}{} = {}{}\n", w, reg(), w, reg());
+        return;
+      case 2:
+        text_ += fmt::format("r{} = (s{})r{}\n", reg(), pick({8, 16, 32}), reg());
+        return;
+      case 3:
+        text_ += fmt::format("r{0} = bswap{1} r{0}\n", reg(), pick({16, 32, 64}));
+        return;
+      case 4:
+        text_ += fmt::format("*({} *)(r10 - {}) = r{}\n", size(), pick({8, 16, 24, 32, 40, 48}), reg());
+        return;
+      case 5:
+        text_ += fmt::format("r{} = *({} *)(r10 - {})\n", reg(), size(), pick({8, 16, 24, 32, 40, 48}));
+        return;
+      case 6:
+        text_ += fmt::format("r{} = *({} *)(r9 + {})\n", reg(), size(), random_() % 56);
+        return;
+      case 7:
+        text_ += fmt::format("*({} *)(r9 + {}) = r{}\n", size(), random_() % 56, reg());
+        return;
+      case 8:
+        if (depth < 3) return branch(depth);
+        break;
+      case 9:
+        if (depth < 2) return loop(depth);
+        break;
+      case 10:
+        if (depth < 2) return call();
+        break;
+      case 11:
+        return rotate();
+      default:
+        break;
+    }
+    text_ += fmt::format("{0}{1} {2}= {0}{3}\n", w, reg(), operation(), reg());
+  }
+
+  s32 constant() { return static_cast<s32>(random_()) >> random_() % 32; }
+
+  void branch(u32 depth) {
+    const u32 label = labels_++;
+    text_ += fmt::format("if {} goto a{}\n", condition(reg()), label);
+    body(random_() % 4, depth + 1);
+    if (random_() % 2 != 0) {
+      text_ += fmt::format("goto b{}\na{}: ", label, label);
+      text_ += "r5 = 1\n";
+      body(random_() % 3, depth + 1);
+      text_ += fmt::format("b{}: r5 += 1\n", label);
+    } else {
+      text_ += fmt::format("a{}: r5 = 2\n", label);
+    }
+  }
+
+  /// The counter lives where the body does not write.
+  void loop(u32 depth) {
+    const u32 label = labels_++;
+    const u32 place = 72 + 8 * depth;
+    text_ += fmt::format("*(u64 *)(r10 - {}) = {}\nl{}: r5 = 0\n", place, 1 + random_() % 6, label);
+    body(1 + random_() % 5, depth + 1);
+    text_ += fmt::format("r5 = *(u64 *)(r10 - {0})\nr5 -= 1\n*(u64 *)(r10 - {0}) = r5\nif r5 != 0 goto l{1}\n", place,
+                         label);
+  }
+
+  void call() {
+    text_ += fmt::format("r1 = r{}\nr2 = r{}\ncall f{}\n", reg(), reg(), random_() % 2);
+    for (u32 r = 1; r <= 5; r++) text_ += fmt::format("r{} = {}\n", r, constant());
+  }
+
+  void rotate() {
+    const bool wide = random_() % 2 != 0;
+    const char* w = wide ? "r" : "w";
+    const u32 width = wide ? 64 : 32, n = 1 + random_() % (width - 1), a = reg();
+    text_ +=
+        fmt::format("{0}5 = {0}{1}\n{0}5 <<= {2}\n{0}{1} >>= {3}\n{0}{1} |= {0}5\n", w, a == 5 ? 4 : a, n, width - n);
+  }
+
+  std::mt19937 random_;
+  std::string text_;
+  u32 labels_ = 0;
+};
+
+TEST(Build, RandomProgramsMeanTheSameAtEveryStage) {
+  for (u32 seed = 0; seed < 2000 && !testing::Test::HasFailure(); seed++) {
+    const std::string text = Generator(seed).program();
+    const auto code = code_of(text);
+    ASSERT_NE(code, nullptr) << text;
+    // Each stage must see the same memory.
+    std::array<u64, 8> memory{};
+    std::array<u64, 8> fresh{};
+    std::mt19937_64 random(seed);
+    for (auto& word : fresh) word = random();
+    memory = fresh;
+    auto built = build(*code, {}, {});
+    ASSERT_TRUE(built);
+    const u64 parameters[] = {reinterpret_cast<u64>(memory.data()), 0, 0, 0, 0};
+    const u64 expected = interpreted(*code, parameters);
+    const auto after = memory;
+    using Pass = void (*)(ir::Function&);
+    const Pass stages[] = {
+        nullptr,          ir::simplify,         ir::sweep,    ir::merge_blocks, ir::fuse_loads,  ir::convert_branches,
+        ir::merge_blocks, ir::recover_switches, ir::simplify, ir::sweep,        ir::merge_blocks};
+    for (u32 stage = 0; stage < std::size(stages); stage++) {
+      for (auto& f : built->module.functions) {
+        if (stages[stage] != nullptr) stages[stage](f);
+        ASSERT_EQ(ir::check(f), "") << "seed " << seed << " stage " << stage << "\n" << ir::print(f) << text;
+      }
+      memory = fresh;
+      base::Run run;
+      ASSERT_EQ(ir::evaluate(built->module, 0, &run, parameters), expected)
+          << "seed " << seed << " stage " << stage << "\n"
+          << ir::print(built->module.functions[0]) << text;
+      ASSERT_EQ(memory, after) << "seed " << seed << " stage " << stage;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace skep::vm::jit

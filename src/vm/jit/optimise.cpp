@@ -1,0 +1,20 @@
+// The order of the passes (see passes.hpp).
+#include "vm/jit/passes.hpp"
+
+namespace skep::vm::ir {
+
+void optimise(Function& f) {
+  simplify(f);
+  sweep(f);
+  merge_blocks(f);
+  fuse_loads(f);
+  convert_branches(f);
+  merge_blocks(f);
+  recover_switches(f);
+  // The second round sees the selects and switches, and phis that lost edges.
+  simplify(f);
+  sweep(f);
+  merge_blocks(f);
+}
+
+}  // namespace skep::vm::ir

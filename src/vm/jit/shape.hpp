@@ -1,0 +1,71 @@
+// The shape of one eBPF function before it becomes SSA: basic blocks, and which stack bytes can live in registers.
+//
+// A stack slot is a piece of the frame that only plain loads and stores with a constant offset from r10 touch. The
+// verifier's StackTouch entries name every other access to the frame (through computed pointers, by helpers, from
+// callees), so everything they do not name is a slot, and becomes a variable like r0..r9.
+#pragma once
+#include <array>
+#include <vector>
+
+#include "vm/bytecode.hpp"
+
+namespace skep::vm::jit {
+
+/// Where a load or store of the frame goes.
+struct SlotAccess {
+  u16 slot = 0;  ///< index + 1; 0: memory
+  u8 shift = 0;  ///< bits from the slot's low end
+};
+
+struct Slot {
+  s16 low = 0;  ///< relative to r10
+  u8 bytes = 0;
+};
+
+struct ShapeBlock {
+  u32 begin = 0, end = 0;  ///< instructions
+  std::array<u32, 2> successors{};
+  u8 successor_count = 0;  ///< taken first, then the one that follows
+  u32 predecessors = 0;    ///< how many edges lead here
+};
+
+/// An array look-up whose key is a slot: reads a variable instead of calling a helper.
+struct Shape {
+  u32 entry = 0;
+  std::vector<ShapeBlock> blocks;  ///< in reverse postorder; 0 is the entry
+  std::vector<Slot> slots;
+  u32 insn_count = 0;
+  u32 frame_bytes = 0;  ///< of memory below r10 that is left, a multiple of 8
+  bool has_may_goto = false;
+  bool is_leaf = true;  ///< calls no function of the program
+};
+
+/// What all functions of a program share while they are looked at.
+class Shaper {
+ public:
+  explicit Shaper(const Bytecode& code);
+
+  /// Valid as long as the Shaper.
+  const Shape& at(u32 entry);
+  /// By instruction of a shaped function.
+  SlotAccess slot_access(u32 insn) const { return access_[insn]; }
+  /// The array look-up at this helper call whose key lies in a slot, or nullptr.
+  const base::MapView* inlined_lookup(u32 insn) const { return lookup_[insn]; }
+  const base::MapView* view_of(u64 map_address) const;
+
+ private:
+  struct Direct;
+  void find_blocks(Shape& shape);
+  void end_block(Shape& shape, ShapeBlock& block);
+  void follow(const ShapeBlock& block, std::vector<Direct>& direct);
+  void find_slots(Shape& shape);
+
+  const Bytecode& code_;
+  std::vector<u8> leader_;
+  std::vector<u32> block_at_;
+  std::vector<SlotAccess> access_;
+  std::vector<const base::MapView*> lookup_;
+  std::vector<std::unique_ptr<Shape>> shapes_;
+};
+
+}  // namespace skep::vm::jit
