@@ -18,6 +18,7 @@ struct MapView {
   enum class Kind : u8 {
     none,   ///< nothing to inline: `lookup` may still be set
     array,  ///< values[index], the same for every CPU
+    arena,  ///< no look-ups: `values` is the window's base, a multiple of 4 GiB, and an arena pointer its lower half
   };
   Kind kind = Kind::none;
   u32 key_size = 0;

@@ -20,6 +20,7 @@ class ArrayBase : public Map {
   u64 memory_bytes() const noexcept final { return values_.resident_bytes(); }
 
  protected:
+  BatchSupport batch_support() const noexcept final { return {.look_up = true, .update = true}; }
   ArrayBase(const MapSpec& spec, Region values)
       : Map(spec),
         values_(std::move(values)),

@@ -9,19 +9,14 @@
 #include <cerrno>
 #include <string>
 
+#include "map/checks.hpp"
 #include "map/memory.hpp"
 #include "map/types.hpp"
 #include "map/words.hpp"
 
 namespace skep::map {
 
-namespace {
-
-constexpr u32 access_flags = flag::rdonly | flag::wronly | flag::rdonly_prog | flag::wronly_prog;
-constexpr u64 largest_allocation = u64{4} << 20;     // KMALLOC_MAX_SIZE
-constexpr u64 largest_percpu_value = u64{32} << 10;  // PCPU_MIN_UNIT_SIZE
-constexpr u64 hash_element_overhead = 48;            // sizeof(struct htab_elem)
-constexpr u32 lpm_key_min = 4 + 1, lpm_key_max = 4 + 256;
+namespace checks {
 
 tl::unexpected<Error> invalid(std::string message) { return fail(Code::invalid_argument, std::move(message), EINVAL); }
 tl::unexpected<Error> too_big(std::string message) { return fail(Code::limit, std::move(message), E2BIG); }
@@ -34,7 +29,7 @@ std::string hex(u64 number) {
   return "0x" + text;
 }
 
-Result<void> check_flags(const MapSpec& spec, u32 permitted) {
+Result<void> flags(const MapSpec& spec, u32 permitted) {
   if (const u32 unknown = spec.flags & ~permitted; unknown != 0)
     return invalid("map_flags " + hex(spec.flags) + ": a " + std::string(name_of(spec.type)) + " map does not take " +
                    hex(unknown));
@@ -45,17 +40,35 @@ Result<void> check_flags(const MapSpec& spec, u32 permitted) {
   return {};
 }
 
-Result<void> check_entries(const MapSpec& spec) {
+Result<void> entries(const MapSpec& spec) {
   if (spec.max_entries == 0) return invalid("max_entries is 0: expected at least 1");
   return {};
 }
 
-Result<void> check_key_size(const MapSpec& spec, u32 expected) {
+Result<void> key_size(const MapSpec& spec, u32 expected) {
   if (spec.key_size != expected)
     return invalid("key_size is " + std::to_string(spec.key_size) + ": a " + std::string(name_of(spec.type)) +
                    " map needs " + std::to_string(expected));
   return {};
 }
+
+Result<void> value_size(const MapSpec& spec, u32 expected, u32 or_else) {
+  if (spec.value_size == expected || spec.value_size == or_else) return {};
+  return invalid("value_size is " + std::to_string(spec.value_size) + ": a " + std::string(name_of(spec.type)) +
+                 " map needs " + std::to_string(expected) +
+                 (or_else != expected ? " or " + std::to_string(or_else) : std::string()));
+}
+
+}  // namespace checks
+
+namespace {
+
+using namespace checks;
+
+constexpr u64 largest_allocation = u64{4} << 20;     // KMALLOC_MAX_SIZE
+constexpr u64 largest_percpu_value = u64{32} << 10;  // PCPU_MIN_UNIT_SIZE
+constexpr u64 hash_element_overhead = 48;            // sizeof(struct htab_elem)
+constexpr u32 lpm_key_min = 4 + 1, lpm_key_max = 4 + 256;
 
 Result<void> check_value_size(const MapSpec& spec) {
   if (spec.value_size == 0) return invalid("value_size is 0: expected at least 1");
@@ -71,20 +84,24 @@ Result<void> check_percpu_value(const MapSpec& spec) {
   return {};
 }
 
-Result<void> check_array(const MapSpec& spec) {
+}  // namespace
+
+Result<void> checks::array(const MapSpec& spec) {
   const bool plain = spec.type == MapType::array;
   u32 permitted = access_flags | flag::numa_node;
   if (plain) permitted |= flag::mmapable | flag::inner_map;
   if (spec.type == MapType::perf_event_array) permitted |= flag::preserve_elems;
-  SKEP_TRY(check_entries(spec));
-  SKEP_TRY(check_key_size(spec, 4));
+  SKEP_TRY(entries(spec));
+  SKEP_TRY(key_size(spec, 4));
   SKEP_TRY(check_value_size(spec));
-  SKEP_TRY(check_flags(spec, permitted));
+  SKEP_TRY(flags(spec, permitted));
   if (spec.value_size > 0x7fffffffu)
     return too_big("value_size is " + std::to_string(spec.value_size) + ": over 2 GiB");
   if (spec.type == MapType::percpu_array) SKEP_TRY(check_percpu_value(spec));
   return {};
 }
+
+namespace {
 
 /// Arrays whose values are descriptors in bpf(2): programs, perf events, maps.
 Result<void> check_slots(const MapSpec& spec) {
@@ -99,15 +116,14 @@ Result<void> check_slots(const MapSpec& spec) {
 Result<void> check_hash(const MapSpec& spec) {
   const bool per_cpu = spec.type == MapType::percpu_hash || spec.type == MapType::lru_percpu_hash;
   const bool lru = spec.type == MapType::lru_hash || spec.type == MapType::lru_percpu_hash;
-  SKEP_TRY(
-      check_flags(spec, access_flags | flag::no_prealloc | flag::no_common_lru | flag::numa_node | flag::zero_seed));
+  SKEP_TRY(flags(spec, access_flags | flag::no_prealloc | flag::no_common_lru | flag::numa_node | flag::zero_seed));
   if (!lru && (spec.flags & flag::no_common_lru) != 0) return invalid("BPF_F_NO_COMMON_LRU: only for LRU maps");
   if (lru && (spec.flags & flag::no_prealloc) != 0)
     return fail(Code::invalid_argument, "BPF_F_NO_PREALLOC: an LRU map is always preallocated; remove the flag",
                 not_supported);
   if ((per_cpu || (spec.flags & flag::no_common_lru) != 0) && (spec.flags & flag::numa_node) != 0)
     return invalid("BPF_F_NUMA_NODE on a per-CPU map: its memory belongs to each CPU's node already");
-  SKEP_TRY(check_entries(spec));
+  SKEP_TRY(entries(spec));
   if (spec.key_size == 0) return invalid("key_size is 0: expected at least 1");
   SKEP_TRY(check_value_size(spec));
   if (u64{spec.key_size} + spec.value_size >= largest_allocation - hash_element_overhead)
@@ -120,8 +136,8 @@ Result<void> check_hash(const MapSpec& spec) {
 }
 
 Result<void> check_ringbuf(const MapSpec& spec) {
-  SKEP_TRY(check_flags(spec, flag::numa_node));
-  SKEP_TRY(check_key_size(spec, 0));
+  SKEP_TRY(flags(spec, flag::numa_node));
+  SKEP_TRY(key_size(spec, 0));
   if (spec.value_size != 0) return invalid("value_size is " + std::to_string(spec.value_size) + ": a ringbuf needs 0");
   if (!std::has_single_bit(spec.max_entries) || spec.max_entries % page_bytes != 0)
     return invalid("max_entries is " + std::to_string(spec.max_entries) +
@@ -130,29 +146,29 @@ Result<void> check_ringbuf(const MapSpec& spec) {
 }
 
 Result<void> check_queue(const MapSpec& spec) {
-  SKEP_TRY(check_entries(spec));
-  SKEP_TRY(check_key_size(spec, 0));
+  SKEP_TRY(entries(spec));
+  SKEP_TRY(key_size(spec, 0));
   SKEP_TRY(check_value_size(spec));
-  SKEP_TRY(check_flags(spec, access_flags | flag::numa_node));
+  SKEP_TRY(flags(spec, access_flags | flag::numa_node));
   if (spec.value_size > largest_allocation) return too_big("value_size is over 4 MiB");
   return {};
 }
 
 Result<void> check_bloom(const MapSpec& spec) {
   if (spec.value_size > largest_allocation) return too_big("value_size is over 4 MiB");
-  SKEP_TRY(check_key_size(spec, 0));
+  SKEP_TRY(key_size(spec, 0));
   SKEP_TRY(check_value_size(spec));
-  SKEP_TRY(check_entries(spec));
-  SKEP_TRY(check_flags(spec, access_flags | flag::numa_node | flag::zero_seed));
+  SKEP_TRY(entries(spec));
+  SKEP_TRY(flags(spec, access_flags | flag::numa_node | flag::zero_seed));
   if (spec.map_extra > 15)
     return invalid("map_extra is " + std::to_string(spec.map_extra) + ": a bloom filter has 1 to 15 hash functions");
   return {};
 }
 
 Result<void> check_lpm(const MapSpec& spec) {
-  SKEP_TRY(check_entries(spec));
+  SKEP_TRY(entries(spec));
   if ((spec.flags & flag::no_prealloc) == 0) return invalid("an lpm_trie needs map_flags BPF_F_NO_PREALLOC");
-  SKEP_TRY(check_flags(spec, access_flags | flag::no_prealloc | flag::numa_node));
+  SKEP_TRY(flags(spec, access_flags | flag::no_prealloc | flag::numa_node));
   if (spec.key_size < lpm_key_min || spec.key_size > lpm_key_max)
     return invalid("key_size is " + std::to_string(spec.key_size) +
                    ": an lpm_trie key is a u32 prefix length and 1 to 256 bytes");
@@ -187,20 +203,21 @@ Result<void> check_numa_node(const MapSpec& spec) {
 
 Result<void> check(const MapSpec& spec) {
   if (spec.map_extra != 0 && spec.type != MapType::bloom_filter && spec.type != MapType::arena)
-    return invalid("map_extra is " + std::to_string(spec.map_extra) + ": only bloom filters take it");
+    return invalid("map_extra is " + std::to_string(spec.map_extra) + ": only bloom filters and arenas take it");
   SKEP_TRY(check_numa_node(spec));
   switch (spec.type) {
     case MapType::array:
     case MapType::percpu_array:
-      return check_array(spec);
+      return checks::array(spec);
     case MapType::perf_event_array:
     case MapType::prog_array:
+    case MapType::cgroup_array:
       SKEP_TRY(check_slots(spec));
-      return check_array(spec);
+      return checks::array(spec);
     case MapType::array_of_maps:
       SKEP_TRY(check_inner(spec));
       SKEP_TRY(check_slots(spec));
-      return check_array(spec);
+      return checks::array(spec);
     case MapType::hash_of_maps:
       SKEP_TRY(check_inner(spec));
       if (spec.value_size != 4)
@@ -221,7 +238,7 @@ Result<void> check(const MapSpec& spec) {
     case MapType::lpm_trie:
       return check_lpm(spec);
     default:
-      return {};  // make() answers for the others, by name
+      return checks::objects(spec);
   }
 }
 

@@ -40,6 +40,36 @@ class HashMap final : public Map {
     return table_.update(key, value, flags, HashTable::all_cpus);
   }
   s64 host_next_key(const void* key, void* next) noexcept override { return table_.next_key(key, next); }
+  s64 host_take(const void* key, void* value) noexcept override { return table_.take_out(key, value); }
+  BatchSupport batch_support() const noexcept override { return {true, true, true, true}; }
+  /// Bucket by bucket: what goes on is the number of the next bucket.
+  s64 host_batch(Batch& batch, bool take) noexcept override {
+    if (batch.elem_flags != 0 || batch.flags != 0) return -EINVAL;
+    const u32 room = batch.count;
+    if (room == 0) return 0;
+    batch.count = 0;
+    u32 bucket = batch.in != nullptr ? index_of(batch.in) : 0;
+    if (bucket >= table_.bucket_count()) return -ENOENT;
+    auto* keys = static_cast<std::byte*>(batch.keys);
+    auto* values = static_cast<std::byte*>(batch.values);
+    s64 error = 0;
+    u32 done = 0;
+    for (; error == 0 && bucket < table_.bucket_count(); ++bucket) {
+      const s64 copied =
+          table_.copy_bucket(bucket, keys + u64{done} * spec_.key_size, values + u64{done} * host_value_size(),
+                             host_value_size(), room - done, take);
+      if (copied >= 0) {
+        done += static_cast<u32>(copied);
+        continue;
+      }
+      error = done == 0 ? copied : 0;
+      break;
+    }
+    if (bucket == table_.bucket_count()) error = -ENOENT;
+    std::memcpy(batch.out, &bucket, sizeof bucket);
+    batch.count = done;
+    return error;
+  }
 
  private:
   void* value_of(const void* key, u32 cpu) noexcept {

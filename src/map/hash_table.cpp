@@ -277,18 +277,63 @@ s64 HashTable::copy(const void* key, void* to) noexcept {
     const Ref ref = find<0>(key);
     if (ref == 0) return -ENOENT;
     const u32 generation = header(ref).generation.load(std::memory_order_acquire);
-    if (cpus_ == 0) {
-      load_words<std::memory_order_acquire>(to, value(ref), value_size_);
-    } else {
-      for (u32 cpu = 0; cpu < cpus_; ++cpu)
-        load_words<std::memory_order_acquire>(static_cast<std::byte*>(to) + value_stride_ * cpu, value(ref, cpu),
-                                              value_stride_);
-    }
+    copy_value(ref, to);
     // The element may have become another key's before the copy began: the key is compared after it.
     const bool same = (generation & 1) == 0 && key_equals<0>(ref, key) &&
                       header(ref).generation.load(std::memory_order_acquire) == generation;
     if (same || attempts == 1000) return same ? 0 : -EBUSY;
   }
+}
+
+void HashTable::copy_value(Ref ref, void* to) const noexcept {
+  if (cpus_ == 0) return load_words<std::memory_order_acquire>(to, value(ref), value_size_);
+  for (u32 cpu = 0; cpu < cpus_; ++cpu)
+    load_words<std::memory_order_acquire>(static_cast<std::byte*>(to) + value_stride_ * cpu, value(ref, cpu),
+                                          value_stride_);
+}
+
+s64 HashTable::take_out(const void* key, void* to) noexcept {
+  const u32 hash = hash_of<0>(key);
+  const Locked locked = lock(bucket_of(hash));
+  const Place place = search(locked, hash, key);
+  if (place.ref == 0) {
+    unlock(locked);
+    return -ENOENT;
+  }
+  copy_value(place.ref, to);
+  unlink_and_unlock(locked, place);
+  give_back(place.ref);
+  counters_->live.fetch_sub(1, std::memory_order_relaxed);
+  return 0;
+}
+
+s64 HashTable::copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 value_bytes, u32 room,
+                           bool remove) noexcept {
+  if (static_cast<Ref>(buckets_[bucket].load(std::memory_order_relaxed)) == 0) return 0;
+  const Locked locked = lock(buckets_[bucket]);
+  u32 count = 0;
+  for (Ref ref = locked.head(); ref != 0; ref = header(ref).next.load(std::memory_order_relaxed)) ++count;
+  if (count > room) {
+    unlock(locked);
+    return -ENOSPC;
+  }
+  u64 index = 0;
+  for (Ref ref = locked.head(); ref != 0; ref = header(ref).next.load(std::memory_order_relaxed), ++index) {
+    load_words(keys + index * key_size_, key_of(ref), key_size_);
+    copy_value(ref, values + index * value_bytes);
+  }
+  if (!remove) {
+    unlock(locked);
+    return count;
+  }
+  unlock_changed(locked, 0);
+  for (Ref ref = locked.head(); ref != 0;) {  // the chain is nobody else's any more
+    const Ref next = header(ref).next.load(std::memory_order_relaxed);
+    give_back(ref);
+    ref = next;
+  }
+  counters_->live.fetch_sub(count, std::memory_order_relaxed);
+  return count;
 }
 
 s64 HashTable::next_key(const void* key, void* next) noexcept {

@@ -62,6 +62,13 @@ class HashTable {
   /// Copies the value (all CPUs', padded, for per-CPU tables). 0 or -ENOENT.
   s64 copy(const void* key, void* value) noexcept;
   s64 next_key(const void* key, void* next) noexcept;
+  /// Copies the value as copy() does and removes the element.
+  s64 take_out(const void* key, void* value) noexcept;
+  /// Copies every element of one bucket, of which there are bucket_count(), and removes them where asked. How many,
+  /// or -ENOSPC when there are more than `room`: then nothing is copied or removed. `value_bytes`: of a value as
+  /// copy() gives it.
+  s64 copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 value_bytes, u32 room, bool remove) noexcept;
+  u64 bucket_count() const noexcept { return u64{bucket_mask_} + 1; }
 
   u32 count() const noexcept { return counters_->live.load(std::memory_order_relaxed); }
   u64 memory_bytes() const noexcept { return region_.resident_bytes(); }
@@ -123,6 +130,7 @@ class HashTable {
   void write_percpu(Ref ref, const void* value, u32 cpu) noexcept;
   s64 replace(Locked& locked, Place place, u32 hash, const void* key, const void* value, u32 cpu) noexcept;
   bool evict_one() noexcept;
+  void copy_value(Ref ref, void* to) const noexcept;
 
   Region region_;
   std::atomic<u64>* buckets_ = nullptr;

@@ -12,6 +12,7 @@
 #include <skep/spec.hpp>
 
 #include "base/fd.hpp"
+#include "map/map.hpp"
 
 namespace skep::map::oracle {
 
@@ -37,6 +38,13 @@ class KernelMap {
     attr.map_flags = spec.flags;
     attr.map_extra = spec.map_extra;
     attr.numa_node = spec.numa_node;
+    base::Fd types;
+    if (spec.btf_value_type_id != 0) {
+      types = value_types(spec.value_size);
+      attr.btf_fd = static_cast<u32>(types.get());
+      attr.btf_key_type_id = 1;
+      attr.btf_value_type_id = 2;
+    }
     fd = base::Fd(static_cast<int>(bpf(BPF_MAP_CREATE, attr)));
     error = fd ? 0 : -errno;
   }
@@ -47,6 +55,16 @@ class KernelMap {
   }
   s64 erase(const void* key) const { return element(BPF_MAP_DELETE_ELEM, key, nullptr, 0); }
   s64 pop(void* value) const { return element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, nullptr, value, 0); }
+  s64 take(const void* key, void* value, u64 flags) const {
+    return element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, key, value, flags);
+  }
+  s64 lookup_with(const void* key, void* value, u64 flags) const {
+    return element(BPF_MAP_LOOKUP_ELEM, key, value, flags);
+  }
+  s64 lookup_batch(Batch& batch) const { return many(BPF_MAP_LOOKUP_BATCH, batch); }
+  s64 take_batch(Batch& batch) const { return many(BPF_MAP_LOOKUP_AND_DELETE_BATCH, batch); }
+  s64 update_batch(Batch& batch) const { return many(BPF_MAP_UPDATE_BATCH, batch); }
+  s64 erase_batch(Batch& batch) const { return many(BPF_MAP_DELETE_BATCH, batch); }
   s64 next_key(const void* key, void* next) const { return element(BPF_MAP_GET_NEXT_KEY, key, next, 0); }
   s64 freeze() const {
     bpf_attr attr{};
@@ -65,6 +83,38 @@ class KernelMap {
     attr.value = address(value);
     attr.flags = flags;
     return bpf(command, attr) == 0 ? 0 : -errno;
+  }
+  s64 many(int command, Batch& batch) const {
+    bpf_attr attr{};
+    attr.batch.map_fd = static_cast<u32>(fd.get());
+    attr.batch.in_batch = address(batch.in);
+    attr.batch.out_batch = address(batch.out);
+    attr.batch.keys = address(batch.keys);
+    attr.batch.values = address(batch.values);
+    attr.batch.count = batch.count;
+    attr.batch.elem_flags = batch.elem_flags;
+    attr.batch.flags = batch.flags;
+    const s64 answer = bpf(command, attr) == 0 ? 0 : -errno;
+    batch.count = attr.batch.count;
+    return answer;
+  }
+
+  /// Types 1: int, 2: an array of `bytes` characters (type 3).
+  static base::Fd value_types(u32 bytes) {
+    const u32 types[] = {1, 1u << 24, 4, 1u << 24 | 32,  // int, signed, 32 bits
+                         0, 3u << 24, 0, 3,
+                         1, bytes,            // an array of type 3, indexed by type 1
+                         1, 1u << 24, 1, 8};  // one byte
+    const char names[] = "\0t";
+    std::byte blob[24 + sizeof types + sizeof names];
+    const u32 header[] = {0x0001eb9f, 24, 0, sizeof types, sizeof types, sizeof names};
+    std::memcpy(blob, header, 24);
+    std::memcpy(blob + 24, types, sizeof types);
+    std::memcpy(blob + 24 + sizeof types, names, sizeof names);
+    bpf_attr attr{};
+    attr.btf = address(blob);
+    attr.btf_size = sizeof blob;
+    return base::Fd(static_cast<int>(bpf(BPF_BTF_LOAD, attr)));
   }
 };
 

@@ -82,6 +82,7 @@ class LpmTrieMap final : public Map {
   base::MapView inline_view() noexcept override { return Direct<LpmTrieMap>::add_to(sizes_of_view()); }
 
  protected:
+  BatchSupport batch_support() const noexcept override { return {.look_up = true, .update = true, .erase = true}; }
   s64 host_lookup(const void* key, void* to) noexcept override {
     const std::lock_guard lock(lock_);
     bool strayed = false;

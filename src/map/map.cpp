@@ -17,35 +17,60 @@ namespace {
 /// What libbpf does to a definition before the kernel sees it.
 MapSpec complete_sizes(MapSpec spec) {
   const bool perf = spec.type == MapType::perf_event_array;
-  const bool slots = perf || spec.type == MapType::prog_array || spec.type == MapType::array_of_maps;
+  const bool slots = perf || spec.type == MapType::prog_array || spec.type == MapType::array_of_maps ||
+                     spec.type == MapType::cgroup_array;
   if (perf && spec.max_entries == 0) spec.max_entries = possible_cpus();
   if (slots && spec.key_size == 0) spec.key_size = sizeof(u32);
   if ((slots || spec.type == MapType::hash_of_maps) && spec.value_size == 0) spec.value_size = sizeof(u32);
-  if (spec.type == MapType::ringbuf && spec.max_entries > 0 && spec.max_entries <= (1u << 31)) {
+  const bool ring = spec.type == MapType::ringbuf || spec.type == MapType::user_ringbuf;
+  if (ring && spec.max_entries > 0 && spec.max_entries <= (1u << 31)) {
     const u32 rounded = std::bit_ceil(spec.max_entries);
     spec.max_entries = rounded < page_bytes ? static_cast<u32>(page_bytes) : rounded;
   }
   return spec;
 }
 
-tl::unexpected<Error> lacking(MapType type) {
-  std::string_view since;
+std::string_view first_kernel(MapType type) {
   switch (type) {
 #define SKEP_MAP_TYPE(name, number, printed, kernel) \
   case MapType::name:                                \
-    since = kernel;                                  \
-    break;
+    return kernel;
 #include <skep/tables/map_types.def>
 #undef SKEP_MAP_TYPE
     case MapType::unspec:
       break;
   }
-  if (since.empty())
+  return {};
+}
+
+/// Why this engine cannot have a type: the objects that its values belong to are the kernel's.
+std::string_view owners(MapType type) {
+  switch (type) {
+    case MapType::cgroup_storage:
+    case MapType::percpu_cgroup_storage:
+      return "attached cgroup programs";
+    case MapType::sk_storage:
+      return "the kernel's sockets";
+    case MapType::inode_storage:
+      return "the kernel's inodes";
+    case MapType::cgrp_storage:
+      return "the kernel's control groups";
+    case MapType::struct_ops:
+      return "the kernel's own tables of functions";
+    default:
+      return {};
+  }
+}
+
+tl::unexpected<Error> lacking(MapType type) {
+  if (owners(type).empty())
     return fail(Code::invalid_argument,
                 "map type " + std::to_string(static_cast<u32>(type)) + " does not exist: see `enum bpf_map_type`",
                 EINVAL);
-  return fail(Code::unsupported, "the user engine has no map type " + std::string(name_of(type)) +
-                                     " yet; the kernel engine has it (Linux " + std::string(since) + ")");
+  return fail(Code::unsupported, "values of " + std::string(name_of(type)) + " maps belong to " +
+                                     std::string(owners(type)) +
+                                     ", of which the user engine has none: use --backend kernel (Linux " +
+                                     std::string(first_kernel(type)) + ")");
 }
 
 Result<std::shared_ptr<Map>> make(const MapSpec& spec) {
@@ -76,25 +101,32 @@ Result<std::shared_ptr<Map>> make(const MapSpec& spec) {
       return make_bloom_filter(spec);
     case MapType::lpm_trie:
       return make_lpm_trie(spec);
-    case MapType::unspec:
-    case MapType::stack_trace:
-    case MapType::cgroup_array:
     case MapType::devmap:
-    case MapType::sockmap:
+    case MapType::devmap_hash:
     case MapType::cpumap:
     case MapType::xskmap:
+      return make_redirect(spec);
+    case MapType::sockmap:
     case MapType::sockhash:
-    case MapType::cgroup_storage:
     case MapType::reuseport_sockarray:
+      return make_sockets(spec);
+    case MapType::cgroup_array:
+      return make_cgroup_array(spec);
+    case MapType::stack_trace:
+      return make_stack_trace(spec);
+    case MapType::user_ringbuf:
+      return make_user_ringbuf(spec);
+    case MapType::task_storage:
+      return make_task_storage(spec);
+    case MapType::arena:
+      return make_arena(spec);
+    case MapType::unspec:
+    case MapType::cgroup_storage:
     case MapType::percpu_cgroup_storage:
     case MapType::sk_storage:
-    case MapType::devmap_hash:
-    case MapType::struct_ops:
     case MapType::inode_storage:
-    case MapType::task_storage:
-    case MapType::user_ringbuf:
     case MapType::cgrp_storage:
-    case MapType::arena:
+    case MapType::struct_ops:
       break;
   }
   return lacking(spec.type);
@@ -156,13 +188,16 @@ s64 Map::pop(void*) noexcept { return -EOPNOTSUPP; }
 s64 Map::peek(void*) noexcept { return -EOPNOTSUPP; }
 void* Map::lookup_percpu(const void*, u32) noexcept { return nullptr; }
 
-s64 Map::copy_lookup(const void* key, void* value) noexcept {
+s64 Map::copy_lookup(const void* key, void* value, u64 flags) noexcept {
+  if ((flags & ~update_locked) != 0) return -EINVAL;
   if ((spec_.flags & flag::wronly) != 0) return -EPERM;
+  if (flags != 0) return -EINVAL;  // no value of this map holds a lock
   return host_lookup(key, value);
 }
 
 s64 Map::copy_update(const void* key, const void* value, u64 flags) noexcept {
   if ((spec_.flags & flag::rdonly) != 0 || frozen()) return -EPERM;
+  if ((flags & update_locked) != 0) return -EINVAL;  // no value of this map holds a lock
   return host_update(key, value, flags);
 }
 

@@ -39,6 +39,20 @@ inline constexpr u32 inner_map = 1u << 12;
 /// Flags of update(): any, only if absent, only if present.
 inline constexpr u64 update_any = 0, update_noexist = 1, update_exist = 2;
 
+/// Of update() and copy_*(): the value is read or written under the bpf_spin_lock it holds.
+inline constexpr u64 update_locked = 4;
+
+/// One call of a batch operation: the kernel's bpf_attr::batch.
+struct Batch {
+  const void* in = nullptr;  ///< look-ups: what the call before wrote to `out`; null: from the beginning
+  void* out = nullptr;       ///< look-ups: where to go on; room for key_size bytes and at least 4
+  void* keys = nullptr;      ///< count * key_size bytes
+  void* values = nullptr;    ///< count * host_value_size() bytes
+  u32 count = 0;             ///< in: how many there is room for, or are given; out: how many were done
+  u64 elem_flags = 0;
+  u64 flags = 0;
+};
+
 /// The kernel's internal "this map type cannot do that" (ENOTSUPP), which bpf(2) lets through; errno.h has no name.
 inline constexpr s64 not_supported = 524;
 
@@ -72,9 +86,17 @@ class Map {
   // --- the host's face: 0 or a negative errno ---
   /// `value` has room for host_value_size() bytes. Queue, stack: key is nullptr, the next element is copied.
   /// Program arrays and maps of maps: the object's id.
-  s64 copy_lookup(const void* key, void* value) noexcept;
+  s64 copy_lookup(const void* key, void* value, u64 flags = 0) noexcept;
   s64 copy_update(const void* key, const void* value, u64 flags) noexcept;
   s64 copy_erase(const void* key) noexcept;
+  /// Takes an element out: hashes, queues and stacks.
+  s64 copy_take(const void* key, void* value, u64 flags) noexcept;
+  /// The batch forms. A look-up that came to the end gives -ENOENT, with the last elements in it; one whose next group
+  /// of elements is larger than its room -ENOSPC. Others stop at the first element that fails.
+  s64 lookup_batch(Batch& batch) noexcept;
+  s64 take_batch(Batch& batch) noexcept;
+  s64 update_batch(Batch& batch) noexcept;
+  s64 erase_batch(Batch& batch) noexcept;
   /// key == nullptr: the first key. -ENOENT after the last.
   s64 next_key(const void* key, void* next) noexcept;
 
@@ -103,6 +125,14 @@ class Map {
   virtual s64 host_update(const void* key, const void* value, u64 flags) noexcept = 0;
   virtual s64 host_erase(const void* key) noexcept { return erase(key); }
   virtual s64 host_next_key(const void* key, void* next) noexcept = 0;
+  virtual s64 host_take(const void*, void*) noexcept { return -not_supported; }
+  /// Which batch operations the type has, and whether it does look-ups its own way (host_batch).
+  struct BatchSupport {
+    bool look_up = false, take = false, update = false, erase = false;
+  };
+  virtual BatchSupport batch_support() const noexcept { return {}; }
+  /// lookup_batch and take_batch, after the checks that all types share. The default walks by host_next_key.
+  virtual s64 host_batch(Batch& batch, bool take) noexcept;
 
   MapSpec spec_;
 

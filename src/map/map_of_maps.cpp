@@ -64,6 +64,10 @@ class MapOfMaps : public Map {
 
  protected:
   explicit MapOfMaps(const MapSpec& spec) : Map(spec) {}
+  BatchSupport batch_support() const noexcept final {
+    const bool hash = spec_.type == MapType::hash_of_maps;
+    return {.look_up = true, .update = true, .erase = hash};
+  }
   virtual s64 store(const void* key, Map* inner, u64 flags) noexcept = 0;
   virtual s64 remove(const void* key) noexcept = 0;
 

@@ -125,6 +125,46 @@ Result<Region> Region::ring(u64 head_bytes, u64 data_bytes) {
   return Region(first, bytes);
 }
 
+Result<Region> Region::window(u64 begin, u64 bytes, u64 wanted) {
+  SKEP_TRY(check_size(bytes));
+  constexpr u64 sink_bytes = 16 << 20, reserved = window_bytes + 2 * window_guard;
+  const base::Fd sink(::memfd_create("skep-arena", MFD_CLOEXEC));
+  if (!sink || ::ftruncate(sink.get(), sink_bytes) != 0)
+    return tl::unexpected<Error>(base::os_error("arena: memfd_create"));
+  const auto reserve = [](u64 address, u64 length, int flags) {
+    return ::mmap(reinterpret_cast<void*>(address), length, PROT_NONE,  // NOLINT(performance-no-int-to-ptr)
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+  };
+  void* placed = wanted >= window_guard ? reserve(wanted - window_guard, reserved, MAP_FIXED_NOREPLACE) : MAP_FAILED;
+  auto* start = static_cast<std::byte*>(placed);
+  if (placed == MAP_FAILED) {  // twice as much, of which an aligned half is kept
+    const u64 generous = reserved + window_bytes;
+    placed = reserve(0, generous, 0);
+    if (placed == MAP_FAILED) return out_of_memory(reserved, errno);
+    auto* all = static_cast<std::byte*>(placed);
+    const u64 base = round_up(reinterpret_cast<u64>(all) + window_guard, window_bytes);
+    start = all + (base - window_guard - reinterpret_cast<u64>(all));
+    if (start != all) ::munmap(all, static_cast<std::size_t>(start - all));
+    ::munmap(start + reserved, static_cast<std::size_t>(all + generous - (start + reserved)));
+  }
+  const u64 own = window_guard + begin, end = own + bytes;
+  bool mapped = ::mmap(start + own, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+  const auto cover = [&](u64 from, u64 to) {
+    for (u64 at = from; mapped && at < to; at += sink_bytes)
+      mapped = ::mmap(start + at, to - at < sink_bytes ? to - at : sink_bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_NORESERVE | MAP_FIXED, sink.get(), 0) != MAP_FAILED;
+  };
+  cover(0, own);
+  cover(end, reserved);
+  if (!mapped) {
+    const int error_number = errno;
+    ::munmap(start, reserved);
+    return out_of_memory(reserved, error_number);
+  }
+  return Region(start, reserved);
+}
+
 u64 Region::resident_bytes() const noexcept {
   constexpr u64 pages_at_once = 4096;
   unsigned char in_memory[pages_at_once];

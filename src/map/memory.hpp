@@ -25,6 +25,13 @@ class Region {
   /// end appears at the beginning. Both are multiples of the page size. Errors: limit, io.
   static Result<Region> ring(u64 head_bytes, u64 data_bytes);
 
+  /// A window of 4 GiB whose base is a multiple of 4 GiB, `guard` bytes of room before and after it included: any
+  /// 32-bit offset, give or take a signed 16-bit one, hits mapped memory. Only [begin, begin + bytes) of it is the
+  /// owner's (zeroed, paid for when touched); what is written elsewhere goes to a small area that nobody reads.
+  /// `wanted`: where the base should be, or 0. Errors: limit, io.
+  static Result<Region> window(u64 begin, u64 bytes, u64 wanted);
+  static constexpr u64 window_guard = 64 << 10, window_bytes = u64{4} << 30;
+
   Region() = default;
   Region(Region&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), entry_(other.entry_) {}

@@ -44,6 +44,7 @@ class QueueStackMap final : public Map {
   s64 host_lookup(const void*, void* to) noexcept override { return take(to, false); }
   s64 host_update(const void*, const void* from, u64 flags) noexcept override { return push(from, flags); }
   s64 host_next_key(const void*, void*) noexcept override { return -EINVAL; }
+  s64 host_take(const void*, void* to) noexcept override { return pop(to); }
 
  private:
   u32 place(u32 after_oldest) const noexcept {

@@ -15,6 +15,13 @@ Result<std::shared_ptr<Map>> make_hash_of_maps(const MapSpec& spec);
 Result<std::shared_ptr<Map>> make_queue_stack(const MapSpec& spec);
 Result<std::shared_ptr<Map>> make_bloom_filter(const MapSpec& spec);
 Result<std::shared_ptr<Map>> make_lpm_trie(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_redirect(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_sockets(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_cgroup_array(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_stack_trace(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_user_ringbuf(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_task_storage(const MapSpec& spec);
+Result<std::shared_ptr<Map>> make_arena(const MapSpec& spec);
 
 /// What the hash functions of a new map start from: unpredictable, or 0 with BPF_F_ZERO_SEED.
 u64 hash_seed(const MapSpec& spec) noexcept;
