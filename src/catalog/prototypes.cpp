@@ -95,6 +95,19 @@ std::string_view name_of(Arg arg) noexcept {
       return "a static function";
     case Arg::callback_ctx:
       return "stack memory or 0";
+    case Arg::timer:
+      return "a pointer to the bpf_timer of a map value";
+    case Arg::dynptr:
+      return "an initialised dynptr";
+    case Arg::dynptr_local:
+    case Arg::dynptr_new_record:
+      return "a pointer to a struct bpf_dynptr on the stack";
+    case Arg::dynptr_record:
+      return "a dynptr from bpf_ringbuf_reserve_dynptr()";
+    case Arg::kptr_field:
+      return "a pointer to a __kptr field";
+    case Arg::kptr_value:
+      return "an owned object of the field's type, or 0";
     case Arg::unmodelled:
       return "a kind of pointer this verifier does not model yet";
   }

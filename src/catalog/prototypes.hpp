@@ -44,9 +44,16 @@ enum class Arg : u8 {
   any_sock,     ///< any socket pointer, or a kernel socket
   task,         ///< a task_struct pointer
   task_or_null,
-  callback,      ///< a static function of the program
-  callback_ctx,  ///< what the callback gets: stack memory or 0
-  unmodelled,    ///< not provable at this stage: a call is refused
+  callback,           ///< a static function of the program
+  callback_ctx,       ///< what the callback gets: stack memory or 0
+  timer,              ///< the bpf_timer inside a map value
+  dynptr,             ///< an initialised dynptr
+  dynptr_local,       ///< room for a dynptr over the memory in the first argument
+  dynptr_new_record,  ///< room for a dynptr over a new ring buffer record
+  dynptr_record,      ///< a dynptr over a ring buffer record, given back
+  kptr_field,         ///< a pointer field of a map value or object that may own an object
+  kptr_value,         ///< an owned object of that field's type, or 0
+  unmodelled,         ///< not provable at this stage: a call is refused
 };
 
 /// What r0 holds afterwards.
@@ -60,6 +67,8 @@ enum class Returns : u8 {
   socket_or_null,
   tcp_socket_or_null,
   task,
+  dynptr_memory_or_null,
+  kptr_or_null,
   unmodelled,
 };
 

@@ -88,11 +88,23 @@ bool Checker::do_move() {
   return true;
 }
 
+/// addr_space_cast: a number becomes a pointer into the arena (imm 1), or an address of the user's view.
+bool Checker::do_arena_cast() {
+  const Insn& i = insn();
+  if (!readable(i.src)) return false;
+  s32 arena = arena_map_;
+  for (u32 m = 0; arena < 0 && m < object_.maps.size(); m++)
+    if (object_.maps[m].type == MapType::arena) arena = static_cast<s32>(m);
+  if (arena < 0 || !use_arena(static_cast<u32>(arena))) return refuse(MessageId::no_arena);
+  reg(i.dst) = i.imm == 1 ? Register::pointer(Kind::arena) : Register::unknown();
+  return true;
+}
+
 bool Checker::do_alu() {
   const Insn& i = insn();
   Form f = form();
   bool wide = facts().code_class == isa::class_alu64;
-  if (f == Form::addr_space_cast) return refuse(MessageId::unsupported_arena);
+  if (f == Form::addr_space_cast) return do_arena_cast();
   if (f == Form::endian) {
     if (!readable(i.dst)) return false;
     reg(i.dst) = Register::scalar(Scalar::of_bits(static_cast<unsigned>(i.imm)));
@@ -114,6 +126,10 @@ bool Checker::do_alu() {
   const Register& src = is_immediate ? immediate : reg(i.src);
   Register& dst = reg(i.dst);
 
+  if (dst.kind == Kind::arena || src.kind == Kind::arena) {  // any number is an offset into the window
+    dst = Register::pointer(Kind::arena);
+    return true;
+  }
   if (dst.is_pointer() || src.is_pointer()) {
     if (f == Form::alu_unary) {
       dst = Register::scalar(wide ? Scalar::unknown() : Scalar::of_bits(32));

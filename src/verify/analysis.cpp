@@ -15,13 +15,18 @@ using isa::Form;
 
 class Analyser {
  public:
-  Analyser(const ProgramSpec& program, bool allow_unreachable, Analysis& out)
-      : program_(program), code_(program.insns), allow_unreachable_(allow_unreachable), out_(out) {}
+  Analyser(const ProgramSpec& program, const FunctionInfo* exception_callback, bool allow_unreachable, Analysis& out)
+      : program_(program),
+        code_(program.insns),
+        exception_callback_(exception_callback),
+        allow_unreachable_(allow_unreachable),
+        out_(out) {}
 
   std::optional<Refusal> run() {
     if (code_.empty()) return refuse(MessageId::empty_program, 0);
     out_.insns.resize(code_.size());
     if (auto r = decode()) return r;
+    find_kfuncs();
     if (auto r = find_functions()) return r;
     if (auto r = check_jumps()) return r;
     mark_reachable();
@@ -66,6 +71,33 @@ class Analyser {
       if (program_.references[r].insn < code_.size())
         out_.insns[program_.references[r].insn].reference = static_cast<s32>(r);
     return std::nullopt;
+  }
+
+  void find_kfuncs() {
+    for (const Reference& r : program_.references)
+      out_.kfuncs.push_back(r.kind == Reference::Kind::kfunc ? catalog::kfunc_by_name(r.name) : nullptr);
+    for (u32 i = 0; i < code_.size(); i = next(i)) {
+      out_.insns[i].converges = form(i) == Form::may_goto || calls_back(i);
+      if (form(i) == Form::call_kfunc)
+        if (const auto* kfunc = out_.kfunc_at(i))
+          out_.insns[i].converges |= kfunc->has(catalog::kfunc_flags::iter_next);
+      if (out_.insns[i].converges) out_.insns[i].is_join = true;
+    }
+  }
+
+  /// Whether this call makes a helper or kernel function call back, before it returns.
+  bool calls_back(u32 i) const {
+    if (form(i) == Form::call_helper) {
+      const auto* prototype = catalog::prototype(static_cast<u32>(code_[i].imm));
+      if (prototype == nullptr || prototype->id == catalog::HelperId::timer_set_callback) return false;
+      for (auto arg : prototype->args)
+        if (arg == catalog::Arg::callback) return true;
+    } else if (form(i) == Form::call_kfunc) {
+      const auto* kfunc = out_.kfunc_at(i);
+      for (u32 a = 0; kfunc != nullptr && a < kfunc->arg_count(); a++)
+        if (kfunc->args[a].kind == catalog::KfuncArg::less) return true;
+    }
+    return false;
   }
 
   std::optional<Refusal> add_function(u32 insn, s64 target, bool is_callback) {
@@ -131,6 +163,12 @@ class Analyser {
 
   void mark_reachable() {
     std::vector<u32> work{0};
+    if (exception_callback_ != nullptr)  // bpf_throw calls it, no instruction does
+      for (Function& f : out_.functions)
+        if (f.info == exception_callback_) {
+          f.is_exception_callback = out_.insns[f.first].is_reachable = true;
+          work.push_back(f.first);
+        }
     auto push = [&](u32 i) {
       if (out_.insns[i].is_reachable) return;
       out_.insns[i].is_reachable = true;
@@ -150,7 +188,10 @@ class Analyser {
         out_.insns[i + 1].is_join = true;
         push(target);
       }
-      if (f == Form::ld_imm64 && code_[i].src == isa::imm64_src_function) push(callback_target(i));
+      if (f == Form::ld_imm64 && code_[i].src == isa::imm64_src_function) {
+        push(callback_target(i));
+        out_.insns[callback_target(i)].is_join = true;
+      }
       push(next(i));
     }
   }
@@ -168,15 +209,20 @@ class Analyser {
       changed = false;
       for (Function& f : out_.functions)
         for (u32 i = f.first; i < f.end; i = next(i)) {
-          bool moves = false;
+          bool moves = false, throws = false;
           if (form(i) == Form::call_helper) {
             const auto* prototype = catalog::prototype(static_cast<u32>(code_[i].imm));
             moves = prototype != nullptr && prototype->has(catalog::helper_flags::moves_packet);
             if (code_[i].imm == isa::helper_tail_call) f.has_tail_call = moves = true;
+          } else if (form(i) == Form::call_kfunc) {
+            const auto* kfunc = out_.kfunc_at(i);
+            throws = kfunc != nullptr && kfunc->has(catalog::kfunc_flags::throws);
           } else if (form(i) == Form::call_local) {
+            throws = out_.functions[*out_.function_at(i + 1 + static_cast<u32>(code_[i].imm))].throws;
             moves = out_.functions[*out_.function_at(i + 1 + static_cast<u32>(code_[i].imm))].moves_packet;
           }
           if (moves && !f.moves_packet) f.moves_packet = changed = true;
+          if (throws && !f.throws) f.throws = changed = true;
         }
     }
   }
@@ -211,8 +257,11 @@ class Analyser {
         return;
       case Form::jump_imm:
       case Form::store_imm:
-      case Form::callx:
         reads = dst;
+        return;
+      case Form::callx:
+        reads = static_cast<u16>(dst | arguments(5));
+        writes = static_cast<u16>(arguments(5) | bit(0));
         return;
       case Form::jump_reg:
       case Form::store_reg:
@@ -287,6 +336,7 @@ class Analyser {
   };
   const ProgramSpec& program_;
   const std::vector<Insn>& code_;
+  const FunctionInfo* exception_callback_;
   bool allow_unreachable_;
   Analysis& out_;
   std::vector<Start> starts_;
@@ -301,8 +351,9 @@ std::optional<u32> Analysis::function_at(u32 insn) const {
   return static_cast<u32>(it - functions.begin());
 }
 
-std::optional<Refusal> analyse(const ProgramSpec& program, bool allow_unreachable, Analysis& analysis) {
-  return Analyser(program, allow_unreachable, analysis).run();
+std::optional<Refusal> analyse(const ProgramSpec& program, const FunctionInfo* exception_callback,
+                               bool allow_unreachable, Analysis& analysis) {
+  return Analyser(program, exception_callback, allow_unreachable, analysis).run();
 }
 
 }  // namespace skep::verify

@@ -8,6 +8,7 @@
 #include <skep/spec.hpp>
 #include <vector>
 
+#include "catalog/kfuncs.hpp"
 #include "catalog/messages.hpp"
 #include "isa/isa.hpp"
 
@@ -27,7 +28,10 @@ struct Function {
   const FunctionInfo* info = nullptr;
   bool is_global = false;    ///< verified on its own, by its BTF signature
   bool is_callback = false;  ///< its address is taken
+  bool is_async = false;     ///< only as the callback of a timer: it runs on a stack of its own
+  bool is_exception_callback = false;
   bool has_tail_call = false;
+  bool throws = false;        ///< calls bpf_throw, also through others
   bool moves_packet = false;  ///< calls, also through others, a helper that invalidates packet pointers
 };
 
@@ -40,6 +44,7 @@ struct InsnFacts {
   bool is_reachable = false;
   bool writes_frame_pointer = false;
   bool is_loop_head = false;  ///< target of a backward jump
+  bool converges = false;     ///< a loop goes through here that ends by itself: iterator, may_goto, callback
   u16 live = 0;               ///< registers that may be read from here on, before being written
   u16 function = 0;
   s32 reference = -1;  ///< index into ProgramSpec::references, or -1
@@ -48,13 +53,21 @@ struct InsnFacts {
 struct Analysis {
   std::vector<InsnFacts> insns;
   std::vector<Function> functions;
+  std::vector<const catalog::Kfunc*> kfuncs;  ///< by reference: the row of the kernel function it calls, or null
 
+  /// The row of the kernel function that the call at `insn` names, or nullptr.
+  const catalog::Kfunc* kfunc_at(u32 insn) const {
+    s32 r = insns[insn].reference;
+    return r >= 0 ? kfuncs[static_cast<u32>(r)] : nullptr;
+  }
   /// The function that starts at `insn`, or none.
   std::optional<u32> function_at(u32 insn) const;
 };
 
 /// Fills `analysis`; returns a refusal where the program's shape breaks a rule.
+/// `exception_callback`: the function that bpf_throw calls, or null.
 /// `allow_unreachable`: instructions no path reaches are tolerated.
-std::optional<Refusal> analyse(const ProgramSpec& program, bool allow_unreachable, Analysis& analysis);
+std::optional<Refusal> analyse(const ProgramSpec& program, const FunctionInfo* exception_callback,
+                               bool allow_unreachable, Analysis& analysis);
 
 }  // namespace skep::verify

@@ -1,5 +1,7 @@
 // Arguments of helpers, one kind at a time.
+#include "btf/btf.hpp"
 #include "verify/call.hpp"
+#include "verify/kfunc.hpp"
 
 namespace skep::verify {
 
@@ -73,8 +75,22 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
     case Arg::spin_lock:
       return check_spin_lock(r, prototype.id == HelperId::spin_lock);
     case Arg::callback:
+      return check_callback(r, call);
     case Arg::callback_ctx:
-      return refuse(MessageId::unsupported_callback, call.row->name);
+      if (value.is_zero()) return need_precise(r);
+      if (value.kind == Kind::stack) return true;
+      return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(Arg::callback_ctx),
+                        name(value));
+    case Arg::timer:
+      return check_timer(r, call);
+    case Arg::dynptr:
+    case Arg::dynptr_record:
+    case Arg::dynptr_local:
+    case Arg::dynptr_new_record:
+      return check_dynptr_argument(prototype.args[index], r, call);
+    case Arg::kptr_field:
+    case Arg::kptr_value:
+      return true;  // together, after the others
     case Arg::unmodelled:
       return refuse(MessageId::unsupported_helper, call.row->name);
     case Arg::ctx:
@@ -215,15 +231,18 @@ bool Checker::check_spin_lock(u32 index, bool locks) {
   const Register value = reg(index);
   if (catalog::contains((tracers & ~(lsm | syscall)) | socket_filter, program_.type))
     return refuse(MessageId::lock_not_for_type, name_of(program_.type));
-  if (value.kind != Kind::map_value || value.or_null || !value.number.is_const())
+  if (!locks && in_comparison()) return refuse(MessageId::graph_in_comparison, "bpf_spin_unlock");
+  bool in_object = value.kind == Kind::object && (value.trust == Trust::owned || value.trust == Trust::shared);
+  if ((value.kind != Kind::map_value && !in_object) || value.or_null || !value.number.is_const())
     return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, locks ? "spin_lock" : "spin_unlock", index,
                       name_of(Arg::spin_lock), name(value));
-  const SpecialField* field = maps_[value.object].spin_lock();
+  const SpecialField* field = in_object ? field_of(types_[value.object].fields, SpecialField::What::spin_lock)
+                                        : maps_[value.object].spin_lock();
   s64 at = s64{value.off} + static_cast<s64>(value.number.value());
   if (field == nullptr || at != field->offset)
     return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, locks ? "spin_lock" : "spin_unlock", index,
                       name_of(Arg::spin_lock), name(value));
-  Lock wanted{true, value.object, value.id};
+  Lock wanted{true, in_object, value.object, in_object ? value.ref_id : value.id};
   if (locks) {
     if (state_.lock.held) return refuse(MessageId::lock_twice);
     state_.lock = wanted;
@@ -232,7 +251,96 @@ bool Checker::check_spin_lock(u32 index, bool locks) {
   if (!state_.lock.held) return refuse(MessageId::lock_not_held);
   if (!(state_.lock == wanted)) return refuse(MessageId::lock_other);
   state_.lock = {};
+  forget_shared();
   return true;
+}
+
+/// The bpf_timer of a map value; where two arguments name a map, it is the same one.
+bool Checker::check_timer(u32 index, CallFacts& call) {
+  const Register value = reg(index);
+  using namespace catalog::programs;
+  if (catalog::contains(kprobe | tracepoint | perf_event | raw_tp, program_.type))
+    return refuse(MessageId::timer_not_for_type, name_of(program_.type));
+  const SpecialField* field =
+      value.kind == Kind::map_value ? field_of(maps_[value.object].fields, SpecialField::What::timer) : nullptr;
+  if (field == nullptr || value.or_null || !value.number.is_const() ||
+      s64{value.off} + static_cast<s64>(value.number.value()) != field->offset)
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(Arg::timer),
+                      name(value));
+  call.timer_map = value.object;
+  if (call.prototype->id == HelperId::timer_init && reg(2).kind == Kind::map && reg(2).object != value.object)
+    return refuse_for(2, MessageId::timer_of_other_map, name(reg(2)), maps_[value.object].spec->name);
+  return true;
+}
+
+bool Checker::check_dynptr_argument(Arg arg, u32 index, CallFacts& call) {
+  constexpr u32 slots = 2;
+  auto wrong = [&] {
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(arg),
+                      name(reg(index)));
+  };
+  if (arg == Arg::dynptr_local || arg == Arg::dynptr_new_record) {
+    if (reg(index).kind != Kind::stack) return wrong();
+    Register made = Register::pointer(Kind::dynptr);
+    made.id = new_id();
+    made.object = static_cast<u32>(arg == Arg::dynptr_local ? DynptrKind::local : DynptrKind::ringbuf);
+    if (arg == Arg::dynptr_local && reg(1).kind != Kind::map_value)
+      return refuse_for(1, MessageId::wrong_argument, call.row->name, 1, "a pointer into a map value", name(reg(1)));
+    if (arg == Arg::dynptr_new_record) {
+      made.ref_id = new_id();
+      if (!put_object(index, made, slots)) return false;
+      state_.acquired.push_back({made.ref_id, insn_});
+      return true;
+    }
+    return put_object(index, made, slots);
+  }
+  Register found;
+  if (!initialised_dynptr(index, found)) return wrong();
+  if (arg == Arg::dynptr_record) {
+    if (found.object != static_cast<u32>(DynptrKind::ringbuf) || found.ref_id == 0) return wrong();
+    call.released = found.ref_id;
+    call.released_reg = index;
+    for (u32 d = 0; d <= state_.depth; d++)  // every copy of it goes
+      for (u32 s = 0; s < state_.frames[d]->slot_count; s++) {
+        Slot& slot = state_.frames[d]->slots[s];
+        if (!slot.is_special() || slot.spill->value.kind != Kind::dynptr || slot.spill->value.ref_id != found.ref_id)
+          continue;
+        pool_.clear_spill(slot);
+        slot.bytes.fill(Byte::untouched);
+      }
+    return true;
+  }
+  if (call.prototype->id == HelperId::dynptr_write && found.read_only) return wrong();
+  call.dynptr = found;
+  return true;
+}
+
+/// kptr_xchg: an owned object, or null, goes into a field of its type, and what was there comes out.
+bool Checker::check_kptr_exchange(CallFacts& call) {
+  const Register field = reg(1), value = reg(2);
+  auto wrong = [&](u32 index, Arg arg) {
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(arg),
+                      name(reg(index)));
+  };
+  const std::vector<SpecialField>* fields = nullptr;
+  if (field.kind == Kind::map_value) fields = &maps_[field.object].fields;
+  if (field.kind == Kind::object && field.trust == Trust::owned) fields = &types_[field.object].fields;
+  if (fields == nullptr || field.or_null || !field.number.is_const()) return wrong(1, Arg::kptr_field);
+  const SpecialField* found = nullptr;
+  for (const SpecialField& f : *fields)
+    if (f.what == SpecialField::What::kptr && f.offset == s64{field.off} + static_cast<s64>(field.number.value()))
+      found = &f;
+  if (found == nullptr || found->target == 0 || object_.btf == nullptr) return wrong(1, Arg::kptr_field);
+  std::string_view type = object_.btf->type(found->target).name;
+  call.kptr = Register::pointer(Kind::object);
+  bool kernels = is_kernel_type(type);
+  call.kptr.object = kernels ? kernel_type_index(type) : local_type_index(found->target);
+  call.kptr.trust = kernels ? Trust::trusted : Trust::owned;
+  if (value.is_zero()) return need_precise(2);
+  if (value.kind != Kind::object || value.or_null || !value.is_fixed() || value.off != 0 ||
+      value.object != call.kptr.object || value.trust != call.kptr.trust || value.ref_id == 0)
+    return wrong(2, Arg::kptr_value);
+  return release_reference(2, value.ref_id);
 }
 
 }  // namespace skep::verify

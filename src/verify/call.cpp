@@ -1,6 +1,7 @@
 // Calls of helpers: may this program call it, are the arguments what it needs, what is r0 afterwards.
 #include "verify/call.hpp"
 #include "spec/resolve.hpp"
+#include "verify/kfunc.hpp"
 
 namespace skep::verify {
 
@@ -29,6 +30,8 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
   if (is_kernel() && prototype.has(flag::gpl) && !is_gpl_compatible(object_.license))
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
   if (prototype.has(flag::sleeps) && !program_.sleepable) return refuse(MessageId::helper_sleeps, row.name);
+  if (prototype.has(flag::sleeps) && (state_.rcu || state_.preempt_depth != 0))
+    return refuse(MessageId::sleeps_in_section, row.name);
   if (!prototype.is_modelled()) return refuse(MessageId::unsupported_helper, row.name);
   if (state_.lock.held && prototype.id != HelperId::spin_unlock) return refuse(MessageId::lock_held, row.name);
   return true;
@@ -47,14 +50,19 @@ bool Checker::do_helper_call() {
   call.prototype = prototype;
   for (u32 index = 0; index < prototype->args.size() && prototype->args[index] != Arg::none; index++)
     if (!check_argument(*prototype, index, call)) return false;
+  if (prototype->id == HelperId::kptr_xchg && !check_kptr_exchange(call)) return false;
   if (prototype->has(flag::releases) && !release_reference(call.released_reg, call.released)) return false;
-  if (prototype->id == HelperId::tail_call) {
-    if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
-  }
+  for (Arg arg : prototype->args)
+    if (arg == Arg::callback && !call_back(*prototype, call)) return false;
+  if (prototype->id == HelperId::tail_call && !check_resources("a tail call")) return false;
   helper_used_[id] = true;
   clear_caller_saved();
   if (prototype->has(flag::moves_packet)) forget_packet_pointers();
-  return set_result(*prototype, call);
+  if (prototype->id == HelperId::dynptr_write && call.dynptr.object >= static_cast<u32>(DynptrKind::skb))
+    forget_packet_pointers();
+  if (!set_result(*prototype, call)) return false;
+  insn_ = next_insn();
+  return true;
 }
 
 void Checker::clear_caller_saved() {
@@ -63,7 +71,7 @@ void Checker::clear_caller_saved() {
 
 void Checker::forget_packet_pointers() {
   for_each_register(pool_, state_, [](Register& r) {
-    if (!r.is_packet() && r.kind != Kind::packet_end) return false;
+    if (!r.is_packet() && r.kind != Kind::packet_end && !r.is_packet_slice) return false;
     r = Register::unknown();
     return true;
   });
@@ -71,7 +79,7 @@ void Checker::forget_packet_pointers() {
 
 void Checker::forget_reference(u32 ref_id) {
   for_each_register(pool_, state_, [ref_id](Register& r) {
-    if (r.ref_id != ref_id) return false;
+    if (r.ref_id != ref_id || r.kind == Kind::iterator || r.kind == Kind::dynptr) return false;
     r = Register::unknown();
     return true;
   });
@@ -161,6 +169,25 @@ bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& c
     case Returns::task:
       reg(0) = Register::pointer(Kind::task);
       return true;
+    case Returns::dynptr_memory_or_null: {
+      Register r = Register::pointer(Kind::memory);
+      r.extent = call.alloc_size;
+      r.object = call.dynptr.id;
+      r.ref_id = call.dynptr.ref_id;
+      r.read_only = call.dynptr.read_only;
+      r.or_null = true;
+      r.id = new_id();
+      reg(0) = r;
+      return true;
+    }
+    case Returns::kptr_or_null: {
+      Register r = call.kptr;
+      r.or_null = true;
+      r.id = r.ref_id = new_id();
+      state_.acquired.push_back({r.id, insn_});
+      reg(0) = r;
+      return true;
+    }
     case Returns::unmodelled:
       return refuse(MessageId::unsupported_helper, call.row->name);
   }

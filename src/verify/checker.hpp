@@ -19,6 +19,7 @@
 #include <span>
 
 #include "catalog/contexts.hpp"
+#include "catalog/kfuncs.hpp"
 #include "catalog/map_rules.hpp"
 #include "catalog/messages.hpp"
 #include "catalog/prototypes.hpp"
@@ -44,7 +45,13 @@ struct Links {
 
 /// One executed instruction of the current path.
 struct Step {
-  enum class What : u8 { plain, stack_read, stack_write, descended };
+  enum class What : u8 {
+    plain,
+    stack_read,
+    stack_write,
+    descended,  ///< the next step is inside the function that this one calls
+    returned,   ///< exit of a callback: the next step is the helper call that made it, again
+  };
   u32 insn = 0;
   What what = What::plain;
   u8 frame = 0;  ///< stack access: whose slot; descended: the new frame
@@ -63,6 +70,11 @@ struct Checkpoint {
   u32 path_length = 0;
   u32 hits = 0, misses = 0;
   bool active = true;
+  /// Some of its paths ended at a checkpoint that was not done itself: its marks are not complete, and it is compared
+  /// as if every number and every slot counted. `loop` is that checkpoint.
+  bool incomplete = false;
+  bool is_loop_entry = false;
+  Checkpoint* loop = nullptr;
   FrameMasks live_slots{};  ///< slots read before being written
   FrameMasks written{};     ///< slots written between the checkpoint before and this one
   FrameMasks precise_slots{};
@@ -76,6 +88,7 @@ struct Pending {
   u32 path_length = 0;
   u32 links_length = 0;
   u32 active_length = 0;
+  bool enters_callback = false;  ///< the state is at the start of a function that the helper call at path's end makes
   FrameMasks written{};
 };
 
@@ -101,6 +114,9 @@ class Checker {
   std::vector<u32> helpers_used() const;
   std::vector<InsnProof> take_proofs() { return std::move(proofs_); }
   std::vector<StackTouch> stack_touches() const;
+  std::vector<u32> arena_accesses() const;
+  s32 arena_map() const { return arena_map_; }
+  s64 exception_callback() const { return exception_callback_; }
   /// Text of the registers of the refused instruction, and where the trouble began (explain.cpp).
   std::string involved_registers() const;
   std::string cause() const;
@@ -109,6 +125,7 @@ class Checker {
  private:
   // --- exploring (explore.cpp) ---
   bool verify_function(u32 function);
+  bool explore_and_forget();
   void enter_function(u32 function);
   bool set_arguments(u32 function);
   bool explore();
@@ -121,7 +138,7 @@ class Checker {
   void log_state();
 
   // --- pruning (prune.cpp) ---
-  enum class Match : u8 { covers, exact };
+  enum class Match : u8 { covers, within, exact };  // within: as if every number and slot counted
   bool states_match(const Checkpoint& old, Match match);
   bool frame_matches(const Checkpoint& old, u32 depth, Match match);
   bool register_matches(const Register& old, const Register& now, bool precise, Match match);
@@ -129,11 +146,19 @@ class Checker {
   bool same_id(u32 old_id, u32 now_id);
   bool same_scalar_id(u32 old_id, u32 now_id);
   bool may_loop(const State& old) const;
-  bool adopt(const Checkpoint& old);
+  bool adopt(const Checkpoint& old, bool everything);
+
+  // --- loops that end by themselves (converge.cpp) ---
+  bool try_active(Checkpoint& old, bool forced, bool& hit);
+  bool take_hit(Checkpoint& old);
+  void close_loop(Checkpoint& entry);
+  Checkpoint* previous_round(const State& state, u32 insn, bool skip_newest);
+  void widen(const Checkpoint& before, State& state);
+  bool do_may_goto();
 
   // --- precision (precision.cpp) ---
   bool need_precise(u32 reg);
-  bool need_precise_at_start(const Checkpoint& old);
+  bool need_precise_at_start(const Checkpoint& old, bool everything);
   struct Wanted;
   bool propagate(Wanted& wanted, std::size_t from);
   bool step_back(Wanted& wanted, const Step& step);
@@ -144,6 +169,7 @@ class Checker {
   // --- arithmetic (alu.cpp) ---
   bool do_alu();
   bool do_move();
+  bool do_arena_cast();
   bool note_divisor(isa::Alu op, const Scalar& dividend, const Scalar& divisor, bool wide, bool is_immediate);
   bool pointer_arithmetic(isa::Alu op, Register pointer, const Register& number, u32 number_reg, bool is_immediate);
   bool sane_offset(const Register& r);
@@ -175,6 +201,8 @@ class Checker {
   bool check_fields(u32 reg, const Register& r, const catalog::Context& layout, s32 off, u32 size, Access access,
                     Register* result);
   bool may_write_packet() const;
+  bool is_kptr_load(const SpecialField& f, s64 low, u32 size, const Register& r, Access access) const;
+  bool use_arena(u32 map);
   bool read_constant(const Register& r, s32 off, u32 size, Register* result);
   bool stack_bounds(u32 reg, const Register& r, s32 off, u32 size, s64& low, s64& high);
   bool stack_load(u32 reg, s32 off, u32 size, Register* result);
@@ -195,6 +223,9 @@ class Checker {
   bool check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
   bool check_string_argument(u32 reg);
   bool check_spin_lock(u32 reg, bool locks);
+  bool check_timer(u32 reg, CallFacts& call);
+  bool check_dynptr_argument(catalog::Arg arg, u32 reg, CallFacts& call);
+  bool check_kptr_exchange(CallFacts& call);
   bool set_result(const catalog::Prototype& prototype, const CallFacts& call);
   bool set_lookup_result(const CallFacts& call);
   void clear_caller_saved();
@@ -202,11 +233,68 @@ class Checker {
   void forget_reference(u32 ref_id);
   bool release_reference(u32 reg, u32 ref_id);
   bool do_local_call();
+  bool do_callx();
+  bool call_static(u32 function);
   bool call_global(u32 function);
   bool do_exit();
   bool return_to_caller();
   bool check_return_value();
   bool check_stack_depth();
+  bool check_chain(u32 root);
+  std::optional<u32> callee_at(u32 insn, u32& callx) const;
+  u32 function_named_at(u32 insn) const;
+  std::string function_name(u32 function) const;
+  bool check_resources(std::string_view what);
+
+  // --- callbacks (callback.cpp) ---
+  bool check_callback(u32 reg, const CallFacts& call);
+  bool call_back(const catalog::Prototype& prototype, const CallFacts& call);
+  Pending& enter_callback(u32 function, ReturnRange range);
+  bool return_from_callback();
+  bool check_callback_result(ReturnRange range);
+  bool queue_async(const CallFacts& call);
+  bool verify_async();
+  Register map_key_memory(u32 map) const;
+
+  // --- kernel functions, objects on the stack (kfunc.cpp, kfunc_arguments.cpp, stack_object.cpp) ---
+  bool do_kfunc_call();
+  struct KfuncCall;
+  bool check_kfunc_caller(const catalog::Kfunc& kfunc);
+  bool check_kfunc_argument(KfuncCall& call, u32 index);
+  bool set_kfunc_result(KfuncCall& call);
+  bool change_section(const catalog::Kfunc& kfunc);
+  bool do_throw();
+  bool next_iteration(KfuncCall& call);
+  bool has_exception_callback() const;
+  bool check_string_memory(u32 reg);
+  bool check_local_type(const KfuncCall& call, u32 reg);
+  bool check_buffer(KfuncCall& call, u32 index);
+  bool check_iterator(KfuncCall& call, u32 reg);
+  bool check_kernel_object(KfuncCall& call, u32 index);
+  bool check_dynptr(KfuncCall& call, u32 index);
+  bool initialised_dynptr(u32 reg, Register& found);
+  bool change_dynptr(KfuncCall& call);
+  bool check_graph_argument(KfuncCall& call, u32 index);
+  bool check_graph_root(KfuncCall& call, u32 reg, SpecialField::What what);
+  bool change_graph(KfuncCall& call);
+  bool call_less(const KfuncCall& call);
+  bool in_comparison() const;
+  void forget_shared();
+  void forget_slices(u32 dynptr);
+  bool is_object_of(const Register& value, std::string_view type) const;
+  bool is_kernel_type(std::string_view type_name) const;
+  u32 local_type_index(u32 id);
+  u32 kernel_type_index(std::string_view type_name);
+  // --- objects (object.cpp) ---
+  bool check_object(u32 reg, s32 off, u32 size, Access access, Register* result);
+  bool load_kptr(const SpecialField& field, Register* result);
+  bool iterator_is_active(const State& state) const;
+  bool put_object(u32 reg, Register what, u32 slots);
+  Register* find_object(State& state, const Register& pointer, Kind kind, u32 slots) const;
+  void set_object(State& state, const Register& pointer, const Register& what, u32 slots);
+  void drop_object(State& state, const Register& pointer, u32 slots);
+  bool scrub(Frame& frame, u32 slot);
+  u32 type_index(const btf::Btf* types, u32 id, std::string_view name);
 
   // --- small things ---
   const Insn& insn() const { return program_.insns[insn_]; }
@@ -261,6 +349,31 @@ class Checker {
   u64 processed_at_checkpoint_ = 0, jumps_at_checkpoint_ = 0;
   u64 state_count_ = 0;
   u32 verified_function_ = 0;
+
+  /// A callback that runs after the program: explored on its own, once for each map its timer is in.
+  struct Async {
+    u32 function = 0, map = 0;
+    friend bool operator==(const Async&, const Async&) = default;
+  };
+  std::vector<Async> async_;
+  std::optional<ReturnRange> async_range_;  ///< while one is explored
+  struct CallxTarget {
+    u32 insn = 0, function = 0;
+    friend bool operator==(const CallxTarget&, const CallxTarget&) = default;
+  };
+  std::vector<CallxTarget> callx_targets_;  ///< which functions a callx was seen to call
+  /// What a pointer to an object leads to.
+  struct ObjectType {
+    const btf::Btf* types = nullptr;  ///< null: only the name is known
+    u32 id = 0;
+    std::string name;
+    std::vector<SpecialField> fields;  ///< of the program's own types
+  };
+  std::vector<ObjectType> types_;
+  std::vector<bool> kfunc_used_;
+  std::vector<bool> arena_access_;  ///< by instruction
+  s32 arena_map_ = -1;
+  s64 exception_callback_ = -1;
 
   std::vector<std::pair<u32, u32>> id_pairs_;  ///< while two states are compared
   u32 fresh_id_ = 0;

@@ -1,12 +1,29 @@
 // The exploration: one step at a time, one path after the other.
 #include <algorithm>
 
+#include "btf/btf.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
 
 using catalog::MessageId;
 using isa::Form;
+
+namespace {
+/// The function named by the tag "exception_callback:NAME" of the program's main function, or nullptr.
+const FunctionInfo* exception_callback_of(const ProgramSpec& program, const btf::Btf* types) {
+  if (types == nullptr || program.functions.empty() || program.functions[0].type_id == 0) return nullptr;
+  constexpr std::string_view tag_name = "exception_callback:";
+  for (u32 id = types->first_id(); id < types->type_count(); id++) {
+    btf::Type tag = types->type(id);
+    if (tag.kind != btf::Kind::decl_tag || tag.type_id() != program.functions[0].type_id) continue;
+    if (!tag.name.starts_with(tag_name)) continue;
+    for (const FunctionInfo& f : program.functions)
+      if (f.insn != 0 && f.name == tag.name.substr(tag_name.size())) return &f;
+  }
+  return nullptr;
+}
+}  // namespace
 
 Checker::Checker(const ProgramSpec& program, const ObjectSpec& object, const Options& options)
     : program_(program), object_(object), options_(options), helper_used_(catalog::prototypes().size() + 1) {}
@@ -19,7 +36,7 @@ Checker::~Checker() {
 bool Checker::run() {
   if (catalog::context_of(program_.type) == nullptr)
     return refuse(MessageId::unsupported_program_type, name_of(program_.type));
-  if (auto shape = analyse(program_, !is_kernel(), analysis_)) {
+  if (auto shape = analyse(program_, exception_callback_of(program_, object_.btf.get()), !is_kernel(), analysis_)) {
     refused_ = true;
     refusal_ = *shape;
     return false;
@@ -36,20 +53,30 @@ bool Checker::run() {
                                  isa::is_division(isa::alu_of(analysis_.insns[i].op));
   }
   touches_.resize(program_.insns.size());
+  arena_access_.resize(program_.insns.size());
+  kfunc_used_.resize(catalog::kfuncs().size());
+  types_.emplace_back();  // index 0 is no type
   if (!verify_function(0)) return false;
   for (u32 f = 1; f < analysis_.functions.size(); f++) {
     const Function& function = analysis_.functions[f];
-    if (function.is_global && object_.btf != nullptr && analysis_.insns[function.first].is_reachable &&
-        !verify_function(f))
+    if (function.is_exception_callback) {
+      exception_callback_ = function.first;
+      if (!verify_function(f)) return false;
+    } else if (function.is_global && object_.btf != nullptr && analysis_.insns[function.first].is_reachable &&
+               !verify_function(f)) {
       return false;
+    }
   }
-  return check_stack_depth();
+  return verify_async() && check_stack_depth();
 }
 
 bool Checker::verify_function(u32 function) {
   verified_function_ = function;
   enter_function(function);
-  if (!set_arguments(function)) return false;
+  return set_arguments(function) && explore_and_forget();
+}
+
+bool Checker::explore_and_forget() {
   bool ok = explore();
   for (auto& list : explored_) {
     for (auto& c : list) pool_.release(c->state);
@@ -69,6 +96,9 @@ void Checker::enter_function(u32 function) {
   frame->function = function;
   state_.frames[0] = frame;
   state_.lock = {};
+  state_.rcu = false;
+  state_.preempt_depth = 0;
+  state_.rounds = 0;
   path_.clear();
   links_.clear();
   active_.clear();
@@ -121,8 +151,7 @@ bool Checker::step() {
       return do_jump();
     case Form::call_helper:
       jumps_++;
-      if (!do_helper_call()) return false;
-      break;
+      return do_helper_call();
     case Form::call_local:
       jumps_++;
       return do_local_call();
@@ -151,13 +180,13 @@ bool Checker::step() {
       if (!do_packet_load()) return false;
       break;
     case Form::may_goto:
-      return refuse(MessageId::unsupported_instruction, "may_goto");
+      return do_may_goto();
     case Form::callx:
-      return refuse(MessageId::unsupported_instruction, "callx");
+      jumps_++;
+      return do_callx();
     case Form::call_kfunc:
-      return refuse(MessageId::unsupported_kfunc, facts().reference >= 0
-                                                      ? program_.references[static_cast<u32>(facts().reference)].name
-                                                      : std::string("?"));
+      jumps_++;
+      return do_kfunc_call();
   }
   insn_ = next_insn();
   return true;
@@ -188,6 +217,9 @@ bool Checker::take_pending() {
   p.state.frames = {};
   insn_ = p.insn;
   path_.resize(p.path_length);
+  if (p.enters_callback) {
+    path_.push_back({.insn = path_.back().insn, .what = Step::What::descended, .frame = static_cast<u8>(state_.depth)});
+  }
   links_.resize(p.links_length);
   written_ = p.written;
   return true;
@@ -196,9 +228,10 @@ bool Checker::take_pending() {
 /// At a join: is this state covered, does it loop for ever, is it worth remembering?
 Checker::Visit Checker::visit() {
   constexpr u64 min_insns = 8, min_jumps = 2, loop_insns = 100, loop_jumps = 20;
-  constexpr u32 miss_allowance = 3;
+  constexpr u32 miss_allowance = 3, loop_miss_allowance = 64;
   u64 insns = processed_ - processed_at_checkpoint_, jumps = jumps_ - jumps_at_checkpoint_;
-  bool add = insns >= min_insns && jumps >= min_jumps;
+  bool forced = facts().converges;
+  bool add = forced || (insns >= min_insns && jumps >= min_jumps);
   auto& list = explored_[insn_];
   for (std::size_t k = 0; k < list.size();) {
     Checkpoint& old = *list[k];
@@ -207,18 +240,18 @@ Checker::Visit Checker::visit() {
       continue;
     }
     if (old.active) {
-      if (may_loop(old.state) && states_match(old, Match::exact)) {
-        refuse(MessageId::infinite_loop, insn_);
-        return Visit::refused;
-      }
-      if (insns < loop_insns && jumps < loop_jumps) add = false;
-    } else if (states_match(old, Match::covers)) {
+      bool hit = false;
+      if (!try_active(old, forced, hit)) return Visit::refused;
+      if (hit) return Visit::covered;
+      if (!forced && insns < loop_insns && jumps < loop_jumps) add = false;
+    } else if (states_match(old, old.incomplete ? Match::within : Match::covers)) {
       old.hits++;
-      return adopt(old) ? Visit::covered : Visit::refused;
+      return take_hit(old) ? Visit::covered : Visit::refused;
     }
     if (add) old.misses++;
-    if (old.misses > old.hits * miss_allowance + miss_allowance) {
-      if (old.active)
+    u32 allowance = forced && old.active ? loop_miss_allowance : miss_allowance;
+    if (old.misses > old.hits * allowance + allowance) {
+      if (old.active || old.is_loop_entry)
         retired_.push_back(std::move(list[k]));
       else
         pool_.release(old.state);
@@ -262,6 +295,13 @@ std::vector<StackTouch> Checker::stack_touches() const {
     return a.insn != b.insn ? a.insn < b.insn : a.function < b.function;
   });
   return touches;
+}
+
+std::vector<u32> Checker::arena_accesses() const {
+  std::vector<u32> insns;
+  for (u32 i = 0; i < arena_access_.size(); i++)
+    if (arena_access_[i]) insns.push_back(i);
+  return insns;
 }
 
 std::vector<u32> Checker::helpers_used() const {

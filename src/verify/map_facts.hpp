@@ -4,16 +4,9 @@
 #include <string_view>
 #include <vector>
 
-namespace skep::verify {
+#include "verify/special_fields.hpp"
 
-/// A field of a map value that programs may not touch directly.
-struct SpecialField {
-  enum class What : u8 { spin_lock, other };
-  What what = What::other;
-  std::string_view type_name;  ///< "bpf_spin_lock"
-  u32 offset = 0;
-  u32 size = 0;
-};
+namespace skep::verify {
 
 struct MapFacts {
   const MapSpec* spec = nullptr;
@@ -23,11 +16,7 @@ struct MapFacts {
   bool program_writes = true;
   bool is_constant = false;  ///< nobody writes any more: values are known numbers
 
-  const SpecialField* spin_lock() const {
-    for (const SpecialField& f : fields)
-      if (f.what == SpecialField::What::spin_lock) return &f;
-    return nullptr;
-  }
+  const SpecialField* spin_lock() const { return field_of(fields, SpecialField::What::spin_lock); }
 };
 
 /// Facts of every map of the object, then of the inner maps they hold.

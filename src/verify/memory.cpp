@@ -17,6 +17,7 @@ u8 pointer_group(Kind kind) {
     case Kind::sock_common:
     case Kind::socket:
     case Kind::tcp_socket:
+    case Kind::arena:
       return static_cast<u8>(kind) + 1;
     default:
       return 1;
@@ -49,10 +50,17 @@ bool Checker::check_map_value(u32 index, const Register& r, s32 off, u32 size, A
   s64 low = s64{r.off} + off + r.number.wide.smin;
   s64 end = s64{r.off} + off + static_cast<s64>(r.number.wide.umax) + size;
   for (const SpecialField& f : map.fields)
-    if (low < s64{f.offset} + f.size && f.offset < end)
+    if (low < s64{f.offset} + f.size && f.offset < end && !is_kptr_load(f, low, size, r, access))
       return refuse_for(static_cast<s32>(index), MessageId::special_field_touched, f.type_name, f.offset,
                         map.spec->name, low, end);
   return true;
+}
+
+/// A pointer to an object may be read, whole; it comes back as one (load_kptr).
+bool Checker::is_kptr_load(const SpecialField& f, s64 low, u32 size, const Register& r, Access access) const {
+  bool kptr = f.what == SpecialField::What::kptr || f.what == SpecialField::What::kptr_untrusted;
+  return kptr && access == Access::read && low == f.offset && size == 8 && r.number.is_const() &&
+         isa::row(facts().op).form == Form::load;
 }
 
 bool Checker::may_write_packet() const {
@@ -197,7 +205,10 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
     }
     case Kind::map_value:
       if (!check_map_value(index, r, off, size, access, false)) return false;
-      if (result != nullptr) read_constant(r, off, size, result);
+      if (result != nullptr && !read_constant(r, off, size, result))
+        for (const SpecialField& f : maps_[r.object].fields)
+          if (is_kptr_load(f, s64{r.off} + off + static_cast<s64>(r.number.value()), size, r, access))
+            return load_kptr(f, result);
       return true;
     case Kind::packet:
     case Kind::packet_meta:
@@ -224,11 +235,19 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
         return refuse_for(static_cast<s32>(index), MessageId::context_offset_varies, name(r));
       tp_buffer_bytes_ = std::max(tp_buffer_bytes_, static_cast<u32>(r.off + off) + size);
       return is_kernel() ? true : refuse(MessageId::unsupported_access, name(r));
+    case Kind::object:
+      return check_object(index, off, size, access, result);
+    case Kind::arena:
+      arena_access_[insn_] = true;
+      return true;
     case Kind::task:
       return refuse_for(static_cast<s32>(index), MessageId::unsupported_access, name(r));
     case Kind::map:
     case Kind::packet_end:
     case Kind::function:
+    case Kind::dynptr:
+    case Kind::iterator:
+    case Kind::irq_flag:
     case Kind::scalar:
     case Kind::uninitialised:
       return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(r));
@@ -308,6 +327,13 @@ bool Checker::do_atomic() {
   return true;
 }
 
+/// A program has one arena at most.
+bool Checker::use_arena(u32 map) {
+  if (arena_map_ >= 0 && arena_map_ != static_cast<s32>(map)) return refuse(MessageId::two_arenas);
+  arena_map_ = static_cast<s32>(map);
+  return true;
+}
+
 bool Checker::do_ld_imm64() {
   const Insn& i = insn();
   const Reference* reference =
@@ -322,9 +348,14 @@ bool Checker::do_ld_imm64() {
         if (reference->map >= object_.maps.size()) return refuse(MessageId::unresolved_reference, reference->name);
         Register r = Register::pointer(reference->kind == Reference::Kind::map ? Kind::map : Kind::map_value);
         r.object = reference->map;
+        if (object_.maps[r.object].type == MapType::arena && !use_arena(r.object)) return false;
         if (r.kind == Kind::map_value) {
           const MapSpec& spec = object_.maps[r.object];
-          if (spec.type == MapType::arena) return refuse(MessageId::unsupported_arena);
+          if (spec.type == MapType::arena) {  // an address of the user's view: a number until it is cast
+            if (!use_arena(reference->map)) return false;
+            reg(i.dst) = Register::unknown();
+            return true;
+          }
           if (spec.type != MapType::array || spec.max_entries != 1)
             return refuse(MessageId::no_direct_value, spec.name, name_of(spec.type), spec.max_entries);
           if (reference->addend >= spec.value_size)
@@ -373,6 +404,7 @@ bool Checker::do_packet_load() {
   if (form() == Form::ld_ind && !readable(i.src)) return false;
   if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
   if (state_.lock.held) return refuse(MessageId::lock_held, "a packet load");
+  if (state_.rcu || state_.preempt_depth != 0) return check_resources("a packet load may end the program");
   if (state_.depth > 0) return refuse(MessageId::packet_load_in_function);
   clear_caller_saved();
   reg(0) = Register::scalar(Scalar::of_bits(isa::access_bytes(i) * 8));

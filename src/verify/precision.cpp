@@ -40,16 +40,16 @@ bool Checker::need_precise(u32 index) {
   return propagate(wanted, path_.size() - 1);
 }
 
-bool Checker::need_precise_at_start(const Checkpoint& old) {
+bool Checker::need_precise_at_start(const Checkpoint& old, bool everything) {
   Wanted wanted;
   wanted.depth = state_.depth;
   for (u32 depth = 0; depth <= state_.depth; depth++) {
     const Frame& frame = *state_.frames[depth];
     for (u32 r = 0; r < isa::frame_pointer; r++)
-      if ((old.precise_regs[depth] >> r & 1) != 0 && frame.regs[r].is_scalar())
+      if ((everything || (old.precise_regs[depth] >> r & 1) != 0) && frame.regs[r].is_scalar())
         wanted.regs[depth] = static_cast<u16>(wanted.regs[depth] | 1u << r);
     for (u32 s = 0; s < frame.slot_count; s++)
-      if ((old.precise_slots[depth] >> s & 1) != 0 && frame.slots[s].spill != nullptr &&
+      if ((everything || (old.precise_slots[depth] >> s & 1) != 0) && frame.slots[s].spill != nullptr &&
           frame.slots[s].spill->value.is_scalar())
         wanted.slots[depth] |= u64{1} << s;
   }
@@ -164,6 +164,7 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
       }
       break;
     case Form::call_local:
+    case Form::callx:
       if (step.what == Step::What::descended) {
         u16 arguments = static_cast<u16>(wanted.regs[step.frame] & 0x3e);
         wanted.regs[step.frame] = 0;
@@ -172,15 +173,24 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
         wanted.regs[wanted.depth] = static_cast<u16>((wanted.regs[wanted.depth] & ~0x3f) | arguments);
         break;
       }
-      [[fallthrough]];
+      for (u32 r = 0; r <= 5; r++) wanted.drop(r);
+      break;
     case Form::call_helper:
     case Form::call_kfunc:
-    case Form::callx:
+      if (step.what == Step::What::descended) {  // out of a callback: what it was given came from the arguments
+        bool argument = (wanted.regs[step.frame] & 0x3e) != 0;
+        wanted.regs[step.frame] = 0;
+        wanted.slots[step.frame] = 0;
+        wanted.depth = step.frame - 1u;
+        for (u32 r = 1; argument && r <= 5; r++) wanted.add(r);
+        break;
+      }
       for (u32 r = 0; r <= 5; r++) wanted.drop(r);
       break;
     case Form::exit:  // of a function, into which the walk now goes
       wanted.depth++;
       wanted.regs[wanted.depth] = 0;
+      if (step.what == Step::What::returned) break;  // a callback's: its result went to the helper
       if ((wanted.regs[wanted.depth - 1] & 1) != 0) wanted.regs[wanted.depth] = 1;
       for (u32 r = 0; r <= 5; r++)
         wanted.regs[wanted.depth - 1] = static_cast<u16>(wanted.regs[wanted.depth - 1] & ~(1u << r));

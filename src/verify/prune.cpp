@@ -27,20 +27,21 @@ bool Checker::same_scalar_id(u32 old_id, u32 now_id) {
 }
 
 bool Checker::register_matches(const Register& old, const Register& now, bool precise, Match match) {
-  if (old.kind == Kind::uninitialised && match == Match::covers) return true;
+  if (old.kind == Kind::uninitialised && match != Match::exact) return true;
   if (old.kind != now.kind) return false;
   if (match == Match::exact) {
     return old.or_null == now.or_null && old.off == now.off && old.object == now.object && old.extent == now.extent &&
-           old.frame == now.frame && old.number == now.number && old.has_delta == now.has_delta &&
-           same_id(old.id, now.id) && same_id(old.ref_id, now.ref_id);
+           old.frame == now.frame && old.trust == now.trust && old.number == now.number &&
+           old.has_delta == now.has_delta && same_id(old.id, now.id) && same_id(old.ref_id, now.ref_id);
   }
   if (old.is_scalar()) {
-    if (!precise) return true;
+    if (!precise && match == Match::covers) return true;
     if (old.has_delta != now.has_delta || (old.has_delta && old.off != now.off)) return false;
     return old.number.includes(now.number) && same_scalar_id(old.id, now.id);
   }
   if (old.or_null != now.or_null || old.read_only != now.read_only || old.is_record != now.is_record ||
-      old.frame != now.frame || old.off != now.off || old.object != now.object)
+      old.frame != now.frame || old.off != now.off || old.object != now.object || old.trust != now.trust ||
+      old.is_packet_slice != now.is_packet_slice)
     return false;
   // More proved bytes of a packet are as good; any other extent is part of the type.
   if (old.is_packet() ? old.extent > now.extent : old.extent != now.extent) return false;
@@ -64,6 +65,10 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
   for (u32 k = 0; k < slot_bytes; k++) {
     Byte old_byte = a.bytes[k], now_byte = b.bytes[k];
     same_shape = same_shape && (old_byte == Byte::spilled) == (now_byte == Byte::spilled);
+    if (old_byte == Byte::special || now_byte == Byte::special) {
+      if (old_byte != now_byte && old_byte != Byte::untouched) return false;
+      if (old_byte == Byte::special) continue;  // compared as registers below
+    }
     if (old_byte == Byte::untouched) continue;  // the old path did not rely on it
     if (old_byte == Byte::number) {
       if (is_kernel()) continue;  // any bytes may be read as numbers
@@ -80,6 +85,7 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     bool loose = now_byte == Byte::number || now_byte == Byte::zero || (is_kernel() && now_byte == Byte::untouched);
     if (!loose || !whole_scalar(a)) return false;
   }
+  if (a.is_special()) return register_matches(a.spill->value, b.spill->value, true, match);
   if (!a.is_spilled()) return true;
   if (same_shape) return register_matches(a.spill->value, b.spill->value, precise, match);
   // What is there now reads as a whole as an unknown number that is equal to no register: enough only where the proof
@@ -92,7 +98,7 @@ bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {
   const Frame& a = *old.state.frames[depth];
   const Frame& b = *state_.frames[depth];
   if (depth > 0 && a.call_insn != b.call_insn) return false;
-  if (a.function != b.function) return false;
+  if (a.function != b.function || a.is_callback != b.is_callback || a.callback_depth > b.callback_depth) return false;
   u32 at = depth == state_.depth ? insn_ : state_.frames[depth + 1]->call_insn;
   u16 live = match == Match::exact ? u16{0x7ff} : analysis_.insns[at].live;
   for (u32 r = 0; r < isa::register_count; r++) {
@@ -100,8 +106,11 @@ bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {
     if (!register_matches(a.regs[r], b.regs[r], (old.precise_regs[depth] >> r & 1) != 0, match)) return false;
   }
   if (match == Match::exact && a.slot_count != b.slot_count) return false;
+  for (u32 s = 0; s < b.slot_count; s++)  // nor may there be one more than there was
+    if (b.slots[s].is_special() && (s >= a.slot_count || !a.slots[s].is_special())) return false;
   for (u32 s = 0; s < a.slot_count; s++) {
-    if (match == Match::covers && (old.live_slots[depth] >> s & 1) == 0) continue;
+    // What an iterator or a dynptr is must be the same, read or not: its release is due.
+    if (match == Match::covers && !a.slots[s].is_special() && (old.live_slots[depth] >> s & 1) == 0) continue;
     if (!slot_matches(old, depth, s, match)) return false;
   }
   return true;
@@ -119,10 +128,14 @@ bool Checker::may_loop(const State& old) const {
 
 bool Checker::states_match(const Checkpoint& old, Match match) {
   if (old.state.depth != state_.depth || old.state.acquired.size() != state_.acquired.size()) return false;
-  if (old.state.lock.held != state_.lock.held) return false;
+  if (old.state.lock.held != state_.lock.held || old.state.rcu != state_.rcu ||
+      old.state.preempt_depth != state_.preempt_depth)
+    return false;
   id_pairs_.clear();
   fresh_id_ = 0;
-  if (old.state.lock.held && (old.state.lock.map != state_.lock.map || !same_id(old.state.lock.id, state_.lock.id)))
+  if (old.state.lock.held &&
+      (old.state.lock.map != state_.lock.map || old.state.lock.in_object != state_.lock.in_object ||
+       !same_id(old.state.lock.id, state_.lock.id)))
     return false;
   for (std::size_t i = 0; i < state_.acquired.size(); i++)
     if (!same_id(old.state.acquired[i].id, state_.acquired[i].id)) return false;
@@ -132,11 +145,14 @@ bool Checker::states_match(const Checkpoint& old, Match match) {
 }
 
 /// This path ends at a covering checkpoint: what its proof rested on, this path's checkpoints rest on too.
-bool Checker::adopt(const Checkpoint& old) {
-  for (u32 depth = 0; depth <= state_.depth; depth++)
-    for (u64 slots = old.live_slots[depth]; slots != 0; slots &= slots - 1)
+/// `everything`: every number and slot of it.
+bool Checker::adopt(const Checkpoint& old, bool everything) {
+  for (u32 depth = 0; depth <= state_.depth; depth++) {
+    u64 all = old.state.frames[depth]->slot_count == 64 ? ~u64{0} : (u64{1} << old.state.frames[depth]->slot_count) - 1;
+    for (u64 slots = everything ? all : old.live_slots[depth]; slots != 0; slots &= slots - 1)
       read_slot(depth, static_cast<u32>(std::countr_zero(slots)));
-  return need_precise_at_start(old);
+  }
+  return need_precise_at_start(old, everything);
 }
 
 }  // namespace skep::verify

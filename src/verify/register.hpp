@@ -28,21 +28,39 @@ enum class Kind : u8 {
   tp_buffer,    ///< the writable buffer of a raw tracepoint
   task,         ///< struct task_struct, read by helpers only
   function,     ///< a callback: `object` = first instruction
+  object,       ///< a structure with a type: `object` = index into the checker's types, `trust` says whose it is
+  dynptr,       ///< the dynptr a callback gets; on the stack, a slot of one: `object` = its DynptrKind
+  iterator,     ///< on the stack, a slot of an iterator: `object` = row of its family's `new`
+  irq_flag,     ///< on the stack: saved interrupts
+  arena,        ///< an address in the arena: every access is confined to it
+};
+
+/// How far a pointer to an object may be believed.
+enum class Trust : u8 {
+  none,
+  trusted,    ///< alive: the kernel, or an acquired reference, keeps it
+  rcu,        ///< alive inside the RCU section
+  plain,      ///< read from a trusted object: may be read, and passed where no trust is asked for
+  untrusted,  ///< may be stale: may be read, no more
+  owned,      ///< made by bpf_obj_new() and held by nobody else (ref_id)
+  shared,     ///< in a list or tree whose lock is held
 };
 
 std::string_view name_of(Kind kind) noexcept;
 
 struct Register {
   Kind kind = Kind::uninitialised;
-  bool or_null = false;    ///< pointers: may be null; every copy shares `id`
-  bool read_only = false;  ///< memory, map_value
-  bool is_record = false;  ///< memory: a ring buffer record, at its start when off == 0
-  bool has_delta = false;  ///< scalar: `off` is its distance from the other scalars of `id`
-  u8 frame = 0;            ///< stack
+  bool or_null = false;          ///< pointers: may be null; every copy shares `id`
+  bool read_only = false;        ///< memory, map_value
+  bool is_record = false;        ///< memory: a ring buffer record, at its start when off == 0; iterator: gives no more
+  bool is_packet_slice = false;  ///< memory: may be a part of the packet, and goes when that moves
+  Trust trust = Trust::none;     ///< object
+  bool has_delta = false;        ///< scalar: `off` is its distance from the other scalars of `id`
+  u8 frame = 0;                  ///< stack
   s32 off = 0;
   u32 id = 0;  ///< scalar: equal (up to off) to those of the same id; or_null: one check frees all; packet: one range
   u32 ref_id = 0;  ///< the acquired reference this stands for, or 0
-  u32 object = 0;  ///< map, map_value, function
+  u32 object = 0;  ///< map, map_value, function, object; memory: the dynptr it is a slice of, or 0
   u32 extent = 0;  ///< memory: size; packet: proved bytes
   Scalar number = Scalar::of(0);
 

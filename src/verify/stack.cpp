@@ -80,6 +80,7 @@ bool Checker::stack_store(u32 index, s32 off, u32 size, const Register& value, b
     for (s64 at = low; at < high + size; at++) {
       Slot& slot = frame.slots[slot_of(at)];
       Byte& byte = slot.bytes[byte_of(at)];
+      if (slot.is_special() && !scrub(frame, slot_of(at))) return false;
       if (byte == Byte::untouched && !may_read_untouched())
         return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
       if (slot.is_spilled()) {
@@ -102,6 +103,7 @@ bool Checker::stack_store(u32 index, s32 off, u32 size, const Register& value, b
 
   u32 spi = slot_of(low), first = byte_of(low);
   Slot& slot = frame.slots[spi];
+  if (slot.is_special() && !scrub(frame, spi)) return false;
   if (first == 0 && size == slot_bytes) wrote_slot(pointer.frame, spi);
   bool spills = first == 0 && (value.is_scalar() || (value.is_pointer() && size == slot_bytes));
   if (value.is_pointer() && size != slot_bytes)
@@ -157,6 +159,8 @@ bool Checker::stack_load(u32 index, s32 off, u32 size, Register* result) {
   u32 spi = slot_of(low), first = byte_of(low);
   Slot& slot = frame.slots[spi];
   read_slot(pointer.frame, spi);
+  if (slot.is_special())
+    return refuse_for(static_cast<s32>(index), MessageId::stack_object_read, low, name_of(slot.spill->value.kind));
   if (slot.is_spilled()) {
     u32 spilled = 0;
     while (spilled < slot_bytes && slot.bytes[spilled] == Byte::spilled) spilled++;
@@ -224,6 +228,11 @@ bool Checker::stack_range(u32 index, s32 off, u32 size, Access access) {
     u32 spi = slot_of(at);
     Slot& slot = frame.slots[spi];
     Byte& byte = slot.bytes[byte_of(at)];
+    if (slot.is_special()) {
+      if (access != Access::fill)
+        return refuse_for(static_cast<s32>(index), MessageId::stack_object_read, at, name_of(slot.spill->value.kind));
+      if (!scrub(frame, spi)) return false;
+    }
     if (access != Access::fill) {
       if (byte == Byte::untouched && !may_read_untouched())
         return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);

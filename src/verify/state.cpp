@@ -23,6 +23,9 @@ void Pool::free_frame(Frame* frame) {
     frame->slots[i] = Slot{};
   }
   frame->slot_count = 0;
+  frame->is_callback = false;
+  frame->callback_depth = 0;
+  frame->return_range = {};
   free_frames_.push_back(frame);
 }
 
@@ -57,6 +60,9 @@ void Pool::copy(State& to, const State& from) {
     frame->regs = source.regs;
     frame->call_insn = source.call_insn;
     frame->function = source.function;
+    frame->is_callback = source.is_callback;
+    frame->callback_depth = source.callback_depth;
+    frame->return_range = source.return_range;
     frame->slot_count = source.slot_count;
     for (u32 i = 0; i < source.slot_count; i++) {
       frame->slots[i] = source.slots[i];
@@ -67,6 +73,9 @@ void Pool::copy(State& to, const State& from) {
   to.depth = from.depth;
   to.acquired = from.acquired;
   to.lock = from.lock;
+  to.rcu = from.rcu;
+  to.preempt_depth = from.preempt_depth;
+  to.rounds = from.rounds;
 }
 
 void Pool::release(State& state) {
@@ -114,6 +123,16 @@ std::string_view name_of(Kind kind) noexcept {
       return "task_struct";
     case Kind::function:
       return "function";
+    case Kind::object:
+      return "object";
+    case Kind::dynptr:
+      return "dynptr";
+    case Kind::iterator:
+      return "iterator";
+    case Kind::irq_flag:
+      return "saved interrupt flag";
+    case Kind::arena:
+      return "arena pointer";
   }
   return "?";
 }

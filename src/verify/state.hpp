@@ -23,6 +23,7 @@ enum class Byte : u8 {
   number,     ///< some number
   zero,
   spilled,  ///< part of the register the slot holds
+  special,  ///< part of an iterator, a dynptr or a saved flag: `spill` describes it
 };
 
 /// A register spilled to the stack; immutable while shared.
@@ -36,12 +37,21 @@ struct Slot {
   Spill* spill = nullptr;
 
   bool is_spilled() const { return bytes[0] == Byte::spilled; }
+  bool is_special() const { return bytes[0] == Byte::special; }
+};
+
+/// Numbers a callback may return.
+struct ReturnRange {
+  s32 low = 0, high = 0;
 };
 
 struct Frame {
   std::array<Register, isa::register_count> regs;
   u32 call_insn = 0;                  ///< the call that made this frame; unused in frame 0
   u32 function = 0;                   ///< index into the program's functions
+  bool is_callback = false;           ///< a helper called it: it returns to the call
+  u32 callback_depth = 0;             ///< callbacks explored one after the other from the call this frame is at
+  ReturnRange return_range;           ///< of a callback
   u32 slot_count = 0;                 ///< slots in use: [-8 * slot_count, 0)
   std::array<Slot, max_slots> slots;  ///< slot i is at frame pointer - 8 * (i + 1)
 };
@@ -55,8 +65,9 @@ struct Acquired {
 /// The spin lock held, if any.
 struct Lock {
   bool held = false;
-  u32 map = 0;  ///< map index
-  u32 id = 0;   ///< the map value's register id
+  bool in_object = false;  ///< in an object of the program's own, else in a map value
+  u32 map = 0;             ///< map index
+  u32 id = 0;              ///< the map value's register id; the object's reference
   friend bool operator==(const Lock&, const Lock&) = default;
 };
 
@@ -67,6 +78,10 @@ struct State {
   u32 depth = 0;  ///< index of the current frame
   std::vector<Acquired> acquired;
   Lock lock;
+  bool rcu = false;       ///< inside bpf_rcu_read_lock()
+  u32 preempt_depth = 0;  ///< bpf_preempt_disable() calls that are open
+  u32 rounds = 0;         ///< how often this path went round a loop that converges: not compared, but no such loop is
+                          ///< taken for an endless one
 
   Frame& current() { return *frames[depth]; }
   const Frame& current() const { return *frames[depth]; }

@@ -64,6 +64,10 @@ bool Checker::set_arguments(u32 function) {
     reg(1) = Register::pointer(Kind::context);
     return true;
   }
+  if (f.is_exception_callback) {
+    reg(1) = Register::unknown();
+    return true;
+  }
   const btf::Btf& types = *object_.btf;
   auto params = parameters(types, *f.info);
   for (u32 p = 0; p < params.size(); p++) {
@@ -88,6 +92,7 @@ bool Checker::set_arguments(u32 function) {
 bool Checker::call_global(u32 function) {
   const Function& f = analysis_.functions[function];
   if (state_.lock.held) return refuse(MessageId::lock_held, f.info->name);
+  if (f.throws && !check_resources(fmt::format("{}() may throw", f.info->name))) return false;
   auto params = parameters(*object_.btf, *f.info);
   for (u32 p = 0; p < params.size() && p < 5; p++) {
     u32 r = p + 1;
@@ -131,11 +136,35 @@ bool Checker::call_global(u32 function) {
 bool Checker::do_local_call() {
   u32 target = insn_ + 1 + static_cast<u32>(insn().imm);
   u32 function = *analysis_.function_at(target);
+  if (analysis_.functions[function].is_exception_callback) return refuse(MessageId::exception_callback_called);
   if (analysis_.functions[function].is_global) {
     if (object_.btf == nullptr)
       return refuse(MessageId::unsupported_global_argument, 0, analysis_.functions[function].info->name);
     return call_global(function);
   }
+  return call_static(function);
+}
+
+/// callx: of a register that holds a function of this program.
+bool Checker::do_callx() {
+  const u32 index = insn().dst;
+  if (!readable(index)) return false;
+  const Register target = reg(index);
+  if (is_kernel()) return refuse(MessageId::unsupported_instruction, "callx");
+  if (target.kind != Kind::function || target.or_null)
+    return refuse_for(static_cast<s32>(index), MessageId::callx_target, index, name(target));
+  u32 function = *analysis_.function_at(target.object);
+  if (analysis_.functions[function].is_global && object_.btf != nullptr) return call_global(function);
+  CallxTarget seen{insn_, function};
+  if (std::find(callx_targets_.begin(), callx_targets_.end(), seen) == callx_targets_.end())
+    callx_targets_.push_back(seen);
+  return call_static(function);
+}
+
+bool Checker::call_static(u32 function) {
+  u32 target = analysis_.functions[function].first;
+  for (u32 d = 0; d <= state_.depth; d++)
+    if (state_.frames[d]->function == function) return refuse(MessageId::recursion, function_name(function), insn_);
   if (state_.depth + 1 >= isa::max_call_frames)
     return refuse(MessageId::too_many_frames, static_cast<u32>(isa::max_call_frames));
   Frame& caller = state_.current();
@@ -157,6 +186,7 @@ bool Checker::do_local_call() {
 
 bool Checker::return_to_caller() {
   Frame* callee = state_.frames[state_.depth];
+  if (callee->is_callback) return return_from_callback();
   Register result = callee->regs[0];
   if (result.kind == Kind::stack) return refuse_for(0, MessageId::stack_pointer_returned);
   u32 call = callee->call_insn;
@@ -170,7 +200,8 @@ bool Checker::return_to_caller() {
 bool Checker::check_return_value() {
   if (!readable(0)) return false;
   const Register result = reg(0);
-  if (verified_function_ != 0) {
+  if (async_range_) return check_callback_result(*async_range_);
+  if (verified_function_ != 0 && !analysis_.functions[verified_function_].is_exception_callback) {
     if (!result.is_scalar()) return refuse_for(0, MessageId::global_returns_pointer, name(result));
     return true;
   }
@@ -186,50 +217,104 @@ bool Checker::check_return_value() {
 
 bool Checker::do_exit() {
   if (state_.depth > 0) return return_to_caller();
-  if (state_.lock.held) return refuse(MessageId::lock_still_held);
-  if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
+  if (!check_resources("the program ends")) return false;
   if (!check_return_value()) return false;
   path_ends_ = true;
   return true;
 }
 
-/// The deepest chain of calls must fit the stack, in every order functions may call each other.
+/// Nothing may be held here.
+bool Checker::check_resources(std::string_view what) {
+  if (state_.lock.held) return refuse(MessageId::lock_still_held);
+  if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
+  if (state_.rcu) return refuse(MessageId::section_open, what, "an RCU section", "bpf_rcu_read_unlock()");
+  if (state_.preempt_depth != 0)
+    return refuse(MessageId::section_open, what, "preemption disabled", "bpf_preempt_enable()");
+  return true;
+}
+
+/// The deepest chain of calls must fit the stack, in every order functions may call each other. Functions that run
+/// after the program (timers) and instead of the rest of it (exception callbacks) begin a chain of their own.
 bool Checker::check_stack_depth() {
+  if (!check_chain(0)) return false;
+  for (u32 f = 1; f < analysis_.functions.size(); f++)
+    if ((analysis_.functions[f].is_async || analysis_.functions[f].is_exception_callback) && !check_chain(f))
+      return false;
+  return true;
+}
+
+/// The function that the instruction calls, or that it names for a helper to call.
+std::optional<u32> Checker::callee_at(u32 insn, u32& callx) const {
+  const InsnFacts& facts = analysis_.insns[insn];
+  if (facts.is_tail) return std::nullopt;
+  switch (isa::row(facts.op).form) {
+    case Form::call_local:
+      return analysis_.function_at(insn + 1 + static_cast<u32>(program_.insns[insn].imm));
+    case Form::callx:
+      for (; callx < callx_targets_.size(); callx++)
+        if (callx_targets_[callx].insn == insn) return callx_targets_[callx++].function;
+      return std::nullopt;
+    case Form::ld_imm64: {
+      if (program_.insns[insn].src != isa::imm64_src_function || !proofs_[insn].reached) return std::nullopt;
+      auto f = analysis_.function_at(function_named_at(insn));
+      return f && !analysis_.functions[*f].is_async ? f : std::nullopt;
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
+u32 Checker::function_named_at(u32 insn) const {
+  s32 r = analysis_.insns[insn].reference;
+  return r >= 0 ? program_.references[static_cast<u32>(r)].addend
+                : insn + 1 + static_cast<u32>(program_.insns[insn].imm);
+}
+
+bool Checker::check_chain(u32 root) {
   struct Entry {
-    u32 function, insn;
+    u32 function, insn, callx = 0;
   };
-  std::vector<Entry> chain{{0, analysis_.functions[0].first}};
+  std::vector<Entry> chain{{root, analysis_.functions[root].first}};
   auto share = [&](u32 f) {
     return (std::max(function_stack_[f], 1u) + stack_alignment - 1) / stack_alignment * stack_alignment;
   };
-  u32 depth = share(0);
-  stack_bytes_ = depth;
+  u32 depth = share(root);
+  stack_bytes_ = std::max(stack_bytes_, depth);
   u64 steps = 0;
   while (!chain.empty()) {
     if (++steps > 4'000'000) return refuse(MessageId::too_complex, steps, "stack depth");
     Entry& top = chain.back();
     const Function& f = analysis_.functions[top.function];
-    while (top.insn < f.end && isa::row(analysis_.insns[top.insn].op).form != Form::call_local)
+    std::optional<u32> callee;
+    while (top.insn < f.end && !(callee = callee_at(top.insn, top.callx))) {
       top.insn += isa::slots(program_.insns[top.insn]);
+      top.callx = 0;
+    }
     if (top.insn >= f.end) {
       depth -= share(top.function);
       chain.pop_back();
       continue;
     }
-    u32 call = top.insn++;
-    u32 callee = *analysis_.function_at(call + 1 + static_cast<u32>(program_.insns[call].imm));
-    insn_ = call;
+    insn_ = top.insn;
+    if (isa::row(analysis_.insns[insn_].op).form != Form::callx) top.insn += isa::slots(program_.insns[insn_]);
+    for (const Entry& e : chain)
+      if (e.function == *callee) return refuse(MessageId::recursion, function_name(*callee), insn_);
     if (chain.size() >= isa::max_call_frames)
       return refuse(MessageId::too_many_frames, static_cast<u32>(isa::max_call_frames));
-    if (analysis_.functions[callee].has_tail_call && depth >= max_stack_before_tail_call)
+    if (analysis_.functions[*callee].has_tail_call && depth >= max_stack_before_tail_call)
       return refuse(MessageId::stack_before_tail_call, depth, max_stack_before_tail_call);
-    depth += share(callee);
+    depth += share(*callee);
     stack_bytes_ = std::max(stack_bytes_, depth);
     if (depth > isa::stack_size_bytes)
       return refuse(MessageId::stack_too_deep, depth, static_cast<u32>(isa::stack_size_bytes));
-    chain.push_back({callee, analysis_.functions[callee].first});
+    chain.push_back({*callee, analysis_.functions[*callee].first});
   }
   return true;
+}
+
+std::string Checker::function_name(u32 function) const {
+  const Function& f = analysis_.functions[function];
+  return f.info != nullptr ? f.info->name : fmt::format("the function at instruction {}", f.first);
 }
 
 }  // namespace skep::verify

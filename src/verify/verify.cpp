@@ -60,6 +60,9 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     data.context_loads = checker.context_loads();
     data.proofs = checker.take_proofs();
     data.stack_touches = checker.stack_touches();
+    data.arena_accesses = checker.arena_accesses();
+    data.arena_map = checker.arena_map();
+    data.exception_callback = checker.exception_callback();
     data.stack_bytes = checker.stack_bytes();
     data.context_bytes = checker.context_bytes();
     data.reads_untouched_stack = checker.reads_untouched_stack();

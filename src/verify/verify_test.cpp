@@ -10,8 +10,10 @@
 #include <set>
 
 #include "btf/builder.hpp"
+#include "catalog/kfuncs.hpp"
 #include "catalog/messages.hpp"
 #include "catalog/prototypes.hpp"
+#include "isa/isa.hpp"
 #include "isa/text.hpp"
 
 namespace skep::verify {
@@ -23,21 +25,26 @@ struct Case {
   const char* text;
 };
 
-std::shared_ptr<const btf::Btf> lock_types(u32& value_type) {
+std::shared_ptr<const btf::Btf> lock_types(u32& value_type, u32& timed_type) {
   btf::Builder b;
   u32 number = b.add_int("int", 4, btf::Builder::Encoding::signed_);
   btf::Builder::NewMember inner[] = {{"val", number, 0, 0}};
   u32 lock = b.add_struct("bpf_spin_lock", 4, inner);
   btf::Builder::NewMember outer[] = {{"count", number, 0, 0}, {"lock", lock, 32, 0}};
   value_type = b.add_struct("value", 8, outer);
+  u32 wide = b.add_int("long", 8, btf::Builder::Encoding::signed_);
+  btf::Builder::NewMember words[] = {{"a", wide, 0, 0}, {"b", wide, 64, 0}};
+  u32 timer = b.add_struct("bpf_timer", 16, words);
+  btf::Builder::NewMember timed[] = {{"t", timer, 0, 0}, {"n", wide, 128, 0}};
+  timed_type = b.add_struct("timed", 24, timed);
   return b.build().value();
 }
 
 ObjectSpec object_with_maps() {
   ObjectSpec object;
   object.license = "GPL";
-  u32 locked_type = 0;
-  object.btf = lock_types(locked_type);
+  u32 locked_type = 0, timed_type = 0;
+  object.btf = lock_types(locked_type, timed_type);
   auto add = [&object](const char* name, MapType type, u32 key, u32 value, u32 entries) -> MapSpec& {
     MapSpec m;
     m.name = name;
@@ -55,6 +62,7 @@ ObjectSpec object_with_maps() {
   add("jumps", MapType::prog_array, 4, 4, 4);
   add("locked", MapType::array, 4, 8, 1).btf_value_type_id = locked_type;
   add("many", MapType::array, 4, 8, 16);
+  add("timed", MapType::array, 4, 24, 1).btf_value_type_id = timed_type;
   add("read_only", MapType::array, 4, 8, 1).flags = 1u << 7;
   add("write_only", MapType::array, 4, 8, 1).flags = 1u << 8;
   add("outer", MapType::array_of_maps, 4, 4, 1);
@@ -65,11 +73,16 @@ ObjectSpec object_with_maps() {
   return object;
 }
 
+/// Calls of numbers from here on are kernel functions, in the order of their rows.
+constexpr s32 first_kfunc = 100000;
+
 ProgramSpec program_of(const ObjectSpec& object, ProgramType type, std::string_view text) {
   isa::ParseOptions options;
   options.helper_id = [](std::string_view name) -> std::optional<s32> {
     if (name.starts_with("bpf_")) name.remove_prefix(4);
     auto id = catalog::helper_by_name(name);
+    if (const auto* kfunc = catalog::kfunc_by_name("bpf_" + std::string(name)); !id && kfunc != nullptr)
+      return first_kfunc + static_cast<s32>(kfunc->id);
     return id ? std::optional<s32>(static_cast<s32>(*id)) : std::nullopt;
   };
   auto assembly = isa::parse(text, options);
@@ -88,6 +101,22 @@ ProgramSpec program_of(const ObjectSpec& object, ProgramType type, std::string_v
       if (object.maps[m].name == use.name) r.map = m;
     program.references.push_back(r);
   }
+  for (u32 i = 0; i < program.insns.size(); i++) {
+    Insn& insn = program.insns[i];
+    if (insn.code == isa::code_call && insn.src == isa::call_src_helper && insn.imm >= first_kfunc &&
+        insn.imm - first_kfunc < static_cast<s32>(catalog::kfuncs().size())) {
+      Reference r;
+      r.insn = i;
+      r.kind = Reference::Kind::kfunc;
+      r.name = catalog::kfuncs()[static_cast<u32>(insn.imm - first_kfunc)].name;
+      insn.src = isa::call_src_kfunc;
+      insn.imm = 0;
+      program.references.push_back(r);
+    }
+    if (isa::is_ld_imm64(insn)) i++;
+  }
+  std::sort(program.references.begin(), program.references.end(),
+            [](const Reference& a, const Reference& b) { return a.insn < b.insn; });
   return program;
 }
 
@@ -112,6 +141,13 @@ constexpr auto tc = ProgramType::sched_cls;
 // Packet start in r2, end in r3.
 #define PACKET "r2 = *(u32 *)(r1 +0)\nr3 = *(u32 *)(r1 +4)\n"
 #define RETURN "r0 = 0\nexit\n"
+// A loop over the numbers 0 to 9, with its body between: r6 begins at 0.
+#define ITERATE                                                                                       \
+  "r6 = 0\nr1 = r10\nr1 += -24\nr2 = 0\nr3 = 10\ncall iter_num_new\nnext: r1 = r10\nr1 += -24\ncall " \
+  "iter_num_next\nif r0 "                                                                             \
+  "== 0 goto done\n"
+#define ITERATED "goto next\ndone: r1 = r10\nr1 += -24\ncall iter_num_destroy\n"
+#define DYNPTR "r1 = map[ring]\nr2 = 16\nr3 = 0\nr4 = r10\nr4 += -24\ncall ringbuf_reserve_dynptr\n"
 #define RESERVE "r1 = map[ring]\nr2 = 16\nr3 = 0\ncall ringbuf_reserve\n"
 
 const Case cases[] = {
@@ -203,7 +239,10 @@ const Case cases[] = {
     {"stack_too_deep", kprobe, "*(u64 *)(r10 -400) = 0\ncall f\nexit\nf: *(u64 *)(r10 -400) = 0\nr0 = 0\nexit"},
     {"stack_before_tail_call", kprobe,
      "*(u64 *)(r10 -400) = 0\ncall f\n" RETURN "f: r2 = map[jumps]\nr3 = 0\ncall tail_call\nr0 = 0\nexit"},
-    {"too_many_frames", kprobe, "call f\nexit\nf: call f\nexit"},
+    {"too_many_frames", kprobe,
+     "call f1\nexit\nf1: call f2\nexit\nf2: call f3\nexit\nf3: call f4\nexit\nf4: call f5\nexit\nf5: call "
+     "f6\nexit\nf6: call "
+     "f7\nexit\nf7: call f8\nexit\nf8: r0 = 0\nexit"},
     // --- context ---
     {"context_not_readable", kprobe, "r0 = *(u64 *)(r1 +168)\nexit"},
     {"context_not_readable", xdp, "r0 = *(u64 *)(r1 +0)\nexit"},
@@ -286,9 +325,76 @@ const Case cases[] = {
                    "2\nr1 = 3\nif r6 > 7 goto end\nr1 = *(u64 *)(r10 -16)\nr7 += r1\n*(u8 *)(r7 +0) = 7\nend: " RETURN},
     // --- beyond this stage ---
     {"unsupported_program_type", ProgramType::struct_ops, RETURN},
-    {"unsupported_helper", kprobe, "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\ncall dynptr_from_mem\n" RETURN},
-    {"unsupported_callback", kprobe, "r1 = 1\nr2 = 0\nr3 = 0\nr4 = 0\ncall loop\n" RETURN},
-    {"unsupported_instruction", kprobe, "may_goto +0\n" RETURN},
+    {"unsupported_helper", ProgramType::lsm,
+     "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\ncall inode_storage_delete\n" RETURN},
+    // --- loops that end by themselves ---
+    {"", kprobe, "r6 = 0\nloop: may_goto end\nr6 += 1\ngoto loop\nend: " RETURN},
+    {"outside_region", kprobe,
+     LOOKUP("table") "if r0 == 0 goto end\nr6 = 0\nloop: may_goto end\nr1 = r0\nr1 += r6\n*(u8 *)(r1 +0) = 1\nr6 += "
+                     "1\nr6 &= 63\ngoto loop\nend: " RETURN},
+    {"", kprobe,
+     LOOKUP("table") "if r0 == 0 goto end\nr6 = 0\nloop: may_goto end\nr1 = r0\nr1 += r6\n*(u8 *)(r1 +0) = 1\nr6 += "
+                     "1\nr6 &= 31\ngoto loop\nend: " RETURN},
+    {"infinite_loop", kprobe, "r6 = 0\nmay_goto +0\nloop: goto loop\n" RETURN},
+    {"", kprobe, ITERATE "r6 += 1\n" ITERATED RETURN},
+    {"outside_region", kprobe,
+     LOOKUP("table") "r7 = r0\nif r0 == 0 goto out\n" ITERATE
+                     "r1 = r7\nr1 += r6\n*(u8 *)(r1 +0) = 1\nr6 += 1\nif r6 > 60 "
+                     "goto done\n" ITERATED "out: " RETURN},
+    {"reference_leak", kprobe, "r1 = r10\nr1 += -24\nr2 = 0\nr3 = 9\ncall iter_num_new\n" RETURN},
+    {"iterator_in_use", kprobe,
+     "r1 = r10\nr1 += -24\nr2 = 0\nr3 = 9\ncall iter_num_new\nr1 = r10\nr1 += -24\nr2 = 0\nr3 = 9\ncall "
+     "iter_num_new\n" RETURN},
+    {"iterator_missing", kprobe, "r1 = r10\nr1 += -24\ncall iter_num_next\n" RETURN},
+    {"stack_object_read", kprobe,
+     "r1 = r10\nr1 += -24\nr2 = 0\nr3 = 9\ncall iter_num_new\nr1 = *(u64 *)(r10 -24)\n" RETURN},
+    {"reference_leak", kprobe,
+     "r1 = r10\nr1 += -24\nr2 = 0\nr3 = 9\ncall iter_num_new\n*(u64 *)(r10 -24) = 0\n" RETURN},
+    {"stack_object_place", kprobe, "r1 = r10\nr1 += -20\nr2 = 0\nr3 = 9\ncall iter_num_new\n" RETURN},
+    {"", kprobe, "r1 = 8\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall loop\n" RETURN "f: r0 = 0\nexit"},
+    {"", kprobe,
+     "*(u64 *)(r10 -8) = 0\nr1 = 1000000\nr2 = subprog[f]\nr3 = r10\nr3 += -8\nr4 = 0\ncall loop\n" RETURN
+     "f: r3 = *(u64 *)(r2 +0)\nr3 += r1\n*(u64 *)(r2 +0) = r3\nr0 = 0\nexit"},
+    // What the callback counts up is an offset afterwards: it must not be taken for what it was before.
+    {"outside_region", kprobe,
+     "*(u64 *)(r10 -16) = 0\nr1 = 100\nr2 = subprog[f]\nr3 = r10\nr3 += -16\nr4 = 0\ncall loop\nr6 = *(u64 *)(r10 "
+     "-16)\nr6 &= 255\n" LOOKUP("table") "if r0 == 0 goto end\nr0 += r6\n*(u8 *)(r0 +0) = 1\nend: " RETURN
+                                         "f: r3 = *(u64 *)(r2 +0)\nr3 += 1\n*(u64 *)(r2 +0) = r3\nr0 = 0\nexit"},
+    {"callback_result", kprobe, "r1 = 8\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall loop\n" RETURN "f: r0 = 2\nexit"},
+    {"recursion", kprobe,
+     "r1 = 8\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall loop\n" RETURN
+     "f: r1 = 8\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall loop\nr0 = 0\nexit"},
+    {"recursion", kprobe, "call f\n" RETURN "f: call f\nr0 = 0\nexit"},
+    {"", kprobe, "r3 = subprog[f]\ncallx r3\n" RETURN "f: r0 = 0\nexit"},
+    {"callx_target", kprobe, "r3 = 7\ncallx r3\n" RETURN},
+    {"register_not_set", kprobe, "r3 = subprog[f]\nr6 = 1\ncallx r3\nr0 = r3\n" RETURN "f: r0 = 0\nexit"},
+    // --- exceptions and sections ---
+    {"", tc, "r1 = 1\ncall throw\nr0 = 0\nexit"},
+    {"reference_leak", tc, RESERVE "r1 = 1\ncall throw\nr0 = 0\nexit"},
+    {"return_out_of_range", ProgramType::cgroup_skb, "r1 = 7\ncall throw\nr0 = 0\nexit"},
+    {"", kprobe, "call rcu_read_lock\ncall rcu_read_unlock\n" RETURN},
+    {"section_open", kprobe, "call rcu_read_lock\n" RETURN},
+    {"section_open", kprobe, "call preempt_disable\n" RETURN},
+    {"section_twice", kprobe, "call rcu_read_lock\ncall rcu_read_lock\n" RETURN},
+    {"section_not_open", kprobe, "call preempt_enable\n" RETURN},
+    {"kfunc_not_for_type", kprobe, "call cpumask_create\n" RETURN},
+    {"no_arena", kprobe, "r1 = 1\nr1 = addr_space_cast(r1, 0, 1)\n" RETURN},
+    // --- timers, dynptrs ---
+    {"", tc, LOOKUP("timed") "if r0 == 0 goto end\nr1 = r0\nr2 = map[timed]\nr3 = 1\ncall timer_init\nend: " RETURN},
+    {"timer_of_other_map", tc,
+     LOOKUP("timed") "if r0 == 0 goto end\nr1 = r0\nr2 = map[many]\nr3 = 1\ncall timer_init\nend: " RETURN},
+    {"timer_not_for_type", kprobe,
+     LOOKUP("timed") "if r0 == 0 goto end\nr1 = r0\nr2 = map[timed]\nr3 = 1\ncall timer_init\nend: " RETURN},
+    {"callback_result", tc,
+     LOOKUP("timed") "if r0 == 0 goto end\nr1 = r0\nr2 = subprog[f]\ncall timer_set_callback\nend: " RETURN
+                     "f: r0 = 5\nexit"},
+    {"", kprobe, DYNPTR "r1 = r10\nr1 += -24\nr2 = 0\ncall ringbuf_submit_dynptr\n" RETURN},
+    {"reference_leak", kprobe, DYNPTR RETURN},
+    {"dynptr_overwritten", kprobe, DYNPTR "*(u64 *)(r10 -16) = 0\n" RETURN},
+    {"wrong_argument", kprobe, "r1 = r10\nr1 += -24\nr2 = 0\ncall ringbuf_submit_dynptr\n" RETURN},
+    {"not_a_pointer", kprobe,
+     DYNPTR "r1 = r10\nr1 += -24\nr2 = 0\nr3 = 8\ncall dynptr_data\nr6 = r0\nr1 = r10\nr1 += -24\nr2 = 0\ncall "
+            "ringbuf_discard_dynptr\nif r6 == 0 goto end\nr1 = *(u8 *)(r6 +0)\nend: " RETURN},
     {"unsupported_access", kprobe, "call get_current_task_btf\nr1 = *(u64 *)(r0 +0)\n" RETURN},
 };
 
@@ -314,7 +420,16 @@ const std::set<std::string_view> elsewhere = {
     "lock_twice",
     "global_returns_pointer",
     "unsupported_kfunc",
-    "unsupported_arena",
+    "unsupported_instruction",
+    "sleeps_in_section",
+    "lock_for_graph",
+    "graph_in_comparison",
+    "callback_not_static",
+    "exception_callback_called",
+    "wrong_object",
+    "object_field_touched",
+    "kfunc_not_in_engine",
+    "two_arenas",
     "unsupported_kernel_symbol",
     "unsupported_map_value",
     "unsupported_global_argument",
