@@ -10,11 +10,13 @@ namespace skep::base {
 /// What belongs to one run of a program and to nothing else; a hook's own context derives from it (helper::Call).
 /// Machine code reads these fields: layout in vm/jit.
 struct Run {
-  u32 tail_calls = 0;       ///< made so far, over all programs of this run
-  u32 callback_depth = 0;   ///< callbacks that are running inside one another
-  u64 thrown_value = 0;     ///< the cookie of bpf_throw
-  bool thrown = false;      ///< bpf_throw happened: every frame returns at once
-  void* checked = nullptr;  ///< the checked loop this run belongs to, if any: its callbacks are checked too
+  u32 tail_calls = 0;          ///< made so far, over all programs of this run
+  u32 callback_depth = 0;      ///< callbacks that are running inside one another
+  u64 thrown_value = 0;        ///< the cookie of bpf_throw
+  bool thrown = false;         ///< bpf_throw happened: every frame returns at once
+  void* checked = nullptr;     ///< the checked loop this run belongs to, if any: its callbacks are checked too
+  const void* lent = nullptr;  ///< memory of a helper that the callback it runs may read (a map's key)
+  u32 lent_bytes = 0;
 };
 
 /// `run` is a Run*: opaque in the type because helper tables are plain data of several rooms.
@@ -22,14 +24,18 @@ using HelperFn = u64 (*)(void* run, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) noex
 
 /// What ld_imm64 of a function yields: the address of one of these. Lives as long as its vm::Function.
 struct Callback {
-  /// Machine code of the function, or nullptr: then `interpret` runs it.
+  /// Machine code of the function, or nullptr: then `interpret` runs it. A faster tier may replace it at any time.
   HelperFn native = nullptr;
   u64 (*interpret)(const Callback& self, void* run, const u64 (&arguments)[5]) noexcept = nullptr;
   const void* code = nullptr;  ///< the interpreter's own
   u32 insn = 0;                ///< where the function begins
 
   u64 operator()(void* run, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5) const noexcept {
-    return native != nullptr ? native(run, a1, a2, a3, a4, a5) : interpret(*this, run, {a1, a2, a3, a4, a5});
+    const HelperFn code_now = __atomic_load_n(&native, __ATOMIC_ACQUIRE);
+    // A checked run stays checked: the interpreter's own entry knows about it.
+    if (code_now != nullptr && static_cast<const Run*>(run)->checked == nullptr)
+      return code_now(run, a1, a2, a3, a4, a5);
+    return interpret(*this, run, {a1, a2, a3, a4, a5});
   }
 };
 

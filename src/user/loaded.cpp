@@ -12,6 +12,7 @@
 #include "base/fd.hpp"
 #include "btf/btf.hpp"
 #include "helper/helpers.hpp"
+#include "helper/kfuncs.hpp"
 #include "map/slots.hpp"
 #include "user/map_handle.hpp"
 #include "user/prepare.hpp"
@@ -80,6 +81,7 @@ class Loader {
     }
     const auto helpers = helper::table();
     bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};
+    bindings_.kfunc = helper::kfunc;
     bindings_.tail_target = tail_target;
     rules_ = engine_rules();
     rules_.log = options_.verifier_log;

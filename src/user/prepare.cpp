@@ -8,7 +8,9 @@
 #include <optional>
 
 #include "backend/names.hpp"
+#include "catalog/kfuncs.hpp"
 #include "helper/helpers.hpp"
+#include "helper/kfuncs.hpp"
 #include "isa/isa.hpp"
 #include "spec/resolve.hpp"
 #include "user/target_types.hpp"
@@ -103,6 +105,8 @@ verify::Options engine_rules() {
   // The machine itself performs tail calls.
   options.engine_helpers.resize(std::max<std::size_t>(options.engine_helpers.size(), isa::helper_tail_call + 1));
   options.engine_helpers[isa::helper_tail_call] = true;
+  for (const catalog::Kfunc& kfunc : catalog::kfuncs())
+    options.engine_kfuncs.push_back(helper::kfunc(kfunc.name) != nullptr);
   return options;
 }
 

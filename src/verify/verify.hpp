@@ -74,7 +74,8 @@ struct InsnProof {
 };
 
 /// Bytes of a stack frame that an instruction touches on some path: load, store, atomic or helper argument. One entry
-/// per instruction and frame owner, the union over all paths; also for accesses to a caller's frame.
+/// per instruction and frame owner, the union over all paths; also for accesses to a caller's frame. What an iterator
+/// hands out lies inside the iterator: loads through it are not listed, the calls that were given the iterator are.
 struct StackTouch {
   u32 insn = 0;
   u32 function = 0;  ///< first instruction of the function that owns the frame

@@ -130,6 +130,12 @@ class Checked {
     for (; touch != code_->stack_touches.end() && touch->insn == pc_; ++touch)
       if (touch->function == owner.frames_[frame].function && low >= touch->low && low + size <= touch->high)
         return true;
+    // A load through a pointer that an iterator handed out reads the iterator, which calls touch.
+    if (isa::row(code_->ops[pc_]).form == isa::Form::load)
+      for (const verify::StackTouch& call : code_->stack_touches)
+        if (call.function == owner.frames_[frame].function && low >= call.low && low + size <= call.high &&
+            isa::row(code_->ops[call.insn]).form == isa::Form::call_kfunc)
+          return true;
     error_ = {Code::malformed,
               fmt::format("instruction {}: touches the stack at r10{:+}, which the proof does not say", pc_, low), 0};
     return false;
@@ -139,6 +145,10 @@ class Checked {
     if (in_arena()) return true;  // the whole window and its guards are mapped
     if (const Checked* owner = stack_owner(where, size))
       return touch_is_proved(*owner, where - owner->stack_begin(), size);
+    const u64 lent = reinterpret_cast<u64>(run_.run->lent);
+    if (access == Access::read && where >= lent && where - lent <= run_.run->lent_bytes &&
+        size <= run_.run->lent_bytes - (where - lent))
+      return true;
     if (run_.guard != nullptr && run_.guard->allows(where, size, access == Access::write)) return true;
     error_ = {Code::malformed,
               fmt::format("instruction {}: {} of {} bytes at {:#x} is outside the program's memory", pc_,

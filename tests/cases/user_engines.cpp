@@ -9,9 +9,11 @@
 
 #include "catalog/contexts.hpp"
 #include "catalog/helpers.hpp"
+#include "catalog/kfuncs.hpp"
 #include "engines.hpp"
 #include "helper/call.hpp"
 #include "helper/helpers.hpp"
+#include "helper/kfuncs.hpp"
 #include "isa/semantics.hpp"
 #include "isa/text.hpp"
 #include "map/map.hpp"
@@ -22,6 +24,26 @@ namespace skep::cases {
 namespace {
 
 constexpr u64 insn_budget = 100'000'000;
+
+/// Numbers of calls from here on stand for kernel functions, in the order of their rows (helper_names).
+constexpr s32 first_kfunc = 100'000;
+
+void name_kfuncs(ProgramSpec& program) {
+  for (u32 i = 0; i < program.insns.size(); i += isa::slots(program.insns[i])) {
+    Insn& insn = program.insns[i];
+    if (isa::decode(insn) != isa::Op::call_helper || insn.imm < first_kfunc) continue;
+    if (insn.imm - first_kfunc >= static_cast<s32>(catalog::kfuncs().size())) continue;
+    Reference reference;
+    reference.insn = i;
+    reference.kind = Reference::Kind::kfunc;
+    reference.name = catalog::kfuncs()[static_cast<u32>(insn.imm - first_kfunc)].name;
+    insn.src = isa::call_src_kfunc;
+    insn.imm = 0;
+    program.references.push_back(std::move(reference));
+  }
+  std::sort(program.references.begin(), program.references.end(),
+            [](const Reference& a, const Reference& b) { return a.insn < b.insn; });
+}
 
 /// The case as an object file would say it.
 Result<ObjectSpec> object_of(const Case& c) {
@@ -56,6 +78,7 @@ Result<ObjectSpec> object_of(const Case& c) {
       program.functions.insert(at, {target, 0, fmt::format("function_{}", target), false});
   }
   program.insns = std::move(assembly.insns);
+  name_kfuncs(program);
   object.programs.push_back(std::move(program));
   return object;
 }
@@ -145,6 +168,7 @@ class UserEngine final : public Engine {
   Result<Outcome> run_verified(const Case& c, const verify::VerifiedProgram& program) const {
     vm::Bindings bindings;
     bindings.helpers = helper::table();
+    bindings.kfunc = helper::kfunc;
     bindings.load_packet = load_packet;
     Regions regions;
     for (const MapSpec& spec : c.maps) {
@@ -185,6 +209,8 @@ isa::ParseOptions helper_names() {
   return {[](std::string_view name) -> std::optional<s32> {
     if (name.starts_with("bpf_")) name.remove_prefix(4);
     const auto id = catalog::helper_by_name(name);
+    if (const auto* kfunc = catalog::kfunc_by_name("bpf_" + std::string(name)); !id && kfunc != nullptr)
+      return first_kfunc + static_cast<s32>(kfunc->id);
     return id ? std::optional(static_cast<s32>(*id)) : std::nullopt;
   }};
 }
