@@ -30,7 +30,8 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
     case Arg::map:
       return check_map_argument(prototype, r, call);
     case Arg::map_key:
-      return check_memory_argument(r, map_size(true), Access::read, false, prototype.has(flag::takes_packet));
+      return check_memory_argument(r, map_size(true), Access::read, false, prototype.has(flag::takes_packet)) &&
+             find_constant_key(r, call);
     case Arg::map_value_or_null:
       if (null_allowed()) return need_precise(r);
       [[fallthrough]];
@@ -104,6 +105,32 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
       return check_object_argument(prototype, index, call);
   }
   return false;
+}
+
+/// An array has an element at every index below its size: a look-up with such a constant never gives null.
+bool Checker::find_constant_key(u32 index, CallFacts& call) {
+  const MapSpec& map = *maps_[static_cast<u32>(call.map)].spec;
+  constexpr u32 inner_map = 1u << 12;  // BPF_F_INNER_MAP: the map found at run time may be smaller
+  const Register key = reg(index);
+  if (call.prototype->id != HelperId::map_lookup_elem || key.kind != Kind::stack || !key.number.is_const()) return true;
+  if ((map.type != MapType::array && map.type != MapType::percpu_array) || map.key_size != 4) return true;
+  if (static_cast<u32>(call.map) >= object_.maps.size() && (map.flags & inner_map) != 0) return true;
+  s64 at = s64{key.off} + static_cast<s64>(key.number.value());
+  const u32 spi = static_cast<u32>((-at - 1) / slot_bytes);
+  const u32 first = static_cast<u32>((at % slot_bytes + slot_bytes) % slot_bytes);
+  if (first + map.key_size > slot_bytes) return true;
+  const Slot& slot = state_.frames[key.frame]->slots[spi];
+  u32 zeros = 0, spilled = 0;
+  while (zeros < map.key_size && slot.bytes[first + zeros] == Byte::zero) zeros++;
+  while (first + spilled < slot_bytes && slot.bytes[first + spilled] == Byte::spilled) spilled++;
+  u64 value = 0;
+  if (zeros < map.key_size) {
+    if (first != 0 || spilled != map.key_size || !slot.spill->value.is_const()) return true;
+    value = slot.spill->value.number.value();
+    if (value < map.max_entries && !need_precise_slot(key.frame, spi)) return false;
+  }
+  call.never_null = value < map.max_entries;
+  return true;
 }
 
 bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {

@@ -70,17 +70,19 @@ void Checker::clear_caller_saved() {
 }
 
 void Checker::forget_packet_pointers() {
-  for_each_register(pool_, state_, [](Register& r) {
+  const Register gone = invalidated();
+  for_each_register(pool_, state_, [&gone](Register& r) {
     if (!r.is_packet() && r.kind != Kind::packet_end && !r.is_packet_slice) return false;
-    r = Register::unknown();
+    r = gone;
     return true;
   });
 }
 
 void Checker::forget_reference(u32 ref_id) {
-  for_each_register(pool_, state_, [ref_id](Register& r) {
+  const Register gone = invalidated();
+  for_each_register(pool_, state_, [&gone, ref_id](Register& r) {
     if (r.ref_id != ref_id || r.kind == Kind::iterator || r.kind == Kind::dynptr) return false;
-    r = Register::unknown();
+    r = gone;
     return true;
   });
 }
@@ -109,8 +111,9 @@ bool Checker::set_lookup_result(const CallFacts& call) {
     return refuse(MessageId::unsupported_map_value, map.spec->name, name_of(type));
   }
   r.object = static_cast<u32>(call.map);
-  r.or_null = true;
+  r.or_null = !call.never_null;
   r.id = r.ref_id != 0 ? r.ref_id : new_id();
+  if (call.never_null && map.spin_lock() == nullptr) r.id = 0;
   reg(0) = r;
   return true;
 }

@@ -15,10 +15,11 @@ struct Checker::CallFacts {
   u32 alloc_size = 0;
   u32 released = 0;  ///< reference to be released
   u32 released_reg = 0;
-  u32 timer_map = 0;   ///< map of the timer argument
-  Register dynptr;     ///< the dynptr argument
-  Register kptr;       ///< what kptr_xchg returns
-  u32 socket_ref = 0;  ///< reference behind a socket argument
+  bool never_null = false;  ///< the look-up finds an element for certain
+  u32 timer_map = 0;        ///< map of the timer argument
+  Register dynptr;          ///< the dynptr argument
+  Register kptr;            ///< what kptr_xchg returns
+  u32 socket_ref = 0;       ///< reference behind a socket argument
 };
 
 }  // namespace skep::verify

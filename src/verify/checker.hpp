@@ -158,6 +158,7 @@ class Checker {
 
   // --- precision (precision.cpp) ---
   bool need_precise(u32 reg);
+  bool need_precise_slot(u32 frame, u32 slot);
   bool need_precise_at_start(const Checkpoint& old, bool everything);
   struct Wanted;
   bool propagate(Wanted& wanted, std::size_t from);
@@ -222,6 +223,7 @@ class Checker {
   bool check_map_argument(const catalog::Prototype& prototype, u32 reg, CallFacts& call);
   bool check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
   bool check_string_argument(u32 reg);
+  bool find_constant_key(u32 reg, CallFacts& call);
   bool check_spin_lock(u32 reg, bool locks);
   bool check_timer(u32 reg, CallFacts& call);
   bool check_dynptr_argument(catalog::Arg arg, u32 reg, CallFacts& call);
@@ -230,6 +232,12 @@ class Checker {
   bool set_lookup_result(const CallFacts& call);
   void clear_caller_saved();
   void forget_packet_pointers();
+  /// What is left of a pointer that this instruction made meaningless: a number that remembers why.
+  Register invalidated() const {
+    Register r = Register::unknown();
+    r.object = insn_ + 1;
+    return r;
+  }
   void forget_reference(u32 ref_id);
   bool release_reference(u32 reg, u32 ref_id);
   bool do_local_call();
@@ -241,6 +249,7 @@ class Checker {
   bool check_return_value();
   bool check_stack_depth();
   bool check_chain(u32 root);
+  bool has_private_stacks() const;
   std::optional<u32> callee_at(u32 insn, u32& callx) const;
   u32 function_named_at(u32 insn) const;
   std::string function_name(u32 function) const;

@@ -90,6 +90,14 @@ u16 written_by(const Insn& i, Form f) {
 std::string Checker::cause() const {
   if (culprit_ < 0 || path_.size() < 2) return {};
   u32 wanted = static_cast<u32>(culprit_);
+  if (const Register& lost = state_.reg(wanted); lost.is_scalar() && lost.object != 0) {
+    const u32 at = lost.object - 1;
+    std::string where = fmt::format("what r{} held was a pointer until instruction {} ({}) made it invalid", wanted, at,
+                                    instruction_text(program_, at));
+    if (const SourceLine* line = program_.line_at(at))
+      where += fmt::format(", {}:{}: {}", line->file, line->line, trimmed(line->text));
+    return where;
+  }
   s32 slot = -1;
   u32 depth = state_.depth, frame = depth;
   for (std::size_t at = path_.size() - 1; at-- > 0;) {
@@ -100,7 +108,7 @@ std::string Checker::cause() const {
       depth++;
       continue;
     }
-    if (f == Form::call_local && step.what == Step::What::descended) {
+    if (step.what == Step::What::descended) {
       bool mine = slot < 0 && frame == depth;
       if (depth > 0) depth--;
       if (mine && wanted >= 1 && wanted <= 5) frame = depth;  // an argument

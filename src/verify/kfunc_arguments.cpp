@@ -336,9 +336,10 @@ bool Checker::change_graph(KfuncCall& call) {
 
 /// Pointers into lists and trees mean nothing once somebody may have taken the objects out.
 void Checker::forget_shared() {
-  for_each_register(pool_, state_, [](Register& r) {
+  const Register gone = invalidated();
+  for_each_register(pool_, state_, [&gone](Register& r) {
     if (r.kind != Kind::object || r.trust != Trust::shared) return false;
-    r = Register::unknown();
+    r = gone;
     return true;
   });
 }

@@ -40,6 +40,14 @@ bool Checker::need_precise(u32 index) {
   return propagate(wanted, path_.size() - 1);
 }
 
+bool Checker::need_precise_slot(u32 frame, u32 slot) {
+  if (active_.empty()) return true;
+  Wanted wanted;
+  wanted.depth = state_.depth;
+  wanted.slots[frame] |= u64{1} << slot;
+  return propagate(wanted, path_.size() - 1);
+}
+
 bool Checker::need_precise_at_start(const Checkpoint& old, bool everything) {
   Wanted wanted;
   wanted.depth = state_.depth;

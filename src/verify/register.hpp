@@ -60,7 +60,8 @@ struct Register {
   s32 off = 0;
   u32 id = 0;  ///< scalar: equal (up to off) to those of the same id; or_null: one check frees all; packet: one range
   u32 ref_id = 0;  ///< the acquired reference this stands for, or 0
-  u32 object = 0;  ///< map, map_value, function, object; memory: the dynptr it is a slice of, or 0
+  u32 object = 0;  ///< map, map_value, function, object; memory: the dynptr it is a slice of, or 0;
+                   ///< scalar: one more than the instruction that took a pointer's meaning away, or 0
   u32 extent = 0;  ///< memory: size; packet: proved bytes
   Scalar number = Scalar::of(0);
 

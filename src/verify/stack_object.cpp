@@ -90,9 +90,10 @@ bool Checker::scrub(Frame& frame, u32 index) {
 
 /// The memory that a dynptr gave is not known any more.
 void Checker::forget_slices(u32 dynptr) {
-  for_each_register(pool_, state_, [dynptr](Register& r) {
+  const Register gone = invalidated();
+  for_each_register(pool_, state_, [&gone, dynptr](Register& r) {
     if (r.kind != Kind::memory || r.object != dynptr) return false;
-    r = Register::unknown();
+    r = gone;
     return true;
   });
 }

@@ -270,13 +270,28 @@ u32 Checker::function_named_at(u32 insn) const {
                 : insn + 1 + static_cast<u32>(program_.insns[insn].imm);
 }
 
+/// Linux gives functions of programs that may nest stacks of their own (since 6.13): such a one counts for itself.
+bool Checker::has_private_stacks() const {
+  using namespace catalog::programs;
+  if (!is_kernel()) return false;
+  for (const Function& f : analysis_.functions)
+    if (f.has_tail_call) return false;
+  if (program_.type == ProgramType::tracing) return program_.attach.attach_type() != AttachType::trace_iter;
+  return catalog::contains(kprobe | tracepoint | perf_event | raw_tracepoint | lsm, program_.type);
+}
+
 bool Checker::check_chain(u32 root) {
   struct Entry {
     u32 function, insn, callx = 0;
   };
   std::vector<Entry> chain{{root, analysis_.functions[root].first}};
+  // Under the kernel's rules a function without stack takes none; a stack of its own counts for nobody else.
+  constexpr u32 least_private_stack = 64;
+  const bool private_stacks = has_private_stacks() && !analysis_.functions[root].is_async;
   auto share = [&](u32 f) {
-    return (std::max(function_stack_[f], 1u) + stack_alignment - 1) / stack_alignment * stack_alignment;
+    u32 used = is_kernel() ? function_stack_[f] : std::max(function_stack_[f], 1u);
+    u32 bytes = (used + stack_alignment - 1) / stack_alignment * stack_alignment;
+    return private_stacks && bytes >= least_private_stack ? 0 : bytes;
   };
   u32 depth = share(root);
   stack_bytes_ = std::max(stack_bytes_, depth);

@@ -147,6 +147,7 @@ constexpr auto tc = ProgramType::sched_cls;
   "iter_num_next\nif r0 "                                                                             \
   "== 0 goto done\n"
 #define ITERATED "goto next\ndone: r1 = r10\nr1 += -24\ncall iter_num_destroy\n"
+#define ARRAY_KEY(key) "*(u32 *)(r10 -8) = " key "\nr2 = r10\nr2 += -8\nr1 = map[many]\ncall map_lookup_elem\n"
 #define DYNPTR "r1 = map[ring]\nr2 = 16\nr3 = 0\nr4 = r10\nr4 += -24\ncall ringbuf_reserve_dynptr\n"
 #define RESERVE "r1 = map[ring]\nr2 = 16\nr3 = 0\ncall ringbuf_reserve\n"
 
@@ -172,6 +173,13 @@ const Case cases[] = {
      LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr1 += 4\ncall spin_lock\n*(u32 *)(r6 +0) = 1\nr1 = "
                       "r6\nr1 += 4\ncall spin_unlock\nend: " RETURN},
     {"", kprobe, "r2 = map[jumps]\nr3 = 1\ncall tail_call\n" RETURN},
+    {"", kprobe, ARRAY_KEY("15") "r1 = *(u64 *)(r0 +0)\n" RETURN},
+    {"maybe_null", kprobe, ARRAY_KEY("16") "r1 = *(u64 *)(r0 +0)\n" RETURN},
+    // One path has a key inside, the other one outside: they must not meet as if keys did not matter.
+    {"maybe_null", kprobe,
+     "call get_prandom_u32\nr6 = 3\nif r0 > 5 goto on\nr6 = 77\non: r7 = 1\nr7 += 1\nr7 += 1\nif r0 > 9 goto +1\nr7 "
+     "+= 2\nr7 += 3\nr7 += 4\nr7 += 5\nif r0 > 10 goto +1\nr7 = 0\n*(u32 *)(r10 -8) = r6\nr2 = r10\nr2 += -8\nr1 = "
+     "map[many]\ncall map_lookup_elem\nr1 = *(u64 *)(r0 +0)\n" RETURN},
     // --- shape ---
     {"jump_out_of_range", kprobe, "goto +5\nexit"},
     {"jump_into_wide_load", kprobe, "r0 = 0\nif r0 == 0 goto +1\nr1 = 5 ll\nexit"},
@@ -608,6 +616,27 @@ TEST(Explain, SaysWhereWhyAndWhatToDo) {
                            "map_lookup_elem", "count.bpf.c:12", "if (!p) return 0;"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in:\n" << text;
   EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 25);
+}
+
+TEST(Explain, NamesWhatMadeAPointerInvalid) {
+  ObjectSpec object = object_with_maps();
+  ProgramSpec program =
+      program_of(object, kprobe,
+                 RESERVE
+                 "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr2 = 0\ncall ringbuf_submit\nr1 = *(u64 *)(r6 "
+                 "+0)\nend: " RETURN);
+  auto outcome = verify(program, object, {});
+  ASSERT_TRUE(outcome && outcome->report.rejection);
+  EXPECT_NE(outcome->report.rejection->cause.find("instruction 9 (call bpf_ringbuf_submit"), std::string::npos)
+      << outcome->report.rejection->cause;
+  program =
+      program_of(object, tc,
+                 "r6 = r1\nr7 = *(u32 *)(r1 +76)\nr8 = *(u32 *)(r1 +80)\nr2 = r7\nr2 += 14\nif r2 > r8 goto end\nr1 "
+                 "= r6\nr2 = 64\ncall skb_pull_data\nr1 = *(u8 *)(r7 +0)\nend: " RETURN);
+  outcome = verify(program, object, {});
+  ASSERT_TRUE(outcome && outcome->report.rejection);
+  EXPECT_NE(outcome->report.rejection->cause.find("instruction 8 (call bpf_skb_pull_data"), std::string::npos)
+      << outcome->report.rejection->cause;
 }
 
 TEST(Prototypes, EveryHelperHasOne) {
