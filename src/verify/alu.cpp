@@ -39,6 +39,7 @@ bool may_move(const Register& r) {
     case Kind::memory:
     case Kind::tp_buffer:
     case Kind::task:
+    case Kind::object:
       return true;
     default:
       return false;

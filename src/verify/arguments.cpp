@@ -159,6 +159,9 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
       return true;
     case Arg::task:
     case Arg::task_or_null:
+      if (value.kind == Kind::object && is_object_of(value, "task_struct") && value.trust != Trust::untrusted &&
+          unmoved)
+        return true;
       return value.kind == Kind::task && unmoved ? true : wrong();
     default:
       break;

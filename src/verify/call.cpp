@@ -171,6 +171,11 @@ bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& c
       return true;
     case Returns::task:
       reg(0) = Register::pointer(Kind::task);
+      if (options_.kernel_types != nullptr) {
+        reg(0) = Register::pointer(Kind::object);
+        reg(0).object = kernel_type_index("task_struct");
+        reg(0).trust = Trust::trusted;
+      }
       return true;
     case Returns::dynptr_memory_or_null: {
       Register r = Register::pointer(Kind::memory);

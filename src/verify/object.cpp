@@ -56,8 +56,7 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
   if (type.types == nullptr || type.id == 0 || (!own && !is_kernel()))
     return refuse_for(static_cast<s32>(index), MessageId::unsupported_access, name(r));
   auto bytes = type.types->size_of(type.id);
-  if (!r.number.is_const() && !own)
-    return refuse_for(static_cast<s32>(index), MessageId::context_offset_varies, name(r));
+  if (!r.number.is_const()) return refuse_for(static_cast<s32>(index), MessageId::context_offset_varies, name(r));
   if (!check_region(r, index, off, size, bytes.value_or(0), what, false)) return false;
   s64 low = s64{r.off} + off + r.number.wide.smin, end = s64{r.off} + off + static_cast<s64>(r.number.wide.umax) + size;
   if (own) {

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "btf/btf.hpp"
 #include "corpus.hpp"
 
 using namespace skep;
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   verify::Options options;
   options.rules = verify::Rules::kernel;
   options.max_insns_processed = 4'000'000;
+  if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) options.kernel_types = *types;
   for (int a = 2; a < argc; a++) {
     if (std::string(argv[a]) == "user")
       options.rules = verify::Rules::user;
