@@ -1,4 +1,4 @@
-// Bodies of kernel functions: iterators over numbers and bits, exceptions, sections.
+// Bodies of kernel functions: iterators over numbers and bits, exceptions, sections, arenas.
 //
 // An iterator lives on the program's stack, in the room the verifier has set aside for it: its layout is ours. RCU and
 // preemption need nothing here: what a program looked up lives as long as its run, and a run is its thread's own.
@@ -12,6 +12,7 @@
 
 #include "helper/call.hpp"
 #include "helper/memory.hpp"
+#include "map/arena.hpp"
 
 namespace skep::helper {
 
@@ -115,6 +116,21 @@ u64 throw_cookie(void* run, u64 cookie, u64, u64, u64, u64) noexcept {
 
 u64 nothing(void*, u64, u64, u64, u64, u64) noexcept { return 0; }
 
+// --- arenas ---
+
+map::Map& map_of(u64 address) noexcept { return at<map::Map>(address); }
+
+u64 arena_alloc(void*, u64 map, u64 address, u64 pages, u64 node, u64 flags) noexcept {
+  return map::arena_alloc_pages(map_of(map), address, static_cast<u32>(pages), static_cast<s32>(node), flags);
+}
+u64 arena_free(void*, u64 map, u64 address, u64 pages, u64, u64) noexcept {
+  map::arena_free_pages(map_of(map), address, static_cast<u32>(pages));
+  return 0;
+}
+u64 arena_reserve(void*, u64 map, u64 address, u64 pages, u64, u64) noexcept {
+  return static_cast<u64>(map::arena_reserve_pages(map_of(map), address, static_cast<u32>(pages)));
+}
+
 struct Row {
   std::string_view name;
   base::HelperFn body;
@@ -131,6 +147,9 @@ constexpr Row rows[] = {
     {"bpf_rcu_read_unlock", nothing},
     {"bpf_preempt_disable", nothing},
     {"bpf_preempt_enable", nothing},
+    {"bpf_arena_alloc_pages", arena_alloc},
+    {"bpf_arena_free_pages", arena_free},
+    {"bpf_arena_reserve_pages", arena_reserve},
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "btf/btf.hpp"
 #include "helper/helpers.hpp"
 #include "helper/kfuncs.hpp"
+#include "map/arena.hpp"
 #include "map/slots.hpp"
 #include "user/map_handle.hpp"
 #include "user/prepare.hpp"
@@ -76,7 +77,9 @@ class Loader {
   void bind() {
     for (const auto& map : object_->maps) {
       bindings_.maps.push_back(reinterpret_cast<u64>(map->map.get()));
-      bindings_.map_values.push_back(reinterpret_cast<u64>(map->map->direct_value()));
+      const bool is_arena = map->map->spec().type == MapType::arena;
+      bindings_.map_values.push_back(is_arena ? map::arena_window(*map->map).begin
+                                              : reinterpret_cast<u64>(map->map->direct_value()));
       bindings_.map_views.push_back(map->map->inline_view());
     }
     const auto helpers = helper::table();

@@ -183,10 +183,7 @@ class Translator {
     const auto map = static_cast<std::size_t>(source_.arena_map);
     if (map >= bindings_.map_values.size() || bindings_.map_values[map] == 0)
       return fail(Code::invalid_argument, fmt::format("the arena (map {}) was not bound", map));
-    code_->arena = bindings_.map_values[map];
-    if (static_cast<u32>(code_->arena) != 0)
-      return fail(Code::invalid_argument,
-                  fmt::format("the arena's window begins at {:#x}: its low 32 bits must be 0", code_->arena));
+    code_->arena = bindings_.map_values[map] >> 32 << 32;  // the arena's pages lie within one window
     code_->arena_access.assign(code_->insns.size(), false);
     for (const u32 insn : source_.arena_accesses) {
       if (insn >= code_->insns.size() || is_tail_[insn] || isa::access_bytes(code_->insns[insn]) == 0)

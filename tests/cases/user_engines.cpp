@@ -16,6 +16,7 @@
 #include "helper/kfuncs.hpp"
 #include "isa/semantics.hpp"
 #include "isa/text.hpp"
+#include "map/arena.hpp"
 #include "map/map.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
@@ -174,7 +175,9 @@ class UserEngine final : public Engine {
     for (const MapSpec& spec : c.maps) {
       regions.maps.push_back(SKEP_TRY(map::Map::create(spec)));
       bindings.maps.push_back(reinterpret_cast<u64>(regions.maps.back().get()));
-      bindings.map_values.push_back(reinterpret_cast<u64>(regions.maps.back()->direct_value()));
+      bindings.map_values.push_back(spec.type == MapType::arena
+                                        ? map::arena_window(*regions.maps.back()).begin
+                                        : reinterpret_cast<u64>(regions.maps.back()->direct_value()));
     }
     auto packet = c.packet;
     auto context = context_of(c, packet);
