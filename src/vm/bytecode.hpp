@@ -104,12 +104,10 @@ struct CheckedRun {
 Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run);
 u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept;
 
-struct Function::Data {
-  std::optional<verify::VerifiedProgram> program;
-  std::unique_ptr<const Bytecode> code;
-};
-
 /// A Function without a proof. Only for this room's tests and for vectors that are trusted: run() checks nothing.
 std::shared_ptr<const Function> trusted_function(std::unique_ptr<const Bytecode> code);
+/// The same in any tier. Errors: those of Function::link.
+Result<std::shared_ptr<const Function>> trusted_function(std::unique_ptr<const Bytecode> code,
+                                                         const LinkOptions& options);
 
 }  // namespace skep::vm

@@ -1,17 +1,37 @@
-// Function: a translated program with its proof, and the two ways to run it.
+// Function: a translated program with its proof, and the ways to run it. What tier it is in: vm/jit/tiering.cpp.
 #include "vm/function.hpp"
 
 #include <fmt/format.h>
 
 #include "vm/bytecode.hpp"
+#include "vm/jit/entry.hpp"
+#include "vm/jit/tiering.hpp"
 
 namespace skep::vm {
 
-Function::Function(std::unique_ptr<Data> data) : data_(std::move(data)) {}
-Function::~Function() = default;
+std::string_view name_of(Tier tier) noexcept {
+  switch (tier) {
+    case Tier::interpreter:
+      return "interpreter";
+    case Tier::baseline:
+      return "baseline";
+    case Tier::optimised:
+      return "optimised";
+    case Tier::automatic:
+      return "automatic";
+  }
+  return "";
+}
 
-Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedProgram& program,
-                                                       const Bindings& bindings) {
+Function::Function(std::unique_ptr<const Bytecode> bytecode, std::unique_ptr<Data> data)
+    : entry_(interpret_entry), bytecode_(std::move(bytecode)), data_(std::move(data)) {
+  static_assert(offsetof(Function, entry_) == function_entry_at && sizeof entry_ == sizeof(HelperFn));
+}
+
+Function::~Function() { Tiering::end(*this); }
+
+Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedProgram& program, const Bindings& bindings,
+                                                       const LinkOptions& options) {
   const Source source{.insns = program.insns(),
                       .references = program.references(),
                       .context_loads = program.context_loads(),
@@ -21,29 +41,34 @@ Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedPro
                       .arena_accesses = program.arena_accesses(),
                       .proofs = program.proofs(),
                       .stack_touches = program.stack_touches()};
-  auto code = SKEP_TRY_AT(fmt::format("program {}", program.name()), translate(source, bindings));
-  return std::make_shared<const Function>(std::make_unique<Data>(Data{program, std::move(code)}));
-}
-
-u64 Function::run(Run& run, void* context) const noexcept {
-  run.tail_calls = 0;
-  run.thrown = false;
-  return interpret(*data_->code, run, reinterpret_cast<u64>(context), 0);
+  const auto place = [&] { return fmt::format("program {}", program.name()); };
+  auto code = SKEP_TRY_AT(place(), translate(source, bindings));
+  auto data = std::make_unique<Data>();
+  data->program = program;
+  auto function = std::make_shared<const Function>(std::move(code), std::move(data));
+  SKEP_TRY_AT(place(), Tiering::begin(*function, options));
+  return function;
 }
 
 Result<u64> Function::run_checked(Run& run, void* context, MemoryGuard& guard, u64 max_insns) const {
   run.tail_calls = 0;
   run.thrown = false;
   CheckedRun checked{&run, &guard, max_insns};
-  return interpret_checked(*data_->code, reinterpret_cast<u64>(context), 0, checked);
+  return interpret_checked(*bytecode_, reinterpret_cast<u64>(context), 0, checked);
 }
 
-std::span<const Insn> Function::insns() const { return data_->code->insns; }
+std::span<const Insn> Function::insns() const { return bytecode_->insns; }
 const verify::VerifiedProgram& Function::program() const { return *data_->program; }
-const Bytecode& Function::bytecode() const noexcept { return *data_->code; }
 
 std::shared_ptr<const Function> trusted_function(std::unique_ptr<const Bytecode> code) {
-  return std::make_shared<const Function>(std::make_unique<Function::Data>(Function::Data{{}, std::move(code)}));
+  return std::make_shared<const Function>(std::move(code), std::make_unique<Function::Data>());
+}
+
+Result<std::shared_ptr<const Function>> trusted_function(std::unique_ptr<const Bytecode> code,
+                                                         const LinkOptions& options) {
+  auto function = trusted_function(std::move(code));
+  SKEP_TRY(Tiering::begin(*function, options));
+  return function;
 }
 
 Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& raw) {

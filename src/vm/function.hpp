@@ -1,5 +1,10 @@
-// A program ready to run: verified instructions bound to the addresses of its maps and helpers.
+// A program ready to run: verified instructions bound to the addresses of its maps and helpers, in the form of a tier.
+//
+// Every tier is entered through one pointer (vm/jit/entry.hpp), so running a program costs the same call whichever it
+// is, and a hot program changes its tier under those who run it: they finish in the old code, the next run is in the
+// new. Old code stays until the Function goes, which nobody does who runs it.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <skep/result.hpp>
 #include <skep/types.hpp>
@@ -26,7 +31,8 @@ struct Bytecode;
 /// What a verified program's references become. Addresses must outlive the Function.
 struct Bindings {
   std::vector<u64> maps;        ///< by ObjectSpec::maps index: what ld_imm64 of a map yields (a map::Map*)
-  std::vector<u64> map_values;  ///< by ObjectSpec::maps index: address of the value of a global-data map, else 0
+  std::vector<u64> map_values;  ///< by ObjectSpec::maps index: address of the value of a global-data map, of an
+                                ///< arena its first page; else 0
   std::vector<base::MapView> map_views;  ///< by ObjectSpec::maps index: what may be inlined; empty: nothing
   std::span<const HelperFn> helpers;     ///< by helper id; null: not in this engine
   /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
@@ -43,14 +49,45 @@ struct MemoryGuard {
   virtual bool allows(u64 address, u32 size, bool write) noexcept = 0;
 };
 
+class Jit;
+
+/// In what form a program runs.
+enum class Tier : u8 {
+  interpreter,
+  baseline,   ///< machine code made in one pass
+  optimised,  ///< machine code made with care
+  automatic,  ///< baseline at once, optimised when hot; the interpreter where machine code is impossible
+};
+std::string_view name_of(Tier tier) noexcept;
+
+struct LinkOptions {
+  Tier tier = Tier::automatic;
+  /// Constants of the program do not appear in its machine code as they are (baseline only: such a program is not
+  /// optimised). Against programs that smuggle machine code in as numbers.
+  bool blind_constants = false;
+  /// Code memory and the background compiler, to be shared by all functions of an engine (Jit::create). Null: the
+  /// function has code memory of its own, and `automatic` stays in baseline.
+  std::shared_ptr<Jit> jit;
+};
+
 /// Immutable and shareable between threads; each run has its own stack.
 class Function {
  public:
-  /// Errors: unsupported (names the helper this engine lacks).
-  static Result<std::shared_ptr<const Function>> link(const verify::VerifiedProgram& program, const Bindings& bindings);
+  /// Errors: unsupported (names the helper this engine lacks; a tier this machine or program cannot have), permission
+  /// (the system forbids executable memory; `automatic` then interprets, see why_interpreted).
+  static Result<std::shared_ptr<const Function>> link(const verify::VerifiedProgram& program, const Bindings& bindings,
+                                                      const LinkOptions& options = {});
 
   /// Runs the program: r1 = context. Never fails, allocates nothing. Resets what `run` counts.
-  u64 run(Run& run, void* context) const noexcept;
+  u64 run(Run& run, void* context) const noexcept {
+    run.tail_calls = 0;
+    run.thrown = false;
+    return enter(run, reinterpret_cast<u64>(context));
+  }
+  /// The same as a part of a run that is under way: what a tail call does.
+  u64 enter(Run& run, u64 r1, u64 r2 = 0) const noexcept {
+    return entry_.load(std::memory_order_acquire)(&run, r1, r2, 0, 0, reinterpret_cast<u64>(this));
+  }
 
   /// The same, checking every access first: for fuzzers. Errors: malformed with the instruction and address
   /// of an access outside the program's memory; limit when `max_insns` is used up.
@@ -60,13 +97,29 @@ class Function {
   std::span<const Insn> insns() const;
   const verify::VerifiedProgram& program() const;
   /// The translated program: for this room's own loops.
-  const Bytecode& bytecode() const noexcept;
+  const Bytecode& bytecode() const noexcept { return *bytecode_; }
+
+  /// What the next run is in: never `automatic`.
+  Tier tier() const noexcept;
+  bool is_interpreted() const noexcept { return tier() == Tier::interpreter; }
+  /// The machine code of that tier (empty: interpreted). Valid as long as the Function.
+  std::span<const u8> machine_code() const noexcept;
+  /// How long making it took.
+  u64 compile_ns() const noexcept;
+  /// Why a function linked as `automatic` has no machine code, or is not optimised although it was hot; "" otherwise.
+  std::string why_interpreted() const;
+  std::string why_not_optimised() const;
 
   struct Data;
-  explicit Function(std::unique_ptr<Data> data);
+  Function(std::unique_ptr<const Bytecode> bytecode, std::unique_ptr<Data> data);
   ~Function();
+  Function(const Function&) = delete;
+  Function& operator=(const Function&) = delete;
 
  private:
+  friend class Tiering;
+  mutable std::atomic<HelperFn> entry_;  ///< first: machine code of tail calls reads it (vm/jit/entry.hpp)
+  std::unique_ptr<const Bytecode> bytecode_;
   std::unique_ptr<Data> data_;
 };
 

@@ -268,6 +268,10 @@ arm_tail_call: {
     GO(1);
   }
   run->tail_calls++;
+  if (!target->is_interpreted()) {
+    r[0] = target->enter(*run, r[1]);
+    goto leave;
+  }
   if (frame == frames) {  // the main function: the target takes this run over
     code = &target->bytecode();
     if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);

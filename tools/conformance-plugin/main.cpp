@@ -3,7 +3,8 @@
 // Protocol of the suite: program bytes as hex on standard input, memory as hex in the first argument that is no
 // flag (may be absent or empty), r0 as hex on standard output; an exit code other than 0 is an error.
 // The program gets r1 = address of the memory, r2 = its length. Conformance vectors do things no verifier would
-// accept, so they run in the checked interpreter, which is memory safe without a proof.
+// accept, so they run in the checked interpreter, which is memory safe without a proof; the other tiers trust them.
+// With --elf the program is an ELF object as a BPF compiler makes it, and its first program runs.
 // Source: README of bpf_conformance, section "Using a BPF conformance test plugin".
 #include <fmt/format.h>
 
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <iostream>
 #include <iterator>
+#include <skep/spec.hpp>
 
 #include "vm/bytecode.hpp"
 
@@ -20,9 +22,14 @@ using namespace skep;
 
 constexpr const char* usage = R"(skep-conformance-plugin [FLAGS] [MEMORY_HEX] < PROGRAM_HEX
   --interp   the checked interpreter (default)
-  --fast     the threaded interpreter, which trusts the program: only for vectors you would run natively
-  --elf, --jit, --opt   not in this build yet
+  --fast     the threaded interpreter
+  --jit      the baseline JIT
+  --opt      the optimising JIT
+  --elf      the program is an ELF object
+All but --interp trust the program: only for vectors you would run natively.
 )";
+
+enum class Engine { checked, fast, baseline, optimised };
 
 int error(std::string_view message) {
   std::cerr << message << "\n";
@@ -65,51 +72,80 @@ u64 clock_helper(void*, u64, u64, u64, u64, u64) noexcept { return 1; }
 
 constexpr vm::HelperFn helpers[] = {nullptr, nullptr, nullptr, nullptr, nullptr, clock_helper};
 
-Result<u64> run(std::span<const Insn> program, std::span<std::byte> memory, bool fast) {
-  const u64 address = reinterpret_cast<u64>(memory.data());
-  if (fast) {
-    vm::Bindings bindings;
-    bindings.helpers = helpers;
-    const auto code = SKEP_TRY(vm::translate({program, {}, {}}, bindings));
-    vm::Run state;
-    return vm::interpret(*code, state, address, memory.size());
+Result<u64> run_trusted(std::span<const Insn> program, std::span<std::byte> memory, vm::Tier tier) {
+  vm::Bindings bindings;
+  bindings.helpers = helpers;
+  auto code = SKEP_TRY(vm::translate({.insns = program}, bindings));
+  const auto function = SKEP_TRY(vm::trusted_function(std::move(code), {.tier = tier}));
+  vm::Run state;
+  return function->enter(state, reinterpret_cast<u64>(memory.data()), memory.size());
+}
+
+Result<u64> run(std::span<const Insn> program, std::span<std::byte> memory, Engine engine) {
+  switch (engine) {
+    case Engine::fast:
+      return run_trusted(program, memory, vm::Tier::interpreter);
+    case Engine::baseline:
+      return run_trusted(program, memory, vm::Tier::baseline);
+    case Engine::optimised:
+      return run_trusted(program, memory, vm::Tier::optimised);
+    case Engine::checked:
+      break;
   }
   OneRegion guard(memory);
   vm::RawRun raw;
-  raw.r1 = address;
+  raw.r1 = reinterpret_cast<u64>(memory.data());
   raw.r2 = memory.size();
   raw.helpers = helpers;
   raw.guard = &guard;
   return vm::run_raw_checked(program, raw);
 }
 
+/// The instructions that the bytes are, or hold.
+Result<std::vector<Insn>> instructions(std::vector<std::byte> bytes, bool elf) {
+  if (elf) {
+    const auto object = SKEP_TRY(ObjectSpec::from_bytes(bytes, "program"));
+    if (object.programs.empty()) return fail(Code::malformed, "the ELF object holds no program");
+    return object.programs.front().insns;
+  }
+  if (bytes.size() % sizeof(Insn) != 0)
+    return fail(Code::malformed, fmt::format("the program has {} bytes, not a multiple of 8", bytes.size()));
+  std::vector<Insn> program(bytes.size() / sizeof(Insn));
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<std::byte*>(program.data()));
+  return program;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool fast = false;
+  Engine engine = Engine::checked;
+  bool elf = false;
   std::string_view memory_text;
   for (const std::string_view argument : std::span(argv + 1, static_cast<std::size_t>(argc - 1))) {
     if (argument == "--help") return std::cout << usage, 0;
-    if (argument == "--elf" || argument == "--jit" || argument == "--opt")
-      return error(fmt::format("{} is not in this build yet: use --interp", argument));
-    if (argument == "--fast")
-      fast = true;
-    else if (argument.starts_with("--") && argument != "--interp")
+    if (argument == "--elf")
+      elf = true;
+    else if (argument == "--interp")
+      engine = Engine::checked;
+    else if (argument == "--fast")
+      engine = Engine::fast;
+    else if (argument == "--jit")
+      engine = Engine::baseline;
+    else if (argument == "--opt")
+      engine = Engine::optimised;
+    else if (argument.starts_with("--"))
       return error(fmt::format("unknown flag {}\n{}", argument, usage));
-    else if (argument != "--interp")
+    else
       memory_text = argument;
   }
 
   const std::string program_text((std::istreambuf_iterator<char>(std::cin)), {});
-  const auto bytes = bytes_from_hex(program_text);
+  auto bytes = bytes_from_hex(program_text);
   auto memory = bytes_from_hex(memory_text);
   if (!bytes || !memory) return error("the program (standard input) and the memory (argument) must be bytes in hex");
-  if (bytes->size() % sizeof(Insn) != 0)
-    return error(fmt::format("the program has {} bytes, not a multiple of 8", bytes->size()));
-
-  std::vector<Insn> program(bytes->size() / sizeof(Insn));
-  std::copy(bytes->begin(), bytes->end(), reinterpret_cast<std::byte*>(program.data()));
-  const auto result = run(program, *memory, fast);
+  const auto program = instructions(std::move(*bytes), elf);
+  if (!program) return error(program.error().message);
+  const auto result = run(*program, *memory, engine);
   if (!result) return error(result.error().message);
   std::cout << fmt::format("{:x}\n", *result);
   return 0;

@@ -1,0 +1,58 @@
+// The back end of the optimising JIT: from the intermediate form (vm/jit/ir.hpp) to machine code.
+//
+// The passes, each in the file of its name:
+//   order     blocks in a line: loops together, the usual path falling through, critical edges split
+//   choose_*  trees of SSA values become machine instructions over virtual registers (one selector per CPU)
+//   live      where each virtual register holds a value, as ranges of positions
+//   bundle    values that want the same register (phis, two-address results) become one unit
+//   allocate  units get registers: longest first, evicting what costs less, splitting what finds no place
+//   split     how a unit that found no place is cut: by value, around calls, by loop, last by single use
+//   resolve   the moves that connect the pieces: at edges, at splits, at fixed registers
+//   verify    (tests) proves that every use reads the value it should
+//   emit_*    bytes
+// Source: Wimmer, Franz, "Linear Scan Register Allocation on SSA Form" (2010); the bundles and the eviction by weight
+// follow the ideas of LLVM's greedy allocator and of regalloc2.
+#pragma once
+#include <skep/result.hpp>
+#include <skep/types.hpp>
+#include <span>
+#include <vector>
+
+#include "vm/jit/ir.hpp"
+
+namespace skep::vm::backend {
+
+enum class Machine : u8 { x86_64, arm64 };
+
+/// What the code is for. Everything beyond the base instruction set is off unless said so.
+struct Target {
+  Machine machine = Machine::x86_64;
+  bool bmi2 = false;   ///< x86-64: shlx, shrx, sarx, rorx, mulx
+  bool movbe = false;  ///< x86-64: movbe
+  bool lse = false;    ///< arm64: single-instruction atomics
+  bool check = false;  ///< prove the register allocation; for tests
+
+  /// This machine, with what its CPU has.
+  static Target host();
+};
+
+/// A direct call of an absolute address. The code works as it is, through a stub; bind_calls() makes the call direct.
+struct FarCall {
+  u32 at = 0;  ///< of the four bytes that hold the distance
+  u64 target = 0;
+};
+
+/// Machine code that runs wherever it is put.
+struct Compiled {
+  std::vector<u8> code;
+  std::vector<u32> entries;  ///< where each function of the module begins
+  std::vector<FarCall> calls;
+};
+
+/// Errors: limit (the function is too large for this tier), unsupported (a machine without an emitter).
+Result<Compiled> emit(const ir::Module& module, const Target& target);
+
+/// Makes calls direct whose target is in reach of the place where `code`, a copy of compiled.code, will run.
+void bind_calls(const Compiled& compiled, std::span<u8> code, u64 address, Machine machine);
+
+}  // namespace skep::vm::backend

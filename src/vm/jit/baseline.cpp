@@ -1,0 +1,22 @@
+// Picks the emitter of this machine.
+#include "vm/jit/baseline.hpp"
+
+#include "vm/jit/baseline_x86_64.hpp"
+
+namespace skep::vm::jit {
+
+Result<Placed> compile_baseline([[maybe_unused]] const Bytecode& code, [[maybe_unused]] const BaselineOptions& options,
+                                [[maybe_unused]] CodeMemory& memory) {
+#if defined(__x86_64__)
+  BaselineX86 emitter(code, options);
+  SKEP_TRY(emitter.run());
+  Placed placed{SKEP_TRY(memory.add(emitter.code())), {}};
+  placed.callbacks.reserve(code.callbacks.size());
+  for (const auto& callback : code.callbacks) placed.callbacks.push_back(emitter.offset_of(callback.insn));
+  return placed;
+#else
+  return fail(Code::unsupported, "the baseline JIT has no emitter for this machine; use the interpreter tier");
+#endif
+}
+
+}  // namespace skep::vm::jit

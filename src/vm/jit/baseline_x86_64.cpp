@@ -1,0 +1,430 @@
+// The walk over the program, control flow and calls. See baseline_x86_64.hpp for registers and frames.
+#include "vm/jit/baseline_x86_64.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+
+#include "vm/jit/entry.hpp"
+
+namespace skep::vm::jit {
+
+using isa::Form;
+using x86::Alu;
+using x86::at;
+using x86::Cond;
+using x86::Mem;
+
+namespace {
+
+constexpr s32 may_goto_budget = 8 << 20;
+/// Our own two words at the bottom of a frame.
+constexpr s32 word_slot = 0, loop_slot = 8, own_bytes = 16;
+
+constexpr Cond condition_of(u8 code) {
+  switch (code & 0xf0) {
+    case 0x10:
+      return Cond::e;
+    case 0x20:
+      return Cond::a;
+    case 0x30:
+      return Cond::ae;
+    case 0x50:
+      return Cond::ne;
+    case 0x60:
+      return Cond::g;
+    case 0x70:
+      return Cond::ge;
+    case 0xa0:
+      return Cond::b;
+    case 0xb0:
+      return Cond::be;
+    case 0xc0:
+      return Cond::l;
+    case 0xd0:
+      return Cond::le;
+    default:  // jset
+      return Cond::ne;
+  }
+}
+
+constexpr s32 tail_calls_at = offsetof(Run, tail_calls), thrown_at = offsetof(Run, thrown);
+
+/// How an instruction adds to what its function needs.
+constexpr bool is_call(Form form) {
+  return form == Form::call_helper || form == Form::call_local || form == Form::call_kfunc || form == Form::callx ||
+         form == Form::ld_abs || form == Form::ld_ind;
+}
+
+}  // namespace
+
+BaselineX86::BaselineX86(const Bytecode& code, const BaselineOptions& options)
+    : bytecode_(code),
+      bmi2_(x86::cpu_features().bmi2),
+      random_(options.blinding_seed),
+      as_(256 + code.insns.size() * 8) {}
+
+Result<void> BaselineX86::run() {
+  const u32 count = static_cast<u32>(bytecode_.insns.size());
+  as_.reserve_labels(count);  // label = instruction; more are made behind them
+  find_functions();
+  for (std::size_t i = 0; i < starts_.size(); i++)
+    SKEP_TRY(function(starts_[i], i + 1 < starts_.size() ? starts_[i + 1] : count));
+  if (!as_.finish()) return fail(Code::malformed, "a jump of the machine code has no target");
+  return {};
+}
+
+// --- functions ---
+
+void BaselineX86::find_functions() {
+  starts_.push_back(0);
+  for (const auto& callback : bytecode_.callbacks) starts_.push_back(callback.insn);
+  const auto& insns = bytecode_.insns;
+  for (u32 i = 0; i < insns.size(); i++)
+    if (insns[i].code == 0x85 && insns[i].src == isa::call_src_local)
+      starts_.push_back(static_cast<u32>(static_cast<s64>(i) + 1 + insns[i].imm));
+  if (starts_.size() == 1) return;
+  std::sort(starts_.begin(), starts_.end());
+  starts_.erase(std::unique(starts_.begin(), starts_.end()), starts_.end());
+}
+
+BaselineX86::Needs BaselineX86::needs_of(u32 begin, u32 end) const {
+  Needs needs;
+  for (u32 i = begin; i < end; i++) {
+    const Insn& insn = bytecode_.insns[i];
+    // Fields that hold no register are 0 or small kinds; r0..r5 need nothing, so those do no harm.
+    needs.registers = static_cast<u16>(needs.registers | 1u << insn.dst | 1u << insn.src);
+    switch (insn.code) {
+      case 0x85:
+      case 0x8d:
+        needs.calls = true;
+        if (insn.imm == isa::helper_tail_call && insn.src == 0) needs.own_words = true;
+        break;
+      case 0xe5:
+        needs.own_words = true;
+        break;
+      case 0x20:
+      case 0x28:
+      case 0x30:
+      case 0x40:
+      case 0x48:
+      case 0x50:
+        needs.calls = needs.own_words = true;
+        needs.registers |= 1u << 6;
+        break;
+      default:
+        break;
+    }
+  }
+  return needs;
+}
+
+Result<void> BaselineX86::function(u32 begin, u32 end) {
+  begin_ = begin;
+  end_ = end;
+  body_label_ = as_.new_label();
+  throw_label_ = as_.new_label();
+  trap_label_ = as_.new_label();
+  throw_used_ = trap_used_ = false;
+  prologue(needs_of(begin, end));
+  for (u32 i = begin; i < end; i += isa::slots(bytecode_.insns[i])) {
+    as_.bind(i == begin ? body_label_ : i);
+    SKEP_TRY(instruction(i));
+  }
+  trap();  // nothing verified gets here
+  if (throw_used_) {
+    as_.bind(throw_label_);
+    thrown();
+  }
+  return {};
+}
+
+void BaselineX86::prologue(const Needs& needs) {
+  frame_ = {};
+  const auto save = [&](Reg reg) { frame_.saved[frame_.saved_count++] = reg; };
+  const bool has_stack = (needs.registers >> isa::frame_pointer & 1) != 0;
+  if (has_stack) save(Reg::rbp);
+  if (needs.calls) save(run_reg);
+  for (u8 r = 6; r <= 9; r++)
+    if (needs.registers >> r & 1) save(host(r));
+  if (has_stack) frame_.stack_end = isa::stack_size_bytes;
+  if (needs.own_words) frame_.stack_end += own_bytes;
+  // At entry rsp is 8 past a multiple of 16; it ends at a multiple where it matters to anyone.
+  frame_.bytes = frame_.stack_end;
+  const bool misaligned = frame_.saved_count % 2 == 0;
+  if (misaligned && (needs.calls || has_stack)) frame_.bytes += 8;
+
+  as_.bind(begin_);
+  for (u32 i = 0; i < frame_.saved_count; i++) as_.push(frame_.saved[i]);
+  if (needs.calls) as_.mov(Width::w64, run_reg, Reg::rdi);
+  if (frame_.bytes != 0) as_.alu(Alu::sub, Width::w64, Reg::rsp, static_cast<s32>(frame_.bytes));
+  if (has_stack) as_.lea(Width::w64, Reg::rbp, at(Reg::rsp, static_cast<s32>(frame_.stack_end)));
+  if (needs.own_words) as_.mov(Width::w32, at(Reg::rsp, loop_slot), may_goto_budget);
+  if (has_stack && bytecode_.clear_frames) clear_stack();
+}
+
+void BaselineX86::clear_stack() {
+  constexpr s32 step = 64;
+  const x86::Label again = as_.new_label();
+  as_.xorps(x86::Xmm::xmm0, x86::Xmm::xmm0);
+  as_.lea(Width::w64, scratch1, at(Reg::rbp, -static_cast<s32>(isa::stack_size_bytes)));
+  as_.bind(again);
+  for (s32 offset = 0; offset < step; offset += 16) as_.movups(at(scratch1, offset), x86::Xmm::xmm0);
+  as_.alu(Alu::add, Width::w64, scratch1, step);
+  as_.cmp(Width::w64, scratch1, Reg::rbp);
+  as_.jcc(Cond::ne, again);
+}
+
+/// Undoes the prologue; with `returns` also goes back to the caller.
+void BaselineX86::epilogue(bool returns) {
+  if (frame_.bytes != 0) as_.alu(Alu::add, Width::w64, Reg::rsp, static_cast<s32>(frame_.bytes));
+  for (u32 i = frame_.saved_count; i-- > 0;) as_.pop(frame_.saved[i]);
+  if (returns) as_.ret();
+}
+
+/// Where an unverified program goes astray: as in the interpreter it ends with 0.
+void BaselineX86::trap() {
+  const auto& last = bytecode_.insns[end_ - 1];
+  const bool runs_off = last.code != 0x95 && last.code != 0x05 && last.code != 0x06;
+  if (!runs_off && !trap_used_) return;
+  as_.bind(trap_label_);
+  as_.zero(Reg::rax);
+  epilogue(true);
+}
+
+// --- one instruction ---
+
+Result<void> BaselineX86::instruction(u32 i) {
+  const Insn& insn = bytecode_.insns[i];
+  const Form form = isa::row(bytecode_.ops[i]).form;
+  switch (form) {
+    case Form::alu_imm:
+    case Form::alu_unary:
+      alu(insn, number(insn.imm));
+      break;
+    case Form::alu_reg:
+      alu(insn, {.reg = host(insn.src)});
+      break;
+    case Form::movsx:
+      movsx(insn);
+      break;
+    case Form::addr_space_cast:
+      address_space_cast(insn);
+      break;
+    case Form::endian:
+      endian(insn);
+      break;
+    case Form::jump:
+    case Form::jump_long:
+    case Form::may_goto:
+    case Form::jump_imm:
+    case Form::jump_reg:
+      return jump(i, form);
+    case Form::call_helper:
+      if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr)
+        tail_call();
+      else
+        call(bytecode_.slots[i].helper, bytecode_.throws(i));
+      break;
+    case Form::call_kfunc:
+      call(bytecode_.slots[i].helper, bytecode_.throws(i));
+      break;
+    case Form::call_local:
+      call_local(i);
+      break;
+    case Form::callx:
+      callx(i);
+      break;
+    case Form::exit:
+      epilogue(true);
+      break;
+    case Form::load:
+    case Form::load_acquire:
+      load(i);
+      break;
+    case Form::store_imm:
+      store_imm(i);
+      break;
+    case Form::store_reg:
+    case Form::store_release:
+      store_reg(i);
+      break;
+    case Form::atomic:
+      atomic(i, false);
+      break;
+    case Form::atomic_fetch:
+      atomic(i, true);
+      break;
+    case Form::cmpxchg:
+      compare_exchange(i);
+      break;
+    case Form::ld_imm64:
+      load_number(host(insn.dst), bytecode_.slots[i + 1].wide);
+      break;
+    case Form::ld_abs:
+    case Form::ld_ind:
+      ld_packet(insn, form);
+      break;
+  }
+  return {};
+}
+
+// --- jumps ---
+
+Result<void> BaselineX86::jump(u32 i, Form form) {
+  const Insn& insn = bytecode_.insns[i];
+  const s64 to = static_cast<s64>(i) + 1 + isa::jump_distance(form, insn);
+  if (to < begin_ || to >= end_)
+    return fail(Code::unsupported, fmt::format("instruction {}: jumps to instruction {}, which is in another function; "
+                                               "only the interpreter runs such a program",
+                                               i, to));
+  // A loop may begin at the function's first instruction, behind the prologue that calls go to.
+  const auto target = to == begin_ ? body_label_ : static_cast<x86::Label>(to);
+  switch (form) {
+    case Form::may_goto:
+      may_goto(target);
+      break;
+    case Form::jump_imm:
+      conditional(insn, {.imm = insn.imm}, target);
+      break;
+    case Form::jump_reg:
+      conditional(insn, {.reg = host(insn.src)}, target);
+      break;
+    default:
+      if (to != static_cast<s64>(i) + 1) as_.jmp(target);
+      break;
+  }
+  return {};
+}
+
+void BaselineX86::conditional(const Insn& insn, Operand b, x86::Label target) {
+  const Width w = alu_width(insn);
+  const Reg a = host(insn.dst);
+  const bool is_test = (insn.code & 0xf0) == 0x40;
+  if (!b.is_reg() && b.imm != 0) b = number(b.imm);
+  if (b.is_reg())
+    is_test ? as_.test(w, a, b.reg) : as_.cmp(w, a, b.reg);
+  else if (is_test)
+    as_.test(b.imm >= 0 ? Width::w32 : w, a, b.imm);
+  else if (b.imm == 0)
+    as_.test(w, a, a);
+  else
+    as_.cmp(w, a, b.imm);
+  as_.jcc(condition_of(insn.code), target);
+}
+
+void BaselineX86::may_goto(x86::Label target) {
+  as_.dec(Width::w32, at(Reg::rsp, loop_slot));
+  as_.jcc(Cond::s, target);
+}
+
+// --- calls ---
+
+void BaselineX86::call(HelperFn callee, bool may_throw) {
+  as_.mov(Width::w64, Reg::rdi, run_reg);
+  as_.mov(Reg::rax, reinterpret_cast<u64>(callee));
+  as_.call(Reg::rax);
+  after_call(may_throw);
+}
+
+void BaselineX86::after_call(bool may_throw) {
+  if (!may_throw) return;
+  as_.cmp(Width::w8, at(run_reg, thrown_at), 0);
+  as_.jcc(Cond::ne, throw_label_);
+  throw_used_ = true;
+}
+
+/// bpf_throw happened below or here: the main function settles it, every other returns at once.
+void BaselineX86::thrown() {
+  if (begin_ == 0) {
+    as_.mov(Width::w64, Reg::rdi, run_reg);
+    as_.mov(Reg::rsi, reinterpret_cast<u64>(&bytecode_));
+    as_.mov(Reg::rax, reinterpret_cast<u64>(&settle_throw));
+    as_.call(Reg::rax);
+  } else {
+    as_.zero(Reg::rax);
+  }
+  epilogue(true);
+}
+
+void BaselineX86::call_local(u32 i) {
+  as_.mov(Width::w64, Reg::rdi, run_reg);
+  as_.call(static_cast<x86::Label>(static_cast<s64>(i) + 1 + bytecode_.insns[i].imm));
+  after_call(bytecode_.throws(i));
+}
+
+/// The register holds the address of one of our callbacks, or (vectors of the conformance suite) a helper's number.
+void BaselineX86::callx(u32 i) {
+  const Reg value = host(bytecode_.insns[i].dst);
+  const x86::Label not_callback = as_.new_label(), found = as_.new_label();
+  trap_used_ = true;
+  if (!bytecode_.callbacks.empty()) {
+    const auto bytes = static_cast<s32>(bytecode_.callbacks.size() * sizeof(base::Callback));
+    as_.mov(scratch1, reinterpret_cast<u64>(bytecode_.callbacks.data()));
+    as_.mov(Width::w64, scratch2, value);
+    as_.alu(Alu::sub, Width::w64, scratch2, scratch1);
+    as_.cmp(Width::w64, scratch2, bytes);
+    as_.jcc(Cond::ae, not_callback);
+    as_.mov(Width::w64, scratch1, at(value, offsetof(base::Callback, native)));
+    as_.jmp(found);
+  }
+  as_.bind(not_callback);
+  as_.cmp(Width::w64, value, static_cast<s32>(bytecode_.helpers.size()));
+  as_.jcc(Cond::ae, trap_label_);
+  as_.mov(scratch1, reinterpret_cast<u64>(bytecode_.helpers.data()));
+  as_.mov(Width::w64, scratch1, at(scratch1, value, 3));
+  as_.test(Width::w64, scratch1, scratch1);
+  as_.jcc(Cond::e, trap_label_);
+  as_.bind(found);
+  as_.mov(Width::w64, Reg::rdi, run_reg);
+  as_.call(scratch1);
+  after_call(bytecode_.throws(i));
+}
+
+/// Leaves this function's frame and enters the target's program; falls through with an error in r0 when there is none.
+void BaselineX86::tail_call() {
+  const x86::Label missing = as_.new_label(), too_many = as_.new_label(), end = as_.new_label();
+  as_.mov(Width::w64, at(Reg::rsp, word_slot), host(1));
+  as_.mov(Width::w64, Reg::rdi, host(2));
+  as_.mov(Width::w32, Reg::rsi, host(3));
+  as_.mov(Reg::rax, reinterpret_cast<u64>(bytecode_.tail_target));
+  as_.call(Reg::rax);
+  as_.test(Width::w64, Reg::rax, Reg::rax);
+  as_.jcc_short(Cond::e, missing);
+  as_.cmp(Width::w32, at(run_reg, tail_calls_at), static_cast<s32>(isa::max_tail_calls));
+  as_.jcc_short(Cond::ae, too_many);
+  as_.inc(Width::w32, at(run_reg, tail_calls_at));
+  as_.mov(Width::w64, Reg::rsi, at(Reg::rsp, word_slot));
+  as_.mov(Width::w64, Reg::rdi, run_reg);
+  as_.mov(Width::w64, Reg::r9, Reg::rax);  // see entry.hpp: a program is told which Function it is
+  as_.mov(Width::w64, Reg::rax, at(Reg::rax, function_entry_at));
+  epilogue(false);
+  as_.jmp(Reg::rax);
+  as_.bind(missing);
+  as_.mov(Reg::rax, static_cast<u64>(static_cast<s64>(-ENOENT)));
+  as_.jmp_short(end);
+  as_.bind(too_many);
+  as_.mov(Reg::rax, static_cast<u64>(static_cast<s64>(-ELOOP)));
+  as_.bind(end);
+}
+
+void BaselineX86::ld_packet(const Insn& insn, Form form) {
+  if (form == Form::ld_ind)
+    as_.lea(Width::w32, Reg::rdx, at(host(insn.src), insn.imm));
+  else
+    as_.mov(Reg::rdx, static_cast<u32>(insn.imm));
+  as_.mov(Width::w64, Reg::rsi, host(6));
+  as_.mov(Width::w64, Reg::rdi, run_reg);
+  as_.mov(Reg::rcx, static_cast<u64>(access_width(insn)));
+  as_.lea(Width::w64, Reg::r8, at(Reg::rsp, word_slot));
+  as_.mov(Reg::rax, reinterpret_cast<u64>(bytecode_.load_packet));
+  as_.call(Reg::rax);
+  as_.test(Width::w64, Reg::rax, Reg::rax);
+  as_.jcc(Cond::ne, trap_label_);  // outside the packet: the function ends with 0
+  trap_used_ = true;
+  as_.mov(Width::w64, Reg::rax, at(Reg::rsp, word_slot));
+}
+
+}  // namespace skep::vm::jit

@@ -1,0 +1,56 @@
+// See optimised.hpp: build, passes, back end, in that order.
+#include "vm/jit/optimised.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "vm/jit/backend/backend.hpp"
+#include "vm/jit/build.hpp"
+#include "vm/jit/entry.hpp"
+#include "vm/jit/passes.hpp"
+
+namespace skep::vm::jit {
+namespace {
+
+// What machine code calls; see build.hpp.
+
+u64 find_tail(void* opaque, u64 map, u64 index, u64 lookup, u64, u64) noexcept {
+  auto* run = static_cast<Run*>(opaque);
+  if (run->tail_calls >= isa::max_tail_calls) return 0;
+  using Lookup = const Function* (*)(u64 map, u32 index) noexcept;
+  const Function* target = reinterpret_cast<Lookup>(lookup)(map, static_cast<u32>(index));
+  if (target != nullptr) run->tail_calls++;
+  return reinterpret_cast<u64>(target);
+}
+
+u64 run_tail(void* run, u64 function, u64 context, u64, u64, u64) noexcept {
+  const auto* entry = reinterpret_cast<const std::atomic<HelperFn>*>(function + function_entry_at);
+  return entry->load(std::memory_order_acquire)(run, context, 0, 0, 0, function);
+}
+
+u64 resolve(void*, u64 bytecode, u64 value, u64, u64, u64) noexcept {
+  const auto* code = reinterpret_cast<const Bytecode*>(bytecode);
+  if (const auto* callback = code->callback_at(value)) return reinterpret_cast<u64>(callback->native);
+  return reinterpret_cast<u64>(code->helper_at(value));
+}
+
+constexpr Runtime runtime{find_tail, run_tail, resolve};
+
+}  // namespace
+
+Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory) {
+  if (!code.may_throw.empty())
+    return fail(Code::unsupported, "the optimising tier does not unwind bpf_throw; use the baseline tier");
+  auto built = SKEP_TRY(build(code, runtime, {}));
+  for (auto& function : built.module.functions) ir::optimise(function);
+  const auto compiled = SKEP_TRY(backend::emit(built.module, backend::Target::host()));
+  Placed placed;
+  placed.code = SKEP_TRY(memory.add(compiled.code));
+  for (const auto& callback : code.callbacks) {
+    const auto at = std::ranges::find(built.entries, callback.insn) - built.entries.begin();
+    placed.callbacks.push_back(compiled.entries[static_cast<std::size_t>(at)]);
+  }
+  return placed;
+}
+
+}  // namespace skep::vm::jit
