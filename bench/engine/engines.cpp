@@ -42,8 +42,9 @@ class NativeSubject final : public Subject {
 /// A tier of skep::vm, with maps, context and packet of its own.
 class VmSubject final : public Subject {
  public:
-  static Result<std::unique_ptr<Subject>> make(const Sources& sources) {
+  static Result<std::unique_ptr<Subject>> make(const Sources& sources, vm::Tier tier) {
     auto subject = std::make_unique<VmSubject>();
+    subject->tier_ = tier;
     SKEP_TRY(subject->prepare(sources));
     return subject;
   }
@@ -67,7 +68,7 @@ class VmSubject final : public Subject {
     compile_us = 1e9;
     for (int i = 0; i < links; ++i) {
       const auto begin = Clock::now();
-      function_ = SKEP_TRY(vm::Function::link(*outcome.program, bindings));
+      function_ = SKEP_TRY(vm::Function::link(*outcome.program, bindings, {.tier = tier_}));
       compile_us = std::min(compile_us, ns_since(begin) / 1000);
     }
     make_context(*sources.input);
@@ -102,6 +103,7 @@ class VmSubject final : public Subject {
   }
 
   std::vector<std::shared_ptr<map::Map>> maps_;
+  vm::Tier tier_ = vm::Tier::interpreter;
   std::shared_ptr<const vm::Function> function_;
   std::vector<std::byte> packet_;
   std::vector<u64> context_;
@@ -124,7 +126,10 @@ std::vector<Engine> engines(std::vector<std::string>& why_not) {
   all.push_back({"native", [](const Sources& sources) -> Result<std::unique_ptr<Subject>> {
                    return std::make_unique<NativeSubject>(sources);
                  }});
-  all.push_back({"interp", [](const Sources& sources) { return VmSubject::make(sources); }});
+  constexpr std::pair<const char*, vm::Tier> tiers[] = {
+      {"interp", vm::Tier::interpreter}, {"baseline", vm::Tier::baseline}, {"opt", vm::Tier::optimised}};
+  for (const auto& [name, tier] : tiers)
+    all.push_back({name, [tier = tier](const Sources& sources) { return VmSubject::make(sources, tier); }});
   if (auto kernel = kernel_engine())
     all.push_back(*std::move(kernel));
   else

@@ -36,6 +36,8 @@ struct Engine {
 
 std::unique_ptr<Engine> interpreter();
 std::unique_ptr<Engine> checked_interpreter();
+std::unique_ptr<Engine> baseline();
+std::unique_ptr<Engine> optimised();
 std::unique_ptr<Engine> kernel();
 
 }  // namespace skep::cases

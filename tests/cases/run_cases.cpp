@@ -23,7 +23,7 @@ struct Counts {
 class Runner {
  public:
   explicit Runner(bool bless) : bless_(bless) {
-    for (auto make : {interpreter, checked_interpreter, kernel}) {
+    for (auto make : {interpreter, checked_interpreter, baseline, optimised, kernel}) {
       auto engine = make();
       if (const auto can = engine->supported())
         engines_.push_back(std::move(engine));

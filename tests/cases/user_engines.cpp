@@ -148,9 +148,13 @@ s64 load_packet(void*, void* context, u32 offset, u32 size, u64* out) noexcept {
 
 class UserEngine final : public Engine {
  public:
-  explicit UserEngine(bool checked) : checked_(checked) {}
+  enum class Way : u8 { interpreter, checked, baseline, optimised };
+  explicit UserEngine(Way way) : way_(way), checked_(way == Way::checked) {}
 
-  std::string_view name() const override { return checked_ ? "checked" : "interpreter"; }
+  std::string_view name() const override {
+    constexpr std::string_view names[] = {"interpreter", "checked", "baseline", "optimised"};
+    return names[static_cast<u8>(way_)];
+  }
   Result<void> supported() const override { return {}; }
   bool takes_raw() const override { return checked_; }
 
@@ -182,12 +186,23 @@ class UserEngine final : public Engine {
     auto packet = c.packet;
     auto context = context_of(c, packet);
     regions.regions = {context, packet};
-    const auto function = SKEP_TRY(vm::Function::link(program, bindings));
+    const auto function = SKEP_TRY(link(program, bindings));
     helper::Call call;
     call.context = context.data();
     if (checked_)
       return Outcome{false, "", SKEP_TRY(function->run_checked(call, context.data(), regions, insn_budget))};
     return Outcome{false, "", function->run(call, context.data())};
+  }
+
+  /// What the optimiser does not compile (it says so) runs in baseline code, as in the engine.
+  Result<std::shared_ptr<const vm::Function>> link(const verify::VerifiedProgram& program,
+                                                   const vm::Bindings& bindings) const {
+    if (way_ == Way::optimised) {
+      auto function = vm::Function::link(program, bindings, {.tier = vm::Tier::optimised});
+      if (function || function.error().code != Code::unsupported) return function;
+    }
+    const bool is_compiled = way_ == Way::baseline || way_ == Way::optimised;
+    return vm::Function::link(program, bindings, {.tier = is_compiled ? vm::Tier::baseline : vm::Tier::interpreter});
   }
 
   Result<Outcome> run_raw(const Case& c) const {
@@ -203,6 +218,7 @@ class UserEngine final : public Engine {
     return Outcome{false, "", SKEP_TRY(vm::run_raw_checked(insns, raw))};
   }
 
+  Way way_;
   bool checked_;
 };
 
@@ -218,7 +234,9 @@ isa::ParseOptions helper_names() {
   }};
 }
 
-std::unique_ptr<Engine> interpreter() { return std::make_unique<UserEngine>(false); }
-std::unique_ptr<Engine> checked_interpreter() { return std::make_unique<UserEngine>(true); }
+std::unique_ptr<Engine> interpreter() { return std::make_unique<UserEngine>(UserEngine::Way::interpreter); }
+std::unique_ptr<Engine> checked_interpreter() { return std::make_unique<UserEngine>(UserEngine::Way::checked); }
+std::unique_ptr<Engine> baseline() { return std::make_unique<UserEngine>(UserEngine::Way::baseline); }
+std::unique_ptr<Engine> optimised() { return std::make_unique<UserEngine>(UserEngine::Way::optimised); }
 
 }  // namespace skep::cases

@@ -6,6 +6,7 @@
 
 #include "isa/text.hpp"
 #include "vm/jit/build.hpp"
+#include "vm/jit/optimised.hpp"
 #include "vm/jit/passes.hpp"
 
 namespace skep::vm::jit {
@@ -268,6 +269,31 @@ class Generator {
   std::string text_;
   u32 labels_ = 0;
 };
+
+/// r0 of the whole optimising tier, and what it does to memory.
+TEST(Build, RandomProgramsMeanTheSameAsMachineCode) {
+  const auto memory_for_code = CodeMemory::create();
+  for (u32 seed = 0; seed < 4000; seed++) {
+    const std::string text = Generator(seed).program();
+    const auto code = code_of(text);
+    ASSERT_NE(code, nullptr) << text;
+    std::array<u64, 8> fresh{}, memory{};
+    std::mt19937_64 random(seed);
+    for (auto& word : fresh) word = random();
+    memory = fresh;
+    const u64 parameters[] = {reinterpret_cast<u64>(memory.data()), 0};
+    const u64 expected = interpreted(*code, parameters);
+    const auto after = memory;
+    const auto placed = compile_optimised(*code, nullptr, *memory_for_code);
+    if (!placed && placed.error().code == Code::permission) GTEST_SKIP() << placed.error().message;
+    ASSERT_TRUE(placed) << placed.error().message;
+    memory = fresh;
+    base::Run run;
+    const auto entry = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()));
+    ASSERT_EQ(entry(&run, parameters[0], 0, 0, 0, 0), expected) << "seed " << seed << "\n" << text;
+    ASSERT_EQ(memory, after) << "seed " << seed << "\n" << text;
+  }
+}
 
 TEST(Build, RandomProgramsMeanTheSameAtEveryStage) {
   for (u32 seed = 0; seed < 2000 && !testing::Test::HasFailure(); seed++) {

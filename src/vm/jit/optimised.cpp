@@ -41,6 +41,8 @@ constexpr Runtime runtime{find_tail, run_tail, resolve};
 Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory) {
   if (!code.may_throw.empty())
     return fail(Code::unsupported, "the optimising tier does not unwind bpf_throw; use the baseline tier");
+  if (code.arena != 0)
+    return fail(Code::unsupported, "the optimising tier does not know arenas yet; use the baseline tier");
   auto built = SKEP_TRY(build(code, runtime, {}));
   for (auto& function : built.module.functions) ir::optimise(function);
   const auto compiled = SKEP_TRY(backend::emit(built.module, backend::Target::host()));
