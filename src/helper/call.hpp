@@ -3,6 +3,7 @@
 // The hook fills a Call before it runs a Function; helpers read it. The Function itself passes it on as an
 // opaque pointer.
 #pragma once
+#include <cerrno>
 #include <skep/types.hpp>
 #include <span>
 #include <string_view>
@@ -25,6 +26,11 @@ struct Task {
   virtual s64 write_user(u64 address, const void* from, u32 size) noexcept = 0;
   /// Reads what the program may take for kernel memory: contexts and pt_regs of the current event. 0 or -EFAULT.
   virtual s64 read_kernel(void* to, u64 address, u32 size) noexcept = 0;
+  /// The registers a walk of the task's user stack begins with. `frame` 0: not known, the walk ends after the first
+  /// address. 0 or -EFAULT (nothing is known here).
+  virtual s64 user_frame(u64& /*instruction*/, u64& /*frame*/) noexcept { return -EFAULT; }
+  /// Sends a signal to the task's process, or to its thread alone. 0 or a negative errno.
+  virtual s64 send_signal(u32 /*signal*/, bool /*thread*/) noexcept { return -EPERM; }
 };
 
 /// Where trace_printk lines go.
@@ -36,11 +42,14 @@ struct TraceSink {
   virtual bool line(std::string_view text) noexcept = 0;
 };
 
+struct Packet;
+
 struct Call : base::Run {
   Task* task = nullptr;
   TraceSink* trace = nullptr;
   void* context = nullptr;  ///< r1 of the run
   u64 attach_cookie = 0;
+  Packet* packet = nullptr;  ///< of packet programs (packet.hpp): without one, helpers that move it answer -EINVAL
 };
 
 }  // namespace skep::helper

@@ -1,8 +1,10 @@
-// Helpers on packets and checksums.
+// Helpers that read and write bytes of packets.
 //
 // A packet program's context is the UAPI structure followed by 64-bit slots with the packet's first byte and its end
-// (catalog/contexts.hpp); helpers that take an offset find the packet there.
-// Source: net/core/filter.c.
+// (catalog/contexts.hpp); helpers that take an offset find the packet there. Those that need to know more (where
+// headers begin) ask the run's Packet. Source: net/core/filter.c.
+#include "helper/packet.hpp"
+
 #include <cerrno>
 
 #include "catalog/contexts.hpp"
@@ -12,81 +14,131 @@ namespace skep::helper {
 
 namespace {
 
-/// Where the engine keeps a pointer of struct __sk_buff.
-constexpr int slot_of(catalog::Field wanted) {
+// Proof that packet.hpp has the slots and fields where the rows of the contexts have them.
+constexpr int place_of(std::string_view wanted, bool xdp) {
   using namespace catalog::programs;
   using enum catalog::Field;
 #define SKEP_FIELD(name, offset, size, kind, readers, writers, native) \
-  if (kind == wanted) return native;
+  if (wanted == #name) return native >= 0 ? native : offset;
+  if (!xdp) {
 #include "catalog/contexts/sk_buff.def"
+  }
+  if (xdp) {
+#include "catalog/contexts/xdp_md.def"
+  }
 #undef SKEP_FIELD
   return -1;
 }
-static_assert(slot_of(catalog::Field::packet) >= 0 && slot_of(catalog::Field::packet_end) >= 0);
+constexpr bool slots_at(int first, bool xdp) {
+  return place_of("data", xdp) == first && place_of("data_end", xdp) == first + 8 &&
+         place_of("data_meta", xdp) == first + 16;
+}
+static_assert(slots_at(Packet::skb_slots, false) && slots_at(Packet::xdp_slots, true));
+static_assert(place_of("len", false) == skb_field::len && place_of("pkt_type", false) == skb_field::pkt_type &&
+              place_of("protocol", false) == skb_field::protocol && place_of("hash", false) == skb_field::hash &&
+              place_of("vlan_present", false) == skb_field::vlan_present &&
+              place_of("vlan_tci", false) == skb_field::vlan_tci &&
+              place_of("vlan_proto", false) == skb_field::vlan_proto &&
+              place_of("tstamp", false) == skb_field::tstamp &&
+              place_of("tstamp_type", false) == skb_field::tstamp_type);
 
-struct Packet {
-  std::byte* begin;
-  u64 size;
-  bool contains(u32 offset, u64 length) const noexcept {
-    return offset <= 0x7fffffffu && offset <= size && length <= size - offset;
-  }
-};
+}  // namespace
 
-Packet packet_of(void* skb) noexcept {
-  std::byte *begin, *end;
-  std::memcpy(&begin, static_cast<std::byte*>(skb) + slot_of(catalog::Field::packet), sizeof begin);
-  std::memcpy(&end, static_cast<std::byte*>(skb) + slot_of(catalog::Field::packet_end), sizeof end);
-  return {begin, begin != nullptr && begin < end ? static_cast<u64>(end - begin) : 0};
+void packet_moved(Packet& packet) noexcept {
+  set_skb_number(packet, skb_field::len, static_cast<u32>(packet.size()));
+  packet.set_meta(packet.data());  // metadata of an skb does not outlive a change of its headers
 }
 
-/// The one's complement sum of 32-bit words; the last one is filled up with zeros.
-u32 sum_words(const std::byte* data, u64 size, u64 sum) noexcept {
-  for (u64 offset = 0; offset < size; offset += 4) {
-    u32 word = 0;
-    std::memcpy(&word, data + offset, size - offset < 4 ? size - offset : 4);
-    sum += word;
-  }
-  while (sum >> 32 != 0) sum = (sum & 0xffffffffu) + (sum >> 32);
-  return static_cast<u32>(sum);
+namespace {
+
+constexpr u32 farthest = 0x7fffffff;
+
+/// The packet of a context: the run's own, or one that only has ends.
+Packet packet_of(void* context, Packet::Kind kind) noexcept {
+  Packet packet;
+  packet.kind = kind;
+  packet.context = static_cast<std::byte*>(context);
+  return packet;
 }
 
-u32 fold_to_16(u32 sum) noexcept {
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (sum & 0xffff) + (sum >> 16);
+/// `length` bytes at `offset`, or nullptr.
+std::byte* bytes_at(const Packet& packet, u64 offset, u64 length) noexcept {
+  return offset <= packet.size() && length <= packet.size() - offset ? packet.data() + offset : nullptr;
+}
+
+s64 fail_and_clear(WriteMem to, s64 error) noexcept {
+  std::memset(to.data, 0, to.size);
+  return error;
 }
 
 }  // namespace
 
 static s64 skb_load_bytes(void* skb, u32 offset, WriteMem to) noexcept {
-  const Packet packet = packet_of(skb);
-  if (!packet.contains(offset, to.size)) {
-    std::memset(to.data, 0, to.size);
-    return -EFAULT;
-  }
-  std::memcpy(to.data, packet.begin + offset, to.size);
+  const std::byte* from = offset <= farthest ? bytes_at(packet_of(skb, Packet::Kind::skb), offset, to.size) : nullptr;
+  if (from == nullptr) return fail_and_clear(to, -EFAULT);
+  std::memcpy(to.data, from, to.size);
   return 0;
 }
 SKEP_BIND(skb_load_bytes)
 
+/// From the beginning of the Ethernet header or of the network header, wherever the program's data begins.
+static s64 skb_load_bytes_relative(Call& call, void*, u32 offset, WriteMem to, u32 header) noexcept {
+  constexpr u32 from_mac = 0, from_network = 1;  // enum bpf_hdr_start_off
+  if (call.packet == nullptr || offset > 0xffff || header > from_network) return fail_and_clear(to, -EFAULT);
+  const Packet& packet = *call.packet;
+  const std::byte* start = header == from_mac ? packet.mac : packet.network;
+  if (start == nullptr || start > packet.end()) return fail_and_clear(to, -EFAULT);
+  const u64 available = static_cast<u64>(packet.end() - start);
+  if (offset > available || to.size > available - offset) return fail_and_clear(to, -EFAULT);
+  std::memcpy(to.data, start + offset, to.size);
+  return 0;
+}
+SKEP_BIND(skb_load_bytes_relative)
+
 static s64 skb_store_bytes(void* skb, u32 offset, ReadMem from, u64 flags) noexcept {
   constexpr u64 recompute_checksum = 1, invalidate_hash = 2;  // BPF_F_RECOMPUTE_CSUM, BPF_F_INVALIDATE_HASH
   if ((flags & ~(recompute_checksum | invalidate_hash)) != 0) return -EINVAL;
-  const Packet packet = packet_of(skb);
-  if (!packet.contains(offset, from.size)) return -EFAULT;
-  std::memcpy(packet.begin + offset, from.data, from.size);
+  Packet packet = packet_of(skb, Packet::Kind::skb);
+  std::byte* to = offset <= farthest ? bytes_at(packet, offset, from.size) : nullptr;
+  if (to == nullptr) return -EFAULT;
+  std::memcpy(to, from.data, from.size);
+  if ((flags & invalidate_hash) != 0) set_skb_number(packet, skb_field::hash, 0);
   return 0;
 }
 SKEP_BIND(skb_store_bytes)
 
-/// How a checksum changes when `from` becomes `to`; either may be empty. As kernels since 6.13: sizes need not be
-/// multiples of 4, and the result is folded to 16 bits.
-static s64 csum_diff(ReadMem from, ReadMem to, u32 seed) noexcept {
-  // Which zero comes out (0 or all ones) depends on the order of these sums: it is the kernel's.
-  if (from.size == 0) return fold_to_16(sum_words(to.data, to.size, seed));
-  if (to.size == 0) return fold_to_16(~sum_words(from.data, from.size, ~seed));
-  const u64 sum = u64{sum_words(to.data, to.size, seed)} + ~sum_words(from.data, from.size, 0);
-  return fold_to_16(sum_words(nullptr, 0, sum));
+/// Packets here lie in one piece: this only says whether there is so much of it.
+static s64 skb_pull_data(void* skb, u32 length) noexcept {
+  return length <= packet_of(skb, Packet::Kind::skb).size() ? 0 : -ENOMEM;
 }
-SKEP_BIND(csum_diff)
+SKEP_BIND(skb_pull_data)
+
+static u64 xdp_get_buff_len(void* xdp) noexcept { return packet_of(xdp, Packet::Kind::xdp).size(); }
+SKEP_BIND(xdp_get_buff_len)
+
+namespace {
+/// What bpf_xdp_pointer() refuses, in its order.
+s64 xdp_bytes(void* xdp, u32 offset, u64 size, std::byte*& at) noexcept {
+  if (offset > 0xffff || size > 0xffff) return -EFAULT;
+  at = bytes_at(packet_of(xdp, Packet::Kind::xdp), offset, size);
+  return at != nullptr ? 0 : -EINVAL;
+}
+}  // namespace
+
+static s64 xdp_load_bytes(void* xdp, u32 offset, WriteMem to) noexcept {
+  std::byte* from = nullptr;
+  if (const s64 error = xdp_bytes(xdp, offset, to.size, from); error != 0) return error;
+  std::memcpy(to.data, from, to.size);
+  return 0;
+}
+SKEP_BIND(xdp_load_bytes)
+
+static s64 xdp_store_bytes(void* xdp, u32 offset, ReadMem from) noexcept {
+  std::byte* to = nullptr;
+  if (const s64 error = xdp_bytes(xdp, offset, from.size, to); error != 0) return error;
+  std::memcpy(to, from.data, from.size);
+  return 0;
+}
+SKEP_BIND(xdp_store_bytes)
 
 }  // namespace skep::helper

@@ -196,7 +196,7 @@ Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
     return fail(Code::invalid_argument,
                 fmt::format("program {}: not loaded yet; it is loaded when it is attached", spec_.name));
   TestRunResult result;
-  constexpr std::size_t room_for_growth = 256;  // XDP programs may move the packet's ends
+  constexpr std::size_t room_for_growth = 16384;  // programs may move the packet's ends: an skb to 16064 bytes
   result.data.resize(run.data.empty() ? 0 : run.data.size() + room_for_growth);
   result.context.resize(run.context.size());
   uapi::TestRun attr;

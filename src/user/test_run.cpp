@@ -13,39 +13,31 @@
 
 #include "catalog/contexts.hpp"
 #include "helper/local_task.hpp"
+#include "helper/packet.hpp"
 #include "map/run.hpp"
 
 namespace skep::user {
 
 namespace {
 
-constexpr u32 headroom_bytes = 256;  // XDP_PACKET_HEADROOM
-constexpr u32 tailroom_bytes = 320;  // what the kernel keeps for skb_shared_info
 constexpr u32 ethernet_bytes = 14;
+
+// An XDP packet lies in one page: 256 bytes before it, of which the first hold a struct xdp_frame, and a struct
+// skb_shared_info behind it.
+constexpr u32 xdp_headroom_bytes = 256, xdp_frame_bytes = 40, xdp_page_bytes = 4096, shared_info_bytes = 320;
+// An skb may grow to 16064 bytes at either end, and helpers move it when one end has no room left.
+constexpr u32 skb_headroom_bytes = 512, skb_room_bytes = 40 << 10;
 
 /// One context in the engine's layout and, for packet programs, the packet it points to.
 struct Frame {
   const catalog::Context* layout = nullptr;
   std::vector<u64> context;  ///< words, so that it is aligned
   std::vector<std::byte> packet;
+  helper::Packet facts;  ///< of `packet`
+  bool has_packet = false;
 
   std::byte* bytes() { return reinterpret_cast<std::byte*>(context.data()); }
   std::size_t size() const { return context.size() * sizeof(u64); }
-  void set_slot(catalog::Field kind, const std::byte* address) {
-    for (const auto& field : layout->fields)
-      if (field.kind == kind && field.native >= 0) std::memcpy(bytes() + field.native, &address, sizeof address);
-  }
-  /// Offset in the packet buffer of what the slot points to, or nothing where it points elsewhere.
-  std::size_t slot(catalog::Field kind, std::size_t otherwise) {
-    for (const auto& field : layout->fields) {
-      if (field.kind != kind || field.native < 0) continue;
-      const std::byte* address;
-      std::memcpy(&address, bytes() + field.native, sizeof address);
-      if (address >= packet.data() && address <= packet.data() + packet.size())
-        return static_cast<std::size_t>(address - packet.data());
-    }
-    return otherwise;
-  }
 };
 
 Error wrong_input(std::string message) { return Error{Code::invalid_argument, "test run: " + std::move(message)}; }
@@ -90,6 +82,7 @@ TestRunResult run_repeatedly(const vm::Function& function, Frame& frame, u32 rep
   call.task = &task;
   call.trace = trace;
   call.context = frame.bytes();
+  call.packet = frame.has_packet ? &frame.facts : nullptr;
   repeat = std::max<u32>(repeat, 1);
   TestRunResult result;
   const auto start = std::chrono::steady_clock::now();
@@ -117,14 +110,23 @@ Result<TestRunResult> run_context(const vm::Function& function, const TestRun& r
   return result;
 }
 
+/// The protocol that eth_type_trans() reads from an Ethernet header, in network order.
+u16 protocol_of(std::span<const std::byte> packet) {
+  constexpr u16 least_protocol = 0x600, ieee_802_3 = 0x0100, ieee_802_2 = 0x0400;  // the latter two as in the packet
+  u16 protocol, service = 0;
+  std::memcpy(&protocol, packet.data() + 12, sizeof protocol);
+  if (static_cast<u16>(protocol << 8 | protocol >> 8) >= least_protocol) return protocol;
+  if (packet.size() >= ethernet_bytes + sizeof service)
+    std::memcpy(&service, packet.data() + ethernet_bytes, sizeof service);
+  return service == 0xffff ? ieee_802_3 : ieee_802_2;
+}
+
 /// What the kernel's receive path would have written into the structure for this packet on the loopback device.
 void describe_packet(__sk_buff& skb, std::span<const std::byte> packet, std::size_t visible_bytes) {
   constexpr u32 loopback = 1;
   constexpr u8 broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, nobody[6] = {};
   skb.len = static_cast<u32>(visible_bytes);
-  u16 protocol;
-  std::memcpy(&protocol, packet.data() + 12, sizeof protocol);
-  skb.protocol = protocol;
+  skb.protocol = protocol_of(packet);
   constexpr u32 host = 0, to_all = 1, to_many = 2, other_host = 3;  // PACKET_HOST and following
   const auto* to = reinterpret_cast<const u8*>(packet.data());
   if (std::equal(broadcast, broadcast + 6, to))
@@ -135,6 +137,31 @@ void describe_packet(__sk_buff& skb, std::span<const std::byte> packet, std::siz
     skb.pkt_type = std::equal(nobody, nobody + 6, to) ? host : other_host;
   if (skb.ifindex == 0) skb.ifindex = loopback;
   if (skb.wire_len == 0) skb.wire_len = skb.len;
+}
+
+/// Puts the packet into a buffer with room around it and tells the context where it is.
+void place_packet(Frame& frame, const TestRun& run, bool is_xdp, bool sees_ethernet, u32 metadata) {
+  const std::size_t size = run.data.size();
+  helper::Packet& facts = frame.facts;
+  frame.has_packet = true;
+  facts.kind = is_xdp ? helper::Packet::Kind::xdp : helper::Packet::Kind::skb;
+  facts.context = frame.bytes();
+  // Metadata comes first in the data and lies in the headroom.
+  const std::size_t before = is_xdp ? xdp_headroom_bytes - metadata : skb_headroom_bytes;
+  const std::size_t page = std::max<std::size_t>(xdp_page_bytes, before + size + shared_info_bytes);
+  frame.packet.assign(is_xdp ? page : before + size + skb_room_bytes, std::byte{0});
+  std::byte* start = frame.packet.data() + before;
+  std::memcpy(start, run.data.data(), size);
+  facts.first = frame.packet.data() + (is_xdp ? xdp_frame_bytes : 0);
+  facts.limit = frame.packet.data() + frame.packet.size() - (is_xdp ? shared_info_bytes : 0);
+  facts.set_data(start + (is_xdp ? metadata : sees_ethernet ? 0 : ethernet_bytes));
+  facts.set_meta(is_xdp ? start : facts.data());
+  facts.set_end(start + size);
+  if (is_xdp) return;
+  facts.mac = start;
+  facts.network = start + ethernet_bytes;
+  facts.protocol = protocol_of(run.data);
+  describe_packet(*reinterpret_cast<__sk_buff*>(frame.bytes()), run.data, facts.size());
 }
 
 /// XDP: an xdp_md that comes with the packet may say how many of its first bytes are metadata.
@@ -157,38 +184,33 @@ Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& ru
   const bool is_xdp = type == ProgramType::xdp;
   // The kernel takes the Ethernet header off before anybody but XDP and traffic control sees the packet.
   const bool sees_ethernet = type != ProgramType::socket_filter;
-  if (run.data.size() < ethernet_bytes || run.data.size() > max_test_packet_bytes)
+  // The kernel makes no skb that says IP and holds no such header.
+  u32 least = ethernet_bytes;
+  if (!is_xdp && run.data.size() >= ethernet_bytes) {
+    constexpr u16 ipv4 = 0x0008, ipv6 = 0xdd86;  // as they stand in the packet
+    const u16 protocol = protocol_of(run.data);
+    least += protocol == ipv4 ? 20 : protocol == ipv6 ? 40 : 0;
+  }
+  if (run.data.size() < least || run.data.size() > max_test_packet_bytes)
     return tl::unexpected<Error>(wrong_input("the packet has " + std::to_string(run.data.size()) + " bytes, expected " +
-                                             std::to_string(ethernet_bytes) + " (an Ethernet header) to " +
+                                             std::to_string(least) + " (its headers) to " +
                                              std::to_string(max_test_packet_bytes)));
   auto frame = SKEP_TRY(make_frame(function, run));
   if (frame.layout == nullptr || run.context.size() > frame.layout->size)
     return tl::unexpected<Error>(wrong_input("the context is larger than the program type's structure"));
   const u32 metadata = is_xdp ? SKEP_TRY(metadata_bytes(run)) : 0;
-  frame.packet.assign(headroom_bytes + run.data.size() + tailroom_bytes, std::byte{0});
-  std::memcpy(frame.packet.data() + headroom_bytes, run.data.data(), run.data.size());
-
-  const std::size_t begin = headroom_bytes + (sees_ethernet ? metadata : ethernet_bytes);
-  const std::size_t end = headroom_bytes + run.data.size();
-  frame.set_slot(catalog::Field::packet, frame.packet.data() + begin);
-  frame.set_slot(catalog::Field::packet_end, frame.packet.data() + end);
-  frame.set_slot(catalog::Field::packet_meta, frame.packet.data() + (is_xdp ? headroom_bytes : begin));
-  if (!is_xdp) describe_packet(*reinterpret_cast<__sk_buff*>(frame.bytes()), run.data, end - begin);
+  place_packet(frame, run, is_xdp, sees_ethernet, metadata);
 
   auto result = run_repeatedly(function, frame, run.repeat, trace);
 
-  const std::size_t meta_now = is_xdp ? frame.slot(catalog::Field::packet_meta, headroom_bytes) : begin;
-  const std::size_t begin_now = frame.slot(catalog::Field::packet, begin);
-  const std::size_t end_now = std::max(frame.slot(catalog::Field::packet_end, end), begin_now);
-  const std::size_t first = is_xdp ? std::min(meta_now, begin_now) : begin_now;
+  const std::byte* first = is_xdp ? frame.facts.meta() : frame.facts.data();
   if (!sees_ethernet) result.data.resize(ethernet_bytes);
-  result.data.insert(result.data.end(), frame.packet.begin() + static_cast<std::ptrdiff_t>(first),
-                     frame.packet.begin() + static_cast<std::ptrdiff_t>(end_now));
+  result.data.insert(result.data.end(), first, static_cast<const std::byte*>(frame.facts.end()));
   if (is_xdp) {
     auto& md = *reinterpret_cast<xdp_md*>(frame.bytes());
     md.data_meta = 0;
-    md.data = static_cast<u32>(begin_now - first);
-    md.data_end = static_cast<u32>(end_now - first);
+    md.data = static_cast<u32>(frame.facts.data() - first);
+    md.data_end = static_cast<u32>(frame.facts.end() - first);
   }
   result.context.assign(frame.bytes(), frame.bytes() + frame.layout->size);
   return result;
