@@ -14,6 +14,7 @@
 #include "user/prepare.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
+#include "vm/jit/tiering.hpp"
 
 namespace skep::bench {
 namespace {
@@ -68,9 +69,13 @@ class VmSubject final : public Subject {
     compile_us = 1e9;
     for (int i = 0; i < links; ++i) {
       const auto begin = Clock::now();
-      function_ = SKEP_TRY(vm::Function::link(*outcome.program, bindings, {.tier = tier_}));
+      function_ = SKEP_TRY(vm::Function::link(*outcome.program, bindings, {.tier = tier_, .jit = jit_}));
       compile_us = std::min(compile_us, ns_since(begin) / 1000);
     }
+    const auto code = function_->machine_code();
+    code_bytes = static_cast<u32>(code.size());
+    const auto* bytes = reinterpret_cast<const std::byte*>(code.data());
+    this->code.assign(bytes, bytes + code.size());
     make_context(*sources.input);
     return {};
   }
@@ -104,6 +109,7 @@ class VmSubject final : public Subject {
 
   std::vector<std::shared_ptr<map::Map>> maps_;
   vm::Tier tier_ = vm::Tier::interpreter;
+  std::shared_ptr<vm::Jit> jit_ = vm::Jit::create();
   std::shared_ptr<const vm::Function> function_;
   std::vector<std::byte> packet_;
   std::vector<u64> context_;

@@ -13,6 +13,7 @@
 #include "btf/btf.hpp"
 #include "helper/helpers.hpp"
 #include "helper/kfuncs.hpp"
+#include "helper/load_packet.hpp"
 #include "map/arena.hpp"
 #include "map/slots.hpp"
 #include "user/map_handle.hpp"
@@ -86,6 +87,7 @@ class Loader {
     bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};
     bindings_.kfunc = helper::kfunc;
     bindings_.tail_target = tail_target;
+    bindings_.load_packet = helper::load_packet;
     rules_ = engine_rules();
     rules_.log = options_.verifier_log;
   }
@@ -95,7 +97,7 @@ class Loader {
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
     if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
     auto made = std::make_unique<LoadedProgram>();
-    made->function = SKEP_TRY_AT(place, vm::Function::link(*outcome.program, bindings_));
+    made->function = SKEP_TRY_AT(place, vm::Function::link(*outcome.program, bindings_, {.jit = registry_->jit}));
     made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
     made->target = spec.attach;
     made->lines = spec.lines;

@@ -7,6 +7,7 @@
 
 #include "base/mapped_file.hpp"
 #include "btf/btf.hpp"
+#include "vm/jit/tiering.hpp"
 
 namespace skep::user {
 
@@ -32,6 +33,7 @@ Registry::Registry(int pid)
       map_table(std::make_shared<Table<const RegisteredMap>>(pid, "maps")),
       link_table(std::make_shared<Table<const RegisteredLink>>(pid, "links")),
       btf_table(std::make_shared<Table<const btf::Btf>>(pid, "BTF objects")),
+      jit(vm::Jit::create()),
       pid_(pid) {}
 
 std::string Registry::host_name() const {

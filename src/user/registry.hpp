@@ -21,6 +21,10 @@
 #include <utility>
 #include <vector>
 
+namespace skep::vm {
+class Jit;
+}
+
 namespace skep::user {
 
 inline constexpr u32 objects_per_host = 512;
@@ -137,6 +141,8 @@ class Registry final : public Inspector {
   const std::shared_ptr<Table<const RegisteredMap>> map_table;
   const std::shared_ptr<Table<const RegisteredLink>> link_table;
   const std::shared_ptr<Table<const btf::Btf>> btf_table;
+  /// Code memory and the background compiler of this process's programs.
+  const std::shared_ptr<vm::Jit> jit;
 
   int pid() const { return pid_; }
   /// This process's name, as other processes see it.

@@ -5,10 +5,29 @@ Test support only. Source: the ELF64 format of the System V ABI; machine 247 is 
 import struct
 
 
+def starts_of_functions(program):
+    """Where calls of the program's own functions lead, as byte offsets."""
+    starts = {0}
+    at = 0
+    while at < len(program):
+        code, registers, _, imm = struct.unpack_from("<BBhi", program, at)
+        if code == 0x85 and registers >> 4 == 1:
+            starts.add(at + 8 + imm * 8)
+        at += 16 if code == 0x18 else 8
+    return sorted(starts)
+
+
 def around(program):
-    """`program` as an object file with the function `main` in section `socket`."""
+    """`program` as an object file with the function `main` in section `socket`; what it calls are local functions."""
     names = b"\0socket\0.symtab\0.strtab\0main\0"
-    symbols = bytes(24) + struct.pack("<IBBHQQ", names.index(b"main"), 0x12, 0, 1, 0, len(program))  # global function
+    starts = starts_of_functions(program)
+    ends = starts[1:] + [len(program)]
+    symbols = bytes(24)
+    for start, end in list(zip(starts, ends))[1:]:
+        symbols += struct.pack("<IBBHQQ", len(names), 0x02, 0, 1, start, end - start)  # local function
+        names += b"f%d\0" % (start // 8)
+    first_global = len(symbols) // 24
+    symbols += struct.pack("<IBBHQQ", names.index(b"main"), 0x12, 0, 1, 0, ends[0])  # global function
     code_at = 64
     symbols_at = code_at + len(program)
     names_at = symbols_at + len(symbols)
@@ -21,5 +40,5 @@ def around(program):
                                                          4, 3)
     body = header + program + symbols + names
     return body.ljust(headers_at, b"\0") + bytes(64) + section(b"socket", 1, 6, code_at, len(program), align=8) + section(
-        b".symtab", 2, 0, symbols_at, len(symbols), link=3, info=1, align=8, entry=24) + section(
+        b".symtab", 2, 0, symbols_at, len(symbols), link=3, info=first_global, align=8, entry=24) + section(
             b".strtab", 3, 0, names_at, len(names))

@@ -1,10 +1,10 @@
+// See shapes.hpp. Addresses: an addition (or a shift by 1 to 3) whose every user is an address or another such
+// addition can vanish; whether it does depends on whether all of them have room for it, so the question is asked
+// again until nobody changes his mind. Upper halves: phis are believed to be empty until one operand is not.
 #include "vm/jit/backend/shapes.hpp"
 
 #include <array>
 
-// See shapes.hpp. Addresses: an addition (or a shift by 1 to 3) whose every user is an address or another such
-// addition can vanish; whether it does depends on whether all of them have room for it, so the question is asked
-// again until nobody changes his mind. Upper halves: phis are believed to be empty until one operand is not.
 namespace skep::vm::backend {
 
 using ir::Op;
