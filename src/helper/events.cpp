@@ -1,12 +1,20 @@
 // Helpers that send records to the host. See map/ring.hpp for what happens to them.
 // Source: kernel/bpf/ringbuf.c, kernel/trace/bpf_trace.c.
+#include <cerrno>
+
 #include "helper/bind.hpp"
+#include "helper/packet.hpp"
 #include "map/ringbuf.hpp"
 
 namespace skep::helper {
 
-static s64 perf_event_output(void*, Map& map, u64 flags, ReadMem data) noexcept {
-  return map::perf_event_output(map, flags, data.data, data.size);
+/// Of a packet program the flags may ask for the first bytes of its packet behind the data.
+static s64 perf_event_output(Call& call, void*, Map& map, u64 flags, ReadMem data) noexcept {
+  constexpr u64 packet_bytes_mask = u64{0xfffff} << 32;  // BPF_F_CTXLEN_MASK
+  if (call.packet == nullptr) return map::perf_event_output(map, flags, data.data, data.size);
+  const u64 wanted = (flags & packet_bytes_mask) >> 32;
+  if (wanted > call.packet->size()) return -EFAULT;
+  return map::perf_event_output(map, flags & ~packet_bytes_mask, data.data, data.size, call.packet->data(), wanted);
 }
 SKEP_BIND(perf_event_output)
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -199,6 +200,24 @@ s64 TraceeTask::write_user(u64 address, const void* from, u32 size) noexcept {
   const ssize_t n = ::process_vm_writev(static_cast<pid_t>(tid_), &local, 1, &remote, 1, 0);
   if (n == static_cast<ssize_t>(size)) return 0;
   return n < 0 && errno == EPERM ? -EPERM : -EFAULT;
+}
+
+/// The frame pointer is one of the registers that only some mechanisms know: without it a walk has one address.
+s64 TraceeTask::user_frame(u64& instruction, u64& frame) noexcept {
+  if (event_ == nullptr || event_->compat()) return -EFAULT;
+  instruction = event_->ip;
+  const bool known = source_->fill_registers(*event_, offsetof(PtRegs, bp), sizeof(u64));
+  frame = known ? event_->regs.bp : 0;
+  return 0;
+}
+
+/// The task waits in its call, so its ids cannot have become another's.
+s64 TraceeTask::send_signal(u32 signal, bool thread) noexcept {
+  if (event_ == nullptr || (event_->time_ns + id_reuse_ns < now_ns() && !source_->still_waiting())) return -ESRCH;
+  const auto tgid = static_cast<pid_t>(pid_tgid() >> 32);
+  const long sent = thread ? ::syscall(SYS_tgkill, tgid, static_cast<pid_t>(tid_), static_cast<int>(signal))
+                           : ::kill(tgid, static_cast<int>(signal));
+  return sent == 0 ? 0 : -errno;
 }
 
 bool TraceeTask::offer_kernel(std::span<const std::byte> bytes) noexcept {

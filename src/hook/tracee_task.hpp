@@ -50,6 +50,8 @@ class TraceeTask final : public helper::Task {
   s64 read_user(void* to, u64 address, u32 size) noexcept override;
   s64 write_user(u64 address, const void* from, u32 size) noexcept override;
   s64 read_kernel(void* to, u64 address, u32 size) noexcept override;
+  s64 user_frame(u64& instruction, u64& frame) noexcept override;
+  s64 send_signal(u32 signal, bool thread) noexcept override;
 
   /// Lets read_kernel serve these bytes of this process (a context) in this event: SyscallEvent::readable. False: no
   /// room.

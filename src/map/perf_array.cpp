@@ -34,14 +34,14 @@ class PerfArrayMap final : public Map {
     return ring != nullptr ? ring->memory_bytes() : 0;
   }
 
-  s64 output(u64 flags, const void* data, u64 size) noexcept {
+  s64 output(u64 flags, const void* data, u64 size, const void* more, u64 more_size) noexcept {
     if ((flags & ~index_mask) != 0) return -EINVAL;
     const u64 index = flags == index_mask ? current_cpu() : flags;
     if (index >= spec_.max_entries) return -E2BIG;
     Ring* ring = open_.load(std::memory_order_acquire);
     if (ring == nullptr) return -ENOENT;
     if (index != current_cpu()) return -EOPNOTSUPP;
-    return ring->write(data, size, 0) ? 0 : -ENOSPC;
+    return ring->write(data, size, more, more_size, 0) ? 0 : -ENOSPC;
   }
 
   Result<Ring*> open() {
@@ -98,9 +98,9 @@ Result<std::shared_ptr<Map>> make_perf_array(const MapSpec& spec) { return std::
 Result<Ring*> open_perf_ring(Map& map) { return static_cast<PerfArrayMap&>(map).open(); }
 void close_perf_ring(Map& map) noexcept { static_cast<PerfArrayMap&>(map).close(); }
 
-s64 perf_event_output(Map& map, u64 flags, const void* data, u64 size) noexcept {
+s64 perf_event_output(Map& map, u64 flags, const void* data, u64 size, const void* more, u64 more_size) noexcept {
   if (map.spec().type != MapType::perf_event_array) return -EINVAL;
-  return static_cast<PerfArrayMap&>(map).output(flags, data, size);
+  return static_cast<PerfArrayMap&>(map).output(flags, data, size, more, more_size);
 }
 
 }  // namespace skep::map

@@ -85,10 +85,11 @@ void Ring::commit(void* sample, u64 flags, bool discard) noexcept {
   head->ring->publish(header, (word & ~u64{busy_bit}) | (discard ? discard_bit : 0), flags);
 }
 
-bool Ring::write(const void* data, u64 size, u64 flags) noexcept {
-  std::byte* to = reserve(size);
+bool Ring::write(const void* data, u64 size, const void* more, u64 more_size, u64 flags) noexcept {
+  std::byte* to = reserve(size + more_size);
   if (to == nullptr) return false;
   std::memcpy(to, data, size);
+  if (more_size > 0) std::memcpy(to + size, more, more_size);
   const std::atomic_ref<u64> header(*reinterpret_cast<u64*>(to - header_bytes));
   publish(header, header.load(std::memory_order_relaxed) & ~u64{busy_bit}, flags);
   return true;

@@ -45,7 +45,9 @@ class Ring {
   /// Publishes (or discards) what reserve() of any ring with Header::home returned.
   static void commit(void* sample, u64 flags, bool discard) noexcept;
   /// Reserve, copy and commit. False: no space, counted.
-  bool write(const void* data, u64 size, u64 flags) noexcept;
+  bool write(const void* data, u64 size, u64 flags) noexcept { return write(data, size, nullptr, 0, flags); }
+  /// The same with a second piece behind the first.
+  bool write(const void* data, u64 size, const void* more, u64 more_size, u64 flags) noexcept;
   u64 query(u64 flags) const noexcept;
   u64 lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
   u64 memory_bytes() const noexcept { return region_.resident_bytes(); }

@@ -16,8 +16,9 @@ s64 ringbuf_output(Map& map, const void* data, u64 size, u64 flags) noexcept;
 u64 ringbuf_query(Map& map, u64 flags) noexcept;
 
 /// bpf_perf_event_output: 0, -EINVAL (flags), -E2BIG (index), -ENOENT (nobody opened a reader), -EOPNOTSUPP (another
-/// CPU's slot), -ENOSPC (no space).
-s64 perf_event_output(Map& map, u64 flags, const void* data, u64 size) noexcept;
+/// CPU's slot), -ENOSPC (no space). `more`: bytes that follow the data in the record.
+s64 perf_event_output(Map& map, u64 flags, const void* data, u64 size, const void* more = nullptr,
+                      u64 more_size = 0) noexcept;
 
 /// The ring of a ringbuf or perf_event_array for one more reader, which must call close_ring() when it goes. A perf
 /// event array makes its ring for the first reader and takes records while it has one: all CPUs' slots count as open.
