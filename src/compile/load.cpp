@@ -10,6 +10,7 @@
 #include "compile/bcc_program.hpp"
 #include "compile/compile.hpp"
 #include "compile/record_types.hpp"
+#include "spec/classic.hpp"
 
 namespace skep::compile {
 namespace {
@@ -43,6 +44,11 @@ Result<ObjectSpec> load_program(const fs::path& path, const CompileOptions& opti
   if (path.extension() == ".o" || path.extension() == ".elf" || bytes.empty())
     return fail(Code::malformed, fmt::format("{}: {}; expected an ELF object or C source", path.native(),
                                              bytes.empty() ? "an empty file" : "not an ELF object"));
+  const std::string_view text{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  if (spec::looks_classic(text)) {
+    const auto filter = SKEP_TRY_AT(path.native(), spec::parse_classic(text));
+    return SKEP_TRY_AT(path.native(), spec::classic_object(filter));
+  }
   std::error_code error;
   // What can be read once only (a pipe) has been read now.
   const auto compiled =

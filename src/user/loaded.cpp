@@ -38,8 +38,8 @@ const vm::Function* tail_target(u64 map, u32 index) noexcept {
 /// One load: the spec, the object in the making, and where it will be listed.
 class Loader {
  public:
-  Loader(const ObjectSpec& spec, const std::shared_ptr<Registry>& registry, const LoadOptions& options)
-      : spec_(spec), registry_(registry), options_(options), object_(std::make_shared<LoadedObject>()) {}
+  Loader(const ObjectSpec& spec, const std::shared_ptr<Registry>& registry, const LoadOptions& options, vm::Tier tier)
+      : spec_(spec), registry_(registry), options_(options), tier_(tier), object_(std::make_shared<LoadedObject>()) {}
 
   Result<std::shared_ptr<LoadedObject>> load() {
     object_->name = spec_.name;
@@ -97,7 +97,8 @@ class Loader {
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
     if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
     auto made = std::make_unique<LoadedProgram>();
-    made->function = SKEP_TRY_AT(place, vm::Function::link(*outcome.program, bindings_, {.jit = registry_->jit}));
+    made->function =
+        SKEP_TRY_AT(place, vm::Function::link(*outcome.program, bindings_, {.tier = tier_, .jit = registry_->jit}));
     made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
     made->target = spec.attach;
     made->lines = spec.lines;
@@ -166,6 +167,7 @@ class Loader {
   const ObjectSpec& spec_;
   const std::shared_ptr<Registry>& registry_;
   const LoadOptions& options_;
+  const vm::Tier tier_;
   std::shared_ptr<LoadedObject> object_;
   vm::Bindings bindings_;
   verify::Options rules_;
@@ -218,8 +220,8 @@ LoadedObject::~LoadedObject() {
 }
 
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
-                                                  const LoadOptions& options) {
-  return Loader(prepared, registry, options).load();
+                                                  const LoadOptions& options, vm::Tier tier) {
+  return Loader(prepared, registry, options, tier).load();
 }
 
 }  // namespace skep::user

@@ -50,8 +50,9 @@ struct LoadedObject {
 };
 
 /// Makes maps, verifies, links and registers everything in a prepared spec (prepare.hpp).
-/// Errors: rejected (the verifier's explanation), limit, unsupported, invalid_argument.
+/// `tier`: which code the programs run in. Errors: rejected (the verifier's explanation), limit, unsupported,
+/// invalid_argument.
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
-                                                  const LoadOptions& options);
+                                                  const LoadOptions& options, vm::Tier tier = vm::Tier::automatic);
 
 }  // namespace skep::user

@@ -42,9 +42,20 @@ std::optional<int> parse(CLI::App& app, const Arguments& arguments);
 /// none.
 std::string explain_for_kernel(const ObjectSpec& spec);
 
+/// What a person names where a verb takes programs.
+struct ProgramFile {
+  std::string file;
+  std::string type;  ///< the program type of bare instructions
+  std::vector<std::string> cflags;
+  bool raw = false;  ///< the file holds bare 8-byte instructions
+};
+/// C source, ELF object, classic filter or bare instructions as a spec.
+Result<ObjectSpec> read_program_file(const ProgramFile& source);
+
 int run_verb(const Arguments& arguments);
 int compile_verb(const Arguments& arguments);
 int verify_verb(const Arguments& arguments);
+int bench_verb(const Arguments& arguments);
 int asm_verb(const Arguments& arguments);
 int disasm_verb(const Arguments& arguments);
 int prog_verb(const Arguments& arguments);

@@ -15,12 +15,9 @@ namespace skep::tools {
 namespace {
 
 struct VerifyOptions {
-  std::string file;
+  ProgramFile source;
   std::string program;
-  std::string type;
   std::string rules = "user";
-  std::vector<std::string> cflags;
-  bool raw = false;
   bool json = false;
   bool log = false;
 };
@@ -36,7 +33,7 @@ Result<ProgramType> program_type(std::string_view name) {
 }
 
 /// Bare instructions, eight bytes each, as one program of the given type.
-Result<ObjectSpec> read_raw(const VerifyOptions& options) {
+Result<ObjectSpec> read_raw(const ProgramFile& options) {
   if (options.type.empty()) return fail(Code::invalid_argument, "--raw needs --type, for example --type xdp");
   const auto bytes = SKEP_TRY(base::read_file(options.file));
   if (bytes.empty() || bytes.size() % sizeof(Insn) != 0)
@@ -53,13 +50,6 @@ Result<ObjectSpec> read_raw(const VerifyOptions& options) {
   program.functions.push_back({.insn = 0, .type_id = 0, .name = "raw", .is_global = true});
   spec.programs.push_back(std::move(program));
   return spec;
-}
-
-Result<ObjectSpec> read_spec(const VerifyOptions& options) {
-  if (options.raw) return read_raw(options);
-  compile::CompileOptions compile_options;
-  compile_options.cflags = options.cflags;
-  return compile::load_program(options.file, compile_options);
 }
 
 void print_json(const ProgramSpec& program, const verify::Report& report) {
@@ -109,11 +99,11 @@ void print_text(const ProgramSpec& program, const verify::Report& report, bool l
 }
 
 Result<int> run(const VerifyOptions& options) {
-  auto spec = SKEP_TRY(read_spec(options));
+  auto spec = SKEP_TRY(read_program_file(options.source));
   if (!options.program.empty() && spec.program(options.program) == nullptr)
-    return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.file, options.program));
+    return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.source.file, options.program));
   const bool kernel = options.rules == "kernel";
-  spec = SKEP_TRY_AT(options.file, kernel ? kernel::close_object(spec) : user::prepare(spec));
+  spec = SKEP_TRY_AT(options.source.file, kernel ? kernel::close_object(spec) : user::prepare(spec));
   verify::Options rules = kernel ? verify::Options{} : user::engine_rules();
   rules.rules = options.rules == "kernel"   ? verify::Rules::kernel
                 : options.rules == "strict" ? verify::Rules::strict
@@ -133,11 +123,18 @@ Result<int> run(const VerifyOptions& options) {
     options.json ? print_json(program, outcome->report) : print_text(program, outcome->report, options.log);
     if (!outcome->report.accepted && status == 0) status = 1;
   }
-  if (decided == 0) return fail(Code::invalid_argument, options.file + ": no program in this file");
+  if (decided == 0) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
   return status;
 }
 
 }  // namespace
+
+Result<ObjectSpec> read_program_file(const ProgramFile& source) {
+  if (source.raw) return read_raw(source);
+  compile::CompileOptions options;
+  options.cflags = source.cflags;
+  return compile::load_program(source.file, options);
+}
 
 std::string explain_for_kernel(const ObjectSpec& spec) {
   const auto closed = kernel::close_object(spec);
@@ -155,15 +152,15 @@ std::string explain_for_kernel(const ObjectSpec& spec) {
 int verify_verb(const Arguments& arguments) {
   VerifyOptions options;
   CLI::App app("Proves each program of a file safe, or says which line is not, why, and what to do.", "verify");
-  app.add_option("FILE", options.file, "C source (BCC dialect or libbpf style) or ELF object")->required();
+  app.add_option("FILE", options.source.file, "C source (BCC dialect or libbpf style) or ELF object")->required();
   app.add_option("--program", options.program, "only this program");
   app.add_option("--rules", options.rules, "user: this engine; kernel: what Linux would say; strict")
       ->check(CLI::IsMember({"user", "kernel", "strict"}));
   app.add_flag("-j,--json", options.json, "one JSON object a program");
   app.add_flag("--log", options.log, "the verifier's state at every instruction");
-  app.add_flag("--raw", options.raw, "FILE holds bare 8-byte instructions");
-  app.add_option("--type", options.type, "the program type of --raw: kprobe, xdp, tracepoint, ...");
-  app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
+  app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
+  app.add_option("--type", options.source.type, "the program type of --raw: kprobe, xdp, tracepoint, ...");
+  app.add_option("--cflag", options.source.cflags, "one more argument for clang (repeatable)");
   app.footer("example:\n  skep verify hello.bpf.c --json\n\nexit status: 0 accepted, 1 rejected, 2 could not decide");
   if (auto status = parse(app, arguments)) return *status;
   auto status = run(options);
