@@ -50,6 +50,7 @@ class Chooser {
     block_ = b;
     code_.blocks[b].first = static_cast<u32>(code_.insns.size());
     begin(X::label);
+    if (b == 0) keep_wide_constants();
     if (code_.blocks[b].source == ir::no_block) {
       begin(X::jump);
     } else {
@@ -59,6 +60,34 @@ class Chooser {
       }
     }
     code_.blocks[b].last = static_cast<u32>(code_.insns.size());
+  }
+
+  /// Ten-byte constants that a loop wants are made once, in front of everything; where registers are short the
+  /// allocator makes them again instead of keeping them.
+  void keep_wide_constants() {
+    constexpr u32 most = 4;
+    u32 kept = 0;
+    for (const Block& block : code_.blocks) {
+      if (block.source == ir::no_block || block.depth == 0) continue;
+      for (const Value user : f_.blocks[block.source].insns) {
+        const Op op = f_.insns[user].op;
+        if (op == Op::phi || op == Op::call || op == Op::call_local || op == Op::call_pointer || facts_.folded(user))
+          continue;
+        for (const Value o : f_.operands_of(user)) {
+          const Value v = facts_.root(o);
+          if (!f_.is_constant(v) || register_[v] != none || kept == most) continue;
+          const s64 n = f_.insns[v].imm;
+          if (x86::fits_s32(n) || static_cast<u64>(n) <= 0xffffffffu) continue;
+          kept++;
+          begin(X::constant);
+          last().imm = n;
+          register_[v] = code_.new_register();
+          code_.registers[register_[v]].remat = Remat::constant;
+          code_.registers[register_[v]].imm = n;
+          define(register_[v]);
+        }
+      }
+    }
   }
 
   void phi(Value v) {
@@ -119,7 +148,7 @@ class Chooser {
   /// In a register before the instruction at hand: constants and frame addresses are made now.
   VReg ready(Value v) {
     v = facts_.root(v);
-    if (!is_leaf(v)) return register_of(v);
+    if (!is_leaf(v) || register_[v] != none) return register_of(v);
     return made(f_.insns[v].op == Op::constant ? X::constant : X::frame, f_.insns[v].imm);
   }
   VReg made(X op, s64 imm) {
@@ -187,6 +216,11 @@ class Chooser {
     Address a;
     if (is_constant(v)) {  // an absolute address: global data, or a field of a map's memory
       const s64 whole = imm(v) + inst.imm;
+      if (register_[v] != none && x86::fits_s32(inst.imm)) {
+        a.base = register_[v];
+        a.disp = inst.imm;
+        return a;
+      }
       a.base = made(X::constant, whole);
       return a;
     }

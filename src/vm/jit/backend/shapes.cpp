@@ -205,7 +205,16 @@ Shape Facts::shape_of(Value v) {
     absorbed_[b] += take_b;
     return s;
   }
-  Shape s;  // a constant too wide to be a displacement
+  // A constant too wide to be a displacement is a base; a scaled index still fits beside it.
+  if (can_absorb(a, inst)) {
+    Shape t = shapes_[shape_at_[a]];
+    if (t.base == ir::no_value && !t.frame && t.index != ir::no_value) {
+      t.base = b;
+      absorbed_[a]++;
+      return t;
+    }
+  }
+  Shape s;
   s.base = a;
   s.index = b;
   return s;
