@@ -69,13 +69,13 @@ class VmSubject final : public Subject {
     compile_us = 1e9;
     for (int i = 0; i < links; ++i) {
       const auto begin = Clock::now();
-      function_ = SKEP_TRY(vm::Function::link(*outcome.program, bindings, {.tier = tier_, .jit = jit_}));
+      auto linked = SKEP_TRY(vm::Function::link(*outcome.program, bindings, {.tier = tier_, .jit = jit_}));
       compile_us = std::min(compile_us, ns_since(begin) / 1000);
+      function_ = std::move(linked);
     }
-    const auto code = function_->machine_code();
-    code_bytes = static_cast<u32>(code.size());
-    const auto* bytes = reinterpret_cast<const std::byte*>(code.data());
-    this->code.assign(bytes, bytes + code.size());
+    const auto made = std::as_bytes(function_->machine_code());
+    code_bytes = static_cast<u32>(made.size());
+    code.assign(made.begin(), made.end());
     make_context(*sources.input);
     return {};
   }

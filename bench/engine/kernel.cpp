@@ -11,10 +11,12 @@
 
 #include "base/fd.hpp"
 #include "engine/engines.hpp"
+#include "kernel/annotations.hpp"
 #include "kernel/info.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/program_load.hpp"
 #include "kernel/syscall.hpp"
+#include "kernel/types_image.hpp"
 
 namespace skep::bench {
 namespace {
@@ -27,6 +29,11 @@ class KernelSubject final : public Subject {
 
   Result<void> prepare(const Sources& sources) {
     maps_ = SKEP_TRY(kernel::create_maps(*sources.object, -1));
+    if (sources.object->btf) {
+      auto types = SKEP_TRY(kernel::TypesImage::copy_of(sources.object->btf));
+      annotations_ = kernel::annotate(sources.object->programs.at(0), types);
+      types_ = SKEP_TRY(kernel::load_types(types.bytes()));
+    }
     ProgramSpec program = sources.object->programs.at(0);
     kernel::KernelTypes types({});
     SKEP_TRY(kernel::link_references(program, maps_, types));
@@ -70,6 +77,12 @@ class KernelSubject final : public Subject {
     attr.insns = kernel::address_of(program.insns.data());
     attr.insn_cnt = static_cast<u32>(program.insns.size());
     attr.license = kernel::address_of("GPL");
+    if (types_.get() >= 0) {  // callbacks need their functions' types
+      attr.prog_btf_fd = static_cast<u32>(types_.get());
+      attr.func_info_rec_size = sizeof(kernel::uapi::FuncInfo);
+      attr.func_info = kernel::address_of(annotations_.functions.data());
+      attr.func_info_cnt = static_cast<u32>(annotations_.functions.size());
+    }
     attr.log_level = statistics_only;
     attr.log_buf = kernel::address_of(log.data());
     attr.log_size = static_cast<u32>(log.size());
@@ -95,7 +108,8 @@ class KernelSubject final : public Subject {
   }
 
   std::vector<std::shared_ptr<kernel::KernelMap>> maps_;
-  base::Fd fd_;
+  kernel::Annotations annotations_;
+  base::Fd types_, fd_;
   std::vector<std::byte> packet_, out_;
   double start_ns_ = 0;
 };

@@ -23,7 +23,7 @@ void mean_lines(std::string& out, const Report& report) {
   for (const std::string base : {"native", "kernel"})
     for (const bool headline : {true, false})
       for (const auto& engine : report.engines) {
-        if (engine == base) continue;
+        if (engine == base || engine == "native") continue;
         const auto r = ratio(report, engine, base, headline);
         if (r)
           out += fmt::format("{:<9} over {:<6} {:>3} {}: geometric mean {:.2f}, worst {:.2f} ({})\n", engine, base,
@@ -54,7 +54,7 @@ void write_means(base::JsonWriter& out, const Report& report) {
   for (const auto& engine : report.engines) {
     for (const std::string base : {"native", "kernel"})
       for (const bool headline : {true, false}) {
-        const auto r = engine == base ? std::nullopt : ratio(report, engine, base, headline);
+        const auto r = engine == base || engine == "native" ? std::nullopt : ratio(report, engine, base, headline);
         if (!r) continue;
         const std::string name = fmt::format("{}/{} {}", engine, base, headline ? "compute" : "all");
         out.key(name + " mean"), out.raw(quoted(r->mean));
