@@ -465,12 +465,15 @@ class Chooser {
     }
     return c;
   }
-  void compare(const Compared& c) {
+  /// `late`: the result is written before the operands are compared.
+  void compare(const Compared& c, bool late = false) {
     last().compare = static_cast<u8>(c.form);
     last().condition = c.condition;
     last().imm = c.imm;
-    last().a = use(c.a, Use::early);
-    if (c.b != none) last().b = use(c.b, c.form == Compare::rr ? Use::any : Use::early);
+    last().a = use(c.a, late ? Use::late : Use::early);
+    if (c.b == none) return;
+    const bool in_memory = c.form == Compare::rr;
+    last().b = use(c.b, in_memory ? (late ? Use::any_late : Use::any) : (late ? Use::late : Use::early));
   }
 
   void select(Value v, const ir::Inst& inst) {
@@ -478,9 +481,9 @@ class Chooser {
     const Compared c = prepare(inst.condition, inst.width, o[0], o[1]);
     if (is_constant(o[2]) && is_constant(o[3]) && imm(o[2]) + imm(o[3]) == 1 && (imm(o[2]) == 0 || imm(o[2]) == 1)) {
       begin(X::set, inst.width);
-      compare(c);
+      compare(c, true);
       if (imm(o[2]) == 0) last().condition = ir::inverse(last().condition);
-      define(register_of(v));
+      define(register_of(v), Def::early);
       return;
     }
     const VReg x = ready(o[2]), y = ready(o[3]);

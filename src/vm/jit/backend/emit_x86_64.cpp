@@ -254,9 +254,7 @@ class Emitter {
         break;
       }
       case X::set:
-        compare(inst);
-        as_.setcc(cond_of(inst.condition), def(inst));
-        as_.movzx(def(inst), Width::w8, def(inst));
+        set(inst);
         break;
       case X::alu:
         alu(inst, w);
@@ -397,6 +395,16 @@ class Emitter {
     std::vector<Label> table;
     for (const u32 b : to.subspan(1)) table.push_back(label_of(b));
     as_.jump_table(Reg::rax, Reg::rdx, table);
+  }
+
+  /// setcc writes one byte and waits for the rest of its register: cleared first, it waits for nothing.
+  void set(const Inst& inst) {
+    const Reg d = def(inst);
+    const bool is_read = r(inst, inst.a) == d || (inst.b != absent && !in_slot(inst, inst.b) && r(inst, inst.b) == d);
+    if (!is_read) as_.zero(d);
+    compare(inst);
+    as_.setcc(cond_of(inst.condition), d);
+    if (is_read) as_.movzx(d, Width::w8, d);
   }
 
   void compare(const Inst& inst) {
