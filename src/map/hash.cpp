@@ -27,9 +27,9 @@ class HashMap final : public Map {
     return per_cpu_ && cpu < possible_cpus() ? value_of(key, cpu) : nullptr;
   }
   s64 update(const void* key, const void* value, u64 flags) noexcept override {
-    return table_.update(key, value, flags, current_cpu());
+    return table_.update<KeySize>(key, value, flags, current_cpu());
   }
-  s64 erase(const void* key) noexcept override { return table_.erase(key); }
+  s64 erase(const void* key) noexcept override { return table_.erase<KeySize>(key); }
   u64 memory_bytes() const noexcept override { return table_.memory_bytes(); }
   base::MapView inline_view() noexcept override { return Direct<HashMap>::add_to(sizes_of_view()); }
 

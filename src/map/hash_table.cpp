@@ -15,19 +15,20 @@ namespace {
 
 struct Layout {
   u64 element_stride, value_offset, value_stride, cpu_stride, capacity;
-  u64 buckets_at, elements_at, percpu_at, used_at, total;
+  u64 stripes_at, buckets_at, elements_at, percpu_at, used_at, total;
 };
 
 /// Where the parts of a table lie in its one region. All numbers were bounded by check(): at most 2^27 entries of
 /// at most 4 MiB, 65536 CPUs of 32 KiB: no sum wraps.
-Layout layout_of(const HashShape& shape, u64 header_bytes, u64 counter_bytes, u64 in_flight) noexcept {
+Layout layout_of(const HashShape& shape, u64 header_bytes, u64 shared_bytes, u64 stripe_bytes, u64 spares) noexcept {
   Layout layout{};
-  layout.capacity = u64{shape.max_entries} + in_flight;
+  layout.capacity = u64{shape.max_entries} + spares;
   layout.value_offset = header_bytes + round_up(shape.key_size, 8);
   layout.value_stride = round_up(shape.value_size, 8);
   layout.element_stride = layout.value_offset + (shape.cpus == 0 ? layout.value_stride : 0);
   layout.cpu_stride = round_up(layout.capacity * layout.value_stride, 64);
-  layout.buckets_at = counter_bytes;
+  layout.stripes_at = shared_bytes;
+  layout.buckets_at = layout.stripes_at + stripe_bytes;
   layout.elements_at = round_up(layout.buckets_at + std::bit_ceil(u64{shape.max_entries}) * sizeof(u64), 64);
   layout.percpu_at = round_up(layout.elements_at + layout.capacity * layout.element_stride, 64);
   layout.used_at = layout.percpu_at + layout.cpu_stride * shape.cpus;
@@ -38,7 +39,7 @@ Layout layout_of(const HashShape& shape, u64 header_bytes, u64 counter_bytes, u6
 }  // namespace
 
 Result<HashTable> HashTable::create(const HashShape& shape) {
-  const Layout layout = layout_of(shape, sizeof(Header), sizeof(Counters), in_flight);
+  const Layout layout = layout_of(shape, sizeof(Header), sizeof(Shared), sizeof(Stripe) * stripe_count, stripe_count);
   auto region = SKEP_TRY(Region::allocate(layout.total));
   return HashTable(shape, std::move(region));
 }
@@ -48,14 +49,16 @@ HashTable::HashTable(const HashShape& shape, Region region) noexcept
       bucket_mask_(static_cast<u32>(std::bit_ceil(u64{shape.max_entries}) - 1)),
       key_size_(shape.key_size),
       seed_(shape.seed),
+      multiplier_(detail::odd_1 ^ (shape.seed << 1)),
       value_size_(shape.value_size),
       max_entries_(shape.max_entries),
       cpus_(shape.cpus),
       evicts_(shape.evicts) {
   // Zero bytes are an empty table: nothing is written here, so nothing is paid for.
-  const Layout layout = layout_of(shape, sizeof(Header), sizeof(Counters), in_flight);
+  const Layout layout = layout_of(shape, sizeof(Header), sizeof(Shared), sizeof(Stripe) * stripe_count, stripe_count);
   std::byte* base = region_.data();
-  counters_ = reinterpret_cast<Counters*>(base);
+  shared_ = reinterpret_cast<Shared*>(base);
+  stripes_ = reinterpret_cast<Stripe*>(base + layout.stripes_at);
   buckets_ = reinterpret_cast<std::atomic<u64>*>(base + layout.buckets_at);
   elements_ = base + layout.elements_at;
   percpu_ = base + layout.percpu_at;
@@ -64,85 +67,59 @@ HashTable::HashTable(const HashShape& shape, Region region) noexcept
   value_offset_ = layout.value_offset;
   value_stride_ = layout.value_stride;
   cpu_stride_ = layout.cpu_stride;
-  capacity_ = static_cast<u32>(layout.capacity);
 }
 
-// --- buckets ---
-
-HashTable::Locked HashTable::lock(std::atomic<u64>& bucket) noexcept {
-  for (u32 spins = 0;; ++spins) {
-    u64 word = bucket.load(std::memory_order_relaxed);
-    if ((word & lock_bit) == 0 &&
-        bucket.compare_exchange_weak(word, word | lock_bit, std::memory_order_acquire, std::memory_order_relaxed))
-      return {&bucket, word};
-    pause_briefly(spins);
-  }
+u32 HashTable::count() const noexcept {
+  u32 free = 0;
+  for (u32 i = 0; i < stripe_count; ++i) free += stripes_[i].free_count.load(std::memory_order_relaxed);
+  const u32 taken = shared_->fresh.load(std::memory_order_relaxed);
+  return taken > free ? taken - free : 0;
 }
 
-void HashTable::unlock(const Locked& locked) noexcept { locked.bucket->store(locked.word, std::memory_order_release); }
-
-void HashTable::unlock_changed(const Locked& locked, Ref head) noexcept {
-  const u64 version = (locked.word & ~(version_step - 1)) + version_step;
-  locked.bucket->store(version | head, std::memory_order_release);
-}
-
-HashTable::Place HashTable::search(const Locked& locked, u32 hash, const void* key) const noexcept {
-  Place place{locked.head(), 0};
-  while (place.ref != 0) {
-    const Header& at = header(place.ref);
-    if (at.hash.load(std::memory_order_relaxed) == hash && key_equals<0>(place.ref, key)) break;
-    place.before = place.ref;
-    place.ref = at.next.load(std::memory_order_relaxed);
-  }
-  return place;
-}
-
-void HashTable::unlink_and_unlock(const Locked& locked, Place place) noexcept {
+void HashTable::unlink(const Locked& locked, Place place) noexcept {
   const Ref after = header(place.ref).next.load(std::memory_order_relaxed);
   Ref head = locked.head();
   if (place.before == 0)
     head = after;
   else
     header(place.before).next.store(after, std::memory_order_release);
-  unlock_changed(locked, head);
+  set_head(locked, head);
 }
 
 // --- the pool ---
 
-HashTable::Taken HashTable::take() noexcept {
-  auto& list = counters_->free_list;
-  for (;;) {
-    u64 top = list.load(std::memory_order_acquire);
-    while (static_cast<Ref>(top) != 0) {
-      const Ref ref = static_cast<Ref>(top);
-      const u64 next = header(ref).free_next.load(std::memory_order_relaxed);
-      const u64 tag = (top >> 32) + 1;
-      if (list.compare_exchange_weak(top, tag << 32 | next, std::memory_order_acq_rel, std::memory_order_acquire))
-        return {ref, false};
-    }
-    u32 fresh = counters_->fresh.load(std::memory_order_relaxed);
-    while (fresh < capacity_)
-      if (counters_->fresh.compare_exchange_weak(fresh, fresh + 1, std::memory_order_relaxed)) return {fresh + 1, true};
-    // More threads than spare elements replace values at this moment: one of them is about to give one back.
-    ::sched_yield();
+/// From the stripe's own list or the untouched rest. 0: there is none.
+HashTable::Ref HashTable::take(Stripe& stripe) noexcept {
+  if (const Ref ref = stripe.free_head; ref != 0) {
+    stripe.free_head = header(ref).free_next.load(std::memory_order_relaxed);
+    stripe.free_count.store(stripe.free_count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    return ref;
   }
+  u32 fresh = shared_->fresh.load(std::memory_order_relaxed);
+  while (fresh < max_entries_)
+    if (shared_->fresh.compare_exchange_weak(fresh, fresh + 1, std::memory_order_relaxed)) return fresh + 1;
+  return 0;
 }
 
-void HashTable::give_back(Ref ref) noexcept {
-  auto& list = counters_->free_list;
-  u64 top = list.load(std::memory_order_relaxed);
-  u64 mine = 0;
-  do {
-    header(ref).free_next.store(static_cast<Ref>(top), std::memory_order_relaxed);
-    mine = ((top >> 32) + 1) << 32 | ref;
-  } while (!list.compare_exchange_weak(top, mine, std::memory_order_release, std::memory_order_relaxed));
+void HashTable::give_back(Stripe& stripe, Ref ref) noexcept {
+  header(ref).free_next.store(stripe.free_head, std::memory_order_relaxed);
+  stripe.free_head = ref;
+  stripe.free_count.store(stripe.free_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-bool HashTable::count_one_more() noexcept {
-  u32 live = counters_->live.load(std::memory_order_relaxed);
-  while (live < max_entries_)
-    if (counters_->live.compare_exchange_weak(live, live + 1, std::memory_order_relaxed)) return true;
-  return false;
+/// No stripe is locked. From the list of any stripe; tables that evict take an element out of a chain. 0: the table is
+/// full.
+HashTable::Ref HashTable::take_elsewhere() noexcept {
+  for (u32 i = 0; i < stripe_count; ++i) {
+    if (stripes_[i].free_count.load(std::memory_order_relaxed) == 0) continue;
+    const Locked locked = lock_bucket(i & bucket_mask_);
+    const Ref ref = locked.stripe->free_head != 0 ? take(*locked.stripe) : 0;
+    unlock(locked);
+    if (ref != 0) return ref;
+  }
+  for (int attempts = 0; evicts_ && attempts < 64; ++attempts)
+    if (const Ref ref = evict_one(); ref != 0) return ref;
+  return 0;
 }
 
 // --- writing ---
@@ -156,118 +133,30 @@ void HashTable::write_percpu(Ref ref, const void* from, u32 cpu) noexcept {
     store_words(value(ref, each), static_cast<const std::byte*>(from) + value_stride_ * each, value_stride_);
 }
 
-/// Writes an element that is in no chain. Readers that strayed onto it see the odd generation and do not believe it.
-void HashTable::fill(Taken taken, u32 hash, const void* key, const void* from, u32 cpu) noexcept {
-  Header& at = header(taken.ref);
-  const u32 generation = at.generation.load(std::memory_order_relaxed);
-  at.generation.store(generation + 1, std::memory_order_relaxed);
-  at.hash.store(hash, std::memory_order_release);
-  store_words<std::memory_order_release>(key_of(taken.ref), key, key_size_);
-  if (cpus_ == 0) {
-    store_words<std::memory_order_release>(value(taken.ref), from, value_size_);
-  } else {
-    if (cpu != all_cpus && !taken.fresh)
-      for (u32 each = 0; each < cpus_; ++each)
-        if (each != cpu) clear_words(value(taken.ref, each), value_stride_);
-    write_percpu(taken.ref, from, cpu);
-  }
-  if (evicts_) used_[taken.ref - 1].store(0, std::memory_order_relaxed);
-  at.generation.store(generation + 2, std::memory_order_release);
-}
-
-s64 HashTable::replace(Locked& locked, Place place, u32 hash, const void* key, const void* from, u32 cpu) noexcept {
-  if (cpus_ != 0) {
-    write_percpu(place.ref, from, cpu);
-    unlock(locked);
-    return 0;
-  }
-  const Taken taken = take();
-  fill(taken, hash, key, from, cpu);
-  const Ref after = header(place.ref).next.load(std::memory_order_relaxed);
-  header(taken.ref).next.store(after, std::memory_order_release);
-  Ref head = locked.head();
-  if (place.before == 0)
-    head = taken.ref;
-  else
-    header(place.before).next.store(taken.ref, std::memory_order_release);
-  unlock_changed(locked, head);
-  give_back(place.ref);
-  return 0;
-}
-
-s64 HashTable::update(const void* key, const void* from, u64 flags, u32 cpu) noexcept {
-  if (flags > update_exist) return -EINVAL;
-  const u32 hash = hash_of<0>(key);
-  std::atomic<u64>& bucket = bucket_of(hash);
-  for (int evictions = 0;; ++evictions) {
-    Locked locked = lock(bucket);
-    const Place place = search(locked, hash, key);
-    if (place.ref != 0) {
-      if (flags != update_noexist) return replace(locked, place, hash, key, from, cpu);
-      unlock(locked);
-      return -EEXIST;
-    }
-    if (flags == update_exist) {
-      unlock(locked);
-      return -ENOENT;
-    }
-    if (count_one_more()) {
-      const Taken taken = take();
-      fill(taken, hash, key, from, cpu);
-      header(taken.ref).next.store(locked.head(), std::memory_order_release);
-      unlock_changed(locked, taken.ref);
-      return 0;
-    }
-    unlock(locked);
-    if (!evicts_) return -E2BIG;
-    // Two buckets are never locked at once: room is made first, then everything is looked at again.
-    if (evictions == 64 || !evict_one()) return -ENOMEM;
-  }
-}
-
-s64 HashTable::erase(const void* key) noexcept {
-  const u32 hash = hash_of<0>(key);
-  const Locked locked = lock(bucket_of(hash));
-  const Place place = search(locked, hash, key);
-  if (place.ref == 0) {
-    unlock(locked);
-    return -ENOENT;
-  }
-  unlink_and_unlock(locked, place);
-  give_back(place.ref);
-  counters_->live.fetch_sub(1, std::memory_order_relaxed);
-  return 0;
-}
-
-/// Removes an element that was not used since the hand last passed it: the clock form of "least recently used". The
-/// kernel approximates too (active and inactive lists), so which element goes is not promised by either.
-bool HashTable::evict_one() noexcept {
-  const u32 elements = counters_->fresh.load(std::memory_order_relaxed);
-  if (elements == 0) return false;
-  for (u64 step = 0; step < u64{elements} * 2 + in_flight; ++step) {
-    const Ref ref = counters_->hand.fetch_add(1, std::memory_order_relaxed) % elements + 1;
+/// Removes an element that was not used since the hand last passed it and returns it: the clock form of "least recently
+/// used". The kernel approximates too: its active and inactive lists give one second chance as well, but it takes out
+/// up to 128 elements at once and keeps them for the CPU, so that its maps evict before they are full. Ours evict one
+/// element when the last one is taken. 0: others were faster.
+HashTable::Ref HashTable::evict_one() noexcept {
+  const u32 fresh = shared_->fresh.load(std::memory_order_relaxed), elements = fresh + stripe_count;
+  for (u64 step = 0; step < u64{elements} * 2 + 1; ++step) {
+    const u32 index = shared_->hand.fetch_add(1, std::memory_order_relaxed) % elements;
+    const Ref ref = index < fresh ? index + 1 : max_entries_ + 1 + (index - fresh);  // spares come last
     if (used_[ref - 1].load(std::memory_order_relaxed) != 0) {
       used_[ref - 1].store(0, std::memory_order_relaxed);
       continue;
     }
-    const u32 hash = header(ref).hash.load(std::memory_order_relaxed);
-    const Locked locked = lock(bucket_of(hash));
+    const Locked locked = lock(header(ref).hash.load(std::memory_order_relaxed));
     Place place{locked.head(), 0};
     while (place.ref != 0 && place.ref != ref) {
       place.before = place.ref;
       place.ref = header(place.ref).next.load(std::memory_order_relaxed);
     }
-    if (place.ref == 0) {  // free, or on its way to somewhere else
-      unlock(locked);
-      continue;
-    }
-    unlink_and_unlock(locked, place);
-    give_back(ref);
-    counters_->live.fetch_sub(1, std::memory_order_relaxed);
-    return true;
+    if (place.ref != 0) unlink(locked, place);
+    unlock(locked);
+    if (place.ref != 0) return ref;  // else free, a spare, or on its way to somewhere else
   }
-  // Others emptied the table meanwhile, or used everything in it: the caller looks again.
-  return true;
+  return 0;
 }
 
 // --- the host ---
@@ -294,23 +183,21 @@ void HashTable::copy_value(Ref ref, void* to) const noexcept {
 
 s64 HashTable::take_out(const void* key, void* to) noexcept {
   const u32 hash = hash_of<0>(key);
-  const Locked locked = lock(bucket_of(hash));
-  const Place place = search(locked, hash, key);
-  if (place.ref == 0) {
-    unlock(locked);
-    return -ENOENT;
+  const Locked locked = lock(hash);
+  const Place place = search<0>(locked, hash, key);
+  if (place.ref != 0) {
+    copy_value(place.ref, to);
+    unlink(locked, place);
+    give_back(*locked.stripe, place.ref);
   }
-  copy_value(place.ref, to);
-  unlink_and_unlock(locked, place);
-  give_back(place.ref);
-  counters_->live.fetch_sub(1, std::memory_order_relaxed);
-  return 0;
+  unlock(locked);
+  return place.ref != 0 ? 0 : -ENOENT;
 }
 
 s64 HashTable::copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 value_bytes, u32 room,
                            bool remove) noexcept {
   if (static_cast<Ref>(buckets_[bucket].load(std::memory_order_relaxed)) == 0) return 0;
-  const Locked locked = lock(buckets_[bucket]);
+  const Locked locked = lock_bucket(bucket);
   u32 count = 0;
   for (Ref ref = locked.head(); ref != 0; ref = header(ref).next.load(std::memory_order_relaxed)) ++count;
   if (count > room) {
@@ -322,17 +209,15 @@ s64 HashTable::copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 v
     load_words(keys + index * key_size_, key_of(ref), key_size_);
     copy_value(ref, values + index * value_bytes);
   }
-  if (!remove) {
-    unlock(locked);
-    return count;
+  if (remove) {
+    set_head(locked, 0);
+    for (Ref ref = locked.head(); ref != 0;) {
+      const Ref next = header(ref).next.load(std::memory_order_relaxed);
+      give_back(*locked.stripe, ref);
+      ref = next;
+    }
   }
-  unlock_changed(locked, 0);
-  for (Ref ref = locked.head(); ref != 0;) {  // the chain is nobody else's any more
-    const Ref next = header(ref).next.load(std::memory_order_relaxed);
-    give_back(ref);
-    ref = next;
-  }
-  counters_->live.fetch_sub(count, std::memory_order_relaxed);
+  unlock(locked);
   return count;
 }
 
@@ -340,8 +225,8 @@ s64 HashTable::next_key(const void* key, void* next) noexcept {
   u64 index = 0;
   if (key != nullptr) {
     const u32 hash = hash_of<0>(key);
-    const Locked locked = lock(bucket_of(hash));
-    const Place place = search(locked, hash, key);
+    const Locked locked = lock(hash);
+    const Place place = search<0>(locked, hash, key);
     const Ref after = place.ref != 0 ? header(place.ref).next.load(std::memory_order_relaxed) : 0;
     if (after != 0) load_words(next, key_of(after), key_size_);
     unlock(locked);
@@ -351,7 +236,7 @@ s64 HashTable::next_key(const void* key, void* next) noexcept {
   }
   for (; index <= bucket_mask_; ++index) {
     if (static_cast<Ref>(buckets_[index].load(std::memory_order_relaxed)) == 0) continue;
-    const Locked locked = lock(buckets_[index]);
+    const Locked locked = lock_bucket(static_cast<u32>(index));
     const Ref first = locked.head();
     if (first != 0) load_words(next, key_of(first), key_size_);
     unlock(locked);

@@ -1,25 +1,29 @@
-// The table under every hash map: look-ups without locks, writers that lock one bucket.
+// The table under every hash map: look-ups without locks, writers that take one lock and nothing else.
 //
-// A bucket is one word: the first element of its chain, a lock bit, and a version that grows with every change of
-// the chain. A look-up walks the chain without locking. It may stray: an element it stands on can be removed and
-// used again in another chain. Two checks catch that. A hit is believed only if the element's generation did not
-// change while its key was compared; a miss only if the bucket's version did not change during the walk.
-// Otherwise the walk is repeated, and after a few times done under the lock.
+// A bucket is one word: the first element of its chain and a version that grows with every change of the chain. A
+// look-up walks the chain without locking. It may stray: an element it stands on can be removed and used again in
+// another chain. Two checks catch that. A hit is believed only if the element's generation did not change while its
+// key was compared; a miss only if the bucket's version did not change during the walk. Otherwise the walk is repeated,
+// and after a few times done under the lock.
 //
-// Elements come from a pool that is as large as the map may become, plus a few that are on their way in or out.
-// They are taken first from a list of freed ones (their memory is warm), then from the untouched rest, which costs
-// no memory until then. Elements are never given back to the system, so a pointer into one is always valid.
+// Buckets are dealt to 64 stripes. A stripe has the lock of its buckets and, under it, all that writers need: a list of
+// elements that were freed there, and one spare element. Replacing a value fills the spare and links it in the old
+// element's place, which becomes the spare; so readers see the old value or the new one, never half of each, and an
+// update costs one atomic exchange. Per-CPU values lie apart, by CPU, and are overwritten in place.
 //
-// Replacing a value takes a new element and links it in the old one's place: readers see the old value or the new
-// one, never half of each. Per-CPU values lie apart, by CPU, and are overwritten in place.
-// Source: the guarantees are those of kernel/bpf/hashtab.c with preallocation; the algorithm is our own.
+// Elements come from the stripe's list, then from the untouched rest of the pool, which costs no memory until then,
+// then from the lists of other stripes. Elements are never given back to the system, so a pointer into one is always
+// valid. Source: the guarantees are those of kernel/bpf/hashtab.c with preallocation; the algorithm is our own.
 #pragma once
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <skep/result.hpp>
 #include <skep/types.hpp>
 
+#include "map/map.hpp"
 #include "map/memory.hpp"
+#include "map/spin_lock.hpp"
 #include "map/words.hpp"
 
 namespace skep::map {
@@ -57,7 +61,9 @@ class HashTable {
   /// How a value is written into per-CPU tables: to one CPU (the others: zero, when the key is new) or to all,
   /// from an array of padded values.
   static constexpr u32 all_cpus = ~0u;
+  template <u32 KeySize = 0>
   s64 update(const void* key, const void* value, u64 flags, u32 cpu) noexcept;
+  template <u32 KeySize = 0>
   s64 erase(const void* key) noexcept;
   /// Copies the value (all CPUs', padded, for per-CPU tables). 0 or -ENOENT.
   s64 copy(const void* key, void* value) noexcept;
@@ -70,7 +76,8 @@ class HashTable {
   s64 copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 value_bytes, u32 room, bool remove) noexcept;
   u64 bucket_count() const noexcept { return u64{bucket_mask_} + 1; }
 
-  u32 count() const noexcept { return counters_->live.load(std::memory_order_relaxed); }
+  /// Elements that are in the table; other threads may be changing it.
+  u32 count() const noexcept;
   u64 memory_bytes() const noexcept { return region_.resident_bytes(); }
 
  private:
@@ -80,28 +87,28 @@ class HashTable {
     std::atomic<u32> generation;  ///< odd while the element is being written
     std::atomic<u32> free_next;   ///< Ref of the pool's next free element
   };
-  struct alignas(64) Counters {
-    std::atomic<u32> live;
-    std::atomic<u32> fresh;                  ///< elements that were taken at least once
-    std::atomic<u32> hand;                   ///< LRU: where the next search for an old element starts
-    alignas(64) std::atomic<u64> free_list;  ///< tag:32 | Ref:32
+  struct alignas(64) Stripe {
+    std::atomic<u32> locked;
+    Ref spare;      ///< what the next replacement fills; 0: the one that belongs to the stripe from the start
+    Ref free_head;  ///< freed elements
+    std::atomic<u32> free_count;
   };
-  struct Taken {
-    Ref ref = 0;
-    bool fresh = false;  ///< never used before: all zero
+  struct alignas(64) Shared {
+    std::atomic<u32> fresh;  ///< elements that were taken at least once, spares not among them
+    std::atomic<u32> hand;   ///< LRU: where the next search for an old element starts
   };
-  /// A locked bucket and its word; the chain changes only under it.
+  /// A bucket whose stripe is locked; the chain changes only under it.
   struct Locked {
     std::atomic<u64>* bucket;
+    Stripe* stripe;
     u64 word;
     Ref head() const noexcept { return static_cast<Ref>(word); }
   };
   struct Place {
     Ref ref = 0, before = 0;
   };
-  /// Elements beyond max_entries: replacements in flight, one a thread.
-  static constexpr u32 in_flight = 64;
-  static constexpr u64 lock_bit = u64{1} << 32, version_step = u64{1} << 33;
+  static constexpr u32 stripe_count = 64;
+  static constexpr u64 version_step = u64{1} << 32;
 
   HashTable(const HashShape& shape, Region region) noexcept;
 
@@ -117,39 +124,44 @@ class HashTable {
   template <u32 KeySize>
   bool walk(const std::atomic<u64>& bucket, u32 hash, const void* key, Ref& found) const noexcept;
 
-  static Locked lock(std::atomic<u64>& bucket) noexcept;
+  Locked lock(u32 hash) noexcept;
+  Locked lock_bucket(u32 bucket) noexcept;
   static void unlock(const Locked& locked) noexcept;
-  static void unlock_changed(const Locked& locked, Ref head) noexcept;
+  /// Publishes a chain; the stripe stays locked.
+  static void set_head(const Locked& locked, Ref head) noexcept;
+  template <u32 KeySize>
   Place search(const Locked& locked, u32 hash, const void* key) const noexcept;
-  void unlink_and_unlock(const Locked& locked, Place place) noexcept;
+  void unlink(const Locked& locked, Place place) noexcept;
 
-  Taken take() noexcept;
-  void give_back(Ref ref) noexcept;
-  bool count_one_more() noexcept;
-  void fill(Taken taken, u32 hash, const void* key, const void* value, u32 cpu) noexcept;
+  Ref take(Stripe& stripe) noexcept;
+  void give_back(Stripe& stripe, Ref ref) noexcept;
+  Ref take_elsewhere() noexcept;
+  Ref evict_one() noexcept;
+  template <u32 KeySize>
+  void fill(Ref ref, u32 hash, const void* key, const void* value, u32 cpu, bool used) noexcept;
   void write_percpu(Ref ref, const void* value, u32 cpu) noexcept;
-  s64 replace(Locked& locked, Place place, u32 hash, const void* key, const void* value, u32 cpu) noexcept;
-  bool evict_one() noexcept;
+  template <u32 KeySize>
+  void replace(Locked& locked, Place place, u32 hash, const void* key, const void* value, u32 cpu) noexcept;
   void copy_value(Ref ref, void* to) const noexcept;
 
   Region region_;
   std::atomic<u64>* buckets_ = nullptr;
   u32 bucket_mask_ = 0;
   u32 key_size_ = 0;
-  u64 seed_ = 0;
+  u64 seed_ = 0, multiplier_ = 0;
   std::byte* elements_ = nullptr;
   u64 element_stride_ = 0;
   u64 value_offset_ = 0;
   u32 value_size_ = 0;
   u32 max_entries_ = 0;
-  u32 capacity_ = 0;
   u32 cpus_ = 0;
   bool evicts_ = false;
   std::byte* percpu_ = nullptr;
   u64 cpu_stride_ = 0;
   u64 value_stride_ = 0;
   std::atomic<u8>* used_ = nullptr;
-  Counters* counters_ = nullptr;
+  Shared* shared_ = nullptr;
+  Stripe* stripes_ = nullptr;
 };
 
 namespace detail {
@@ -164,20 +176,23 @@ template <u32 KeySize>
 u32 HashTable::hash_of(const void* key) const noexcept {
   const u32 size = KeySize != 0 ? KeySize : key_size_;
   const auto* bytes = static_cast<const std::byte*>(key);
+  u64 word = 0;
+  if (size == 4 || size == 8) {
+    std::memcpy(&word, bytes, size);
+    return static_cast<u32>(detail::fold(word ^ seed_, multiplier_));
+  }
   u64 state = seed_ ^ (size * detail::odd_2);
   u32 offset = 0;
-  u64 word = 0;
   for (; offset + 8 <= size; offset += 8) {
     std::memcpy(&word, bytes + offset, 8);
-    state = detail::fold(state ^ word, detail::odd_1);
+    state = detail::fold(state ^ word, multiplier_);
   }
   if (offset < size) {
     word = 0;
     std::memcpy(&word, bytes + offset, size - offset);
-    state = detail::fold(state ^ word, detail::odd_1);
+    state = detail::fold(state ^ word, multiplier_);
   }
-  state = detail::fold(state ^ (state >> 32), detail::odd_2);
-  return static_cast<u32>(state);
+  return static_cast<u32>(detail::fold(state, detail::odd_2));
 }
 
 template <u32 KeySize>
@@ -215,21 +230,135 @@ bool HashTable::walk(const std::atomic<u64>& bucket, u32 hash, const void* key, 
     ref = at.next.load(std::memory_order_acquire);
   }
   found = 0;
-  return bucket.load(std::memory_order_relaxed) == before && (before & lock_bit) == 0;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return bucket.load(std::memory_order_relaxed) == before;
 }
 
 template <u32 KeySize>
 HashTable::Ref HashTable::find(const void* key) noexcept {
   const u32 hash = hash_of<KeySize>(key);
-  std::atomic<u64>& bucket = bucket_of(hash);
+  const std::atomic<u64>& bucket = bucket_of(hash);
   for (int attempts = 0; attempts < 16; ++attempts) {
     Ref found = 0;
     if (walk<KeySize>(bucket, hash, key, found)) return found;
   }
-  const Locked locked = lock(bucket);
-  const Place place = search(locked, hash, key);
+  const Locked locked = lock(hash);
+  const Place place = search<KeySize>(locked, hash, key);
   unlock(locked);
   return place.ref;
+}
+
+template <u32 KeySize>
+HashTable::Place HashTable::search(const Locked& locked, u32 hash, const void* key) const noexcept {
+  Place place{locked.head(), 0};
+  while (place.ref != 0) {
+    const Header& at = header(place.ref);
+    if (at.hash.load(std::memory_order_relaxed) == hash && key_equals<KeySize>(place.ref, key)) break;
+    place.before = place.ref;
+    place.ref = at.next.load(std::memory_order_relaxed);
+  }
+  return place;
+}
+
+/// Writes an element that is in no chain. Readers that strayed onto it see the odd generation and do not believe it.
+template <u32 KeySize>
+void HashTable::fill(Ref ref, u32 hash, const void* key, const void* from, u32 cpu, bool used) noexcept {
+  Header& at = header(ref);
+  const u32 generation = at.generation.load(std::memory_order_relaxed);
+  at.generation.store(generation + 1, std::memory_order_relaxed);
+  at.hash.store(hash, std::memory_order_release);
+  store_words<std::memory_order_release>(key_of(ref), key, KeySize != 0 ? KeySize : key_size_);
+  if (cpus_ == 0) {
+    store_words<std::memory_order_release>(value(ref), from, value_size_);
+  } else {
+    if (cpu != all_cpus && generation != 0)  // never used before: all zero
+      for (u32 each = 0; each < cpus_; ++each)
+        if (each != cpu) clear_words(value(ref, each), value_stride_);
+    write_percpu(ref, from, cpu);
+  }
+  if (evicts_) used_[ref - 1].store(used ? 1 : 0, std::memory_order_relaxed);
+  at.generation.store(generation + 2, std::memory_order_release);
+}
+
+template <u32 KeySize>
+void HashTable::replace(Locked& locked, Place place, u32 hash, const void* key, const void* from, u32 cpu) noexcept {
+  if (cpus_ != 0) {
+    write_percpu(place.ref, from, cpu);
+    if (evicts_) touch(place.ref);
+    return;
+  }
+  Ref& spare = locked.stripe->spare;
+  const Ref made = spare != 0 ? spare : max_entries_ + 1 + static_cast<Ref>(locked.stripe - stripes_);
+  fill<KeySize>(made, hash, key, from, cpu, true);
+  const Ref after = header(place.ref).next.load(std::memory_order_relaxed);
+  header(made).next.store(after, std::memory_order_release);
+  if (place.before != 0) header(place.before).next.store(made, std::memory_order_release);
+  set_head(locked, place.before == 0 ? made : locked.head());
+  spare = place.ref;
+}
+
+template <u32 KeySize>
+s64 HashTable::update(const void* key, const void* from, u64 flags, u32 cpu) noexcept {
+  if (flags > update_exist) return -EINVAL;
+  const u32 hash = hash_of<KeySize>(key);
+  Ref mine = 0;  // an element from elsewhere, for the second round
+  for (;;) {
+    Locked locked = lock(hash);
+    const Place place = search<KeySize>(locked, hash, key);
+    s64 refused = 0;
+    if (place.ref != 0 && flags == update_noexist) refused = -EEXIST;
+    if (place.ref == 0 && flags == update_exist) refused = -ENOENT;
+    if (refused == 0 && place.ref == 0) {
+      if (mine == 0) mine = take(*locked.stripe);
+      if (mine == 0) {
+        // Two stripes are never locked at once: an element is found first, then everything is looked at again.
+        unlock(locked);
+        mine = take_elsewhere();
+        if (mine == 0) return evicts_ ? -ENOMEM : -E2BIG;
+        continue;
+      }
+      fill<KeySize>(mine, hash, key, from, cpu, false);
+      header(mine).next.store(locked.head(), std::memory_order_release);
+      set_head(locked, mine);
+      unlock(locked);
+      return 0;
+    }
+    if (mine != 0) give_back(*locked.stripe, mine);
+    if (refused == 0) replace<KeySize>(locked, place, hash, key, from, cpu);
+    unlock(locked);
+    return refused;
+  }
+}
+
+template <u32 KeySize>
+s64 HashTable::erase(const void* key) noexcept {
+  const u32 hash = hash_of<KeySize>(key);
+  const Locked locked = lock(hash);
+  const Place place = search<KeySize>(locked, hash, key);
+  if (place.ref != 0) {
+    unlink(locked, place);
+    give_back(*locked.stripe, place.ref);
+  }
+  unlock(locked);
+  return place.ref != 0 ? 0 : -ENOENT;
+}
+
+inline HashTable::Locked HashTable::lock(u32 hash) noexcept { return lock_bucket(hash & bucket_mask_); }
+
+inline HashTable::Locked HashTable::lock_bucket(u32 bucket) noexcept {
+  Stripe& stripe = stripes_[bucket % stripe_count];
+  for (u32 spins = 0; stripe.locked.exchange(1, std::memory_order_acquire) != 0; ++spins)
+    while (stripe.locked.load(std::memory_order_relaxed) != 0) pause_briefly(spins++);
+  return {&buckets_[bucket], &stripe, buckets_[bucket].load(std::memory_order_relaxed)};
+}
+
+inline void HashTable::unlock(const Locked& locked) noexcept {
+  locked.stripe->locked.store(0, std::memory_order_release);
+}
+
+inline void HashTable::set_head(const Locked& locked, Ref head) noexcept {
+  const u64 version = (locked.word & ~(version_step - 1)) + version_step;
+  locked.bucket->store(version | head, std::memory_order_release);
 }
 
 }  // namespace skep::map

@@ -20,6 +20,11 @@ inline std::atomic_ref<u64> word_at(void* base, u64 offset) noexcept {
 template <std::memory_order order = std::memory_order_relaxed>
 inline void store_words(void* to, const void* from, u64 size) noexcept {
   u64 offset = 0, word = 0;
+  if (size == 8) {  // most values: one word, no loop
+    std::memcpy(&word, from, 8);
+    word_at(to, 0).store(word, order);
+    return;
+  }
   for (; offset + 8 <= size; offset += 8) {
     std::memcpy(&word, static_cast<const std::byte*>(from) + offset, 8);
     word_at(to, offset).store(word, order);
