@@ -16,6 +16,7 @@
 #include "isa/text.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
+#include "vm/jit/tiering.hpp"
 
 namespace skep {
 namespace {
@@ -206,7 +207,43 @@ u32 rounds(u32 usual) {
   return chosen != nullptr ? static_cast<u32>(std::strtoul(chosen, nullptr, 10)) : usual;
 }
 
+/// What a run leaves behind.
+struct Observed {
+  u64 r0 = 0;
+  std::array<std::byte, context_size> context;
+  std::array<std::byte, value_size> value;
+  bool operator==(const Observed&) const = default;
+};
+
+/// Runs on memory as it is in `before`; `deeper` moves the stack, so that a result that is an address shows.
+[[gnu::noinline]] Observed observe(const vm::Function& function, std::span<std::byte> context,
+                                   std::span<std::byte> value, const Observed& before, std::size_t deeper) {
+  auto* padding = static_cast<volatile std::byte*>(__builtin_alloca(deeper));
+  padding[0] = std::byte{};
+  std::ranges::copy(before.context, context.begin());
+  std::ranges::copy(before.value, value.begin());
+  vm::Run run;
+  Observed after;
+  after.r0 = function.run(run, context.data());
+  std::ranges::copy(context, after.context.begin());
+  std::ranges::copy(value, after.value.begin());
+  return after;
+}
+
+/// The program in every compiled tier, with all that the verifier proved of it; none: this machine has no JIT.
+std::vector<std::shared_ptr<const vm::Function>> compiled(const verify::VerifiedProgram& program,
+                                                          const vm::Bindings& bindings,
+                                                          const std::shared_ptr<vm::Jit>& jit) {
+  std::vector<std::shared_ptr<const vm::Function>> functions;
+  for (const auto tier : {vm::Tier::baseline, vm::Tier::optimised})
+    if (auto function = vm::Function::link(program, bindings, {.tier = tier, .jit = jit}))
+      functions.push_back(std::move(*function));
+  return functions;
+}
+
 TEST(Soundness, AcceptedProgramsNeverFault) {
+  const auto jit = vm::Jit::create();
+  u64 compared = 0, addresses = 0;
   constexpr u32 seed = 7;
   ObjectSpec object = object_with_value();
   std::mt19937 random(seed);
@@ -227,8 +264,9 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
     vm::Bindings bindings;
     bindings.maps = {0};
     bindings.map_values = {reinterpret_cast<u64>(value.data())};
-    auto function = vm::Function::link(*outcome->program, bindings);
+    auto function = vm::Function::link(*outcome->program, bindings, {.tier = vm::Tier::interpreter});
     ASSERT_TRUE(function.has_value()) << function.error().message;
+    const auto tiers = compiled(*outcome->program, bindings, jit);
     for (int input = 0; input < 6; input++) {
       for (auto& b : context)
         b = static_cast<std::byte>(input == 0 ? 0 : input == 1 ? 0xff : random() >> (random() % 8));
@@ -237,13 +275,29 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
       vm::Run run;
       guard.context = reinterpret_cast<u64>(context.data());
       guard.value = reinterpret_cast<u64>(value.data());
+      Observed before;
+      std::ranges::copy(context, before.context.begin());
+      std::ranges::copy(value, before.value.begin());
       auto result = (*function)->run_checked(run, context.data(), guard, 10'000);
       if (!result && generator.loops && result.error().code == Code::limit) continue;  // it went round and round
       ASSERT_TRUE(result.has_value()) << "seed " << seed + round << ": " << result.error().message << "\n"
                                       << isa::disassemble(program.insns);
+      const Observed expected = observe(**function, context, value, before, 16);
+      for (const auto& tier : tiers) {
+        if (expected != observe(**function, context, value, before, 4096 + 64)) {
+          addresses++;  // an address of the stack: no two tiers have the same
+          break;
+        }
+        compared++;
+        ASSERT_TRUE(expected == observe(*tier, context, value, before, 16))
+            << "seed " << seed + round << " input " << input << ": the " << name_of(tier->tier())
+            << " tier differs from the interpreter\n"
+            << isa::disassemble(program.insns);
+      }
     }
   }
-  fmt::print("{} of {} random programs accepted, none faulted\n", accepted, count);
+  fmt::print("{} of {} random programs accepted, none faulted; {} runs compared with machine code, {} hold addresses\n",
+             accepted, count, compared, addresses);
   EXPECT_GT(accepted, count / 10);
 }
 

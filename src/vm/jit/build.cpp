@@ -441,8 +441,11 @@ class FunctionBuilder {
   Value alu(u8 width, Value b) {
     const isa::Alu kind = isa::alu_of(op());
     if (kind == isa::Alu::mov) return width == 32 ? make_.zext(32, b) : b;
-    const Value v = make_.arithmetic(arithmetic_of(kind), width, reg(insn().dst), b);
-    const bool is_division = f_.insns[v].op >= ir::Op::udiv && f_.insns[v].op <= ir::Op::smod;
+    const Value a = reg(insn().dst);
+    const std::size_t before = f_.insns.size();
+    const Value v = make_.arithmetic(arithmetic_of(kind), width, a, b);
+    // By 1 it is the dividend itself, perhaps another division of which nothing was proved.
+    const bool is_division = v >= before && f_.insns[v].op >= ir::Op::udiv && f_.insns[v].op <= ir::Op::smod;
     if (is_division && !code_.proofs.empty() && code_.proofs[at_].divisor_nonzero) f_.insns[v].flags |= Inst::nonzero;
     return v;
   }

@@ -218,8 +218,10 @@ Value Maker::remake(Inst inst, std::span<const Value> operands) {
     case Op::sdiv:
     case Op::umod:
     case Op::smod: {
+      // What was proved of this division was not proved of an equal one on the way to it.
+      const std::size_t before = f_.insns.size();
       const Value v = arithmetic(inst.op, inst.width, o[0], o[1]);
-      if (f_.insns[v].op == inst.op) f_.insns[v].flags |= inst.flags & Inst::nonzero;
+      if (v >= before && f_.insns[v].op == inst.op) f_.insns[v].flags |= inst.flags & Inst::nonzero;
       return v;
     }
     default:
