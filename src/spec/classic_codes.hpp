@@ -33,14 +33,17 @@ inline constexpr u32 ancillary_offset = 0xfffff000u;  // SKF_AD_OFF
 inline constexpr u32 network_offset = 0xfff00000u, link_offset = 0xffe00000u;  // SKF_NET_OFF, SKF_LL_OFF
 
 // SKF_AD_*: a row is X(name, offset).
-#define SKEP_CLASSIC_ANCILLARY(X)                                                                  \
-  X(protocol, 0)                                                                                   \
-  X(pkttype, 4)                                                                                    \
-  X(ifindex, 8)                                                                                    \
-  X(nlattr, 12)                                                                                    \
-  X(nlattr_nest, 16)                                                                               \
-  X(mark, 20) X(queue, 24) X(hatype, 28) X(rxhash, 32) X(cpu, 36) X(alu_xor_x, 40) X(vlan_tag, 44) \
-      X(vlan_tag_present, 48) X(pay_offset, 52) X(random, 56) X(vlan_tpid, 60)
+#define SKEP_CLASSIC_ANCILLARY(X) \
+  X(protocol, 0)                  \
+  X(pkttype, 4)                   \
+  X(ifindex, 8)                   \
+  X(nlattr, 12)                   \
+  X(nlattr_nest, 16)              \
+  X(mark, 20)                     \
+  X(queue, 24)                    \
+  X(hatype, 28)                   \
+  X(rxhash, 32)                   \
+  X(cpu, 36) X(alu_xor_x, 40) X(vlan_tag, 44) X(vlan_tag_present, 48) X(pay_offset, 52) X(random, 56) X(vlan_tpid, 60)
 
 enum class Ancillary : u32 {
 #define X(name, offset) name = offset,
