@@ -2,7 +2,7 @@
 //
 // The passes, each in the file of its name:
 //   order     blocks in a line: loops together, the usual path falling through, critical edges split
-//   choose_*  trees of SSA values become machine instructions over virtual registers (one selector per CPU)
+//   select_*  trees of SSA values become machine instructions over virtual registers (one selector per CPU)
 //   live      where each virtual register holds a value, as ranges of positions
 //   bundle    values that want the same register (phis, two-address results) become one unit
 //   allocate  units get registers: longest first, evicting what costs less, splitting what finds no place
@@ -15,7 +15,6 @@
 #pragma once
 #include <skep/result.hpp>
 #include <skep/types.hpp>
-#include <span>
 #include <vector>
 
 #include "vm/jit/ir.hpp"
@@ -36,23 +35,13 @@ struct Target {
   static Target host();
 };
 
-/// A direct call of an absolute address. The code works as it is, through a stub; bind_calls() makes the call direct.
-struct FarCall {
-  u32 at = 0;  ///< of the four bytes that hold the distance
-  u64 target = 0;
-};
-
 /// Machine code that runs wherever it is put.
 struct Compiled {
   std::vector<u8> code;
   std::vector<u32> entries;  ///< where each function of the module begins
-  std::vector<FarCall> calls;
 };
 
 /// Errors: limit (the function is too large for this tier), unsupported (a machine without an emitter).
 Result<Compiled> emit(const ir::Module& module, const Target& target);
-
-/// Makes calls direct whose target is in reach of the place where `code`, a copy of compiled.code, will run.
-void bind_calls(const Compiled& compiled, std::span<u8> code, u64 address, Machine machine);
 
 }  // namespace skep::vm::backend

@@ -23,6 +23,9 @@ void allocate(Code& code, const Registers& registers, Allocation& allocation);
 /// Writes the places into the operands and lists the moves that connect them.
 void resolve(Code& code, const Registers& registers, Allocation& allocation);
 
+/// The whole back end of one CPU.
+Result<Compiled> emit_x86_64(const ir::Module& module, const Target& target);
+
 /// Empty when every operand reads the value it should; else the first one that does not.
 std::string verify_allocation(const Code& code, const Registers& registers, const Allocation& allocation);
 
