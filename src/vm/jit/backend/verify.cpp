@@ -51,14 +51,32 @@ class Verifier {
       State state = *starts_[b];
       if (auto problem = block(b, state, true); !problem.empty()) {
         std::string d;
-        for (VReg v = 0; v < code_.registers.size(); v++) { if (code_.registers[v].ranges_count==0) continue; d += fmt::format("v{} remat {} def {} web {}:", v, (int)code_.registers[v].remat, (int)code_.registers[v].def_inst, places_.values[v].web);
+        for (VReg v = 0; v < code_.registers.size(); v++) {
+          if (code_.registers[v].ranges_count == 0) continue;
+          d += fmt::format("v{} remat {} def {} web {}:", v, (int)code_.registers[v].remat,
+                           (int)code_.registers[v].def_inst, places_.values[v].web);
           for (auto r : code_.ranges_of(v)) d += fmt::format(" [{},{})", r.from, r.to);
-          if (places_.values[v].unit != none) d += fmt::format(" unit reg {}", places_.units[places_.values[v].unit].reg);
-          for (u32 p = places_.values[v].pieces; p != none; p = places_.pieces[p].next) { d += fmt::format(" piece reg {}:", places_.units[places_.pieces[p].unit].reg); for (auto r : places_.ranges_of(places_.units[places_.pieces[p].unit])) d += fmt::format(" [{},{})", r.from, r.to);} d += "\n"; }
-        for (auto& m : places_.moves) d += fmt::format("move {}.{} {:#x} -> {:#x} v{} v{}\n", m.key/4, m.key%4, m.from.word, m.to.word, m.from_value, m.to_value);
-        for (auto& bb : code_.blocks) { d += fmt::format("block {} [{},{}) loop {} freq {} succ", &bb-code_.blocks.data(), bb.first, bb.last, (int)bb.loop, bb.frequency); for (auto q : code_.successors(bb)) d += fmt::format(" {}", q); d += "\n"; }
+          if (places_.values[v].unit != none)
+            d += fmt::format(" unit reg {}", places_.units[places_.values[v].unit].reg);
+          for (u32 p = places_.values[v].pieces; p != none; p = places_.pieces[p].next) {
+            d += fmt::format(" piece reg {}:", places_.units[places_.pieces[p].unit].reg);
+            for (auto r : places_.ranges_of(places_.units[places_.pieces[p].unit]))
+              d += fmt::format(" [{},{})", r.from, r.to);
+          }
+          d += "\n";
+        }
+        for (auto& m : places_.moves)
+          d += fmt::format("move {}.{} {:#x} -> {:#x} v{} v{}\n", m.key / 4, m.key % 4, m.from.word, m.to.word,
+                           m.from_value, m.to_value);
+        for (auto& bb : code_.blocks) {
+          d += fmt::format("block {} [{},{}) loop {} freq {} succ", &bb - code_.blocks.data(), bb.first, bb.last,
+                           (int)bb.loop, bb.frequency);
+          for (auto q : code_.successors(bb)) d += fmt::format(" {}", q);
+          d += "\n";
+        }
         fprintf(stderr, "%s", d.c_str());
-        return fmt::format("block {}: {}", b, problem);}
+        return fmt::format("block {}: {}", b, problem);
+      }
     }
     return "";
   }
