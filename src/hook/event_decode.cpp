@@ -16,11 +16,13 @@ u64 monotonic_ns() noexcept {
 
 void decode_call(const RawCall& call, SyscallEvent& event) noexcept {
   event.own_nr = call.number;
-  event.abi = call.architecture == AUDIT_ARCH_I386 ? Abi::i386 : (call.number & x32_bit) != 0 ? Abi::x32 : Abi::x86_64;
-  event.args = event.abi == Abi::i386 ? x86_64_arguments(call.number, call.args) : call.args;
-  event.nr = x86_64_number(event.abi, call.number);
-  if (event.abi == Abi::i386 && call.number == i386_socketcall)
-    event.nr = x86_64_of_socketcall(static_cast<u32>(call.args[0])).number;
+  event.abi = call.architecture == AUDIT_ARCH_I386    ? catalog::Abi::i386
+              : (call.number & catalog::x32_bit) != 0 ? catalog::Abi::x32
+                                                      : catalog::Abi::x86_64;
+  event.args = event.abi == catalog::Abi::i386 ? catalog::x86_64_arguments(call.number, call.args) : call.args;
+  event.nr = catalog::x86_64_number(event.abi, call.number);
+  if (event.abi == catalog::Abi::i386 && call.number == catalog::i386_socketcall)
+    event.nr = catalog::x86_64_of_socketcall(static_cast<u32>(call.args[0])).number;
   event.ret = 0;
   event.ip = call.ip;
   event.is_exit = false;
@@ -33,7 +35,7 @@ void registers_from_call(const RawCall& call, SyscallEvent& event) noexcept {
   regs.ax = static_cast<u64>(-ENOSYS);  // as the kernel's entry code leaves it
   regs.ip = call.ip;
   regs.ss = 0x2b;
-  if (event.abi == Abi::i386) {
+  if (event.abi == catalog::Abi::i386) {
     regs.bx = call.args[0];
     regs.cx = call.args[1];
     regs.dx = call.args[2];
@@ -54,8 +56,8 @@ void registers_from_call(const RawCall& call, SyscallEvent& event) noexcept {
 }
 
 void decode_socketcall(SyscallEvent& event, helper::Task& task) noexcept {
-  if (event.abi != Abi::i386 || event.own_nr != i386_socketcall) return;
-  const Socketcall call = x86_64_of_socketcall(static_cast<u32>(event.args[0]));
+  if (event.abi != catalog::Abi::i386 || event.own_nr != catalog::i386_socketcall) return;
+  const catalog::Socketcall call = catalog::x86_64_of_socketcall(static_cast<u32>(event.args[0]));
   if (call.number < 0) return;
   u32 words[6] = {};
   // An unreadable list leaves zeros, as the call itself will fail with EFAULT.

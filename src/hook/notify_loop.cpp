@@ -150,7 +150,7 @@ bool NotifyLoop::fill_registers(SyscallEvent& event, u32 offset, u32 size) noexc
   if (touches(offsetof(PtRegs, sp)) && event.regs.sp == 0) complete = sleeping_sp(event.tid, event.regs.sp);
   if (touches(offsetof(PtRegs, flags)) || touches(offsetof(PtRegs, r11)) || touches(offsetof(PtRegs, r15), 4))
     complete = false;
-  if (event.abi != Abi::i386 && touches(offsetof(PtRegs, bp), 2)) complete = false;
+  if (event.abi != catalog::Abi::i386 && touches(offsetof(PtRegs, bp), 2)) complete = false;
   return complete;
 }
 

@@ -228,7 +228,7 @@ void PtraceLoop::emit_entry(int tid, Tracee& task) {
   event_.tid = static_cast<u32>(tid);
   has_registers_ = false;
   event_.time_ns = monotonic_ns();
-  if (event_.abi == Abi::i386 && event_.own_nr == i386_socketcall) {
+  if (event_.abi == catalog::Abi::i386 && event_.own_nr == catalog::i386_socketcall) {
     task_.begin(event_, *this, task.tgid);
     decode_socketcall(event_, task_);
   }
@@ -286,8 +286,9 @@ void PtraceLoop::on_syscall_stop(int tid, Tracee& task) {
 
 void PtraceLoop::keep_traced(int tid, const RawCall& call) noexcept {
   const bool i386 = call.architecture == AUDIT_ARCH_I386;
-  const u32 number = i386 ? call.number : call.number & ~x32_bit;
-  if ((call.args[0] & CLONE_UNTRACED) == 0 || x86_64_number(i386 ? Abi::i386 : Abi::x86_64, number) != SYS_clone)
+  const u32 number = i386 ? call.number : call.number & ~catalog::x32_bit;
+  if ((call.args[0] & CLONE_UNTRACED) == 0 ||
+      catalog::x86_64_number(i386 ? catalog::Abi::i386 : catalog::Abi::x86_64, number) != SYS_clone)
     return;
   // The child would have our filter but no tracer to answer for it.
   user_regs_struct registers;

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "hook/syscall_table.hpp"
+#include "catalog/syscalls.hpp"
 
 namespace skep::hook {
 namespace {
@@ -16,9 +16,9 @@ constexpr std::string_view where_it_exists = "it exists in the kernel engine (--
 
 Error no_such_call(const std::string& text, std::string_view name) {
   std::string message = text + ": there is no system call \"" + std::string(name) + "\"";
-  if (const SyscallRow* row = syscall_by_name(name); row != nullptr) {
+  if (const catalog::SyscallRow* row = catalog::syscall_by_name(name); row != nullptr) {
     message += " here: the kernel calls it \"" + std::string(row->function) + "\"";
-  } else if (const auto near = nearest_syscalls(name); !near.empty()) {
+  } else if (const auto near = catalog::nearest_syscalls(name); !near.empty()) {
     message += "; near it:";
     for (const std::string_view neighbour : near) message.append(" ").append(neighbour);
   } else {
@@ -27,12 +27,12 @@ Error no_such_call(const std::string& text, std::string_view name) {
   return Error{Code::not_found, std::move(message)};
 }
 
-u32 tracepoint_bytes(const SyscallRow& row) { return row.arguments == 0 ? 12 : 16 + 8 * row.arguments; }
+u32 tracepoint_bytes(const catalog::SyscallRow& row) { return row.arguments == 0 ? 12 : 16 + 8 * row.arguments; }
 
 /// A plan for one call by the kernel's name of its function, where `lenient` also by its name in unistd.h.
 Result<HookPlan> one_call(std::string_view name, Context context, const std::string& text, bool lenient = false) {
-  const SyscallRow* row = syscall_by_function(name);
-  if (row == nullptr && lenient) row = syscall_by_name(name);
+  const catalog::SyscallRow* row = catalog::syscall_by_function(name);
+  if (row == nullptr && lenient) row = catalog::syscall_by_name(name);
   if (row == nullptr) return tl::unexpected<Error>(no_such_call(text, name));
   HookPlan plan;
   plan.context = context;

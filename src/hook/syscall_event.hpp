@@ -2,7 +2,7 @@
 //
 // A SyscallInterest says which calls matter, by x86-64 number; the tracer turns it into a seccomp filter, so a call
 // nobody asked for never leaves the kernel. A SyscallSink receives the wanted ones. Numbers and arguments of 32-bit
-// callers are translated (syscall_table.hpp); the caller's own numbers and registers are kept beside them.
+// callers are translated (catalog/syscalls.hpp); the caller's own numbers and registers are kept beside them.
 #pragma once
 #include <array>
 #include <bitset>
@@ -10,8 +10,8 @@
 #include <skep/types.hpp>
 #include <span>
 
+#include "catalog/syscalls.hpp"
 #include "helper/call.hpp"
-#include "hook/syscall_table.hpp"
 
 namespace skep::hook {
 
@@ -25,8 +25,8 @@ static_assert(sizeof(PtRegs) == 21 * 8);
 
 /// Which system calls are wanted, by x86-64 number.
 struct SyscallInterest {
-  std::bitset<syscall_limit> enter;
-  std::bitset<syscall_limit> exit;
+  std::bitset<catalog::syscall_limit> enter;
+  std::bitset<catalog::syscall_limit> exit;
   bool all_enter = false;        ///< every call, also those without an x86-64 number
   bool all_exit = false;         ///< the same at the return
   bool needs_registers = false;  ///< programs read more of pt_regs than arguments, number and ip
@@ -37,17 +37,17 @@ struct SyscallInterest {
   bool any() const noexcept { return all_enter || enter.any() || any_exit(); }
 
  private:
-  static bool in_range(s32 number) noexcept { return number >= 0 && static_cast<u32>(number) < syscall_limit; }
+  static bool in_range(s32 number) noexcept { return number >= 0 && static_cast<u32>(number) < catalog::syscall_limit; }
   static std::size_t to_index(s32 number) noexcept { return static_cast<std::size_t>(number); }
 };
 
 /// One system call at its entry or its return. Valid during on_event only.
 struct SyscallEvent {
-  u32 tid = 0;               ///< as this process numbers it; the thread group: Task::pid_tgid
-  s32 nr = -1;               ///< x86-64 number; -1: the caller's ABI has it, x86-64 has not
-  u32 own_nr = 0;            ///< as the caller's ABI numbers it (x32 with its bit)
-  Abi abi = Abi::x86_64;     ///< whose numbers and registers
-  bool is_exit = false;      ///< false: about to be performed
+  u32 tid = 0;                              ///< as this process numbers it; the thread group: Task::pid_tgid
+  s32 nr = -1;                              ///< x86-64 number; -1: the caller's ABI has it, x86-64 has not
+  u32 own_nr = 0;                           ///< as the caller's ABI numbers it (x32 with its bit)
+  catalog::Abi abi = catalog::Abi::x86_64;  ///< whose numbers and registers
+  bool is_exit = false;                     ///< false: about to be performed
   std::array<u64, 6> args{}; /**< in x86-64 order; at the return as they were at the entry where that was seen (interest
                                 in both, or a process traced with -p), else as the registers have them */
   s64 ret = 0;               ///< at the return: result or -errno, restart codes (-512...) included, as in the kernel
@@ -58,7 +58,7 @@ struct SyscallEvent {
   /// What else Task::read_kernel serves during the event, besides regs: a context and what it points to.
   std::array<std::span<const std::byte>, 4> readable{};
 
-  bool compat() const noexcept { return abi == Abi::i386; }
+  bool compat() const noexcept { return abi == catalog::Abi::i386; }
 };
 
 /// Receives events, one at a time.

@@ -79,28 +79,29 @@ class Builder {
 
   std::vector<Point> native_points() const {
     std::vector<Point> points;
-    for (u32 number = 0; number < syscall_limit; ++number)
+    for (u32 number = 0; number < catalog::syscall_limit; ++number)
       if (wants(number)) points.push_back({number, Verdict::stop});
-    for (const NumberPair& pair : x32_numbers())
-      if (wants(pair.x86_64)) points.push_back({pair.own | x32_bit, Verdict::stop});
+    for (const catalog::NumberPair& pair : catalog::x32_numbers())
+      if (wants(pair.x86_64)) points.push_back({pair.own | catalog::x32_bit, Verdict::stop});
     if (catch_untraced_ && !wants(SYS_clone)) {
       points.push_back({SYS_clone, Verdict::clone});
-      points.push_back({SYS_clone | x32_bit, Verdict::clone});
+      points.push_back({SYS_clone | catalog::x32_bit, Verdict::clone});
     }
     return points;
   }
 
   std::vector<Point> i386_points() const {
     std::vector<Point> points;
-    for (const NumberPair& pair : i386_numbers()) {
+    for (const catalog::NumberPair& pair : catalog::i386_numbers()) {
       if (wants(pair.x86_64))
         points.push_back({pair.own, Verdict::stop});
       else if (catch_untraced_ && pair.x86_64 == SYS_clone)
         points.push_back({pair.own, Verdict::clone});
     }
-    const auto sockets = socketcall_numbers();
-    if (std::any_of(sockets.begin(), sockets.end(), [&](const NumberPair& pair) { return wants(pair.x86_64); }))
-      points.push_back({i386_socketcall, Verdict::socketcall});
+    const auto sockets = catalog::socketcall_numbers();
+    if (std::any_of(sockets.begin(), sockets.end(),
+                    [&](const catalog::NumberPair& pair) { return wants(pair.x86_64); }))
+      points.push_back({catalog::i386_socketcall, Verdict::socketcall});
     return points;
   }
 
@@ -114,7 +115,7 @@ class Builder {
         return {load(offset_arg0), jump(BPF_JSET, CLONE_UNTRACED, 0, 1), give(action_), give(SECCOMP_RET_ALLOW)};
       case Verdict::socketcall: {
         Insns code{load(offset_arg0)};
-        for (const NumberPair& pair : socketcall_numbers()) {
+        for (const catalog::NumberPair& pair : catalog::socketcall_numbers()) {
           if (!wants(pair.x86_64)) continue;
           code.push_back(jump(BPF_JEQ, pair.own, 0, 1));
           code.push_back(give(action_));

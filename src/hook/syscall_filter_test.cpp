@@ -74,27 +74,29 @@ void check_everything(const SyscallInterest& interest) {
   const auto expected = [&](s32 number) {
     return interest.wants_enter(number) || interest.wants_exit(number) ? SECCOMP_RET_TRACE : SECCOMP_RET_ALLOW;
   };
-  std::vector<u32> numbers = {0x3fffffff, x32_bit - 1, 0x7fffffff, 0xffffffff, 10000};
+  std::vector<u32> numbers = {0x3fffffff, catalog::x32_bit - 1, 0x7fffffff, 0xffffffff, 10000};
   for (u32 number = 0; number < 600; ++number) {
     numbers.push_back(number);
-    numbers.push_back(number | x32_bit);
+    numbers.push_back(number | catalog::x32_bit);
   }
   for (const u32 number : numbers) {
-    const bool x32 = (number & x32_bit) != 0 && number < 0x80000000;
+    const bool x32 = (number & catalog::x32_bit) != 0 && number < 0x80000000;
     const auto native = decide(filter, call(AUDIT_ARCH_X86_64, number));
-    s32 meant = x32 ? x86_64_number(Abi::x32, number) : number < syscall_limit ? static_cast<s32>(number) : -1;
-    if (x32 && meant >= 0 && syscall_row(static_cast<u32>(meant)) == nullptr) meant = -1;
+    s32 meant = x32                               ? catalog::x86_64_number(catalog::Abi::x32, number)
+                : number < catalog::syscall_limit ? static_cast<s32>(number)
+                                                  : -1;
+    if (x32 && meant >= 0 && catalog::syscall_row(static_cast<u32>(meant)) == nullptr) meant = -1;
     ASSERT_EQ(native.action, expected(meant)) << number;
     ASSERT_FALSE(native.looked_at_arguments) << "the kernel could not answer from its bitmap: " << number;
-    if (number == i386_socketcall) continue;
+    if (number == catalog::i386_socketcall) continue;
     const auto compat = decide(filter, call(AUDIT_ARCH_I386, number));
-    ASSERT_EQ(compat.action, expected(x86_64_number(Abi::i386, number))) << number;
+    ASSERT_EQ(compat.action, expected(catalog::x86_64_number(catalog::Abi::i386, number))) << number;
     ASSERT_FALSE(compat.looked_at_arguments) << number;
     ASSERT_EQ(decide(filter, call(AUDIT_ARCH_AARCH64, number)).action, static_cast<u32>(SECCOMP_RET_ALLOW));
   }
   for (u32 which = 0; which < 30; ++which) {
-    const auto socketcall = decide(filter, call(AUDIT_ARCH_I386, i386_socketcall, which));
-    ASSERT_EQ(socketcall.action, expected(x86_64_of_socketcall(which).number)) << which;
+    const auto socketcall = decide(filter, call(AUDIT_ARCH_I386, catalog::i386_socketcall, which));
+    ASSERT_EQ(socketcall.action, expected(catalog::x86_64_of_socketcall(which).number)) << which;
   }
 }
 
@@ -114,8 +116,8 @@ TEST(SyscallFilter, RandomSets) {
   for (int round = 0; round < 60; ++round) {
     SyscallInterest interest;
     const u32 one_in = 1 + random() % 20;
-    for (u32 number = 0; number < syscall_limit; ++number)
-      if (syscall_row(number) != nullptr && random() % one_in == 0)
+    for (u32 number = 0; number < catalog::syscall_limit; ++number)
+      if (catalog::syscall_row(number) != nullptr && random() % one_in == 0)
         (random() % 2 == 0 ? interest.enter : interest.exit).set(number);
     check_everything(interest);
   }
@@ -123,11 +125,11 @@ TEST(SyscallFilter, RandomSets) {
 
 TEST(SyscallFilter, TheWorstSetFits) {
   SyscallInterest interest;
-  for (u32 number = 0; number < syscall_limit; number += 2) interest.enter.set(number);
+  for (u32 number = 0; number < catalog::syscall_limit; number += 2) interest.enter.set(number);
   check_everything([&] {
     SyscallInterest real;
-    for (u32 number = 0; number < syscall_limit; number += 2)
-      if (syscall_row(number) != nullptr) real.enter.set(number);
+    for (u32 number = 0; number < catalog::syscall_limit; number += 2)
+      if (catalog::syscall_row(number) != nullptr) real.enter.set(number);
     return real;
   }());
   EXPECT_LE(filter_for(interest, true).size(), static_cast<std::size_t>(BPF_MAXINSNS));
@@ -138,7 +140,7 @@ TEST(SyscallFilter, EveryCallIncludesUnknownOnes) {
   interest.all_exit = true;
   const auto filter = filter_for(interest);
   for (const u32 architecture : std::initializer_list<u32>{AUDIT_ARCH_X86_64, AUDIT_ARCH_I386})
-    for (const u32 number : {0u, 59u, 102u, 9999u, x32_bit})
+    for (const u32 number : {0u, 59u, 102u, 9999u, catalog::x32_bit})
       EXPECT_EQ(decide(filter, call(architecture, number)).action, static_cast<u32>(SECCOMP_RET_TRACE));
 }
 

@@ -76,14 +76,7 @@ TEST(CpuList, ReadsRangesAndRefusesNonsense) {
   EXPECT_GE(base::possible_cpus(), base::online_cpus().size());
 }
 
-TEST(SyscallNumber, KnowsKernelFunctions) {
-  EXPECT_EQ(syscall_number("read"), 0u);
-  EXPECT_EQ(syscall_number("execve"), 59u);
-  EXPECT_EQ(syscall_number("newfstat"), 5u);
-  EXPECT_EQ(syscall_number("clone3"), 435u);
-  EXPECT_EQ(syscall_number("-"), std::nullopt);
-  EXPECT_EQ(syscall_number(""), std::nullopt);
-  EXPECT_EQ(syscall_number("exec"), std::nullopt);
+TEST(SyscallOfFunction, KnowsTheWrappers) {
   EXPECT_EQ(syscall_of_function("__x64_sys_execve"), "execve");
   EXPECT_EQ(syscall_of_function("do_sys_openat2"), "");
 }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "catalog/syscalls.hpp"
+
 namespace skep::kernel {
 
 namespace {
@@ -43,12 +45,12 @@ Result<Carrier> trampoline_carrier(const std::string& function, bool at_return, 
 
 Result<Carrier> syscall_carrier(const std::string& function, std::string_view syscall, bool at_return,
                                 KernelTypes& kernel) {
-  const auto number = syscall_number(syscall);
-  if (!number) return fail(Code::not_found, fmt::format("this machine has no system call \"{}\"", syscall));
+  const catalog::SyscallRow* const row = catalog::syscall_by_function(syscall);
+  if (row == nullptr) return fail(Code::not_found, fmt::format("this machine has no system call \"{}\"", syscall));
   Carrier carrier;
   carrier.hook = at_return ? CarrierHook::sys_exit : CarrierHook::sys_enter;
   carrier.function = function;
-  carrier.syscall_number = *number;
+  carrier.syscall_number = row->number;
   carrier.status_offset = kernel.thread_status_offset();
   carrier.typed_context = at_return && kernel.tracepoint("sys_exit").has_value();
   return carrier;

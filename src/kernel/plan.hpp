@@ -29,7 +29,4 @@ struct Plan {
 Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, const Features& features,
                        KernelTypes& kernel);
 
-/// The number of a system call on this machine ("execve" is 59 on x86-64), or nullopt.
-std::optional<u32> syscall_number(std::string_view name) noexcept;
-
 }  // namespace skep::kernel

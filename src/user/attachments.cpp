@@ -53,12 +53,22 @@ void Attachment::run_program(hook::SyscallEvent& event, helper::Task& task, help
 
 RunSink::RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::TraceSink& trace)
     : attachments_(std::move(attachments)), trace_(trace) {
-  for (const auto& attachment : attachments_) attachment->plan().add_to(interest_);
+  for (const auto& attachment : attachments_) {
+    const hook::HookPlan& plan = attachment->plan();
+    plan.add_to(interest_);
+    (plan.every_call ? every_[plan.is_exit()] : by_number_[plan.is_exit()][plan.number]).push_back(attachment.get());
+  }
+}
+
+void RunSink::run_all(const List& list, hook::SyscallEvent& event, helper::Task& task) noexcept {
+  for (Attachment* attachment : list)
+    if (attachment->plan().matches(event)) attachment->run(event, task, trace_);
 }
 
 void RunSink::on_event(hook::SyscallEvent& event, helper::Task& task) noexcept {
-  for (const auto& attachment : attachments_)
-    if (attachment->plan().matches(event)) attachment->run(event, task, trace_);
+  run_all(every_[event.is_exit], event, task);
+  if (event.nr >= 0 && static_cast<u32>(event.nr) < catalog::syscall_limit)
+    run_all(by_number_[event.is_exit][static_cast<u32>(event.nr)], event, task);
 }
 
 Result<void> Attachments::add(std::shared_ptr<Attachment> attachment) {

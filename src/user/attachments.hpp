@@ -4,6 +4,7 @@
 // collected before a run; RunSink hands them the tracer's events. A link may go while events come in on another
 // thread: remove() returns when no event is inside of the program any more.
 #pragma once
+#include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include <skep/spec.hpp>
 #include <vector>
 
+#include "catalog/syscalls.hpp"
 #include "hook/syscall_context.hpp"
 #include "hook/syscall_event.hpp"
 #include "user/loaded.hpp"
@@ -42,7 +44,7 @@ class Attachment final : public RegisteredLink {
   std::atomic<u32> inside_{0};
 };
 
-/// Hands a tracer's events to the attachments of a run.
+/// Hands a tracer's events to the attachments of a run, found by number and direction.
 class RunSink final : public hook::SyscallSink {
  public:
   RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::TraceSink& trace);
@@ -50,7 +52,13 @@ class RunSink final : public hook::SyscallSink {
   const hook::SyscallInterest& interest() const { return interest_; }
 
  private:
+  using List = std::vector<Attachment*>;
+  void run_all(const List& list, hook::SyscallEvent& event, helper::Task& task) noexcept;
+
   std::vector<std::shared_ptr<Attachment>> attachments_;
+  // [entry, return]: programs on every call, and by number.
+  std::array<List, 2> every_;
+  std::array<std::array<List, catalog::syscall_limit>, 2> by_number_;
   helper::TraceSink& trace_;
   hook::SyscallInterest interest_;
 };

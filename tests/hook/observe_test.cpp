@@ -321,7 +321,7 @@ TEST_P(EachMechanism, Int80FromA64BitProgram) {
   EXPECT_EQ(recorder.count("int80"), 1);
   for (const Seen& one : recorder.seen)
     if (one.path == "int80") {
-      EXPECT_EQ(one.abi, Abi::i386);
+      EXPECT_EQ(one.abi, catalog::Abi::i386);
       EXPECT_EQ(one.own_nr, 295u);
       EXPECT_EQ(one.nr, SYS_openat);
     }
@@ -348,7 +348,7 @@ TEST_P(Compat, CallsAreFoundByName) {
   for (const Seen& one : recorder.seen) {
     if (one.nr == SYS_connect && !one.is_exit) {
       connect = true;
-      EXPECT_EQ(one.abi, Abi::i386);
+      EXPECT_EQ(one.abi, catalog::Abi::i386);
       EXPECT_EQ(one.own_nr, 102u) << "by socketcall";
       EXPECT_EQ(one.args[0], 77u);
       EXPECT_EQ(one.args[1], 0x1234u);
@@ -379,7 +379,7 @@ TEST_P(Compat, ExecBy32BitCallersAndOf32BitPrograms) {
   const std::vector<std::string> expected = {program("hook_tracee32"), program("hook_tracee"), program("hook_tracee32"),
                                              program("hook_tracee")};
   EXPECT_EQ(paths, expected);
-  std::vector<Abi> entered;
+  std::vector<catalog::Abi> entered;
   for (const Seen& one : recorder.seen) {
     if (!one.is_exit) entered.push_back(one.abi);
     if (one.is_exit) {
@@ -387,7 +387,8 @@ TEST_P(Compat, ExecBy32BitCallersAndOf32BitPrograms) {
     }
     EXPECT_EQ(one.nr, SYS_execve);
   }
-  EXPECT_EQ(entered, (std::vector<Abi>{Abi::x86_64, Abi::i386, Abi::x86_64, Abi::i386}));
+  EXPECT_EQ(entered, (std::vector<catalog::Abi>{catalog::Abi::x86_64, catalog::Abi::i386, catalog::Abi::x86_64,
+                                                catalog::Abi::i386}));
 }
 
 TEST_P(Compat, ThreadsAndForks) {

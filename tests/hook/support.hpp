@@ -29,7 +29,7 @@ struct Seen {
   u32 tid, tgid, uid, gid;
   s32 nr;
   u32 own_nr;
-  Abi abi;
+  catalog::Abi abi;
   bool is_exit;
   std::array<u64, 6> args;
   s64 ret;

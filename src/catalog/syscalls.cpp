@@ -1,15 +1,15 @@
-// The tables behind syscall_table.hpp, built at compile time from syscalls.def.
-#include "hook/syscall_table.hpp"
+// The tables behind syscalls.hpp, built at compile time from syscalls.def.
+#include "catalog/syscalls.hpp"
 
 #include <algorithm>
 #include <numeric>
 
-namespace skep::hook {
+namespace skep::catalog {
 namespace {
 
 constexpr SyscallRow rows[] = {
 #define SKEP_SYSCALL(name, number, i386, function, arguments) {#name, number, i386, #function, arguments},
-#include "hook/syscalls.def"
+#include "catalog/syscalls.def"
 };
 
 constexpr u32 number_of(std::string_view name) {
@@ -25,7 +25,7 @@ struct I386Row {
 };
 constexpr I386Row i386_rows[] = {
 #define SKEP_SYSCALL_I386(i386_name, i386, name, layout) {i386, number_of(#name), layout},
-#include "hook/syscalls.def"
+#include "catalog/syscalls.def"
 };
 
 struct SocketcallRow {
@@ -35,12 +35,12 @@ struct SocketcallRow {
 };
 constexpr SocketcallRow socketcall_rows[] = {
 #define SKEP_SYSCALL_SOCKETCALL(name, call, arguments) {call, number_of(#name), arguments},
-#include "hook/syscalls.def"
+#include "catalog/syscalls.def"
 };
 
 constexpr NumberPair x32_rows[] = {
 #define SKEP_SYSCALL_X32(name, number) {number, number_of(#name)},
-#include "hook/syscalls.def"
+#include "catalog/syscalls.def"
 };
 
 constexpr bool sound() {
@@ -202,4 +202,4 @@ std::vector<NumberPair> socketcall_numbers() {
   return pairs;
 }
 
-}  // namespace skep::hook
+}  // namespace skep::catalog

@@ -1,32 +1,17 @@
 // Verified programs on real processes: each kind of context is read the way programs compiled for the kernel read it.
-#include "hook/syscall_dispatcher.hpp"
-
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <mutex>
+#include <skep/backend.hpp>
+#include <thread>
 
-#include "helper/helpers.hpp"
 #include "isa/text.hpp"
 #include "support.hpp"
-#include "verify/verify.hpp"
 
 namespace skep::hook::test {
 namespace {
 
-struct Lines final : helper::TraceSink {
-  bool line(std::string_view text) noexcept override {
-    lines.emplace_back(text);
-    return true;
-  }
-  /// How many lines end with `text`.
-  long ending(const std::string& text) const {
-    return std::count_if(lines.begin(), lines.end(), [&](const std::string& line) { return line.ends_with(text); });
-  }
-  std::vector<std::string> lines;
-};
-
-std::shared_ptr<const vm::Function> function(const char* section, const std::string& text) {
+ObjectSpec object_of(const char* section, const std::string& text) {
   ProgramSpec program;
   program.name = "test";
   program.section = section;
@@ -38,14 +23,8 @@ std::shared_ptr<const vm::Function> function(const char* section, const std::str
   program.functions.push_back({0, 0, "test", true});
   ObjectSpec object;
   object.license = "GPL";
-  auto outcome = verify::verify(program, object, {});
-  EXPECT_TRUE(outcome) << outcome.error().message;
-  EXPECT_TRUE(outcome->program) << verify::explain(outcome->report, program);
-  vm::Bindings bindings;
-  bindings.helpers = helper::table();
-  auto linked = vm::Function::link(*outcome->program, bindings);
-  EXPECT_TRUE(linked) << linked.error().message;
-  return *linked;
+  object.programs.push_back(std::move(program));
+  return object;
 }
 
 /// With the path's address in r3: prints "TAG /path". Tags are one letter.
@@ -74,12 +53,24 @@ std::string load_register(u32 offset) {
 
 }  // namespace
 
-class Dispatcher : public ::testing::Test {
+/// Programs attached in a user engine, one object each, and the lines that they print.
+class Programs : public ::testing::Test {
  protected:
-  u32 attach(const char* section, const std::string& text) {
-    auto id = dispatcher.attach(AttachTarget::from_section(section).value(), function(section, text));
-    EXPECT_TRUE(id) << id.error().message;
-    return id ? *id : 0;
+  Programs() : engine(user_backend({.serve_control_socket = false}).value()), pipe(engine->open_trace_pipe().value()) {}
+
+  struct Attached {
+    Object object;
+    Link link;
+  };
+  Result<Attached> attach_to(const char* section, const char* target, const std::string& text) {
+    Object object = SKEP_TRY(engine->load(object_of(section, text)));
+    Link link = SKEP_TRY(object.programs().front().attach(AttachTarget::from_section(target).value()));
+    return Attached{std::move(object), std::move(link)};
+  }
+  void attach(const char* section, const std::string& text) {
+    auto made = attach_to(section, section, text);
+    ASSERT_TRUE(made) << made.error().message;
+    attached.push_back(std::move(*made));
   }
   void attach_paths() {
     attach("tp/syscalls/sys_enter_openat", "r3 = *(u64 *)(r1 +24)\n" + print_path('t'));
@@ -91,22 +82,41 @@ class Dispatcher : public ::testing::Test {
     attach("tp/raw_syscalls/sys_enter",
            "r2 = *(u64 *)(r1 +8)\n if r2 == 257 goto +2\n r0 = 0\n exit\n r3 = *(u64 *)(r1 +24)\n" + print_path('w'));
   }
+  /// Runs a command to its end and collects what was printed; the mechanism is in the engine's notes.
+  void run(std::vector<std::string> command) {
+    auto result = engine->run({.command = std::move(command)});
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_TRUE(result->exited);
+    const auto got = pipe.poll(std::chrono::milliseconds(0), [&](const Record& record) {
+      lines.emplace_back(reinterpret_cast<const char*>(record.data.data()), record.data.size());
+      while (lines.back().ends_with('\n')) lines.back().pop_back();
+    });
+    ASSERT_TRUE(got) << got.error().message;
+  }
+  bool used(std::string_view mechanism) const { return engine->notes().find(mechanism) != std::string::npos; }
+  /// How many lines end with `text`.
+  long ending(const std::string& text) const {
+    return std::count_if(lines.begin(), lines.end(), [&](const std::string& line) { return line.ends_with(text); });
+  }
   std::string opened(char tag, int number) const {
     return std::string(1, tag) + " /skep-tracee/open" + std::to_string(number);
   }
-  Lines lines;
-  SyscallDispatcher dispatcher{lines};
+
+  std::unique_ptr<Backend> engine;
+  RingReader pipe;
+  std::vector<Attached> attached;
+  std::vector<std::string> lines;
 };
 
-TEST_F(Dispatcher, EntriesByEveryKindOfHook) {
+TEST_F(Programs, EntriesByEveryKindOfHook) {
   attach_paths();
-  EXPECT_EQ(run({program("hook_tracee"), "opens", "20"}, dispatcher.interest(), dispatcher).mechanism,
-            Mechanism::notify);
+  run({program("hook_tracee"), "opens", "20"});
+  EXPECT_TRUE(used("seccomp user notification")) << engine->notes();
   for (int i = 0; i < 20; ++i)
-    for (const char tag : {'t', 'k', 'y', 'r', 'w'}) EXPECT_EQ(lines.ending(opened(tag, i)), 1) << tag << i;
+    for (const char tag : {'t', 'k', 'y', 'r', 'w'}) EXPECT_EQ(ending(opened(tag, i)), 1) << tag << i;
 }
 
-TEST_F(Dispatcher, EntriesAndReturns) {
+TEST_F(Programs, EntriesAndReturns) {
   attach_paths();
   attach("tp/syscalls/sys_exit_openat", "r3 = *(u64 *)(r1 +16)\n" + print_number('T'));
   attach("kretprobe/__x64_sys_openat", "r3 = *(u64 *)(r1 +80)\n" + print_number('K'));
@@ -116,63 +126,68 @@ TEST_F(Dispatcher, EntriesAndReturns) {
                                         "if r3 == 257 goto +2\n r0 = 0\n exit\n r3 = r6\n" + print_number('R'));
   attach("tp/raw_syscalls/sys_exit",
          "r2 = *(u64 *)(r1 +8)\n if r2 == 257 goto +2\n r0 = 0\n exit\n r3 = *(u64 *)(r1 +16)\n" + print_number('W'));
-  EXPECT_EQ(run({program("hook_tracee"), "opens", "10"}, dispatcher.interest(), dispatcher).mechanism,
-            Mechanism::ptrace_filtered);
+  run({program("hook_tracee"), "opens", "10"});
+  EXPECT_TRUE(used("ptrace behind a seccomp filter")) << engine->notes();
   for (int i = 0; i < 10; ++i)
-    for (const char tag : {'t', 'k', 'y', 'r', 'w'}) EXPECT_EQ(lines.ending(opened(tag, i)), 1) << tag << i;
-  const long failed = lines.ending("T -2");
+    for (const char tag : {'t', 'k', 'y', 'r', 'w'}) EXPECT_EQ(ending(opened(tag, i)), 1) << tag << i;
+  const long failed = ending("T -2");
   EXPECT_GE(failed, 10);
-  for (const char tag : {'K', 'Y', 'R', 'W'}) EXPECT_EQ(lines.ending(std::string(1, tag) + " -2"), failed) << tag;
+  for (const char tag : {'K', 'Y', 'R', 'W'}) EXPECT_EQ(ending(std::string(1, tag) + " -2"), failed) << tag;
 }
 
-TEST_F(Dispatcher, CallersOf32Bits) {
+TEST_F(Programs, CallersOf32Bits) {
   if (!exists("hook_tracee32")) GTEST_SKIP() << "left out: the compiler has no 32-bit libraries (package gcc-multilib)";
   attach_paths();
-  run({program("hook_tracee32"), "opens", "5"}, dispatcher.interest(), dispatcher);
+  run({program("hook_tracee32"), "opens", "5"});
   for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(lines.ending(opened('t', i)), 1) << "by name";
-    EXPECT_EQ(lines.ending(opened('y', i)), 1) << "by name, through registers";
-    EXPECT_EQ(lines.ending(opened('k', i)), 0) << "__x64_sys_openat is for 64-bit callers";
-    EXPECT_EQ(lines.ending(opened('r', i)), 0) << "257 is another call's number there, as in the kernel";
+    EXPECT_EQ(ending(opened('t', i)), 1) << "by name";
+    EXPECT_EQ(ending(opened('y', i)), 1) << "by name, through registers";
+    EXPECT_EQ(ending(opened('k', i)), 0) << "__x64_sys_openat is for 64-bit callers";
+    EXPECT_EQ(ending(opened('r', i)), 0) << "257 is another call's number there, as in the kernel";
   }
 }
 
-TEST_F(Dispatcher, TheTaskIsTheCallers) {
+TEST_F(Programs, TheTaskIsTheCallers) {
   attach("tp/syscalls/sys_enter_openat", "call 14\n r3 = r0\n r3 >>= 32\n" + print_number('p'));
   attach("tp/syscalls/sys_enter_execve",
          "r1 = r10\n r1 += -16\n r2 = 16\n call 16\n r1 = 7544611\n *(u64 *)(r10 -24) = r1\n"
          "r1 = r10\n r1 += -24\n r2 = 4\n r3 = r10\n r3 += -16\n call 6\n r0 = 0\n exit\n");
-  auto tracer = SyscallTracer::start({program("hook_tracee"), "opens", "3"}, dispatcher.interest(), dispatcher);
-  ASSERT_TRUE(tracer) << tracer.error().message;
-  ASSERT_TRUE((*tracer)->run());
-  EXPECT_GE(lines.ending("p " + std::to_string((*tracer)->pid())), 3);
+  run({program("hook_tracee"), "opens", "3"});
+  // "     hook_tracee-PID   [000] ...: bpf_trace_printk: p PID"
+  long of_tracee = 0;
+  for (const std::string& line : lines) {
+    const std::size_t told = line.rfind(": p ");
+    if (told == std::string::npos || line.find("hook_tracee-") == std::string::npos) continue;
+    ++of_tracee;
+    EXPECT_NE(line.find("hook_tracee-" + line.substr(told + 4) + " "), std::string::npos) << line;
+  }
+  EXPECT_GE(of_tracee, 3);
 }
 
-TEST_F(Dispatcher, DetachedProgramsRunNoMore) {
-  const u32 first = attach("tp/syscalls/sys_enter_openat", "r3 = *(u64 *)(r1 +24)\n" + print_path('a'));
-  const u32 second = attach("tp/syscalls/sys_enter_openat", "r3 = *(u64 *)(r1 +24)\n" + print_path('b'));
-  dispatcher.measure_time(true);
-  dispatcher.detach(first);
-  dispatcher.detach(12345);
-  run({program("hook_tracee"), "opens", "5"}, dispatcher.interest(), dispatcher);
-  EXPECT_EQ(lines.ending(opened('a', 1)), 0);
-  EXPECT_EQ(lines.ending(opened('b', 1)), 1);
-  EXPECT_EQ(dispatcher.statistics(first).runs, 0u);
-  EXPECT_GE(dispatcher.statistics(second).runs, 5u);
-  EXPECT_GT(dispatcher.statistics(second).time_ns, 0u);
+TEST_F(Programs, DetachedProgramsRunNoMore) {
+  attach("tp/syscalls/sys_enter_openat", "r3 = *(u64 *)(r1 +24)\n" + print_path('a'));
+  attach("tp/syscalls/sys_enter_openat", "r3 = *(u64 *)(r1 +24)\n" + print_path('b'));
+  {
+    const Link gone = std::move(attached[0].link);
+  }
+  run({program("hook_tracee"), "opens", "5"});
+  EXPECT_EQ(ending(opened('a', 1)), 0);
+  EXPECT_EQ(ending(opened('b', 1)), 1);
+  const auto programs = engine->inspector().programs();
+  ASSERT_TRUE(programs && programs->size() == 2u);
+  EXPECT_EQ((*programs)[0].run_count, 0u);
+  EXPECT_GE((*programs)[1].run_count, 5u);
+  EXPECT_GT((*programs)[1].run_time_ns, 0u);
 }
 
-TEST_F(Dispatcher, RefusedAtAttach) {
-  const auto attach_to = [&](const char* section, const char* target, const std::string& text) {
-    return dispatcher.attach(AttachTarget::from_section(target).value(), function(section, text));
-  };
+TEST_F(Programs, RefusedAtAttach) {
   const auto wide = attach_to("tp/syscalls/sys_enter_openat", "tp/syscalls/sys_enter_close",
                               "r0 = *(u64 *)(r1 +24)\n r0 = 0\n exit\n");
   ASSERT_FALSE(wide);
   EXPECT_NE(wide.error().message.find("up to byte 32, this hook's has 24"), std::string::npos) << wide.error().message;
   EXPECT_FALSE(attach_to("kprobe/__x64_sys_openat", "tp/syscalls/sys_enter_openat", "r0 = 0\n exit\n"));
   EXPECT_FALSE(attach_to("tp/syscalls/sys_enter_openat", "tp/syscalls/sys_enter_opennat", "r0 = 0\n exit\n"));
-  EXPECT_FALSE(dispatcher.interest().any()) << "what was refused is not observed";
+  EXPECT_FALSE(engine->run({.command = {"true"}})) << "what was refused is not observed";
 }
 
 }  // namespace skep::hook::test

@@ -1,6 +1,6 @@
 // System calls by number and by name: the rows of syscalls.def as functions.
 //
-// Everything in this room speaks x86-64 numbers. i386 callers (int 0x80, 32-bit programs) and x32 callers have numbers
+// Everything here speaks x86-64 numbers. i386 callers (int 0x80, 32-bit programs) and x32 callers have numbers
 // of their own; the same call is found by its name, and i386 arguments are put in the x86-64 order. Where i386 has a
 // call that x86-64 has not (waitpid, sigreturn...), there is no number to give: such a call is seen only by hooks on
 // every call.
@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace skep::hook {
+namespace skep::catalog {
 
 /// Numbers are below this; bitsets over system calls have this size.
 inline constexpr u32 syscall_limit = 512;
@@ -65,4 +65,4 @@ std::vector<NumberPair> i386_numbers();
 std::vector<NumberPair> x32_numbers();
 std::vector<NumberPair> socketcall_numbers();
 
-}  // namespace skep::hook
+}  // namespace skep::catalog

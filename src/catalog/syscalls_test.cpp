@@ -1,6 +1,6 @@
 // The table of system calls: against this machine's headers, and against the kernel's tracepoint formats where they can
 // be read.
-#include "hook/syscall_table.hpp"
+#include "catalog/syscalls.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
@@ -10,7 +10,7 @@
 #include <fstream>
 #include <sstream>
 
-namespace skep::hook {
+namespace skep::catalog {
 namespace {
 
 TEST(SyscallTable, NumbersAreTheHeaders) {
@@ -23,6 +23,12 @@ TEST(SyscallTable, NumbersAreTheHeaders) {
   EXPECT_EQ(number("process_vm_readv"), SYS_process_vm_readv);
   EXPECT_EQ(number("seccomp"), SYS_seccomp);
   EXPECT_EQ(number("landlock_create_ruleset"), SYS_landlock_create_ruleset);
+}
+
+TEST(SyscallTable, KernelFunctionsHaveNames) {
+  EXPECT_EQ(syscall_by_function("newfstat")->number, 5u);
+  EXPECT_EQ(syscall_by_function("clone3")->number, 435u);
+  for (const char* nothing : {"", "-", "exec", "fstat"}) EXPECT_EQ(syscall_by_function(nothing), nullptr) << nothing;
 }
 
 TEST(SyscallTable, LookUpsAgree) {
@@ -112,4 +118,4 @@ TEST(SyscallTable, ArgumentsAreTheTracepoints) {
 }
 
 }  // namespace
-}  // namespace skep::hook
+}  // namespace skep::catalog
