@@ -183,7 +183,8 @@ Result<int> dump(const Options& options, const std::vector<Engine>& all) {
   if (engine == all.end()) return fail(Code::invalid_argument, fmt::format("no tier {} in this build", options.tier));
   const Scratch scratch = SKEP_TRY(Scratch::make());
   const Input input = make_input();
-  const Native native = SKEP_TRY(native_of(options.dump.c_str(), SKEP_TRY(native_compiler()), scratch, input));
+  const std::string compiler = SKEP_TRY(native_compiler());
+  const Native native = SKEP_TRY(native_of(options.dump.c_str(), compiler, scratch, input));
   const ObjectSpec object = SKEP_TRY(bpf_object(options.dump, options.cpu));
   const auto subject = SKEP_TRY(engine->prepare({options.dump, &input, &native, &object}));
   if (subject->code.empty())
@@ -203,7 +204,8 @@ Result<int> run(const Options& options) {
 
   Report report;
   report.cpu = options.cpu;
-  report.compiler = SKEP_TRY(native_compiler()) + " -O2";
+  const std::string compiler = SKEP_TRY(native_compiler());
+  report.compiler = compiler + " -O2";
   for (const auto& engine : all) report.engines.push_back(engine.name);
   const Scratch scratch = SKEP_TRY(Scratch::make());
   const Input input = make_input();
@@ -211,7 +213,7 @@ Result<int> run(const Options& options) {
   for (const Row& row : rows()) {
     const bool is_empty = std::strcmp(row.name, "empty") == 0;
     if (!wanted(options.only, row.name) && !is_empty) continue;
-    const Native native = SKEP_TRY(native_of(row.name, SKEP_TRY(native_compiler()), scratch, input));
+    const Native native = SKEP_TRY(native_of(row.name, compiler, scratch, input));
     Line line = SKEP_TRY(line_of(row, options, all, input, native));
     if (is_empty) empty = line;
     if (!is_empty || wanted(options.only, row.name)) report.lines.push_back(std::move(line));

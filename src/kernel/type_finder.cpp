@@ -5,49 +5,13 @@
 #include <string>
 
 #include "base/byte_reader.hpp"
+#include "btf/data.hpp"
 
 namespace skep::kernel {
 
 namespace {
 
 constexpr u64 header_bytes = 12, member_bytes = 12;
-
-btf::Kind kind_of(u32 info) { return static_cast<btf::Kind>(info >> 24 & 0x1f); }
-u32 count_of(u32 info) { return info & 0xffff; }
-
-/// Bytes behind the header of a type, or none for a kind that is not known.
-std::optional<u64> tail_bytes(u32 info) {
-  using btf::Kind;
-  switch (kind_of(info)) {
-    case Kind::int_:
-    case Kind::var:
-    case Kind::decl_tag:
-      return 4;
-    case Kind::array:
-      return 12;
-    case Kind::struct_:
-    case Kind::union_:
-    case Kind::datasec:
-    case Kind::enum64:
-      return 12 * u64{count_of(info)};
-    case Kind::enum_:
-    case Kind::func_proto:
-      return 8 * u64{count_of(info)};
-    case Kind::ptr:
-    case Kind::fwd:
-    case Kind::typedef_:
-    case Kind::volatile_:
-    case Kind::const_:
-    case Kind::restrict_:
-    case Kind::func:
-    case Kind::float_:
-    case Kind::type_tag:
-      return 0;
-    case Kind::void_:
-      break;
-  }
-  return std::nullopt;
-}
 
 }  // namespace
 
@@ -96,10 +60,12 @@ std::optional<TypeFinder::Place> TypeFinder::locate(std::string_view name, btf::
   const base::ByteReader reader(types_);
   Place place{1, 0};
   while (const auto info = reader.at<u32>(place.offset + 4)) {
-    const auto tail = tail_bytes(*info);
-    if (!tail || !reader.contains(place.offset, header_bytes + *tail)) return std::nullopt;
-    if (kind_of(*info) == kind && reader.at<u32>(place.offset) == *wanted) return place;
-    place.offset += header_bytes + *tail;
+    const u32 found = btf::kind_of(*info);
+    if (found == 0 || found > btf::last_kind) return std::nullopt;
+    const u64 bytes = header_bytes + btf::extra_size(found, btf::vlen_of(*info));
+    if (!reader.contains(place.offset, bytes)) return std::nullopt;
+    if (static_cast<btf::Kind>(found) == kind && reader.at<u32>(place.offset) == *wanted) return place;
+    place.offset += bytes;
     ++place.id;
   }
   return std::nullopt;
@@ -116,7 +82,7 @@ std::optional<u32> TypeFinder::member_offset(std::string_view structure, std::st
   if (!place || !wanted) return std::nullopt;
   const base::ByteReader reader(types_);
   const u32 info = *reader.at<u32>(place->offset + 4);
-  for (u32 i = 0; i < count_of(info); ++i) {
+  for (u32 i = 0; i < btf::vlen_of(info); ++i) {
     const u64 at = place->offset + header_bytes + i * member_bytes;
     if (reader.at<u32>(at) != *wanted) continue;
     const u32 bits = *reader.at<u32>(at + 8);

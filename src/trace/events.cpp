@@ -20,6 +20,7 @@ struct EventDecoder::State {
   u32 type_id = 0;  ///< 0: records are shown as bytes
   std::vector<std::string> names;
   std::vector<std::size_t> widths;
+  bool names_map = false;  ///< the first column says which map: rows of several maps come mixed
   bool heading_due = true;
 
   void print_row(const std::vector<std::string>& texts, Output& output) const;
@@ -54,6 +55,17 @@ EventDecoder::EventDecoder(const ObjectSpec& spec, const MapInfo& map) : state_(
   state_->names = column_names(*state_->types, state_->type_id, "value");
   const auto type = state_->types->type(state_->types->resolve(state_->type_id));
   if (type.kind != btf::Kind::struct_) return;
+  std::size_t longest = 0, rings = 0;
+  for (const auto& known : spec.maps) {
+    if (known.type != MapType::ringbuf && known.type != MapType::perf_event_array) continue;
+    longest = std::max(longest, known.name.size());
+    ++rings;
+  }
+  state_->names_map = rings > 1;
+  if (state_->names_map) {
+    state_->names.insert(state_->names.begin(), "map");
+    state_->widths.push_back(longest);
+  }
   for (const auto& member : state_->types->members(type))
     state_->widths.push_back(std::max(member.name.size(), usual_width(*state_->types, member.type_id)));
 }
@@ -95,7 +107,9 @@ void EventDecoder::print(const Record& record, Output& output) {
       std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
     state_->print_row(names, output);
   }
-  state_->print_row(column_texts(*state_->types, state_->type_id, record.data), output);
+  auto texts = column_texts(*state_->types, state_->type_id, record.data);
+  if (state_->names_map) texts.insert(texts.begin(), state_->map);
+  state_->print_row(texts, output);
 }
 
 namespace {

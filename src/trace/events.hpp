@@ -1,7 +1,8 @@
 // Records of ring buffers and perf event arrays as lines: columns for people, JSON for programs.
 //
 // The record's type comes from the object's BTF; a record without one is shown as hex. Columns are the
-// struct's members, in order, under a heading that is printed once per map.
+// struct's members, in order, under a heading that is printed once per map; where an object has several rings, a first
+// column names the map.
 #pragma once
 #include <memory>
 #include <skep/backend.hpp>

@@ -86,6 +86,20 @@ class Hello(Case):
         quiet = self.skep("run", EXAMPLES / "counter.bpf.c", "-q", "--attach", "syscall:execve", "--", "/bin/true", check=0)
         self.assertEqual(quiet.stdout, "")
 
+    def test_rows_of_several_maps_name_theirs(self):
+        probe = """
+struct event { u32 pid; char comm[16]; };
+BPF_RINGBUF_OUTPUT(opens, 8);
+BPF_RINGBUF_OUTPUT(execs, 8);
+"""
+        for call, ring in (("openat", "opens"), ("execve", "execs")):
+            probe += (f"TRACEPOINT_PROBE(syscalls, sys_enter_{call}) {{ struct event e = {{}}; e.pid = bpf_get_current_pid_tgid() >> 32;"
+                      f" bpf_get_current_comm(&e.comm, 16); {ring}.ringbuf_output(&e, sizeof e, 0); return 0; }}\n")
+        result = self.skep("run", self.write("two.bpf.c", probe), "--", "/bin/true", check=0)
+        self.assertRegex(result.stdout, r"(?m)^MAP +PID +COMM$")
+        self.assertRegex(result.stdout, r"(?m)^opens +\d+ +true$")
+        self.assertRegex(result.stdout, r"(?m)^execs +\d+ ")
+
     def test_a_running_process(self):
         target = subprocess.Popen(["sh", "-c", "read x; /bin/true; read x; exit 3"], stdin=subprocess.PIPE)
         self.addCleanup(lambda: (target.kill() if target.poll() is None else None, target.wait(), target.stdin.close()))

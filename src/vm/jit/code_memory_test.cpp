@@ -77,7 +77,9 @@ TEST_P(Ways, MemoryComesBack) {
     for (u32 i = 0; i < 100; i += 2) pieces[i] = pool->add(returns(1000 + i)).value();  // holes in the middle
     for (u32 i = 0; i < 100; i++) ASSERT_EQ(call(pieces[i]), i % 2 == 0 ? 1000 + i : i);
     if (round == 5) most = pool->usage().mapped_bytes;
-    if (round > 5) EXPECT_LE(pool->usage().mapped_bytes, most + (1u << 20));
+    if (round > 5) {
+      EXPECT_LE(pool->usage().mapped_bytes, most + (1u << 20));
+    }
   }
   EXPECT_EQ(pool->usage().used_bytes, 0u);
 }
