@@ -25,6 +25,8 @@ u64 interpreted(const Bytecode& code, std::span<const u64> parameters) {
   return interpret(code, run, parameters[0], parameters[1]);
 }
 
+void counts(ir::Function& f) { ir::recognise_counts(f, {true, true}); }
+
 /// The module after each stage; fails where a stage breaks a rule or changes the result.
 ir::Module optimised(const Bytecode& code, std::span<const u64> parameters, std::string_view text) {
   auto built = build(code, {}, {});
@@ -46,11 +48,13 @@ ir::Module optimised(const Bytecode& code, std::span<const u64> parameters, std:
                                                  {"sweep", ir::sweep},
                                                  {"merge_blocks", ir::merge_blocks},
                                                  {"fuse_loads", ir::fuse_loads},
+                                                 {"recognise_counts", counts},
                                                  {"convert_branches", ir::convert_branches},
                                                  {"merge_blocks again", ir::merge_blocks},
                                                  {"recover_switches", ir::recover_switches},
                                                  {"simplify again", ir::simplify},
                                                  {"sweep again", ir::sweep},
+                                                 {"group_selects", ir::group_selects},
                                                  {"merge_blocks at last", ir::merge_blocks}};
   if (!look("build")) return {};
   for (const auto& [name, pass] : stages) {
@@ -116,6 +120,42 @@ TEST(Build, BytesBecomeAWideLoad) {
 TEST(Build, ShiftsThatFillEachOtherAreARotate) {
   EXPECT_EQ(count(of("w0 = w1\nw2 = w1\nw0 <<= 7\nw2 >>= 25\nw0 |= w2\nexit", 0x81234567), ir::Op::rol), 1u);
   EXPECT_EQ(count(of("r0 = r1\nr2 = r1\nr0 <<= 13\nr2 >>= 51\nr0 ^= r2\nexit", 0x8123456789), ir::Op::rol), 1u);
+}
+
+/// As clang spells them for eBPF.
+std::string popcount_text(int width) {
+  const char r = width == 64 ? 'r' : 'w';
+  const char* const masks[] = {
+      width == 64 ? "0x5555555555555555 ll" : "0x55555555", width == 64 ? "0x3333333333333333 ll" : "0x33333333",
+      width == 64 ? "0x0f0f0f0f0f0f0f0f ll" : "0x0f0f0f0f", width == 64 ? "0x0101010101010101 ll" : "0x01010101"};
+  return fmt::format(
+      "{0}2 = {0}1\n{0}2 >>= 1\n{0}3 = {1}\n{0}2 &= {0}3\n{0}1 -= {0}2\n{0}2 = {2}\n{0}0 = {0}1\n{0}0 &= {0}2\n"
+      "{0}1 >>= 2\n{0}1 &= {0}2\n{0}0 += {0}1\n{0}1 = {0}0\n{0}1 >>= 4\n{0}0 += {0}1\n{0}1 = {3}\n{0}0 &= {0}1\n"
+      "{0}1 = {4}\n{0}0 *= {0}1\n{0}0 >>= {5}\n",
+      r, masks[0], masks[1], masks[2], masks[3], width - 8);
+}
+
+TEST(Build, CountsOfBitsAreRecognised) {
+  for (const int width : {32, 64}) {
+    std::string smear;
+    const char r = width == 64 ? 'r' : 'w';
+    for (int step = 1; step < width; step *= 2)
+      smear += fmt::format("{0}2 = {0}1\n{0}2 >>= {1}\n{0}1 |= {0}2\n", r, step);
+    smear += fmt::format("{}1 ^= -1\n", r);
+    for (const u64 number :
+         {u64{0}, u64{1}, u64{0x8000000000000000}, u64{0x80000000}, u64{0x123456789abcdef}, ~u64{0}}) {
+      const auto ones = of(popcount_text(width) + "exit", number);
+      EXPECT_EQ(count(ones, ir::Op::popcount), 1u);
+      EXPECT_EQ(count(ones, ir::Op::mul) + count(ones, ir::Op::and_), 0u);
+      const auto zeros = of(smear + popcount_text(width) + "exit", number);
+      EXPECT_EQ(count(zeros, ir::Op::leading_zeros), 1u);
+      EXPECT_EQ(count(zeros, ir::Op::shr), 0u);
+    }
+  }
+  // One mask is off by a bit: no count.
+  std::string wrong = popcount_text(32);
+  wrong.replace(wrong.find("0x33333333"), 10, "0x33333331");
+  EXPECT_EQ(count(of(wrong + "exit", 0xdeadbeef), ir::Op::popcount), 0u);
 }
 
 TEST(Build, ADiamondBecomesASelect) {

@@ -118,6 +118,9 @@ u32 Maker::significant_bits(Value v, u32 depth) const {
     case Op::compare_exchange:
     case Op::bswap:
       return inst.bits;
+    case Op::popcount:
+    case Op::leading_zeros:
+      return 7;
     case Op::zext:
       return std::min<u32>(inst.bits, bits_of(0));
     case Op::sext:

@@ -35,6 +35,8 @@ class Maker {
   Value zext(u8 bits, Value a);
   Value sext(u8 width, u8 bits, Value a);
   Value bswap(u8 bits, Value a);
+  /// popcount, leading_zeros
+  Value count(Op op, u8 width, Value a);
   Value select(Condition c, u8 width, Value a, Value b, Value x, Value y);
   Value load(u8 bits, bool is_signed, Value base, s64 offset, u8 flags = 0);
   Value load_swapped(u8 bits, Value base, s64 offset, u8 flags = 0);

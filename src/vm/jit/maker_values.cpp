@@ -39,6 +39,16 @@ Value Maker::bswap(u8 bits, Value a) {
   return place({.op = Op::bswap, .bits = bits}, operands);
 }
 
+Value Maker::count(Op op, u8 width, Value a) {
+  if (width == 32) a = low_part(a, 32);
+  if (f_.is_constant(a)) {
+    const u64 operands[4] = {number(a)};
+    return constant(meaning({.op = op, .width = width}, operands));
+  }
+  const Value operands[] = {a};
+  return place({.op = op, .width = width}, operands);
+}
+
 Value Maker::load(u8 bits, bool is_signed, Value base, s64 offset, u8 flags) {
   if (f_.insns[base].op == Op::add && f_.insns[base].width == 64 && f_.is_constant(operand(base, 1))) {
     const s64 sum = offset + f_.insns[operand(base, 1)].imm;
@@ -155,7 +165,9 @@ Maker::Comparison Maker::comparison(Condition c, u8 width, Value a, Value b) {
     if (c == Condition::ule && n == 0) return comparison(Condition::eq, width, a, b);
     if (c == Condition::ult && n == 0) return {c, width, a, b, 0};
     if (c == Condition::uge && n == 0) return {c, width, a, b, 1};
-    if (is_equality && is_op(a, Op::add, width) && f_.is_constant(operand(a, 1)))
+    // Not what counts a loop: it would be alive beside its next value.
+    if (is_equality && is_op(a, Op::add, width) && f_.is_constant(operand(a, 1)) &&
+        f_.insns[operand(a, 0)].op != Op::phi)
       return comparison(c, width, operand(a, 0), constant(n - number(operand(a, 1))));
     const u32 bits = std::min<u32>(significant_bits(a), width);
     const u64 most = low_bits(~u64{0}, bits);
@@ -175,6 +187,19 @@ Maker::Comparison Maker::comparison(Condition c, u8 width, Value a, Value b) {
       if ((n & most) == 0) return {c, width, a, b, static_cast<s8>(c == Condition::clear)};
     }
   }
+  if (c == Condition::ugt || c == Condition::ule) {
+    // One flag instead of two, and powers of two instead of what is one less.
+    const bool has_next = f_.is_constant(b) && low_bits(~number(b), width) != 0;
+    if (has_next) {
+      b = constant(low_bits(number(b), width) + 1);
+      c = c == Condition::ugt ? Condition::uge : Condition::ult;
+    }
+  }
+  // What no immediate can hold: are there bits above?
+  if (width == 64 && (c == Condition::uge || c == Condition::ult) && f_.is_constant(b) && number(b) > 0x7fffffff &&
+      std::has_single_bit(number(b)) && significant_bits(a) > 32)
+    return comparison(c == Condition::uge ? Condition::ne : Condition::eq, 64,
+                      arithmetic(Op::shr, 64, a, constant(static_cast<u64>(std::countr_zero(number(b))))), constant(0));
   // Numbers without upper halves compare at 32 bits.
   const bool is_unsigned = c <= Condition::uge || is_test;
   if (width == 64 && is_unsigned) {
@@ -207,6 +232,9 @@ Value Maker::remake(Inst inst, std::span<const Value> operands) {
       return sext(inst.width, inst.bits, o[0]);
     case Op::bswap:
       return bswap(inst.bits, o[0]);
+    case Op::popcount:
+    case Op::leading_zeros:
+      return count(inst.op, inst.width, o[0]);
     case Op::select:
       return select(inst.condition, inst.width, o[0], o[1], o[2], o[3]);
     case Op::load:

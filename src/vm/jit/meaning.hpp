@@ -1,5 +1,7 @@
 // What the pure operations of ir.def compute: for the evaluator and for constant folding, from isa/semantics.hpp.
 #pragma once
+#include <bit>
+
 #include "isa/semantics.hpp"
 #include "vm/jit/ir.hpp"
 
@@ -97,6 +99,10 @@ constexpr u64 meaning(const Inst& inst, const u64 (&o)[4]) {
       return low_bits(o[0], inst.bits);
     case Op::bswap:
       return swapped(o[0], inst.bits);
+    case Op::popcount:
+      return static_cast<u64>(std::popcount(low_bits(o[0], inst.width)));
+    case Op::leading_zeros:
+      return static_cast<u64>(std::countl_zero(low_bits(o[0], inst.width))) - (64u - inst.width);
     case Op::rol: {
       const u32 count = static_cast<u32>(o[1]) & (inst.width - 1u);
       if (count == 0) return low_bits(o[0], inst.width);

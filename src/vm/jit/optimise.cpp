@@ -3,17 +3,19 @@
 
 namespace skep::vm::ir {
 
-void optimise(Function& f) {
+void optimise(Function& f, Counts counts) {
   simplify(f);
   sweep(f);
   merge_blocks(f);
   fuse_loads(f);
+  recognise_counts(f, counts);
   convert_branches(f);
   merge_blocks(f);
   recover_switches(f);
   // The second round sees the selects and switches, and phis that lost edges.
   simplify(f);
   sweep(f);
+  group_selects(f);
   merge_blocks(f);
 }
 

@@ -44,8 +44,9 @@ Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedPro
   if (code.arena != 0)
     return fail(Code::unsupported, "the optimising tier does not know arenas yet; use the baseline tier");
   auto built = SKEP_TRY(build(code, runtime, {}));
-  for (auto& function : built.module.functions) ir::optimise(function);
-  const auto compiled = SKEP_TRY(backend::emit(built.module, backend::Target::host()));
+  const backend::Target target = backend::Target::host();
+  for (auto& function : built.module.functions) ir::optimise(function, {target.popcnt, target.lzcnt});
+  const auto compiled = SKEP_TRY(backend::emit(built.module, target));
   Placed placed;
   placed.code = SKEP_TRY(memory.add(compiled.code));
   for (const auto& callback : code.callbacks) {

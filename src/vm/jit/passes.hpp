@@ -4,6 +4,11 @@
 
 namespace skep::vm::ir {
 
+/// Which counts of bits the CPU has instructions for.
+struct Counts {
+  bool popcount = false, leading_zeros = false;
+};
+
 /// Rebuilds every instruction through the Maker's rules with global value numbering; removes superfluous phis,
 /// branches whose outcome is known (from constants, or from a branch above), and what became unreachable.
 void simplify(Function& f);
@@ -13,14 +18,16 @@ void sweep(Function& f);
 void merge_blocks(Function& f);
 /// Byte-wise loads combined by shifts become one wide load, byte-swapped where the order says so.
 void fuse_loads(Function& f);
+/// Counting set bits or leading zeros, as it is spelt with shifts and masks, becomes one instruction where the CPU has
+/// it.
+void recognise_counts(Function& f, Counts counts);
 /// Short branches around cheap computations become select.
 void convert_branches(Function& f);
+/// Selects of one condition stand together, so that one comparison serves them all.
+void group_selects(Function& f);
 /// Trees of comparisons of one value with constants become a switch.
 void recover_switches(Function& f);
-/// What does not change in a loop is computed before it.
-void hoist_invariants(Function& f);
-
 /// All of them, in order.
-void optimise(Function& f);
+void optimise(Function& f, Counts counts);
 
 }  // namespace skep::vm::ir

@@ -222,19 +222,19 @@ class Simplifier {
     }
   }
 
-  /// How many bits each phi can have: 8, 16, 32 or 64, growing until it holds.
+  /// How many bits each phi can have: 1, 8, 16, 32 or 64, growing until it holds.
   void size_phis() {
     std::vector<Value> phis;
     for (const BlockId b : dominators_.reverse_postorder())
       for (const Value v : g_.blocks[b].insns)
         if (g_.insns[v].op == Op::phi) phis.push_back(v);
-    for (const Value v : phis) g_.insns[v].bits = 8;
+    for (const Value v : phis) g_.insns[v].bits = 1;
     for (bool changed = true; changed;) {
       changed = false;
       for (const Value v : phis) {
         u32 bits = 0;
         for (const Value operand : g_.operands_of(v)) bits = std::max(bits, make_.significant_bits(operand));
-        const u8 size = bits <= 8 ? 8 : bits <= 16 ? 16 : bits <= 32 ? 32 : 64;
+        const u8 size = bits <= 1 ? 1 : bits <= 8 ? 8 : bits <= 16 ? 16 : bits <= 32 ? 32 : 64;
         if (size <= g_.insns[v].bits) continue;
         g_.insns[v].bits = size;
         changed = true;

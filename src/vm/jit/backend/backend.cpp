@@ -8,7 +8,7 @@ namespace skep::vm::backend {
 
 Target Target::host() {
   const auto& cpu = x86::cpu_features();
-  return {.bmi2 = cpu.bmi2, .movbe = cpu.movbe};
+  return {.bmi2 = cpu.bmi2, .movbe = cpu.movbe, .popcnt = cpu.popcnt, .lzcnt = cpu.lzcnt};
 }
 
 Result<Compiled> emit(const ir::Module& module, const Target& target) {

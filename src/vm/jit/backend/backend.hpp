@@ -26,10 +26,12 @@ enum class Machine : u8 { x86_64, arm64 };
 /// What the code is for. Everything beyond the base instruction set is off unless said so.
 struct Target {
   Machine machine = Machine::x86_64;
-  bool bmi2 = false;   ///< x86-64: shlx, shrx, sarx, rorx, mulx
-  bool movbe = false;  ///< x86-64: movbe
-  bool lse = false;    ///< arm64: single-instruction atomics
-  bool check = false;  ///< prove the register allocation; for tests
+  bool bmi2 = false;    ///< x86-64: shlx, shrx, sarx, rorx, mulx
+  bool movbe = false;   ///< x86-64: movbe
+  bool popcnt = false;  ///< x86-64: popcnt, for popcount
+  bool lzcnt = false;   ///< x86-64: lzcnt, for leading_zeros
+  bool lse = false;     ///< arm64: single-instruction atomics
+  bool check = false;   ///< prove the register allocation; for tests
 
   /// This machine, with what its CPU has.
   static Target host();

@@ -240,6 +240,14 @@ TEST(Backend, EveryOperationWithEveryOperand) {
   for (const u8 bits : {16, 32, 64}) every_operand({.op = ir::Op::bswap, .bits = bits});
 }
 
+TEST(Backend, CountsOfBits) {
+  const Target host = Target::host();
+  for (const u8 width : {32, 64}) {
+    if (host.popcnt) every_operand({.op = ir::Op::popcount, .width = width});
+    if (host.lzcnt) every_operand({.op = ir::Op::leading_zeros, .width = width});
+  }
+}
+
 TEST(Backend, EveryCondition) {
   for (u32 c = 0; c < 12; c++)
     for (const u8 width : {32, 64})
@@ -249,6 +257,7 @@ TEST(Backend, EveryCondition) {
 void random_functions(u64 first, u64 count, RandomOptions options) {
   Machine_ machine;
   options.helper = mix;
+  options.counts = Target::host().popcnt && Target::host().lzcnt;
   for (u64 seed = first; seed < first + count; seed++) {
     ir::Module module;
     options.other_functions = seed % 3 == 0 ? 1 : 0;

@@ -100,6 +100,10 @@ void EmitX86::arithmetic(const Inst& inst) {
       fetch_to(def(inst), inst, inst.a);
       as_.unary(x86::Unary::neg, w, def(inst));
       return flags_of_result(inst, false);
+    case X::count:
+      flags_ = {};
+      if (inst.flag) return as_.lzcnt(w, def(inst), r(inst, inst.a));
+      return as_.popcnt(w, def(inst), r(inst, inst.a));
     case X::swap:
       fetch_to(def(inst), inst, inst.a);
       return swap_bytes(def(inst), inst.bits);

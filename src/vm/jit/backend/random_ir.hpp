@@ -19,6 +19,7 @@ struct RandomOptions {
   u32 insns = 8;    ///< most instructions in one straight piece
   u32 scope = 24;   ///< how many of the youngest values operands are drawn from: the register pressure
   bool calls = true;
+  bool counts = false;  ///< popcount and leading_zeros, which the CPU must have
   base::HelperFn helper = nullptr;
   u32 other_functions = 0;  ///< call_local may name functions 1..other_functions
 };
@@ -225,7 +226,7 @@ class RandomIr {
     }
   }
   void arithmetic() {
-    const auto op = static_cast<ir::Op>(static_cast<u32>(ir::Op::add) + below(19));
+    const auto op = static_cast<ir::Op>(static_cast<u32>(ir::Op::add) + below(options_.counts ? 21 : 19));
     ir::Inst inst{.op = op, .width = width()};
     std::vector<Value> operands;
     if (op == ir::Op::select) {
@@ -238,7 +239,7 @@ class RandomIr {
     } else if (op == ir::Op::bswap) {
       inst.bits = std::array<u8, 3>{16, 32, 64}[below(3)];
       operands = {any_value()};
-    } else if (op == ir::Op::neg) {
+    } else if (op == ir::Op::neg || op == ir::Op::popcount || op == ir::Op::leading_zeros) {
       operands = {any_value()};
     } else {
       operands = {chance(90) ? any_value() : constant(any_constant()), operand()};

@@ -229,11 +229,18 @@ void SelectX86::rotate(Value v, const ir::Inst& inst) {
   define(register_of(v), Def::early);
 }
 
-/// neg, sext, zext, bswap.
+/// neg, sext, zext, bswap, popcount, leading_zeros.
 void SelectX86::one(Value v, const ir::Inst& inst) {
   const VReg def = register_of(v);
   if (inst.op == Op::zext || inst.op == Op::sext)
     return extend(def, inst.width, register_of(low_bits(operand(inst, 0), inst.bits)), inst.bits, inst.op == Op::sext);
+  if (inst.op == Op::popcount || inst.op == Op::leading_zeros) {
+    const Value a = inst.width == 32 ? low_bits(operand(inst, 0), 32) : operand(inst, 0);
+    begin(X::count, inst.width).flag = inst.op == Op::leading_zeros;
+    last().a = last().tied = use_value(a);
+    define(def);
+    return;
+  }
   begin(inst.op == Op::neg ? X::negate : X::swap, inst.width).bits = inst.bits;
   last().a = last().tied = use_value(operand(inst, 0), Use::any);
   define(def);

@@ -61,6 +61,9 @@ bool Facts::upper_zero_now(Value v) const {
       return true;
     case Op::select:
       return upper_zero_[operands[2]] && upper_zero_[operands[3]];
+    case Op::popcount:
+    case Op::leading_zeros:
+      return true;
     case Op::zext:
       return inst.bits <= 32 || upper_zero_[operands[0]];
     case Op::bswap:

@@ -23,6 +23,7 @@ enum class X : u8 {
   shift_imm,      // sub = x86::Shift; a by imm
   shift,          // sub = x86::Shift; a by b; flag: three operands, else by rcx
   negate,         // a
+  count,          // flag: leading zeros of a, else set bits
   swap,           // a's low `bits` reversed
   extend,         // a's low `bits` to `width`; sign
   load,           // `bits` at memory; sign
