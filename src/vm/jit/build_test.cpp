@@ -54,8 +54,8 @@ ir::Module optimised(const Bytecode& code, std::span<const u64> parameters, std:
                                                  {"recover_switches", ir::recover_switches},
                                                  {"simplify again", ir::simplify},
                                                  {"sweep again", ir::sweep},
-                                                 {"group_selects", ir::group_selects},
-                                                 {"merge_blocks at last", ir::merge_blocks}};
+                                                 {"merge_blocks at last", ir::merge_blocks},
+                                                 {"group_selects", ir::group_selects}};
   if (!look("build")) return {};
   for (const auto& [name, pass] : stages) {
     for (auto& f : built->module.functions) pass(f);

@@ -15,8 +15,8 @@ void optimise(Function& f, Counts counts) {
   // The second round sees the selects and switches, and phis that lost edges.
   simplify(f);
   sweep(f);
-  group_selects(f);
   merge_blocks(f);
+  group_selects(f);
 }
 
 }  // namespace skep::vm::ir
