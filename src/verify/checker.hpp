@@ -354,6 +354,7 @@ class Checker {
   std::vector<std::vector<std::unique_ptr<Checkpoint>>> explored_;  ///< by instruction
   std::vector<Checkpoint*> active_;
   std::vector<std::unique_ptr<Checkpoint>> retired_;  ///< evicted while active
+  u64 max_insns_ = 0;                                 ///< processed at most
   u64 processed_ = 0, jumps_ = 0;
   u64 processed_at_checkpoint_ = 0, jumps_at_checkpoint_ = 0;
   u64 state_count_ = 0;

@@ -26,7 +26,11 @@ const FunctionInfo* exception_callback_of(const ProgramSpec& program, const btf:
 }  // namespace
 
 Checker::Checker(const ProgramSpec& program, const ObjectSpec& object, const Options& options)
-    : program_(program), object_(object), options_(options), helper_used_(catalog::prototypes().size() + 1) {}
+    : program_(program), object_(object), options_(options), helper_used_(catalog::prototypes().size() + 1) {
+  constexpr u32 kernel_limit = 1'000'000, user_limit = 16'000'000;
+  max_insns_ = options.max_insns_processed;
+  if (max_insns_ == 0) max_insns_ = is_kernel() ? kernel_limit : user_limit;
+}
 
 Checker::~Checker() {
   pool_.release(state_);
@@ -110,8 +114,7 @@ void Checker::enter_function(u32 function) {
 
 bool Checker::explore() {
   while (true) {
-    if (++processed_ > options_.max_insns_processed)
-      return refuse(MessageId::too_complex, options_.max_insns_processed, "instructions");
+    if (++processed_ > max_insns_) return refuse(MessageId::too_complex, max_insns_, "instructions");
     bool covered = false;
     if (facts().is_join) {
       Visit visited = visit();
@@ -261,7 +264,13 @@ Checker::Visit Checker::visit() {
     }
     k++;
   }
-  if (add) remember();
+  if (add) {
+    remember();
+    if (pool_.bytes() > options_.max_state_bytes) {
+      refuse(MessageId::too_complex, options_.max_state_bytes >> 20, "MiB of states");
+      return Visit::refused;
+    }
+  }
   return Visit::go_on;
 }
 

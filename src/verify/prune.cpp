@@ -83,15 +83,22 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     // old_byte is spilled: compared as a register below.
     if (now_byte == Byte::spilled) continue;
     bool loose = now_byte == Byte::number || now_byte == Byte::zero || (is_kernel() && now_byte == Byte::untouched);
-    if (!loose || !whole_scalar(a)) return false;
+    if (!loose || !(is_kernel() ? whole_scalar(a) : a.spill->value.is_scalar())) return false;
   }
   if (a.is_special()) return register_matches(a.spill->value, b.spill->value, true, match);
   if (!a.is_spilled()) return true;
   if (same_shape) return register_matches(a.spill->value, b.spill->value, precise, match);
   // What is there now reads as a whole as an unknown number that is equal to no register: enough only where the proof
   // did not rest on the old number, nor on its being equal to one.
-  if (!whole_scalar(a)) return false;
-  return register_matches(a.spill->value, Register::scalar(Scalar::unknown()), precise, match);
+  if (whole_scalar(a)) return register_matches(a.spill->value, Register::scalar(Scalar::unknown()), precise, match);
+  if (is_kernel() || !a.spill->value.is_scalar()) return false;
+  // Half a slot, two of which make one: what is spilled in both must be no more in one than in the other.
+  unsigned width = 0;
+  for (u32 k = 0; k < slot_bytes; k++) {
+    if (a.bytes[k] == Byte::spilled) width++;
+    if (b.bytes[k] == Byte::spilled && !b.spill->value.is_scalar()) return false;
+  }
+  return register_matches(a.spill->value, Register::scalar(Scalar::of_bits(8 * width)), precise, match);
 }
 
 bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {

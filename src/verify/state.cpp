@@ -31,9 +31,8 @@ void Pool::free_frame(Frame* frame) {
 
 Spill* Pool::new_spill(const Register& value) {
   if (free_spills_.empty()) {
-    constexpr std::size_t block = 64;
-    spill_blocks_.push_back(std::make_unique<Spill[]>(block));
-    for (std::size_t i = 0; i < block; i++) free_spills_.push_back(&spill_blocks_.back()[i]);
+    spill_blocks_.push_back(std::make_unique<Spill[]>(spills_at_once));
+    for (std::size_t i = 0; i < spills_at_once; i++) free_spills_.push_back(&spill_blocks_.back()[i]);
   }
   Spill* spill = free_spills_.back();
   free_spills_.pop_back();

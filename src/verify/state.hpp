@@ -107,6 +107,9 @@ class Pool {
 
   /// Makes `to` (whose frames are released) a copy of `from`.
   void copy(State& to, const State& from);
+  /// What frames and spills take, in use or to be used again.
+  u64 bytes() const { return frames_.size() * sizeof(Frame) + spill_blocks_.size() * sizeof(Spill) * spills_at_once; }
+
   /// Gives back everything a state holds.
   void release(State& state);
 
@@ -118,6 +121,7 @@ class Pool {
   }
 
  private:
+  static constexpr std::size_t spills_at_once = 64;
   std::vector<std::unique_ptr<Frame>> frames_;
   std::vector<std::unique_ptr<Spill[]>> spill_blocks_;
   std::vector<Frame*> free_frames_;

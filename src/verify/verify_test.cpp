@@ -603,6 +603,38 @@ TEST(Verify, NumbersThatDecideKeepPathsApart) {
   EXPECT_EQ(report.rejection->id, c.refused);
 }
 
+TEST(Verify, AnInsertionSortMeetsItselfAgain) {
+  // How far a word moves depends on the words: 32 of them are sorted in about 500 ways to be in both loops, if a slot
+  // that was written as a word and one that was written as half of a slot are taken for the same thing.
+  const char* sort =
+      "r7 = 0\nfill: call get_prandom_u32\nr4 = r10\nr4 += -128\nr4 += r7\n*(u32 *)(r4 +0) = r0\nr7 += 4\nif r7 != 128 "
+      "goto fill\nr1 = 1\n"
+      "outer: r3 = r1\nr3 <<= 2\nr4 = r10\nr4 += -128\nr4 += r3\nr3 = *(u32 *)(r4 +0)\nr4 = r1\n"
+      "inner: r5 = r4\nr5 += -1\nr0 = r5\nr0 <<= 2\nr6 = r10\nr6 += -128\nr6 += r0\nr0 = *(u32 *)(r6 +0)\nif r3 >= r0 "
+      "goto place\n*(u32 *)(r6 +4) = r0\nr4 = r5\nif r4 != 0 goto inner\n"
+      "place: r4 <<= 2\nr5 = r10\nr5 += -128\nr5 += r4\n*(u32 *)(r5 +0) = r3\nr1 += 1\nif r1 != 32 goto outer\n" RETURN;
+  Report report = judge({"", kprobe, sort});
+  EXPECT_TRUE(report.accepted);
+  EXPECT_LT(report.insns_processed, 60'000u);
+}
+
+TEST(Verify, EndsWithinItsLimits) {
+  // The counter comes from outside: each of its values is another state.
+  ObjectSpec object = object_with_maps();
+  ProgramSpec program = program_of(
+      object, kprobe, "r6 = *(u64 *)(r1 +0)\nr6 &= 0xffffff\nloop: r6 += 1\nif r6 != 0x2000000 goto loop\n" RETURN);
+  Options options;
+  options.max_insns_processed = 50'000;
+  auto outcome = verify(program, object, options);
+  ASSERT_TRUE(outcome && outcome->report.rejection);
+  EXPECT_NE(outcome->report.rejection->reason.find("50000 instructions"), std::string::npos);
+  options.max_insns_processed = 0;
+  options.max_state_bytes = 1 << 20;
+  outcome = verify(program, object, options);
+  ASSERT_TRUE(outcome && outcome->report.rejection);
+  EXPECT_NE(outcome->report.rejection->reason.find("1 MiB of states"), std::string::npos);
+}
+
 TEST(Explain, SaysWhereWhyAndWhatToDo) {
   ObjectSpec object = object_with_maps();
   ProgramSpec program = program_of(object, kprobe, LOOKUP("counts") "r6 = r0\nr1 = *(u64 *)(r6 +0)\n" RETURN);

@@ -13,7 +13,6 @@ int main(int argc, char** argv) {
   std::string part = argc > 1 ? argv[1] : "raw", filter;
   verify::Options options;
   options.rules = verify::Rules::kernel;
-  options.max_insns_processed = 4'000'000;
   if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) options.kernel_types = *types;
   for (int a = 2; a < argc; a++) {
     if (std::string(argv[a]) == "user")
