@@ -269,6 +269,16 @@ u64 thrown_result(std::string_view text, s64 exception_callback = -1) {
   EXPECT_TRUE(slow) << slow.error().message;
   const u64 result = fast(**code);
   EXPECT_EQ(result, *slow) << text;
+  for (const Tier tier : {Tier::baseline, Tier::optimised}) {
+    auto again = translate(source, bindings);
+    EXPECT_TRUE(again);
+    const auto function = trusted_function(std::move(*again), {.tier = tier});
+    if (!function && function.error().code == Code::unsupported) continue;  // no JIT for this CPU
+    EXPECT_TRUE(function) << (function ? "" : function.error().message);
+    Run run;
+    EXPECT_EQ(function ? (*function)->run(run, nullptr) : 0, result) << text;
+    EXPECT_FALSE(run.thrown) << text;
+  }
   return result;
 }
 

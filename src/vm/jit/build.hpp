@@ -13,6 +13,8 @@ struct Runtime {
   base::HelperFn run_tail = nullptr;
   /// (bytecode, value): what callx calls: the address of a HelperFn.
   base::HelperFn resolve = nullptr;
+  /// (bytecode): the program's result when bpf_throw was called.
+  base::HelperFn settle = nullptr;
 };
 
 struct BuildOptions {
@@ -26,7 +28,6 @@ struct Built {
   std::vector<u32> entries;  ///< by function of the module: its first instruction
 };
 
-/// Errors: unsupported (an instruction the machine code cannot have).
-Result<Built> build(const Bytecode& code, const Runtime& runtime, const BuildOptions& options);
+Built build(const Bytecode& code, const Runtime& runtime, const BuildOptions& options);
 
 }  // namespace skep::vm::jit

@@ -1,6 +1,7 @@
 // eBPF to SSA and through the passes: every stage keeps the rules and computes what the interpreter computes.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <random>
 
@@ -25,43 +26,27 @@ u64 interpreted(const Bytecode& code, std::span<const u64> parameters) {
   return interpret(code, run, parameters[0], parameters[1]);
 }
 
-void counts(ir::Function& f) { ir::recognise_counts(f, {true, true}); }
-
 /// The module after each stage; fails where a stage breaks a rule or changes the result.
 ir::Module optimised(const Bytecode& code, std::span<const u64> parameters, std::string_view text) {
   auto built = build(code, {}, {});
-  EXPECT_TRUE(built) << (built ? "" : built.error().message);
   const u64 expected = interpreted(code, parameters);
   const auto look = [&](const char* stage) {
-    for (const auto& f : built->module.functions) {
+    for (const auto& f : built.module.functions) {
       const std::string problem = ir::check(f);
       EXPECT_EQ(problem, "") << stage << "\n" << ir::print(f) << text;
       if (!problem.empty()) return false;
     }
     base::Run run;
-    const u64 got = ir::evaluate(built->module, 0, &run, parameters);
-    EXPECT_EQ(got, expected) << stage << "\n" << ir::print(built->module.functions[0]) << text;
+    const u64 got = ir::evaluate(built.module, 0, &run, parameters);
+    EXPECT_EQ(got, expected) << stage << "\n" << ir::print(built.module.functions[0]) << text;
     return got == expected;
   };
-  using Pass = void (*)(ir::Function&);
-  const std::pair<const char*, Pass> stages[] = {{"simplify", ir::simplify},
-                                                 {"sweep", ir::sweep},
-                                                 {"merge_blocks", ir::merge_blocks},
-                                                 {"fuse_loads", ir::fuse_loads},
-                                                 {"recognise_counts", counts},
-                                                 {"convert_branches", ir::convert_branches},
-                                                 {"merge_blocks again", ir::merge_blocks},
-                                                 {"recover_switches", ir::recover_switches},
-                                                 {"simplify again", ir::simplify},
-                                                 {"sweep again", ir::sweep},
-                                                 {"merge_blocks at last", ir::merge_blocks},
-                                                 {"group_selects", ir::group_selects}};
   if (!look("build")) return {};
-  for (const auto& [name, pass] : stages) {
-    for (auto& f : built->module.functions) pass(f);
-    if (!look(name)) return {};
+  for (const auto& pass : ir::passes()) {
+    for (auto& f : built.module.functions) pass.run(f, {true, true});
+    if (!look(pass.name)) return {};
   }
-  return std::move(built->module);
+  return std::move(built.module);
 }
 
 u32 count(const ir::Module& module, ir::Op op) {
@@ -183,7 +168,7 @@ TEST(Build, ATreeOfComparisonsBecomesASwitch) {
 /// Random programs: straight code, forward jumps, counted loops, stack, memory behind r9, calls.
 class Generator {
  public:
-  explicit Generator(u32 seed) : random_(seed) {}
+  explicit Generator(u32 seed, bool casts = false) : random_(seed), casts_(casts) {}
 
   std::string program() {
     text_ = "r9 = r1\n";
@@ -260,10 +245,21 @@ class Generator {
         break;
       case 11:
         return rotate();
+      case 12:
+        if (casts_)
+          text_ += fmt::format("r{} = addr_space_cast(r{}, {})\n", reg(), reg(), random_() % 2 ? "0, 1" : "1, 0");
+        if (casts_) return atomic();
+        break;
       default:
         break;
     }
     text_ += fmt::format("{0}{1} {2}= {0}{3}\n", w, reg(), operation(), reg());
+  }
+
+  void atomic() {
+    text_ += random_() % 2
+                 ? fmt::format("r{0} = atomic64_fetch_add((u64 *)(r9 + {1}), r{0})\n", reg(), 8 * (random_() % 7))
+                 : fmt::format("lock *(u32 *)(r9 + {}) ^= r{}\n", 4 * (random_() % 14), reg());
   }
 
   s32 constant() { return static_cast<s32>(random_()) >> random_() % 32; }
@@ -306,6 +302,7 @@ class Generator {
   }
 
   std::mt19937 random_;
+  const bool casts_;  ///< addr_space_cast, and atomics on r9
   std::string text_;
   u32 labels_ = 0;
 };
@@ -335,6 +332,67 @@ TEST(Build, RandomProgramsMeanTheSameAsMachineCode) {
   }
 }
 
+/// 4 GiB of addresses that begin at a multiple of 4 GiB; the first page is memory.
+class Window {
+ public:
+  Window() {
+    void* const all = ::mmap(nullptr, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) return;
+    all_ = all;
+    base = (reinterpret_cast<u64>(all) + size - 1) / size * size;
+    ::mprotect(reinterpret_cast<void*>(base), 4096, PROT_READ | PROT_WRITE);
+  }
+  ~Window() {
+    if (all_ != nullptr) ::munmap(all_, 2 * size);
+  }
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+  std::array<u64, 8>& words() const { return *reinterpret_cast<std::array<u64, 8>*>(base); }
+  u64 base = 0;
+
+ private:
+  static constexpr u64 size = u64{1} << 32;
+  void* all_ = nullptr;
+};
+
+/// Loads, stores and atomics on r9 reach the arena, whatever stands in the upper half of r9.
+TEST(Build, RandomProgramsInAnArenaMeanTheSameAsMachineCode) {
+  const Window window;
+  ASSERT_NE(window.base, 0u) << "no 8 GiB of addresses left";
+  const auto memory_for_code = CodeMemory::create();
+  Bindings bindings;
+  bindings.map_values = {window.base};
+  for (u32 seed = 0; seed < 1000; seed++) {
+    const std::string text = Generator(seed, true).program();
+    const auto insns = isa::assemble(text);
+    ASSERT_TRUE(insns) << insns.error().message << text;
+    std::vector<u32> accesses;
+    for (u32 i = 0; i < insns->size(); i++) {
+      const Insn& insn = (*insns)[i];
+      const bool is_load = (insn.code & 7) == 1, is_store = (insn.code & 7) == 2 || (insn.code & 7) == 3;
+      if ((is_load && insn.src == 9) || (is_store && insn.dst == 9)) accesses.push_back(i);
+    }
+    auto code = translate(
+        {.insns = *insns, .references = {}, .context_loads = {}, .arena_map = 0, .arena_accesses = accesses}, bindings);
+    ASSERT_TRUE(code) << code.error().message;
+    std::mt19937_64 random(seed);
+    std::array<u64, 8> fresh{};
+    for (auto& word : fresh) word = random();
+    window.words() = fresh;
+    const u64 parameters[] = {random() << 32, 0};
+    const u64 expected = interpreted(**code, parameters);
+    const auto after = window.words();
+    const auto placed = compile_optimised(**code, nullptr, *memory_for_code);
+    if (!placed && placed.error().code == Code::permission) GTEST_SKIP() << placed.error().message;
+    ASSERT_TRUE(placed) << placed.error().message;
+    window.words() = fresh;
+    base::Run run;
+    const auto entry = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()));
+    ASSERT_EQ(entry(&run, parameters[0], 0, 0, 0, 0), expected) << "seed " << seed << "\n" << text;
+    ASSERT_EQ(window.words(), after) << "seed " << seed << "\n" << text;
+  }
+}
+
 TEST(Build, RandomProgramsMeanTheSameAtEveryStage) {
   for (u32 seed = 0; seed < 2000 && !testing::Test::HasFailure(); seed++) {
     const std::string text = Generator(seed).program();
@@ -347,24 +405,20 @@ TEST(Build, RandomProgramsMeanTheSameAtEveryStage) {
     for (auto& word : fresh) word = random();
     memory = fresh;
     auto built = build(*code, {}, {});
-    ASSERT_TRUE(built);
     const u64 parameters[] = {reinterpret_cast<u64>(memory.data()), 0, 0, 0, 0};
     const u64 expected = interpreted(*code, parameters);
     const auto after = memory;
-    using Pass = void (*)(ir::Function&);
-    const Pass stages[] = {
-        nullptr,          ir::simplify,         ir::sweep,    ir::merge_blocks, ir::fuse_loads,  ir::convert_branches,
-        ir::merge_blocks, ir::recover_switches, ir::simplify, ir::sweep,        ir::merge_blocks};
-    for (u32 stage = 0; stage < std::size(stages); stage++) {
-      for (auto& f : built->module.functions) {
-        if (stages[stage] != nullptr) stages[stage](f);
+    const auto stages = ir::passes();
+    for (std::size_t stage = 0; stage <= stages.size(); stage++) {
+      for (auto& f : built.module.functions) {
+        if (stage != 0) stages[stage - 1].run(f, {true, true});
         ASSERT_EQ(ir::check(f), "") << "seed " << seed << " stage " << stage << "\n" << ir::print(f) << text;
       }
       memory = fresh;
       base::Run run;
-      ASSERT_EQ(ir::evaluate(built->module, 0, &run, parameters), expected)
+      ASSERT_EQ(ir::evaluate(built.module, 0, &run, parameters), expected)
           << "seed " << seed << " stage " << stage << "\n"
-          << ir::print(built->module.functions[0]) << text;
+          << ir::print(built.module.functions[0]) << text;
       ASSERT_EQ(memory, after) << "seed " << seed << " stage " << stage;
     }
   }

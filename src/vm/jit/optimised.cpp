@@ -34,16 +34,16 @@ u64 resolve(void*, u64 bytecode, u64 value, u64, u64, u64) noexcept {
   return reinterpret_cast<u64>(code->helper_at(value));
 }
 
-constexpr Runtime runtime{find_tail, run_tail, resolve};
+u64 settle(void* run, u64 bytecode, u64, u64, u64, u64) noexcept {
+  return settle_throw(run, reinterpret_cast<const Bytecode*>(bytecode));
+}
+
+constexpr Runtime runtime{find_tail, run_tail, resolve, settle};
 
 }  // namespace
 
 Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory) {
-  if (!code.may_throw.empty())
-    return fail(Code::unsupported, "the optimising tier does not unwind bpf_throw; use the baseline tier");
-  if (code.arena != 0)
-    return fail(Code::unsupported, "the optimising tier does not know arenas yet; use the baseline tier");
-  auto built = SKEP_TRY(build(code, runtime, {}));
+  auto built = build(code, runtime, {});
   const backend::Target target = backend::Target::host();
   for (auto& function : built.module.functions) ir::optimise(function, {target.popcnt, target.lzcnt});
   const auto compiled = SKEP_TRY(backend::emit(built.module, target));

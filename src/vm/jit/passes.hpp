@@ -27,7 +27,13 @@ void convert_branches(Function& f);
 void group_selects(Function& f);
 /// Trees of comparisons of one value with constants become a switch.
 void recover_switches(Function& f);
-/// All of them, in order.
+
+struct Pass {
+  const char* name;
+  void (*run)(Function&, Counts);
+};
+/// All of them, in order; some run twice.
+std::span<const Pass> passes();
 void optimise(Function& f, Counts counts);
 
 }  // namespace skep::vm::ir

@@ -1,0 +1,190 @@
+// From eBPF instructions to SSA: helpers, calls of functions of the program, inlining, tail calls. See builder.hpp.
+#include <algorithm>
+
+#include "vm/jit/builder.hpp"
+
+namespace skep::vm::jit {
+
+void FunctionBuilder::forget_arguments() {
+  for (u32 r = 1; r <= 5; r++) write(r, make_.constant(0));
+}
+
+Value FunctionBuilder::plain_call(u64 target, std::span<const Value> arguments) {
+  return make_.place({.op = ir::Op::call, .imm = static_cast<s64>(target)}, arguments);
+}
+
+void FunctionBuilder::call(u64 target) {
+  const Value arguments[] = {read(1), read(2), read(3), read(4), read(5)};
+  const Value result = plain_call(target, arguments);
+  finish_call(result);
+}
+
+void FunctionBuilder::finish_call(Value result) {
+  write(0, result);
+  forget_arguments();
+  if (code_.throws(at_)) return_if_thrown();
+}
+
+void FunctionBuilder::return_if_thrown() {
+  const Value thrown = make_.load(8, false, make_.run(), offsetof(base::Run, thrown));
+  const BlockId here = make_.block();
+  const BlockId out = continuation(here), rest = continuation(here);
+  branch_to(Condition::ne, 32, thrown, make_.constant(0), out, rest, Inst::unlikely);
+  make_.enter(out);
+  leave_thrown();
+  ended_ = false;
+  make_.enter(rest);
+}
+
+void FunctionBuilder::leave_thrown() {
+  ended_ = true;
+  if (!is_main_) return make_.ret(make_.constant(0));
+  const Value code[] = {make_.constant(reinterpret_cast<u64>(&code_))};
+  make_.ret(plain_call(reinterpret_cast<u64>(runtime_.settle), code));
+}
+
+void FunctionBuilder::call_helper() {
+  if (insn().imm == isa::helper_tail_call) return tail_call();
+  if (const auto* view = shaper_.inlined_lookup(at_))
+    return array_lookup(*view, slot_load(shaper_.slot_access(at_), 32));
+  if (const auto* view = map_argument()) {
+    const auto id = static_cast<u32>(insn().imm);
+    constexpr u32 lookup = 1, update = 2, erase = 3;
+    if (id == lookup && view->kind == base::MapView::Kind::array && view->key_size == 4)
+      return array_lookup(*view, make_.load(32, false, read(2), 0, stack_flag(2)));
+    const base::HelperFn direct = id == lookup   ? view->lookup
+                                  : id == update ? view->update
+                                  : id == erase  ? view->erase
+                                                 : nullptr;
+    if (direct != nullptr) return call(reinterpret_cast<u64>(direct));
+  }
+  call(reinterpret_cast<u64>(code_.slots[at_].helper));
+}
+
+const base::MapView* FunctionBuilder::map_argument() {
+  const Value map = read(1);
+  return f_.is_constant(map) ? shaper_.view_of(static_cast<u64>(f_.insns[map].imm)) : nullptr;
+}
+
+void FunctionBuilder::array_lookup(const base::MapView& view, Value index) {
+  const Value offset = make_.arithmetic(ir::Op::mul, 64, index, make_.constant(view.stride));
+  const Value address = make_.arithmetic(ir::Op::add, 64, offset, make_.constant(view.values));
+  if (f_.insns[address].op == ir::Op::add) f_.insns[address].flags |= Inst::nonzero;
+  const Value result =
+      make_.select(Condition::ult, 32, index, make_.constant(view.max_entries), address, make_.constant(0));
+  write(0, result);
+  forget_arguments();
+}
+
+void FunctionBuilder::tail_call() {
+  const Value find[] = {read(2), make_.zext(32, read(3)), make_.constant(reinterpret_cast<u64>(code_.tail_target))};
+  const Value context = read(1);
+  const Value target = plain_call(reinterpret_cast<u64>(runtime_.find_tail), find);
+  const BlockId here = make_.block();
+  const BlockId taken = continuation(here), rest = continuation(here);
+  branch_to(Condition::ne, 64, target, make_.constant(0), taken, rest);
+  make_.enter(taken);
+  const Value run[] = {target, context};
+  const Value result = plain_call(reinterpret_cast<u64>(runtime_.run_tail), run);
+  leave(result);
+  ended_ = false;
+  make_.enter(rest);
+  write(0, make_.constant(static_cast<u64>(-2)));
+  forget_arguments();
+}
+
+void FunctionBuilder::callx() {
+  const Value resolve[] = {make_.constant(reinterpret_cast<u64>(&code_)), reg(insn().dst)};
+  const Value target = plain_call(reinterpret_cast<u64>(runtime_.resolve), resolve);
+  const Value arguments[] = {target, read(1), read(2), read(3), read(4), read(5)};
+  finish_call(make_.place({.op = ir::Op::call_pointer}, arguments));
+}
+
+void FunctionBuilder::load_packet(Value offset, u8 bits) {
+  frame_bytes_ += 8;
+  const Value slot = make_.frame(frame_bytes_ - 8);
+  const Value arguments[] = {read(6), offset, make_.constant(bits / 8u), slot};
+  const Value failed = plain_call(reinterpret_cast<u64>(code_.load_packet), arguments);
+  const BlockId here = make_.block();
+  const BlockId out = continuation(here), rest = continuation(here);
+  branch_to(Condition::ne, 64, failed, make_.constant(0), out, rest);
+  make_.enter(out);
+  leave(make_.constant(0));
+  ended_ = false;
+  make_.enter(rest);
+  write(0, make_.load(64, false, slot, 0, Inst::stack));
+  forget_arguments();
+}
+
+void FunctionBuilder::call_local() {
+  const auto entry = static_cast<u32>(static_cast<s64>(at_) + 1 + insn().imm);
+  const Shape& callee = shaper_.at(entry);
+  const Value arguments[] = {read(1), read(2), read(3), read(4), read(5)};
+  if (!worth_inlining(callee)) {
+    const Value result = make_.place({.op = ir::Op::call_local, .imm = function_index(entry)}, arguments);
+    return finish_call(result);
+  }
+  insns_left_ -= callee.insn_count;
+  const BlockId site = make_.block();
+  const u32 index = begin_instance(callee, instance_);
+  instances_[index].return_to = continuation(site);
+  instances_[index].call_site = site;
+  instances_[index].result = f_.add({.op = ir::Op::phi, .block = instances_[index].return_to}, {});
+  jump_to(instances_[index].first_block);
+  make_.enter(instances_[index].first_block);
+  for (u32 r = 1; r <= 5; r++) write(r, arguments[r - 1]);
+  const u32 here = at_;
+  fill(index);
+  at_ = here;
+  finish_inlined(index);
+}
+
+void FunctionBuilder::finish_inlined(u32 index) {
+  const Instance& instance = instances_[index];
+  make_.enter(instance.return_to);
+  std::vector<Value> results;
+  for (const auto& [from, value] : returns_)
+    if (from == index) results.push_back(value);
+  std::erase_if(returns_, [&](const auto& r) { return r.first == index; });
+  if (results.empty()) {  // it never returns
+    return trap();
+  }
+  set_operands(instance.result, results);
+  f_.blocks[instance.return_to].insns.insert(f_.blocks[instance.return_to].insns.begin(), instance.result);
+  ended_ = false;
+  finish_call(instance.result);
+}
+
+bool FunctionBuilder::worth_inlining(const Shape& callee) const {
+  u32 depth = 0;
+  for (u32 i = instance_; i != ~0u; i = instances_[i].parent) depth++;
+  const bool is_small = callee.insn_count <= options_.inline_insns || is_called_once(callee.entry);
+  return is_small && callee.insn_count <= insns_left_ && depth < isa::max_call_frames;
+}
+
+bool FunctionBuilder::is_called_once(u32 entry) const {
+  u32 calls = 0;
+  for (std::size_t i = 0; i < code_.insns.size(); i++) {
+    if (isa::is_ld_imm64(code_.insns[i]))
+      i++;
+    else if (code_.ops[i] == Op::call_local && static_cast<s64>(i) + 1 + code_.insns[i].imm == static_cast<s64>(entry))
+      calls++;
+  }
+  return calls == 1;
+}
+
+s64 FunctionBuilder::function_index(u32 entry) {
+  const auto it = std::ranges::find(entries_, entry);
+  if (it != entries_.end()) return it - entries_.begin();
+  entries_.push_back(entry);
+  return static_cast<s64>(entries_.size()) - 1;
+}
+
+void FunctionBuilder::leave(Value result) {
+  ended_ = true;
+  if (instances_[instance_].return_to == no_block) return make_.ret(result);
+  returns_.emplace_back(instance_, result);
+  jump_to(instances_[instance_].return_to);
+}
+
+}  // namespace skep::vm::jit
