@@ -6,7 +6,7 @@ BUILD   := build/release
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 
-.PHONY: all hello test install packages configure check fuzz clean
+.PHONY: all hello test install packages configure check fuzz nightly clean
 
 all: configure
 	@cmake --build $(BUILD) -j$(JOBS)
@@ -31,6 +31,11 @@ install: all
 # Longer checks, not part of `make test`.
 check:
 	@cmake --preset sanitize && cmake --build build/sanitize -j$(JOBS) && SKEP_MUTANTS=100000 ctest --test-dir build/sanitize --output-on-failure -LE style
+
+# A million random programs through every engine; goes on where it was stopped.
+nightly: configure
+	@cmake --build $(BUILD) -j$(JOBS) --target random_programs
+	@cmake --build $(BUILD) --target nightly
 
 fuzz:
 	@cmake --preset fuzz && cmake --build build/fuzz -j$(JOBS) && fuzz/run.sh build/fuzz

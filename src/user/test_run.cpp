@@ -75,8 +75,28 @@ class TestTask final : public helper::Task {
   helper::LocalTask local_;
 };
 
+/// The context and the packet of a checked run, and what its caller allows.
+class FrameGuard final : public vm::MemoryGuard {
+ public:
+  FrameGuard(Frame& frame, vm::MemoryGuard* others) : frame_(frame), others_(others) {}
+  bool allows(u64 address, u32 size, bool write) noexcept override {
+    if (inside(address, size, frame_.bytes(), frame_.size())) return true;
+    if (frame_.has_packet && inside(address, size, frame_.packet.data(), frame_.packet.size())) return true;
+    return others_ != nullptr && others_->allows(address, size, write);
+  }
+
+ private:
+  static bool inside(u64 address, u32 size, const std::byte* begin, std::size_t length) {
+    const u64 offset = address - reinterpret_cast<u64>(begin);
+    return offset <= length && size <= length - offset;
+  }
+  Frame& frame_;
+  vm::MemoryGuard* others_;
+};
+
 /// r0 and the mean duration of `repeat` runs.
-TestRunResult run_repeatedly(const vm::Function& function, Frame& frame, u32 repeat, helper::TraceSink* trace) {
+Result<TestRunResult> run_repeatedly(const vm::Function& function, Frame& frame, u32 repeat, helper::TraceSink* trace,
+                                     const Checks* checks) {
   TestTask task(std::span(frame.bytes(), frame.size()));
   helper::Call call;
   call.task = &task;
@@ -85,17 +105,20 @@ TestRunResult run_repeatedly(const vm::Function& function, Frame& frame, u32 rep
   call.packet = frame.has_packet ? &frame.facts : nullptr;
   repeat = std::max<u32>(repeat, 1);
   TestRunResult result;
+  FrameGuard guard(frame, checks != nullptr ? checks->memory : nullptr);
   const auto start = std::chrono::steady_clock::now();
   for (u32 i = 0; i < repeat; ++i) {
     const map::RunSection section(task.cpu());
-    result.result = function.run(call, frame.bytes());
+    result.result = checks == nullptr ? function.run(call, frame.bytes())
+                                      : SKEP_TRY(function.run_checked(call, frame.bytes(), guard, checks->max_insns));
   }
   const auto spent = std::chrono::steady_clock::now() - start;
   result.duration_ns = static_cast<u64>(std::chrono::nanoseconds(spent).count()) / repeat;
   return result;
 }
 
-Result<TestRunResult> run_context(const vm::Function& function, const TestRun& run, helper::TraceSink* trace) {
+Result<TestRunResult> run_context(const vm::Function& function, const TestRun& run, helper::TraceSink* trace,
+                                  const Checks* checks) {
   if (!run.data.empty())
     return tl::unexpected<Error>(wrong_input("programs of type " + std::string(name_of(function.program().type())) +
                                              " take a context, not a packet"));
@@ -104,7 +127,7 @@ Result<TestRunResult> run_context(const vm::Function& function, const TestRun& r
     return tl::unexpected<Error>(wrong_input("the context has " + std::to_string(run.context.size()) +
                                              " bytes, the program reads " + std::to_string(touched)));
   auto frame = SKEP_TRY(make_frame(function, run));
-  auto result = run_repeatedly(function, frame, run.repeat, trace);
+  auto result = SKEP_TRY(run_repeatedly(function, frame, run.repeat, trace, checks));
   const std::size_t size = std::max<std::size_t>(run.context.size(), touched);
   result.context.assign(frame.bytes(), frame.bytes() + size);
   return result;
@@ -179,7 +202,8 @@ Result<u32> metadata_bytes(const TestRun& run) {
   return given.data;
 }
 
-Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& run, helper::TraceSink* trace) {
+Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& run, helper::TraceSink* trace,
+                                 const Checks* checks) {
   const ProgramType type = function.program().type();
   const bool is_xdp = type == ProgramType::xdp;
   // The kernel takes the Ethernet header off before anybody but XDP and traffic control sees the packet.
@@ -201,7 +225,7 @@ Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& ru
   const u32 metadata = is_xdp ? SKEP_TRY(metadata_bytes(run)) : 0;
   place_packet(frame, run, is_xdp, sees_ethernet, metadata);
 
-  auto result = run_repeatedly(function, frame, run.repeat, trace);
+  auto result = SKEP_TRY(run_repeatedly(function, frame, run.repeat, trace, checks));
 
   const std::byte* first = is_xdp ? frame.facts.meta() : frame.facts.data();
   if (!sees_ethernet) result.data.resize(ethernet_bytes);
@@ -218,21 +242,22 @@ Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& ru
 
 }  // namespace
 
-Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run, helper::TraceSink* trace) {
+Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run, helper::TraceSink* trace,
+                               const Checks* checks) {
   const ProgramType type = function.program().type();
   switch (type) {
     case ProgramType::xdp:
     case ProgramType::sched_cls:
     case ProgramType::sched_act:
     case ProgramType::socket_filter:
-      return run_packet(function, run, trace);
+      return run_packet(function, run, trace, checks);
     case ProgramType::tracepoint:
     case ProgramType::kprobe:
     case ProgramType::raw_tracepoint:
     case ProgramType::raw_tracepoint_writable:
     case ProgramType::perf_event:
     case ProgramType::syscall:
-      return run_context(function, run, trace);
+      return run_context(function, run, trace, checks);
     default:
       return fail(Code::unsupported,
                   "test run: the user engine runs xdp, tc, socket filter, tracepoint, kprobe and raw "

@@ -16,8 +16,16 @@ namespace skep::user {
 inline constexpr u32 max_test_packet_bytes = 1u << 20;
 inline constexpr u32 max_test_context_bytes = 64u << 10;
 
+/// A run in which every access is checked first (vm::Function::run_checked).
+struct Checks {
+  vm::MemoryGuard* memory =
+      nullptr;                ///< what the program may touch besides its stack, context and packet; null: nothing
+  u64 max_insns = 1'000'000;  ///< of each repetition
+};
+
 /// Runs `function`. `trace` may be null. Errors: invalid_argument (input that the program type does not take),
-/// unsupported (a program type that cannot be run by hand).
-Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run, helper::TraceSink* trace);
+/// unsupported (a program type that cannot be run by hand); with `checks` those of vm::Function::run_checked.
+Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run, helper::TraceSink* trace,
+                               const Checks* checks = nullptr);
 
 }  // namespace skep::user
