@@ -58,6 +58,7 @@ void FunctionBuilder::call_helper() {
                                                  : nullptr;
     if (direct != nullptr) return call(reinterpret_cast<u64>(direct));
   }
+  if (call_back_inline()) return;
   call(reinterpret_cast<u64>(code_.slots[at_].helper));
 }
 
@@ -120,57 +121,53 @@ void FunctionBuilder::call_local() {
   const auto entry = static_cast<u32>(static_cast<s64>(at_) + 1 + insn().imm);
   const Shape& callee = shaper_.at(entry);
   const Value arguments[] = {read(1), read(2), read(3), read(4), read(5)};
-  if (!worth_inlining(callee)) {
+  if (!worth_inlining(callee, options_.inline_insns)) {
     const Value result = make_.place({.op = ir::Op::call_local, .imm = function_index(entry)}, arguments);
     return finish_call(result);
   }
+  const u32 index = enter_instance(callee, arguments);
+  fill(index);
+  const Value result = end_instance(index);
+  if (result != no_value) finish_call(result);
+}
+
+u32 FunctionBuilder::enter_instance(const Shape& callee, std::span<const Value> arguments) {
   insns_left_ -= callee.insn_count;
   const BlockId site = make_.block();
   const u32 index = begin_instance(callee, instance_);
   instances_[index].return_to = continuation(site);
   instances_[index].call_site = site;
   instances_[index].result = f_.add({.op = ir::Op::phi, .block = instances_[index].return_to}, {});
+  instances_[index].call = at_;
   jump_to(instances_[index].first_block);
   make_.enter(instances_[index].first_block);
   for (u32 r = 1; r <= 5; r++) write(r, arguments[r - 1]);
-  const u32 here = at_;
-  fill(index);
-  at_ = here;
-  finish_inlined(index);
+  return index;
 }
 
-void FunctionBuilder::finish_inlined(u32 index) {
+Value FunctionBuilder::end_instance(u32 index) {
   const Instance& instance = instances_[index];
+  at_ = instance.call;
   make_.enter(instance.return_to);
   std::vector<Value> results;
   for (const auto& [from, value] : returns_)
     if (from == index) results.push_back(value);
   std::erase_if(returns_, [&](const auto& r) { return r.first == index; });
-  if (results.empty()) {  // it never returns
-    return trap();
+  if (results.empty()) {
+    trap();
+    return no_value;
   }
   set_operands(instance.result, results);
   f_.blocks[instance.return_to].insns.insert(f_.blocks[instance.return_to].insns.begin(), instance.result);
   ended_ = false;
-  finish_call(instance.result);
+  return instance.result;
 }
 
-bool FunctionBuilder::worth_inlining(const Shape& callee) const {
+bool FunctionBuilder::worth_inlining(const Shape& callee, u32 most_insns) const {
   u32 depth = 0;
   for (u32 i = instance_; i != ~0u; i = instances_[i].parent) depth++;
-  const bool is_small = callee.insn_count <= options_.inline_insns || is_called_once(callee.entry);
+  const bool is_small = callee.insn_count <= most_insns || shaper_.calls_of(callee.entry) == 1;
   return is_small && callee.insn_count <= insns_left_ && depth < isa::max_call_frames;
-}
-
-bool FunctionBuilder::is_called_once(u32 entry) const {
-  u32 calls = 0;
-  for (std::size_t i = 0; i < code_.insns.size(); i++) {
-    if (isa::is_ld_imm64(code_.insns[i]))
-      i++;
-    else if (code_.ops[i] == Op::call_local && static_cast<s64>(i) + 1 + code_.insns[i].imm == static_cast<s64>(entry))
-      calls++;
-  }
-  return calls == 1;
 }
 
 s64 FunctionBuilder::function_index(u32 entry) {

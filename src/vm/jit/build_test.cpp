@@ -332,6 +332,99 @@ TEST(Build, RandomProgramsMeanTheSameAsMachineCode) {
   }
 }
 
+/// As src/helper/callbacks.cpp: what the builder writes as a loop, for the interpreter.
+u64 loop_helper(void* run, u64 rounds, u64 callback, u64 context, u64 flags, u64) noexcept {
+  const u64 count = static_cast<u32>(rounds);
+  if (flags != 0) return static_cast<u64>(-22);
+  if (count > 8u << 20) return static_cast<u64>(-7);
+  u64 done = 0;
+  while (done < count && (*reinterpret_cast<const base::Callback*>(callback))(run, done++, context, 0, 0, 0) == 0) {
+  }
+  return done;
+}
+
+/// Loops around callbacks: one inside another, ended early or refused, with stack and memory of their own.
+std::string program_with_loops(u32 seed) {
+  std::mt19937 random(seed);
+  const auto one_of = [&](std::initializer_list<const char*> list) { return list.begin()[random() % list.size()]; };
+  std::string text = fmt::format("r9 = r1\nr6 = {}\nr7 = {}\n*(u64 *)(r10 - 8) = r7\n", random() % 100, random() % 9);
+  const auto call = [&](const char* callback) {
+    const char* rounds =
+        one_of({"r1 = 5", "r1 = 0", "r1 = 1", "r1 = r7", "r1 = 17", "r1 = *(u8 *)(r9 + 3)\nr1 &= 7", "r1 = 0x1000000"});
+    const char* flags = one_of({"r4 = 0", "r4 = 0", "r4 = 0", "r4 = 1", "r4 = r7\nr4 &= 1"});
+    return fmt::format("{}\nr2 = subprog[{}]\nr3 = r9\n{}\ncall 181\n", rounds, callback, flags);
+  };
+  for (u32 i = 0; i < 3; i++)
+    text += call(one_of({"f", "g"})) + "r6 ^= r0\nr6 *= 31\nr7 = *(u64 *)(r10 - 8)\nr7 += 1\nr7 &= 7\n";
+  text += "r0 = r6\nexit\n";
+  const auto work = [&] {
+    std::string out;
+    for (u32 i = random() % 5; i > 0; i--)
+      out += one_of({"r3 = *(u64 *)(r9 + 0)\nr3 += r8\n*(u64 *)(r9 + 0) = r3\n",
+                     "r3 = *(u32 *)(r9 + 16)\nr3 *= 5\nr3 ^= r8\n*(u32 *)(r9 + 16) = r3\n",
+                     "*(u64 *)(r10 - 16) = r8\nr7 = *(u32 *)(r10 - 16)\nr6 += r7\n", "r6 += r8\n",
+                     "if r8 > 2 goto +1\nr6 = 9\n"});
+    return out;
+  };
+  const char* const ends[] = {"r0 = 0", "r0 = 1", "r0 = r8\nr0 &= 4", "r0 = *(u8 *)(r9 + 0)\nr0 &= 3",
+                              "r0 = r6\nr0 &= 1"};
+  text += "f: r8 = r1\nr9 = r2\nr6 = 1\nr7 = 3\n" + work() + fmt::format("{}\nexit\n", ends[random() % 5]);
+  text += "g: r8 = r1\nr9 = r2\nr6 = 2\nr7 = 2\n" + work() + call("f") + work() +
+          fmt::format("{}\nexit\n", ends[random() % 5]);
+  return text;
+}
+
+TEST(Build, LoopsAroundCallbacksMeanTheSameAsMachineCode) {
+  const auto memory_for_code = CodeMemory::create();
+  std::array<base::HelperFn, 182> helpers{};
+  helpers[181] = loop_helper;
+  Bindings bindings;
+  bindings.helpers = helpers;
+  u32 inlined = 0;
+  for (u32 seed = 0; seed < 1500; seed++) {
+    const std::string text = program_with_loops(seed);
+    const auto insns = isa::assemble(text);
+    ASSERT_TRUE(insns) << insns.error().message << text;
+    const auto code = translate({*insns, {}, {}}, bindings);
+    ASSERT_TRUE(code) << code.error().message;
+    std::array<u64, 4> fresh{}, memory{};
+    std::mt19937_64 random(seed);
+    for (auto& word : fresh) word = random();
+    memory = fresh;
+    const u64 parameters[] = {reinterpret_cast<u64>(memory.data()), 0, 0, 0, 0};
+    const u64 expected = interpreted(**code, parameters);
+    const auto after = memory;
+    auto built = build(**code, {}, {});
+    const auto compare = [&](const char* stage) {
+      for (const auto& f : built.module.functions)
+        ASSERT_EQ(ir::check(f), "") << stage << " seed " << seed << "\n" << text;
+      memory = fresh;
+      base::Run run;
+      ASSERT_EQ(ir::evaluate(built.module, 0, &run, parameters), expected) << stage << " seed " << seed << "\n" << text;
+      ASSERT_EQ(memory, after) << stage << " seed " << seed << "\n" << text;
+    };
+    compare("build");
+    for (const auto& pass : ir::passes()) {
+      for (auto& f : built.module.functions) pass.run(f, {true, true});
+      if (!HasFailure()) compare(pass.name);
+    }
+    if (HasFailure()) return;
+    inlined += count(built.module, ir::Op::call) == 0 ? 1 : 0;
+    const auto placed = compile_optimised(**code, nullptr, *memory_for_code);
+    if (!placed && placed.error().code == Code::permission) GTEST_SKIP() << placed.error().message;
+    ASSERT_TRUE(placed) << placed.error().message;
+    for (std::size_t i = 0; i < placed->callbacks.size(); i++)
+      (*code)->callbacks[i].native =
+          reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()) + placed->callbacks[i]);
+    memory = fresh;
+    base::Run run;
+    const auto entry = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()));
+    ASSERT_EQ(entry(&run, parameters[0], 0, 0, 0, 0), expected) << "seed " << seed << "\n" << text;
+    ASSERT_EQ(memory, after) << "seed " << seed << "\n" << text;
+  }
+  EXPECT_GT(inlined, 50u) << "hardly any loop was inlined";
+}
+
 /// 4 GiB of addresses that begin at a multiple of 4 GiB; the first page is memory.
 class Window {
  public:

@@ -1,5 +1,5 @@
 // Builds one machine function: the class shared by build.cpp (blocks and variables), build_insns.cpp (instructions),
-// build_calls.cpp (calls and inlining).
+// build_calls.cpp (calls and inlining), build_loops.cpp (helpers that call back).
 //
 // Registers, stack slots (shape.hpp) and the may_goto budget are variables; each block knows the value that every
 // variable has at its end. A variable that a block does not set is looked up in its predecessors, and where several
@@ -37,6 +37,7 @@ struct Instance {
   s64 frame_top = 0;        ///< what r10 is, in the machine function's frame
   BlockId return_to = no_block;
   BlockId call_site = no_block;  ///< the block that was left for it
+  u32 call = 0;                  ///< the call instruction
   Value result = no_value;       ///< phi of its returns (inlined), or nothing
   u32 variables() const { return registers + static_cast<u32>(shape->slots.size()) + 1; }
   u32 budget_variable() const { return registers + static_cast<u32>(shape->slots.size()); }
@@ -129,9 +130,32 @@ class FunctionBuilder {
   void callx();
   void load_packet(Value offset, u8 bits);
   void call_local();
-  void finish_inlined(u32 index);
-  bool worth_inlining(const Shape& callee) const;
-  bool is_called_once(u32 entry) const;
+  /// An instance of `callee` in the place of a call: control goes there from the current block, which becomes its call
+  /// site, and comes back to a block of its own. Returns its index. The caller fills it and finishes it.
+  u32 enter_instance(const Shape& callee, std::span<const Value> arguments);
+  /// The current block becomes the one it returns to, and the result is returned; no_value: it never returns.
+  Value end_instance(u32 index);
+  bool worth_inlining(const Shape& callee, u32 most_insns) const;
+
+  // --- helpers that call back ---
+  /// The function of this program whose address r<number> holds, when that is known and it is worth inlining.
+  const Shape* known_callback(u32 number);
+  /// bpf_loop and bpf_for_each_map_elem with a known callback; false: call the helper.
+  bool call_back_inline();
+  void loop_inline(const Shape& callback, Value count);
+  void for_each_inline(const Shape& callback, const base::MapView& view);
+  /// What the parts of a loop around a callback have in common.
+  struct Rounds {
+    BlockId head = no_block, done = no_block;
+    Value index = no_value;      ///< phi: how many rounds are over
+    std::vector<Value> nexts;    ///< of `index`, behind the first
+    std::vector<Value> results;  ///< by predecessor of `done`
+  };
+  /// Refuses (flags and, for bpf_loop, the count) as the helper does, and enters the head of the loop.
+  Rounds begin_rounds(Value flags, Value count, u64 most);
+  /// One call, with `index` or index + 1 as what comes of it.
+  void round(Rounds& rounds, const Shape& callback, std::span<const Value> arguments);
+  void finish_rounds(Rounds& rounds);
   s64 function_index(u32 entry);
   /// exit: of the machine function, or of an inlined copy.
   void leave(Value result);

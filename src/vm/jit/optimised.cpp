@@ -1,6 +1,8 @@
 // See optimised.hpp: build, passes, back end, in that order.
 #include "vm/jit/optimised.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 
@@ -38,11 +40,19 @@ u64 settle(void* run, u64 bytecode, u64, u64, u64, u64) noexcept {
   return settle_throw(run, reinterpret_cast<const Bytecode*>(bytecode));
 }
 
+/// Above this, building and allocating take more than about a second for the worst shapes (large_test.cpp).
+constexpr std::size_t most_insns = 16'384;
+
 constexpr Runtime runtime{find_tail, run_tail, resolve, settle};
 
 }  // namespace
 
 Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory) {
+  if (code.insns.size() > most_insns)
+    return fail(Code::limit,
+                fmt::format("{} instructions, and the optimising tier takes {} at most (its time grows faster "
+                            "than the program): use the baseline tier",
+                            code.insns.size(), most_insns));
   auto built = build(code, runtime, {});
   const backend::Target target = backend::Target::host();
   for (auto& function : built.module.functions) ir::optimise(function, {target.popcnt, target.lzcnt});

@@ -30,17 +30,24 @@ Shaper::Shaper(const Bytecode& code)
       leader_(code.insns.size(), 0),
       block_at_(code.insns.size(), 0),
       access_(code.insns.size()),
-      lookup_(code.insns.size(), nullptr) {}
+      calls_(code.insns.size(), 0),
+      lookup_(code.insns.size(), nullptr) {
+  for (std::size_t i = 0; i < code.insns.size(); i += isa::is_ld_imm64(code.insns[i]) ? 2 : 1)
+    if (code.ops[i] == Op::call_local) calls_[static_cast<std::size_t>(static_cast<s64>(i) + 1 + code.insns[i].imm)]++;
+  by_entry_.assign(code.insns.size(), nullptr);
+  for (u32 t = 0; t < code.stack_touches.size(); t++) touches_.push_back(t);
+  std::ranges::stable_sort(touches_, {}, [&](u32 t) { return code.stack_touches[t].function; });
+}
 
 const Shape& Shaper::at(u32 entry) {
-  for (const auto& shape : shapes_)
-    if (shape->entry == entry) return *shape;
+  if (by_entry_[entry] != nullptr) return *by_entry_[entry];
   auto made = std::make_unique<Shape>();
   made->entry = entry;
   find_blocks(*made);
   find_slots(*made);
+  by_entry_[entry] = made.get();
   shapes_.push_back(std::move(made));
-  return *shapes_.back();
+  return *by_entry_[entry];
 }
 
 const base::MapView* Shaper::view_of(u64 map_address) const {
@@ -255,8 +262,9 @@ void Shaper::find_slots(Shape& shape) {
   } else {
     std::size_t next = 0;
     std::ranges::sort(direct, {}, &Direct::insn);
-    for (const auto& touch : code_.stack_touches) {
-      if (touch.function != shape.entry) continue;
+    const auto of_function = [&](u32 t) { return code_.stack_touches[t].function; };
+    for (const u32 t : std::ranges::equal_range(touches_, shape.entry, {}, of_function)) {
+      const auto& touch = code_.stack_touches[t];
       while (next < direct.size() && direct[next].insn < touch.insn) next++;
       const bool is_direct = next < direct.size() && direct[next].insn == touch.insn;
       if (!is_direct) mark(touch.low, touch.high);

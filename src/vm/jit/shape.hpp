@@ -52,6 +52,8 @@ class Shaper {
   /// The array look-up at this helper call whose key lies in a slot, or nullptr.
   const base::MapView* inlined_lookup(u32 insn) const { return lookup_[insn]; }
   const base::MapView* view_of(u64 map_address) const;
+  /// How many instructions call the function that begins there.
+  u32 calls_of(u32 entry) const { return calls_[entry]; }
 
  private:
   struct Direct;
@@ -64,8 +66,11 @@ class Shaper {
   std::vector<u8> leader_;
   std::vector<u32> block_at_;
   std::vector<SlotAccess> access_;
+  std::vector<u32> calls_;  ///< by first instruction of a function
   std::vector<const base::MapView*> lookup_;
   std::vector<std::unique_ptr<Shape>> shapes_;
+  std::vector<Shape*> by_entry_;
+  std::vector<u32> touches_;  ///< indexes into Bytecode::stack_touches, by function
 };
 
 }  // namespace skep::vm::jit

@@ -1,0 +1,71 @@
+// Large programs: what the optimising tier does with them takes time in proportion, or it says why it does not.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "isa/text.hpp"
+#include "vm/jit/optimised.hpp"
+
+namespace skep::vm::jit {
+namespace {
+
+/// Each shape strains another pass: long blocks, many blocks, nested loops' worth of phis, many functions, calls.
+std::string shaped(std::string_view shape, u32 insns) {
+  std::string text = "r0 = 0\nr6 = r1\n";
+  u32 made = 2;
+  const auto line = [&](std::string piece, u32 count) {
+    text += piece;
+    made += count;
+  };
+  for (u32 i = 0; made < insns; i++) {
+    if (shape == "straight") line(fmt::format("r0 += {}\nr0 ^= r6\nr6 *= 13\n", i % 1000), 3);
+    if (shape == "branches")
+      line(fmt::format("if r6 > {} goto l{}\nr0 += {}\nr6 ^= r0\nr6 *= r0\nl{}: r0 ^= 5\n", i % 977, i, i, i), 5);
+    if (shape == "loops") line(fmt::format("r7 = 3\nl{}: r0 += r6\nr6 ^= r0\nr7 -= 1\nif r7 != 0 goto l{}\n", i, i), 5);
+    if (shape == "stores")
+      line(fmt::format("*(u64 *)(r10 - {}) = r0\nr0 += r6\nr6 = *(u32 *)(r10 - {})\n", 8 + 8 * (i % 60),
+                       8 + 8 * (i * 7 % 60)),
+           3);
+    if (shape == "chain") line(fmt::format("if r6 == {} goto out\n", i), 1);
+    if (shape == "calls") line(fmt::format("r1 = r6\ncall f{}\nr6 += r0\n", i), 8);  // with the function
+  }
+  text += "out: exit\n";
+  if (shape == "calls")
+    for (u32 i = 0; i * 8 + 2 < insns; i++)
+      text += fmt::format("f{}: r0 = r1\nr0 *= {}\nif r0 > 5 goto +1\nr0 += 1\nexit\n", i, i + 3);
+  return text;
+}
+
+/// Milliseconds it took, or -1: it was refused with a message that says what to do.
+double compile_ms(std::string_view shape, u32 insns, CodeMemory& memory) {
+  const auto parsed = isa::assemble(shaped(shape, insns));
+  EXPECT_TRUE(parsed) << (parsed ? "" : parsed.error().message);
+  const auto code = translate({*parsed, {}, {}}, {});
+  EXPECT_TRUE(code) << (code ? "" : code.error().message);
+  const auto start = std::chrono::steady_clock::now();
+  const auto placed = compile_optimised(**code, nullptr, memory);
+  const auto took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start);
+  if (placed) return took.count();
+  EXPECT_NE(placed.error().message.find("baseline"), std::string::npos) << placed.error().message;
+  return -1;
+}
+
+TEST(Large, ProgramsCompileInBoundedTimeOrSayWhyNot) {
+  const auto memory = CodeMemory::create();
+  for (const char* shape : {"straight", "branches", "loops", "stores", "chain", "calls"}) {
+    SCOPED_TRACE(shape);
+    const double small = compile_ms(shape, 1000, *memory), large = compile_ms(shape, 8000, *memory);
+    if (small < 0) GTEST_SKIP() << "no memory for code, or no optimising tier for this CPU";
+    EXPECT_GE(large, 0) << "refused";
+    EXPECT_LT(large, 10'000);  // a hundred times what it takes, for slow and busy machines
+    const bool can_be_larger = std::string_view(shape) != "chain";  // whose jumps would be too long
+    if (can_be_larger) {
+      EXPECT_EQ(compile_ms(shape, 100'000, *memory), -1.0);
+    }
+  }
+  EXPECT_EQ(compile_ms("straight", 1'000'000, *memory), -1);
+}
+
+}  // namespace
+}  // namespace skep::vm::jit
