@@ -13,6 +13,7 @@
 #include "map/map.hpp"
 #include "user/prepare.hpp"
 #include "verify/verify.hpp"
+#include "vm/checked_program.hpp"
 #include "vm/function.hpp"
 #include "vm/jit/tiering.hpp"
 
@@ -43,8 +44,10 @@ class NativeSubject final : public Subject {
 /// A tier of skep::vm, with maps, context and packet of its own.
 class VmSubject final : public Subject {
  public:
-  static Result<std::unique_ptr<Subject>> make(const Sources& sources, vm::Tier tier) {
+  /// `checked`: as if nobody had verified it, every access asked for (vm/checked_program.hpp).
+  static Result<std::unique_ptr<Subject>> make(const Sources& sources, vm::Tier tier, bool checked = false) {
     auto subject = std::make_unique<VmSubject>();
+    subject->checked_ = checked;
     subject->tier_ = tier;
     SKEP_TRY(subject->prepare(sources));
     return subject;
@@ -53,11 +56,34 @@ class VmSubject final : public Subject {
   Result<u32> run(u32 times) override {
     const map::RunSection section(0);
     u64 result = 0;
+    if (checked_) return run_checked(times);
     for (u32 i = 0; i < times; ++i) result = function_->run(call_, context_.data());
     return static_cast<u32>(result);
   }
 
  private:
+  Result<u32> run_checked(u32 times) {
+    u64 result = 0;
+    vm::CheckedInput input;
+    input.r1 = reinterpret_cast<u64>(context_.data());
+    input.regions = regions_;
+    input.run = &call_;
+    input.max_insns = 1'000'000'000;
+    for (u32 i = 0; i < times; ++i) result = SKEP_TRY(program_->run(input));
+    return static_cast<u32>(result);
+  }
+
+  /// What a checked run may touch: packet, context, global data.
+  void name_regions() {
+    const auto add = [&](const void* begin, std::size_t size) {
+      regions_.push_back({reinterpret_cast<u64>(begin), size});
+    };
+    add(packet_.data(), packet_.size());
+    add(context_.data(), context_.size() * sizeof(u64));
+    for (const auto& map : maps_)
+      if (map->direct_value() != nullptr) add(map->direct_value(), map->spec().value_size);
+  }
+
   Result<void> prepare(const Sources& sources) {
     const ObjectSpec spec = SKEP_TRY(user::prepare(*sources.object));
     const auto outcome = SKEP_TRY(verify::verify(spec.programs.at(0), spec, user::engine_rules()));
@@ -69,14 +95,20 @@ class VmSubject final : public Subject {
     compile_us = 1e9;
     for (int i = 0; i < links; ++i) {
       const auto begin = Clock::now();
+      if (checked_) {
+        program_ = SKEP_TRY(vm::CheckedProgram::compile(*outcome.program, bindings, jit_));
+        compile_us = std::min(compile_us, ns_since(begin) / 1000);
+        continue;
+      }
       auto linked = SKEP_TRY(vm::Function::link(*outcome.program, bindings, {.tier = tier_, .jit = jit_}));
       compile_us = std::min(compile_us, ns_since(begin) / 1000);
       function_ = std::move(linked);
     }
-    const auto made = std::as_bytes(function_->machine_code());
+    const auto made = std::as_bytes(checked_ ? program_->machine_code() : function_->machine_code());
     code_bytes = static_cast<u32>(made.size());
     code.assign(made.begin(), made.end());
     make_context(*sources.input);
+    name_regions();
     return {};
   }
 
@@ -111,6 +143,9 @@ class VmSubject final : public Subject {
   vm::Tier tier_ = vm::Tier::interpreter;
   std::shared_ptr<vm::Jit> jit_ = vm::Jit::create();
   std::shared_ptr<const vm::Function> function_;
+  bool checked_ = false;
+  std::shared_ptr<const vm::CheckedProgram> program_;
+  std::vector<vm::MemoryRegion> regions_;
   std::vector<std::byte> packet_;
   std::vector<u64> context_;
   helper::LocalTask task_;
@@ -136,6 +171,7 @@ std::vector<Engine> engines(std::vector<std::string>& why_not) {
       {"interp", vm::Tier::interpreter}, {"baseline", vm::Tier::baseline}, {"opt", vm::Tier::optimised}};
   for (const auto& [name, tier] : tiers)
     all.push_back({name, [tier = tier](const Sources& sources) { return VmSubject::make(sources, tier); }});
+  all.push_back({"checked", [](const Sources& sources) { return VmSubject::make(sources, vm::Tier::baseline, true); }});
   if (auto kernel = kernel_engine())
     all.push_back(*std::move(kernel));
   else

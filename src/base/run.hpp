@@ -14,6 +14,7 @@ struct Run {
   u32 callback_depth = 0;      ///< callbacks that are running inside one another
   u64 thrown_value = 0;        ///< the cookie of bpf_throw
   bool thrown = false;         ///< bpf_throw happened: every frame returns at once
+  void* checks = nullptr;      ///< of machine code with checks (vm/jit/checks.hpp)
   void* checked = nullptr;     ///< the checked loop this run belongs to, if any: its callbacks are checked too
   const void* lent = nullptr;  ///< memory of a helper that the callback it runs may read (a map's key)
   u32 lent_bytes = 0;

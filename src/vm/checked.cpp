@@ -303,6 +303,7 @@ Next Checked::load_packet(u32 offset, u32 size) {
   return advance();
 #define ARM_atomic_fetch(name)                                                              \
   if (!may_atomic(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \
+  if (insn().src == isa::frame_pointer) return stop("writes the frame pointer r10");        \
   return set(src(), atomic_fetch<Op::name>(address(dst()), src()));
 #define ARM_cmpxchg(name)                                                                   \
   if (!may_atomic(address(dst()), row_bytes(Op::name), Access::write)) return Next::failed; \

@@ -15,6 +15,8 @@ struct BaselineOptions {
   /// Not 0: constants of the program do not appear in the code; each is the exclusive or of two numbers drawn from
   /// this seed. Against programs that smuggle machine code in as numbers.
   u64 blinding_seed = 0;
+  /// Bounds, budget and depth are checked: only for runs that Run::checks belongs to (vm/checked_program.hpp).
+  bool checked = false;
 };
 
 /// Machine code in its place. The program begins at code.data().
