@@ -7,6 +7,7 @@ import unittest
 from support import EXAMPLES, Case, main, need, need_clang
 
 CMAKE = os.environ["CMAKE"]
+FLAGS = os.environ.get("SKEP_CXX_FLAGS", "")  # a library built with a sanitizer needs its users built with it
 
 
 class Library(Case):
@@ -32,7 +33,7 @@ class Library(Case):
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", "skep"], text=True, capture_output=True, check=True,
                                env=dict(os.environ, PKG_CONFIG_PATH=str(next(self.prefix.rglob("pkgconfig"))))).stdout.split()
         binary = self.directory / "by-pkg-config"
-        subprocess.run([os.environ["CXX"], "-std=c++20", EXAMPLES / "count_execs.cpp", *flags, "-o", binary], check=True)
+        subprocess.run([os.environ["CXX"], "-std=c++20", *FLAGS.split(), EXAMPLES / "count_execs.cpp", *flags, "-o", binary], check=True)
         self.run_example(binary)
 
     def test_by_cmake(self):
@@ -41,7 +42,7 @@ class Library(Case):
         (project / "CMakeLists.txt").write_text(
             "cmake_minimum_required(VERSION 3.25)\nproject(user CXX)\nfind_package(skep REQUIRED)\n"
             f"add_executable(count_execs {EXAMPLES / 'count_execs.cpp'})\ntarget_link_libraries(count_execs skep::skep)\n")
-        subprocess.run([CMAKE, "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={self.prefix}"], check=True, capture_output=True)
+        subprocess.run([CMAKE, "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_FLAGS={FLAGS}"], check=True, capture_output=True)
         subprocess.run([CMAKE, "--build", project / "build"], check=True)
         self.run_example(project / "build/count_execs")
 
