@@ -85,12 +85,26 @@ class Verify(Case):
         self.skep("verify", "--raw", bad, "--type", "nonsense", check=2)
         self.assertIn("exit", self.skep("disasm", "--raw", zero, check=0).stdout)
 
+    def test_a_listing_is_assembled_to_the_same_bytes(self):
+        text = "call bpf_ktime_get_ns#5\nr1 = r0\ncall pc+1\nexit\nif r1 != 0x8 goto pc+1\nr0 = 0x1122334455667788 ll\nexit\n"
+        first, second = self.directory / "first.bin", self.directory / "second.bin"
+        self.skep("asm", self.write("first.s", text), "-o", first, check=0)
+        listing = self.skep("disasm", "--raw", first, check=0).stdout
+        self.assertIn("call bpf_ktime_get_ns#5", listing)
+        self.skep("asm", self.write("second.s", listing), "-o", second, check=0)
+        self.assertEqual(first.read_bytes(), second.read_bytes())
+
 
 class Compile(Case):
     @classmethod
     def setUpClass(cls):
         need_clang()
         super().setUpClass()
+
+    def test_a_listing_names_what_the_program_uses(self):
+        listing = self.skep("disasm", EXAMPLES / "opensnoop.bpf.c", check=0).stdout
+        for line in (r"^; bpf_map_update_elem\(&opening, &thread, &pending, BPF_ANY\);$", r"= map\[opening\]$", r"call bpf_map_lookup_elem#1$"):
+            self.assertRegex(listing, "(?m)" + line)
 
     def test_object_runs_like_its_source(self):
         target = self.directory / "hello.o"

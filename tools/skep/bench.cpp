@@ -107,11 +107,12 @@ Result<Measured> measure_user(const ObjectSpec& spec, const std::string& name, c
     measured.code_bytes = function.machine_code().size();
     const TestRun run = SKEP_TRY(input_of(options, function.program().type()));
     constexpr u64 all_chunks = ~u64{0};
-    SKEP_TRY(best_chunk(run, options.repeat, all_chunks, measured, [&](const TestRun& r) -> Result<Chunk> {
+    const auto measure = [&](const TestRun& r) -> Result<Chunk> {
       const auto chunk_begin = Clock::now();
       const TestRunResult ran = SKEP_TRY(user::test_run(function, r, nullptr));
       return Chunk{ran.result, us_since(chunk_begin) * 1000 / std::max<u32>(r.repeat, 1)};
-    }));
+    };
+    SKEP_TRY(best_chunk(run, options.repeat, all_chunks, measured, measure));
     return measured;
   }
   return fail(Code::not_found, fmt::format("program {} was not loaded", name));
@@ -135,10 +136,11 @@ Result<Measured> measure_kernel(const ObjectSpec& spec, const std::string& name,
   const TestRun run = SKEP_TRY(input_of(options, spec.program(name)->type));
   // The kernel's own clock, in whole nanoseconds: for XDP a call waits for a grace period around the runs.
   constexpr u64 few_chunks = 20;
-  SKEP_TRY(best_chunk(run, options.repeat, few_chunks, measured, [&](const TestRun& r) -> Result<Chunk> {
+  const auto measure = [&](const TestRun& r) -> Result<Chunk> {
     const TestRunResult ran = SKEP_TRY(program.test_run(r));
     return Chunk{ran.result, static_cast<double>(ran.duration_ns)};
-  }));
+  };
+  SKEP_TRY(best_chunk(run, options.repeat, few_chunks, measured, measure));
   return measured;
 }
 

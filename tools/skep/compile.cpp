@@ -6,6 +6,7 @@
 #include "base/mapped_file.hpp"
 #include "compile/compile.hpp"
 #include "isa/text.hpp"
+#include "spec/listing.hpp"
 #include "verb.hpp"
 
 namespace skep::tools {
@@ -25,13 +26,13 @@ Result<int> disassemble(const std::string& file, bool raw) {
       return fail(Code::malformed, fmt::format("{}: {} bytes; bare instructions are 8 bytes each", file, bytes.size()));
     std::vector<Insn> insns(bytes.size() / sizeof(Insn));
     std::memcpy(insns.data(), bytes.data(), bytes.size());
-    fmt::print("{}", isa::disassemble(insns));
+    fmt::print("{}", spec::listing(insns));
     return 0;
   }
   const auto spec = SKEP_TRY(compile::load_program(file));
   for (const auto& program : spec.programs)
-    fmt::print("{}{} ({}):\n{}", &program == &spec.programs.front() ? "" : "\n", program.name, program.section,
-               isa::disassemble(program.insns));
+    fmt::print("{}; {} ({})\n{}", &program == &spec.programs.front() ? "" : "\n", program.name, program.section,
+               spec::listing(spec, program));
   return 0;
 }
 
