@@ -208,6 +208,15 @@ class Assembler {
   }
   /// All bytes of the width reversed.
   void rev(Width w, Reg d, Reg a) { put((w == Width::w64 ? 0xdac00c00 : 0x5ac00800) | n(a) << 5 | n(d)); }
+  /// How many bits above the highest set one are clear.
+  void clz(Width w, Reg d, Reg a) { put(0x5ac01000 | sf(w) | n(a) << 5 | n(d)); }
+  /// How many bits are set: four instructions, by vector register 31.
+  void popcount(Width w, Reg d, Reg a) {
+    put((w == Width::w64 ? 0x9e67001f : 0x1e27001f) | n(a) << 5);  // fmov d31, a
+    put(0x0e205bff);                                               // cnt v31.8b, v31.8b
+    put(0x0e31bbff);                                               // addv b31, v31.8b
+    put(0x1e2603e0 | n(d));                                        // fmov d, s31
+  }
   /// The bytes of each 16-bit part reversed.
   void rev16(Width w, Reg d, Reg a) { put(0x5ac00400 | sf(w) | n(a) << 5 | n(d)); }
   void select(Else otherwise, Width w, Reg d, Reg a, Reg b, Cond c) {

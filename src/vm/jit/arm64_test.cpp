@@ -205,6 +205,13 @@ TEST(Arm64Assembler, MultiplyDivideSelect) {
     }
     l.as.rev(w, Reg::x1, Reg::x2);
     l.expect(fmt::format("rev {}, {}", r(Reg::x1), r(Reg::x2)));
+    l.as.clz(w, Reg::x1, Reg::x2);
+    l.expect(fmt::format("clz {}, {}", r(Reg::x1), r(Reg::x2)));
+    l.as.popcount(w, Reg::x1, Reg::x2);
+    l.expect(fmt::format("fmov {}31, {}", w == Width::w64 ? 'd' : 's', r(Reg::x2)));
+    l.expect("cnt v31.8b, v31.8b");
+    l.expect("addv b31, v31.8b");
+    l.expect("fmov w1, s31");
     l.as.rev16(w, Reg::x1, Reg::x2);
     l.expect(fmt::format("rev16 {}, {}", r(Reg::x1), r(Reg::x2)));
   }

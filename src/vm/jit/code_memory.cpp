@@ -195,6 +195,9 @@ Result<MachineCode> CodeMemory::add(std::span<const u8> code) {
     place = SKEP_TRY(state_->add_own_pages(code));
     state_->way = Way::own_pages;  // what the system refused once it will refuse again
   }
+  // Where data and instructions have caches of their own (arm64), the second must forget what it had here.
+  char* const begin = reinterpret_cast<char*>(const_cast<u8*>(place));
+  __builtin___clear_cache(begin, begin + code.size());
   state_->used += rounded(code.size(), granule);
   return MachineCode(shared_from_this(), place, code.size());
 }

@@ -1,19 +1,23 @@
 // Which CPU's emitter; see backend.hpp.
 #include "vm/jit/backend/backend.hpp"
 
+#include "vm/jit/arm64.hpp"
 #include "vm/jit/backend/passes.hpp"
 #include "vm/jit/x86_64.hpp"
 
 namespace skep::vm::backend {
 
 Target Target::host() {
+#if defined(__aarch64__)
+  return {.machine = Machine::arm64, .popcnt = true, .lzcnt = true, .lse = arm64::cpu_features().lse};
+#else
   const auto& cpu = x86::cpu_features();
   return {.bmi2 = cpu.bmi2, .movbe = cpu.movbe, .popcnt = cpu.popcnt, .lzcnt = cpu.lzcnt};
+#endif
 }
 
 Result<Compiled> emit(const ir::Module& module, const Target& target) {
-  if (target.machine == Machine::x86_64) return emit_x86_64(module, target);
-  return fail(skep::Code::unsupported, "the optimising tier has an emitter for x86-64 only; use the interpreter");
+  return target.machine == Machine::x86_64 ? emit_x86_64(module, target) : emit_arm64(module, target);
 }
 
 }  // namespace skep::vm::backend

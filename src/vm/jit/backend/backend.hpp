@@ -28,8 +28,8 @@ struct Target {
   Machine machine = Machine::x86_64;
   bool bmi2 = false;    ///< x86-64: shlx, shrx, sarx, rorx, mulx
   bool movbe = false;   ///< x86-64: movbe
-  bool popcnt = false;  ///< x86-64: popcnt, for popcount
-  bool lzcnt = false;   ///< x86-64: lzcnt, for leading_zeros
+  bool popcnt = false;  ///< an instruction (arm64: a few) for popcount
+  bool lzcnt = false;   ///< an instruction for leading_zeros
   bool lse = false;     ///< arm64: single-instruction atomics
   bool check = false;   ///< prove the register allocation; for tests
 

@@ -13,6 +13,7 @@ void order_blocks(const ir::Function& f, Code& code);
 
 /// Fills insns, operands, registers, phis.
 void select_x86_64(const ir::Function& f, const Target& target, Code& code);
+void select_arm64(const ir::Function& f, const Target& target, Code& code);
 
 /// Fills the ranges of every virtual register. False: too much for this tier.
 [[nodiscard]] bool find_live_ranges(Code& code);
@@ -25,6 +26,7 @@ void resolve(Code& code, const Registers& registers, Allocation& allocation);
 
 /// The whole back end of one CPU.
 Result<Compiled> emit_x86_64(const ir::Module& module, const Target& target);
+Result<Compiled> emit_arm64(const ir::Module& module, const Target& target);
 
 /// Empty when every operand reads the value it should; else the first one that does not.
 std::string verify_allocation(const Code& code, const Registers& registers, const Allocation& allocation);

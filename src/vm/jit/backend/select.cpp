@@ -18,6 +18,7 @@ void Selector::run(bool scaled_addresses) {
   register_.assign(f_.insns.size(), none);
   table_.assign(std::bit_ceil(f_.insns.size() + 64), none);
   begins_.assign(code_.blocks.size() + 1, 0);
+  prepare();
   find_dominators();
   for (u32 b = 0; b < code_.blocks.size(); b++) make_phis(b);
   for (u32 b = static_cast<u32>(code_.blocks.size()); b-- > 0;) read_block(b);

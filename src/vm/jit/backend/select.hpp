@@ -30,6 +30,8 @@ class Selector {
     u8 label, jump, constant, frame;
   };
   virtual Ops ops() const = 0;
+  /// Called once, when the facts are known and nothing is made yet.
+  virtual void prepare() {}
   /// Makes the machine instructions of one value, in order.
   virtual void instruction(Value v, const ir::Inst& inst) = 0;
 

@@ -1,11 +1,7 @@
-// x86-64: divisions. Those by constants become multiplications by a rounded reciprocal.
-//
-// Unsigned: floor(a * m / 2^(N+s)) with m = ceil(2^(N+s) / d) is the quotient for every N-bit a when s is the
-// smallest number with 2^s >= d; when m then needs N+1 bits, the missing bit costs an addition (N = 64) or a full
-// 64-bit reciprocal (N = 32). Signed: the same with N-1, and one is added to negative quotients.
-// Source: Granlund, Montgomery, "Division by Invariant Integers using Multiplication" (1994).
+// x86-64: divisions. Those by constants become multiplications by a rounded reciprocal (reciprocal.hpp).
 #include <bit>
 
+#include "vm/jit/backend/reciprocal.hpp"
 #include "vm/jit/backend/select_x86_64.hpp"
 
 namespace skep::vm::backend {
@@ -14,7 +10,6 @@ using ir::Op;
 using x86::Alu;
 using x86::Reg;
 using x86::Shift;
-using u128 = unsigned __int128;
 
 void SelectX86::divide(Value v, const ir::Inst& inst) {
   const Value a = operand(inst, 0), b = operand(inst, 1);
@@ -96,25 +91,17 @@ void SelectX86::product_high(VReg made, VReg a, s64 factor, bool sign) {
 
 void SelectX86::unsigned_quotient(VReg def, u8 width, Value value, u64 d) {
   VReg a = register_of(value);
-  const u32 s = 64 - static_cast<u32>(std::countl_zero(d - 1));  // smallest with 2^s >= d
   if (width == 32) {
     if (!facts_.upper_zero(value)) {
       const VReg low = temporary();
       extend(low, 64, a, 32, false);
       a = low;
     }
-    // The smallest reciprocal that is exact for 32-bit dividends; with at most 32 bits the product fits.
-    for (u32 shift = 0; shift <= s; shift++) {
-      const u128 whole = u128{1} << (32 + shift);
-      const u64 m = static_cast<u64>((whole + d - 1) / d);
-      if (static_cast<u64>(u128{m} * d - whole) > u64{1} << shift) continue;
-      if (m > 0xffffffffu) break;
-      const VReg product = temporary();
-      multiply_by(product, a, static_cast<s64>(m));
-      return shift_imm(def, Shift::shr, 64, product, 32 + shift);
-    }
-    const u64 reciprocal = static_cast<u64>(((u128{1} << 64) + d - 1) / d);
-    return product_high(def, a, static_cast<s64>(reciprocal), false);
+    const Reciprocal32 r = reciprocal_32(d);
+    if (r.high) return product_high(def, a, static_cast<s64>(r.factor), false);
+    const VReg product = temporary();
+    multiply_by(product, a, static_cast<s64>(r.factor));
+    return shift_imm(def, Shift::shr, 64, product, r.shift);
   }
   if (d > u64{1} << 63) {  // the quotient is 0 or 1
     const VReg factor = constant(static_cast<s64>(d));
@@ -125,29 +112,21 @@ void SelectX86::unsigned_quotient(VReg def, u8 width, Value value, u64 d) {
     define(def);
     return;
   }
-  // Even divisors: halving first may leave a reciprocal of 64 bits.
-  for (u32 before = 0; before <= static_cast<u32>(std::countr_zero(d)); before++) {
-    const u64 rest = d >> before;
-    for (u32 shift = 0; shift < 64; shift++) {
-      const u128 whole = u128{1} << (64 + shift), m = (whole + rest - 1) / rest;
-      if (m >> 64 != 0) break;
-      if (m * rest - whole > u128{1} << (shift + before)) continue;
-      VReg reduced = a;
-      if (before != 0) shift_imm(reduced = temporary(), Shift::shr, 64, a, before);
-      const VReg high = shift == 0 ? def : temporary();
-      product_high(high, reduced, static_cast<s64>(static_cast<u64>(m)), false);
-      if (shift != 0) shift_imm(def, Shift::shr, 64, high, shift);
-      return;
-    }
+  const Reciprocal64 r = reciprocal_64(d);
+  if (!r.add) {
+    VReg reduced = a;
+    if (r.before != 0) shift_imm(reduced = temporary(), Shift::shr, 64, a, r.before);
+    const VReg high = r.shift == 0 ? def : temporary();
+    product_high(high, reduced, static_cast<s64>(r.factor), false);
+    if (r.shift != 0) shift_imm(def, Shift::shr, 64, high, r.shift);
+    return;
   }
-  // m = 2^64 + low: the quotient is (((a - t) >> 1) + t) >> (s - 1) with t the upper half of a * low.
-  const u64 low = static_cast<u64>((((u128{1} << s) - d) << 64) / d + 1);
   const VReg t = temporary(), rest = temporary(), half = temporary(), sum = temporary();
-  product_high(t, a, static_cast<s64>(low), false);
+  product_high(t, a, static_cast<s64>(r.factor), false);
   alu_rr(rest, Alu::sub, 64, a, t);
   shift_imm(half, Shift::shr, 64, rest, 1);
   alu_rr(sum, Alu::add, 64, half, t);
-  shift_imm(def, Shift::shr, 64, sum, s - 1);
+  shift_imm(def, Shift::shr, 64, sum, r.shift - 1);
 }
 
 void SelectX86::signed_quotient(VReg def, u8 width, VReg a, s64 divisor) {
@@ -162,26 +141,20 @@ void SelectX86::signed_quotient(VReg def, u8 width, VReg a, s64 divisor) {
     alu_rr(sum, Alu::add, width, a, bias);
     shift_imm(positive, Shift::sar, width, sum, k);
   } else {
-    u32 s = 0;
-    u128 m = 0;
-    for (;; s++) {  // ends at floor(log2 d) at the latest
-      const u128 whole = u128{1} << (n + s);
-      m = whole / d + 1;
-      if (m * d - whole <= u128{1} << (s + 1)) break;
-    }
-    const s64 factor = static_cast<s64>(static_cast<u64>(m));
+    const SignedReciprocal r = signed_reciprocal(d, n);
+    const s64 factor = static_cast<s64>(r.factor);
     const VReg quotient = temporary(), sign = temporary(), product = temporary();
     if (width == 32) {
       const VReg wide = temporary();
       extend(wide, 64, a, 32, true);
       multiply_by(product, wide, factor);
-      shift_imm(quotient, Shift::sar, 64, product, 32 + s);
+      shift_imm(quotient, Shift::sar, 64, product, 32 + r.shift);
       shift_imm(sign, Shift::shr, 32, a, 31);
     } else {
       product_high(product, a, factor, true);
       VReg high = product;
       if (factor < 0) alu_rr(high = temporary(), Alu::add, 64, product, a);  // it was read as 2^64 too small
-      shift_imm(quotient, Shift::sar, 64, high, s);
+      shift_imm(quotient, Shift::sar, 64, high, r.shift);
       shift_imm(sign, Shift::shr, 64, a, 63);
     }
     alu_rr(positive, Alu::add, width, quotient, sign);
