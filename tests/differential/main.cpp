@@ -79,6 +79,8 @@ class Worker {
     if (!report->accepted) return "";
     if (tally != nullptr) note(program, *tally);
     const auto tiers = user_.link();
+    // Changed programs may hold an instruction that no path reaches and this engine lacks.
+    if (!tiers && program.mutated && tiers.error().code == Code::unsupported) return "";
     if (!tiers) return "link: " + tiers.error().message;
     if (tally != nullptr) note_ir(*tally);
     for (u32 input = 0; input < inputs_per_program; input++)

@@ -13,6 +13,7 @@ constexpr Verb table[] = {
     {"run", "load a program, attach it, run a command, print what it says", run_verb},
     {"compile", "C (BCC dialect or libbpf style) to an object", compile_verb},
     {"verify", "prove a program safe, or explain why not", verify_verb},
+    {"test", "run a program on given inputs in every engine, and compare", test_verb},
     {"bench", "measure a program in one engine or all of them", bench_verb},
     {"disasm", "print an object's instructions as text", disasm_verb},
     {"asm", "assemble text into raw instructions", asm_verb},

@@ -55,6 +55,7 @@ Result<ObjectSpec> read_program_file(const ProgramFile& source);
 int run_verb(const Arguments& arguments);
 int compile_verb(const Arguments& arguments);
 int verify_verb(const Arguments& arguments);
+int test_verb(const Arguments& arguments);
 int bench_verb(const Arguments& arguments);
 int asm_verb(const Arguments& arguments);
 int disasm_verb(const Arguments& arguments);

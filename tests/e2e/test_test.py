@@ -1,0 +1,76 @@
+"""skep test: cases with inputs and expectations, in every engine."""
+import json
+
+from support import Case, main, need_clang
+
+PROGRAM = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, __u64); } counters SEC(".maps");
+SEC("xdp") int filter(struct xdp_md *ctx) {
+  unsigned char *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+  __u32 key = 0;
+  __u64 *count = bpf_map_lookup_elem(&counters, &key);
+  if (count) __sync_fetch_and_add(count, 1);
+  if (data + 60 > end) return XDP_DROP;
+  if (data[0] == 0xff) data[0] = 1;
+  return XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+CASES = """
+# what a filter does to packets
+case small packets are dropped and counted
+packet zeroes 59
+set counters 00000000 = 0500000000000000
+result XDP_DROP
+map counters 00000000 = 0600000000000000
+map counters 01000000 = none
+
+case a broadcast is readdressed
+packet ffffffffffff 000000000000 88b5 0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+result XDP_PASS
+output 01ffffffffff 000000000000 88b5 0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+"""
+
+
+class Test(Case):
+    def setUp(self):
+        need_clang()
+        self.source = self.write("filter.bpf.c", PROGRAM)
+
+    def test_cases_hold_in_every_tier(self):
+        result = self.skep("test", self.source, "--cases", self.write("good.cases", CASES), check=0)
+        self.assertIn("2 of 2 cases hold", result.stdout)
+        for engine in ("interp", "jit", "opt"):
+            self.assertIn(f"ok     small packets are dropped and counted [{engine}]: result 1 (XDP_DROP)", result.stdout)
+
+    def test_what_does_not_hold_is_said(self):
+        wrong = CASES.replace("= 0600000000000000", "= 0700000000000000")
+        result = self.skep("test", self.source, "--cases", self.write("wrong.cases", wrong), check=1)
+        self.assertIn("map counters key 00000000 is 0600000000000000, expected 0700000000000000", result.stdout)
+        self.assertIn("1 of 2 cases hold", result.stdout)
+
+    def test_one_run_by_options(self):
+        self.skep("test", self.source, "--packet", "zeroes 100", "--expect", "XDP_PASS", check=0)
+        result = self.skep("test", self.source, "--packet", "zeroes 20", "--expect", "XDP_PASS", "--engine", "jit", "--json", check=1)
+        line = json.loads(result.stdout)
+        self.assertEqual((line["engine"], line["ok"], line["result"]), ("jit", False, 1))
+        self.assertEqual(line["failures"], ["result is 1, expected 2"])
+
+    def test_mistakes_name_file_and_line(self):
+        for text, message in (("result XDP_DROP\n", "bad.cases:1: expected 'case NAME' first"),
+                              ("case a\nresult XDP_DORP\n", "bad.cases:2: 'XDP_DORP' is no result"),
+                              ("case a\npacket 0g\n", "bad.cases:2: 'g' is no hexadecimal digit"),
+                              ("case a\nset counters 00\n", "bad.cases:2: expected MAP KEY = VALUE"),
+                              ("", "holds no case")):
+            result = self.skep("test", self.source, "--cases", self.write("bad.cases", text))
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn(message, result.stderr)
+        result = self.skep("test", self.source, "--cases", self.write("size.cases", "case a\nset counters 00 = 01\nresult 1\n"), check=2)
+        self.assertIn("map counters: the key has 1 bytes, the map's have 4", result.stderr)
+
+
+if __name__ == "__main__":
+    main()
