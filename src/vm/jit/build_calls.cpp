@@ -136,7 +136,6 @@ u32 FunctionBuilder::enter_instance(const Shape& callee, std::span<const Value> 
   const BlockId site = make_.block();
   const u32 index = begin_instance(callee, instance_);
   instances_[index].return_to = continuation(site);
-  instances_[index].call_site = site;
   instances_[index].result = f_.add({.op = ir::Op::phi, .block = instances_[index].return_to}, {});
   instances_[index].call = at_;
   jump_to(instances_[index].first_block);

@@ -36,7 +36,6 @@ struct Instance {
   BlockId first_block = 0;  ///< its blocks are consecutive, in the shape's order
   s64 frame_top = 0;        ///< what r10 is, in the machine function's frame
   BlockId return_to = no_block;
-  BlockId call_site = no_block;  ///< the block that was left for it
   u32 call = 0;                  ///< the call instruction
   Value result = no_value;       ///< phi of its returns (inlined), or nothing
   u32 variables() const { return registers + static_cast<u32>(shape->slots.size()) + 1; }

@@ -74,37 +74,4 @@ void Dominators::number() {
   }
 }
 
-std::vector<Loop> find_loops(Function& f, const Dominators& dominators, std::vector<u32>* innermost) {
-  std::vector<Loop> loops;
-  std::vector<u32> inner(f.blocks.size(), ~u32{0});
-  std::vector<u32> mark(f.blocks.size(), ~u32{0});
-  std::vector<BlockId> work;
-  for (auto& block : f.blocks) block.loop_depth = 0;
-  for (const BlockId header : dominators.reverse_postorder()) {
-    work.clear();
-    for (const BlockId p : f.blocks[header].predecessors)
-      if (dominators.reachable(p) && dominators.dominates(header, p)) work.push_back(p);
-    if (work.empty()) continue;
-    const auto index = static_cast<u32>(loops.size());
-    Loop loop{.header = header, .parent = inner[header], .blocks = {header}};
-    mark[header] = index;
-    while (!work.empty()) {
-      const BlockId b = work.back();
-      work.pop_back();
-      if (mark[b] == index) continue;
-      mark[b] = index;
-      loop.blocks.push_back(b);
-      for (const BlockId p : f.blocks[b].predecessors)
-        if (dominators.reachable(p)) work.push_back(p);
-    }
-    for (const BlockId b : loop.blocks) {
-      f.blocks[b].loop_depth++;
-      inner[b] = index;
-    }
-    loops.push_back(std::move(loop));
-  }
-  if (innermost != nullptr) *innermost = std::move(inner);
-  return loops;
-}
-
 }  // namespace skep::vm::ir

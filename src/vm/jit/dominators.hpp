@@ -1,4 +1,4 @@
-// Which block must be passed to reach which, and where the loops are.
+// Which block must be passed to reach which.
 //
 // Source: Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm" (2001). Intervals of a walk over the tree
 // answer dominates() in constant time.
@@ -33,16 +33,5 @@ class Dominators {
   std::vector<BlockId> parent_;
   std::vector<u32> first_, last_;
 };
-
-/// A natural loop. Eliminates nothing: irreducible cycles are simply no loops.
-struct Loop {
-  BlockId header = no_block;
-  u32 parent = ~u32{0};         ///< index of the loop around it
-  std::vector<BlockId> blocks;  ///< with those of inner loops, header first
-};
-
-/// Loops, outer before inner; sets Block::loop_depth of every block. `innermost` (optional) gets the index of the
-/// innermost loop by block, or ~0.
-std::vector<Loop> find_loops(Function& f, const Dominators& dominators, std::vector<u32>* innermost = nullptr);
 
 }  // namespace skep::vm::ir

@@ -130,7 +130,7 @@ std::string print(const Function& f) {
     out += fmt::format("block {}:", b);
     for (const BlockId p : block.predecessors) out += fmt::format(" <{}", p);
     for (const BlockId s : block.successors) out += fmt::format(" >{}", s);
-    out += block.loop_depth != 0 ? fmt::format("  depth {}\n", block.loop_depth) : "\n";
+    out += "\n";
     for (const Value v : block.insns) out += text_of(f, v) + "\n";
   }
   return out;

@@ -85,7 +85,6 @@ struct Block {
   std::vector<Value> insns;  ///< phis first, one that leaves last
   std::vector<BlockId> predecessors;
   std::vector<BlockId> successors;
-  u32 loop_depth = 0;
 };
 
 /// One machine function: blocks[0] is the entry (it has no predecessors).

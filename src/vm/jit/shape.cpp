@@ -88,7 +88,6 @@ void Shaper::find_blocks(Shape& shape) {
     shape.insn_count++;
     const Form form = isa::row(code_.ops[i]).form;
     shape.has_may_goto = shape.has_may_goto || form == Form::may_goto;
-    shape.is_leaf = shape.is_leaf && form != Form::call_local && form != Form::callx;
   }
   // `touched` may hold a stretch that another function reaches too; marks are for this function only.
   for (const u32 i : touched) leader_[i] = 0;

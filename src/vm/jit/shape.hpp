@@ -29,7 +29,7 @@ struct ShapeBlock {
   u32 predecessors = 0;    ///< how many edges lead here
 };
 
-/// An array look-up whose key is a slot: reads a variable instead of calling a helper.
+/// One function.
 struct Shape {
   u32 entry = 0;
   std::vector<ShapeBlock> blocks;  ///< in reverse postorder; 0 is the entry
@@ -37,7 +37,6 @@ struct Shape {
   u32 insn_count = 0;
   u32 frame_bytes = 0;  ///< of memory below r10 that is left, a multiple of 8
   bool has_may_goto = false;
-  bool is_leaf = true;  ///< calls no function of the program
 };
 
 /// What all functions of a program share while they are looked at.
