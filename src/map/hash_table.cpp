@@ -168,7 +168,7 @@ s64 HashTable::copy(const void* key, void* to) noexcept {
     const u32 generation = header(ref).generation.load(std::memory_order_acquire);
     copy_value(ref, to);
     // The element may have become another key's before the copy began: the key is compared after it.
-    const bool same = (generation & 1) == 0 && key_equals<0>(ref, key) &&
+    const bool same = (generation & 1) == 0 && key_equals<0>(key_of(ref), key) &&
                       header(ref).generation.load(std::memory_order_acquire) == generation;
     if (same || attempts == 1000) return same ? 0 : -EBUSY;
   }

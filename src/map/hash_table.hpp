@@ -47,6 +47,9 @@ class HashTable {
   /// The element of `key`, or 0. `KeySize` 0: as the shape says.
   template <u32 KeySize>
   Ref find(const void* key) noexcept;
+  /// find() when the chain changed under it: tries again, then under the lock.
+  template <u32 KeySize>
+  Ref find_again(u32 hash, const void* key) noexcept;
   /// The value of an element (on one CPU for per-CPU tables).
   std::byte* value(Ref ref, u32 cpu = 0) const noexcept {
     if (cpus_ == 0) return element(ref) + value_offset_;
@@ -120,7 +123,7 @@ class HashTable {
   template <u32 KeySize>
   u32 hash_of(const void* key) const noexcept;
   template <u32 KeySize>
-  bool key_equals(Ref ref, const void* key) const noexcept;
+  bool key_equals(std::byte* ours, const void* key) const noexcept;
   template <u32 KeySize>
   bool walk(const std::atomic<u64>& bucket, u32 hash, const void* key, Ref& found) const noexcept;
 
@@ -196,10 +199,9 @@ u32 HashTable::hash_of(const void* key) const noexcept {
 }
 
 template <u32 KeySize>
-bool HashTable::key_equals(Ref ref, const void* key) const noexcept {
+bool HashTable::key_equals(std::byte* ours, const void* key) const noexcept {
   const u32 size = KeySize != 0 ? KeySize : key_size_;
   const auto* bytes = static_cast<const std::byte*>(key);
-  std::byte* ours = key_of(ref);
   u32 offset = 0;
   u64 word = 0;
   for (; offset + 8 <= size; offset += 8) {
@@ -214,15 +216,18 @@ bool HashTable::key_equals(Ref ref, const void* key) const noexcept {
 
 /// False: the chain changed during the walk and nothing was found.
 template <u32 KeySize>
-bool HashTable::walk(const std::atomic<u64>& bucket, u32 hash, const void* key, Ref& found) const noexcept {
+[[gnu::always_inline]] inline bool HashTable::walk(const std::atomic<u64>& bucket, u32 hash, const void* key,
+                                                   Ref& found) const noexcept {
   const u64 before = bucket.load(std::memory_order_acquire);
   // A walk that strays from chain to chain still ends: its length is bounded.
   u32 steps = 0;
   for (Ref ref = static_cast<Ref>(before); ref != 0; ++steps) {
     if (steps == 4096) return false;
-    const Header& at = header(ref);
+    std::byte* const start = element(ref);
+    const Header& at = *reinterpret_cast<const Header*>(start);
     const u32 generation = at.generation.load(std::memory_order_acquire);
-    if (at.hash.load(std::memory_order_acquire) == hash && (generation & 1) == 0 && key_equals<KeySize>(ref, key) &&
+    if (at.hash.load(std::memory_order_acquire) == hash && (generation & 1) == 0 &&
+        key_equals<KeySize>(start + sizeof(Header), key) &&
         at.generation.load(std::memory_order_relaxed) == generation) {
       found = ref;
       return true;
@@ -234,13 +239,22 @@ bool HashTable::walk(const std::atomic<u64>& bucket, u32 hash, const void* key, 
   return bucket.load(std::memory_order_relaxed) == before;
 }
 
+/// One walk nearly always answers; it is written into the caller, so that a look-up is one call from machine code and
+/// needs no stack.
 template <u32 KeySize>
-HashTable::Ref HashTable::find(const void* key) noexcept {
+[[gnu::always_inline]] inline HashTable::Ref HashTable::find(const void* key) noexcept {
   const u32 hash = hash_of<KeySize>(key);
-  const std::atomic<u64>& bucket = bucket_of(hash);
+  Ref found = 0;
+  if (walk<KeySize>(bucket_of(hash), hash, key, found)) [[likely]]
+    return found;
+  return find_again<KeySize>(hash, key);
+}
+
+template <u32 KeySize>
+[[gnu::noinline]] HashTable::Ref HashTable::find_again(u32 hash, const void* key) noexcept {
   for (int attempts = 0; attempts < 16; ++attempts) {
     Ref found = 0;
-    if (walk<KeySize>(bucket, hash, key, found)) return found;
+    if (walk<KeySize>(bucket_of(hash), hash, key, found)) return found;
   }
   const Locked locked = lock(hash);
   const Place place = search<KeySize>(locked, hash, key);
@@ -253,7 +267,7 @@ HashTable::Place HashTable::search(const Locked& locked, u32 hash, const void* k
   Place place{locked.head(), 0};
   while (place.ref != 0) {
     const Header& at = header(place.ref);
-    if (at.hash.load(std::memory_order_relaxed) == hash && key_equals<KeySize>(place.ref, key)) break;
+    if (at.hash.load(std::memory_order_relaxed) == hash && key_equals<KeySize>(key_of(place.ref), key)) break;
     place.before = place.ref;
     place.ref = at.next.load(std::memory_order_relaxed);
   }
