@@ -36,8 +36,8 @@ struct Instance {
   BlockId first_block = 0;  ///< its blocks are consecutive, in the shape's order
   s64 frame_top = 0;        ///< what r10 is, in the machine function's frame
   BlockId return_to = no_block;
-  u32 call = 0;                  ///< the call instruction
-  Value result = no_value;       ///< phi of its returns (inlined), or nothing
+  u32 call = 0;             ///< the call instruction
+  Value result = no_value;  ///< phi of its returns (inlined), or nothing
   u32 variables() const { return registers + static_cast<u32>(shape->slots.size()) + 1; }
   u32 budget_variable() const { return registers + static_cast<u32>(shape->slots.size()); }
 };
