@@ -62,8 +62,8 @@ std::string_view name_of(Tier tier) noexcept;
 
 struct LinkOptions {
   Tier tier = Tier::automatic;
-  /// Constants of the program do not appear in its machine code as they are (baseline only: such a program is not
-  /// optimised). Against programs that smuggle machine code in as numbers.
+  /// Constants of the program do not appear in its machine code as they are . Against programs that smuggle machine
+  /// code in as numbers.
   bool blind_constants = false;
   /// Code memory and the background compiler, to be shared by all functions of an engine (Jit::create). Null: the
   /// function has code memory of its own, and `automatic` stays in baseline.

@@ -19,6 +19,7 @@ struct Runtime {
 
 struct BuildOptions {
   u32 inline_insns = 64;    ///< a function of at most so many instructions becomes part of its callers
+  bool blind = false;       ///< the program's numbers are ir.def's `blinded`
   u32 growth_insns = 2000;  ///< but no function grows beyond its own size plus this
 };
 

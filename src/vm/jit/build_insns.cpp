@@ -122,7 +122,7 @@ void FunctionBuilder::instruction(const ShapeBlock& block) {
     case Form::store_release:
       return atomic(bits);
     case Form::ld_imm64:
-      return set(insn().dst, make_.constant(code_.slots[at_ + 1].wide));
+      return set(insn().dst, wide_immediate());
     case Form::jump:
     case Form::jump_long:
       ended_ = true;
@@ -144,7 +144,7 @@ void FunctionBuilder::instruction(const ShapeBlock& block) {
     case Form::exit:
       return leave(read(0));
     case Form::ld_abs:
-      return load_packet(make_.constant(static_cast<u32>(insn().imm)), bits);
+      return load_packet(number_of_program(static_cast<u32>(insn().imm)), bits);
     case Form::ld_ind:
       return load_packet(make_.arithmetic(ir::Op::add, 32, reg(insn().src), immediate()), bits);
     case Form::addr_space_cast:
@@ -162,6 +162,13 @@ Value FunctionBuilder::alu(u8 width, Value b) {
   const bool is_division = v >= before && f_.insns[v].op >= ir::Op::udiv && f_.insns[v].op <= ir::Op::smod;
   if (is_division && !code_.proofs.empty() && code_.proofs[at_].divisor_nonzero) f_.insns[v].flags |= Inst::nonzero;
   return v;
+}
+
+/// Addresses of maps and functions are ours, not the program's.
+Value FunctionBuilder::wide_immediate() {
+  const u64 number = code_.slots[at_ + 1].wide;
+  const bool is_ours = shaper_.view_of(number) != nullptr || code_.callback_at(number) != nullptr;
+  return is_ours ? make_.constant(number) : number_of_program(number);
 }
 
 /// Source: memory.hpp (arena_address, arena_cast).

@@ -332,6 +332,40 @@ TEST(Build, RandomProgramsMeanTheSameAsMachineCode) {
   }
 }
 
+/// The same results, and no constant of the program in the code.
+TEST(Build, BlindedConstantsDoNotAppearAndMeanTheSame) {
+  const auto memory_for_code = CodeMemory::create();
+  const u32 shown[] = {0x13579bdf, 0x5bd1e995, 0x2468ace1};
+  for (u32 seed = 0; seed < 1000; seed++) {
+    std::string text = Generator(seed).program();
+    text.insert(text.find("exit"),
+                "r0 ^= 0x13579bdf\nr1 = 0x5bd1e9952468ace1 ll\nr0 += r1\nif r0 > 0x13579bdf goto +1\n"
+                "r0 *= 0x13579bdf\n*(u32 *)(r9 + 8) = 0x13579bdf\n");
+    const auto code = code_of(text);
+    ASSERT_NE(code, nullptr) << text;
+    std::array<u64, 8> fresh{}, memory{};
+    std::mt19937_64 random(seed);
+    for (auto& word : fresh) word = random();
+    memory = fresh;
+    const u64 parameters[] = {reinterpret_cast<u64>(memory.data()), 0};
+    const u64 expected = interpreted(*code, parameters);
+    const auto after = memory;
+    const auto placed = compile_optimised(*code, nullptr, *memory_for_code, random() | 1);
+    if (!placed && placed.error().code == Code::permission) GTEST_SKIP() << placed.error().message;
+    ASSERT_TRUE(placed) << placed.error().message;
+    memory = fresh;
+    base::Run run;
+    const auto entry = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()));
+    ASSERT_EQ(entry(&run, parameters[0], 0, 0, 0, 0), expected) << "seed " << seed << "\n" << text;
+    ASSERT_EQ(memory, after) << "seed " << seed << "\n" << text;
+    const auto bytes = placed->code.bytes();
+    for (const u32 number : shown) {
+      const auto* first = reinterpret_cast<const u8*>(&number);
+      EXPECT_EQ(std::search(bytes.begin(), bytes.end(), first, first + 4), bytes.end()) << seed;
+    }
+  }
+}
+
 /// As src/helper/callbacks.cpp: what the builder writes as a loop, for the interpreter.
 u64 loop_helper(void* run, u64 rounds, u64 callback, u64 context, u64 flags, u64) noexcept {
   const u64 count = static_cast<u32>(rounds);

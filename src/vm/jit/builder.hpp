@@ -92,7 +92,9 @@ class FunctionBuilder {
   void set_operands(Value v, std::span<const Value> operands);
   Value reg(u32 r) { return r == isa::frame_pointer ? make_.frame(instances_[instance_].frame_top) : read(r); }
   void set(u32 r, Value v) { write(r, v); }
-  Value immediate() { return make_.constant(static_cast<u64>(s64{insn().imm})); }
+  Value immediate() { return number_of_program(static_cast<u64>(s64{insn().imm})); }
+  Value number_of_program(u64 number) { return options_.blind ? make_.blinded(number) : make_.constant(number); }
+  Value wide_immediate();
 
   // --- stack ---
   /// Stack that the program reads without having written it must read as zero.

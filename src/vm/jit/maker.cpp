@@ -43,6 +43,7 @@ void Maker::number(const Dominators& dominators) {
 Value Maker::find(const Inst& inst, std::span<const Value> operands, std::size_t& at) const {
   u64 hash =
       static_cast<u64>(inst.op) << 24 | u64{inst.width} << 16 | u64{inst.bits} << 8 | static_cast<u64>(inst.condition);
+  hash ^= static_cast<u64>(inst.imm) * 0xd6e8feb86659fd93;
   for (const Value v : operands) hash = (hash ^ v) * 0x9e3779b97f4a7c15;
   const std::size_t mask = numbers_.size() - 1;
   std::size_t i = (hash >> 32) & mask;
@@ -51,7 +52,8 @@ Value Maker::find(const Inst& inst, std::span<const Value> operands, std::size_t
     if (v == no_value) break;
     const Inst& old = f_.insns[v];
     const bool is_same = old.op == inst.op && old.width == inst.width && old.bits == inst.bits &&
-                         old.condition == inst.condition && std::ranges::equal(f_.operands_of(old), operands);
+                         old.condition == inst.condition && old.imm == inst.imm &&
+                         std::ranges::equal(f_.operands_of(old), operands);
     if (!is_same) continue;
     if (dominators_->dominates(old.block, block_)) return v;
     break;  // on another path: the new one takes its place

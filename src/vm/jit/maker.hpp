@@ -24,6 +24,8 @@ class Maker {
   Function& function() { return f_; }
 
   Value constant(u64 number) { return leaf(Op::constant, static_cast<s64>(number)); }
+  /// The number as no pass sees it: for programs whose constants are not trusted.
+  Value blinded(u64 number);
   Value frame(s64 offset) { return leaf(Op::frame, offset); }
   Value run() { return leaf(Op::run, 0); }
   /// Parameter `index` (1..5).

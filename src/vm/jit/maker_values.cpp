@@ -39,6 +39,16 @@ Value Maker::bswap(u8 bits, Value a) {
   return place({.op = Op::bswap, .bits = bits}, operands);
 }
 
+Value Maker::blinded(u64 number) {
+  if (number == 0) return constant(0);
+  const auto half = [&](u64 bits) {
+    return place({.op = Op::blinded, .imm = static_cast<s32>(static_cast<u32>(bits))}, {});
+  };
+  if (static_cast<s64>(number) == static_cast<s32>(number)) return half(number);
+  const Value low = zext(32, half(number));
+  return arithmetic(Op::or_, 64, arithmetic(Op::shl, 64, half(number >> 32), constant(32)), low);
+}
+
 Value Maker::count(Op op, u8 width, Value a) {
   if (width == 32) a = low_part(a, 32);
   if (f_.is_constant(a)) {

@@ -90,6 +90,7 @@ constexpr isa::Alu alu_of(Op op) {
 constexpr u64 meaning(const Inst& inst, const u64 (&o)[4]) {
   switch (inst.op) {
     case Op::constant:
+    case Op::blinded:
       return static_cast<u64>(inst.imm);
     case Op::select:
       return holds(inst.condition, inst.width, o[0], o[1]) ? o[2] : o[3];

@@ -47,14 +47,18 @@ constexpr Runtime runtime{find_tail, run_tail, resolve, settle};
 
 }  // namespace
 
-Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory) {
+Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory,
+                                 u64 blinding_seed) {
   if (code.insns.size() > most_insns)
     return fail(Code::limit,
                 fmt::format("{} instructions, and the optimising tier takes {} at most (its time grows faster "
                             "than the program): use the baseline tier",
                             code.insns.size(), most_insns));
-  auto built = build(code, runtime, {});
-  const backend::Target target = backend::Target::host();
+  backend::Target target = backend::Target::host();
+  target.blinding_seed = blinding_seed;
+  if (blinding_seed != 0 && target.machine != backend::Machine::x86_64)
+    return fail(Code::unsupported, "the optimising tier blinds constants on x86-64 only; use the baseline tier");
+  auto built = build(code, runtime, {.blind = blinding_seed != 0});
   for (auto& function : built.module.functions) ir::optimise(function, {target.popcnt, target.lzcnt});
   const auto compiled = SKEP_TRY(backend::emit(built.module, target));
   Placed placed;

@@ -118,25 +118,23 @@ Result<void> Tiering::begin(const Function& function, const LinkOptions& options
   Function::Data& data = *function.data_;
   if (options.tier == Tier::interpreter) return {};
   data.jit = options.jit != nullptr ? options.jit : Jit::create({.background = false});
-  if (options.tier == Tier::optimised && options.blind_constants)
-    return fail(Code::unsupported, "the optimising tier does not blind constants; use the baseline tier");
+  if (options.blind_constants) data.blinding_seed = (ticks_now() ^ reinterpret_cast<u64>(&data)) | 1;
   if (options.tier == Tier::optimised) return optimised(function);
-  auto made = baseline(function, options);
+  auto made = baseline(function);
   if (!made && options.tier == Tier::automatic) {
     data.why_interpreted = std::move(made.error().message);
     return {};
   }
   SKEP_TRY(std::move(made));
-  if (options.tier == Tier::automatic && !options.blind_constants && data.jit->start()) wish_for_more(function);
+  if (options.tier == Tier::automatic && data.jit->start()) wish_for_more(function);
   return {};
 }
 
-Result<void> Tiering::baseline(const Function& function, const LinkOptions& options) {
+Result<void> Tiering::baseline(const Function& function) {
   Function::Data& data = *function.data_;
   const auto start = std::chrono::steady_clock::now();
-  jit::BaselineOptions wanted;
-  if (options.blind_constants) wanted.blinding_seed = ticks_now() ^ reinterpret_cast<u64>(&data);
-  data.baseline.placed = SKEP_TRY(jit::compile_baseline(*function.bytecode_, wanted, data.jit->code_memory()));
+  data.baseline.placed =
+      SKEP_TRY(jit::compile_baseline(*function.bytecode_, {data.blinding_seed}, data.jit->code_memory()));
   data.baseline.tier = Tier::baseline;
   data.baseline.compile_ns = nanoseconds_since(start);
   install(function, data.baseline);
@@ -146,8 +144,8 @@ Result<void> Tiering::baseline(const Function& function, const LinkOptions& opti
 Result<void> Tiering::optimised(const Function& function) {
   Function::Data& data = *function.data_;
   const auto start = std::chrono::steady_clock::now();
-  data.optimised.placed = SKEP_TRY(
-      jit::compile_optimised(*function.bytecode_, data.program ? &*data.program : nullptr, data.jit->code_memory()));
+  data.optimised.placed = SKEP_TRY(jit::compile_optimised(*function.bytecode_, data.program ? &*data.program : nullptr,
+                                                          data.jit->code_memory(), data.blinding_seed));
   data.optimised.tier = Tier::optimised;
   data.optimised.compile_ns = nanoseconds_since(start);
   install(function, data.optimised);

@@ -78,6 +78,7 @@ struct Function::Data {
   std::optional<verify::VerifiedProgram> program;
   std::shared_ptr<Jit> jit;
   Compiled baseline, optimised;
+  u64 blinding_seed = 0;                           ///< not 0: constants are blinded in every tier
   std::atomic<const Compiled*> current = nullptr;  ///< null: interpreted
   std::unique_ptr<Job> job;                        ///< of `automatic` functions that may become hot
   std::atomic<u64> ticks = 0;                      ///< all runs so far, about
@@ -97,7 +98,7 @@ class Tiering {
   static u64 counting_entry(void* run, u64 r1, u64 r2, u64 r3, u64 r4, u64 function) noexcept;
 
  private:
-  static Result<void> baseline(const Function& function, const LinkOptions& options);
+  static Result<void> baseline(const Function& function);
   static Result<void> optimised(const Function& function);
   static void install(const Function& function, const Compiled& compiled) noexcept;
   static void wish_for_more(const Function& function);

@@ -26,12 +26,13 @@ enum class Machine : u8 { x86_64, arm64 };
 /// What the code is for. Everything beyond the base instruction set is off unless said so.
 struct Target {
   Machine machine = Machine::x86_64;
-  bool bmi2 = false;    ///< x86-64: shlx, shrx, sarx, rorx, mulx
-  bool movbe = false;   ///< x86-64: movbe
-  bool popcnt = false;  ///< an instruction (arm64: a few) for popcount
-  bool lzcnt = false;   ///< an instruction for leading_zeros
-  bool lse = false;     ///< arm64: single-instruction atomics
-  bool check = false;   ///< prove the register allocation; for tests
+  bool bmi2 = false;      ///< x86-64: shlx, shrx, sarx, rorx, mulx
+  bool movbe = false;     ///< x86-64: movbe
+  bool popcnt = false;    ///< an instruction (arm64: a few) for popcount
+  bool lzcnt = false;     ///< an instruction for leading_zeros
+  bool lse = false;       ///< arm64: single-instruction atomics
+  u64 blinding_seed = 0;  ///< what `blinded` numbers are hidden with; not 0 where there are any
+  bool check = false;     ///< prove the register allocation; for tests
 
   /// This machine, with what its CPU has.
   static Target host();

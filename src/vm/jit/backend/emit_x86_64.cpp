@@ -12,7 +12,7 @@ using x86::Mem;
 
 EmitX86::EmitX86(x86::Assembler& as, const Code& code, const Allocation& places, std::span<const Label> functions,
                  const Target& target)
-    : as_(as), code_(code), places_(places), functions_(functions), target_(target) {}
+    : as_(as), code_(code), places_(places), functions_(functions), target_(target), random_(target.blinding_seed) {}
 
 void EmitX86::run(const std::vector<u8>& near_ones) {
   near_ = &near_ones;

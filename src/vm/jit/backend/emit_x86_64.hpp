@@ -90,6 +90,11 @@ class EmitX86 final : private MoveSink {
       copy(to, r(inst, place));
   }
   void result(const Inst& inst, Reg from);
+  u64 random() noexcept {  // xorshift64; the same numbers each time the function is written
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 7;
+    return random_ ^= random_ << 17;
+  }
 
   /// What the flags say at this point. A comparison: of these operands. A result: of `value` with 0.
   struct Flags {
@@ -120,6 +125,7 @@ class EmitX86 final : private MoveSink {
   u32 block_ = 0, at_ = 0;
   u32 saved_ = 0, frame_ = 0, slots_at_ = 0;
   Flags flags_;
+  u64 random_;
 };
 
 constexpr x86::Width width_of(u32 bits) { return static_cast<x86::Width>(bits / 8); }

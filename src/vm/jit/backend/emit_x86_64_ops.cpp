@@ -128,6 +128,12 @@ void EmitX86::memory_access(const Inst& inst) {
     case X::frame:
       if (inst.def_loc.kind() == Loc::reg) make(Loc::of(Loc::remat, inst.def), def(inst));
       return;
+    case X::blinded: {
+      const auto key = static_cast<s32>(random());
+      flags_ = {};
+      as_.mov(def(inst), static_cast<u64>(inst.imm ^ key));
+      return as_.alu(x86::Alu::xor_, Width::w64, def(inst), key);
+    }
     case X::divide:
       return divide(inst);
     case X::exchange:

@@ -234,6 +234,11 @@ void SelectX86::one(Value v, const ir::Inst& inst) {
   const VReg def = register_of(v);
   if (inst.op == Op::zext || inst.op == Op::sext)
     return extend(def, inst.width, register_of(low_bits(operand(inst, 0), inst.bits)), inst.bits, inst.op == Op::sext);
+  if (inst.op == Op::blinded) {
+    begin(X::blinded).imm = inst.imm;
+    define(def);
+    return;
+  }
   if (inst.op == Op::popcount || inst.op == Op::leading_zeros) {
     const Value a = inst.width == 32 ? low_bits(operand(inst, 0), 32) : operand(inst, 0);
     begin(X::count, inst.width).flag = inst.op == Op::leading_zeros;

@@ -31,6 +31,7 @@ enum class X : u8 {
   store,             // a or imm (without a) to memory
   store_swapped,     // a
   constant,          // imm
+  blinded,           // imm, in two halves that are drawn at random
   frame,             // address of byte imm of the frame
   divide,            // a (in rax) by b; sign; sub: 0 quotient, 1 remainder; flag: b is known not to be 0 (or -1)
   exchange,          // a with memory
