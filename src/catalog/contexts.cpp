@@ -102,6 +102,7 @@ constexpr Context bpf_cgroup_dev{"struct bpf_cgroup_dev_ctx", 12, 12, bpf_cgroup
 constexpr Context pt_regs{"struct pt_regs", 168, 168, {}, {0, 168, false}};
 constexpr Context tracepoint_record{"the tracepoint record", 8192, 8192, {}, {8, 8192, false}};
 constexpr Context raw_tracepoint_args{"struct bpf_raw_tracepoint_args", 96, 96, {}, {0, 96, false}};
+constexpr Context nf_ctx{"struct bpf_nf_ctx", 16, 16, {}, {0, 16, false}};
 constexpr Context sample_word{"unsigned int", 4, 4, {}, {0, 4, false}};
 constexpr Context syscall_buffer{"the caller's buffer", 65535, 65535, {}, {0, 65535, true}};
 
@@ -136,7 +137,10 @@ const Context* context_of(ProgramType type) noexcept {
     case ProgramType::raw_tracepoint_writable:
     case ProgramType::tracing:
     case ProgramType::lsm:
+    case ProgramType::struct_ops:
       return &raw_tracepoint_args;
+    case ProgramType::netfilter:
+      return &nf_ctx;
     case ProgramType::cgroup_sock:
       return &bpf_sock;
     case ProgramType::cgroup_sock_addr:
@@ -160,12 +164,44 @@ const Context* context_of(ProgramType type) noexcept {
     case ProgramType::syscall:
       return &syscall_buffer;
     case ProgramType::unspec:
-    case ProgramType::struct_ops:
     case ProgramType::ext:
-    case ProgramType::netfilter:
       return nullptr;
   }
   return nullptr;
+}
+
+std::string_view kernel_context(ProgramType type) noexcept {
+  if (contains(skb & ~flow_dissector, type)) return "sk_buff";
+  switch (type) {
+    case ProgramType::flow_dissector:
+      return "bpf_flow_dissector";
+    case ProgramType::xdp:
+      return "xdp_buff";
+    case ProgramType::cgroup_sock:
+      return "sock";
+    case ProgramType::cgroup_sock_addr:
+      return "bpf_sock_addr_kern";
+    case ProgramType::sock_ops:
+      return "bpf_sock_ops_kern";
+    case ProgramType::sk_msg:
+      return "sk_msg";
+    case ProgramType::sk_reuseport:
+      return "sk_reuseport_kern";
+    case ProgramType::sk_lookup:
+      return "bpf_sk_lookup_kern";
+    case ProgramType::cgroup_sysctl:
+      return "bpf_sysctl_kern";
+    case ProgramType::cgroup_sockopt:
+      return "bpf_sockopt_kern";
+    case ProgramType::perf_event:
+      return "bpf_perf_event_data_kern";
+    case ProgramType::kprobe:
+      return "pt_regs";
+    case ProgramType::netfilter:
+      return "bpf_nf_ctx";
+    default:
+      return {};
+  }
 }
 
 namespace {

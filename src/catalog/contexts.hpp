@@ -64,6 +64,9 @@ struct Context {
 /// The context of a program type, or nullptr where it has none that can be verified yet.
 const Context* context_of(ProgramType type) noexcept;
 
+/// The kernel's own structure behind a program's context ("sk_buff" of a struct __sk_buff), or "".
+std::string_view kernel_context(ProgramType type) noexcept;
+
 /// Fields of what a socket pointer points to (struct bpf_sock, struct bpf_tcp_sock, struct bpf_flow_keys).
 const Context& bpf_sock_fields() noexcept;
 const Context& bpf_tcp_sock_fields() noexcept;

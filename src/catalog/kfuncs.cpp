@@ -9,14 +9,16 @@ namespace {
 namespace names {  // what the rows are written with
 inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, constant = KfuncArg::constant,
                           anything = KfuncArg::anything, ctx = KfuncArg::ctx, map = KfuncArg::map,
-                          write = KfuncArg::write, buffer = KfuncArg::buffer, size_or_zero = KfuncArg::size_or_zero,
-                          string = KfuncArg::string, dynptr = KfuncArg::dynptr, dynptr_new = KfuncArg::dynptr_new,
-                          iterator = KfuncArg::iterator, local = KfuncArg::local,
+                          read = KfuncArg::read, write = KfuncArg::write, size = KfuncArg::size,
+                          buffer = KfuncArg::buffer, size_or_zero = KfuncArg::size_or_zero, string = KfuncArg::string,
+                          dynptr = KfuncArg::dynptr, dynptr_or_null = KfuncArg::dynptr_or_null,
+                          dynptr_new = KfuncArg::dynptr_new, iterator = KfuncArg::iterator, local = KfuncArg::local,
                           local_or_shared = KfuncArg::local_or_shared, local_type = KfuncArg::local_type,
                           list_head = KfuncArg::list_head, list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root,
                           rb_node = KfuncArg::rb_node, rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
                           irq_flag = KfuncArg::irq_flag, irq_flag_saved = KfuncArg::irq_flag_saved;
 constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, type}; }
+constexpr KfuncParameter fixed(u16 bytes) { return {KfuncArg::fixed, {}, bytes}; }
 constexpr KfuncParameter object_or_null(std::string_view type) { return {KfuncArg::object_or_null, type}; }
 }  // namespace names
 
@@ -76,6 +78,8 @@ std::string_view name_of(KfuncArg arg) noexcept {
       return "a constant";
     case KfuncArg::anything:
       return "any initialised value";
+    case KfuncArg::dynptr_or_null:
+      return "a dynptr, or 0";
     case KfuncArg::ctx:
       return "the context";
     case KfuncArg::map:

@@ -37,9 +37,10 @@ enum class KfuncArg : u8 {
   fixed,         ///< memory of `bytes`, read and written
   string,        ///< a constant string, or memory whose end the kernel finds itself
   dynptr,        ///< an initialised dynptr
-  dynptr_new,    ///< room for a dynptr on the stack
-  iterator,      ///< the iterator of this function's family on the stack
-  object,        ///< a trusted pointer to a kernel `type`
+  dynptr_or_null,
+  dynptr_new,  ///< room for a dynptr on the stack
+  iterator,    ///< the iterator of this function's family on the stack
+  object,      ///< a trusted pointer to a kernel `type`
   object_or_null,
   local,            ///< what bpf_obj_new() or a graph function returned, owned
   local_or_shared,  ///< the same, owned or not

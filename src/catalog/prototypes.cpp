@@ -24,14 +24,69 @@ constexpr bool matches_helpers() {
 }
 static_assert(matches_helpers(), "helper_prototypes.def: one row per helper, in order of id");
 
+struct ObjectOf {
+  HelperId id;
+  std::string_view type;
+};
+constexpr ObjectOf object_arguments[] = {
+    {HelperId::seq_printf, "seq_file"},
+    {HelperId::seq_write, "seq_file"},
+    {HelperId::seq_printf_btf, "seq_file"},
+    {HelperId::skb_output, "sk_buff"},
+    {HelperId::xdp_output, "xdp_buff"},
+    {HelperId::tcp_send_ack, "tcp_sock"},
+    {HelperId::inode_storage_get, "inode"},
+    {HelperId::inode_storage_delete, "inode"},
+    {HelperId::d_path, "path"},
+    {HelperId::bprm_opts_set, "linux_binprm"},
+    {HelperId::ima_inode_hash, "inode"},
+    {HelperId::ima_file_hash, "file"},
+    {HelperId::sock_from_file, "file"},
+    {HelperId::cgrp_storage_get, "cgroup"},
+    {HelperId::cgrp_storage_delete, "cgroup"},
+};
+constexpr ObjectOf object_results[] = {
+    {HelperId::skc_to_tcp6_sock, "tcp6_sock"},
+    {HelperId::skc_to_tcp_sock, "tcp_sock"},
+    {HelperId::skc_to_tcp_timewait_sock, "tcp_timewait_sock"},
+    {HelperId::skc_to_tcp_request_sock, "tcp_request_sock"},
+    {HelperId::skc_to_udp6_sock, "udp6_sock"},
+    {HelperId::skc_to_unix_sock, "unix_sock"},
+    {HelperId::skc_to_mptcp_sock, "mptcp_sock"},
+    {HelperId::sock_from_file, "socket"},
+    {HelperId::task_pt_regs, "pt_regs"},
+};
+
+template <std::size_t N>
+std::string_view object_of(const ObjectOf (&table)[N], HelperId id) {
+  for (const ObjectOf& row : table)
+    if (row.id == id) return row.type;
+  return {};
+}
+
 }  // namespace
 
 std::span<const Prototype> prototypes() noexcept { return rows; }
 
 const Prototype* prototype(u32 id) noexcept { return id >= 1 && id <= rows.size() ? &rows[id - 1] : nullptr; }
 
+std::string_view object_argument(HelperId id) noexcept { return object_of(object_arguments, id); }
+std::string_view object_result(HelperId id) noexcept { return object_of(object_results, id); }
+
+bool takes_socket_for_context(HelperId id, ProgramType type) noexcept {
+  if (!contains(programs::tracing | programs::struct_ops | programs::lsm, type)) return false;
+  return id == HelperId::setsockopt || id == HelperId::getsockopt || id == HelperId::get_socket_cookie ||
+         id == HelperId::get_netns_cookie;
+}
+
 std::string_view name_of(Arg arg) noexcept {
   switch (arg) {
+    case Arg::object:
+      return "a pointer to the kernel's structure";
+    case Arg::object_or_null:
+      return "a pointer to the kernel's structure, or 0";
+    case Arg::percpu_object:
+      return "a kernel variable that each CPU has";
     case Arg::none:
       return "nothing";
     case Arg::anything:

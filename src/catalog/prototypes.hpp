@@ -44,6 +44,9 @@ enum class Arg : u8 {
   any_sock,     ///< any socket pointer, or a kernel socket
   task,         ///< a task_struct pointer
   task_or_null,
+  object,  ///< a kernel structure: object_argument() says which
+  object_or_null,
+  percpu_object,      ///< a kernel variable of which each CPU has one
   callback,           ///< a static function of the program
   callback_ctx,       ///< what the callback gets: stack memory or 0
   timer,              ///< the bpf_timer inside a map value
@@ -67,6 +70,10 @@ enum class Returns : u8 {
   socket_or_null,
   tcp_socket_or_null,
   task,
+  object,  ///< a kernel structure: object_result() says which
+  object_or_null,
+  cpu_object,  ///< one CPU's of the variable passed
+  cpu_object_or_null,
   dynptr_memory_or_null,
   kptr_or_null,
   unmodelled,
@@ -106,6 +113,12 @@ struct Prototype {
 std::span<const Prototype> prototypes() noexcept;
 /// nullptr for an id without a row.
 const Prototype* prototype(u32 id) noexcept;
+
+/// The kernel structure that an `object` argument of a helper is, and that its result is; "" where there is none.
+std::string_view object_argument(HelperId id) noexcept;
+std::string_view object_result(HelperId id) noexcept;
+/// Whether this helper, called by a program of this type, wants a socket where others pass the context.
+bool takes_socket_for_context(HelperId id, ProgramType type) noexcept;
 
 /// What an argument kind asks for, as a phrase: "a map", "memory to read".
 std::string_view name_of(Arg arg) noexcept;

@@ -102,6 +102,9 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
     case Arg::any_sock:
     case Arg::task:
     case Arg::task_or_null:
+    case Arg::object:
+    case Arg::object_or_null:
+    case Arg::percpu_object:
       return check_object_argument(prototype, index, call);
   }
   return false;
@@ -140,7 +143,9 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
   auto wrong = [&] {
     return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(arg), name(value));
   };
-  if ((arg == Arg::ctx_or_null || arg == Arg::task_or_null) && value.is_zero()) return need_precise(r);
+  if (arg == Arg::ctx && catalog::takes_socket_for_context(prototype.id, program_.type)) arg = Arg::any_sock;
+  if ((arg == Arg::ctx_or_null || arg == Arg::task_or_null || arg == Arg::object_or_null) && value.is_zero())
+    return need_precise(r);
   if (arg == Arg::any_sock && program_.type == ProgramType::sk_lookup && value.is_zero()) return need_precise(r);
   if (value.is_pointer() && value.or_null)
     return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
@@ -163,8 +168,26 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
           unmoved)
         return true;
       return value.kind == Kind::task && unmoved ? true : wrong();
+    case Arg::object:
+    case Arg::object_or_null: {
+      std::string_view type = catalog::object_argument(prototype.id);
+      bool believed = value.trust == Trust::trusted || value.trust == Trust::plain || value.trust == Trust::rcu;
+      if (value.kind == Kind::object && believed && value.is_fixed() && is_object_of(value, type)) return true;
+      return refuse_for(static_cast<s32>(r), MessageId::wrong_object, call.row->name, r, type, name(value));
+    }
+    case Arg::percpu_object:
+      if (value.kind != Kind::object || value.trust != Trust::percpu || !unmoved) return wrong();
+      call.kptr = value;
+      return true;
     default:
       break;
+  }
+  if (arg == Arg::any_sock && value.kind == Kind::context && program_.type == ProgramType::cgroup_sock && unmoved)
+    return true;
+  if (is_kernel_socket(value) && (arg == Arg::any_sock || prototype.has(flag::releases))) {
+    call.socket_ref = value.ref_id;
+    if (prototype.has(flag::releases)) call.released = value.ref_id, call.released_reg = r;
+    return true;
   }
   bool any = value.kind == Kind::sock_common || value.kind == Kind::socket || value.kind == Kind::tcp_socket;
   if (!any || !unmoved || (arg == Arg::socket && value.kind != Kind::socket)) return wrong();
@@ -212,6 +235,15 @@ bool Checker::check_memory_argument(u32 index, u32 size, Access access, bool zer
     case Kind::memory:
       if (writes && value.read_only) return refuse(MessageId::memory_not_writable, name(value));
       return check_region(value, index, 0, size, value.extent, name(value), zero_ok);
+    case Kind::tp_buffer:
+      if (writes && value.read_only) return refuse(MessageId::memory_not_writable, name(value));
+      if (!is_kernel() || !value.number.is_const() || value.off < 0)
+        return refuse_for(static_cast<s32>(index), MessageId::context_offset_varies, name(value));
+      return true;
+    case Kind::object:
+      if (is_kernel() && !writes && value.trust == Trust::trusted)
+        return size == 0 || check_object(index, 0, size, access, nullptr);
+      return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(value));
     default:
       if (zero_ok && size == 0 && value.is_zero()) return need_precise(index);
       return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(value));

@@ -11,7 +11,6 @@ using catalog::MessageId;
 using catalog::Returns;
 namespace flag = catalog::helper_flags;
 
-namespace {
 bool is_gpl_compatible(std::string_view license) {
   constexpr std::string_view known[] = {"GPL",          "GPL v2",       "GPL and additional rights",
                                         "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
@@ -19,7 +18,6 @@ bool is_gpl_compatible(std::string_view license) {
     if (license == k) return true;
   return false;
 }
-}  // namespace
 
 bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::HelperRow& row) {
   u32 id = static_cast<u32>(prototype.id);
@@ -177,6 +175,25 @@ bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& c
         reg(0).trust = Trust::trusted;
       }
       return true;
+    case Returns::object:
+    case Returns::object_or_null: {
+      Register r = prototype.returns == Returns::object ? Register::pointer(Kind::object) : nullable(Kind::object);
+      if (!is_kernel()) return refuse(MessageId::unsupported_helper, call.row->name);
+      r.object = kernel_type_index(catalog::object_result(prototype.id));
+      r.trust = Trust::plain;
+      r.ref_id = call.socket_ref;
+      reg(0) = r;
+      return true;
+    }
+    case Returns::cpu_object:
+    case Returns::cpu_object_or_null: {
+      Register r = call.kptr;
+      r.trust = Trust::plain;
+      r.or_null = prototype.returns == Returns::cpu_object_or_null;
+      r.id = r.or_null ? new_id() : 0;
+      reg(0) = r;
+      return true;
+    }
     case Returns::dynptr_memory_or_null: {
       Register r = Register::pointer(Kind::memory);
       r.extent = call.alloc_size;

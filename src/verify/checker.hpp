@@ -27,6 +27,7 @@
 #include "verify/domain/scalar_compare.hpp"
 #include "verify/map_facts.hpp"
 #include "verify/state.hpp"
+#include "verify/typed_context.hpp"
 #include "verify/verify.hpp"
 
 namespace skep::verify {
@@ -199,6 +200,7 @@ class Checker {
   bool check_map_value(u32 reg, const Register& r, s32 off, u32 size, Access access, bool zero_ok);
   bool check_packet(u32 reg, const Register& r, s32 off, u32 size, bool zero_ok);
   bool check_context(u32 reg, s32 off, u32 size, Access access, Register* result);
+  bool check_typed_context(u32 reg, s32 off, u32 size, Access access, Register* result);
   bool check_fields(u32 reg, const Register& r, const catalog::Context& layout, s32 off, u32 size, Access access,
                     Register* result);
   bool may_write_packet() const;
@@ -290,12 +292,16 @@ class Checker {
   bool in_comparison() const;
   void forget_shared();
   void forget_slices(u32 dynptr);
-  bool is_object_of(const Register& value, std::string_view type) const;
+  bool is_object_of(const Register& value, std::string_view type, bool exactly = false) const;
+  bool is_kernel_socket(const Register& value) const;
   bool is_kernel_type(std::string_view type_name) const;
   u32 local_type_index(u32 id);
   u32 kernel_type_index(std::string_view type_name);
   // --- objects (object.cpp) ---
   bool check_object(u32 reg, s32 off, u32 size, Access access, Register* result);
+  bool read_kernel_object(u32 reg, s64 at, u32 size, const Register& r, Register* result);
+  bool may_write_kernel_object(const Register& r, s64 low, s64 end) const;
+  bool in_rcu() const { return state_.rcu || state_.lock.held || !program_.sleepable; }
   bool load_kptr(const SpecialField& field, Register* result);
   bool iterator_is_active(const State& state) const;
   bool put_object(u32 reg, Register what, u32 slots);
@@ -341,6 +347,7 @@ class Checker {
   const Options& options_;
   Analysis analysis_;
   std::vector<MapFacts> maps_;
+  std::optional<TypedContext> typed_context_;
   Pool pool_;
 
   State state_;

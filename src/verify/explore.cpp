@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "btf/btf.hpp"
+#include "verify/call.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -38,8 +39,15 @@ Checker::~Checker() {
 }
 
 bool Checker::run() {
-  if (catalog::context_of(program_.type) == nullptr)
+  if (is_kernel() && options_.kernel_types != nullptr)
+    typed_context_ = typed_context(program_, object_, *options_.kernel_types);
+  bool needs_types = program_.type == ProgramType::struct_ops || program_.type == ProgramType::netfilter;
+  if (catalog::context_of(program_.type) == nullptr || (needs_types && !typed_context_))
     return refuse(MessageId::unsupported_program_type, name_of(program_.type));
+  if (is_kernel() && program_.type == ProgramType::struct_ops && !is_gpl_compatible(object_.license))
+    return refuse(MessageId::program_needs_gpl, name_of(program_.type), object_.license);
+  if (typed_context_ && typed_context_->refused)
+    return refuse(MessageId::struct_ops_member, typed_context_->name, program_.sleepable ? "sleepable " : "");
   if (auto shape = analyse(program_, exception_callback_of(program_, object_.btf.get()), !is_kernel(), analysis_)) {
     refused_ = true;
     refusal_ = *shape;

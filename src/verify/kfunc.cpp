@@ -17,6 +17,9 @@ namespace flag = catalog::kfunc_flags;
 bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
   if (!catalog::contains(kfunc.callers, program_.type))
     return refuse(MessageId::kfunc_not_for_type, kfunc.name, name_of(program_.type));
+  // Its socket is locked by the iterator alone (kernel: tracing_iter_filter).
+  if (kfunc.id == KfuncId::bpf_sock_destroy && program_.attach.attach_type() != AttachType::trace_iter)
+    return refuse(MessageId::kfunc_not_for_attach, kfunc.name, program_.attach.text());
   if (!options_.engine_kfuncs.empty() && !options_.engine_kfuncs[static_cast<u32>(kfunc.id)])
     return refuse(MessageId::kfunc_not_in_engine, kfunc.name);
   if (kfunc.has(flag::sleeps)) {
@@ -200,9 +203,26 @@ bool Checker::set_kfunc_result(KfuncCall& call) {
       r.off = static_cast<s32>(call.head->node_offset);
       r.trust = row.result == KfuncResult::rb_node ? Trust::shared : Trust::owned;
       break;
-    case KfuncResult::context:
-    case KfuncResult::cast:
-      return refuse(MessageId::unsupported_kfunc, row.name);
+    case KfuncResult::context: {
+      std::string_view type = catalog::kernel_context(program_.type);
+      if (type.empty() || !is_kernel()) return refuse(MessageId::unsupported_kfunc, row.name);
+      r = Register::pointer(Kind::object);
+      r.object = kernel_type_index(type);
+      r.trust = Trust::trusted;
+      break;
+    }
+    case KfuncResult::cast: {
+      const btf::Btf* types = options_.kernel_types.get();
+      if (types == nullptr || !is_kernel()) return refuse(MessageId::unsupported_kfunc, row.name);
+      if (call.constant == 0 || call.constant >= types->type_count() ||
+          types->type(static_cast<u32>(call.constant)).kind != btf::Kind::struct_)
+        return refuse_for(2, MessageId::wrong_argument, row.name, 2u, "the id of a kernel structure", call.constant);
+      u32 id = static_cast<u32>(call.constant);
+      r = Register::pointer(Kind::object);
+      r.object = type_index(types, id, types->type(id).name);
+      r.trust = Trust::untrusted;
+      break;
+    }
   }
   // Another reference to what is held anyway is never null.
   bool sure = row.result == KfuncResult::same_local && call.object.trust == Trust::owned;

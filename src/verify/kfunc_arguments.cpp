@@ -48,6 +48,10 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
       if (wanted.kind == KfuncArg::constant && !check_buffer(call, index)) return false;
       return need_precise(r);
     case KfuncArg::ctx:
+      // Programs whose context is a function's arguments have the packet as one of them.
+      if (typed_context_ && value.kind == Kind::object && value.trust == Trust::trusted && !value.or_null &&
+          value.is_fixed() && is_object_of(value, "sk_buff", true))
+        return true;
       if (value.kind != Kind::context || value.or_null) return wrong();
       if (!value.is_fixed() || value.off != 0)
         return refuse_for(static_cast<s32>(r), MessageId::context_pointer_moved, name(value));
@@ -90,6 +94,9 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
     case KfuncArg::irq_flag:
     case KfuncArg::irq_flag_saved:
       return refuse(MessageId::unsupported_kfunc, call.row->name);
+    case KfuncArg::dynptr_or_null:
+      if (value.is_zero()) return need_precise(r);
+      [[fallthrough]];
     case KfuncArg::dynptr:
     case KfuncArg::dynptr_new:
       return check_dynptr(call, index);
@@ -173,10 +180,11 @@ bool Checker::check_kernel_object(KfuncCall& call, u32 index) {
   const Register value = reg(r);
   if (value.kind == Kind::object && value.or_null)
     return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
-  bool same = (value.kind == Kind::object && is_object_of(value, wanted.type)) ||
-              (value.kind == Kind::task && wanted.type == "task_struct");
   bool releases = call.row->has(flag::releases);
-  bool unmoved = value.is_fixed() && value.off == 0;
+  bool same =
+      (value.kind == Kind::object && is_object_of(value, wanted.type, releases || call.row->has(flag::acquires))) ||
+      (value.kind == Kind::task && wanted.type == "task_struct" && value.off == 0);
+  bool unmoved = value.is_fixed();
   if (!same || !unmoved ||
       (value.kind == Kind::object && !is_trusted(value, state_, call.row->has(flag::rcu), call.row->has(flag::plain))))
     return refuse_for(static_cast<s32>(r), MessageId::wrong_object, call.row->name, r, wanted.type, name(value));
@@ -186,10 +194,45 @@ bool Checker::check_kernel_object(KfuncCall& call, u32 index) {
   return true;
 }
 
-/// A bpf_cpumask begins with a cpumask: the one is as good as the other.
-bool Checker::is_object_of(const Register& value, std::string_view type) const {
-  const std::string& own = types_[value.object].name;
-  return own == type || (own == "bpf_cpumask" && type == "cpumask");
+/// Whether there is a structure `type` where the pointer points: the object itself, or one inside it (a bpf_cpumask
+/// begins with a cpumask). `exactly`: the object itself.
+bool Checker::is_object_of(const Register& value, std::string_view type, bool exactly) const {
+  const ObjectType& own = types_[value.object];
+  if (value.off == 0 && own.name == type) return true;
+  if (value.off == 0 && own.name == "bpf_cpumask" && type == "cpumask") return true;
+  if (exactly || value.off < 0 || own.types == nullptr || own.types != options_.kernel_types.get()) return false;
+  u32 id = own.id;
+  u64 at = static_cast<u64>(value.off);
+  constexpr u32 max_depth = 16;
+  for (u32 depth = 0; depth < max_depth; depth++) {
+    btf::Type t = own.types->type(own.types->resolve(id));
+    if (t.kind == btf::Kind::array) {
+      auto array = own.types->array(t);
+      u64 element = own.types->size_of(array.element_id).value_or(0);
+      if (element == 0) return false;
+      id = array.element_id, at %= element;
+      continue;
+    }
+    if (!btf::is_composite(t.kind)) return false;
+    if (at == 0 && t.name == type) return true;
+    u32 next = 0;
+    u64 start = 0;
+    for (const btf::Member& m : own.types->members(t)) {
+      u64 first = m.bit_offset / 8, bytes = own.types->size_of(m.type_id).value_or(0);
+      if (m.bit_size != 0 || at < first || at >= first + bytes) continue;
+      next = m.type_id, start = first;
+      break;
+    }
+    if (next == 0) return false;
+    id = next, at -= start;
+  }
+  return false;
+}
+
+/// A kernel's socket of any protocol: they all begin with a sock_common.
+bool Checker::is_kernel_socket(const Register& value) const {
+  return value.kind == Kind::object && value.is_fixed() && value.off == 0 &&
+         (value.trust == Trust::trusted || value.trust == Trust::plain) && is_object_of(value, "sock_common");
 }
 
 bool Checker::check_dynptr(KfuncCall& call, u32 index) {

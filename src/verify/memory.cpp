@@ -1,4 +1,5 @@
 // Loads, stores and atomics: every access is proved to lie inside what its pointer points to.
+#include "btf/btf.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -147,6 +148,7 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
 bool Checker::check_context(u32 index, s32 off, u32 size, Access access, Register* result) {
   const Register& r = reg(index);
   const catalog::Context& layout = *catalog::context_of(program_.type);
+  if (typed_context_) return check_typed_context(index, off, size, access, result);
   if (!r.is_fixed() || r.off != 0) {
     if (!layout.words.writable) return refuse_for(static_cast<s32>(index), MessageId::context_pointer_moved, name(r));
     if (!check_region(r, index, off, size, layout.size, layout.name, false)) return false;
@@ -165,6 +167,38 @@ bool Checker::check_context(u32 index, s32 off, u32 size, Access access, Registe
   if (result != nullptr) *result = Register::scalar(Scalar::of_bits(size * 8));
   if (program_.type == ProgramType::raw_tracepoint_writable && off == 0 && size == 8 && result != nullptr)
     *result = Register::pointer(Kind::tp_buffer);
+  return true;
+}
+
+/// A context made of a function's arguments, as the kernel's types describe them.
+bool Checker::check_typed_context(u32 index, s32 off, u32 size, Access access, Register* result) {
+  const Register& r = reg(index);
+  if (!r.is_fixed() || r.off != 0)
+    return refuse_for(static_cast<s32>(index), MessageId::context_pointer_moved, name(r));
+  const TypedArgument* found = nullptr;
+  for (const TypedArgument& a : typed_context_->arguments)
+    if (off >= 0 && static_cast<u32>(off) >= a.offset && static_cast<u32>(off) < a.offset + a.size) found = &a;
+  using What = TypedArgument::What;
+  bool pointer = found != nullptr && (found->what == What::object || found->what == What::buffer);
+  if (access != Access::read || found == nullptr || found->what == What::refused || off % 8 != 0 ||
+      (pointer && size != 8)) {
+    const auto& all = typed_context_->arguments;
+    u32 bytes = all.empty() ? 0 : all.back().offset + all.back().size;
+    return refuse_for(static_cast<s32>(index),
+                      access == Access::read ? MessageId::context_not_readable : MessageId::context_not_writable, size,
+                      off, typed_context_->name, bytes, name_of(program_.type));
+  }
+  context_bytes_ = std::max(context_bytes_, static_cast<u32>(off) + size);
+  if (result == nullptr || !pointer) return true;
+  Register value = Register::pointer(found->what == What::buffer ? Kind::tp_buffer : Kind::object);
+  value.read_only = found->read_only;
+  if (found->what == What::object) {
+    value.object = type_index(options_.kernel_types.get(), found->type, options_.kernel_types->type(found->type).name);
+    value.trust = found->trust;
+  }
+  value.or_null = found->or_null;
+  if (value.or_null) value.id = new_id();
+  *result = value;
   return true;
 }
 
@@ -231,6 +265,7 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
     case Kind::flow_keys:
       return check_region(r, index, off, size, 56, "struct bpf_flow_keys", false);
     case Kind::tp_buffer:
+      if (access != Access::read && r.read_only) return refuse(MessageId::memory_not_writable, name(r));
       if (!r.number.is_const() || s64{r.off} + off < 0)
         return refuse_for(static_cast<s32>(index), MessageId::context_offset_varies, name(r));
       tp_buffer_bytes_ = std::max(tp_buffer_bytes_, static_cast<u32>(r.off + off) + size);

@@ -42,6 +42,8 @@ enum class Trust : u8 {
   rcu,        ///< alive inside the RCU section
   plain,      ///< read from a trusted object: may be read, and passed where no trust is asked for
   untrusted,  ///< may be stale: may be read, no more
+  user,       ///< an address of a process: only helpers read it
+  percpu,     ///< one of each CPU: a helper picks
   owned,      ///< made by bpf_obj_new() and held by nobody else (ref_id)
   shared,     ///< in a list or tree whose lock is held
 };

@@ -198,6 +198,8 @@ bool Checker::return_to_caller() {
 }
 
 bool Checker::check_return_value() {
+  bool main = verified_function_ == 0 && !async_range_;
+  if (main && typed_context_ && typed_context_->returns_nothing) return true;
   if (!readable(0)) return false;
   const Register result = reg(0);
   if (async_range_) return check_callback_result(*async_range_);
@@ -206,6 +208,9 @@ bool Checker::check_return_value() {
     return true;
   }
   catalog::ReturnRange range = catalog::return_range(program_.type, program_.attach.attach_type());
+  if (typed_context_ && typed_context_->returns) {
+    range = {true, typed_context_->returns->first, typed_context_->returns->second};
+  }
   if (!range.checked) return true;
   if (!result.is_scalar()) return refuse_for(0, MessageId::return_not_a_number, name(result), range.low, range.high);
   if (!need_precise(0)) return false;

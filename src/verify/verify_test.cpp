@@ -333,7 +333,10 @@ const Case cases[] = {
                    "2\nr1 = 3\nif r6 > 7 goto end\nr1 = *(u64 *)(r10 -16)\nr7 += r1\n*(u8 *)(r7 +0) = 7\nend: " RETURN},
     // --- beyond this stage ---
     {"unsupported_program_type", ProgramType::struct_ops, RETURN},
-    {"unsupported_helper", ProgramType::lsm,
+    {"unsupported_helper", kprobe,
+     "call get_current_task_btf\nr1 = r0\nr2 = 0\nr3 = subprog[f]\nr4 = r10\nr5 = 0\ncall find_vma\n" RETURN
+     "f: r0 = 0\nexit"},
+    {"wrong_argument", ProgramType::lsm,
      "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\ncall inode_storage_delete\n" RETURN},
     // --- loops that end by themselves ---
     {"", kprobe, "r6 = 0\nloop: may_goto end\nr6 += 1\ngoto loop\nend: " RETURN},
@@ -516,6 +519,13 @@ const std::set<std::string_view> elsewhere = {
     "wrong_object",
     "object_field_touched",
     "unsupported_map_value",
+    // RulesOfTypedContexts
+    "no_such_field",
+    "object_elsewhere",
+    "struct_ops_member",
+    "program_needs_gpl",
+    // the kernel's own programs (tests/verify_corpus)
+    "kfunc_not_for_attach",
 };
 
 TEST(Verify, EveryMessageHasACase) {
@@ -542,6 +552,63 @@ TEST(Verify, RulesThatDependOnMoreThanTheProgram) {
   auto padded = verify(uninitialised, object, {.rules = Rules::user});
   ASSERT_TRUE(padded && padded->program);
   EXPECT_TRUE(padded->program->reads_untouched_stack());
+}
+
+/// A kernel in miniature: a tracepoint `made(struct thing *)`, whose thing holds a number and a process's memory, and
+/// the operations of a congestion control.
+std::shared_ptr<const btf::Btf> small_kernel() {
+  btf::Builder types;
+  const u32 number = types.add_int("int", 4, btf::Builder::Encoding::signed_);
+  const btf::Builder::NewMember inner[] = {{"value", number, 0}};
+  const u32 part = types.add_struct("part", 4, inner);
+  const u32 user_part = types.add_pointer(types.add_modifier(btf::Kind::type_tag, "user", part));
+  const btf::Builder::NewMember members[] = {{"id", number, 0}, {"buffer", user_part, 64}};
+  const u32 thing = types.add_pointer(types.add_struct("thing", 16, members));
+  const btf::Param made[] = {{"__data", types.add_pointer(0)}, {"thing", thing}};
+  types.add_modifier(btf::Kind::typedef_, "btf_trace_made", types.add_pointer(types.add_func_proto(0, made)));
+  const btf::Param with_thing[] = {{"thing", thing}};
+  const u32 operation = types.add_pointer(types.add_func_proto(0, with_thing));
+  const btf::Builder::NewMember operations[] = {{"init", operation, 0}, {"get_info", operation, 64}};
+  types.add_struct("tcp_congestion_ops", 16, operations);
+  return types.build().value();
+}
+
+TEST(Verify, RulesOfTypedContexts) {
+  const Options kernel{.rules = Rules::kernel, .kernel_types = small_kernel()};
+  ObjectSpec object = object_with_maps();
+  const auto judged = [&](std::string_view text) {
+    ProgramSpec program = program_of(object, ProgramType::tracing, text);
+    program.attach = AttachTarget::from_section("tp_btf/made").value();
+    return refusal(program, object, kernel);
+  };
+  EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\nr0 = *(u32 *)(r1 +0)\nr0 = 0\nexit"), "");
+  EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\nr0 = *(u32 *)(r1 +2)\nr0 = 0\nexit"), "no_such_field");
+  EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\nr0 = *(u32 *)(r1 +16)\nr0 = 0\nexit"), "no_such_field");
+  EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\n*(u32 *)(r1 +0) = 0\nr0 = 0\nexit"), "memory_not_writable");
+  EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\nr1 = *(u64 *)(r1 +8)\nr0 = *(u32 *)(r1 +0)\nr0 = 0\nexit"),
+            "object_elsewhere");
+
+  // A map of operations whose member at `offset` is the program.
+  const auto operation = [&](u32 offset, const char* license, bool sleepable) {
+    ObjectSpec own = object;
+    own.license = license;
+    own.btf = small_kernel();
+    MapSpec map;
+    map.name = "operations";
+    map.type = MapType::struct_ops;
+    map.btf_value_type_id = *own.btf->find("tcp_congestion_ops", btf::Kind::struct_);
+    map.initial_value.resize(16);
+    map.slots.push_back({offset, "test"});
+    own.maps.push_back(map);
+    ProgramSpec program = program_of(own, ProgramType::struct_ops, RETURN);
+    program.name = "test";
+    program.sleepable = sleepable;
+    return refusal(program, own, kernel);
+  };
+  EXPECT_EQ(operation(0, "GPL", false), "");
+  EXPECT_EQ(operation(0, "GPL", true), "struct_ops_member");
+  EXPECT_EQ(operation(8, "GPL", false), "struct_ops_member");
+  EXPECT_EQ(operation(0, "Proprietary", false), "program_needs_gpl");
 }
 
 TEST(Verify, TheProofSaysWhatTheEngineNeeds) {
