@@ -1,6 +1,9 @@
 // Look-ups in the helper table.
 #include "catalog/helpers.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace skep::catalog {
 namespace {
 
@@ -28,6 +31,12 @@ std::optional<HelperId> helper_by_name(std::string_view name) noexcept {
   for (const auto& row : rows)
     if (row.name == name) return row.id;
   return std::nullopt;
+}
+
+bool is_gpl_compatible(std::string_view license) noexcept {
+  constexpr std::string_view compatible[] = {"GPL",          "GPL v2",       "GPL and additional rights",
+                                             "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
+  return std::find(std::begin(compatible), std::end(compatible), license) != std::end(compatible);
 }
 
 }  // namespace skep::catalog

@@ -27,4 +27,7 @@ std::span<const HelperRow> helpers() noexcept;
 const HelperRow* helper(u32 id) noexcept;
 std::optional<HelperId> helper_by_name(std::string_view name) noexcept;
 
+/// Whether the kernel lends its GPL-only functions to a program of this licence (Linux, include/linux/license.h).
+bool is_gpl_compatible(std::string_view license) noexcept;
+
 }  // namespace skep::catalog

@@ -11,6 +11,7 @@
 #include "backend/tag.hpp"
 #include "base/fd.hpp"
 #include "btf/btf.hpp"
+#include "catalog/helpers.hpp"
 #include "helper/helpers.hpp"
 #include "helper/kfuncs.hpp"
 #include "helper/load_packet.hpp"
@@ -23,13 +24,6 @@
 namespace skep::user {
 
 namespace {
-
-/// Licences that may use GPL-only helpers. Source: Linux, include/linux/license.h.
-bool is_gpl_compatible(std::string_view license) {
-  constexpr std::string_view compatible[] = {"GPL",          "GPL v2",       "GPL and additional rights",
-                                             "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
-  return std::ranges::find(compatible, license) != std::end(compatible);
-}
 
 const vm::Function* tail_target(u64 map, u32 index) noexcept {
   return static_cast<const vm::Function*>(map::prog_array_target(*reinterpret_cast<map::Map*>(map), index));
@@ -97,8 +91,7 @@ class Loader {
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
     if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
     auto made = std::make_unique<LoadedProgram>();
-    made->function =
-        SKEP_TRY_AT(place, vm::Function::link(*outcome.program, bindings_, {.tier = tier_, .jit = registry_->jit}));
+    made->function = SKEP_TRY(vm::Function::link(*outcome.program, bindings_, {.tier = tier_, .jit = registry_->jit}));
     made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
     made->target = spec.attach;
     made->lines = spec.lines;
@@ -115,7 +108,7 @@ class Loader {
     info.type = spec.type;
     info.name = backend::stored_name(spec.name);
     info.tag = backend::program_tag(spec.insns);
-    info.gpl_compatible = is_gpl_compatible(spec_.license);
+    info.gpl_compatible = catalog::is_gpl_compatible(spec_.license);
     info.loaded_at = static_cast<u64>(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()));
     info.uid = ::getuid();
     info.bytes_xlated = static_cast<u32>(spec.insns.size() * sizeof(Insn));
@@ -190,6 +183,8 @@ ProgramInfo LoadedProgram::describe() const {
   ProgramInfo info = facts;
   info.run_count = run_count.load(std::memory_order_relaxed);
   info.run_time_ns = run_time_ns.load(std::memory_order_relaxed);
+  info.bytes_jited = static_cast<u32>(function->machine_code().size());  // of the tier it runs in now
+  info.jited = info.bytes_jited != 0;
   return info;
 }
 

@@ -11,21 +11,13 @@ using catalog::MessageId;
 using catalog::Returns;
 namespace flag = catalog::helper_flags;
 
-bool is_gpl_compatible(std::string_view license) {
-  constexpr std::string_view known[] = {"GPL",          "GPL v2",       "GPL and additional rights",
-                                        "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
-  for (std::string_view k : known)
-    if (license == k) return true;
-  return false;
-}
-
 bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::HelperRow& row) {
   u32 id = static_cast<u32>(prototype.id);
   if (!catalog::contains(prototype.callers, program_.type))
     return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
   if (!options_.engine_helpers.empty() && (id >= options_.engine_helpers.size() || !options_.engine_helpers[id]))
     return refuse(MessageId::helper_not_in_engine, row.name);
-  if (is_kernel() && prototype.has(flag::gpl) && !is_gpl_compatible(object_.license))
+  if (is_kernel() && prototype.has(flag::gpl) && !catalog::is_gpl_compatible(object_.license))
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
   if (prototype.has(flag::sleeps) && !program_.sleepable) return refuse(MessageId::helper_sleeps, row.name);
   if (prototype.has(flag::sleeps) && (state_.rcu || state_.preempt_depth != 0))

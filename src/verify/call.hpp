@@ -22,7 +22,4 @@ struct Checker::CallFacts {
   u32 socket_ref = 0;       ///< reference behind a socket argument
 };
 
-/// Whether the kernel lends its GPL-only functions to a program of this licence (Linux license_is_gpl_compatible).
-bool is_gpl_compatible(std::string_view license);
-
 }  // namespace skep::verify

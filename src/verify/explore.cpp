@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "btf/btf.hpp"
-#include "verify/call.hpp"
+#include "catalog/helpers.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -44,7 +44,7 @@ bool Checker::run() {
   bool needs_types = program_.type == ProgramType::struct_ops || program_.type == ProgramType::netfilter;
   if (catalog::context_of(program_.type) == nullptr || (needs_types && !typed_context_))
     return refuse(MessageId::unsupported_program_type, name_of(program_.type));
-  if (is_kernel() && program_.type == ProgramType::struct_ops && !is_gpl_compatible(object_.license))
+  if (is_kernel() && program_.type == ProgramType::struct_ops && !catalog::is_gpl_compatible(object_.license))
     return refuse(MessageId::program_needs_gpl, name_of(program_.type), object_.license);
   if (typed_context_ && typed_context_->refused)
     return refuse(MessageId::struct_ops_member, typed_context_->name, program_.sleepable ? "sleepable " : "");

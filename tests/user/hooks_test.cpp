@@ -47,6 +47,9 @@ std::string hello_counts_execs(const ObjectSpec& spec) {
   const auto programs = (*engine)->inspector().programs();
   SKEP_EXPECT_OK(programs);
   SKEP_EXPECT(programs->size() == 1 && programs->front().run_count == 4);
+#if defined(__x86_64__)
+  SKEP_EXPECT(programs->front().jited && programs->front().bytes_jited > 0);
+#endif
   SKEP_EXPECT(!(*engine)->notes().empty());
   return "";
 }
