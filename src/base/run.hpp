@@ -7,6 +7,15 @@
 
 namespace skep::base {
 
+/// Memory that bodies hand out during a checked run, besides what its guard knows: slices of dynptrs, records, objects.
+/// The checked loop allows it and nothing behind its end. Unchecked runs have none: there the proof is enough.
+struct Lending {
+  virtual ~Lending() = default;
+  virtual void lend(const void* address, u64 bytes, bool writable) noexcept = 0;
+  /// What begins at `address` is gone: a touch of it is a fault from now on.
+  virtual void take_back(const void* address) noexcept = 0;
+};
+
 /// What belongs to one run of a program and to nothing else; a hook's own context derives from it (helper::Call).
 /// Machine code reads these fields: layout in vm/jit.
 struct Run {
@@ -18,6 +27,14 @@ struct Run {
   void* checked = nullptr;     ///< the checked loop this run belongs to, if any: its callbacks are checked too
   const void* lent = nullptr;  ///< memory of a helper that the callback it runs may read (a map's key)
   u32 lent_bytes = 0;
+  Lending* lending = nullptr;  ///< of checked runs
+
+  void lend(const void* address, u64 bytes, bool writable) noexcept {
+    if (lending != nullptr && address != nullptr) lending->lend(address, bytes, writable);
+  }
+  void take_back(const void* address) noexcept {
+    if (lending != nullptr) lending->take_back(address);
+  }
 };
 
 /// `run` is a Run*: opaque in the type because helper tables are plain data of several rooms.

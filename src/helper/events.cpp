@@ -23,15 +23,23 @@ static s64 ringbuf_output(Map& ring, ReadMem data, u64 flags) noexcept {
 }
 SKEP_BIND(ringbuf_output)
 
-static void* ringbuf_reserve(Map& ring, u64 size, u64 flags) noexcept {
-  return map::ringbuf_reserve(ring, size, flags);
+static void* ringbuf_reserve(Call& call, Map& ring, u64 size, u64 flags) noexcept {
+  void* record = map::ringbuf_reserve(ring, size, flags);
+  call.lend(record, size, true);
+  return record;
 }
 SKEP_BIND(ringbuf_reserve)
 
-static void ringbuf_submit(void* sample, u64 flags) noexcept { map::ringbuf_submit(sample, flags); }
+static void ringbuf_submit(Call& call, void* sample, u64 flags) noexcept {
+  call.take_back(sample);
+  map::ringbuf_submit(sample, flags);
+}
 SKEP_BIND(ringbuf_submit)
 
-static void ringbuf_discard(void* sample, u64 flags) noexcept { map::ringbuf_discard(sample, flags); }
+static void ringbuf_discard(Call& call, void* sample, u64 flags) noexcept {
+  call.take_back(sample);
+  map::ringbuf_discard(sample, flags);
+}
 SKEP_BIND(ringbuf_discard)
 
 static u64 ringbuf_query(Map& ring, u64 flags) noexcept { return map::ringbuf_query(ring, flags); }

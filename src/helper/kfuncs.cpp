@@ -131,11 +131,7 @@ u64 arena_reserve(void*, u64 map, u64 address, u64 pages, u64, u64) noexcept {
   return static_cast<u64>(map::arena_reserve_pages(map_of(map), address, static_cast<u32>(pages)));
 }
 
-struct Row {
-  std::string_view name;
-  base::HelperFn body;
-};
-constexpr Row rows[] = {
+constexpr KfuncRow rows[] = {
     {"bpf_iter_num_new", iter_num_new},
     {"bpf_iter_num_next", iter_num_next},
     {"bpf_iter_num_destroy", iter_num_destroy},
@@ -154,10 +150,13 @@ constexpr Row rows[] = {
 
 }  // namespace
 
+std::span<const KfuncRow> basic_kfuncs() noexcept { return rows; }
+
 base::HelperFn kfunc(std::string_view name) noexcept {
   name = name.substr(0, name.find("___"));
-  for (const Row& row : rows)
-    if (row.name == name) return row.body;
+  for (const auto list : {basic_kfuncs(), dynptr_kfuncs()})
+    for (const KfuncRow& row : list)
+      if (row.name == name) return row.body;
   return nullptr;
 }
 

@@ -71,13 +71,46 @@ s64 fail_and_clear(WriteMem to, s64 error) noexcept {
   return error;
 }
 
+/// What __bpf_skb_load_bytes() or bpf_xdp_pointer() refuse, in their order.
+s64 find_bytes(const PacketBytes& packet, u32 offset, u64 length, std::byte*& at) noexcept {
+  constexpr u32 farthest_of_xdp = 0xffff;
+  const bool xdp = packet.kind == Packet::Kind::xdp;
+  if (xdp && (offset > farthest_of_xdp || length > farthest_of_xdp)) return -EFAULT;
+  at = xdp || offset <= farthest ? packet.at(offset, length) : nullptr;
+  return at != nullptr ? 0 : xdp ? -EINVAL : -EFAULT;
+}
+
 }  // namespace
 
-static s64 skb_load_bytes(void* skb, u32 offset, WriteMem to) noexcept {
-  const std::byte* from = offset <= farthest ? bytes_at(packet_of(skb, Packet::Kind::skb), offset, to.size) : nullptr;
-  if (from == nullptr) return fail_and_clear(to, -EFAULT);
-  std::memcpy(to.data, from, to.size);
+u64 PacketBytes::size() const noexcept { return packet_of(context, kind).size(); }
+
+std::byte* PacketBytes::at(u64 offset, u64 length) const noexcept {
+  return bytes_at(packet_of(context, kind), offset, length);
+}
+
+s64 PacketBytes::load(u32 offset, std::byte* to, u64 length) const noexcept {
+  std::byte* from = nullptr;
+  if (const s64 error = find_bytes(*this, offset, length, from); error != 0) return error;
+  std::memmove(to, from, length);
   return 0;
+}
+
+s64 PacketBytes::store(u32 offset, const std::byte* from, u64 length, u64 flags) const noexcept {
+  constexpr u64 recompute_checksum = 1, invalidate_hash = 2;  // BPF_F_RECOMPUTE_CSUM, BPF_F_INVALIDATE_HASH
+  if ((flags & ~(recompute_checksum | invalidate_hash)) != 0) return -EINVAL;
+  std::byte* to = nullptr;
+  if (const s64 error = find_bytes(*this, offset, length, to); error != 0) return error;
+  std::memmove(to, from, length);
+  if ((flags & invalidate_hash) != 0) {
+    Packet packet = packet_of(context, kind);
+    set_skb_number(packet, skb_field::hash, 0);
+  }
+  return 0;
+}
+
+static s64 skb_load_bytes(void* skb, u32 offset, WriteMem to) noexcept {
+  const s64 error = PacketBytes{skb, Packet::Kind::skb}.load(offset, to.data, to.size);
+  return error == 0 ? 0 : fail_and_clear(to, error);
 }
 SKEP_BIND(skb_load_bytes)
 
@@ -96,14 +129,7 @@ static s64 skb_load_bytes_relative(Call& call, void*, u32 offset, WriteMem to, u
 SKEP_BIND(skb_load_bytes_relative)
 
 static s64 skb_store_bytes(void* skb, u32 offset, ReadMem from, u64 flags) noexcept {
-  constexpr u64 recompute_checksum = 1, invalidate_hash = 2;  // BPF_F_RECOMPUTE_CSUM, BPF_F_INVALIDATE_HASH
-  if ((flags & ~(recompute_checksum | invalidate_hash)) != 0) return -EINVAL;
-  Packet packet = packet_of(skb, Packet::Kind::skb);
-  std::byte* to = offset <= farthest ? bytes_at(packet, offset, from.size) : nullptr;
-  if (to == nullptr) return -EFAULT;
-  std::memcpy(to, from.data, from.size);
-  if ((flags & invalidate_hash) != 0) set_skb_number(packet, skb_field::hash, 0);
-  return 0;
+  return PacketBytes{skb, Packet::Kind::skb}.store(offset, from.data, from.size, flags);
 }
 SKEP_BIND(skb_store_bytes)
 
@@ -116,28 +142,13 @@ SKEP_BIND(skb_pull_data)
 static u64 xdp_get_buff_len(void* xdp) noexcept { return packet_of(xdp, Packet::Kind::xdp).size(); }
 SKEP_BIND(xdp_get_buff_len)
 
-namespace {
-/// What bpf_xdp_pointer() refuses, in its order.
-s64 xdp_bytes(void* xdp, u32 offset, u64 size, std::byte*& at) noexcept {
-  if (offset > 0xffff || size > 0xffff) return -EFAULT;
-  at = bytes_at(packet_of(xdp, Packet::Kind::xdp), offset, size);
-  return at != nullptr ? 0 : -EINVAL;
-}
-}  // namespace
-
 static s64 xdp_load_bytes(void* xdp, u32 offset, WriteMem to) noexcept {
-  std::byte* from = nullptr;
-  if (const s64 error = xdp_bytes(xdp, offset, to.size, from); error != 0) return error;
-  std::memcpy(to.data, from, to.size);
-  return 0;
+  return PacketBytes{xdp, Packet::Kind::xdp}.load(offset, to.data, to.size);
 }
 SKEP_BIND(xdp_load_bytes)
 
 static s64 xdp_store_bytes(void* xdp, u32 offset, ReadMem from) noexcept {
-  std::byte* to = nullptr;
-  if (const s64 error = xdp_bytes(xdp, offset, from.size, to); error != 0) return error;
-  std::memcpy(to, from.data, from.size);
-  return 0;
+  return PacketBytes{xdp, Packet::Kind::xdp}.store(offset, from.data, from.size, 0);
 }
 SKEP_BIND(xdp_store_bytes)
 

@@ -81,6 +81,20 @@ inline void set_skb_number(Packet& packet, u32 field, u32 number) noexcept {
   std::memcpy(packet.context + field, &number, sizeof number);
 }
 
+/// Bytes of the packet that a context describes: what the load and store helpers and dynptrs share. All refuse what lies
+/// outside with the kernel's numbers (-EFAULT of an skb; -EFAULT or -EINVAL of an xdp_buff).
+struct PacketBytes {
+  void* context;
+  Packet::Kind kind;
+
+  u64 size() const noexcept;
+  /// The bytes themselves, or nullptr.
+  std::byte* at(u64 offset, u64 length) const noexcept;
+  s64 load(u32 offset, std::byte* to, u64 length) const noexcept;
+  /// `flags`: BPF_F_RECOMPUTE_CSUM, BPF_F_INVALIDATE_HASH; 0 of an xdp_buff.
+  s64 store(u32 offset, const std::byte* from, u64 length, u64 flags) const noexcept;
+};
+
 /// After data or end of an skb moved: its length and metadata follow.
 void packet_moved(Packet& packet) noexcept;
 

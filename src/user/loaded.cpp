@@ -79,7 +79,6 @@ class Loader {
     }
     const auto helpers = helper::table();
     bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};
-    bindings_.kfunc = helper::kfunc;
     bindings_.tail_target = tail_target;
     bindings_.load_packet = helper::load_packet;
     rules_ = engine_rules();
@@ -91,6 +90,7 @@ class Loader {
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
     if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
     auto made = std::make_unique<LoadedProgram>();
+    bindings_.kfunc = [type = spec.type](std::string_view name) { return helper::kfunc_for(name, type); };
     made->function = SKEP_TRY(vm::Function::link(*outcome.program, bindings_, {.tier = tier_, .jit = registry_->jit}));
     made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
     made->target = spec.attach;

@@ -5,6 +5,8 @@
 // call lands on an instruction of the program, nothing runs past the end (a trap slot stands there).
 // Whether memory accesses are sound is not its business: the verifier proves it, or the checked loop asks.
 #pragma once
+#include <map>
+
 #include "isa/isa.hpp"
 #include "vm/function.hpp"
 
@@ -91,6 +93,21 @@ u64 interpret_callback(const base::Callback& self, void* run, const u64 (&argume
 
 class Checked;
 
+/// What bodies lent to a checked run, by first byte. Pieces may lie inside one another (slices of slices).
+class LentMemory final : public base::Lending {
+ public:
+  void lend(const void* address, u64 bytes, bool writable) noexcept override;
+  void take_back(const void* address) noexcept override { pieces_.erase(reinterpret_cast<u64>(address)); }
+  bool allows(u64 address, u32 size, bool write) const noexcept;
+
+ private:
+  struct Piece {
+    u64 readable = 0, writable = 0;  ///< bytes from the first on
+  };
+  std::map<u64, Piece> pieces_;
+  u64 largest_ = 0;
+};
+
 /// State of a checked run that nested tail calls and callbacks share.
 struct CheckedRun {
   Run* run = nullptr;
@@ -98,6 +115,7 @@ struct CheckedRun {
   u64 insns_left = 0;
   const Checked* innermost = nullptr;  ///< the loop that is running: callbacks may use the stacks of those around them
   std::optional<Error> error;          ///< of a callback: whoever called it stops
+  LentMemory lent;
 };
 
 /// The checked loop (checked.cpp).

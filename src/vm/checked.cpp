@@ -149,6 +149,7 @@ class Checked {
     if (access == Access::read && where >= lent && where - lent <= run_.run->lent_bytes &&
         size <= run_.run->lent_bytes - (where - lent))
       return true;
+    if (run_.lent.allows(where, size, access == Access::write)) return true;
     if (run_.guard != nullptr && run_.guard->allows(where, size, access == Access::write)) return true;
     error_ = {Code::malformed,
               fmt::format("instruction {}: {} of {} bytes at {:#x} is outside the program's memory", pc_,
@@ -186,6 +187,23 @@ class Checked {
 
   friend u64 callback_checked(const base::Callback&, CheckedRun&, const u64 (&)[5]) noexcept;
 };
+
+void LentMemory::lend(const void* address, u64 bytes, bool writable) noexcept {
+  Piece& piece = pieces_[reinterpret_cast<u64>(address)];
+  piece.readable = std::max(piece.readable, bytes);
+  if (writable) piece.writable = std::max(piece.writable, bytes);
+  largest_ = std::max(largest_, bytes);
+}
+
+bool LentMemory::allows(u64 address, u32 size, bool write) const noexcept {
+  for (auto at = pieces_.upper_bound(address); at != pieces_.begin();) {
+    --at;
+    const u64 offset = address - at->first, bytes = write ? at->second.writable : at->second.readable;
+    if (offset > largest_) return false;
+    if (offset <= bytes && size <= bytes - offset) return true;
+  }
+  return false;
+}
 
 Next Checked::call_function(std::size_t target) {
   if (depth_ + 1 == isa::max_call_frames) return stop(fmt::format("calls deeper than {} frames", isa::max_call_frames));
@@ -336,9 +354,12 @@ Next Checked::step() {
 
 Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run) {
   void* const before = run.run->checked;
+  base::Lending* const lending_before = run.run->lending;
   run.run->checked = &run;
+  run.run->lending = &run.lent;
   auto result = Checked(code, {r1, r2}, 0, run).run();
   run.run->checked = before;
+  run.run->lending = lending_before;
   return result;
 }
 

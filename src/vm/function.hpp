@@ -5,6 +5,7 @@
 // new. Old code stays until the Function goes, which nobody does who runs it.
 #pragma once
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <skep/result.hpp>
 #include <skep/types.hpp>
@@ -37,8 +38,8 @@ struct Bindings {
   std::span<const HelperFn> helpers;     ///< by helper id; null: not in this engine
   /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
-  /// The body of a kernel function by its name, or nullptr where this engine has none. Null: there are none at all.
-  HelperFn (*kfunc)(std::string_view name) noexcept = nullptr;
+  /// The body of a kernel function by its name, or nullptr where this engine has none. Empty: there are none at all.
+  std::function<HelperFn(std::string_view name)> kfunc;
   /// Null: programs with LD_ABS or LD_IND are refused.
   LoadPacketFn load_packet = nullptr;
 };

@@ -100,7 +100,7 @@ class Translator {
                                                                     "the kernel engine",
                                                                     reference.name)));
     }
-    const HelperFn body = bindings_.kfunc != nullptr ? bindings_.kfunc(reference.name) : nullptr;
+    const HelperFn body = bindings_.kfunc ? bindings_.kfunc(reference.name) : nullptr;
     if (body == nullptr)
       return fail(
           Code::unsupported,

@@ -173,7 +173,7 @@ class UserEngine final : public Engine {
   Result<Outcome> run_verified(const Case& c, const verify::VerifiedProgram& program) const {
     vm::Bindings bindings;
     bindings.helpers = helper::table();
-    bindings.kfunc = helper::kfunc;
+    bindings.kfunc = [type = c.type](std::string_view name) { return helper::kfunc_for(name, type); };
     bindings.load_packet = load_packet;
     Regions regions;
     for (const MapSpec& spec : c.maps) {
