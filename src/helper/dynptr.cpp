@@ -125,8 +125,7 @@ static s64 user_ringbuf_drain(Call& call, Map& ring, base::Callback* callback, v
     // The program has promised to read only; the memory is the ring's, which it may not write either way.
     const Dynptr record = Dynptr::of(Over::memory, const_cast<std::byte*>(data), size, false);
     const auto word = [](const void* pointer) { return reinterpret_cast<u64>(pointer); };
-    const u64 stop =
-        (*to.callback)(static_cast<base::Run*>(&to.call), word(&record), word(to.context), 0, 0, 0);
+    const u64 stop = (*to.callback)(static_cast<base::Run*>(&to.call), word(&record), word(to.context), 0, 0, 0);
     to.call.take_back(data);
     return to.call.thrown ? 1 : static_cast<s64>(stop);
   };

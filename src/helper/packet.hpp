@@ -81,8 +81,8 @@ inline void set_skb_number(Packet& packet, u32 field, u32 number) noexcept {
   std::memcpy(packet.context + field, &number, sizeof number);
 }
 
-/// Bytes of the packet that a context describes: what the load and store helpers and dynptrs share. All refuse what lies
-/// outside with the kernel's numbers (-EFAULT of an skb; -EFAULT or -EINVAL of an xdp_buff).
+/// Bytes of the packet that a context describes: what the load and store helpers and dynptrs share. All refuse what
+/// lies outside with the kernel's numbers (-EFAULT of an skb; -EFAULT or -EINVAL of an xdp_buff).
 struct PacketBytes {
   void* context;
   Packet::Kind kind;
