@@ -180,8 +180,11 @@ Result<int> Command::install(const std::vector<sock_filter>& filter, unsigned fl
     siginfo_t info{};
     // A traced child reports its stops too, though nobody asks: only an end counts.
     if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-        (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED))
+        (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)) {
+      // It may have answered, failed to exec and left, all since the loop looked: that is not this error.
+      if (answered_) break;
       return fail(Code::closed, name() + " was killed before it could start");
+    }
   }
   if (answer_ < 0) return tl::unexpected(base::os_error("seccomp", static_cast<int>(-answer_)));
   return static_cast<int>(answer_);
