@@ -4,6 +4,8 @@
 // misses of random access; "hot" lines use 64 keys. The best of several chunks is printed: other load on the
 // machine makes chunks slower, never faster. The empty call is what remains without the map.
 //
+// Then: the same from two threads, a ring under load, and programs beside the kernel's maps (bench/maps).
+//
 //   bench_maps
 #include <fmt/format.h>
 
@@ -18,6 +20,7 @@
 #include "helper/helpers.hpp"
 #include "map/reader.hpp"
 #include "map/ringbuf.hpp"
+#include "maps/parts.hpp"
 
 namespace {
 
@@ -172,4 +175,6 @@ int main() {
   ring_output(256);
   ring_reserve_submit();
   creation();
+  skep::bench::threads();
+  skep::bench::beside_the_kernel();
 }

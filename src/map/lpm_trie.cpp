@@ -4,9 +4,17 @@
 // significant first. A node is an entry or, where two entries part without one at the fork, an inner node with
 // exactly two children; so n entries need at most 2n - 1 nodes, and these are the pool.
 //
+// A look-up of a large trie would spend its time on the upper levels, which all look-ups share. So there is a table of
+// short cuts over it: one slot for each value of the bits that follow what all entries have in common (8 to 20 of them,
+// by the size of the map). A slot holds the deepest node whose prefix those bits cover, and the best match up to there.
+// Slots are filled by look-ups that find them empty and cleared by whoever changes a node that they may know; a change
+// below them does not concern them.
+//
 // Writers take a lock and raise a version around each change. Look-ups take none: they walk, and walk again when
 // the version moved. Nodes are used again but never unmapped, so a walk that strays reads valid memory.
 // Source: kernel/bpf/lpm_trie.c (rules, errors, order of next_key: leaves before what contains them).
+#include <sys/mman.h>
+
 #include <bit>
 #include <cerrno>
 #include <memory>
@@ -32,8 +40,24 @@ class LpmTrieMap final : public Map {
     std::atomic<u32> kind;  ///< entry, inner_node; of a free node: the next free one
   };
 
-  LpmTrieMap(const MapSpec& spec, Region nodes)
-      : Map(spec), nodes_(std::move(nodes)), data_bytes_(spec.key_size - 4), max_bits_(data_bytes_ * 8) {}
+  LpmTrieMap(const MapSpec& spec, Region nodes, Region slots)
+      : Map(spec),
+        nodes_(std::move(nodes)),
+        slots_(std::move(slots)),
+        base_(nodes_.data()),
+        stride_(node_stride(spec)),
+        data_bytes_(spec.key_size - 4),
+        max_bits_(data_bytes_ * 8),
+        slot_bits_(slot_bits(spec)) {}
+
+  /// How many bits choose a slot: about one slot an entry.
+  static u32 slot_bits(const MapSpec& spec) noexcept {
+    constexpr u32 fewest = 8, most = 20;
+    const u32 wanted = static_cast<u32>(std::bit_width(spec.max_entries));
+    const u32 bounded = wanted < fewest ? fewest : wanted > most ? most : wanted;
+    const u32 key_bits = (spec.key_size - 4) * 8;
+    return bounded < key_bits ? bounded : key_bits;
+  }
 
   static u64 node_stride(const MapSpec& spec) noexcept {
     return sizeof(Node) + round_up(spec.key_size - 4, 8) + round_up(spec.value_size, 8);
@@ -43,14 +67,17 @@ class LpmTrieMap final : public Map {
     if (bits_of(key) > max_bits_) return nullptr;
     for (int attempts = 0; attempts < 64; ++attempts) {
       const u32 before = version_.load(std::memory_order_acquire);
-      bool strayed = false;
-      const u32 found = longest_match(key, strayed);
-      if (!strayed && (before & 1) == 0 && version_.load(std::memory_order_relaxed) == before)
-        return value_or_null(found);
+      Walk walk = begin_of(key);
+      longest_match(key, walk);
+      std::atomic_thread_fence(std::memory_order_acquire);
+      if (walk.strayed || (before & 1) != 0 || version_.load(std::memory_order_relaxed) != before) continue;
+      if (walk.slot != nullptr) fill_slot(key, walk.slot);
+      return value_or_null(walk.found);
     }
     const std::lock_guard lock(lock_);
-    bool strayed = false;
-    return value_or_null(longest_match(key, strayed));
+    Walk walk{.at = root_};
+    longest_match(key, walk);
+    return value_or_null(walk.found);
   }
 
   s64 update(const void* key, const void* value, u64 flags) noexcept override {
@@ -78,17 +105,17 @@ class LpmTrieMap final : public Map {
     return 0;
   }
 
-  u64 memory_bytes() const noexcept override { return nodes_.resident_bytes(); }
+  u64 memory_bytes() const noexcept override { return nodes_.resident_bytes() + slots_.resident_bytes(); }
   base::MapView inline_view() noexcept override { return Direct<LpmTrieMap>::add_to(sizes_of_view()); }
 
  protected:
   BatchSupport batch_support() const noexcept override { return {.look_up = true, .update = true, .erase = true}; }
   s64 host_lookup(const void* key, void* to) noexcept override {
     const std::lock_guard lock(lock_);
-    bool strayed = false;
-    const u32 found = bits_of(key) <= max_bits_ ? longest_match(key, strayed) : 0;
-    if (found == 0) return -ENOENT;
-    load_words(to, value_of(found), spec_.value_size);
+    Walk walk{.at = root_};
+    if (bits_of(key) <= max_bits_) longest_match(key, walk);
+    if (walk.found == 0) return -ENOENT;
+    load_words(to, value_of(walk.found), spec_.value_size);
     return 0;
   }
   s64 host_update(const void* key, const void* value, u64 flags) noexcept override { return update(key, value, flags); }
@@ -115,9 +142,7 @@ class LpmTrieMap final : public Map {
 
   static u32 bits_of(const void* key) noexcept { return index_of(key); }
   static const u8* bytes_of(const void* key) noexcept { return static_cast<const u8*>(key) + 4; }
-  Node& node(u32 ref) const noexcept {
-    return *reinterpret_cast<Node*>(nodes_.data() + node_stride(spec_) * (ref - 1));
-  }
+  Node& node(u32 ref) const noexcept { return *reinterpret_cast<Node*>(base_ + stride_ * (ref - 1)); }
   std::byte* data_of(u32 ref) const noexcept { return reinterpret_cast<std::byte*>(&node(ref)) + sizeof(Node); }
   std::byte* value_of(u32 ref) const noexcept { return data_of(ref) + round_up(data_bytes_, 8); }
   void* value_or_null(u32 ref) const noexcept { return ref != 0 ? value_of(ref) : nullptr; }
@@ -142,21 +167,101 @@ class LpmTrieMap final : public Map {
     return limit;
   }
 
-  u32 longest_match(const void* key, bool& strayed) const noexcept {
-    u32 found = 0;
+  /// A way down: where it goes on, and the best entry so far.
+  struct Walk {
+    u32 at = 0, found = 0;
+    bool strayed = false;
+    std::atomic<u64>* slot = nullptr;  ///< an empty one that this way may fill
+  };
+
+  void longest_match(const void* key, Walk& walk) const noexcept {
     u32 steps = 0;
-    for (u32 at = root_.load(std::memory_order_acquire); at != 0;) {
+    for (u32 at = walk.at; at != 0;) {
       if (++steps > max_bits_ + 2) {
-        strayed = true;
-        return 0;
+        walk.strayed = true;
+        return;
       }
       const u32 bits = node(at).prefix_bits.load(std::memory_order_acquire);
-      if (bits > max_bits_ || common_bits(at, key) < bits) break;
-      if (node(at).kind.load(std::memory_order_acquire) == entry) found = at;
+      if (bits > max_bits_ || common_bits(at, key) < bits) {
+        // At the first step: the key differs in what all entries have in common, so nothing covers it.
+        if (steps == 1) walk.found = 0, walk.slot = nullptr;
+        break;
+      }
+      if (node(at).kind.load(std::memory_order_acquire) == entry) walk.found = at;
       if (bits == max_bits_) break;
       at = node(at).child[bit_at(bytes_of(key), bits)].load(std::memory_order_acquire);
     }
-    return found;
+  }
+
+  // --- short cuts ---
+
+  std::atomic<u64>& slot(u64 index) const noexcept { return reinterpret_cast<std::atomic<u64>*>(slots_.data())[index]; }
+
+  /// The bits [first, first + slot_bits_) as a number; `first` + slot_bits_ <= max_bits_.
+  u64 slot_index(const u8* bytes, u32 first) const noexcept {
+    u64 word = 0;
+    const u32 at = first / 8;
+    std::memcpy(&word, bytes + at, data_bytes_ - at < 8 ? data_bytes_ - at : 8);
+    return __builtin_bswap64(word) << (first % 8) >> (64 - slot_bits_);
+  }
+
+  /// Where a look-up begins: at the node its slot knows, or at the root.
+  Walk begin_of(const void* key) const noexcept {
+    const u32 first = slot_first_.load(std::memory_order_relaxed);
+    const u32 root = root_.load(std::memory_order_acquire);
+    if (bits_of(key) < first + slot_bits_ || first + slot_bits_ > max_bits_) return {.at = root};
+    std::atomic<u64>& place = slot(slot_index(bytes_of(key), first));
+    const u64 known = place.load(std::memory_order_acquire);
+    if (known != 0) return {.at = static_cast<u32>(known), .found = static_cast<u32>(known >> 32)};
+    return {.at = root, .slot = &place};
+  }
+
+  /// A slot is filled under the lock, so never beside a change. Keys that differ in the bits before the slot's share
+  /// it: a look-up compares the whole prefix of the node that it begins at.
+  void fill_slot(const void* key, std::atomic<u64>* place) noexcept {
+    if (!lock_.try_lock()) return;
+    const u32 first = slot_first_.load(std::memory_order_relaxed);
+    u32 start = 0, best = 0;
+    if (first + slot_bits_ <= max_bits_ && bits_of(key) >= first + slot_bits_ &&
+        &slot(slot_index(bytes_of(key), first)) == place)
+      for (u32 at = root_; at != 0;) {
+        const u32 bits = node(at).prefix_bits;
+        if (bits > first + slot_bits_ || common_bits(at, key) < bits) break;
+        start = at;
+        if (bits == first + slot_bits_) break;
+        if (node(at).kind == entry) best = at;
+        if (bits == max_bits_) break;
+        at = node(at).child[bit_at(bytes_of(key), bits)];
+      }
+    if (start != 0) place->store(u64{best} << 32 | start, std::memory_order_release);
+    lock_.unlock();
+  }
+
+  /// Inside of a change: the slots that may know a node of this prefix know nothing any more.
+  void forget_slots(const void* bytes, u32 bits) noexcept {
+    const u32 first = slot_first_.load(std::memory_order_relaxed);
+    if (first + slot_bits_ > max_bits_ || bits > first + slot_bits_) return;
+    if (bits <= first) return forget_all_slots();
+    const u32 open = first + slot_bits_ - bits;  // bits that the prefix leaves free
+    const u64 begin = slot_index(static_cast<const u8*>(bytes), first) >> open << open, count = u64{1} << open;
+    constexpr u64 many = 4 * page_bytes / sizeof(u64);
+    if (count > many) return clear_pages(begin, count);
+    for (u64 index = begin; index < begin + count; ++index) slot(index).store(0, std::memory_order_release);
+  }
+  void forget_all_slots() noexcept { clear_pages(0, u64{1} << slot_bits_); }
+  void clear_pages(u64 begin, u64 count) noexcept {
+    if (count * sizeof(u64) % page_bytes == 0 &&
+        ::madvise(slots_.data() + begin * sizeof(u64), count * sizeof(u64), MADV_DONTNEED) == 0)
+      return;
+    for (u64 index = begin; index < begin + count; ++index) slot(index).store(0, std::memory_order_release);
+  }
+  /// Inside of a change: the slots stand for the bits behind the root's prefix.
+  void follow_root() noexcept {
+    const u32 root = root_;
+    const u32 first = root == 0 ? 0 : node(root).prefix_bits.load(std::memory_order_relaxed);
+    if (first == slot_first_.load(std::memory_order_relaxed)) return;
+    slot_first_.store(first, std::memory_order_release);
+    forget_all_slots();
   }
 
   Path descend(const void* key) noexcept {
@@ -213,6 +318,7 @@ class LpmTrieMap final : public Map {
     if (is_new && entries_ == spec_.max_entries) return -ENOSPC;
     if (is_new) ++entries_;
     begin_change();
+    forget_slots(bytes_of(key), bits_of(key));
     path.link->store(make_entry(key, value, old.child[0], old.child[1]), std::memory_order_release);
     give_back(path.node);
     end_change();
@@ -221,6 +327,8 @@ class LpmTrieMap final : public Map {
 
   void insert(const Path& path, const void* key, const void* value) noexcept {
     begin_change();
+    // The new entry and the fork it may need lie on the way of the slots that its bits choose.
+    forget_slots(bytes_of(key), bits_of(key));
     if (path.node == 0) {
       path.link->store(make_entry(key, value, 0, 0), std::memory_order_release);
     } else if (path.matched == bits_of(key)) {  // the new prefix contains the node
@@ -230,6 +338,7 @@ class LpmTrieMap final : public Map {
       const u32 made = make_entry(key, value, 0, 0);
       const bool side = bit_at(bytes_of(key), path.matched);
       const u32 fork = take();
+      forget_slots(bytes_of(key), path.matched);
       Node& at = node(fork);
       at.kind.store(inner_node, std::memory_order_release);
       at.prefix_bits.store(path.matched, std::memory_order_release);
@@ -238,12 +347,14 @@ class LpmTrieMap final : public Map {
       store_words<std::memory_order_release>(data_of(fork), bytes_of(key), data_bytes_);
       path.link->store(fork, std::memory_order_release);
     }
+    follow_root();
     end_change();
   }
 
   void remove(const Path& path) noexcept {
     begin_change();
     Node& old = node(path.node);
+    forget_slots(data_of(path.node), old.prefix_bits);
     const u32 left = old.child[0], right = old.child[1];
     if (left != 0 && right != 0) {
       old.kind.store(inner_node, std::memory_order_release);
@@ -251,6 +362,7 @@ class LpmTrieMap final : public Map {
       // A fork that loses one side is no fork: its other side takes its place.
       Node& parent = node(path.parent);
       const u32 sibling = path.link == &parent.child[0] ? parent.child[1] : parent.child[0];
+      forget_slots(data_of(path.parent), parent.prefix_bits);
       path.parent_link->store(sibling, std::memory_order_release);
       give_back(path.parent);
       give_back(path.node);
@@ -258,6 +370,7 @@ class LpmTrieMap final : public Map {
       path.link->store(left != 0 ? left : right, std::memory_order_release);
       give_back(path.node);
     }
+    follow_root();
     end_change();
   }
 
@@ -289,9 +402,13 @@ class LpmTrieMap final : public Map {
     }
   }
 
-  Region nodes_;
+  Region nodes_, slots_;
+  std::byte* base_;
+  u64 stride_;
   u32 data_bytes_;
   u32 max_bits_;
+  u32 slot_bits_;                   ///< how many bits choose a slot
+  std::atomic<u32> slot_first_{0};  ///< the first of them: the length of the root's prefix
   SpinLock lock_;
   std::atomic<u32> version_{0};
   std::atomic<u32> root_{0};
@@ -309,7 +426,8 @@ Result<std::shared_ptr<Map>> make_lpm_trie(const MapSpec& spec) {
     return fail(Code::limit,
                 "max_entries is " + std::to_string(spec.max_entries) + ": an lpm_trie has at most 2^31 - 1", ENOMEM);
   auto region = SKEP_TRY(Region::allocate(nodes * LpmTrieMap::node_stride(spec)));
-  return std::make_shared<LpmTrieMap>(spec, std::move(region));
+  auto slots = SKEP_TRY(Region::allocate(sizeof(u64) << LpmTrieMap::slot_bits(spec)));
+  return std::make_shared<LpmTrieMap>(spec, std::move(region), std::move(slots));
 }
 
 }  // namespace skep::map

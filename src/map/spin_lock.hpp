@@ -22,6 +22,7 @@ class SpinLock {
   void lock() noexcept {
     for (u32 spins = 0; held_.exchange(true, std::memory_order_acquire); ++spins) pause_briefly(spins);
   }
+  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
   void unlock() noexcept { held_.store(false, std::memory_order_release); }
 
  private:
