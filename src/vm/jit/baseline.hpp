@@ -25,6 +25,13 @@ struct Placed {
   std::vector<u32> callbacks;  ///< where each of Bytecode::callbacks begins
 };
 
+/// Whether this machine has an emitter.
+#if defined(__x86_64__)
+inline constexpr bool has_baseline = true;
+#else
+inline constexpr bool has_baseline = false;
+#endif
+
 /// Errors: unsupported (a machine without an emitter; a jump from one function into another), those of
 /// CodeMemory::add. `code` must outlive what is placed.
 Result<Placed> compile_baseline(const Bytecode& code, const BaselineOptions& options, CodeMemory& memory);

@@ -49,6 +49,8 @@ constexpr Runtime runtime{find_tail, run_tail, resolve, settle};
 
 Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedProgram*, CodeMemory& memory,
                                  u64 blinding_seed) {
+  if (!backend::has_host)
+    return fail(Code::unsupported, "the optimising tier has no emitter for this machine; use the interpreter tier");
   if (code.insns.size() > most_insns)
     return fail(Code::limit,
                 fmt::format("{} instructions, and the optimising tier takes {} at most (its time grows faster "

@@ -121,6 +121,11 @@ Result<void> Tiering::begin(const Function& function, const LinkOptions& options
   if (options.blind_constants) data.blinding_seed = (ticks_now() ^ reinterpret_cast<u64>(&data)) | 1;
   if (options.tier == Tier::optimised) return optimised(function);
   auto made = baseline(function);
+  if (!jit::has_baseline && options.tier == Tier::automatic) {  // the interpreter is where programs start
+    if (!options.blind_constants && data.jit->start()) wish_for_more(function);
+    if (data.job == nullptr) data.why_interpreted = std::move(made.error().message);
+    return {};
+  }
   if (!made && options.tier == Tier::automatic) {
     data.why_interpreted = std::move(made.error().message);
     return {};
@@ -171,7 +176,7 @@ void Tiering::wish_for_more(const Function& function) {
 u64 Tiering::counting_entry(void* run, u64 r1, u64 r2, u64, u64, u64 opaque) noexcept {
   const auto& function = *reinterpret_cast<const Function*>(opaque);
   Function::Data& data = *function.data_;
-  const HelperFn code = as_function(data.baseline.placed.code.data());
+  const HelperFn code = jit::has_baseline ? as_function(data.baseline.placed.code.data()) : interpret_entry;
   const u64 start = ticks_now();
   const u64 result = code(run, r1, r2, 0, 0, opaque);
   // Not one addition but two halves: threads that meet here may lose some, which does no harm and costs less.

@@ -4,7 +4,8 @@
 // that compiles hot programs anew. A function linked as `automatic` starts in baseline code behind an entry that adds
 // up how long its runs take, a load and a store per run; when that is more than an optimised version costs to make,
 // the function asks for one, counts no longer, and is given the new code when it is done. Asking is lock-free and
-// allocates nothing, because a run may be inside a tracer process that can be killed at any instruction.
+// allocates nothing, because a run may be inside a tracer process that can be killed at any instruction. Where there is
+// no baseline (arm64) the interpreter takes its place.
 #pragma once
 #include <atomic>
 #include <memory>

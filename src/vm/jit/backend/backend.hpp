@@ -23,6 +23,13 @@ namespace skep::vm::backend {
 
 enum class Machine : u8 { x86_64, arm64 };
 
+/// Whether emit() can write code for the machine it runs on.
+#if defined(__x86_64__) || defined(__aarch64__)
+inline constexpr bool has_host = true;
+#else
+inline constexpr bool has_host = false;
+#endif
+
 /// What the code is for. Everything beyond the base instruction set is off unless said so.
 struct Target {
   Machine machine = Machine::x86_64;
@@ -34,7 +41,7 @@ struct Target {
   u64 blinding_seed = 0;  ///< what `blinded` numbers are hidden with; not 0 where there are any
   bool check = false;     ///< prove the register allocation; for tests
 
-  /// This machine, with what its CPU has.
+  /// This machine, with what its CPU has. Only where has_host.
   static Target host();
 };
 
