@@ -102,6 +102,15 @@ class Map {
     virtual ~Impl() = default;
     virtual const MapInfo& info() const = 0;
     virtual Result<std::vector<std::byte>> lookup(std::span<const std::byte> key) = 0;
+    /// lookup() without memory of its own, where the engine can.
+    virtual Result<void> lookup_into(std::span<const std::byte> key, std::span<std::byte> value) {
+      const auto found = SKEP_TRY(lookup(key));
+      if (found.size() != value.size())
+        return fail(Code::invalid_argument, "map " + info().name + ": the value has " + std::to_string(found.size()) +
+                                                " bytes, the buffer " + std::to_string(value.size()));
+      if (!found.empty()) __builtin_memcpy(value.data(), found.data(), found.size());
+      return {};
+    }
     virtual Result<void> update(std::span<const std::byte> key, std::span<const std::byte> value, u64 flags) = 0;
     virtual Result<void> erase(std::span<const std::byte> key) = 0;
     virtual Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) = 0;
@@ -112,6 +121,10 @@ class Map {
   const MapInfo& info() const { return impl_->info(); }
   /// Errors: not_found (no such key), invalid_argument (key or value of the wrong size), unsupported.
   Result<std::vector<std::byte>> lookup(std::span<const std::byte> key) const { return impl_->lookup(key); }
+  /// The same into `value`, which is exactly as large as the map's values.
+  Result<void> lookup_into(std::span<const std::byte> key, std::span<std::byte> value) const {
+    return impl_->lookup_into(key, value);
+  }
   /// flags: 0 any, 1 only if absent (BPF_NOEXIST), 2 only if present (BPF_EXIST).
   Result<void> update(std::span<const std::byte> key, std::span<const std::byte> value, u64 flags = 0) const {
     return impl_->update(key, value, flags);

@@ -15,7 +15,9 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
   u32 id = static_cast<u32>(prototype.id);
   if (!catalog::contains(prototype.callers, program_.type))
     return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
-  if (!options_.engine_helpers.empty() && (id >= options_.engine_helpers.size() || !options_.engine_helpers[id]))
+  const bool catalogued = catalog::prototype(id) != nullptr;
+  if (catalogued && !options_.engine_helpers.empty() &&
+      (id >= options_.engine_helpers.size() || !options_.engine_helpers[id]))
     return refuse(MessageId::helper_not_in_engine, row.name);
   if (is_kernel() && prototype.has(flag::gpl) && !catalog::is_gpl_compatible(object_.license))
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
@@ -32,8 +34,14 @@ bool Checker::do_helper_call() {
   const catalog::Prototype* prototype = catalog::prototype(id);
   if (spec::is_poisoned(insn()))
     return refuse(MessageId::core_relocation_failed, is_kernel() ? "this kernel" : "this engine");
+  catalog::HelperRow host_row{};
+  for (const HostHelper& helper : options_.host_helpers)
+    if (prototype == nullptr && static_cast<u32>(helper.prototype.id) == id) {
+      prototype = &helper.prototype;
+      host_row = {helper.prototype.id, helper.name, "", ""};
+    }
   if (prototype == nullptr) return refuse(MessageId::unknown_helper, insn().imm);
-  const catalog::HelperRow& row = *catalog::helper(id);
+  const catalog::HelperRow& row = catalog::helper(id) != nullptr ? *catalog::helper(id) : host_row;
   if (!check_caller(*prototype, row)) return false;
   CallFacts call;
   call.row = &row;
@@ -45,6 +53,7 @@ bool Checker::do_helper_call() {
   for (Arg arg : prototype->args)
     if (arg == Arg::callback && !call_back(*prototype, call)) return false;
   if (prototype->id == HelperId::tail_call && !check_resources("a tail call")) return false;
+  if (id >= helper_used_.size()) helper_used_.resize(id + 1);
   helper_used_[id] = true;
   clear_caller_saved();
   if (prototype->has(flag::moves_packet)) forget_packet_pointers();

@@ -204,6 +204,8 @@ class Checker {
   bool check_fields(u32 reg, const Register& r, const catalog::Context& layout, s32 off, u32 size, Access access,
                     Register* result);
   bool may_write_packet() const;
+  /// What r1 points to when the program starts; null where its type has nothing that can be verified.
+  const catalog::Context* context_layout() const;
   bool is_kptr_load(const SpecialField& f, s64 low, u32 size, const Register& r, Access access) const;
   bool use_arena(u32 map);
   bool read_constant(const Register& r, s32 off, u32 size, Register* result);

@@ -42,7 +42,7 @@ bool Checker::run() {
   if (is_kernel() && options_.kernel_types != nullptr)
     typed_context_ = typed_context(program_, object_, *options_.kernel_types);
   bool needs_types = program_.type == ProgramType::struct_ops || program_.type == ProgramType::netfilter;
-  if (catalog::context_of(program_.type) == nullptr || (needs_types && !typed_context_))
+  if (context_layout() == nullptr || (needs_types && !typed_context_))
     return refuse(MessageId::unsupported_program_type, name_of(program_.type));
   if (is_kernel() && program_.type == ProgramType::struct_ops && !catalog::is_gpl_compatible(object_.license))
     return refuse(MessageId::program_needs_gpl, name_of(program_.type), object_.license);

@@ -64,7 +64,13 @@ bool Checker::is_kptr_load(const SpecialField& f, s64 low, u32 size, const Regis
          isa::row(facts().op).form == Form::load;
 }
 
+const catalog::Context* Checker::context_layout() const {
+  const bool is_host = options_.host_context && program_.type == ProgramType::syscall;
+  return is_host ? &options_.host_context->layout : catalog::context_of(program_.type);
+}
+
 bool Checker::may_write_packet() const {
+  if (options_.host_context && program_.type == ProgramType::syscall) return options_.host_context->packet_writable;
   using namespace catalog::programs;
   constexpr catalog::ProgramSet writers = tc | xdp | lwt_xmit | sk_skb | sk_msg | cgroup_sockopt;
   return catalog::contains(writers, program_.type);
@@ -147,7 +153,7 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
 
 bool Checker::check_context(u32 index, s32 off, u32 size, Access access, Register* result) {
   const Register& r = reg(index);
-  const catalog::Context& layout = *catalog::context_of(program_.type);
+  const catalog::Context& layout = *context_layout();
   if (typed_context_) return check_typed_context(index, off, size, access, result);
   if (!r.is_fixed() || r.off != 0) {
     if (!layout.words.writable) return refuse_for(static_cast<s32>(index), MessageId::context_pointer_moved, name(r));

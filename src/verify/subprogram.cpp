@@ -28,13 +28,12 @@ bool names_context(std::string_view name, const catalog::Context* context) {
   return name == wanted || (wanted == "pt_regs" && name == "bpf_user_pt_regs_t");
 }
 
-Parameter parameter_of(const btf::Btf& types, u32 type_id, ProgramType program) {
+Parameter parameter_of(const btf::Btf& types, u32 type_id, const catalog::Context* context) {
   btf::Type type = types.type(types.resolve(type_id));
   if (type.kind == btf::Kind::int_ || type.kind == btf::Kind::enum_ || type.kind == btf::Kind::enum64)
     return {Parameter::What::number, 0, false};
   if (type.kind != btf::Kind::ptr) return {};
   u32 target_id = type.type_id();
-  const catalog::Context* context = catalog::context_of(program);
   for (u32 id = target_id, i = 0; i < 8; i++) {  // typedefs may carry the context's name
     btf::Type t = types.type(id);
     if (names_context(t.name, context)) return {Parameter::What::context, 0, true};
@@ -71,7 +70,7 @@ bool Checker::set_arguments(u32 function) {
   const btf::Btf& types = *object_.btf;
   auto params = parameters(types, *f.info);
   for (u32 p = 0; p < params.size(); p++) {
-    Parameter parameter = parameter_of(types, params[p].type_id, program_.type);
+    Parameter parameter = parameter_of(types, params[p].type_id, context_layout());
     if (p >= 5 || parameter.what == Parameter::What::unsupported)
       return refuse(MessageId::unsupported_global_argument, p + 1, f.info->name);
     Register& r = reg(p + 1);
@@ -98,7 +97,7 @@ bool Checker::call_global(u32 function) {
     u32 r = p + 1;
     if (!readable(r)) return false;
     Register value = reg(r);
-    Parameter parameter = parameter_of(*object_.btf, params[p].type_id, program_.type);
+    Parameter parameter = parameter_of(*object_.btf, params[p].type_id, context_layout());
     auto wrong = [&](std::string_view wanted) {
       return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, f.info->name, r, wanted, name(value));
     };

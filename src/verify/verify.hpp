@@ -10,12 +10,28 @@
 #include <string>
 #include <vector>
 
+#include "catalog/contexts.hpp"
+#include "catalog/prototypes.hpp"
+
 namespace skep::verify {
 
 enum class Rules : u8 {
   user,    ///< our engine: its helpers, its contexts
   kernel,  ///< what Linux would say (privileged)
   strict,  ///< user, plus termination and reference discipline everywhere
+};
+
+/// A helper that the application around the engine adds, with an id that the catalog does not use.
+struct HostHelper {
+  std::string name;
+  catalog::Prototype prototype;
+};
+
+/// The structure that the application around the engine gives to programs of type syscall. What the rows point to
+/// outlives the verification.
+struct HostContext {
+  catalog::Context layout;
+  bool packet_writable = false;  ///< whether programs may change what Field::packet points to
 };
 
 /// What the program is verified against. References and CO-RE relocations in the spec must be resolved
@@ -32,6 +48,10 @@ struct Options {
   std::vector<bool> engine_helpers;
   /// By catalog::KfuncId: whether the engine has the kernel function. Empty: every one of the catalog.
   std::vector<bool> engine_kfuncs;
+  /// Beside the catalog's. Not subject to engine_helpers.
+  std::vector<HostHelper> host_helpers;
+  /// In place of the catalog's context of type syscall.
+  std::optional<HostContext> host_context;
   /// The types of the kernel the program is meant for, for what its pointers lead to. Null: such accesses are refused.
   std::shared_ptr<const btf::Btf> kernel_types;
 };

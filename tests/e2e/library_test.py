@@ -36,6 +36,21 @@ class Library(Case):
         subprocess.run([os.environ["CXX"], "-std=c++20", *FLAGS.split(), EXAMPLES / "count_execs.cpp", *flags, "-o", binary], check=True)
         self.run_example(binary)
 
+    def test_a_server_in_c(self):
+        need(shutil.which("pkg-config"), "pkg-config is not installed (Debian package pkg-config)")
+        need(shutil.which("cc"), "no C compiler is installed as cc")
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "skep"], text=True, capture_output=True, check=True,
+                               env=dict(os.environ, PKG_CONFIG_PATH=str(next(self.prefix.rglob("pkgconfig"))))).stdout.split()
+        server, filter = self.directory / "request_server", self.directory / "request_filter.o"
+        subprocess.run(["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", *FLAGS.split(), EXAMPLES / "embed" / "request_server.c", *flags, "-lstdc++", "-lm", "-o", server], check=True)
+        subprocess.run([self.prefix / "bin/skep", "compile", EXAMPLES / "embed" / "request_filter.bpf.c", "-o", filter], check=True, env=self.environment)
+        result = subprocess.run([server, filter], text=True, capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^first verdict 1 after ")
+        self.assertRegex(result.stdout, r"(?m)^eBPF filter +[\d.]+ ns a request, 17500 of 20000 passed$")
+        self.assertRegex(result.stdout, r"(?m)^the same in C +[\d.]+ ns a request, 17500 of 20000 passed$")
+        self.assertNotEqual(subprocess.run([server, self.object], capture_output=True).returncode, 0, "an object without the program")
+
     def test_by_cmake(self):
         project = self.directory / "project"
         project.mkdir()
