@@ -331,7 +331,7 @@ class Compat : public EachMechanism {
  protected:
   void SetUp() override {
     if (!exists("hook_tracee32"))
-      GTEST_SKIP() << "left out: the compiler has no 32-bit libraries (package gcc-multilib)";
+      GTEST_SKIP() << "left out: the compiler has no 32-bit libraries (package gcc-12-multilib)";
   }
 };
 INSTANTIATE_TEST_SUITE_P(Command, Compat, ::testing::Values(Mechanism::notify, Mechanism::ptrace_filtered),
