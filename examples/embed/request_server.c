@@ -18,13 +18,13 @@ struct request {
 };
 
 static uint64_t secret_of_client(uint64_t client) { return client * 2654435761u; }
-static uint64_t secret_of(void *run, uint64_t client, uint64_t b, uint64_t c, uint64_t d, uint64_t e) {
+static uint64_t secret_of(void* run, uint64_t client, uint64_t b, uint64_t c, uint64_t d, uint64_t e) {
   (void)run, (void)b, (void)c, (void)d, (void)e;
   return secret_of_client(client);
 }
 
 static uint64_t native_requests[256];
-static __attribute__((noinline)) uint64_t native_pass(const struct request *request) {
+static __attribute__((noinline)) uint64_t native_pass(const struct request* request) {
   if (request->method > 2 || request->length > 1024) return 0;
   if (request->token != secret_of_client(request->client)) return 0;
   native_requests[request->client & 255]++;
@@ -40,7 +40,7 @@ static double now_ns(void) {
 }
 
 /* Serves `count` requests and returns how many passed, or -1. One of eight has a wrong token. */
-static long serve(const int pair[2], const skep_program *filter, enum judge judge, long count) {
+static long serve(const int pair[2], const skep_program* filter, enum judge judge, long count) {
   long passed = 0;
   for (long i = 0; i < count; i++) {
     struct request request = {(uint32_t)i, 100, 1, secret_of_client((uint32_t)i) + (i % 8 == 0)};
@@ -52,7 +52,7 @@ static long serve(const int pair[2], const skep_program *filter, enum judge judg
 }
 
 /* The filter alone, without the sockets around it. */
-static double ns_per_call(const skep_program *filter, enum judge judge) {
+static double ns_per_call(const skep_program* filter, enum judge judge) {
   const long count = 200000;
   struct request request = {7, 100, 1, secret_of_client(7)};
   double best = 1e18;
@@ -68,14 +68,14 @@ static double ns_per_call(const skep_program *filter, enum judge judge) {
   return best;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   skep_error error;
   const int32_t one_number[] = {SKEP_NUMBER};
   if (argc != 2) {
     fprintf(stderr, "usage: request_server request_filter.o\n");
     return 2;
   }
-  skep_options *options = skep_options_new();
+  skep_options* options = skep_options_new();
   if (!options) return 1;
   if (skep_options_set_context(options, "struct request", sizeof(struct request), &error) != 0 ||
       skep_options_add_helper(options, 1000, "secret_of", one_number, 1, secret_of, &error) != 0) {
@@ -83,9 +83,9 @@ int main(int argc, char **argv) {
     return 1;
   }
   const double begin = now_ns();
-  skep_vm *vm = skep_vm_load_file(argv[1], options, &error);
-  const skep_program *filter = vm ? skep_vm_program(vm, "pass", &error) : NULL;
-  skep_map *requests = filter ? skep_vm_map(vm, "requests", &error) : NULL;
+  skep_vm* vm = skep_vm_load_file(argv[1], options, &error);
+  const skep_program* filter = vm ? skep_vm_program(vm, "pass", &error) : NULL;
+  skep_map* requests = filter ? skep_vm_map(vm, "requests", &error) : NULL;
   if (!requests) {
     fprintf(stderr, "request_server: %s\n", error.message);
     return 1;
@@ -99,7 +99,7 @@ int main(int argc, char **argv) {
     perror("socketpair");
     return 1;
   }
-  static const char *const names[JUDGES] = {"no filter", "eBPF filter", "the same in C"};
+  static const char* const names[JUDGES] = {"no filter", "eBPF filter", "the same in C"};
   double best[JUDGES] = {1e18, 1e18, 1e18};
   long passed[JUDGES] = {0};
   const long count = 20000;

@@ -31,7 +31,7 @@ extern "C" {
 #define SKEP_VM_API_VERSION 1
 /* The SKEP_VM_API_VERSION and the release ("0.1.0") of the library that is linked. */
 uint32_t skep_vm_api_version(void);
-const char *skep_vm_version(void);
+const char* skep_vm_version(void);
 
 enum skep_code {
   SKEP_OK = 0,
@@ -60,12 +60,12 @@ typedef struct skep_ring skep_ring;
 
 /* --- before loading --- */
 /* NULL when there is no memory. Modules loaded with the same options share one compiler thread. */
-skep_options *skep_options_new(void);
-void skep_options_free(skep_options *options);
+skep_options* skep_options_new(void);
+void skep_options_free(skep_options* options);
 
 /* The structure that SEC("syscall") programs get, `bytes` long (at most 4096). Without fields all of it is numbers that
  * programs read and write. `name`: as in the program's source. */
-int skep_options_set_context(skep_options *options, const char *name, uint32_t bytes, skep_error *error);
+int skep_options_set_context(skep_options* options, const char* name, uint32_t bytes, skep_error* error);
 enum skep_field {
   SKEP_FIELD_NUMBER = 0,     /* 1, 2, 4 or 8 bytes, aligned */
   SKEP_FIELD_BYTES = 1,      /* an array of bytes */
@@ -73,15 +73,15 @@ enum skep_field {
   SKEP_FIELD_DATA_END = 3    /* the pointer behind them */
 };
 /* `kind` is an enum skep_field; `writable` not 0: programs may write numbers and bytes. */
-int skep_options_add_field(skep_options *options, const char *name, uint32_t offset, uint32_t size, int32_t kind,
-                           int32_t writable, skep_error *error);
+int skep_options_add_field(skep_options* options, const char* name, uint32_t offset, uint32_t size, int32_t kind,
+                           int32_t writable, skep_error* error);
 /* Not 0: programs may change the bytes from SKEP_FIELD_DATA_BEGIN on. */
-int skep_options_set_data_writable(skep_options *options, int32_t writable, skep_error *error);
+int skep_options_set_data_writable(skep_options* options, int32_t writable, skep_error* error);
 
 enum skep_tier { SKEP_TIER_AUTOMATIC = 0, SKEP_TIER_INTERPRETER = 1, SKEP_TIER_BASELINE = 2, SKEP_TIER_OPTIMISED = 3 };
-int skep_options_set_tier(skep_options *options, int32_t tier, skep_error *error);
+int skep_options_set_tier(skep_options* options, int32_t tier, skep_error* error);
 /* Not 0: numbers of programs do not appear in machine code as they are. */
-int skep_options_set_blind_constants(skep_options *options, int32_t blind, skep_error *error);
+int skep_options_set_blind_constants(skep_options* options, int32_t blind, skep_error* error);
 
 /* What a helper's argument must be; the verifier proves it. */
 enum skep_argument {
@@ -92,67 +92,67 @@ enum skep_argument {
   SKEP_SIZE = 4     /* bytes of the memory before it, not 0 */
 };
 /* A helper of yours. `run` is for skep_run_host(). Machine code calls it: it must return, no longjmp, no exceptions. */
-typedef uint64_t (*skep_helper_fn)(void *run, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+typedef uint64_t (*skep_helper_fn)(void* run, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 /* `id` is 1000 to 1999: programs call the helper by it. `arguments` has `count` of enum skep_argument, at most five. */
-int skep_options_add_helper(skep_options *options, uint32_t id, const char *name, const int32_t *arguments,
-                            size_t count, skep_helper_fn function, skep_error *error);
+int skep_options_add_helper(skep_options* options, uint32_t id, const char* name, const int32_t* arguments,
+                            size_t count, skep_helper_fn function, skep_error* error);
 /* Gets the lines of bpf_trace_printk; not terminated. NULL: they are dropped, as without this call. */
-typedef void (*skep_trace_fn)(void *user, const char *line, size_t length);
-int skep_options_set_trace(skep_options *options, skep_trace_fn function, void *user, skep_error *error);
+typedef void (*skep_trace_fn)(void* user, const char* line, size_t length);
+int skep_options_set_trace(skep_options* options, skep_trace_fn function, void* user, skep_error* error);
 
 /* --- loading: reads, verifies, compiles. `options` may be NULL and is copied. --- */
 /* An ELF object, or a classic filter as `tcpdump -ddd` prints it. `name` is for messages and may be NULL. */
-skep_vm *skep_vm_load(const void *bytes, size_t size, const char *name, const skep_options *options, skep_error *error);
-skep_vm *skep_vm_load_file(const char *path, const skep_options *options, skep_error *error);
+skep_vm* skep_vm_load(const void* bytes, size_t size, const char* name, const skep_options* options, skep_error* error);
+skep_vm* skep_vm_load_file(const char* path, const skep_options* options, skep_error* error);
 /* Bare instructions of 8 bytes as one program; `type` is bpftool's name: "syscall", "xdp", "sched_cls". */
-skep_vm *skep_vm_load_instructions(const void *instructions, size_t count, const char *type, const char *name,
-                                   const skep_options *options, skep_error *error);
+skep_vm* skep_vm_load_instructions(const void* instructions, size_t count, const char* type, const char* name,
+                                   const skep_options* options, skep_error* error);
 /* No program of it may be running. */
-void skep_vm_free(skep_vm *vm);
+void skep_vm_free(skep_vm* vm);
 /* `name` NULL: the only one. */
-const skep_program *skep_vm_program(skep_vm *vm, const char *name, skep_error *error);
-skep_map *skep_vm_map(skep_vm *vm, const char *name, skep_error *error);
+const skep_program* skep_vm_program(skep_vm* vm, const char* name, skep_error* error);
+skep_map* skep_vm_map(skep_vm* vm, const char* name, skep_error* error);
 
 /* --- running --- */
 /* r0 of the program. `context` has at least the bytes that were promised. `host` is for your helpers. */
-uint64_t skep_program_run(const skep_program *program, void *context, void *host);
+uint64_t skep_program_run(const skep_program* program, void* context, void* host);
 /* For xdp, tc and socket programs: any bytes as the packet. Other programs do not run: 0. */
-uint64_t skep_program_run_packet(const skep_program *program, void *packet, size_t size, void *host);
+uint64_t skep_program_run_packet(const skep_program* program, void* packet, size_t size, void* host);
 /* A packet with room around it, for programs that make it longer or shorter. */
 typedef struct skep_packet {
-  void *room;
+  void* room;
   size_t room_size;
   size_t offset; /* where in `room` the packet begins, before and after the run */
   size_t size;   /* its bytes */
 } skep_packet;
-uint64_t skep_program_run_packet_buffer(const skep_program *program, skep_packet *packet, void *host);
-void *skep_run_host(void *run);
+uint64_t skep_program_run_packet_buffer(const skep_program* program, skep_packet* packet, void* host);
+void* skep_run_host(void* run);
 /* What the next run is in: "interpreter", "baseline" or "optimised". */
-const char *skep_program_tier(const skep_program *program);
+const char* skep_program_tier(const skep_program* program);
 
 /* --- maps: every call says how large its buffers are, and they must be as large as the map's keys and values --- */
-size_t skep_map_key_size(const skep_map *map);
+size_t skep_map_key_size(const skep_map* map);
 /* Per-CPU maps: one slot of a multiple of 8 bytes for each possible CPU. */
-size_t skep_map_value_size(const skep_map *map);
-int skep_map_lookup(const skep_map *map, const void *key, size_t key_size, void *value, size_t value_size,
-                    skep_error *error);
+size_t skep_map_value_size(const skep_map* map);
+int skep_map_lookup(const skep_map* map, const void* key, size_t key_size, void* value, size_t value_size,
+                    skep_error* error);
 /* flags: 0 any, 1 only if absent, 2 only if present. */
-int skep_map_update(const skep_map *map, const void *key, size_t key_size, const void *value, size_t value_size,
-                    uint64_t flags, skep_error *error);
-int skep_map_delete(const skep_map *map, const void *key, size_t key_size, skep_error *error);
+int skep_map_update(const skep_map* map, const void* key, size_t key_size, const void* value, size_t value_size,
+                    uint64_t flags, skep_error* error);
+int skep_map_delete(const skep_map* map, const void* key, size_t key_size, skep_error* error);
 /* The key after `key` into `next`; `key` NULL: the first. 1: there is none after it. */
-int skep_map_next_key(const skep_map *map, const void *key, void *next, size_t key_size, skep_error *error);
+int skep_map_next_key(const skep_map* map, const void* key, void* next, size_t key_size, skep_error* error);
 
 /* --- ring buffers and perf event arrays: one reader each --- */
-typedef void (*skep_record_fn)(void *user, const void *data, size_t size);
-skep_ring *skep_map_open_ring(const skep_map *map, skep_error *error);
+typedef void (*skep_record_fn)(void* user, const void* data, size_t size);
+skep_ring* skep_map_open_ring(const skep_map* map, skep_error* error);
 /* Hands every waiting record to `function`, after waiting up to `timeout_ms` for the first. How many there were. */
-int64_t skep_ring_poll(skep_ring *ring, int32_t timeout_ms, skep_record_fn function, void *user, skep_error *error);
+int64_t skep_ring_poll(skep_ring* ring, int32_t timeout_ms, skep_record_fn function, void* user, skep_error* error);
 /* Readable when records wait: for poll(2). */
-int skep_ring_fd(const skep_ring *ring);
+int skep_ring_fd(const skep_ring* ring);
 /* Records that did not fit, since the ring was opened. */
-uint64_t skep_ring_lost(const skep_ring *ring);
-void skep_ring_close(skep_ring *ring);
+uint64_t skep_ring_lost(const skep_ring* ring);
+void skep_ring_close(skep_ring* ring);
 
 #ifdef __cplusplus
 }

@@ -136,7 +136,8 @@ TEST_F(Programs, EntriesAndReturns) {
 }
 
 TEST_F(Programs, CallersOf32Bits) {
-  if (!exists("hook_tracee32")) GTEST_SKIP() << "left out: the compiler has no 32-bit libraries (package gcc-12-multilib)";
+  if (!exists("hook_tracee32"))
+    GTEST_SKIP() << "left out: the compiler has no 32-bit libraries (package gcc-12-multilib)";
   attach_paths();
   run({program("hook_tracee32"), "opens", "5"});
   for (int i = 0; i < 5; ++i) {
