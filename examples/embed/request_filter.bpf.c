@@ -1,6 +1,7 @@
 // What a server asks of a filter: may this request pass? One counter for each client, one helper of the server's.
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
 
 struct request {
   __u32 client;
