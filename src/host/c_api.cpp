@@ -86,7 +86,9 @@ template <class Load>
 skep_vm* loaded(const skep_options* options, skep_error* out, Load load) noexcept {
   skep_vm* vm = nullptr;
   guarded(out, [&]() -> Result<int64_t> {
-    vm = new skep_vm{SKEP_TRY(load(options != nullptr ? options->options : host::Options())), {}, {}};
+    auto machine =
+        SKEP_TRY(load(options != nullptr ? options->options : host::Options()));  // before new: a refusal returns
+    vm = new skep_vm{std::move(machine), {}, {}};
     return 0;
   });
   return vm;
@@ -330,7 +332,8 @@ int skep_map_next_key(const skep_map* map, const void* key, void* next, size_t k
 skep_ring* skep_map_open_ring(const skep_map* map, skep_error* error) {
   skep_ring* ring = nullptr;
   with_map(map, error, [&](const Map& in) -> Result<int64_t> {
-    ring = new skep_ring{SKEP_TRY(in.open_ring())};
+    auto opened = SKEP_TRY(in.open_ring());
+    ring = new skep_ring{std::move(opened)};
     return 0;
   });
   return ring;
