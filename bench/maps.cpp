@@ -6,7 +6,7 @@
 //
 // Then: the same from two threads, a ring under load, and programs beside the kernel's maps (bench/maps).
 //
-//   bench_maps
+//   bench_maps [TEXT]     with a text: only the programs beside the kernel whose name has it in it
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "catalog/helpers.hpp"
+#include "helper/call.hpp"
 #include "helper/helpers.hpp"
 #include "map/reader.hpp"
 #include "map/ringbuf.hpp"
@@ -128,12 +129,13 @@ void ring_output(u32 size) {
 void ring_reserve_submit() {
   const auto ring = make_map(MapType::ringbuf, 0, 0, 2u << 20);
   auto reader = *map::open_reader(ring);
+  helper::Call call;
   double best = 1e18;
   for (int chunk = 0; chunk < 300; ++chunk) {
     const auto begin = Clock::now();
     for (u32 i = 0; i < batch; ++i) {
-      const u64 sample = helper_of(HelperId::ringbuf_reserve)(nullptr, word(ring.get()), 64, 0, 0, 0);
-      helper_of(HelperId::ringbuf_submit)(nullptr, sample, map::ring_flag::no_wakeup, 0, 0, 0);
+      const u64 sample = helper_of(HelperId::ringbuf_reserve)(&call, word(ring.get()), 64, 0, 0, 0);
+      helper_of(HelperId::ringbuf_submit)(&call, sample, map::ring_flag::no_wakeup, 0, 0, 0);
     }
     best = std::min(best, std::chrono::duration<double, std::nano>(Clock::now() - begin).count() / batch);
     (void)reader.poll(std::chrono::milliseconds(0), [](const Record&) {});
@@ -153,7 +155,11 @@ void creation() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 1) {
+    skep::bench::beside_the_kernel(argv[1]);
+    return 0;
+  }
   map::set_current_cpu(0);
   const auto empty = helper_of(HelperId::get_smp_processor_id);
   report("a helper that does nothing", best_ns([&](u32) { empty(nullptr, 0, 0, 0, 0, 0); }));
@@ -176,5 +182,5 @@ int main() {
   ring_reserve_submit();
   creation();
   skep::bench::threads();
-  skep::bench::beside_the_kernel();
+  skep::bench::beside_the_kernel({});
 }

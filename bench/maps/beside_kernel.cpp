@@ -28,7 +28,11 @@ constexpr u64 multiplier = 6364136223846793005, increment = 1442695040888963407;
 enum class Operation { nothing, look_up, update };
 
 /// How a random number becomes a key at r10-24 (key_size bytes).
-enum class Keys { index, number, address };
+enum class Keys { index, number, address, routes, routes6 };
+bool is_address(Keys keys) { return keys >= Keys::address; }
+
+/// The first 4 bytes of an IPv6 address that is looked up: 0x20, 4 random bits, 15 random bits.
+constexpr u32 routes6_mask = 0x7fff0f00;
 
 class Code {
  public:
@@ -70,8 +74,15 @@ std::vector<Insn> program(Operation operation, Keys keys, u32 mask, std::vector<
     code.add(0x0f, 7, 4, 0, 0);  // r7 += increment
     code.add(0xbf, 2, 7, 0, 0);
     code.add(0x77, 2, 0, 0, 33);  // the upper bits are the random ones
-    if (keys != Keys::address) code.add(0x57, 2, 0, 0, static_cast<s32>(mask));
-    if (keys == Keys::address) {
+    if (!is_address(keys)) code.add(0x57, 2, 0, 0, static_cast<s32>(mask));
+    if (keys == Keys::routes6) {
+      code.add(0x62, 10, 0, -24, 128);
+      code.add(0x57, 2, 0, 0, static_cast<s32>(routes6_mask));
+      code.add(0x47, 2, 0, 0, 0x20);
+      code.add(0x63, 10, 2, -20, 0);
+      code.add(0x7b, 10, 7, -16, 0);
+      code.add(0x63, 10, 2, -8, 0);
+    } else if (is_address(keys)) {
       code.add(0x62, 10, 0, -24, 32);
       code.add(0x63, 10, 2, -20, 0);
     } else if (keys == Keys::index) {
@@ -140,7 +151,45 @@ ObjectSpec object_of(const Case& what, Operation operation) {
   return spec;
 }
 
-/// The same content in every map: all indices, or random prefixes of 8 to 32 bits.
+struct Share {
+  u32 bits, per_cent;
+};
+/// Roughly the lengths in today's full tables of the Internet.
+constexpr Share lengths4[] = {{24, 60}, {23, 10}, {22, 11}, {21, 5}, {20, 5},
+                              {19, 3},  {18, 2},  {17, 1},  {16, 2}, {14, 1}};
+constexpr Share lengths6[] = {{48, 47}, {32, 13}, {44, 10}, {40, 10}, {36, 6},
+                              {29, 5},  {33, 3},  {46, 3},  {34, 2},  {24, 1}};
+
+template <std::size_t Count>
+u32 length_of(const Share (&shares)[Count], std::mt19937_64& random) {
+  u32 left = static_cast<u32>(random() % 100);
+  for (const Share& share : shares) {
+    if (left < share.per_cent) return share.bits;
+    left -= share.per_cent;
+  }
+  return shares[0].bits;
+}
+
+/// One prefix: of 8 to 32 random bits, or as in a routing table, where prefixes lie close together in the blocks that
+/// were handed out.
+void draw_prefix(Keys keys, std::mt19937_64& random, Bytes& key) {
+  u32 bits = 8 + static_cast<u32>(random() % 25), address = static_cast<u32>(random());
+  if (keys == Keys::routes) {
+    constexpr u32 blocks = 40000, block_bits = 16;
+    bits = length_of(lengths4, random);
+    const u32 block = static_cast<u32>(random() % blocks) * 2654435761u;
+    address = __builtin_bswap32((block >> block_bits << block_bits) | (address >> block_bits));
+  } else if (keys == Keys::routes6) {
+    bits = length_of(lengths6, random);
+    address = (address & routes6_mask) | 0x20;
+    const u64 rest = random();
+    std::memcpy(key.data() + 8, &rest, 8);
+  }
+  std::memcpy(key.data(), &bits, 4);
+  std::memcpy(key.data() + 4, &address, 4);
+}
+
+/// The same content in every map: all indices, or prefixes.
 Result<void> fill(Object& object, const Case& what) {
   const Map map = SKEP_TRY(object.map("table"));
   const std::size_t value_bytes =
@@ -149,10 +198,8 @@ Result<void> fill(Object& object, const Case& what) {
   std::mt19937_64 random(7);
   for (u32 i = 0; i < what.entries; ++i) {
     std::fill(key.begin(), key.end(), std::byte{0});
-    if (what.keys == Keys::address) {
-      const u32 bits = 8 + static_cast<u32>(random() % 25), address = static_cast<u32>(random());
-      std::memcpy(key.data(), &bits, 4);
-      std::memcpy(key.data() + 4, &address, 4);
+    if (is_address(what.keys)) {
+      draw_prefix(what.keys, random, key);
     } else {
       std::memcpy(key.data(), &i, 4);
     }
@@ -284,14 +331,14 @@ void report(Backend& user, Backend* kernel, const Case& what) {
     plain.push_back(c);
   }
   const double mine = median(us), other = median(them);
-  fmt::print("{:<36} {:>9.1f} {:>9} {:>9} {:>9}\n", what.name, mine, theirs ? fmt::format("{:.1f}", other) : "-",
+  fmt::print("{:<40} {:>9.1f} {:>9} {:>9} {:>9}\n", what.name, mine, theirs ? fmt::format("{:.1f}", other) : "-",
              theirs ? fmt::format("{:.2f}", mine / other) : "-",
              has_plain ? fmt::format("{:.1f}", median(plain)) : "-");
 }
 
 }  // namespace
 
-void beside_the_kernel() {
+void beside_the_kernel(std::string_view only) {
   auto user = user_backend({.serve_control_socket = false});
   auto kernel = kernel_backend();
   if (!user) {
@@ -299,7 +346,7 @@ void beside_the_kernel() {
     return;
   }
   if (!kernel) fmt::print(stderr, "no kernel to compare with: {}\n", kernel.error().message);
-  fmt::print("\n{:<36} {:>9} {:>9} {:>9} {:>9}\n", "ns per operation in a program", "user", "kernel", "ratio",
+  fmt::print("\n{:<40} {:>9} {:>9} {:>9} {:>9}\n", "ns per operation in a program", "user", "kernel", "ratio",
              "plain C++");
   constexpr u32 no_prealloc = 1;
   const Case cases[] = {
@@ -313,12 +360,20 @@ void beside_the_kernel() {
       {"per-CPU hash update, 8192", MapType::percpu_hash, 8, 8192, 0, Keys::number, Operation::update},
       {"LRU hash look-up, 8192", MapType::lru_hash, 8, 8192, 0, Keys::number, Operation::look_up},
       {"LRU hash update, 8192", MapType::lru_hash, 8, 8192, 0, Keys::number, Operation::update},
-      {"LPM trie look-up, 100000 prefixes", MapType::lpm_trie, 8, 100000, no_prealloc, Keys::address,
+      {"LPM look-up, 100000 random prefixes", MapType::lpm_trie, 8, 100000, no_prealloc, Keys::address,
        Operation::look_up},
-      {"LPM trie look-up, 1000000 prefixes", MapType::lpm_trie, 8, 1000000, no_prealloc, Keys::address,
+      {"LPM look-up, 1000000 random prefixes", MapType::lpm_trie, 8, 1000000, no_prealloc, Keys::address,
+       Operation::look_up},
+      {"LPM look-up, 100000 routes", MapType::lpm_trie, 8, 100000, no_prealloc, Keys::routes, Operation::look_up},
+      {"LPM look-up, 1000000 routes", MapType::lpm_trie, 8, 1000000, no_prealloc, Keys::routes, Operation::look_up},
+      {"LPM look-up, 200000 IPv6 routes", MapType::lpm_trie, 20, 200000, no_prealloc, Keys::routes6,
+       Operation::look_up},
+      {"LPM look-up, 1000000 IPv6 routes", MapType::lpm_trie, 20, 1000000, no_prealloc, Keys::routes6,
        Operation::look_up},
   };
-  for (const Case& each : cases) report(**user, kernel ? kernel->get() : nullptr, each);
+  for (const Case& each : cases)
+    if (std::string_view(each.name).find(only) != std::string_view::npos)
+      report(**user, kernel ? kernel->get() : nullptr, each);
 }
 
 }  // namespace skep::bench
