@@ -6,7 +6,7 @@ BUILD   := build/release
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 
-.PHONY: all hello test install packages configure check fuzz nightly clean
+.PHONY: all hello test test-arm64 install packages configure check fuzz nightly clean
 
 all: configure
 	@cmake --build $(BUILD) -j$(JOBS)
@@ -18,6 +18,10 @@ hello: configure
 test: configure
 	@cmake --build $(BUILD) -j$(JOBS)
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS)
+
+# The rooms up to vm compiled for AArch64 and run under qemu-user: vectors, cases, random programs.
+test-arm64: configure
+	@cmake --build $(BUILD) --target test_arm64
 
 packages:
 	@tools/packages.sh

@@ -111,7 +111,10 @@ std::vector<Insn> random_program(std::mt19937_64& random) {
     if (isa::access_bytes(insn) != 0 && random() % 3 != 0) {
       const u8 base = random() % 2 == 0 ? 1 : 10;
       const auto near = static_cast<s16>(base == 1 ? random() % 60 : -static_cast<s16>(random() % 520));
-      (isa::class_of(insn) == isa::class_ldx ? insn.src : insn.dst) = base;
+      if (isa::class_of(insn) == isa::class_ldx)
+        insn.src = base;
+      else
+        insn.dst = base;
       insn.off = static_cast<s16>(near & ~7);
     } else if (isa::access_bytes(insn) != 0 && insn.src == 10)
       insn.src = 2;

@@ -20,6 +20,7 @@
 #include "map/map.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
+#include "vm/jit/baseline.hpp"
 
 namespace skep::cases {
 namespace {
@@ -155,7 +156,11 @@ class UserEngine final : public Engine {
     constexpr std::string_view names[] = {"interpreter", "checked", "baseline", "optimised"};
     return names[static_cast<u8>(way_)];
   }
-  Result<void> supported() const override { return {}; }
+  Result<void> supported() const override {
+    if (way_ == Way::baseline && !vm::jit::has_baseline)
+      return fail(Code::unsupported, "the baseline JIT has no emitter for this machine");
+    return {};
+  }
   bool takes_raw() const override { return checked_; }
 
   Result<Outcome> run(const Case& c) const override {
@@ -194,14 +199,15 @@ class UserEngine final : public Engine {
     return Outcome{false, "", function->run(call, context.data())};
   }
 
-  /// What the optimiser does not compile (it says so) runs in baseline code, as in the engine.
+  /// What the optimiser does not compile (it says so) runs in baseline code, as in the engine; where there is none, in
+  /// the interpreter.
   Result<std::shared_ptr<const vm::Function>> link(const verify::VerifiedProgram& program,
                                                    const vm::Bindings& bindings) const {
     if (way_ == Way::optimised) {
       auto function = vm::Function::link(program, bindings, {.tier = vm::Tier::optimised});
       if (function || function.error().code != Code::unsupported) return function;
     }
-    const bool is_compiled = way_ == Way::baseline || way_ == Way::optimised;
+    const bool is_compiled = (way_ == Way::baseline || way_ == Way::optimised) && vm::jit::has_baseline;
     return vm::Function::link(program, bindings, {.tier = is_compiled ? vm::Tier::baseline : vm::Tier::interpreter});
   }
 

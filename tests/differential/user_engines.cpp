@@ -129,7 +129,7 @@ class Maps final : public vm::MemoryGuard {
 
 struct UserEngines::Parts {
   Maps maps;
-  std::shared_ptr<vm::Jit> jit = vm::Jit::create();
+  std::shared_ptr<vm::Jit> jit = vm::Jit::create({.code_memory = vm::way_of_tests});
   vm::Bindings bindings;
   RandomProgram program;
   std::optional<verify::VerifiedProgram> verified;
@@ -198,8 +198,10 @@ Result<std::vector<const char*>> UserEngines::link() {
   };
   SKEP_TRY(make(vm::Tier::interpreter, parts_->interpreter));
   tiers.push_back("interpreter");
-  SKEP_TRY_AT("baseline", make(vm::Tier::baseline, parts_->baseline));
-  tiers.push_back("baseline");
+  if (vm::jit::has_baseline) {
+    SKEP_TRY_AT("baseline", make(vm::Tier::baseline, parts_->baseline));
+    tiers.push_back("baseline");
+  }
   SKEP_TRY_AT("optimised", make(vm::Tier::optimised, parts_->optimised));
   tiers.push_back("optimised");
   return tiers;

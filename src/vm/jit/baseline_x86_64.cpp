@@ -52,12 +52,6 @@ constexpr Cond condition_of(u8 code) {
 
 constexpr s32 tail_calls_at = offsetof(Run, tail_calls), thrown_at = offsetof(Run, thrown);
 
-/// How an instruction adds to what its function needs.
-constexpr bool is_call(Form form) {
-  return form == Form::call_helper || form == Form::call_local || form == Form::call_kfunc || form == Form::callx ||
-         form == Form::ld_abs || form == Form::ld_ind;
-}
-
 }  // namespace
 
 BaselineX86::BaselineX86(const Bytecode& code, const BaselineOptions& options)

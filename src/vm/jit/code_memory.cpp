@@ -15,13 +15,22 @@
 
 #include "base/fd.hpp"
 
+#if defined(__aarch64__)
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#endif
+
 namespace skep::vm {
 namespace {
 
 constexpr std::size_t granule = 32;
 constexpr std::size_t first_chunk_bytes = 64u << 10, later_chunk_bytes = 1u << 20;
-/// What unused bytes are filled with: a breakpoint.
-constexpr int filler = 0xcc;
+/// What unused bytes are filled with: an instruction that stops.
+#if defined(__aarch64__)
+constexpr int filler = 0;  // udf
+#else
+constexpr int filler = 0xcc;  // int3
+#endif
 constexpr unsigned memfd_exec = 0x10;  // MFD_EXEC, since Linux 6.3
 
 constexpr std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -101,6 +110,19 @@ u64 forks() noexcept {
       nullptr, [] { count.fetch_add(1, std::memory_order_relaxed); },
       [] { count.fetch_add(1, std::memory_order_relaxed); });
   return count.load(std::memory_order_relaxed);
+}
+
+/// Where data and instructions have caches of their own (arm64), the second must forget what it had at `begin`, and the
+/// other CPUs what they fetched already. Kernels without the second (before 4.16) have no answer to give: then what is
+/// left is that code is entered long after it was written.
+void forget_old_instructions([[maybe_unused]] const u8* begin, [[maybe_unused]] std::size_t size) noexcept {
+  auto* const first = reinterpret_cast<char*>(const_cast<u8*>(begin));
+  __builtin___clear_cache(first, first + size);
+#if defined(__aarch64__)
+  static const bool registered =  // of the process, like the fork handlers
+      ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
+  if (registered) ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
+#endif
 }
 
 tl::unexpected<Error> refused(const char* what, int error) {
@@ -195,9 +217,7 @@ Result<MachineCode> CodeMemory::add(std::span<const u8> code) {
     place = SKEP_TRY(state_->add_own_pages(code));
     state_->way = Way::own_pages;  // what the system refused once it will refuse again
   }
-  // Where data and instructions have caches of their own (arm64), the second must forget what it had here.
-  char* const begin = reinterpret_cast<char*>(const_cast<u8*>(place));
-  __builtin___clear_cache(begin, begin + code.size());
+  forget_old_instructions(place, code.size());
   state_->used += rounded(code.size(), granule);
   return MachineCode(shared_from_this(), place, code.size());
 }

@@ -69,4 +69,13 @@ class CodeMemory : public std::enable_shared_from_this<CodeMemory> {
   std::unique_ptr<State> state_;
 };
 
+/// For tests that place and release much code. arm64 is tested under qemu-user, and before QEMU 8.1 that took no notice
+/// of code written where its memory is mapped a second time (`ic ivau` did nothing): memory that is used again would
+/// run what was in it before.
+#if defined(__aarch64__)
+inline constexpr auto way_of_tests = CodeMemory::Way::own_pages;
+#else
+inline constexpr auto way_of_tests = CodeMemory::Way::automatic;
+#endif
+
 }  // namespace skep::vm

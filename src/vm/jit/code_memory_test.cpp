@@ -15,12 +15,18 @@
 namespace skep::vm {
 namespace {
 
-/// mov eax, number; ret.
+/// mov eax, number; ret. On arm64 movz, movk and ret.
 std::vector<u8> returns(u32 number, std::size_t padding = 0) {
+#if defined(__aarch64__)
+  const u32 words[] = {0x52800000 | (number & 0xffff) << 5, 0x72a00000 | number >> 16 << 5, 0xd65f03c0};
+  std::vector<u8> code(sizeof words + padding);
+  std::memcpy(code.data(), words, sizeof words);
+#else
   std::vector<u8> code(6 + padding, 0xcc);
   code[0] = 0xb8;
   std::memcpy(&code[1], &number, 4);
   code[5] = 0xc3;
+#endif
   return code;
 }
 

@@ -58,8 +58,6 @@ Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedPro
                             code.insns.size(), most_insns));
   backend::Target target = backend::Target::host();
   target.blinding_seed = blinding_seed;
-  if (blinding_seed != 0 && target.machine != backend::Machine::x86_64)
-    return fail(Code::unsupported, "the optimising tier blinds constants on x86-64 only; use the baseline tier");
   auto built = build(code, runtime, {.blind = blinding_seed != 0});
   for (auto& function : built.module.functions) ir::optimise(function, {target.popcnt, target.lzcnt});
   const auto compiled = SKEP_TRY(backend::emit(built.module, target));

@@ -33,6 +33,7 @@ enum class A : u8 {
   store,  // a to memory
   store_swapped,
   constant,          // imm
+  blinded,           // imm, in two halves that are drawn at random
   frame,             // address of byte imm of the frame
   load_acquire,      // the atomic ones: [base] only
   store_release,     // a

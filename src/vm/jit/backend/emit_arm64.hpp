@@ -18,7 +18,13 @@ class EmitArm64 final : private MoveSink {
   using Reach = arm64::Assembler::Reach;
   EmitArm64(arm64::Assembler& as, const Code& code, const Allocation& places, std::span<const arm64::Label> functions,
             const Target& target, Reach far)
-      : as_(as), code_(code), places_(places), functions_(functions), target_(target), far_(far) {}
+      : as_(as),
+        code_(code),
+        places_(places),
+        functions_(functions),
+        target_(target),
+        far_(far),
+        random_(target.blinding_seed) {}
   void run();
 
   /// The frame that loads and stores of slots can reach; see slot().
@@ -63,6 +69,11 @@ class EmitArm64 final : private MoveSink {
   void jump_if(const Inst& inst, bool holds, u32 b);
   void switch_(const Inst& inst);
 
+  u64 random() noexcept {  // xorshift64; the same numbers each time the function is written
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 7;
+    return random_ ^= random_ << 17;
+  }
   static Reg reg(Loc l) { return static_cast<Reg>(l.number()); }
   Reg r(const Inst& inst, u8 place) const { return place == absent ? Reg::zr : reg(code_.loc(inst, place)); }
   Reg def(const Inst& inst) const { return reg(inst.def_loc); }
@@ -74,6 +85,7 @@ class EmitArm64 final : private MoveSink {
   std::span<const arm64::Label> functions_;
   const Target& target_;
   const Reach far_;
+  u64 random_;
   std::vector<arm64::Label> labels_;
   std::vector<bool> skipped_;
   std::vector<Pair> pairs_;

@@ -142,6 +142,12 @@ void EmitArm64::memory_access(const Inst& inst) {
     case A::frame:
       if (inst.def_loc.kind() == Loc::reg) make(Loc::of(Loc::remat, inst.def), def(inst));
       return;
+    case A::blinded: {
+      const u64 key = random();
+      as_.mov(def(inst), static_cast<u64>(inst.imm) ^ key);
+      as_.mov(scratch, key);
+      return as_.alu(Alu::eor, Width::w64, def(inst), def(inst), scratch);
+    }
     case A::load_acquire:
       return as_.load_acquire(size, def(inst), r(inst, inst.base));
     case A::store_release:

@@ -338,9 +338,14 @@ void SelectArm64::rotate(Value v, const ir::Inst& inst) {
   define(def);
 }
 
-/// neg, sext, zext, bswap, popcount, leading_zeros.
+/// neg, sext, zext, bswap, popcount, leading_zeros, blinded.
 void SelectArm64::one(Value v, const ir::Inst& inst) {
   const VReg def = register_of(v);
+  if (inst.op == Op::blinded) {
+    begin(A::blinded).imm = inst.imm;
+    define(def);
+    return;
+  }
   Value a = operand(inst, 0);
   if (inst.op == Op::neg) {
     begin(A::alu, inst.width).sub = static_cast<u8>(Alu::sub);
