@@ -53,6 +53,29 @@ class Trie {
     compare(key);
   }
 
+  /// An entry somewhere in a block of 2^14 addresses behind the common bytes, as dense as a table likes it; or one
+  /// that goes.
+  void dense_step(bool add) {
+    std::vector<u8> key(shape_.key_size);
+    for (u32 i = 0; i < shape_.common_bytes; ++i) key[4 + i] = static_cast<u8>(0x20 + i);
+    const u32 begin = shape_.common_bytes * 8, place = static_cast<u32>(random_());
+    key[4 + shape_.common_bytes] = static_cast<u8>(place);
+    key[5 + shape_.common_bytes] = static_cast<u8>(place >> 8 & 0xfc);
+    const u32 bits = begin + (random_() % 8 != 0 ? 14 : static_cast<u32>(random_() % 15));
+    std::memcpy(key.data(), &bits, sizeof bits);
+    const u64 value = ++last_;
+    if (add)
+      map_->update(key.data(), &value, 0);
+    else
+      map_->erase(key.data());
+    compare(key);
+    const u32 whole = (shape_.key_size - 4) * 8;
+    std::memcpy(key.data(), &whole, sizeof whole);
+    compare(key);
+    key[5 + shape_.common_bytes] = static_cast<u8>(random_());
+    compare(key);
+  }
+
   void compare(const std::vector<u8>& key) {
     u64 expected = 0;
     const s64 error = map_->copy_lookup(key.data(), &expected);
@@ -80,6 +103,17 @@ TEST(LpmTrie, ShortCutsAndTheWayFromTheRootAgree) {
       SCOPED_TRACE("step " + std::to_string(i));
       trie.step();
     }
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+/// Tables come, grow, are built over by others and go with their nodes while a trie fills and empties.
+TEST(LpmTrie, DenseTriesGrowTablesAndLoseThem) {
+  for (const Shape& shape : {Shape{6, 20000, 0}, Shape{8, 20000, 1}, Shape{20, 20000, 9}, Shape{260, 20000, 70}}) {
+    SCOPED_TRACE("key of " + std::to_string(shape.key_size) + " bytes");
+    Trie trie(shape, shape.key_size);
+    for (const u32 adds : {15u, 3u, 12u, 0u})  // of 16 steps
+      for (u32 i = 0; i < 30000 && !testing::Test::HasFailure(); ++i) trie.dense_step(i * 7 % 16 < adds);
     if (testing::Test::HasFailure()) return;
   }
 }
