@@ -44,12 +44,13 @@ class Loader {
     for (const ProgramSpec& program : spec_.programs) SKEP_TRY(make_program(program));
     for (std::size_t i = 0; i < spec_.maps.size(); ++i) SKEP_TRY_AT("map " + spec_.maps[i].name, fill_slots(i));
     publish();
-    return object_;
+    return user_reference(object_);
   }
 
  private:
   Result<void> make_map(const MapSpec& spec) {
     auto made = std::make_unique<LoadedMap>();
+    made->object = object_.get();
     made->map = SKEP_TRY(map::Map::create(spec));
     made->id = SKEP_TRY(registry_->map_table->reserve());
     made->tables = registry_;
@@ -90,6 +91,7 @@ class Loader {
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
     if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
     auto made = std::make_unique<LoadedProgram>();
+    made->object = object_.get();
     bindings_.kfunc = [type = spec.type](std::string_view name) { return helper::kfunc_for(name, type); };
     made->function = SKEP_TRY(vm::Function::link(*outcome.program, bindings_, {.tier = tier_, .jit = registry_->jit}));
     made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
@@ -176,7 +178,9 @@ MapInfo LoadedMap::describe() const {
 }
 
 std::shared_ptr<Map::Impl> LoadedMap::open(std::shared_ptr<const RegisteredMap> self) const {
-  return make_map_handle(map, std::move(self), tables);
+  // `self` is the registry's reference or a handle's; the handle that is made holds the latter.
+  auto owner = user_reference(std::shared_ptr<LoadedObject>(std::move(self), object));
+  return make_map_handle(map, std::move(owner), tables);
 }
 
 ProgramInfo LoadedProgram::describe() const {
@@ -208,10 +212,34 @@ Result<ProgramCode> LoadedProgram::code() const {
 
 LoadedObject::~LoadedObject() {
   // Program arrays first: they may hold programs of other objects, whose turn is to go before our maps do.
-  for (const auto& map : maps)
-    if (map->map && map->map->spec().type == MapType::prog_array) map::prog_array_clear(*map->map);
+  clear_program_arrays();
   programs.clear();
   maps.clear();
+}
+
+void LoadedObject::clear_program_arrays() noexcept {
+  for (const auto& map : maps)
+    if (map->map && map->map->spec().type == MapType::prog_array) map::prog_array_clear(*map->map);
+}
+
+namespace {
+struct UserReference {
+  std::shared_ptr<LoadedObject> object;
+  explicit UserReference(std::shared_ptr<LoadedObject> of) : object(std::move(of)) {}
+  ~UserReference() { object->clear_program_arrays(); }
+  UserReference(const UserReference&) = delete;
+  UserReference& operator=(const UserReference&) = delete;
+};
+}  // namespace
+
+std::shared_ptr<LoadedObject> user_reference(const std::shared_ptr<LoadedObject>& object) {
+  const std::lock_guard lock(object->user_mutex);
+  std::shared_ptr<void> user = object->user.lock();
+  if (!user) {
+    user = std::make_shared<UserReference>(object);
+    object->user = user;
+  }
+  return {std::move(user), object.get()};
 }
 
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,

@@ -1,11 +1,16 @@
 // A loaded object: programs, maps and types that live and go together.
 //
 // Programs hold addresses of maps, program arrays hold programs: the parts of one object refer to each other
-// freely, so they have one life. A handle on any of them keeps all of them; the last handle frees them and
+// freely, so they have one life. A handle on any of them keeps all of them; the last reference frees them and
 // gives back their ids.
+//
+// Program arrays of different objects can hold each other's programs, and would then live for ever. So there are two
+// kinds of references, as in the kernel (bpf_map::usercnt): a handle's (user_reference()), and that of a slot. When an
+// object's last handle goes its program arrays are emptied; its programs go on in the slots of others.
 #pragma once
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <skep/backend.hpp>
 #include <string>
 #include <vector>
@@ -16,7 +21,10 @@
 
 namespace skep::user {
 
+struct LoadedObject;
+
 struct LoadedMap final : RegisteredMap {
+  LoadedObject* object = nullptr;  ///< that it is part of
   std::shared_ptr<map::Map> map;
   Table<const RegisteredMap>::Lease id;
   ObjectTables tables;
@@ -26,7 +34,8 @@ struct LoadedMap final : RegisteredMap {
 };
 
 struct LoadedProgram final : RegisteredProgram {
-  ProgramInfo facts;  ///< without the counters
+  const LoadedObject* object = nullptr;  ///< that it is part of
+  ProgramInfo facts;                     ///< without the counters
   std::shared_ptr<const vm::Function> function;
   AttachTarget target;
   std::vector<SourceLine> lines;
@@ -40,16 +49,28 @@ struct LoadedProgram final : RegisteredProgram {
 };
 
 struct LoadedObject {
+  LoadedObject() = default;
+  ~LoadedObject();
+  LoadedObject(const LoadedObject&) = delete;
+  LoadedObject& operator=(const LoadedObject&) = delete;
+  /// Lets go of what its program arrays hold. Does nothing inside of a run.
+  void clear_program_arrays() noexcept;
+
   std::string name;
   std::shared_ptr<const btf::Btf> btf;
   Table<const btf::Btf>::Lease btf_id;
   std::vector<std::unique_ptr<LoadedMap>> maps;          ///< by ObjectSpec::maps index
   std::vector<std::unique_ptr<LoadedProgram>> programs;  ///< by ObjectSpec::programs index
 
-  ~LoadedObject();
+  std::mutex user_mutex;
+  std::weak_ptr<void> user;  ///< what all handles share, while there are any
 };
 
-/// Makes maps, verifies, links and registers everything in a prepared spec (prepare.hpp).
+/// The object as a handle holds it: when the last such reference goes, its program arrays are emptied. `object` may be
+/// a slot's or a registry's reference, or a handle's.
+std::shared_ptr<LoadedObject> user_reference(const std::shared_ptr<LoadedObject>& object);
+
+/// Makes maps, verifies, links and registers everything in a prepared spec (prepare.hpp). A user's reference.
 /// `tier`: which code the programs run in. Errors: rejected (the verifier's explanation), limit, unsupported,
 /// invalid_argument.
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,

@@ -19,7 +19,7 @@ using Bytes = std::vector<std::byte>;
 
 class MapHandle final : public Map::Impl {
  public:
-  MapHandle(std::shared_ptr<map::Map> map, std::shared_ptr<const void> owner, ObjectTables tables)
+  MapHandle(std::shared_ptr<map::Map> map, std::shared_ptr<const LoadedObject> owner, ObjectTables tables)
       : map_(std::move(map)), owner_(std::move(owner)), tables_(std::move(tables)) {}
 
   const MapInfo& info() const override { return map_->info; }
@@ -96,7 +96,7 @@ class MapHandle final : public Map::Impl {
                                        " in this process; a program array takes program ids");
     // A program of the same object lives as long as its array anyway; to hold it would be a circle.
     const auto* function = program->function.get();
-    const bool same_object = !program.owner_before(owner_) && !owner_.owner_before(program);
+    const bool same_object = program->object == owner_.get();
     std::shared_ptr<const void> target =
         same_object ? std::shared_ptr<const void>(program->function) : std::shared_ptr<const void>(program, function);
     return map::prog_array_set(*map_, index, std::move(target), id);
@@ -143,13 +143,13 @@ class MapHandle final : public Map::Impl {
   }
 
   std::shared_ptr<map::Map> map_;
-  std::shared_ptr<const void> owner_;
+  std::shared_ptr<const LoadedObject> owner_;
   ObjectTables tables_;
 };
 
 }  // namespace
 
-std::shared_ptr<Map::Impl> make_map_handle(std::shared_ptr<map::Map> map, std::shared_ptr<const void> owner,
+std::shared_ptr<Map::Impl> make_map_handle(std::shared_ptr<map::Map> map, std::shared_ptr<const LoadedObject> owner,
                                            ObjectTables tables) {
   return std::make_shared<MapHandle>(std::move(map), std::move(owner), std::move(tables));
 }

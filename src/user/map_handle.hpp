@@ -8,8 +8,10 @@
 
 namespace skep::user {
 
-/// A handle on `map`. `owner` is kept alive with it.
-std::shared_ptr<Map::Impl> make_map_handle(std::shared_ptr<map::Map> map, std::shared_ptr<const void> owner,
+struct LoadedObject;
+
+/// A handle on `map`, a part of `owner`, which is kept alive with it: a user's reference (loaded.hpp).
+std::shared_ptr<Map::Impl> make_map_handle(std::shared_ptr<map::Map> map, std::shared_ptr<const LoadedObject> owner,
                                            ObjectTables tables);
 
 }  // namespace skep::user
