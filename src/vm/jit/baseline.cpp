@@ -1,14 +1,24 @@
 // Picks the emitter of this machine.
 #include "vm/jit/baseline.hpp"
 
+#if defined(__x86_64__)
 #include "vm/jit/baseline_x86_64.hpp"
+#elif defined(__aarch64__)
+#include "vm/jit/baseline_arm64.hpp"
+#endif
 
 namespace skep::vm::jit {
 
 Result<Placed> compile_baseline([[maybe_unused]] const Bytecode& code, [[maybe_unused]] const BaselineOptions& options,
                                 [[maybe_unused]] CodeMemory& memory) {
+#if defined(__x86_64__) || defined(__aarch64__)
+  if (options.checked && !has_checked_baseline)
+    return fail(Code::unsupported, "code with checks is made for x86-64 only; use the checked interpreter");
 #if defined(__x86_64__)
   BaselineX86 emitter(code, options);
+#else
+  BaselineArm64 emitter(code, options);
+#endif
   SKEP_TRY(emitter.run());
   Placed placed{SKEP_TRY(memory.add(emitter.code())), {}};
   placed.callbacks.reserve(code.callbacks.size());

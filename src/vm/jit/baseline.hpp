@@ -4,7 +4,7 @@
 // there is nothing to analyse; only which callee-saved registers a function needs is looked up before. What comes out
 // has base::HelperFn's shape for the program and for each of its functions. Programs start in this code and hot ones
 // leave it for the optimiser's (vm/jit/tiering.hpp).
-// Source: RFC 9669; System V ABI AMD64, section 3.2; Linux for tail calls, may_goto and the extensions.
+// Source: RFC 9669; System V ABI AMD64, section 3.2; AAPCS64; Linux for tail calls, may_goto and the extensions.
 #pragma once
 #include "vm/bytecode.hpp"
 #include "vm/jit/code_memory.hpp"
@@ -15,7 +15,8 @@ struct BaselineOptions {
   /// Not 0: constants of the program do not appear in the code; each is the exclusive or of two numbers drawn from
   /// this seed. Against programs that smuggle machine code in as numbers.
   u64 blinding_seed = 0;
-  /// Bounds, budget and depth are checked: only for runs that Run::checks belongs to (vm/checked_program.hpp).
+  /// Bounds, budget and depth are checked: only for runs that Run::checks belongs to (vm/checked_program.hpp). Only
+  /// where has_checked_baseline.
   bool checked = false;
 };
 
@@ -25,15 +26,17 @@ struct Placed {
   std::vector<u32> callbacks;  ///< where each of Bytecode::callbacks begins
 };
 
-/// Whether this machine has an emitter.
+/// Whether this machine has an emitter, and one that writes checks too.
 #if defined(__x86_64__)
-inline constexpr bool has_baseline = true;
+inline constexpr bool has_baseline = true, has_checked_baseline = true;
+#elif defined(__aarch64__)
+inline constexpr bool has_baseline = true, has_checked_baseline = false;
 #else
-inline constexpr bool has_baseline = false;
+inline constexpr bool has_baseline = false, has_checked_baseline = false;
 #endif
 
-/// Errors: unsupported (a machine without an emitter; a jump from one function into another), those of
-/// CodeMemory::add. `code` must outlive what is placed.
+/// Errors: unsupported (a machine without an emitter; a jump from one function into another), limit (a jump that is too
+/// far: arm64, some ten million instructions), those of CodeMemory::add. `code` must outlive what is placed.
 Result<Placed> compile_baseline(const Bytecode& code, const BaselineOptions& options, CodeMemory& memory);
 
 }  // namespace skep::vm::jit

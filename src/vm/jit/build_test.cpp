@@ -366,19 +366,22 @@ TEST(Build, BlindedConstantsDoNotAppearAndMeanTheSame) {
     const u64 parameters[] = {reinterpret_cast<u64>(memory.data()), 0};
     const u64 expected = interpreted(*code, parameters);
     const auto after = memory;
-    const auto placed = compile_optimised(*code, nullptr, *memory_for_code, random() | 1);
-    if (!placed && placed.error().code == Code::permission) GTEST_SKIP() << placed.error().message;
-    ASSERT_TRUE(placed) << placed.error().message;
-    memory = fresh;
-    base::Run run;
-    const auto entry = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()));
-    ASSERT_EQ(entry(&run, parameters[0], 0, 0, 0, 0), expected) << "seed " << seed << "\n" << text;
-    ASSERT_EQ(memory, after) << "seed " << seed << "\n" << text;
-    const auto bytes = placed->code.bytes();
-    for (const u32 number : shown) EXPECT_FALSE(is_moved_in_halves(bytes, number)) << seed;
-    for (const u32 number : shown) {
-      const auto* first = reinterpret_cast<const u8*>(&number);
-      EXPECT_EQ(std::search(bytes.begin(), bytes.end(), first, first + 4), bytes.end()) << seed;
+    for (const bool baseline : {false, true}) {
+      const auto placed = baseline ? compile_baseline(*code, {.blinding_seed = random() | 1}, *memory_for_code)
+                                   : compile_optimised(*code, nullptr, *memory_for_code, random() | 1);
+      if (!placed && placed.error().code == Code::permission) GTEST_SKIP() << placed.error().message;
+      ASSERT_TRUE(placed) << placed.error().message;
+      memory = fresh;
+      base::Run run;
+      const auto entry = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(placed->code.data()));
+      ASSERT_EQ(entry(&run, parameters[0], 0, 0, 0, 0), expected) << "seed " << seed << "\n" << text;
+      ASSERT_EQ(memory, after) << "seed " << seed << "\n" << text;
+      const auto bytes = placed->code.bytes();
+      for (const u32 number : shown) {
+        const auto* first = reinterpret_cast<const u8*>(&number);
+        EXPECT_EQ(std::search(bytes.begin(), bytes.end(), first, first + 4), bytes.end()) << seed;
+        EXPECT_FALSE(is_moved_in_halves(bytes, number)) << seed;
+      }
     }
   }
 }

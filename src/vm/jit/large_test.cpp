@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "isa/text.hpp"
+#include "vm/jit/backend/backend.hpp"
 #include "vm/jit/optimised.hpp"
 
 namespace skep::vm::jit {
@@ -65,6 +66,27 @@ TEST(Large, ProgramsCompileInBoundedTimeOrSayWhyNot) {
     }
   }
   EXPECT_EQ(compile_ms("straight", 1'000'000, *memory), -1);
+}
+
+// Blinded stores take some 40 bytes each, so that these jumps lead over more than a mebibyte: arm64's conditional ones
+// do not reach so far.
+TEST(Large, BaselineJumpsLeadAsFarAsInstructionsAllow) {
+  std::string text = "r0 = 1\nif r2 == 0 goto end\nagain: r0 += 7\n";
+  for (u32 i = 0; i < 30'000; i++) text += "*(u64 *)(r10 - 300) = 0x12345678\n";
+  text += "r2 += -1\nif r2 != 0 goto again\nend: exit\n";
+  const auto parsed = isa::assemble(text);
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  auto code = translate({*parsed, {}, {}}, {});
+  ASSERT_TRUE(code) << code.error().message;
+  const auto function = trusted_function(std::move(*code), {.tier = Tier::baseline, .blind_constants = true});
+  if (!function && function.error().code != Code::limit) GTEST_SKIP() << function.error().message;
+  ASSERT_TRUE(function) << function.error().message;
+  EXPECT_GT((*function)->machine_code().size(),
+            std::size_t{1} << 20 >> (backend::Target::host().machine != backend::Machine::arm64));
+  for (const u64 rounds : {0, 1, 3}) {
+    base::Run run;
+    EXPECT_EQ((*function)->enter(run, 0, rounds), 1 + 7 * rounds);
+  }
 }
 
 }  // namespace

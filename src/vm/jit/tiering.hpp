@@ -5,7 +5,7 @@
 // up how long its runs take, a load and a store per run; when that is more than an optimised version costs to make,
 // the function asks for one, counts no longer, and is given the new code when it is done. Asking is lock-free and
 // allocates nothing, because a run may be inside a tracer process that can be killed at any instruction. Where there is
-// no baseline (arm64) the interpreter takes its place.
+// no baseline (a CPU without an emitter) the interpreter takes its place.
 #pragma once
 #include <atomic>
 #include <memory>
