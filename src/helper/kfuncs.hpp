@@ -23,5 +23,6 @@ struct KfuncRow {
 };
 std::span<const KfuncRow> basic_kfuncs() noexcept;   ///< kfuncs.cpp: iterators, exceptions, sections, arenas
 std::span<const KfuncRow> dynptr_kfuncs() noexcept;  ///< dynptr.cpp
+std::span<const KfuncRow> string_kfuncs() noexcept;  ///< kfunc_strings.cpp
 
 }  // namespace skep::helper

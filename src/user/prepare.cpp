@@ -34,6 +34,7 @@ Result<void> refuse_kernel_symbols(const ObjectSpec& spec) {
     for (const Reference& reference : program.references) {
       const bool is_function = reference.kind == Reference::Kind::kfunc;
       if (!is_function && reference.kind != Reference::Kind::ksym) continue;
+      if (is_function && helper::kfunc(reference.name) != nullptr) continue;
       return fail(Code::unsupported, "program " + program.name + ": " +
                                          (is_function ? "kernel function " : "kernel symbol ") + reference.name +
                                          " exists in the kernel only: use --backend kernel");

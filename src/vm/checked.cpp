@@ -12,14 +12,13 @@
 
 #include "vm/bytecode.hpp"
 #include "vm/memory.hpp"
+#include "vm/timed_loop.hpp"
 
 namespace skep::vm {
 
 using isa::Op;
 
 namespace {
-
-constexpr u32 may_goto_budget = 8u << 20;
 
 enum class Access : u8 { read, write };
 
@@ -66,7 +65,7 @@ class Checked {
     std::size_t return_to = 0;
     u32 function = 0;  ///< its first instruction
     std::array<u64, 4> saved{};
-    u32 may_goto_left = may_goto_budget;
+    u64 timed_loop = timed_loop_begin;
   };
 
   const Insn& insn() const { return code_->insns[pc_]; }
@@ -210,7 +209,7 @@ Next Checked::call_function(std::size_t target) {
   Frame& frame = frames_[depth_++];
   frame.return_to = pc_ + 1;
   std::copy_n(&r_[6], 4, frame.saved.begin());
-  frames_[depth_].may_goto_left = may_goto_budget;
+  frames_[depth_].timed_loop = timed_loop_begin;
   frames_[depth_].function = static_cast<u32>(target);
   std::fill_n(stack_.begin() + static_cast<std::ptrdiff_t>(depth_ * isa::stack_size_bytes), isa::stack_size_bytes,
               std::byte{});
@@ -264,7 +263,7 @@ Next Checked::tail_call() {
   if (depth_ == 0) {
     code_ = &target->bytecode();
     std::fill_n(stack_.begin(), isa::stack_size_bytes, std::byte{});
-    frames_[0].may_goto_left = may_goto_budget;
+    frames_[0].timed_loop = timed_loop_begin;
     pc_ = 0;
     return Next::step;
   }
@@ -291,10 +290,7 @@ Next Checked::load_packet(u32 offset, u32 size) {
 #define ARM_addr_space_cast(name) return set(dst(), arena_cast(code_->arena, src(), insn().imm));
 #define ARM_jump(name) return jump(true);
 #define ARM_jump_long(name) return advance(s64{insn().imm} + 1);
-#define ARM_may_goto(name)                                   \
-  if (frames_[depth_].may_goto_left == 0) return jump(true); \
-  frames_[depth_].may_goto_left--;                           \
-  return advance();
+#define ARM_may_goto(name) return jump(leaves_timed_loop(frames_[depth_].timed_loop));
 #define ARM_jump_imm(name) return jump(isa::taken(Op::name, dst(), imm()));
 #define ARM_jump_reg(name) return jump(isa::taken(Op::name, dst(), src()));
 #define ARM_call_helper(name)                                                                   \

@@ -14,20 +14,18 @@
 
 #include "vm/bytecode.hpp"
 #include "vm/memory.hpp"
+#include "vm/timed_loop.hpp"
 
 namespace skep::vm {
 namespace {
 
 using isa::Op;
 
-/// Linux BPF_MAX_LOOPS: how often may_goto falls through in one frame.
-constexpr u32 may_goto_budget = 8u << 20;
-
 /// What a call saves and an exit restores.
 struct Frame {
   const Slot* return_to;
   u64 r6, r7, r8, r9;
-  u32 may_goto_left;
+  u64 timed_loop;  ///< timed_loop.hpp
 };
 
 // Positions of the two sides of a pair.
@@ -125,7 +123,7 @@ u64 loop(const Bytecode* code, Run* run, const Entry& entry, Arms* arms) noexcep
   Frame frames[isa::max_call_frames];
   Frame* frame = frames;
   u64 r[isa::register_count];
-  frame->may_goto_left = may_goto_budget;
+  frame->timed_loop = timed_loop_begin;
   std::memcpy(&r[1], entry.arguments, sizeof entry.arguments);
   r[10] = reinterpret_cast<u64>(stack) + isa::stack_size_bytes;
   if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);
@@ -162,9 +160,8 @@ u64 loop(const Bytecode* code, Run* run, const Entry& entry, Arms* arms) noexcep
   GO(1);
 #define ARM_jump(name) GO(pc->o.off + 1);
 #define ARM_jump_long(name) GO(static_cast<s64>(pc->o.imm) + 1);
-#define ARM_may_goto(name)                          \
-  if (frame->may_goto_left == 0) GO(pc->o.off + 1); \
-  frame->may_goto_left--;                           \
+#define ARM_may_goto(name)                                     \
+  if (leaves_timed_loop(frame->timed_loop)) GO(pc->o.off + 1); \
   GO(1);
 #define ARM_jump_imm(name)                               \
   if (isa::taken(Op::name, DST, IMM)) GO(pc->o.off + 1); \
@@ -244,7 +241,7 @@ enter:
   frame->r8 = r[8];
   frame->r9 = r[9];
   frame++;
-  frame->may_goto_left = may_goto_budget;
+  frame->timed_loop = timed_loop_begin;
   if (code->clear_frames) std::memset(reinterpret_cast<void*>(r[10]), 0, isa::stack_size_bytes);
   r[10] += isa::stack_size_bytes;
   pc = callee;
@@ -275,7 +272,7 @@ arm_tail_call: {
   if (frame == frames) {  // the main function: the target takes this run over
     code = &target->bytecode();
     if (code->clear_frames) std::memset(stack, 0, isa::stack_size_bytes);
-    frame->may_goto_left = may_goto_budget;
+    frame->timed_loop = timed_loop_begin;
     pc = code->slots.data();
     GO(0);
   }

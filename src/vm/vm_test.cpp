@@ -149,11 +149,6 @@ TEST(Vm, LoopsAndLongJumps) {
   EXPECT_EQ(both("r0 = 1\ngotol end\nr0 = 2\nend: exit"), 1u);
 }
 
-TEST(Vm, MayGotoEndsEveryLoop) {
-  const auto code = code_of("r0 = 0\nloop: may_goto end\nr0 += 1\ngoto loop\nend: exit");
-  EXPECT_EQ(fast(*code), 8u << 20);
-}
-
 // --- calls ---
 
 TEST(Vm, SubprogramsHaveTheirOwnStackAndKeepR6ToR9) {

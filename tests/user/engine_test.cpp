@@ -37,7 +37,7 @@ TEST_F(UserEngine, RefusesWhatOnlyAKernelHas) {
   expect_mentions(refusal("other_tracepoint"), Code::unsupported, {"sched", "--backend kernel"});
   expect_mentions(refusal("no_such_call"), Code::not_found, {"nosuchcall"});
   expect_mentions(refusal("kernel_symbol"), Code::unsupported, {"init_task", "--backend kernel"});
-  expect_mentions(refusal("kernel_call"), Code::unsupported, {"bpf_rcu_read_lock", "--backend kernel"});
+  expect_mentions(refusal("kernel_call"), Code::unsupported, {"bpf_sock_destroy", "--backend kernel"});
   expect_mentions(refusal("kernel_config"), Code::unsupported, {"CONFIG_HZ", "__weak", "--backend kernel"});
 }
 

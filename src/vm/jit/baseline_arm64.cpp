@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "vm/jit/entry.hpp"
+#include "vm/timed_loop.hpp"
 
 namespace skep::vm::jit {
 
@@ -17,7 +18,6 @@ using arm64::Cond;
 
 namespace {
 
-constexpr u64 may_goto_budget = 8 << 20;
 /// Our own two words at the bottom of a frame.
 constexpr s32 word_slot = 0, loop_slot = 8, own_bytes = 16;
 constexpr s32 tail_calls_at = offsetof(base::Run, tail_calls), thrown_at = offsetof(base::Run, thrown);
@@ -97,7 +97,7 @@ BaselineArm64::Needs BaselineArm64::needs_of(u32 begin, u32 end) const {
         needs.calls = true;
         break;
       case Form::may_goto:
-        needs.own_words = true;
+        needs.calls = needs.own_words = true;
         break;
       case Form::ld_abs:
       case Form::ld_ind:
@@ -171,8 +171,8 @@ void BaselineArm64::prologue(const Needs& needs) {
   if (frame_.bytes != 0) as_.sum_imm(Alu::sub, Width::w64, Reg::sp, Reg::sp, frame_.bytes);
   if (has_stack) as_.sum_imm(Alu::add, Width::w64, host(isa::frame_pointer), Reg::sp, static_cast<u32>(stack_end_));
   if (needs.own_words) {
-    as_.mov(spare1, may_goto_budget);
-    as_.store(Size::b32, spare1, at(Reg::sp, loop_slot));
+    as_.mov(spare1, timed_loop_begin);
+    as_.store(Size::b64, spare1, at(Reg::sp, loop_slot));
   }
   if (has_stack && bytecode_.clear_frames) clear_stack();
 }
@@ -354,11 +354,24 @@ void BaselineArm64::branch_if_zero(bool zero, Width w, Reg reg, Label target) {
   as_.bind(to);
 }
 
+/// See timed_loop.hpp. A look at the clock keeps r0 to r5 (x7, x1 to x5).
 void BaselineArm64::may_goto(Label target) {
+  constexpr Reg kept[][2] = {{Reg::x7, Reg::x1}, {Reg::x2, Reg::x3}, {Reg::x4, Reg::x5}};
+  constexpr s32 kept_bytes = 16 * static_cast<s32>(std::size(kept));
+  const Label on = as_.new_label();
   as_.load(Size::b32, false, spare1, at(Reg::sp, loop_slot));
   as_.sum_imm(Alu::subs, Width::w32, spare1, spare1, 1);
   as_.store(Size::b32, spare1, at(Reg::sp, loop_slot));
-  branch(Cond::mi, target);
+  as_.b(Cond::ne, on);
+  for (const auto& pair : kept) as_.push_pair(pair[0], pair[1], Reg::sp, -16);
+  as_.load(Size::b64, false, Reg::x0, at(Reg::sp, loop_slot + kept_bytes));
+  as_.mov(place, reinterpret_cast<u64>(&look_at_clock));
+  as_.blr(place);
+  as_.store(Size::b64, Reg::x0, at(Reg::sp, loop_slot + kept_bytes));
+  for (std::size_t i = std::size(kept); i-- > 0;) as_.pop_pair(kept[i][0], kept[i][1], Reg::sp, 16);
+  as_.sum_imm(Alu::subs, Width::w32, Reg::zr, Reg::x0, timed_loop_over);
+  branch(Cond::eq, target);
+  as_.bind(on);
 }
 
 // --- calls ---

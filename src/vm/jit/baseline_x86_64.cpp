@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "vm/jit/entry.hpp"
+#include "vm/timed_loop.hpp"
 
 namespace skep::vm::jit {
 
@@ -19,7 +20,6 @@ using x86::Mem;
 
 namespace {
 
-constexpr s32 may_goto_budget = 8 << 20;
 /// Our own two words at the bottom of a frame.
 constexpr s32 word_slot = 0, loop_slot = 8, own_bytes = 16;
 
@@ -161,14 +161,14 @@ void BaselineX86::prologue(const Needs& needs) {
   // At entry rsp is 8 past a multiple of 16; it ends at a multiple where it matters to anyone.
   frame_.bytes = frame_.stack_end;
   const bool misaligned = frame_.saved_count % 2 == 0;
-  if (misaligned && (needs.calls || has_stack)) frame_.bytes += 8;
+  if (misaligned && (needs.calls || has_stack || needs.own_words)) frame_.bytes += 8;
 
   as_.bind(begin_);
   for (u32 i = 0; i < frame_.saved_count; i++) as_.push(frame_.saved[i]);
   if (needs.calls) as_.mov(Width::w64, run_reg, Reg::rdi);
   if (frame_.bytes != 0) as_.alu(Alu::sub, Width::w64, Reg::rsp, static_cast<s32>(frame_.bytes));
   if (has_stack && !checked_) as_.lea(Width::w64, Reg::rbp, at(Reg::rsp, static_cast<s32>(frame_.stack_end)));
-  if (needs.own_words) as_.mov(Width::w32, at(Reg::rsp, loop_slot), may_goto_budget);
+  if (needs.own_words) as_.mov(Width::w64, at(Reg::rsp, loop_slot), static_cast<s32>(timed_loop_begin));
   if (checked_)
     enter_checked();
   else if (has_stack && bytecode_.clear_frames)
@@ -333,9 +333,22 @@ void BaselineX86::conditional(const Insn& insn, Operand b, x86::Label target) {
   as_.jcc(condition_of(insn.code), target);
 }
 
+/// See timed_loop.hpp. A look at the clock keeps r0 to r5.
 void BaselineX86::may_goto(x86::Label target) {
+  constexpr Reg kept[] = {Reg::rax, Reg::rsi, Reg::rdx, Reg::rcx, Reg::r8, Reg::r9};
+  constexpr s32 kept_bytes_here = 8 * static_cast<s32>(std::size(kept));  // a multiple of 16
+  const x86::Label on = as_.new_label();
   as_.dec(Width::w32, at(Reg::rsp, loop_slot));
-  as_.jcc(Cond::s, target);
+  as_.jcc_short(Cond::ne, on);
+  for (const Reg reg : kept) as_.push(reg);
+  as_.mov(Width::w64, Reg::rdi, at(Reg::rsp, loop_slot + kept_bytes_here));
+  as_.mov(Reg::rax, reinterpret_cast<u64>(&look_at_clock));
+  as_.call(Reg::rax);
+  as_.mov(Width::w64, at(Reg::rsp, loop_slot + kept_bytes_here), Reg::rax);
+  for (std::size_t i = std::size(kept); i-- > 0;) as_.pop(kept[i]);
+  as_.cmp(Width::w32, at(Reg::rsp, loop_slot), static_cast<s32>(timed_loop_over));
+  as_.jcc(Cond::e, target);
+  as_.bind(on);
 }
 
 // --- calls ---

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "vm/jit/builder.hpp"
+#include "vm/timed_loop.hpp"
 
 namespace skep::vm::jit {
 
@@ -88,7 +89,7 @@ void FunctionBuilder::fill(u32 index) {
   const u32 outer = std::exchange(instance_, index);
   if (start_[index] != no_block) {
     make_.enter(instances_[index].first_block);
-    if (shape().has_may_goto) write(instances_[index].budget_variable(), make_.constant(may_goto_budget));
+    if (shape().has_may_goto) write(instances_[index].timed_loop_variable(), make_.constant(timed_loop_begin));
     clear_frame();
     jump_to(start_[index]);
   }
@@ -103,7 +104,7 @@ void FunctionBuilder::fill(u32 index) {
       done[b] = again = true;
       make_.enter(id);
       if (states_[id].begins_instance) {
-        if (shape().has_may_goto) write(instances_[index].budget_variable(), make_.constant(may_goto_budget));
+        if (shape().has_may_goto) write(instances_[index].timed_loop_variable(), make_.constant(timed_loop_begin));
         clear_frame();
       }
       fill_block(instances_[index].shape->blocks[b]);

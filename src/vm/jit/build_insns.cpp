@@ -1,6 +1,7 @@
 // From eBPF instructions to SSA: what each instruction becomes. See builder.hpp.
 #include "isa/semantics.hpp"
 #include "vm/jit/builder.hpp"
+#include "vm/timed_loop.hpp"
 
 namespace skep::vm::jit {
 namespace {
@@ -239,11 +240,18 @@ void FunctionBuilder::conditional(const ShapeBlock& block, u8 width, Value b) {
 
 void FunctionBuilder::may_goto(const ShapeBlock& block) {
   ended_ = true;
-  const u32 variable = instances_[instance_].budget_variable();
-  const Value left = read(variable);
-  write(variable, make_.arithmetic(ir::Op::sub, 64, left, make_.constant(1)));
-  branch_to(Condition::eq, 64, left, make_.constant(0), block_of(instance_, block.successors[0]),
-            block_of(instance_, block.successors[block.successor_count - 1u]));
+  const u32 variable = instances_[instance_].timed_loop_variable();
+  const BlockId leave = block_of(instance_, block.successors[0]);
+  const BlockId on = block_of(instance_, block.successors[block.successor_count - 1u]);
+  const BlockId look = continuation(make_.block());
+  const Value left = make_.arithmetic(ir::Op::sub, 64, read(variable), make_.constant(1));
+  write(variable, left);
+  branch_to(Condition::eq, 32, left, make_.constant(0), look, on, Inst::unlikely);
+  make_.enter(look);
+  const Value arguments[] = {left};
+  const Value state = plain_call(reinterpret_cast<u64>(&look_at_clock_body), arguments);
+  write(variable, state);
+  branch_to(Condition::eq, 32, state, make_.constant(timed_loop_over), leave, on, Inst::unlikely);
 }
 
 }  // namespace skep::vm::jit

@@ -1,13 +1,12 @@
 // Builds one machine function: the class shared by build.cpp (blocks and variables), build_insns.cpp (instructions),
 // build_calls.cpp (calls and inlining), build_loops.cpp (helpers that call back).
 //
-// Registers, stack slots (shape.hpp) and the may_goto budget are variables; each block knows the value that every
-// variable has at its end. A variable that a block does not set is looked up in its predecessors, and where several
-// meet, in a phi. Because a block may be read before all its predecessors are made, phis get their operands at the
-// very end; superfluous ones are removed by the first pass (simplify.cpp).
-// A call of a function of the program becomes an edge into a copy of it (an Instance) and an edge back: r0 is a phi of
-// its returns, and its stack is a piece of the caller's frame.
-// Source: Braun et al., "Simple and Efficient Construction of SSA Form" (2013).
+// Registers, stack slots (shape.hpp) and the state of timed loops (may_goto) are variables; each block knows the value
+// that every variable has at its end. A variable that a block does not set is looked up in its predecessors, and where
+// several meet, in a phi. Because a block may be read before all its predecessors are made, phis get their operands at
+// the very end; superfluous ones are removed by the first pass (simplify.cpp). A call of a function of the program
+// becomes an edge into a copy of it (an Instance) and an edge back: r0 is a phi of its returns, and its stack is a
+// piece of the caller's frame. Source: Braun et al., "Simple and Efficient Construction of SSA Form" (2013).
 #pragma once
 #include "vm/jit/build.hpp"
 #include "vm/jit/maker.hpp"
@@ -25,8 +24,6 @@ using ir::Value;
 using isa::Form;
 using isa::Op;
 
-/// Linux BPF_MAX_LOOPS, as in the interpreter.
-inline constexpr u64 may_goto_budget = 8u << 20;
 inline constexpr u32 registers = 10;  ///< r0..r9; r10 is always the frame
 
 /// A function of the program, or an inlined copy of one.
@@ -39,7 +36,7 @@ struct Instance {
   u32 call = 0;             ///< the call instruction
   Value result = no_value;  ///< phi of its returns (inlined), or nothing
   u32 variables() const { return registers + static_cast<u32>(shape->slots.size()) + 1; }
-  u32 budget_variable() const { return registers + static_cast<u32>(shape->slots.size()); }
+  u32 timed_loop_variable() const { return registers + static_cast<u32>(shape->slots.size()); }
 };
 
 /// What construction needs to know of a block of the new function.

@@ -118,8 +118,11 @@ void Shaper::find_blocks(Shape& shape) {
     for (u32 s = 0; s < block.successor_count; s++) block.successors[s] = place[block.successors[s]];
     shape.blocks.push_back(block);
   }
-  for (const auto& block : shape.blocks)
-    for (u32 s = 0; s < block.successor_count; s++) shape.blocks[block.successors[s]].predecessors++;
+  for (const auto& block : shape.blocks) {
+    // may_goto has two edges to either place: at once, and behind a look at the clock.
+    const u32 edges = isa::row(code_.ops[block.end - 1]).form == Form::may_goto ? 2 : 1;
+    for (u32 s = 0; s < block.successor_count; s++) shape.blocks[block.successors[s]].predecessors += edges;
+  }
 }
 
 /// Where the last instruction of the block leads; edges that the verifier proved dead are left out.

@@ -16,7 +16,7 @@ struct {
 } values SEC(".maps");
 
 extern const void init_task __ksym;
-extern void bpf_rcu_read_lock(void) __ksym;
+extern int bpf_sock_destroy(void* sock) __ksym;
 extern int CONFIG_HZ __kconfig;
 extern int CONFIG_WEAK_THING __kconfig __weak;
 extern int LINUX_KERNEL_VERSION __kconfig;
@@ -44,7 +44,7 @@ int kernel_symbol(void* ctx) {
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
 int kernel_call(void* ctx) {
-  bpf_rcu_read_lock();
+  bpf_sock_destroy(ctx);
   return 0;
 }
 
