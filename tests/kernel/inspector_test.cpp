@@ -113,7 +113,7 @@ TEST_F(InspectorTest, CodeComesWithItsLinesAndFunctions) {
   for (const SourceLine& line : code->lines) {
     found = found || line.text.find("bpf_get_current_pid_tgid() >> 32 != wanted_pid") != std::string::npos;
     EXPECT_TRUE(line.file.ends_with("hooks.bpf.c")) << line.file;
-    EXPECT_GT(line.line, 0u);
+    EXPECT_EQ(line.line == 0, line.text.empty());  // 0: clang 14 says that an instruction comes from no line
   }
   EXPECT_TRUE(found);
   EXPECT_EQ(backend->inspector().program_code(0xfffffff0).error().code, Code::not_found);
