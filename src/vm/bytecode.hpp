@@ -5,7 +5,9 @@
 // call lands on an instruction of the program, nothing runs past the end (a trap slot stands there).
 // Whether memory accesses are sound is not its business: the verifier proves it, or the checked loop asks.
 #pragma once
+#include <atomic>
 #include <map>
+#include <mutex>
 
 #include "isa/isa.hpp"
 #include "vm/function.hpp"
@@ -15,15 +17,14 @@ namespace skep::vm {
 /// One pre-decoded instruction. Slots are parallel to instructions, so that a pc is an instruction index; the
 /// second slot of an ld_imm64 carries the 64-bit value.
 struct Slot {
-  struct Operands {
-    u8 dst;
-    u8 src;
-    s16 off;
-    s32 imm;
+  struct Two {
+    s32 first;   ///< offset of a store, distance of a jump in bytes
+    s32 number;  ///< stored or compared
   };
   const void* handler;  ///< address of the interpreter's arm
   union {
-    Operands o;
+    s64 number;       ///< second operand, offset of a load, distance of a jump in bytes
+    Two two;          ///< store_imm, jump_imm
     u64 wide;         ///< second slot of ld_imm64
     HelperFn helper;  ///< call_helper and call_kfunc
   };
@@ -33,7 +34,11 @@ static_assert(sizeof(Slot) == 16);
 struct Bytecode {
   std::vector<Insn> insns;   ///< as they run
   std::vector<isa::Op> ops;  ///< parallel; meaningless for second slots of ld_imm64
-  std::vector<Slot> slots;   ///< parallel, plus the trap at the end
+  /// Parallel, plus the trap at the end. Their handlers are for the fast loop, which fills them in before it first runs
+  /// the program: with machine code it never does.
+  mutable std::vector<Slot> slots;
+  mutable std::atomic<bool> is_threaded = false;
+  mutable std::once_flag threading;
   /// What ld_imm64 of a function yields: the address of one of these. They stay where they are; a JIT fills in
   /// `native`.
   mutable std::vector<base::Callback> callbacks;
@@ -81,9 +86,6 @@ struct Source {
 /// Errors: malformed (an encoding or a jump), unsupported (names what this engine lacks), invalid_argument (a
 /// reference that `bindings` does not answer).
 Result<std::unique_ptr<const Bytecode>> translate(const Source& source, const Bindings& bindings);
-
-/// Fills in the handlers of the fast loop (interpreter.cpp).
-void thread(Bytecode& code) noexcept;
 
 /// The fast loop: checks nothing, so `code` must come from a verified program (or a test that is trusted).
 u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept;

@@ -1,10 +1,13 @@
-// From instructions to Bytecode: decode, check the shape, fill in addresses, thread.
+// From instructions to Bytecode: decode, check the shape, fill in addresses.
 //
 // The passes, in order: decode every instruction; put the numbers of references and context loads in place
 // (from here on the instructions are final); check where jumps and calls go and that this engine has what they
-// need; lay out slots.
+// need, and lay out slots. Every program pays for this before its first run, so a pass over the instructions is worth
+// avoiding, and what few programs need (tables by instruction, say) is made for those alone.
 #include <fmt/format.h>
 
+#include <array>
+#include <bit>
 #include <map>
 
 #include "catalog/helpers.hpp"
@@ -26,6 +29,47 @@ std::string helper_name(s32 id) {
   return row != nullptr ? fmt::format("bpf_{} (#{})", row->name, id) : fmt::format("#{}", id);
 }
 
+/// isa::decode for the many opcodes that have one row: all fixed fields compared at once.
+struct QuickRow {
+  u64 mask = 0, value = ~u64{0};  ///< of the instruction as a little-endian number; no value fits at first
+  Op op = Op::exit;
+};
+constexpr std::array<QuickRow, 256> make_quick_rows() {
+  std::array<QuickRow, 256> out;
+  std::array<u8, 256> rows_of{};
+  for (const isa::Row& row : isa::rows()) rows_of[row.code]++;
+  for (const isa::Row& row : isa::rows()) {
+    if (rows_of[row.code] != 1) continue;
+    QuickRow& quick = out[row.code];
+    quick = {0xff, row.code, row.op};
+    const auto fix = [&](s32 field, u32 shift, u64 bits) {
+      if (field == isa::any) return;
+      quick.mask |= bits << shift;
+      quick.value |= (static_cast<u64>(field) & bits) << shift;
+    };
+    fix(isa::uses_dst(row.form) ? isa::any : 0, 8, 0xf);
+    fix(row.src, 12, 0xf);
+    fix(row.off, 16, 0xffff);
+    fix(row.imm, 32, 0xffffffff);
+  }
+  return out;
+}
+constexpr std::array<QuickRow, 256> quick_rows = make_quick_rows();
+
+std::optional<Op> decode_quickly(const Insn& insn) noexcept {
+  const QuickRow& quick = quick_rows[insn.code];
+  const bool registers_exist = insn.dst < isa::register_count && insn.src < isa::register_count;
+  if (registers_exist && (std::bit_cast<u64>(insn) & quick.mask) == quick.value) return quick.op;
+  return isa::decode(insn);
+}
+
+constexpr auto forms = [] {
+  std::array<Form, isa::op_count> out{};
+  for (const isa::Row& row : isa::rows()) out[static_cast<u8>(row.op)] = row.form;
+  return out;
+}();
+constexpr Form form_of(Op op) { return forms[static_cast<u8>(op)]; }
+
 class Translator {
  public:
   Translator(const Source& source, const Bindings& bindings) : source_(source), bindings_(bindings) {}
@@ -41,10 +85,9 @@ class Translator {
     SKEP_TRY(rewrite_context_loads());
     // From here on the instructions are final.
     SKEP_TRY(bind_arena());
-    SKEP_TRY(check_needs());
-    SKEP_TRY(bind_exception_callback());
     SKEP_TRY(lay_out());
-    thread(*code_);
+    SKEP_TRY(bind_exception_callback());
+    if (!throwers_.empty()) find_throwing_calls();
     return std::unique_ptr<const Bytecode>(std::move(code_));
   }
 
@@ -56,9 +99,8 @@ class Translator {
       return fail(Code::limit,
                   fmt::format("the program has {} instructions, at most {} fit", insns.size(), max_program_insns));
     code_->ops.assign(insns.size(), Op::exit);
-    is_tail_.assign(insns.size(), false);
     for (std::size_t i = 0; i < insns.size(); i++) {
-      const auto op = isa::decode(insns[i]);
+      const auto op = decode_quickly(insns[i]);
       if (!op)
         return fail(Code::malformed, at(i, fmt::format("cannot decode opcode {:#04x}: {}", insns[i].code,
                                                        isa::why_undecodable(insns[i]))));
@@ -66,15 +108,16 @@ class Translator {
       if (!isa::is_ld_imm64(insns[i])) continue;
       if (i + 1 == insns.size() || !isa::is_ld_imm64_tail(insns[i + 1]))
         return fail(Code::malformed, at(i, "the second half of this ld_imm64 is missing or not empty"));
-      is_tail_[++i] = true;
+      if (*op != Op::ld_imm64) special_loads_++;
+      i++;
     }
     return {};
   }
 
   Result<void> bind_references() {
-    std::vector<bool> bound(code_->insns.size(), false);
+    std::vector<bool> bound(special_loads_ != 0 ? code_->insns.size() : 0, false);
     for (const Reference& reference : source_.references) {
-      if (reference.insn >= code_->insns.size() || is_tail_[reference.insn])
+      if (!is_start(reference.insn))
         return fail(Code::malformed, fmt::format("a reference names instruction {}, which does not exist or is the "
                                                  "second half of an ld_imm64",
                                                  reference.insn));
@@ -85,9 +128,9 @@ class Translator {
       if (!isa::is_ld_imm64(code_->insns[reference.insn]))
         return fail(Code::malformed, at(reference.insn, "has a reference but is not an ld_imm64"));
       set_wide(reference.insn, SKEP_TRY(address_of(reference)));
-      bound[reference.insn] = true;
+      if (!bound.empty()) bound[reference.insn] = true;
     }
-    for (std::size_t i = 0; i < code_->insns.size(); i++)
+    for (std::size_t i = 0; i < bound.size(); i++)
       if (isa::is_ld_imm64(code_->insns[i]) && !bound[i]) SKEP_TRY(bind_unreferenced(i));
     return {};
   }
@@ -166,11 +209,8 @@ class Translator {
     if (!is_start(target))
       return fail(Code::malformed, at(insn, fmt::format("there is no function at instruction {}", target)));
     auto& list = code_->callbacks;
-    if (position_.empty()) {
-      list.reserve(code_->insns.size());
-      position_.assign(code_->insns.size(), 0);
-    }
-    u32& position = position_[static_cast<std::size_t>(target)];
+    if (list.empty()) list.reserve(source_.references.size() + special_loads_ + 1);  // as many as may ask, at most
+    u32& position = position_[target];
     if (position == 0) {
       list.push_back({.interpret = interpret_callback, .code = code_.get(), .insn = static_cast<u32>(target)});
       position = static_cast<u32>(list.size());
@@ -186,7 +226,7 @@ class Translator {
     code_->arena = bindings_.map_values[map] >> 32 << 32;  // the arena's pages lie within one window
     code_->arena_access.assign(code_->insns.size(), false);
     for (const u32 insn : source_.arena_accesses) {
-      if (insn >= code_->insns.size() || is_tail_[insn] || isa::access_bytes(code_->insns[insn]) == 0)
+      if (!is_start(insn) || isa::access_bytes(code_->insns[insn]) == 0)
         return fail(Code::malformed, at(insn, "is to reach the arena but is no load, store or atomic"));
       code_->arena_access[insn] = true;
     }
@@ -202,7 +242,7 @@ class Translator {
 
   Result<void> rewrite_context_loads() {
     for (const auto& load : source_.context_loads) {
-      if (load.insn >= code_->insns.size() || is_tail_[load.insn] || isa::row(code_->ops[load.insn]).form != Form::load)
+      if (!is_start(load.insn) || form_of(code_->ops[load.insn]) != Form::load)
         return fail(Code::malformed, at(load.insn, "is to become an 8-byte context load but is no load"));
       Insn& insn = code_->insns[load.insn];
       insn.code = isa::row(Op::ldxdw).code;
@@ -212,34 +252,79 @@ class Translator {
     return {};
   }
 
-  Result<void> check_needs() {
-    for (std::size_t i = 0; i < code_->insns.size(); i++)
-      if (!is_tail_[i]) SKEP_TRY(check_needs_of(i));
+  /// Checks what each instruction needs, and lays out its slot.
+  Result<void> lay_out() {
+    const auto& insns = code_->insns;
+    code_->clear_frames = source_.clear_frames;
+    code_->slots.resize(insns.size() + 1);
+    for (std::size_t i = 0; i < insns.size(); i++) {
+      const Form form = form_of(code_->ops[i]);
+      switch (form) {
+        case Form::ld_imm64:
+          i++;
+          code_->slots[i].wide = isa::wide_immediate(insns[i - 1], insns[i]);
+          break;
+        case Form::jump:
+        case Form::jump_long:
+        case Form::may_goto:
+        case Form::jump_imm:
+        case Form::jump_reg:
+          SKEP_TRY(check_target(i, isa::jump_distance(form, insns[i])));
+          break;
+        case Form::call_helper:
+        case Form::call_local:
+        case Form::call_kfunc:
+        case Form::callx:
+        case Form::addr_space_cast:
+        case Form::ld_abs:
+        case Form::ld_ind:
+          SKEP_TRY(lay_out_special(i, form));
+          break;
+        default:  // registers and memory only
+          break;
+      }
+    }
     return {};
   }
 
-  Result<void> check_needs_of(std::size_t i) {
+  Result<void> check_target(std::size_t i, s32 distance) {
+    const s64 target = static_cast<s64>(i) + 1 + distance;
+    if (is_start(target)) return {};
+    return fail(Code::malformed, at(i, fmt::format("goes to instruction {}, which is not the start of an "
+                                                   "instruction of this program (0..{})",
+                                                   target, code_->insns.size() - 1)));
+  }
+
+  Result<void> lay_out_special(std::size_t i, Form form) {
     const Insn& insn = code_->insns[i];
-    const Form form = isa::row(code_->ops[i]).form;
-    if (isa::is_jump(form) || form == Form::call_local) {
-      const s32 distance = form == Form::call_local ? insn.imm : isa::jump_distance(form, insn);
-      const s64 target = static_cast<s64>(i) + 1 + distance;
-      if (!is_start(target))
-        return fail(Code::malformed, at(i, fmt::format("goes to instruction {}, which is not the start of an "
-                                                       "instruction of this program (0..{})",
-                                                       target, code_->insns.size() - 1)));
+    switch (form) {
+      case Form::call_local:
+        return check_target(i, insn.imm);
+      case Form::call_helper:
+        SKEP_TRY(check_helper(i));
+        if (insn.imm != isa::helper_tail_call) code_->slots[i].helper = bindings_.helpers[static_cast<u32>(insn.imm)];
+        return {};
+      case Form::callx:
+        code_->helpers.assign(bindings_.helpers.begin(), bindings_.helpers.end());
+        return {};
+      case Form::call_kfunc:
+        if (const auto body = kfuncs_.find(i); body != kfuncs_.end()) {
+          code_->slots[i].helper = body->second;
+          return {};
+        }
+        return fail(Code::unsupported,
+                    at(i, fmt::format("kernel function #{} exists only in the kernel engine", insn.imm)));
+      case Form::addr_space_cast:
+        if (code_->arena != 0) return {};
+        return fail(Code::unsupported, at(i, "addr_space_cast needs an arena map, and none was bound"));
+      case Form::ld_abs:
+      case Form::ld_ind:
+        if (bindings_.load_packet != nullptr) return {};
+        return fail(Code::unsupported,
+                    at(i, "LD_ABS and LD_IND read a packet, and this program's attach point has none"));
+      default:
+        return {};
     }
-    if (form == Form::call_helper) return check_helper(i);
-    if (form == Form::callx) code_->helpers.assign(bindings_.helpers.begin(), bindings_.helpers.end());
-    if (form == Form::call_kfunc && !kfuncs_.contains(i))
-      return fail(Code::unsupported,
-                  at(i, fmt::format("kernel function #{} exists only in the kernel engine", insn.imm)));
-    if (form == Form::addr_space_cast && code_->arena == 0)
-      return fail(Code::unsupported, at(i, "addr_space_cast needs an arena map, and none was bound"));
-    if ((form == Form::ld_abs || form == Form::ld_ind) && bindings_.load_packet == nullptr)
-      return fail(Code::unsupported,
-                  at(i, "LD_ABS and LD_IND read a packet, and this program's attach point has none"));
-    return {};
   }
 
   Result<void> check_helper(std::size_t i) {
@@ -254,37 +339,23 @@ class Translator {
     return {};
   }
 
-  Result<void> lay_out() {
-    const auto& insns = code_->insns;
-    code_->clear_frames = source_.clear_frames;
-    code_->slots.resize(insns.size() + 1);
-    for (std::size_t i = 0; i < insns.size(); i++) {
-      Slot& slot = code_->slots[i];
-      slot.o = {insns[i].dst, insns[i].src, insns[i].off, insns[i].imm};
-      if (is_tail_[i]) slot.wide = isa::wide_immediate(insns[i - 1], insns[i]);
-      if (!is_tail_[i] && code_->ops[i] == Op::call_helper && insns[i].imm != isa::helper_tail_call)
-        slot.helper = bindings_.helpers[static_cast<u32>(insns[i].imm)];
-    }
-    for (const auto& [insn, body] : kfuncs_) code_->slots[insn].helper = body;
-    if (!throwers_.empty()) find_throwing_calls();
-    return {};
-  }
-
   /// Marks every call behind which something may have been thrown: bpf_throw itself, helpers and kernel functions that
   /// call back into this program, and calls of its own functions. More than needed is harmless.
   void find_throwing_calls() {
     code_->may_throw.assign(code_->insns.size(), false);
     for (std::size_t i = 0; i < code_->insns.size(); i++) {
-      if (is_tail_[i]) continue;
-      const Form form = isa::row(code_->ops[i]).form;
+      if (!is_start(static_cast<s64>(i))) continue;
+      const Form form = form_of(code_->ops[i]);
       const bool calls_back = !code_->callbacks.empty() && (form == Form::call_helper || form == Form::call_kfunc);
       code_->may_throw[i] = form == Form::call_local || form == Form::callx || calls_back;
     }
     for (const std::size_t insn : throwers_) code_->may_throw[insn] = true;
   }
 
-  bool is_start(s64 target) const {
-    return target >= 0 && target < static_cast<s64>(is_tail_.size()) && !is_tail_[static_cast<std::size_t>(target)];
+  /// Whether an instruction begins there; of those decode() passed, only the second half of an ld_imm64 has code 0.
+  bool is_start(s64 insn) const {
+    const auto& insns = code_->insns;
+    return insn >= 0 && insn < static_cast<s64>(insns.size()) && insns[static_cast<std::size_t>(insn)].code != 0;
   }
   void set_wide(std::size_t i, u64 value) {
     code_->insns[i].imm = static_cast<s32>(value);
@@ -294,10 +365,10 @@ class Translator {
   const Source& source_;
   const Bindings& bindings_;
   std::unique_ptr<Bytecode> code_ = std::make_unique<Bytecode>();
-  std::vector<bool> is_tail_;
+  std::size_t special_loads_ = 0;           ///< ld_imm64 that hold more than a number
   std::map<std::size_t, HelperFn> kfuncs_;  ///< by call instruction
   std::vector<std::size_t> throwers_;       ///< calls of bpf_throw
-  std::vector<u32> position_;               ///< by target instruction: position in code_->callbacks + 1, 0: not there
+  std::map<s64, u32> position_;             ///< by target instruction: position in code_->callbacks + 1, 0: not there
 };
 
 }  // namespace
