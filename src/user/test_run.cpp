@@ -84,6 +84,8 @@ class FrameGuard final : public vm::MemoryGuard {
     if (frame_.has_packet && inside(address, size, frame_.packet.data(), frame_.packet.size())) return true;
     return others_ != nullptr && others_->allows(address, size, write);
   }
+  bool is_watching() const noexcept override { return others_ != nullptr && others_->is_watching(); }
+  std::string look(const vm::Machine& machine) override { return others_->look(machine); }
 
  private:
   static bool inside(u64 address, u32 size, const std::byte* begin, std::size_t length) {

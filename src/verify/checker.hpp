@@ -26,6 +26,7 @@
 #include "verify/analysis.hpp"
 #include "verify/domain/scalar_compare.hpp"
 #include "verify/map_facts.hpp"
+#include "verify/observer.hpp"
 #include "verify/state.hpp"
 #include "verify/typed_context.hpp"
 #include "verify/verify.hpp"
@@ -60,8 +61,6 @@ struct Step {
   bool has_links = false;
   u32 links = 0;  ///< index into Checker::links_
 };
-
-using FrameMasks = std::array<u64, isa::max_call_frames>;
 
 /// A remembered state and what its paths turned out to depend on.
 struct Checkpoint {
@@ -164,9 +163,11 @@ class Checker {
   struct Wanted;
   bool propagate(Wanted& wanted, std::size_t from);
   bool step_back(Wanted& wanted, const Step& step);
-  void everything_precise();
   void read_slot(u32 frame, u32 slot);
-  void wrote_slot(u32 frame, u32 slot) { written_[frame] |= u64{1} << slot; }
+  void wrote_slot(u32 frame, u32 slot) {
+    written_[frame] |= u64{1} << slot;
+    if (trail_) trail_->wrote_slot(frame, slot);
+  }
 
   // --- arithmetic (alu.cpp) ---
   bool do_alu();
@@ -358,7 +359,8 @@ class Checker {
   u32 last_id_ = 0;
   std::vector<Step> path_;
   std::vector<Links> links_;
-  FrameMasks written_{};  ///< slots written since the last checkpoint
+  FrameMasks written_{};          ///< slots written since the last checkpoint
+  std::unique_ptr<Trail> trail_;  ///< the states along path_, where somebody observes
   std::vector<Pending> pending_;
   std::vector<std::vector<std::unique_ptr<Checkpoint>>> explored_;  ///< by instruction
   std::vector<Checkpoint*> active_;

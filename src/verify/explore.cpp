@@ -31,6 +31,7 @@ Checker::Checker(const ProgramSpec& program, const ObjectSpec& object, const Opt
   constexpr u32 kernel_limit = 1'000'000, user_limit = 16'000'000;
   max_insns_ = options.max_insns_processed;
   if (max_insns_ == 0) max_insns_ = is_kernel() ? kernel_limit : user_limit;
+  if (options.observer != nullptr) trail_ = std::make_unique<Trail>(*options.observer);
 }
 
 Checker::~Checker() {
@@ -132,6 +133,7 @@ bool Checker::explore() {
     if (!covered) {
       if (options_.log) log_state();
       path_.push_back({.insn = insn_});
+      if (trail_) trail_->enter(state_, analysis_, insn_, path_.size());
       proofs_[insn_].reached = true;
       if (!step()) return false;
       if (!path_ends_) continue;
@@ -220,6 +222,7 @@ bool Checker::take_pending() {
     active_.back()->active = false;
     active_.pop_back();
   }
+  if (trail_) trail_->shrink(any ? pending_.back().path_length : 0);
   if (!any) return false;
   Pending p = std::move(pending_.back());
   pending_.pop_back();
@@ -242,7 +245,7 @@ Checker::Visit Checker::visit() {
   constexpr u32 miss_allowance = 3, loop_miss_allowance = 64;
   u64 insns = processed_ - processed_at_checkpoint_, jumps = jumps_ - jumps_at_checkpoint_;
   bool forced = facts().converges;
-  bool add = forced || (insns >= min_insns && jumps >= min_jumps);
+  bool add = forced || options_.remember_often || (insns >= min_insns && jumps >= min_jumps);
   auto& list = explored_[insn_];
   for (std::size_t k = 0; k < list.size();) {
     Checkpoint& old = *list[k];

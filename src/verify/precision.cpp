@@ -33,7 +33,7 @@ struct Checker::Wanted {
 };
 
 bool Checker::need_precise(u32 index) {
-  if (!reg(index).is_scalar() || active_.empty()) return true;
+  if (!reg(index).is_scalar() || (active_.empty() && !trail_)) return true;
   Wanted wanted;
   wanted.depth = state_.depth;
   wanted.add(index);
@@ -41,7 +41,7 @@ bool Checker::need_precise(u32 index) {
 }
 
 bool Checker::need_precise_slot(u32 frame, u32 slot) {
-  if (active_.empty()) return true;
+  if (active_.empty() && !trail_) return true;
   Wanted wanted;
   wanted.depth = state_.depth;
   wanted.slots[frame] |= u64{1} << slot;
@@ -68,6 +68,7 @@ bool Checker::need_precise_at_start(const Checkpoint& old, bool everything) {
 bool Checker::propagate(Wanted& wanted, std::size_t from) {
   std::size_t next = active_.size();
   for (std::size_t at = from; !wanted.empty(); at--) {
+    if (trail_) trail_->mark(at, wanted.regs, wanted.slots);
     if (next > 0 && active_[next - 1]->path_length == at) {
       Checkpoint& c = *active_[--next];
       for (u32 d = 0; d <= c.state.depth; d++) {
@@ -93,7 +94,7 @@ bool Checker::propagate(Wanted& wanted, std::size_t from) {
         }
       }
     }
-    if (next == 0 || at == 0) return true;  // nothing remembered further back
+    if (at == 0 || (next == 0 && !trail_)) return true;  // nothing remembered further back
     step_back(wanted, path_[at - 1]);
   }
   return true;
@@ -214,6 +215,7 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
 /// A slot is read: it matters to every checkpoint since it was last written.
 void Checker::read_slot(u32 frame, u32 slot) {
   u64 bit = u64{1} << slot;
+  if (trail_) trail_->read_slot(frame, slot);
   if ((written_[frame] & bit) != 0) return;
   for (std::size_t k = active_.size(); k-- > 0;) {
     Checkpoint& c = *active_[k];

@@ -40,6 +40,9 @@ struct Slot {
   bool is_special() const { return bytes[0] == Byte::special; }
 };
 
+/// By frame: a bit for each slot.
+using FrameMasks = std::array<u64, isa::max_call_frames>;
+
 /// Numbers a callback may return.
 struct ReturnRange {
   s32 low = 0, high = 0;

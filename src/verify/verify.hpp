@@ -34,6 +34,8 @@ struct HostContext {
   bool packet_writable = false;  ///< whether programs may change what Field::packet points to
 };
 
+class StateObserver;
+
 /// What the program is verified against. References and CO-RE relocations in the spec must be resolved
 /// before (ld_imm64 of maps keep their Reference; every other immediate is final).
 struct Options {
@@ -43,7 +45,11 @@ struct Options {
   u32 max_insns_processed = 0;
   /// Memory for remembered states at most. What ends first, instructions or memory, refuses as too complex.
   u64 max_state_bytes = 256 << 20;
-  bool log = false;  ///< keep the state at every instruction (Report::log)
+  /// Remember states wherever paths may meet, not only after some instructions: more pruning, for tests.
+  /// Linux: BPF_F_TEST_STATE_FREQ.
+  bool remember_often = false;
+  bool log = false;                   ///< keep the state at every instruction (Report::log)
+  StateObserver* observer = nullptr;  ///< is shown every explored state (verify/observer.hpp): for tests
   /// By helper id: whether the engine has it. Empty: every helper of the catalog.
   std::vector<bool> engine_helpers;
   /// By catalog::KfuncId: whether the engine has the kernel function. Empty: every one of the catalog.

@@ -36,6 +36,7 @@ class Checked {
     r_[10] = stack_begin() + isa::stack_size_bytes;
     frames_[0].function = static_cast<u32>(start);
     run.innermost = this;
+    is_watched_ = run.guard != nullptr && run.guard->is_watching();
   }
   ~Checked() { run_.innermost = outer_; }
   Checked(const Checked&) = delete;
@@ -49,6 +50,9 @@ class Checked {
       run_.insns_left--;
       if (!code_->proofs.empty() && !code_->proofs[pc_].reached)
         return fail(Code::malformed, fmt::format("instruction {}: was proved never to run, and runs", pc_));
+      if (is_watched_)
+        if (auto what = look(); !what.empty())
+          return fail(Code::malformed, fmt::format("instruction {}: {}", pc_, what));
       switch (step()) {
         case Next::step:
           break;
@@ -164,6 +168,8 @@ class Checked {
     return false;
   }
 
+  std::string look();
+  void list_frames(std::vector<MachineFrame>& frames) const;
   Next step();
   Next call_function(std::size_t target);
   Next call_helper(HelperFn helper);
@@ -182,6 +188,7 @@ class Checked {
   std::array<Frame, isa::max_call_frames> frames_{};
   alignas(16) std::array<std::byte, isa::max_call_frames * isa::stack_size_bytes> stack_{};
   bool is_callback_ = false;
+  bool is_watched_ = false;
   Error error_;
 
   friend u64 callback_checked(const base::Callback&, CheckedRun&, const u64 (&)[5]) noexcept;
@@ -202,6 +209,28 @@ bool LentMemory::allows(u64 address, u32 size, bool write) const noexcept {
     if (offset <= bytes && size <= bytes - offset) return true;
   }
   return false;
+}
+
+void Checked::list_frames(std::vector<MachineFrame>& frames) const {
+  if (outer_ != nullptr) outer_->list_frames(frames);
+  for (std::size_t d = 0; d <= depth_; d++) {
+    MachineFrame frame;
+    frame.frame_pointer = stack_begin() + (d + 1) * u64{isa::stack_size_bytes};
+    frame.function = frames_[d].function;
+    if (d > 0)
+      frame.call_insn = static_cast<u32>(frames_[d - 1].return_to - 1);
+    else if (outer_ != nullptr)
+      frame.call_insn = static_cast<u32>(outer_->pc_);
+    frame.callee_saved = d == depth_ ? &r_[6] : frames_[d].saved.data();
+    frames.push_back(frame);
+  }
+}
+
+/// Shows this run to whoever watches.
+std::string Checked::look() {
+  std::vector<MachineFrame> frames;
+  list_frames(frames);
+  return run_.guard->look({code_, static_cast<u32>(pc_), r_.data(), frames});
 }
 
 Next Checked::call_function(std::size_t target) {

@@ -10,6 +10,7 @@
 #include <skep/result.hpp>
 #include <skep/types.hpp>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -44,10 +45,30 @@ struct Bindings {
   LoadPacketFn load_packet = nullptr;
 };
 
+/// One frame of a checked run. Of frames that called another only r6 to r9 are kept.
+struct MachineFrame {
+  u64 frame_pointer = 0;
+  u32 function = 0;                   ///< its first instruction
+  u32 call_insn = 0;                  ///< the instruction, of the frame before, that called it; 0 for the outermost
+  const u64* callee_saved = nullptr;  ///< r6 to r9
+};
+
+/// A checked run before an instruction.
+struct Machine {
+  const Bytecode* code = nullptr;  ///< the program that runs: another one after a tail call
+  u32 insn = 0;
+  const u64* registers = nullptr;        ///< r0 to r10 of the innermost frame
+  std::span<const MachineFrame> frames;  ///< outermost first, those around a callback included
+};
+
 /// Memory the checked interpreter may touch besides its own stack: asked before every load and store.
 struct MemoryGuard {
   virtual ~MemoryGuard() = default;
   virtual bool allows(u64 address, u32 size, bool write) noexcept = 0;
+  /// Whether look() wants to be called before every instruction.
+  virtual bool is_watching() const noexcept { return false; }
+  /// Compares the machine with what was proved of it. Anything but "" stops the run as an error.
+  virtual std::string look(const Machine&) { return {}; }
 };
 
 class Jit;

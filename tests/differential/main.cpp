@@ -7,20 +7,16 @@
 // made small and printed as a test case. Workers are processes: a crash names its seed and the others go on. With
 // --state the run can be stopped and resumed. Exit code 1 when anything differed.
 #include <fmt/format.h>
-#include <sched.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <fstream>
 
 #include "catalog/helpers.hpp"
 #include "engines.hpp"
+#include "fleet.hpp"
 #include "isa/isa.hpp"
 #include "shrink.hpp"
 #include "tally.hpp"
@@ -52,7 +48,6 @@ class Worker {
   bool has_kernel() const { return kernel_ != nullptr; }
 
   void program(u64 seed, bool show) {
-    tally_.current = seed;
     const RandomProgram program = generate(seed);
     if (show) {
       const auto report = user_.load(program);
@@ -204,49 +199,6 @@ class Worker {
   std::unique_ptr<KernelEngine> kernel_;
 };
 
-/// On one CPU, so that per-CPU maps are written in the same slots everywhere.
-void stay_on_a_cpu(u32 worker) {
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  const int count = CPU_COUNT(&allowed);
-  int nth = static_cast<int>(worker) % std::max(count, 1);
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &allowed) || nth-- != 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    ::sched_setaffinity(0, sizeof one, &one);
-    return;
-  }
-}
-
-[[noreturn]] void work(Tally& tally, const Settings& settings, u32 index) {
-  stay_on_a_cpu(index);
-  Worker worker(tally, settings.kernel);
-  for (u64 i = tally.next; i < settings.count; i += settings.processes) {
-    worker.program(settings.first + i, settings.show);
-    tally.next = i + settings.processes;
-  }
-  std::fflush(stdout);
-  ::_exit(0);
-}
-
-/// The tallies of all workers as one file: what --state reads and writes.
-void save(const std::string& path, const Tally* tallies, u32 count) {
-  if (path.empty()) return;
-  const std::string fresh = path + ".new";
-  std::ofstream(fresh, std::ios::binary)
-      .write(reinterpret_cast<const char*>(tallies), static_cast<std::streamsize>(count * sizeof(Tally)));
-  std::rename(fresh.c_str(), path.c_str());
-}
-bool restore(const std::string& path, Tally* tallies, u32 count) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in || static_cast<u64>(in.tellg()) != count * sizeof(Tally)) return false;
-  in.seekg(0);
-  in.read(reinterpret_cast<char*>(tallies), static_cast<std::streamsize>(count * sizeof(Tally)));
-  return static_cast<bool>(in);
-}
-
 void print_groups(const char* title, const Group (&groups)[most_groups]) {
   std::vector<const Group*> sorted;
   for (const Group& group : groups)
@@ -301,54 +253,24 @@ void print(const Tally& t) {
 }
 
 int run(const Settings& settings) {
-  const std::size_t bytes = settings.processes * sizeof(Tally);
-  auto* tallies =
-      static_cast<Tally*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  if (tallies == MAP_FAILED) return std::perror("mmap"), 2;
-  if (settings.state.empty() || !restore(settings.state, tallies, settings.processes))
-    for (u32 i = 0; i < settings.processes; i++) tallies[i].next = i;
-  else
-    fmt::print("resumed from {}\n", settings.state);
-  fmt::print("seeds {} to {}\n", settings.first, settings.first + settings.count - 1);
-  std::fflush(stdout);
-  std::vector<pid_t> workers(settings.processes, 0);
+  Fleet fleet{settings.count, settings.first, settings.processes, settings.state, sizeof(Tally), nullptr};
   bool with_kernel = settings.kernel;
-  const auto start = [&](u32 i) {
-    workers[i] = ::fork();
-    if (workers[i] != 0) return;
-    Settings own = settings;
-    own.kernel = with_kernel;
-    work(tallies[i], own, i);
+  const auto work = [&](u32 index) {
+    Worker worker(fleet.tally<Tally>(index), with_kernel);
+    fleet.each_seed(index, [&](u64 seed) { worker.program(seed, settings.show); });
   };
-  for (u32 i = 0; i < settings.processes; i++) start(i);
-  for (u32 running = settings.processes, ticks = 0; running != 0; ticks++) {
-    ::usleep(20'000);
-    if (ticks % 250 == 0) save(settings.state, tallies, settings.processes);
-    int status = 0;
-    const pid_t pid = ::waitpid(-1, &status, WNOHANG);
-    if (pid <= 0) continue;
-    const auto index = static_cast<u32>(std::ranges::find(workers, pid) - workers.begin());
-    if (index >= settings.processes) continue;
-    running--;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
-    Tally& tally = tallies[index];
-    fmt::print("\nFAILURE seed {}: the worker died ({} {})\n{}\n", tally.current,
-               WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-               generate(tally.current).text(""));
-    std::fflush(stdout);
+  const auto died = [&](u32 index, u64 seed, int status) {
+    fmt::print("{}\n", generate(seed).text(""));
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && with_kernel) {
       fmt::print(
           "it was killed, perhaps by a fault of the kernel itself (see dmesg): from here on without the kernel\n");
       with_kernel = false;
     }
-    tally.failures++;
-    tally.next = tally.current - settings.first + settings.processes;
-    start(index);
-    running++;
-  }
-  save(settings.state, tallies, settings.processes);
+    fleet.tally<Tally>(index).failures++;
+  };
+  if (!fleet.run(work, died)) return 2;
   Tally sum{};
-  for (u32 i = 0; i < settings.processes; i++) add(sum, tallies[i]);
+  for (u32 i = 0; i < settings.processes; i++) add(sum, fleet.tally<Tally>(i));
   print(sum);
   print_coverage(sum);
   return sum.failures == 0 ? 0 : 1;

@@ -5,6 +5,8 @@
 #include <skep/types.hpp>
 #include <string_view>
 
+#include "fleet.hpp"
+
 namespace skep::differential {
 
 inline constexpr u32 most_groups = 96;
@@ -17,8 +19,7 @@ struct Group {
 };
 
 struct Tally {
-  u64 next;     ///< seeds below it (of this worker) are done
-  u64 current;  ///< the seed at work
+  Progress progress;
   u64 programs, accepted, mutated_accepted, runs, checked_runs, kernel_runs, over_budget, addresses, failures;
   u64 both_accept, both_reject, only_we, only_kernel;
   u64 ops[256];      ///< accepted programs with the instruction (isa::Op) on a path that is reached

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <random>
 
+#include "../embedding/border.hpp"
 #include "isa/text.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
@@ -21,155 +22,9 @@
 namespace skep {
 namespace {
 
-constexpr u32 value_size = 64, context_size = 168;
+constexpr u32 context_size = 168;
 
-class Generator {
- public:
-  explicit Generator(u32 seed) : random_(seed) {}
-
-  /// A kprobe program: r6 = context, r7 = address of a map value (with_map), r0 r2 r3 r4 r5 r8 numbers.
-  std::vector<Insn> program(bool with_map) {
-    out_.clear();
-    with_map_ = with_map;
-    put(0xbf, 6, 1, 0, 0);
-    if (with_map) {
-      put(0x18, 7, 2, 0, 0);
-      put(0, 0, 0, 0, 0);
-    } else {
-      put(0xbf, 7, 10, 0, 0);
-      put(0x07, 7, 0, 0, -static_cast<s32>(value_size));
-    }
-    for (s16 at = 8; at <= static_cast<s16>(value_size); at = static_cast<s16>(at + 8))
-      put(0x7a, 10, 0, static_cast<s16>(-at), 0);
-    for (u8 r : {0, 2, 3, 4, 5, 8}) {
-      if (pick(3) == 0)
-        put(0xb7, r, 0, 0, small());
-      else
-        put(static_cast<u8>(0x61 | (pick(2) != 0 ? 0x18 : 0)), r, 6, static_cast<s16>(8 * pick(20)), 0);
-    }
-    u32 length = 4 + pick(16);
-    // One in three has a loop that ends by itself: what changes from round to round must not be taken for constant.
-    loops = pick(3) == 0;
-    u32 head = loops ? pick(length - 1) : length, tail = loops ? head + 1 + pick(length - head - 1) : length;
-    std::size_t start = 0;
-    for (u32 i = 0; i < length; i++) {
-      if (i == head) {
-        start = out_.size();
-        put(0xe5, 0, 0, 0, 0);  // may_goto
-      }
-      step(length - i);
-      if (i != tail) continue;
-      put(0x05, 0, 0, static_cast<s16>(static_cast<s64>(start) - static_cast<s64>(out_.size()) - 1), 0);
-      out_[start].off = static_cast<s16>(out_.size() - start - 1);
-    }
-    put(0xb7, 0, 0, 0, 0);
-    put(0x95, 0, 0, 0, 0);
-    return out_;
-  }
-  bool loops = false;  ///< the last program has a loop
-
- private:
-  u32 pick(u32 n) { return static_cast<u32>(random_() % n); }
-  s32 small() {
-    constexpr s32 numbers[] = {0,  1,  -1, 7,  8,   15,  16, 31,  32,         56,
-                               57, 63, 64, 65, 127, 255, -8, -64, 0x7fffffff, -0x7fffffff - 1};
-    return numbers[pick(20)];
-  }
-  u8 number() {
-    constexpr u8 regs[] = {0, 2, 3, 4, 5, 8};
-    return regs[pick(6)];
-  }
-  void put(u8 code, u8 dst, u8 src, s16 off, s32 imm) {
-    Insn i;
-    i.code = code;
-    i.dst = dst & 15;
-    i.src = src & 15;
-    i.off = off;
-    i.imm = imm;
-    out_.push_back(i);
-  }
-  void arithmetic() {
-    constexpr u8 ops[] = {0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0x90, 0xa0, 0xb0, 0xc0};
-    u8 op = ops[pick(12)], width = pick(2) != 0 ? 7 : 4;
-    if (pick(2) != 0) {
-      s16 off = (op == 0x30 || op == 0x90) && pick(3) == 0 ? 1
-                : op == 0xb0 && pick(4) == 0               ? static_cast<s16>(8 << pick(2))
-                                                           : 0;
-      put(static_cast<u8>(op | 8 | width), number(), number(), off, 0);
-    } else {
-      s32 imm = op == 0x60 || op == 0x70 || op == 0xc0 ? static_cast<s32>(pick(width == 7 ? 64 : 32)) : small();
-      if ((op == 0x30 || op == 0x90) && imm == 0) imm = 3;
-      put(static_cast<u8>(op | width), number(), 0, 0, imm);
-    }
-  }
-  void jump(u32 left) {
-    constexpr u8 ops[] = {0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xa0, 0xb0, 0xc0, 0xd0};
-    u8 op = ops[pick(11)], width = pick(2) != 0 ? 5 : 6;
-    s16 off = static_cast<s16>(1 + pick(std::min(left, 4u)));
-    if (pick(3) == 0)
-      put(static_cast<u8>(op | 8 | width), number(), number(), off, 0);
-    else
-      put(static_cast<u8>(op | width), number(), 0, off, small());
-  }
-  /// Bounds a number, moves a pointer by it and uses the pointer.
-  void access() {
-    u8 index = number(), base = pick(3) == 0 ? 10 : 7;
-    switch (pick(7)) {
-      case 0:
-      case 1:
-      case 2:
-        put(0x57, index, 0, 0, pick(4) == 0 ? small() : static_cast<s32>((1u << pick(7)) - 1));  // and
-        break;
-      case 3:
-      case 4:
-      case 5:
-        put(static_cast<u8>(pick(4) != 0 ? 0x25 : 0x26), index, 0, base == 10 ? 4 : 3,
-            pick(4) == 0 ? small() : static_cast<s32>(pick(value_size)));  // jump over the use when greater
-        break;
-      default:
-        break;
-    }
-    put(0xbf, 9, base, 0, 0);
-    if (base == 10) put(0x07, 9, 0, 0, -static_cast<s32>(value_size));
-    put(0x0f, 9, index, 0, 0);
-    constexpr u8 sizes[] = {0x00, 0x08, 0x10, 0x18};
-    u8 size = sizes[pick(4)];
-    s16 off = static_cast<s16>(pick(8) == 0 ? small() % 70 : 0);
-    if (pick(2) != 0)
-      put(static_cast<u8>(0x61 | size), number(), 9, off, 0);
-    else
-      put(static_cast<u8>(0x63 | size), 9, number(), off, 0);
-  }
-  void stack() {
-    s16 at = static_cast<s16>(-8 * static_cast<s16>(1 + pick(8)));
-    constexpr u8 sizes[] = {0x00, 0x08, 0x10, 0x18};
-    u8 size = sizes[pick(4)];
-    if (pick(2) != 0)
-      put(static_cast<u8>(0x61 | size), number(), 10, at, 0);
-    else
-      put(static_cast<u8>(0x63 | size), 10, pick(8) == 0 ? 7 : number(), at, 0);
-  }
-  void step(u32 left) {
-    switch (pick(8)) {
-      case 0:
-      case 1:
-      case 2:
-        return arithmetic();
-      case 3:
-      case 4:
-        return jump(left);
-      case 5:
-      case 6:
-        return access();
-      default:
-        return stack();
-    }
-  }
-
-  std::mt19937 random_;
-  std::vector<Insn> out_;
-  bool with_map_ = false;
-};
+using embedding::Border, embedding::object_with_value, embedding::value_size;
 
 struct Guard final : vm::MemoryGuard {
   u64 context = 0, value = 0;
@@ -178,29 +33,6 @@ struct Guard final : vm::MemoryGuard {
     return address >= value && address + size <= value + value_size;
   }
 };
-
-ObjectSpec object_with_value() {
-  ObjectSpec object;
-  object.license = "GPL";
-  MapSpec map;
-  map.name = ".data";
-  map.type = MapType::array;
-  map.key_size = 4;
-  map.value_size = value_size;
-  map.max_entries = 1;
-  map.is_global_data = true;
-  object.maps.push_back(map);
-  return object;
-}
-
-ProgramSpec program_of(std::vector<Insn> insns, bool with_map) {
-  ProgramSpec program;
-  program.name = "random";
-  program.type = ProgramType::kprobe;
-  program.insns = std::move(insns);
-  if (with_map) program.references.push_back({1, Reference::Kind::map_value, 0, 0, ".data", 0, false});
-  return program;
-}
 
 u32 rounds(u32 usual) {
   const char* chosen = std::getenv("SKEP_RANDOM_PROGRAMS");
@@ -245,13 +77,13 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
   const auto jit = vm::Jit::create();
   u64 compared = 0, addresses = 0;
   constexpr u32 seed = 7;
-  ObjectSpec object = object_with_value();
+  const ObjectSpec& object = object_with_value();
   std::mt19937 random(seed);
   u32 accepted = 0, count = rounds(60'000);
   for (u32 round = 0; round < count; round++) {
     bool with_map = round % 3 != 0;
-    Generator generator(seed + round);
-    ProgramSpec program = program_of(generator.program(with_map), with_map);
+    Border generator(seed + round);
+    const ProgramSpec program = generator.program(with_map);
     verify::Options options;
     options.rules = round % 2 == 0 ? verify::Rules::user : verify::Rules::kernel;
     options.max_insns_processed = 20'000;
@@ -262,8 +94,8 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
     alignas(8) std::array<std::byte, context_size> context;
     alignas(8) std::array<std::byte, value_size> value;
     vm::Bindings bindings;
-    bindings.maps = {0};
-    bindings.map_values = {reinterpret_cast<u64>(value.data())};
+    bindings.maps = {0, 0};
+    bindings.map_values = {reinterpret_cast<u64>(value.data()), 0};
     auto function = vm::Function::link(*outcome->program, bindings, {.tier = vm::Tier::interpreter});
     ASSERT_TRUE(function.has_value()) << function.error().message;
     const auto tiers = compiled(*outcome->program, bindings, jit);
@@ -334,13 +166,13 @@ TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
   trivial[1].code = 0x95;
   if (kernel_verdict(trivial, log) != 1)
     GTEST_SKIP() << "this process may not load programs (CAP_BPF): the running kernel was not asked";
-  ObjectSpec object = object_with_value();
+  const ObjectSpec& object = object_with_value();
   verify::Options options;
   options.rules = verify::Rules::kernel;
   u32 both = 0, neither = 0, only_kernel = 0, only_we = 0, count = rounds(1'500);
   for (u32 round = 0; round < count; round++) {
-    Generator generator(1'000'000 + round);
-    ProgramSpec program = program_of(generator.program(false), false);
+    Border generator(1'000'000 + round);
+    const ProgramSpec program = generator.program(false);
     auto outcome = verify::verify(program, object, options);
     ASSERT_TRUE(outcome.has_value());
     int kernel = kernel_verdict(program.insns, log);

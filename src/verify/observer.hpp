@@ -1,0 +1,67 @@
+// Every explored state, with what the proof rested on: for tests of the law of state embedding.
+//
+// The law: when an accepted program runs, then before every instruction some explored state holds the machine.
+// "Holds" is meant as the proof means it: registers that are dead, slots that are not read and numbers that no
+// decision was made on may be anything, because that is how states were compared when paths were cut short. So an
+// explored state comes with its marks. They are complete only when every path that goes on from it is done, which is
+// when the observer sees it: a Trail keeps the states along the current path until then.
+//
+// Nothing of this exists, but a null pointer, where nobody observes.
+#pragma once
+#include "verify/analysis.hpp"
+#include "verify/state.hpp"
+
+namespace skep::verify {
+
+struct ExploredSlot {
+  std::array<Byte, slot_bytes> bytes{};
+  Register held;  ///< what the bytes that are Byte::spilled (or special) are part of
+};
+
+struct ExploredFrame {
+  std::array<Register, isa::register_count> regs;
+  u32 function = 0;   ///< its first instruction
+  u32 call_insn = 0;  ///< the call that made it; meaningless in frame 0
+  std::vector<ExploredSlot> slots;
+  u16 live_regs = 0;     ///< may be read
+  u16 precise_regs = 0;  ///< their numbers decided something
+  u64 live_slots = 0, precise_slots = 0;
+};
+
+/// The abstract machine before one instruction of one path. Frame 0 is the function that is verified: the program, a
+/// global function, a callback that runs later.
+struct Explored {
+  u32 insn = 0;
+  std::vector<ExploredFrame> frames;
+};
+
+class StateObserver {
+ public:
+  virtual ~StateObserver() = default;
+  virtual void explored(const Explored& state) = 0;
+};
+
+/// The explored states along the current path, parallel to Checker::path_.
+class Trail {
+ public:
+  explicit Trail(StateObserver& observer) : observer_(observer) {}
+
+  /// The step that was just put on the path, which has `length` steps now, begins in `state`.
+  void enter(const State& state, const Analysis& analysis, u32 insn, std::size_t length);
+  /// The path has `length` steps from here on; what is behind is complete.
+  void shrink(std::size_t length);
+  /// These numbers matter before the step `at`.
+  void mark(std::size_t at, const std::array<u16, isa::max_call_frames>& regs, const FrameMasks& slots);
+  void wrote_slot(u32 frame, u32 slot);
+  void read_slot(u32 frame, u32 slot);
+
+ private:
+  struct Entry {
+    Explored state;  ///< no frames: a step that is not an instruction of its own
+    FrameMasks written{};
+  };
+  StateObserver& observer_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace skep::verify

@@ -1,0 +1,107 @@
+// See fleet.hpp.
+#include "fleet.hpp"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <vector>
+
+namespace skep::differential {
+namespace {
+
+/// On one CPU, so that per-CPU maps are written in the same slots everywhere.
+void stay_on_a_cpu(u32 worker) {
+  cpu_set_t allowed;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  const int count = CPU_COUNT(&allowed);
+  int nth = static_cast<int>(worker) % std::max(count, 1);
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (!CPU_ISSET(cpu, &allowed) || nth-- != 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ::sched_setaffinity(0, sizeof one, &one);
+    return;
+  }
+}
+
+/// The tallies of all workers as one file.
+void save(const std::string& path, const void* tallies, u64 bytes) {
+  if (path.empty()) return;
+  const std::string fresh = path + ".new";
+  std::ofstream(fresh, std::ios::binary).write(static_cast<const char*>(tallies), static_cast<std::streamsize>(bytes));
+  std::rename(fresh.c_str(), path.c_str());
+}
+bool restore(const std::string& path, void* tallies, u64 bytes) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in || static_cast<u64>(in.tellg()) != bytes) return false;
+  in.seekg(0);
+  in.read(static_cast<char*>(tallies), static_cast<std::streamsize>(bytes));
+  return static_cast<bool>(in);
+}
+
+Progress& progress(const Fleet& fleet, u32 index) {
+  return *reinterpret_cast<Progress*>(static_cast<char*>(fleet.tallies) + index * fleet.tally_bytes);
+}
+
+}  // namespace
+
+void Fleet::each_seed(u32 index, const std::function<void(u64 seed)>& one) const {
+  stay_on_a_cpu(index);
+  Progress& done = progress(*this, index);
+  while (done.next < count) {
+    done.current = first + done.next;
+    one(done.current);
+    done.next += processes;
+  }
+}
+
+bool Fleet::run(const std::function<void(u32)>& work, const std::function<void(u32, u64, int)>& died) {
+  const u64 bytes = processes * tally_bytes;
+  tallies = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (tallies == MAP_FAILED) return std::perror("mmap"), false;
+  if (state.empty() || !restore(state, tallies, bytes))
+    for (u32 i = 0; i < processes; i++) progress(*this, i).next = i;
+  else
+    fmt::print("resumed from {}\n", state);
+  fmt::print("seeds {} to {}\n", first, first + count - 1);
+  std::fflush(stdout);
+  std::vector<pid_t> workers(processes, 0);
+  const auto start = [&](u32 i) {
+    workers[i] = ::fork();
+    if (workers[i] != 0) return;
+    work(i);
+    std::fflush(stdout);
+    ::_exit(0);
+  };
+  for (u32 i = 0; i < processes; i++) start(i);
+  for (u32 running = processes, ticks = 0; running != 0; ticks++) {
+    ::usleep(20'000);
+    if (ticks % 250 == 0) save(state, tallies, bytes);
+    int status = 0;
+    const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+    if (pid <= 0) continue;
+    const auto index = static_cast<u32>(std::ranges::find(workers, pid) - workers.begin());
+    if (index >= processes) continue;
+    running--;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+    Progress& lost = progress(*this, index);
+    fmt::print("\nFAILURE seed {}: the worker died ({} {})\n", lost.current, WIFSIGNALED(status) ? "signal" : "status",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    died(index, lost.current, status);
+    std::fflush(stdout);
+    lost.next = lost.current - first + processes;
+    start(index);
+    running++;
+  }
+  save(state, tallies, bytes);
+  return true;
+}
+
+}  // namespace skep::differential

@@ -1,0 +1,40 @@
+// One program under the oracle: verified, linked, run on a few inputs in the checked interpreter, and looked at.
+#pragma once
+#include <functional>
+#include <map>
+#include <random>
+
+#include "../hostile/watch.hpp"
+#include "oracle.hpp"
+
+namespace skep::embedding {
+
+using Random = std::mt19937_64;
+
+struct Outcome {
+  bool accepted = false;
+  std::string refused;    ///< message id
+  u32 runs = 0;           ///< that came to an end
+  u32 over_budget = 0;    ///< that were stopped
+  u64 looks = 0;          ///< comparisons of the machine with explored states
+  std::string violation;  ///< "" or what broke the law
+};
+
+class Runner {
+ public:
+  /// `object` has the maps; they are kept for the next program of the same object. `seed` chooses the inputs.
+  /// `often`: verify::Options::remember_often.
+  Outcome judge(const ObjectSpec& object, const ProgramSpec& program, verify::Rules rules, bool often, u64 seed,
+                u32 inputs);
+
+ private:
+  using Maps = std::vector<std::shared_ptr<map::Map>>;
+  /// Empty: the object has no maps, or one that is too large for a test or unknown to the engine.
+  const Maps& maps_of(const ObjectSpec& object);
+  void run(const verify::VerifiedProgram& program, const ObjectSpec& object, u64 seed, u32 inputs, Embedding& embedding,
+           Outcome& outcome);
+
+  std::map<const ObjectSpec*, Maps> maps_;
+};
+
+}  // namespace skep::embedding
