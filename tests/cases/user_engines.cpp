@@ -1,12 +1,14 @@
 // Our two loops as engines: assemble, verify, link, run.
 //
 // Maps are real ones (map room); memory the checked loop may touch is the context, the data of the maps and, for
-// raw cases, the memory argument.
+// raw cases, the memory argument. The checked engine also says what the kernel's rules make of a refused case, and
+// holds every instruction of an accepted one against the verifier's states (tests/embedding).
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "../embedding/oracle.hpp"
 #include "catalog/contexts.hpp"
 #include "catalog/helpers.hpp"
 #include "catalog/kfuncs.hpp"
@@ -166,16 +168,31 @@ class UserEngine final : public Engine {
   Result<Outcome> run(const Case& c) const override {
     if (c.raw) return run_raw(c);
     const auto object = SKEP_TRY(object_of(c));
-    const auto outcome = SKEP_TRY(verify::verify(object.programs.front(), object, {}));
+    embedding::Embedding states;
+    verify::Options options;
+    if (checked_) options.observer = &states;
+    const auto outcome = SKEP_TRY(verify::verify(object.programs.front(), object, options));
     if (!outcome.program) {
       if (!c.expects_rejection) return fail(Code::rejected, verify::explain(outcome.report, object.programs.front()));
+      if (checked_) SKEP_TRY(refused_by_kernel_rules(c, object));
       return Outcome{true, outcome.report.rejection ? outcome.report.rejection->id : "", 0};
     }
-    return run_verified(c, *outcome.program);
+    return run_verified(c, *outcome.program, states);
   }
 
  private:
-  Result<Outcome> run_verified(const Case& c, const verify::VerifiedProgram& program) const {
+  /// Our verifier by the kernel's rules, where the kernel itself takes part.
+  static Result<void> refused_by_kernel_rules(const Case& c, const ObjectSpec& object) {
+    if (c.left_out_by("kernel rules") != nullptr) return {};
+    verify::Options options;
+    options.rules = verify::Rules::kernel;
+    const auto outcome = SKEP_TRY(verify::verify(object.programs.front(), object, options));
+    if (outcome.program) return fail(Code::malformed, "accepted by the kernel's rules");
+    return {};
+  }
+
+  Result<Outcome> run_verified(const Case& c, const verify::VerifiedProgram& program,
+                               embedding::Embedding& states) const {
     vm::Bindings bindings;
     bindings.helpers = helper::table();
     bindings.kfunc = [type = c.type](std::string_view name) { return helper::kfunc_for(name, type); };
@@ -194,8 +211,11 @@ class UserEngine final : public Engine {
     const auto function = SKEP_TRY(link(program, bindings));
     helper::Call call;
     call.context = context.data();
-    if (checked_)
-      return Outcome{false, "", SKEP_TRY(function->run_checked(call, context.data(), regions, insn_budget))};
+    if (checked_) {
+      states.begin(program, &function->bytecode(), nullptr);
+      embedding::WatchingGuard guard(states, &regions);
+      return Outcome{false, "", SKEP_TRY(function->run_checked(call, context.data(), guard, insn_budget))};
+    }
     return Outcome{false, "", function->run(call, context.data())};
   }
 

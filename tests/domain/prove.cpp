@@ -261,7 +261,6 @@ void tnums(u32 bits) {
                 [c](u8 x, u8 y) { return c(static_cast<s8>(x) >> (y & 7)); });
   tnum_operator("low bits", all, counted([](T a, u8 n) { return a.low(n); }),
                 [c](u8 x, u8 y) { return c(x & ((1 << (y & 7)) - 1)); });
-  tnum_operator("join", all, [](T a, T b) { return a.join(b); }, [](u8 x, u8) { return x; });
   for (const T& a : all.all)
     for (const T& b : all.all) {
       T both = a;
@@ -271,6 +270,9 @@ void tnums(u32 bits) {
         violation("intersect: ({:#x}, {:#x}) and ({:#x}, {:#x})", a.value, a.mask, b.value, b.mask);
       if (possible && (both.mask != (a.mask & b.mask)))
         violation("intersect loses members: ({:#x}, {:#x}) and ({:#x}, {:#x})", a.value, a.mask, b.value, b.mask);
+      const T joined = a.join(b);
+      if (!joined.includes(a) || !joined.includes(b) || (joined.mask & ~(a.mask | b.mask | (a.value ^ b.value))) != 0)
+        violation("join: ({:#x}, {:#x}) and ({:#x}, {:#x})", a.value, a.mask, b.value, b.mask);
       judged++;
     }
 }
