@@ -57,6 +57,11 @@ constexpr ContextField bpf_sk_lookup_rows[] = {
 #include "catalog/contexts/sockets.def"
 };
 #undef SKEP_BPF_SK_LOOKUP
+#define SKEP_BPF_XDP_SOCK
+constexpr ContextField bpf_xdp_sock_rows[] = {
+#include "catalog/contexts/sockets.def"
+};
+#undef SKEP_BPF_XDP_SOCK
 #define SKEP_BPF_SYSCTL
 constexpr ContextField bpf_sysctl_rows[] = {
 #include "catalog/contexts/sockets.def"
@@ -90,6 +95,7 @@ constexpr Context xdp_md{"struct xdp_md", 24, 48, xdp_md_rows, {}};
 constexpr Context perf_event_data{"struct bpf_perf_event_data", 184, 184, perf_event_rows, {}};
 constexpr Context bpf_sock{"struct bpf_sock", 80, 80, bpf_sock_rows, {}};
 constexpr Context bpf_tcp_sock{"struct bpf_tcp_sock", 112, 112, bpf_tcp_sock_rows, {}};
+constexpr Context bpf_xdp_sock{"struct bpf_xdp_sock", 4, 4, bpf_xdp_sock_rows, {}};
 constexpr Context bpf_flow_keys{"struct bpf_flow_keys", 56, 56, bpf_flow_keys_rows, {}};
 constexpr Context bpf_sock_addr{"struct bpf_sock_addr", 72, 72, bpf_sock_addr_rows, {}};
 constexpr Context bpf_sock_ops{"struct bpf_sock_ops", 224, 224, bpf_sock_ops_rows, {}};
@@ -110,6 +116,7 @@ constexpr Context syscall_buffer{"the caller's buffer", 65535, 65535, {}, {0, 65
 
 const Context& bpf_sock_fields() noexcept { return bpf_sock; }
 const Context& bpf_tcp_sock_fields() noexcept { return bpf_tcp_sock; }
+const Context& bpf_xdp_sock_fields() noexcept { return bpf_xdp_sock; }
 const Context& bpf_flow_keys_fields() noexcept { return bpf_flow_keys; }
 
 const Context* context_of(ProgramType type) noexcept {

@@ -70,6 +70,7 @@ std::string_view kernel_context(ProgramType type) noexcept;
 /// Fields of what a socket pointer points to (struct bpf_sock, struct bpf_tcp_sock, struct bpf_flow_keys).
 const Context& bpf_sock_fields() noexcept;
 const Context& bpf_tcp_sock_fields() noexcept;
+const Context& bpf_xdp_sock_fields() noexcept;
 const Context& bpf_flow_keys_fields() noexcept;
 
 /// Values a program may return.

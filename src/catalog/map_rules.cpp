@@ -52,4 +52,12 @@ bool has_plain_values(MapType type) noexcept {
   }
 }
 
+std::string_view kernel_struct_of(MapType type) noexcept {
+#define SKEP_MAP_STRUCT(map_type, structure) \
+  if (type == MapType::map_type) return structure;
+#include "catalog/map_structs.def"
+#undef SKEP_MAP_STRUCT
+  return {};
+}
+
 }  // namespace skep::catalog

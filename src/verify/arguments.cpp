@@ -147,7 +147,10 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
   if ((arg == Arg::ctx_or_null || arg == Arg::task_or_null || arg == Arg::object_or_null) && value.is_zero())
     return need_precise(r);
   if (arg == Arg::any_sock && program_.type == ProgramType::sk_lookup && value.is_zero()) return need_precise(r);
-  if (value.is_pointer() && value.or_null)
+  // Observers may ask for the storage of a socket they did not check: there is none for null.
+  const bool storage = prototype.id == HelperId::sk_storage_get || prototype.id == HelperId::sk_storage_delete;
+  const bool null_ok = storage && value.kind == Kind::object && program_.type == ProgramType::tracing;
+  if (value.is_pointer() && value.or_null && !null_ok)
     return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
   bool unmoved = value.is_fixed() && value.off == 0;
   switch (arg) {
@@ -184,6 +187,7 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
   }
   if (arg == Arg::any_sock && value.kind == Kind::context && program_.type == ProgramType::cgroup_sock && unmoved)
     return true;
+  if (null_ok && value.trust == Trust::rcu && value.is_fixed() && is_object_of(value, "sock_common")) return true;
   if (is_kernel_socket(value) && (arg == Arg::any_sock || prototype.has(flag::releases))) {
     call.socket_ref = value.ref_id;
     if (prototype.has(flag::releases)) call.released = value.ref_id, call.released_reg = r;

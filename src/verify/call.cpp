@@ -1,5 +1,7 @@
 // Calls of helpers: may this program call it, are the arguments what it needs, what is r0 afterwards.
 #include "verify/call.hpp"
+
+#include "catalog/attach_rules.hpp"
 #include "spec/resolve.hpp"
 #include "verify/kfunc.hpp"
 
@@ -13,8 +15,11 @@ namespace flag = catalog::helper_flags;
 
 bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::HelperRow& row) {
   u32 id = static_cast<u32>(prototype.id);
-  if (!catalog::contains(prototype.callers, program_.type))
-    return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
+  bool may_call = catalog::contains(prototype.callers, program_.type);
+  if (is_kernel())
+    may_call = may_call ? !catalog::withheld_at(prototype.id, program_.attach.attach_type())
+                        : catalog::granted_at(prototype.id, program_.attach);
+  if (!may_call) return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
   const bool catalogued = catalog::prototype(id) != nullptr;
   if (catalogued && !options_.engine_helpers.empty() &&
       (id >= options_.engine_helpers.size() || !options_.engine_helpers[id]))
@@ -107,7 +112,8 @@ bool Checker::set_lookup_result(const CallFacts& call) {
     r.ref_id = new_id();
     state_.acquired.push_back({r.ref_id, insn_});
   } else if (type == MapType::xskmap) {
-    return refuse(MessageId::unsupported_map_value, map.spec->name, name_of(type));
+    if (!is_kernel()) return refuse(MessageId::unsupported_map_value, map.spec->name, name_of(type));
+    r.kind = Kind::xdp_socket;
   }
   r.object = static_cast<u32>(call.map);
   r.or_null = !call.never_null;
@@ -135,7 +141,8 @@ bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& c
         constexpr s64 max_errno = 4095;
         number = Scalar::signed_range(-max_errno, static_cast<s64>(call.size_max));
       } else if (prototype.id == HelperId::get_smp_processor_id) {
-        number = Scalar::range(0, 8191);  // the largest CONFIG_NR_CPUS
+        constexpr u32 most = 8192;  // CONFIG_NR_CPUS
+        number = Scalar::range(0, (options_.possible_cpus != 0 ? options_.possible_cpus : most) - 1);
       }
       reg(0) = Register::scalar(number);
       return true;

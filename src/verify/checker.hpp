@@ -302,6 +302,7 @@ class Checker {
   u32 kernel_type_index(std::string_view type_name);
   // --- objects (object.cpp) ---
   bool check_object(u32 reg, s32 off, u32 size, Access access, Register* result);
+  bool check_map_pointer(u32 reg, s32 off, u32 size, Access access, Register* result);
   bool read_kernel_object(u32 reg, s64 at, u32 size, const Register& r, Register* result);
   bool may_write_kernel_object(const Register& r, s64 low, s64 end) const;
   bool in_rcu() const { return state_.rcu || state_.lock.held || !program_.sleepable; }

@@ -135,7 +135,7 @@ bool Checker::explore() {
       path_.push_back({.insn = insn_});
       if (trail_) trail_->enter(state_, analysis_, insn_, path_.size());
       proofs_[insn_].reached = true;
-      if (!step()) return false;
+      if (!step() || refused_) return false;
       if (!path_ends_) continue;
     }
     path_ends_ = false;
@@ -206,6 +206,8 @@ bool Checker::step() {
 }
 
 void Checker::push_pending(u32 target) {
+  constexpr std::size_t kernel_limit = 8192;  // BPF_COMPLEXITY_LIMIT_JMP_SEQ
+  if (is_kernel() && pending_.size() >= kernel_limit) refuse(MessageId::too_complex, kernel_limit, "pending branches");
   Pending& p = pending_.emplace_back();
   pool_.copy(p.state, state_);
   p.insn = target;

@@ -18,7 +18,10 @@ constexpr u32 dynptr_slots = 2;
 bool is_trusted(const Register& r, const State& state, bool rcu_is_enough, bool plain_is_enough) {
   if (r.trust == Trust::trusted) return true;
   if (r.trust == Trust::rcu) return rcu_is_enough;
-  (void)state;
+  // Borrowed from a reference that the program holds (bpf_skc_to_tcp_sock() of one it looked up): as alive as that.
+  if (r.trust == Trust::plain && r.ref_id != 0)
+    for (const Acquired& a : state.acquired)
+      if (a.id == r.ref_id) return true;
   return plain_is_enough && r.trust == Trust::plain;
 }
 }  // namespace
@@ -75,6 +78,7 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
         return refuse_for(static_cast<s32>(r), MessageId::size_may_be_negative, r, value.number.wide.smin);
       if (value.number.wide.umax >= max_size)
         return refuse_for(static_cast<s32>(r), MessageId::size_unbounded, r, value.number.wide.umax, max_size);
+      if (value.is_zero() && reg(index).is_zero()) return need_precise(r) && need_precise(index);  // nothing at null
       bool reads = call.row->args[index - 1].kind == KfuncArg::read;
       if (!check_memory_argument(index, static_cast<u32>(value.number.wide.umax),
                                  reads              ? Access::read
@@ -85,6 +89,10 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
       return need_precise(r);
     }
     case KfuncArg::fixed:
+      if (value.kind == Kind::object && value.trust == Trust::trusted && !value.or_null && value.is_fixed() &&
+          value.off == 0 && types_[value.object].types != nullptr &&
+          types_[value.object].types->size_of(types_[value.object].id) == wanted.bytes)
+        return true;
       return check_memory_argument(r, wanted.bytes, Access::write, false, true);
     case KfuncArg::string:
       if (value.or_null) return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
@@ -296,7 +304,9 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
     case KfuncArg::local:
     case KfuncArg::local_or_shared: {
       if (value.kind != Kind::object || !value.is_fixed() || value.off != 0) return wrong();
-      bool shared_ok = kind == KfuncArg::local_or_shared && value.trust == Trust::shared;
+      // Shared: in a list or tree, or read from a map inside an RCU section.
+      bool in_map = value.trust == Trust::rcu && types_[value.object].types == object_.btf.get();
+      bool shared_ok = kind == KfuncArg::local_or_shared && (value.trust == Trust::shared || in_map);
       if (value.trust != Trust::owned && !shared_ok) return wrong();
       if (kind == KfuncArg::local_or_shared &&
           field_of(types_[value.object].fields, SpecialField::What::refcount) == nullptr)

@@ -1,5 +1,6 @@
 // Loads, stores and atomics: every access is proved to lie inside what its pointer points to.
 #include "btf/btf.hpp"
+#include "catalog/attach_rules.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -104,6 +105,7 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
                        (f.kind == Field::number && access == Access::read);
     if (!wide_enough || !catalog::contains(access == Access::read ? f.readers : f.writers, program_.type)) return no();
     if (r.kind == Kind::context) {
+      if (!catalog::has_field_at(program_.type, f.offset, program_.attach.attach_type())) return no();
       context_bytes_ = std::max(context_bytes_, static_cast<u32>(f.offset + f.size));
       s32 native = f.native >= 0 ? f.native + 1 : -1;
       if (context_load_at_[insn_] != 0 && context_load_at_[insn_] != native)
@@ -156,7 +158,8 @@ bool Checker::check_context(u32 index, s32 off, u32 size, Access access, Registe
   const catalog::Context& layout = *context_layout();
   if (typed_context_) return check_typed_context(index, off, size, access, result);
   if (!r.is_fixed() || r.off != 0) {
-    if (!layout.words.writable) return refuse_for(static_cast<s32>(index), MessageId::context_pointer_moved, name(r));
+    if (!layout.words.writable || is_kernel())
+      return refuse_for(static_cast<s32>(index), MessageId::context_pointer_moved, name(r));
     if (!check_region(r, index, off, size, layout.size, layout.name, false)) return false;
     context_bytes_ =
         std::max(context_bytes_, static_cast<u32>(r.off + off + static_cast<s64>(r.number.wide.umax)) + size);
@@ -268,6 +271,9 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
     case Kind::tcp_socket:
       if (access != Access::read) return refuse_for(static_cast<s32>(index), MessageId::memory_not_writable, name(r));
       return check_fields(index, r, catalog::bpf_tcp_sock_fields(), off, size, access, result);
+    case Kind::xdp_socket:
+      if (access != Access::read) return refuse_for(static_cast<s32>(index), MessageId::memory_not_writable, name(r));
+      return check_fields(index, r, catalog::bpf_xdp_sock_fields(), off, size, access, result);
     case Kind::flow_keys:
       return check_region(r, index, off, size, 56, "struct bpf_flow_keys", false);
     case Kind::tp_buffer:
@@ -284,6 +290,8 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
     case Kind::task:
       return refuse_for(static_cast<s32>(index), MessageId::unsupported_access, name(r));
     case Kind::map:
+      if (!is_kernel() || options_.kernel_types == nullptr) break;
+      return check_map_pointer(index, off, size, access, result);
     case Kind::packet_end:
     case Kind::function:
     case Kind::dynptr:
@@ -291,9 +299,9 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
     case Kind::irq_flag:
     case Kind::scalar:
     case Kind::uninitialised:
-      return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(r));
+      break;
   }
-  return false;
+  return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(r));
 }
 
 bool Checker::do_load() {
@@ -446,7 +454,10 @@ bool Checker::do_packet_load() {
   if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
   if (state_.lock.held) return refuse(MessageId::lock_held, "a packet load");
   if (state_.rcu || state_.preempt_depth != 0) return check_resources("a packet load may end the program");
-  if (state_.depth > 0) return refuse(MessageId::packet_load_in_function);
+  // A read outside the packet returns 0 from the function, for Linux: one that returns a number may have that.
+  const FunctionInfo* function = analysis_.functions[state_.current().function].info;
+  if (state_.depth > 0 && !(is_kernel() && function != nullptr && function->type_id != 0))
+    return refuse(MessageId::packet_load_in_function);
   clear_caller_saved();
   reg(0) = Register::scalar(Scalar::of_bits(isa::access_bytes(i) * 8));
   return true;

@@ -4,6 +4,7 @@
 // field: a number, or a pointer to another structure, which may be believed less than the one it was read from.
 // Source: Linux 6.18, btf_struct_walk and check_ptr_to_btf_access.
 #include "btf/btf.hpp"
+#include "catalog/map_rules.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -67,11 +68,7 @@ Found find_field(const btf::Btf& types, u32 id, u64 at, u64 size) {
         }
       }
       found.field = member.name;
-      if (btf::is_composite(inner.kind)) {
-        if (offset == 0 && size == bytes) {
-          found.what = Found::What::bytes;
-          return found;
-        }
+      if (btf::is_composite(inner.kind)) {  // also where it is read whole: its members say what the bytes are
         id = inner_id, at = offset, inside = true;
         continue;
       }
@@ -130,7 +127,7 @@ constexpr SafeField safe_fields[] = {
     {"vm_area_struct", "vm_file", Trust::trusted, true},
 };
 
-/// Fields of the kernel's objects that programs of operations may write.
+/// Fields of the kernel's objects that programs of operations may write; without operations: programs on packets.
 struct WritableField {
   std::string_view operations, type, field;
 };
@@ -148,6 +145,7 @@ constexpr WritableField writable_fields[] = {
     {"sched_ext_ops", "sched_ext_entity", "slice"},
     {"sched_ext_ops", "sched_ext_entity", "dsq_vtime"},
     {"sched_ext_ops", "sched_ext_entity", "disallow"},
+    {"", "nf_conn", "mark"},
 };
 }  // namespace
 
@@ -182,6 +180,18 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
     return refuse_for(static_cast<s32>(index), MessageId::memory_not_writable, name(r));
   }
   return read_kernel_object(index, low, size, r, result);
+}
+
+/// The map itself, as the kernel's structure of its type: may be read.
+bool Checker::check_map_pointer(u32 index, s32 off, u32 size, Access access, Register* result) {
+  Register map = reg(index);
+  const std::string_view type = catalog::kernel_struct_of(maps_[map.object].spec->type);
+  if (access != Access::read || type.empty() || !map.is_fixed() || s64{map.off} + off < 0)
+    return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(map));
+  map.kind = Kind::object;
+  map.object = kernel_type_index(type);
+  map.trust = Trust::plain;
+  return read_kernel_object(index, s64{map.off} + off, size, map, result);
 }
 
 /// A field of a kernel's object: a number, or a pointer that may be believed less than the one it was read through.
@@ -223,10 +233,14 @@ bool Checker::read_kernel_object(u32 index, s64 at, u32 size, const Register& r,
 
 /// What a congestion control or a scheduler may write; the kernel's code around it expects that.
 bool Checker::may_write_kernel_object(const Register& r, s64 low, s64 end) const {
-  if (!typed_context_ || program_.type != ProgramType::struct_ops || r.trust == Trust::untrusted) return false;
+  const bool operates = typed_context_ && program_.type == ProgramType::struct_ops;
+  const bool on_packets = catalog::contains(catalog::programs::tc | catalog::programs::xdp, program_.type);
+  if ((!operates && !on_packets) || r.trust == Trust::untrusted) return false;
   const btf::Btf& types = *types_[r.object].types;
   for (const WritableField& w : writable_fields) {
-    if (typed_context_->name.find(w.operations) == std::string::npos) continue;
+    if (operates ? w.operations.empty() || typed_context_->name.find(w.operations) == std::string::npos
+                 : !w.operations.empty())
+      continue;
     // The structure may be the first member of the one at hand, and of that.
     u32 id = types_[r.object].id;
     u64 base = 0;
@@ -262,7 +276,8 @@ bool Checker::load_kptr(const SpecialField& field, Register* result) {
     return refuse(MessageId::unsupported_access, fmt::format("pointer of type {}", field.type_name));
   std::string_view type = object_.btf->type(field.target).name;
   r.object = is_kernel_type(type) ? kernel_type_index(type) : local_type_index(field.target);
-  bool rcu_type = type == "task_struct" || type == "cgroup" || type == "bpf_cpumask" || !is_kernel_type(type);
+  bool rcu_type = type == "task_struct" || type == "cgroup" || type == "bpf_cpumask" || type == "bpf_crypto_ctx" ||
+                  !is_kernel_type(type);
   r.trust = in_rcu() && rcu_type && field.what == SpecialField::What::kptr ? Trust::rcu : Trust::untrusted;
   r.or_null = true;
   r.id = new_id();

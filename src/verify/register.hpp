@@ -24,6 +24,7 @@ enum class Kind : u8 {
   sock_common,  ///< struct sock_common as struct bpf_sock shows it: the shared fields only
   socket,       ///< struct bpf_sock
   tcp_socket,   ///< struct bpf_tcp_sock
+  xdp_socket,   ///< struct bpf_xdp_sock
   flow_keys,    ///< struct bpf_flow_keys
   tp_buffer,    ///< the writable buffer of a raw tracepoint
   task,         ///< struct task_struct, read by helpers only

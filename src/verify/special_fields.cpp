@@ -42,7 +42,7 @@ class Finder {
         btf::Member member = types_.member(type, m);
         const std::size_t before = found.size();
         inside(member.type_id, offset + member.bit_offset / 8, depth + 1);
-        if (found.size() == before + 1) resolve_contains(found.back(), type.id, static_cast<s32>(m));
+        resolve_contains(before, type.id, static_cast<s32>(m));
       }
     } else if (type.kind == btf::Kind::array) {
       array(type, offset, depth);
@@ -51,7 +51,7 @@ class Finder {
         btf::Type var = types_.type(v.type_id);
         const std::size_t before = found.size();
         if (var.kind == btf::Kind::var) inside(var.type_id(), offset + v.offset, depth + 1);
-        if (found.size() == before + 1) resolve_contains(found.back(), v.type_id, -1);
+        resolve_contains(before, v.type_id, -1);
       }
     }
   }
@@ -95,6 +95,12 @@ class Finder {
       target = types_.type(target.type_id());
     }
     return std::nullopt;
+  }
+
+  /// Lists and trees from the `first` found on: an array has one each element.
+  void resolve_contains(std::size_t first, u32 type_id, s32 component) {
+    for (std::size_t i = first; i < found.size(); i++)
+      if (found[i].target == 0) resolve_contains(found[i], type_id, component);
   }
 
   /// "contains:foo:node" on the member or variable says what a list or tree links.

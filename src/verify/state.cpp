@@ -112,6 +112,8 @@ std::string_view name_of(Kind kind) noexcept {
       return "sock_common";
     case Kind::socket:
       return "socket";
+    case Kind::xdp_socket:
+      return "xdp_sock";
     case Kind::tcp_socket:
       return "tcp_sock";
     case Kind::flow_keys:

@@ -15,11 +15,33 @@ constexpr u32 max_stack_before_tail_call = 256;
 
 /// What a global function's parameter is, by its C type.
 struct Parameter {
-  enum class What : u8 { number, context, memory, unsupported };
+  enum class What : u8 { number, context, memory, object, arena, unsupported };
   What what = What::unsupported;
   u32 size = 0;
   bool non_null = false;
+  std::string_view type{};  ///< object: the kernel's structure
 };
+
+/// What the program's author promises of a parameter: tags "arg:..." on the function.
+struct ParameterTags {
+  bool ctx = false, trusted = false, non_null = false, nullable = false, arena = false;
+};
+
+ParameterTags tags_of(const btf::Btf& types, u32 function_id, u32 parameter) {
+  ParameterTags tags;
+  for (u32 id = types.first_id(); id < types.type_count(); id++) {
+    btf::Type tag = types.type(id);
+    if (tag.kind != btf::Kind::decl_tag || tag.type_id() != function_id ||
+        types.component_index(tag) != static_cast<s32>(parameter))
+      continue;
+    tags.ctx |= tag.name == "arg:ctx";
+    tags.trusted |= tag.name == "arg:trusted";
+    tags.non_null |= tag.name == "arg:nonnull";
+    tags.nullable |= tag.name == "arg:nullable";
+    tags.arena |= tag.name == "arg:arena";
+  }
+  return tags;
+}
 
 bool names_context(std::string_view name, const catalog::Context* context) {
   if (context == nullptr || name.empty()) return false;
@@ -28,11 +50,16 @@ bool names_context(std::string_view name, const catalog::Context* context) {
   return name == wanted || (wanted == "pt_regs" && name == "bpf_user_pt_regs_t");
 }
 
-Parameter parameter_of(const btf::Btf& types, u32 type_id, const catalog::Context* context) {
+/// `index`: which parameter of the function `info`, whose C type is `type_id`.
+Parameter parameter_of(const btf::Btf& types, const FunctionInfo& info, u32 index, u32 type_id,
+                       const catalog::Context* context) {
+  const ParameterTags tags = tags_of(types, info.type_id, index);
   btf::Type type = types.type(types.resolve(type_id));
   if (type.kind == btf::Kind::int_ || type.kind == btf::Kind::enum_ || type.kind == btf::Kind::enum64)
     return {Parameter::What::number, 0, false};
   if (type.kind != btf::Kind::ptr) return {};
+  if (tags.ctx) return {Parameter::What::context, 0, true};
+  if (tags.arena) return {Parameter::What::arena};
   u32 target_id = type.type_id();
   for (u32 id = target_id, i = 0; i < 8; i++) {  // typedefs may carry the context's name
     btf::Type t = types.type(id);
@@ -42,9 +69,11 @@ Parameter parameter_of(const btf::Btf& types, u32 type_id, const catalog::Contex
   }
   btf::Type target = types.type(types.resolve(target_id));
   if (target.kind == btf::Kind::void_ || target.kind == btf::Kind::func_proto) return {};
+  if (tags.trusted && btf::is_composite(target.kind))  // task_struct___mine is the kernel's task_struct
+    return {Parameter::What::object, 0, !tags.nullable, target.name.substr(0, target.name.find("___"))};
   auto size = types.size_of(target_id);
   if (!size || *size == 0 || *size > (1u << 20)) return {};
-  return {Parameter::What::memory, static_cast<u32>(*size), false};
+  return {Parameter::What::memory, static_cast<u32>(*size), tags.non_null};
 }
 
 std::vector<btf::Param> parameters(const btf::Btf& types, const FunctionInfo& info) {
@@ -70,7 +99,7 @@ bool Checker::set_arguments(u32 function) {
   const btf::Btf& types = *object_.btf;
   auto params = parameters(types, *f.info);
   for (u32 p = 0; p < params.size(); p++) {
-    Parameter parameter = parameter_of(types, params[p].type_id, context_layout());
+    Parameter parameter = parameter_of(types, *f.info, p, params[p].type_id, context_layout());
     if (p >= 5 || parameter.what == Parameter::What::unsupported)
       return refuse(MessageId::unsupported_global_argument, p + 1, f.info->name);
     Register& r = reg(p + 1);
@@ -78,6 +107,15 @@ bool Checker::set_arguments(u32 function) {
       r = Register::unknown();
     } else if (parameter.what == Parameter::What::context) {
       r = Register::pointer(Kind::context);
+    } else if (parameter.what == Parameter::What::arena) {
+      r = Register::pointer(Kind::arena);
+    } else if (parameter.what == Parameter::What::object) {
+      if (!is_kernel_type(parameter.type)) return refuse(MessageId::unsupported_global_argument, p + 1, f.info->name);
+      r = Register::pointer(Kind::object);
+      r.object = kernel_type_index(parameter.type);
+      r.trust = Trust::trusted;
+      r.or_null = !parameter.non_null;
+      if (r.or_null) r.id = new_id();
     } else {
       r = Register::pointer(Kind::memory);
       r.extent = parameter.size;
@@ -97,7 +135,7 @@ bool Checker::call_global(u32 function) {
     u32 r = p + 1;
     if (!readable(r)) return false;
     Register value = reg(r);
-    Parameter parameter = parameter_of(*object_.btf, params[p].type_id, context_layout());
+    Parameter parameter = parameter_of(*object_.btf, *f.info, p, params[p].type_id, context_layout());
     auto wrong = [&](std::string_view wanted) {
       return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, f.info->name, r, wanted, name(value));
     };
@@ -108,11 +146,25 @@ bool Checker::call_global(u32 function) {
       case Parameter::What::context:
         if (value.kind != Kind::context || !value.is_fixed() || value.off != 0) return wrong("the context");
         break;
-      case Parameter::What::memory: {
-        if (value.is_zero()) {
+      case Parameter::What::arena:
+        if (value.kind != Kind::arena && !value.is_scalar()) return wrong("a pointer into the arena");
+        break;
+      case Parameter::What::object: {
+        if (value.is_zero() && !parameter.non_null) {
           if (!need_precise(r)) return false;
           break;
         }
+        const bool same = value.kind == Kind::object && is_object_of(value, parameter.type);
+        if (!same || !value.is_fixed() || value.trust != Trust::trusted || (value.or_null && parameter.non_null))
+          return wrong(fmt::format("a trusted pointer to a struct {}", parameter.type));
+        break;
+      }
+      case Parameter::What::memory: {
+        if (value.is_zero() && !parameter.non_null) {
+          if (!need_precise(r)) return false;
+          break;
+        }
+        if (value.or_null && parameter.non_null) return wrong("memory that is no null");
         // The function's memory must stay where it is for the whole call.
         if (f.moves_packet && value.is_packet()) return wrong("memory that the function does not move");
         if (value.or_null) reg(r).or_null = false;  // null is passed on: the function checks it

@@ -267,6 +267,7 @@ class Maker {
       if (kernel_.type(proto).kind != Kind::func_proto) return std::nullopt;
       TypedContext context =
           from_prototype(fmt::format("the arguments of {}.{}", plain, member), proto, 0, Trust::trusted);
+      if (plain == "tcp_congestion_ops") believe_tcp(context);
       for (const RefusedMember& row : refused_members)
         if (row.operations == plain && row.member == member) context.refused = true;
       for (const RefusedMember& row : only_sleepers)
@@ -274,6 +275,13 @@ class Maker {
       return context;
     }
     return std::nullopt;
+  }
+
+  /// The sockets of a congestion control are TCP's.
+  void believe_tcp(TypedContext& context) const {
+    const auto tcp = kernel_.find("tcp_sock", Kind::struct_);
+    for (TypedArgument& a : context.arguments)
+      if (tcp && a.what == What::object && kernel_.type(a.type).name == "sock") a.type = *tcp;
   }
 
   const ProgramSpec& program_;

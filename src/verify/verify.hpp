@@ -58,6 +58,8 @@ struct Options {
   std::vector<HostHelper> host_helpers;
   /// In place of the catalog's context of type syscall.
   std::optional<HostContext> host_context;
+  /// CPUs the machine may have: what bpf_get_smp_processor_id() gives is below. 0: as many as Linux can manage.
+  u32 possible_cpus = 0;
   /// The types of the kernel the program is meant for, for what its pointers lead to. Null: such accesses are refused.
   std::shared_ptr<const btf::Btf> kernel_types;
 };

@@ -2,13 +2,24 @@
 #include "corpus.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 
+#include "btf/btf.hpp"
+
 namespace skep::corpus {
+
+verify::Options kernel_rules() {
+  verify::Options options;
+  options.rules = verify::Rules::kernel;
+  options.possible_cpus = static_cast<u32>(sysconf(_SC_NPROCESSORS_CONF));
+  if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) options.kernel_types = *types;
+  return options;
+}
 
 std::string folder() {
   if (const char* chosen = std::getenv("SKEP_CORPUS")) return chosen;
@@ -61,6 +72,7 @@ Tally judge(const std::vector<Case>& cases, const verify::Options& options) {
       tally.time_ns += report.time_ns;
       tally.kernel_insns += c.kernel_insns;
       tally.kernel_time_us += c.kernel_time_us;
+      tally.counts.push_back({c.name, report.insns_processed, c.kernel_insns});
     } else if (!report.accepted && !c.kernel_accepts) {
       tally.rejected++;
     } else if (report.accepted) {
@@ -78,16 +90,21 @@ Tally judge(const std::vector<Case>& cases, const verify::Options& options) {
 
 std::string Tally::text(std::string_view title) const {
   u32 kernel_accepts = accepted + wrongly_rejected + unsupported + errors, kernel_rejects = rejected + wrongly_accepted;
+  u32 near = 0, exact = 0;
+  for (const Count& c : counts) near += c.is_near(), exact += c.ours == c.kernels;
+  auto percent = [&](u32 part) { return counts.empty() ? 100.0 : 100.0 * part / static_cast<double>(counts.size()); };
   return fmt::format(
       "{}: kernel accepts {}: we accept {} ({:.1f} %), refuse {}, do not support {}, errors {}; kernel rejects {}: we "
       "refuse {}, accept {}\n"
       "  accepted by both: {} instructions processed (kernel {}), {:.3f} s (kernel {:.3f} s), {:.3f} us per "
-      "instruction (kernel {:.3f})\n",
+      "instruction (kernel {:.3f})\n"
+      "  as many instructions as the kernel: {} of {} ({:.1f} %), within a tenth {} ({:.1f} %)\n",
       title, kernel_accepts, accepted, kernel_accepts ? 100.0 * accepted / kernel_accepts : 100.0, wrongly_rejected,
       unsupported, errors, kernel_rejects, rejected, wrongly_accepted, insns, kernel_insns,
       static_cast<double>(time_ns) / 1e9, static_cast<double>(kernel_time_us) / 1e6,
       insns ? static_cast<double>(time_ns) / 1e3 / static_cast<double>(insns) : 0,
-      kernel_insns ? static_cast<double>(kernel_time_us) / static_cast<double>(kernel_insns) : 0);
+      kernel_insns ? static_cast<double>(kernel_time_us) / static_cast<double>(kernel_insns) : 0, exact, counts.size(),
+      percent(exact), near, percent(near));
 }
 
 }  // namespace skep::corpus

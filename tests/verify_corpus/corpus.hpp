@@ -21,6 +21,9 @@ struct Case {
   u64 kernel_time_us = 0;
 };
 
+/// What this machine's kernel would say: its types, its CPUs.
+verify::Options kernel_rules();
+
 /// The corpus folder, or "" when there is none.
 std::string folder();
 
@@ -44,6 +47,14 @@ struct Tally {
   u64 insns = 0, time_ns = 0, kernel_insns = 0, kernel_time_us = 0;  ///< over programs both accept
   std::vector<std::string> accepted_names;  ///< the wrongly accepted, with the kernel's message
   std::vector<std::string> rejected_names;  ///< the wrongly rejected, with our reason
+  /// Instructions processed of each program that both accept.
+  struct Count {
+    std::string name;
+    u64 ours = 0, kernels = 0;
+    /// Whether the two differ by a tenth at most.
+    bool is_near() const { return ours * 10 <= kernels * 11 && ours * 10 >= kernels * 9; }
+  };
+  std::vector<Count> counts;
   std::string text(std::string_view title) const;
 };
 Tally judge(const std::vector<Case>& cases, const verify::Options& options);

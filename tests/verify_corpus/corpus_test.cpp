@@ -34,13 +34,6 @@ const std::map<std::string_view, std::string_view> explained = {
     {"pyperf600.o:on_event", "the kernel gave up at 8193 pending branches; the exploration ends here"},
 };
 
-verify::Options kernel_rules() {
-  verify::Options options;
-  options.rules = verify::Rules::kernel;
-  if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) options.kernel_types = *types;
-  return options;
-}
-
 void check(const Tally& tally, std::string_view title, double least_accepted_percent) {
   fmt::print("{}", tally.text(title));
   for (const std::string& name : tally.accepted_names) {

@@ -1,5 +1,7 @@
 // Runs one part of the corpus and prints every disagreement: for people who work on the verifier.
-//   verify_corpus_tool raw|progs|objects|samples [user] [NAME]     NAME: only cases whose name contains it, explained
+//   verify_corpus_tool raw|progs|objects|samples [user] [counts] [NAME]
+// counts: programs for which the kernel processed another number of instructions. NAME: only cases whose name contains
+// it, explained.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -11,12 +13,14 @@ using namespace skep;
 
 int main(int argc, char** argv) {
   std::string part = argc > 1 ? argv[1] : "raw", filter;
+  bool counts = false;
   verify::Options options;
-  options.rules = verify::Rules::kernel;
-  if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) options.kernel_types = *types;
+  options = corpus::kernel_rules();
   for (int a = 2; a < argc; a++) {
     if (std::string(argv[a]) == "user")
       options.rules = verify::Rules::user;
+    else if (std::string(argv[a]) == "counts")
+      counts = true;
     else
       filter = argv[a];
   }
@@ -52,5 +56,8 @@ int main(int argc, char** argv) {
   auto tally = corpus::judge(cases, options);
   for (const auto& name : tally.accepted_names) fmt::print("ACCEPTED {}\n", name);
   for (const auto& name : tally.rejected_names) fmt::print("REFUSED {}\n", name);
+  if (counts)
+    for (const auto& c : tally.counts)
+      if (!c.is_near()) fmt::print("COUNT {:8} kernel {:8} {}\n", c.ours, c.kernels, c.name);
   fmt::print("{}", tally.text(part));
 }

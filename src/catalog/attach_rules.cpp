@@ -1,0 +1,27 @@
+// The rows of attach_rules.def as look-ups.
+#include "catalog/attach_rules.hpp"
+
+namespace skep::catalog {
+
+bool withheld_at(HelperId helper, AttachType attach) noexcept {
+#define SKEP_HELPER_WITHHELD(name, where) \
+  if (helper == HelperId::name && attach == AttachType::where) return true;
+#include "catalog/attach_rules.def"
+  return false;
+}
+
+bool granted_at(HelperId helper, const AttachTarget& attach) noexcept {
+#define SKEP_HELPER_GRANTED(name, where, to) \
+  if (helper == HelperId::name && attach.attach_type() == AttachType::where && attach.target == to) return true;
+#include "catalog/attach_rules.def"
+  return false;
+}
+
+bool has_field_at(ProgramType type, u32 offset, AttachType attach) noexcept {
+#define SKEP_FIELD_ONLY(program, at, where) \
+  if (type == ProgramType::program && offset == at) return attach == AttachType::where;
+#include "catalog/attach_rules.def"
+  return true;
+}
+
+}  // namespace skep::catalog
