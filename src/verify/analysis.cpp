@@ -77,7 +77,10 @@ class Analyser {
     for (const Reference& r : program_.references)
       out_.kfuncs.push_back(r.kind == Reference::Kind::kfunc ? catalog::kfunc_by_name(r.name) : nullptr);
     for (u32 i = 0; i < code_.size(); i = next(i)) {
+      out_.insns[i].is_crossing = calls_back(i);
       out_.insns[i].converges = form(i) == Form::may_goto || calls_back(i);
+      if (form(i) == Form::call_helper && code_[i].imm == static_cast<s32>(catalog::HelperId::timer_set_callback))
+        out_.insns[i].is_join = true;
       if (form(i) == Form::call_kfunc)
         if (const auto* kfunc = out_.kfunc_at(i))
           out_.insns[i].converges |= kfunc->has(catalog::kfunc_flags::iter_next);
@@ -150,7 +153,7 @@ class Analyser {
         if (target < f.first || target >= f.end) return refuse(MessageId::jump_out_of_range, i, i, target, f.end);
         if (out_.insns[static_cast<u32>(target)].is_tail) return refuse(MessageId::jump_into_wide_load, i, i, target);
         InsnFacts& to = out_.insns[static_cast<u32>(target)];
-        to.is_join = true;
+        to.is_join = to.is_crossing = true;
         if (target <= i) to.is_loop_head = true;
         if (isa::is_conditional(form(i))) out_.insns[i].is_join = true;
       }
@@ -182,15 +185,19 @@ class Analyser {
       if (f == Form::exit) continue;
       if (isa::is_jump(f)) push(i + 1 + static_cast<u32>(isa::jump_distance(f, code_[i])));
       if (f == Form::jump || f == Form::jump_long) continue;
+      // Linux remembers states behind every call.
+      if (f == Form::call_helper || f == Form::call_kfunc || f == Form::call_local || f == Form::callx)
+        out_.insns[next(i)].is_join = out_.insns[next(i)].is_crossing = true;
       if (f == Form::call_local) {
         u32 target = i + 1 + static_cast<u32>(code_[i].imm);
-        out_.insns[target].is_join = true;
-        out_.insns[i + 1].is_join = true;
+        out_.insns[i].is_join = true;
+        out_.insns[target].is_join = out_.insns[target].is_crossing = true;
         push(target);
       }
       if (f == Form::ld_imm64 && code_[i].src == isa::imm64_src_function) {
         push(callback_target(i));
-        out_.insns[callback_target(i)].is_join = true;
+        for (u32 at : {i, next(i), callback_target(i)}) out_.insns[at].is_join = true;
+        out_.insns[next(i)].is_crossing = out_.insns[callback_target(i)].is_crossing = true;
       }
       push(next(i));
     }
@@ -284,10 +291,12 @@ class Analyser {
         return;
       }
       case Form::call_local:
-      case Form::call_kfunc:
-        reads = arguments(5);
+      case Form::call_kfunc: {
+        const auto* kfunc = form(i) == Form::call_kfunc ? out_.kfunc_at(i) : nullptr;
+        reads = arguments(kfunc != nullptr ? kfunc->arg_count() : 5);
         writes = static_cast<u16>(arguments(5) | bit(0));
         return;
+      }
       case Form::exit:
         reads = bit(0);
         return;

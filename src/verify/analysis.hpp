@@ -39,8 +39,9 @@ struct Function {
 struct InsnFacts {
   isa::Op op{};
   u8 code_class = 0;
-  bool is_tail = false;  ///< second half of an ld_imm64
-  bool is_join = false;  ///< paths may meet here: states are remembered and compared
+  bool is_tail = false;      ///< second half of an ld_imm64
+  bool is_join = false;      ///< paths may meet here: states are remembered and compared
+  bool is_crossing = false;  ///< paths from elsewhere come in here: Linux notes it in a state's history
   bool is_reachable = false;
   bool writes_frame_pointer = false;
   bool is_loop_head = false;  ///< target of a backward jump

@@ -42,6 +42,7 @@ Pending& Checker::enter_callback(u32 function, ReturnRange range) {
   callee->function = function;
   callee->is_callback = true;
   callee->return_range = range;
+  if (is_kernel()) callee->liveness = stack_liveness_.enter(state_.current().liveness, insn_, function);
   p.state.frames[++p.state.depth] = callee;
   p.written[p.state.depth] = ~u64{0};
   return p;

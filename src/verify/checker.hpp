@@ -27,6 +27,7 @@
 #include "verify/domain/scalar_compare.hpp"
 #include "verify/map_facts.hpp"
 #include "verify/observer.hpp"
+#include "verify/stack_liveness.hpp"
 #include "verify/state.hpp"
 #include "verify/typed_context.hpp"
 #include "verify/verify.hpp"
@@ -88,6 +89,7 @@ struct Pending {
   u32 path_length = 0;
   u32 links_length = 0;
   u32 active_length = 0;
+  u32 history = 0;
   bool enters_callback = false;  ///< the state is at the start of a function that the helper call at path's end makes
   FrameMasks written{};
 };
@@ -164,6 +166,8 @@ class Checker {
   bool propagate(Wanted& wanted, std::size_t from);
   bool step_back(Wanted& wanted, const Step& step);
   void read_slot(u32 frame, u32 slot);
+  void need_slot(u32 frame, u32 slot);
+  u64 live_slots(u32 depth) const;
   void wrote_slot(u32 frame, u32 slot) {
     written_[frame] |= u64{1} << slot;
     if (trail_) trail_->wrote_slot(frame, slot);
@@ -360,6 +364,14 @@ class Checker {
   u32 last_id_ = 0;
   std::vector<Step> path_;
   std::vector<Links> links_;
+  /// Entries that Linux's history of this path would have since its last checkpoint: it makes one when they grow many.
+  u32 history_ = 0;
+  bool in_history_ = false;  ///< this instruction has an entry
+  void note_history() {
+    if (!in_history_) history_++;
+    in_history_ = true;
+  }
+  StackLiveness stack_liveness_;
   FrameMasks written_{};          ///< slots written since the last checkpoint
   std::unique_ptr<Trail> trail_;  ///< the states along path_, where somebody observes
   std::vector<Pending> pending_;

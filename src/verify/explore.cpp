@@ -55,6 +55,7 @@ bool Checker::run() {
     return false;
   }
   maps_ = map_facts(object_);
+  if (is_kernel()) stack_liveness_.start(program_, analysis_);
   explored_.resize(program_.insns.size());
   function_stack_.resize(analysis_.functions.size());
   context_load_at_.resize(program_.insns.size());
@@ -107,6 +108,7 @@ void Checker::enter_function(u32 function) {
   frame->regs[isa::frame_pointer] = Register::pointer(Kind::stack);
   frame->call_insn = 0;
   frame->function = function;
+  if (is_kernel()) frame->liveness = stack_liveness_.root(function);
   state_.frames[0] = frame;
   state_.lock = {};
   state_.rcu = false;
@@ -117,7 +119,7 @@ void Checker::enter_function(u32 function) {
   active_.clear();
   written_ = {};
   written_[0] = ~u64{0};
-  processed_at_checkpoint_ = jumps_at_checkpoint_ = 0;
+  history_ = 0;
   insn_ = analysis_.functions[function].first;
 }
 
@@ -135,6 +137,8 @@ bool Checker::explore() {
       path_.push_back({.insn = insn_});
       if (trail_) trail_->enter(state_, analysis_, insn_, path_.size());
       proofs_[insn_].reached = true;
+      in_history_ = false;
+      if (facts().is_crossing) note_history();
       if (!step() || refused_) return false;
       if (!path_ends_) continue;
     }
@@ -214,6 +218,7 @@ void Checker::push_pending(u32 target) {
   p.path_length = static_cast<u32>(path_.size());
   p.links_length = static_cast<u32>(links_.size());
   p.active_length = static_cast<u32>(active_.size());
+  p.history = history_;
   p.written = written_;
 }
 
@@ -237,6 +242,7 @@ bool Checker::take_pending() {
     path_.push_back({.insn = path_.back().insn, .what = Step::What::descended, .frame = static_cast<u8>(state_.depth)});
   }
   links_.resize(p.links_length);
+  history_ = p.history;
   written_ = p.written;
   return true;
 }
@@ -246,20 +252,19 @@ Checker::Visit Checker::visit() {
   constexpr u64 min_insns = 8, min_jumps = 2, loop_insns = 100, loop_jumps = 20;
   constexpr u32 miss_allowance = 3, loop_miss_allowance = 64;
   u64 insns = processed_ - processed_at_checkpoint_, jumps = jumps_ - jumps_at_checkpoint_;
-  bool forced = facts().converges;
-  bool add = forced || options_.remember_often || (insns >= min_insns && jumps >= min_jumps);
+  constexpr u32 long_history = 40;
+  const bool forced = facts().converges;
+  const bool must_add = forced || (is_kernel() && history_ > long_history);
+  bool add = must_add || options_.remember_often || (insns >= min_insns && jumps >= min_jumps);
   auto& list = explored_[insn_];
-  for (std::size_t k = 0; k < list.size();) {
+  for (std::size_t k = list.size(); k-- > 0;) {  // the newest first
     Checkpoint& old = *list[k];
-    if (old.call_insn != state_.current().call_insn) {  // another call of the same function: no candidate
-      k++;
-      continue;
-    }
+    if (old.call_insn != state_.current().call_insn) continue;  // another call of the same function: no candidate
     if (old.active) {
       bool hit = false;
       if (!try_active(old, forced, hit)) return Visit::refused;
       if (hit) return Visit::covered;
-      if (!forced && insns < loop_insns && jumps < loop_jumps) add = false;
+      if (!must_add && insns < loop_insns && jumps < loop_jumps) add = false;
     } else if (states_match(old, old.incomplete ? Match::within : Match::covers)) {
       old.hits++;
       return take_hit(old) ? Visit::covered : Visit::refused;
@@ -271,11 +276,8 @@ Checker::Visit Checker::visit() {
         retired_.push_back(std::move(list[k]));
       else
         pool_.release(old.state);
-      list[k] = std::move(list.back());
-      list.pop_back();
-      continue;
+      list.erase(list.begin() + static_cast<std::ptrdiff_t>(k));
     }
-    k++;
   }
   if (add) {
     remember();
@@ -295,6 +297,7 @@ void Checker::remember() {
   checkpoint->path_length = static_cast<u32>(path_.size());
   checkpoint->written = written_;
   written_ = {};
+  history_ = 0;
   active_.push_back(checkpoint.get());
   explored_[insn_].push_back(std::move(checkpoint));
   processed_at_checkpoint_ = processed_;

@@ -156,6 +156,7 @@ u32 Checker::collect_links(u32 id) {
   }
   if (found.count - before < 2) return already;  // alone: nobody to tell
   if (!step.has_links) {
+    note_history();
     step.has_links = true;
     step.links = static_cast<u32>(links_.size());
     links_.push_back(found);

@@ -115,12 +115,25 @@ bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {
   if (match == Match::exact && a.slot_count != b.slot_count) return false;
   for (u32 s = 0; s < b.slot_count; s++)  // nor may there be one more than there was
     if (b.slots[s].is_special() && (s >= a.slot_count || !a.slots[s].is_special())) return false;
+  const u64 live_here = is_kernel() ? live_slots(depth) : 0;
   for (u32 s = 0; s < a.slot_count; s++) {
     // What an iterator or a dynptr is must be the same, read or not: its release is due.
-    if (match == Match::covers && !a.slots[s].is_special() && (old.live_slots[depth] >> s & 1) == 0) continue;
+    if (match == Match::covers && !a.slots[s].is_special() && ((old.live_slots[depth] | live_here) >> s & 1) == 0)
+      continue;
     if (!slot_matches(old, depth, s, match)) return false;
   }
   return true;
+}
+
+/// Slots of the frame at `depth` that may be read from here on, in this function or in those it returns to.
+u64 Checker::live_slots(u32 depth) const {
+  u64 live = stack_liveness_.live(state_.current().liveness, insn_, depth);
+  for (u32 d = depth; d < state_.depth; d++) {
+    const Frame& callee = *state_.frames[d + 1];
+    const u32 back = callee.is_callback ? callee.call_insn : callee.call_insn + 1;
+    live |= stack_liveness_.live(state_.frames[d]->liveness, back, depth);
+  }
+  return live;
 }
 
 /// A cheap look before the exact comparison: the current frame's registers, without ids.
@@ -157,7 +170,7 @@ bool Checker::adopt(const Checkpoint& old, bool everything) {
   for (u32 depth = 0; depth <= state_.depth; depth++) {
     u64 all = old.state.frames[depth]->slot_count == 64 ? ~u64{0} : (u64{1} << old.state.frames[depth]->slot_count) - 1;
     for (u64 slots = everything ? all : old.live_slots[depth]; slots != 0; slots &= slots - 1)
-      read_slot(depth, static_cast<u32>(std::countr_zero(slots)));
+      need_slot(depth, static_cast<u32>(std::countr_zero(slots)));
   }
   return need_precise_at_start(old, everything);
 }

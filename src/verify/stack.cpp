@@ -123,6 +123,7 @@ bool Checker::stack_store(u32 index, s32 off, u32 size, const Register& value, b
       else if (slot.bytes[b] == Byte::spilled)
         slot.bytes[b] = Byte::number;
     }
+    note_history();
     path_.back().what = Step::What::stack_write;
     path_.back().frame = pointer.frame;
     path_.back().slot = static_cast<u8>(spi);
@@ -166,6 +167,7 @@ bool Checker::stack_load(u32 index, s32 off, u32 size, Register* result) {
     while (spilled < slot_bytes && slot.bytes[spilled] == Byte::spilled) spilled++;
     Register& held = slot.spill->value;
     auto from_slot = [&] {
+      note_history();
       path_.back().what = Step::What::stack_read;
       path_.back().frame = pointer.frame;
       path_.back().slot = static_cast<u8>(spi);

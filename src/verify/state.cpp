@@ -61,6 +61,7 @@ void Pool::copy(State& to, const State& from) {
     frame->function = source.function;
     frame->is_callback = source.is_callback;
     frame->callback_depth = source.callback_depth;
+    frame->liveness = source.liveness;
     frame->return_range = source.return_range;
     frame->slot_count = source.slot_count;
     for (u32 i = 0; i < source.slot_count; i++) {

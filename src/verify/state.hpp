@@ -53,6 +53,7 @@ struct Frame {
   u32 call_insn = 0;                  ///< the call that made this frame; unused in frame 0
   u32 function = 0;                   ///< index into the program's functions
   bool is_callback = false;           ///< a helper called it: it returns to the call
+  u32 liveness = 0;                   ///< instance of StackLiveness
   u32 callback_depth = 0;             ///< callbacks explored one after the other from the call this frame is at
   ReturnRange return_range;           ///< of a callback
   u32 slot_count = 0;                 ///< slots in use: [-8 * slot_count, 0)

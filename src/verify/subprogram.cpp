@@ -226,6 +226,7 @@ bool Checker::call_static(u32 function) {
   callee->regs[10].frame = static_cast<u8>(state_.depth + 1);
   callee->call_insn = insn_;
   callee->function = function;
+  if (is_kernel()) callee->liveness = stack_liveness_.enter(caller.liveness, insn_, function);
   clear_caller_saved();
   state_.frames[++state_.depth] = callee;
   written_[state_.depth] = ~u64{0};

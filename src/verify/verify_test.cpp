@@ -611,6 +611,24 @@ TEST(Verify, RulesOfTypedContexts) {
   EXPECT_EQ(operation(0, "Proprietary", false), "program_needs_gpl");
 }
 
+TEST(Verify, TheAttachTypeDecidesFieldsAndHelpers) {
+  ObjectSpec object = object_with_maps();
+  Options options;
+  options.rules = Rules::kernel;
+  auto accepted = [&](ProgramType type, AttachKind kind, std::string_view target, const char* text) {
+    ProgramSpec program = program_of(object, type, text);
+    program.attach.kind = kind;
+    program.attach.target = target;
+    return verify(program, object, options)->report.accepted;
+  };
+  const char* egress = "r0 = *(u32 *)(r1 +20)\n" RETURN;
+  EXPECT_FALSE(accepted(xdp, AttachKind::xdp, "", egress));
+  EXPECT_TRUE(accepted(xdp, AttachKind::xdp_devmap, "", egress));
+  const char* result = "call get_retval\nr0 = 1\nexit\n";
+  EXPECT_TRUE(accepted(ProgramType::cgroup_sock_addr, AttachKind::cgroup_connect4, "", result));
+  EXPECT_FALSE(accepted(ProgramType::cgroup_sock_addr, AttachKind::cgroup_getpeername4, "", result));
+}
+
 TEST(Verify, TheProofSaysWhatTheEngineNeeds) {
   ObjectSpec object = object_with_maps();
   ProgramSpec program = program_of(object, xdp, PACKET "*(u64 *)(r10 -24) = 0\ncall ktime_get_ns\nr0 = 2\nexit");

@@ -15,12 +15,6 @@ namespace {
 
 /// Accepted here, rejected by the kernel, and safe all the same: name -> why.
 const std::map<std::string_view, std::string_view> explained = {
-    {"cgroup_getset_retval_hooks.o:getpeername4", "policy: the helper is withheld from this attach type"},
-    {"cgroup_getset_retval_hooks.o:getpeername6", "policy: the helper is withheld from this attach type"},
-    {"cgroup_getset_retval_hooks.o:getsockname4", "policy: the helper is withheld from this attach type"},
-    {"cgroup_getset_retval_hooks.o:getsockname6", "policy: the helper is withheld from this attach type"},
-    {"cgroup_getset_retval_hooks.o:recvmsg4", "policy: the helper is withheld from this attach type"},
-    {"cgroup_getset_retval_hooks.o:recvmsg6", "policy: the helper is withheld from this attach type"},
     {"dynptr_fail.o:test_dynptr_reg_type",
      "no BTF with the case: the global function is followed with its real argument"},
     {"test_global_func11.o:global_func11",
@@ -31,10 +25,10 @@ const std::map<std::string_view, std::string_view> explained = {
      "no BTF with the case: the global function is followed with its real argument"},
     {"cpumask_failure.o:test_invalid_nested_array",
      "policy: the kernel gives up on pointers in deeply nested arrays, which are followed here"},
-    {"pyperf600.o:on_event", "the kernel gave up at 8193 pending branches; the exploration ends here"},
 };
 
-void check(const Tally& tally, std::string_view title, double least_accepted_percent) {
+/// `least_near_percent`: of the programs that both accept, those with as many instructions processed, but for a tenth.
+void check(const Tally& tally, std::string_view title, double least_accepted_percent, double least_near_percent) {
   fmt::print("{}", tally.text(title));
   for (const std::string& name : tally.accepted_names) {
     auto known = explained.find(name.substr(0, name.find(" | ")));
@@ -46,6 +40,9 @@ void check(const Tally& tally, std::string_view title, double least_accepted_per
   u32 all = tally.accepted + tally.wrongly_rejected + tally.unsupported + tally.errors;
   EXPECT_GE(100.0 * tally.accepted, least_accepted_percent * all) << title;
   EXPECT_EQ(tally.errors, 0u);
+  u32 near = 0;
+  for (const auto& count : tally.counts) near += count.is_near();
+  EXPECT_GE(100.0 * near, least_near_percent * static_cast<double>(tally.counts.size())) << title;
 }
 
 TEST(Corpus, RawCasesOfTheKernel) {
@@ -54,7 +51,7 @@ TEST(Corpus, RawCasesOfTheKernel) {
   for (const char* file : {"selftests-6.1-raw-insns.jsonl.xz", "selftests-6.12-raw-insns.jsonl.xz"}) {
     auto cases = raw_cases(folder() + "/" + file);
     ASSERT_FALSE(cases.empty()) << file;
-    check(judge(cases, kernel_rules()), file, 98.0);
+    check(judge(cases, kernel_rules()), file, 99.5, 98.0);
   }
 }
 
@@ -63,7 +60,7 @@ TEST(Corpus, ProgramsOfTheKernelsTests) {
     GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): the kernel's program tests were left out";
   auto cases = relocated_cases(folder() + "/selftests-6.12-progs-relocated-insns.jsonl.xz");
   ASSERT_FALSE(cases.empty());
-  check(judge(cases, kernel_rules()), "selftests 6.12 programs", 70.0);
+  check(judge(cases, kernel_rules()), "selftests 6.12 programs", 70.0, 0.0);
 }
 
 TEST(Corpus, ObjectsOfTheKernelsTests) {
@@ -72,7 +69,7 @@ TEST(Corpus, ObjectsOfTheKernelsTests) {
   auto cases =
       object_cases(folder() + "/selftests-6.12-progs-objects.tar.xz", folder() + "/kernel-6.18-verdicts.tsv", "st612");
   ASSERT_FALSE(cases.empty());
-  check(judge(cases, kernel_rules()), "selftests 6.12 objects", 87.5);
+  check(judge(cases, kernel_rules()), "selftests 6.12 objects", 99.5, 97.0);
 }
 
 TEST(Corpus, ProductionObjects) {
@@ -83,9 +80,9 @@ TEST(Corpus, ProductionObjects) {
       object_cases(folder() + "/ebpf-samples-objects.tar.xz", folder() + "/kernel-6.18-verdicts.tsv", "samples-legacy");
   cases.insert(cases.end(), std::make_move_iterator(legacy.begin()), std::make_move_iterator(legacy.end()));
   ASSERT_FALSE(cases.empty());
-  check(judge(cases, kernel_rules()), "production objects, kernel rules", 97.0);
+  check(judge(cases, kernel_rules()), "production objects, kernel rules", 99.5, 80.0);
   auto user = judge(cases, {});
-  check(user, "production objects, user rules", 97.0);
+  check(user, "production objects, user rules", 97.0, 0.0);
 }
 
 }  // namespace

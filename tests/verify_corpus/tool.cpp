@@ -58,6 +58,6 @@ int main(int argc, char** argv) {
   for (const auto& name : tally.rejected_names) fmt::print("REFUSED {}\n", name);
   if (counts)
     for (const auto& c : tally.counts)
-      if (!c.is_near()) fmt::print("COUNT {:8} kernel {:8} {}\n", c.ours, c.kernels, c.name);
+      if (c.ours != c.kernels) fmt::print("COUNT {:8} kernel {:8} {}\n", c.ours, c.kernels, c.name);
   fmt::print("{}", tally.text(part));
 }
