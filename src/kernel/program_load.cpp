@@ -104,12 +104,12 @@ uapi::ProgLoad attributes(const LoadRequest& request) {
 }
 
 /// Loads with a log. Returns the descriptor or -errno.
-int load_with_log(uapi::ProgLoad attr, std::string& log) {
+int load_with_log(uapi::ProgLoad attr, u32 level, std::string& log) {
   for (std::size_t bytes = first_log_bytes;; bytes *= 4) {
     log.assign(bytes, '\0');
     attr.log_buf = address_of(log.data());
     attr.log_size = static_cast<u32>(bytes);
-    attr.log_level = 1;
+    attr.log_level = level;
     const int fd = bpf(uapi::Cmd::prog_load, attr);
     if (fd == -ENOSPC && bytes < most_log_bytes) continue;
     log.resize(std::min(log.find('\0'), log.size()));
@@ -188,10 +188,10 @@ LoadOutcome load_program(const LoadRequest& request) {
   auto attr = attributes(request);
   attr.license = address_of(license.c_str());
   std::string log;
-  int fd = request.keep_log ? load_with_log(attr, log) : bpf(uapi::Cmd::prog_load, attr);
+  int fd = request.keep_log ? load_with_log(attr, request.log_level, log) : bpf(uapi::Cmd::prog_load, attr);
   if (fd < 0 && !request.keep_log) {
     // The second attempt decides: the first may have failed for a passing reason.
-    fd = load_with_log(attr, log);
+    fd = load_with_log(attr, request.log_level, log);
   }
   if (fd < 0) return {tl::unexpected(refusal(request, log, -fd)), std::move(log)};
   return {base::Fd(fd), std::move(log)};

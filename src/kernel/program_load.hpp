@@ -18,6 +18,9 @@ namespace skep::kernel {
 Result<void> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
                              KernelTypes& kernel);
 
+/// BPF_LOG_LEVEL1: the states that led to a refusal. BPF_LOG_STATS: only how much work it was.
+inline constexpr u32 log_states = 1, log_stats = 4;
+
 /// What BPF_PROG_LOAD is told beside the instructions.
 struct LoadRequest {
   const ProgramSpec* program = nullptr;
@@ -27,6 +30,7 @@ struct LoadRequest {
   const Annotations* annotations = nullptr;
   u32 attach_btf_id = 0;
   bool keep_log = false;  ///< ask for the log of an accepted program too
+  u32 log_level = log_states;
 };
 
 /// A loaded program, or why not; the log is there in both cases when the kernel wrote one.

@@ -65,6 +65,7 @@ bool Checker::do_move() {
   if (!readable(i.src)) return false;
   Register& src = reg(i.src);
   if (!src.is_scalar()) {
+    if ((form() == Form::movsx || !wide) && !keeps_address(i.src, "copied in part")) return false;
     if (form() == Form::movsx)
       dst = Register::scalar(wide ? Scalar::unknown() : Scalar::of_bits(32));
     else if (wide)
@@ -107,7 +108,7 @@ bool Checker::do_alu() {
   bool wide = facts().code_class == isa::class_alu64;
   if (f == Form::addr_space_cast) return do_arena_cast();
   if (f == Form::endian) {
-    if (!readable(i.dst)) return false;
+    if (!readable(i.dst) || !keeps_address(i.dst, "turned round")) return false;
     reg(i.dst) = Register::scalar(Scalar::of_bits(static_cast<unsigned>(i.imm)));
     return true;
   }
@@ -132,6 +133,8 @@ bool Checker::do_alu() {
     return true;
   }
   if (dst.is_pointer() || src.is_pointer()) {
+    const bool makes_number = f == Form::alu_unary || !wide || (dst.is_pointer() && src.is_pointer());
+    if (makes_number && !keeps_address(dst.is_pointer() ? i.dst : i.src, "used as a number")) return false;
     if (f == Form::alu_unary) {
       dst = Register::scalar(wide ? Scalar::unknown() : Scalar::of_bits(32));
       return true;
@@ -236,6 +239,7 @@ bool Checker::pointer_arithmetic(Alu op, Register pointer, const Register& numbe
     if (moved.is_packet()) moved.id = new_id(), moved.extent = 0;
   }
   if (!sane_offset(moved)) return false;
+  if (is_unprivileged() && !stays_inside(moved, form() == Form::alu_imm)) return false;
   reg(i.dst) = moved;
   return true;
 }

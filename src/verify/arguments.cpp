@@ -25,8 +25,9 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
   auto null_allowed = [&] { return value.is_zero(); };
   switch (prototype.args[index]) {
     case Arg::none:
-    case Arg::anything:
       return true;
+    case Arg::anything:
+      return keeps_address(r, "passed as a number");
     case Arg::map:
       return check_map_argument(prototype, r, call);
     case Arg::map_key:

@@ -19,6 +19,7 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
   if (is_kernel())
     may_call = may_call ? !catalog::withheld_at(prototype.id, program_.attach.attach_type())
                         : catalog::granted_at(prototype.id, program_.attach);
+  if (may_call && is_unprivileged() && !check_unprivileged_helper(row)) return false;
   if (!may_call) return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
   const bool catalogued = catalog::prototype(id) != nullptr;
   if (catalogued && !options_.engine_helpers.empty() &&

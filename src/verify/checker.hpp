@@ -23,6 +23,7 @@
 #include "catalog/map_rules.hpp"
 #include "catalog/messages.hpp"
 #include "catalog/prototypes.hpp"
+#include "catalog/versions.hpp"
 #include "verify/analysis.hpp"
 #include "verify/domain/scalar_compare.hpp"
 #include "verify/map_facts.hpp"
@@ -109,6 +110,7 @@ class Checker {
   const Analysis& analysis() const { return analysis_; }
   u64 insns_processed() const { return processed_; }
   u64 states() const { return state_count_; }
+  u64 state_bytes() const { return pool_.bytes(); }
   u32 stack_bytes() const { return stack_bytes_; }
   u32 context_bytes() const { return context_bytes_; }
   bool reads_untouched_stack() const { return reads_untouched_stack_; }
@@ -243,6 +245,7 @@ class Checker {
   void forget_packet_pointers();
   /// What is left of a pointer that this instruction made meaningless: a number that remembers why.
   Register invalidated() const {
+    if (is_unprivileged()) return {};
     Register r = Register::unknown();
     r.object = insn_ + 1;
     return r;
@@ -319,6 +322,18 @@ class Checker {
   bool scrub(Frame& frame, u32 slot);
   u32 type_index(const btf::Btf* types, u32 id, std::string_view name);
 
+  // --- unprivileged programs (unprivileged.cpp), older kernels (profile.cpp) ---
+  bool check_unprivileged_program();
+  bool check_unprivileged_helper(const catalog::HelperRow& row);
+  std::optional<u32> find_loop() const;
+  bool is_privileged_field(u32 offset, Access access) const;
+  bool keeps_address(u32 reg, std::string_view what);
+  bool stays_inside(const Register& moved, bool is_immediate);
+  bool check_profile_of_program();
+  bool check_profile();
+  bool exists(catalog::Feature feature);
+  bool exists_since(catalog::Version since, std::string_view what);
+
   // --- small things ---
   const Insn& insn() const { return program_.insns[insn_]; }
   const InsnFacts& facts() const { return analysis_.insns[insn_]; }
@@ -326,11 +341,14 @@ class Checker {
   u32 next_insn() const { return insn_ + isa::slots(insn()); }
   Register& reg(u32 index) { return state_.frames[state_.depth]->regs[index]; }
   bool is_kernel() const { return options_.rules == Rules::kernel; }
+  bool is_unprivileged() const { return is_kernel() && options_.unprivileged; }
+  /// Whether bytes of stack that were never written may be read: then they are as good as any number.
+  bool forgives_untouched() const { return is_kernel() && !options_.unprivileged; }
   /// Stack that was never written (padding of structs, mostly) reads as an unknown number, as Linux allows privileged
   /// programs. The proof says so, and the machine that runs it hands out cleared frames.
   bool may_read_untouched() {
     reads_untouched_stack_ = true;
-    return options_.rules != Rules::strict;
+    return options_.rules != Rules::strict && !is_unprivileged();
   }
   u32 new_id() { return ++last_id_; }
   bool readable(u32 reg);

@@ -54,6 +54,8 @@ bool Checker::run() {
     refusal_ = *shape;
     return false;
   }
+  if (is_unprivileged() && !check_unprivileged_program()) return false;
+  if (options_.kernel_version != 0 && is_kernel() && !check_profile_of_program()) return false;
   maps_ = map_facts(object_);
   if (is_kernel()) stack_liveness_.start(program_, analysis_);
   explored_.resize(program_.insns.size());
@@ -137,6 +139,7 @@ bool Checker::explore() {
       path_.push_back({.insn = insn_});
       if (trail_) trail_->enter(state_, analysis_, insn_, path_.size());
       proofs_[insn_].reached = true;
+      if (options_.kernel_version != 0 && is_kernel() && !check_profile()) return false;
       in_history_ = false;
       if (facts().is_crossing) note_history();
       if (!step() || refused_) return false;

@@ -41,6 +41,7 @@ bool Checker::do_jump() {
     if (dst.or_null) return null_check_branch(c);
     if (has_src && !need_precise(i.src)) return false;
     if (is_kernel() && !known_by_kernel(dst.kind)) {  // it follows both ways
+      if (!keeps_address(i.dst, "compared")) return false;
       explore_taken();
       insn_ = next_insn();
       return true;
@@ -49,6 +50,7 @@ bool Checker::do_jump() {
     return true;
   }
   if (is_wide && packet_comparison(c)) return true;
+  if (!keeps_address(i.dst, "compared") || (has_src && !keeps_address(i.src, "compared"))) return false;
   // One of two equal pointers is not null: neither is the other.
   if (is_wide && is_equality(c) && dst.is_pointer() && src.is_pointer() && dst.or_null != src.or_null) {
     u32 id = dst.or_null ? dst.id : src.id;

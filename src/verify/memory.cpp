@@ -106,6 +106,7 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
     if (!wide_enough || !catalog::contains(access == Access::read ? f.readers : f.writers, program_.type)) return no();
     if (r.kind == Kind::context) {
       if (!catalog::has_field_at(program_.type, f.offset, program_.attach.attach_type())) return no();
+      if (is_unprivileged() && is_privileged_field(f.offset, access)) return no();
       context_bytes_ = std::max(context_bytes_, static_cast<u32>(f.offset + f.size));
       s32 native = f.native >= 0 ? f.native + 1 : -1;
       if (context_load_at_[insn_] != 0 && context_load_at_[insn_] != native)
@@ -236,6 +237,9 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
   else
     seen = group;
   if (result != nullptr) *result = Register::scalar(Scalar::of_bits(size * 8));
+  if (stored != nullptr && stored->is_pointer() && r.kind != Kind::stack &&
+      !keeps_address(insn().src, "written where others read"))
+    return false;
   switch (r.kind) {
     case Kind::context:
       return check_context(index, off, size, access, result);
@@ -290,7 +294,7 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
     case Kind::task:
       return refuse_for(static_cast<s32>(index), MessageId::unsupported_access, name(r));
     case Kind::map:
-      if (!is_kernel() || options_.kernel_types == nullptr) break;
+      if (!is_kernel() || options_.kernel_types == nullptr || is_unprivileged()) break;
       return check_map_pointer(index, off, size, access, result);
     case Kind::packet_end:
     case Kind::function:
@@ -355,7 +359,8 @@ bool Checker::do_atomic() {
     return f == Form::load_acquire ? do_load() : do_store();
   }
   if (!readable(i.dst) || !readable(i.src)) return false;
-  if (f == Form::cmpxchg && !readable(0)) return false;
+  if (f == Form::cmpxchg && (!readable(0) || !keeps_address(0, "compared"))) return false;
+  if (!keeps_address(i.src, "written where others read")) return false;
   const Register r = reg(i.dst);
   if (r.is_packet() || r.kind == Kind::context || r.kind == Kind::flow_keys || r.kind == Kind::socket ||
       r.kind == Kind::sock_common || r.kind == Kind::tcp_socket)

@@ -35,7 +35,7 @@ bool Checker::register_matches(const Register& old, const Register& now, bool pr
            old.has_delta == now.has_delta && same_id(old.id, now.id) && same_id(old.ref_id, now.ref_id);
   }
   if (old.is_scalar()) {
-    if (!precise && match == Match::covers) return true;
+    if (!precise && !is_unprivileged() && match == Match::covers) return true;
     if (old.has_delta != now.has_delta || (old.has_delta && old.off != now.off)) return false;
     return old.number.includes(now.number) && same_scalar_id(old.id, now.id);
   }
@@ -71,7 +71,7 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     }
     if (old_byte == Byte::untouched) continue;  // the old path did not rely on it
     if (old_byte == Byte::number) {
-      if (is_kernel()) continue;  // any bytes may be read as numbers
+      if (forgives_untouched()) continue;  // any bytes may be read as numbers
       if (now_byte == Byte::number || now_byte == Byte::zero) continue;
       if (now_byte == Byte::spilled && b.spill->value.is_scalar()) continue;
       return false;
@@ -82,7 +82,8 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     }
     // old_byte is spilled: compared as a register below.
     if (now_byte == Byte::spilled) continue;
-    bool loose = now_byte == Byte::number || now_byte == Byte::zero || (is_kernel() && now_byte == Byte::untouched);
+    bool loose =
+        now_byte == Byte::number || now_byte == Byte::zero || (forgives_untouched() && now_byte == Byte::untouched);
     if (!loose || !(is_kernel() ? whole_scalar(a) : a.spill->value.is_scalar())) return false;
   }
   if (a.is_special()) return register_matches(a.spill->value, b.spill->value, true, match);

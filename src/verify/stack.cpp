@@ -29,6 +29,8 @@ bool Checker::stack_bounds(u32 index, const Register& r, s32 off, u32 size, s64&
   if (r.number.is_const()) {
     low = high = base + static_cast<s64>(r.number.value());
   } else {
+    if (is_unprivileged())
+      return refuse_for(static_cast<s32>(index), MessageId::unprivileged_offset, name(r), "varies");
     if (r.number.wide.smax >= max_offset || r.number.wide.smin <= -max_offset)
       return refuse_for(static_cast<s32>(index), MessageId::stack_offset_unbounded, index, r.number.wide.smin,
                         r.number.wide.smax);
@@ -105,7 +107,10 @@ bool Checker::stack_store(u32 index, s32 off, u32 size, const Register& value, b
   Slot& slot = frame.slots[spi];
   if (slot.is_special() && !scrub(frame, spi)) return false;
   if (first == 0 && size == slot_bytes) wrote_slot(pointer.frame, spi);
-  bool spills = first == 0 && (value.is_scalar() || (value.is_pointer() && size == slot_bytes));
+  if (is_unprivileged() && slot.is_spilled() && slot.spill->value.is_pointer() && size != slot_bytes)
+    return refuse_for(static_cast<s32>(index), MessageId::spilled_pointer_corrupted, low, size);
+  // Of numbers in the stack nothing is known to unprivileged programs but whether they are zero.
+  bool spills = first == 0 && ((value.is_scalar() && !is_unprivileged()) || (value.is_pointer() && size == slot_bytes));
   if (value.is_pointer() && size != slot_bytes)
     return refuse(MessageId::pointer_spilled_partly, static_cast<unsigned>(insn().src), size);
   if (value.is_pointer() && first != 0)
@@ -236,6 +241,8 @@ bool Checker::stack_range(u32 index, s32 off, u32 size, Access access) {
       if (!scrub(frame, spi)) return false;
     }
     if (access != Access::fill) {
+      if (is_unprivileged() && byte == Byte::spilled && slot.spill->value.is_pointer())
+        return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
       if (byte == Byte::untouched && !may_read_untouched())
         return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
       read_slot(pointer.frame, spi);

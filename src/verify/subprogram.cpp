@@ -255,6 +255,7 @@ bool Checker::check_return_value() {
   if (!readable(0)) return false;
   const Register result = reg(0);
   if (async_range_) return check_callback_result(*async_range_);
+  if (!keeps_address(0, "returned")) return false;
   if (verified_function_ != 0 && !analysis_.functions[verified_function_].is_exception_callback) {
     if (!result.is_scalar()) return refuse_for(0, MessageId::global_returns_pointer, name(result));
     return true;

@@ -45,6 +45,7 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
   report.accepted = checker.run();
   report.insns_processed = checker.insns_processed();
   report.states = checker.states();
+  report.state_bytes = checker.state_bytes();
   report.stack_bytes = checker.stack_bytes();
   if (options.log) report.log = checker.take_log();
   if (!report.accepted) {

@@ -17,7 +17,7 @@ namespace skep::verify {
 
 enum class Rules : u8 {
   user,    ///< our engine: its helpers, its contexts
-  kernel,  ///< what Linux would say (privileged)
+  kernel,  ///< what Linux would say
   strict,  ///< user, plus termination and reference discipline everywhere
 };
 
@@ -58,6 +58,11 @@ struct Options {
   std::vector<HostHelper> host_helpers;
   /// In place of the catalog's context of type syscall.
   std::optional<HostContext> host_context;
+  /// Rules::kernel: what Linux says to a process without CAP_BPF and CAP_PERFMON. Such programs may not learn an
+  /// address, read stack they never wrote, loop, or have functions.
+  bool unprivileged = false;
+  /// Rules::kernel: the version of Linux, 1000 * major + minor; what is newer is refused. 0: the newest known, 6.18.
+  u32 kernel_version = 0;
   /// CPUs the machine may have: what bpf_get_smp_processor_id() gives is below. 0: as many as Linux can manage.
   u32 possible_cpus = 0;
   /// The types of the kernel the program is meant for, for what its pointers lead to. Null: such accesses are refused.
@@ -82,7 +87,8 @@ struct Report {
   std::optional<Rejection> rejection;
   u64 insns_processed = 0;
   u64 states = 0;
-  u64 time_ns = 0;  ///< computing time of the calling thread
+  u64 state_bytes = 0;  ///< what states took at most
+  u64 time_ns = 0;      ///< computing time of the calling thread
   u32 stack_bytes = 0;
   std::string log;
 };

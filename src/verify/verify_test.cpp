@@ -135,6 +135,7 @@ Report judge(const Case& c, Rules rules = Rules::user) {
 constexpr auto kprobe = ProgramType::kprobe;
 constexpr auto xdp = ProgramType::xdp;
 constexpr auto tc = ProgramType::sched_cls;
+constexpr auto socket = ProgramType::socket_filter;
 
 // A look-up in `counts` with the key 0 on the stack; r0 is the value or null.
 #define LOOKUP(map) "*(u64 *)(r10 -8) = 0\nr2 = r10\nr2 += -8\nr1 = map[" map "]\ncall map_lookup_elem\n"
@@ -434,6 +435,18 @@ struct Special {
 
 void nothing(ProgramSpec&, ObjectSpec&, Options&) {}
 void kernel_rules(ProgramSpec&, ObjectSpec&, Options& options) { options.rules = Rules::kernel; }
+void unprivileged(ProgramSpec&, ObjectSpec&, Options& options) {
+  options.rules = Rules::kernel;
+  options.unprivileged = true;
+}
+void linux_5_4(ProgramSpec&, ObjectSpec&, Options& options) {
+  options.rules = Rules::kernel;
+  options.kernel_version = 5004;
+}
+void linux_5_2(ProgramSpec&, ObjectSpec&, Options& options) {
+  options.rules = Rules::kernel;
+  options.kernel_version = 5002;
+}
 void with_global_function(ProgramSpec& program, ObjectSpec&, Options&) {
   const auto load = std::ranges::find_if(program.insns, [](const Insn& insn) { return insn.src == 4; });
   const auto call =
@@ -493,6 +506,26 @@ const Special specials[] = {
        for (MapSpec& map : object.maps)
          if (map.name == "counts" || map.name == "table") map.type = MapType::arena;
      }},
+    {"needs_capability", kprobe, RETURN, unprivileged},
+    {"needs_capability", socket, "call f\n" RETURN "f: r0 = 0\nexit", unprivileged},
+    {"needs_capability", socket, "r0 = 4\nr0 += -1\nif r0 != 0 goto pc-2\nexit", unprivileged},
+    {"needs_capability", socket, "call jiffies64\n" RETURN, unprivileged},
+    {"", socket, "call get_prandom_u32\n" RETURN, unprivileged},
+    {"address_leaked", socket, "r0 = r10\nexit", unprivileged},
+    {"address_leaked", socket, "w0 = w10\nexit", unprivileged},
+    {"address_leaked", socket, "r0 = 0\nr0 -= r10\nr0 = r10\nr0 -= r1\nexit", unprivileged},
+    {"address_leaked", socket, "if r1 > r10 goto pc+0\n" RETURN, unprivileged},
+    {"address_leaked", socket, LOOKUP("counts") "if r0 == 0 goto end\n*(u64 *)(r0 +0) = r10\nend: " RETURN,
+     unprivileged},
+    {"stack_uninitialised", socket, "r0 = *(u64 *)(r10 -8)\nexit", unprivileged},
+    {"spilled_pointer_corrupted", socket, "*(u64 *)(r10 -8) = r1\n*(u32 *)(r10 -8) = 0\n" RETURN, unprivileged},
+    {"unprivileged_offset", socket, "r2 = r10\nr2 += -1024\n" RETURN, unprivileged},
+    {"unprivileged_offset", socket, LOOKUP("table") "if r0 == 0 goto end\nr6 = *(u8 *)(r0 +0)\nr0 += r6\nend: " RETURN,
+     unprivileged},
+    {"needs_newer_kernel", kprobe, "call get_func_ip\n" RETURN, linux_5_4},
+    {"needs_newer_kernel", kprobe, "r1 = map[ring]\n" RETURN, linux_5_4},
+    {"needs_newer_kernel", kprobe, "r0 = 4\nr0 += -1\nif r0 != 0 goto pc-2\nexit", linux_5_2},
+    {"", kprobe, "r0 = 4\nr0 += -1\nif r0 != 0 goto pc-2\nexit", linux_5_4},
     {"unsupported_kernel_symbol", kprobe, "r1 = 5 ll\nr0 = *(u64 *)(r1 +0)\nexit",
      [](ProgramSpec& program, ObjectSpec&, Options&) {
        program.references = {{.insn = 0, .kind = Reference::Kind::ksym, .name = "jiffies", .type_id = 1}};

@@ -58,8 +58,10 @@ std::vector<Insn> insns_from_hex(std::string_view hex) {
 
 Tally judge(const std::vector<Case>& cases, const verify::Options& options) {
   Tally tally;
+  verify::Options case_options = options;
   for (const Case& c : cases) {
-    auto outcome = verify::verify(c.program, c.object, options);
+    case_options.unprivileged = c.unprivileged;
+    auto outcome = verify::verify(c.program, c.object, case_options);
     if (!outcome) {
       tally.errors++;
       tally.rejected_names.push_back(c.name + " | error: " + outcome.error().message);

@@ -15,6 +15,7 @@ struct Case {
   std::string name;  ///< "and/0: invalid and of negative number"
   ObjectSpec object;
   ProgramSpec program;
+  bool unprivileged = false;
   bool kernel_accepts = false;
   std::string kernel_message;  ///< last line of the kernel's log
   u64 kernel_insns = 0;        ///< instructions the kernel processed
@@ -27,8 +28,8 @@ verify::Options kernel_rules();
 /// The corpus folder, or "" when there is none.
 std::string folder();
 
-/// Raw instruction cases (selftests-6.1, -6.12), privileged, with a verdict.
-std::vector<Case> raw_cases(const std::string& file);
+/// Raw instruction cases (selftests-6.1, -6.12) with a verdict: of a privileged process, or of another.
+std::vector<Case> raw_cases(const std::string& file, bool unprivileged = false);
 /// Relocated programs of the kernel's own program tests.
 std::vector<Case> relocated_cases(const std::string& file);
 /// Production objects with verdicts: the archive is unpacked into a temporary folder that goes with the process.

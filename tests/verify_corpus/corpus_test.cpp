@@ -55,6 +55,16 @@ TEST(Corpus, RawCasesOfTheKernel) {
   }
 }
 
+TEST(Corpus, RawCasesWithoutPrivileges) {
+  if (folder().empty())
+    GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): what unprivileged processes may load was left out";
+  for (const char* file : {"selftests-6.1-raw-insns.jsonl.xz", "selftests-6.12-raw-insns.jsonl.xz"}) {
+    auto cases = raw_cases(folder() + "/" + file, true);
+    ASSERT_FALSE(cases.empty()) << file;
+    check(judge(cases, kernel_rules()), std::string(file) + ", unprivileged", 98.0, 0.0);
+  }
+}
+
 TEST(Corpus, ProgramsOfTheKernelsTests) {
   if (folder().empty())
     GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): the kernel's program tests were left out";

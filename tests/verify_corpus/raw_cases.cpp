@@ -1,6 +1,7 @@
 // The kernel's own verifier cases: raw instructions with map fixups, and relocated programs with a map table.
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "btf/builder.hpp"
@@ -124,13 +125,19 @@ AttachKind attach_kind(u32 type, u32 attach_type) {
 
 }  // namespace
 
-std::vector<Case> raw_cases(const std::string& file) {
+std::vector<Case> raw_cases(const std::string& file, bool unprivileged) {
   static const ValueTypes types = value_types();
   std::vector<Case> cases;
+  std::map<std::string, std::pair<std::string, json>> instructions;  // and map fixups
   for (const std::string& line : lines_of_xz(file)) {
     json row = json::parse(line, nullptr, false);
-    if (row.is_discarded() || row["mode"] != "priv" || !has_verdict(row, "kernel_6_18") || !row.contains("insns"))
-      continue;
+    if (row.is_discarded()) continue;
+    // A row of an unprivileged process without instructions has those of the privileged one before it.
+    const std::string key = fmt::format("{}/{}", row["file"].get<std::string>(), row["idx"].get<int>());
+    if (row.contains("insns") && row["insns"].is_string()) instructions[key] = {row["insns"], row["fixups"]};
+    if (row["mode"] != (unprivileged ? "unpriv" : "priv") || !has_verdict(row, "kernel_6_18")) continue;
+    const auto known = instructions.find(key);
+    if (known == instructions.end()) continue;
     Case c;
     c.name = fmt::format("{}/{}: {}", row["file"].get<std::string>(), row["idx"].get<int>(),
                          row["descr"].get<std::string>());
@@ -144,8 +151,9 @@ std::vector<Case> raw_cases(const std::string& file) {
     c.program.type = static_cast<ProgramType>(row["prog_type"].get<u32>());
     c.program.attach.kind = attach_kind(row["prog_type"].get<u32>(), row["expected_attach_type"].get<u32>());
     c.program.sleepable = (row["prog_flags"].get<u32>() & 16) != 0;
-    c.program.insns = insns_from_hex(row["insns"].get<std::string>());
-    for (const auto& [kind, places] : row["fixups"].items()) {
+    c.unprivileged = unprivileged;
+    c.program.insns = insns_from_hex(known->second.first);
+    for (const auto& [kind, places] : known->second.second.items()) {
       u32 map = static_cast<u32>(c.object.maps.size());
       c.object.maps.push_back(fixup_map(kind, types));
       for (u32 at : places.get<std::vector<u32>>()) {

@@ -1,5 +1,5 @@
 // Runs one part of the corpus and prints every disagreement: for people who work on the verifier.
-//   verify_corpus_tool raw|progs|objects|samples [user] [counts] [NAME]
+//   verify_corpus_tool raw|unprivileged|progs|objects|samples [user] [counts] [NAME]
 // counts: programs for which the kernel processed another number of instructions. NAME: only cases whose name contains
 // it, explained.
 #include <fmt/format.h>
@@ -29,6 +29,9 @@ int main(int argc, char** argv) {
   if (part == "raw") {
     cases = corpus::raw_cases(base + "/selftests-6.1-raw-insns.jsonl.xz");
     for (auto& c : corpus::raw_cases(base + "/selftests-6.12-raw-insns.jsonl.xz")) cases.push_back(std::move(c));
+  } else if (part == "unprivileged") {
+    cases = corpus::raw_cases(base + "/selftests-6.1-raw-insns.jsonl.xz", true);
+    for (auto& c : corpus::raw_cases(base + "/selftests-6.12-raw-insns.jsonl.xz", true)) cases.push_back(std::move(c));
   } else if (part == "progs") {
     cases = corpus::relocated_cases(base + "/selftests-6.12-progs-relocated-insns.jsonl.xz");
   } else if (part == "objects") {
@@ -44,6 +47,7 @@ int main(int argc, char** argv) {
     std::erase_if(cases, [&](const corpus::Case& c) { return c.name.find(filter) == std::string::npos; });
     for (const auto& c : cases) {
       options.log = cases.size() == 1;
+      options.unprivileged = c.unprivileged;
       auto outcome = verify::verify(c.program, c.object, options);
       if (!outcome) continue;
       if (options.log) fmt::print("{}", outcome->report.log);

@@ -1,10 +1,14 @@
 // skep verify: the verdict on every program of a file, with the reason and the fix. Nothing is loaded.
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <cstring>
 
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
+#include "btf/btf.hpp"
+#include "catalog/versions.hpp"
 #include "compile/compile.hpp"
 #include "kernel/close.hpp"
 #include "user/prepare.hpp"
@@ -18,6 +22,8 @@ struct VerifyOptions {
   ProgramFile source;
   std::string program;
   std::string rules = "user";
+  std::string kernel;
+  bool unprivileged = false;
   bool json = false;
   bool log = false;
 };
@@ -98,16 +104,31 @@ void print_text(const ProgramSpec& program, const verify::Report& report, bool l
   }
 }
 
+/// The kernel's rules: of the version and the process asked about, with the running kernel's types.
+Result<verify::Options> rules_of_kernel(const VerifyOptions& options) {
+  verify::Options rules;
+  rules.rules = verify::Rules::kernel;
+  rules.unprivileged = options.unprivileged;
+  rules.possible_cpus = static_cast<u32>(sysconf(_SC_NPROCESSORS_CONF));
+  if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) rules.kernel_types = *types;
+  if (options.kernel.empty()) return rules;
+  rules.kernel_version = catalog::version_of(options.kernel);
+  constexpr catalog::Version oldest = 4000, newest = 6018;
+  if (rules.kernel_version < oldest || rules.kernel_version > newest)
+    return fail(Code::invalid_argument,
+                fmt::format("--kernel {}: a version from {} to {}, such as 5.15", options.kernel,
+                            catalog::text_of(oldest), catalog::text_of(newest)));
+  return rules;
+}
+
 Result<int> run(const VerifyOptions& options) {
   auto spec = SKEP_TRY(read_program_file(options.source));
   if (!options.program.empty() && spec.program(options.program) == nullptr)
     return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.source.file, options.program));
-  const bool kernel = options.rules == "kernel";
+  const bool kernel = options.rules == "kernel" || options.unprivileged || !options.kernel.empty();
   spec = SKEP_TRY_AT(options.source.file, kernel ? kernel::close_object(spec) : user::prepare(spec));
-  verify::Options rules = kernel ? verify::Options{} : user::engine_rules();
-  rules.rules = options.rules == "kernel"   ? verify::Rules::kernel
-                : options.rules == "strict" ? verify::Rules::strict
-                                            : verify::Rules::user;
+  verify::Options rules = kernel ? SKEP_TRY(rules_of_kernel(options)) : user::engine_rules();
+  if (options.rules == "strict") rules.rules = verify::Rules::strict;
   rules.log = options.log;
   int status = 0;
   u32 decided = 0;
@@ -156,6 +177,8 @@ int verify_verb(const Arguments& arguments) {
   app.add_option("--program", options.program, "only this program");
   app.add_option("--rules", options.rules, "user: this engine; kernel: what Linux would say; strict")
       ->check(CLI::IsMember({"user", "kernel", "strict"}));
+  app.add_option("--kernel", options.kernel, "what that version of Linux would say, such as 5.15 (rules: kernel)");
+  app.add_flag("--unprivileged", options.unprivileged, "what Linux says without CAP_BPF (rules: kernel)");
   app.add_flag("-j,--json", options.json, "one JSON object a program");
   app.add_flag("--log", options.log, "the verifier's state at every instruction");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
