@@ -60,6 +60,13 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     return a.spill == nullptr || b.spill == nullptr ? a.spill == b.spill
                                                     : register_matches(a.spill->value, b.spill->value, true, match);
   }
+  const u64 old_bits = std::bit_cast<u64>(a.bytes), now_bits = std::bit_cast<u64>(b.bytes);
+  if (old_bits == 0) return true;  // all untouched: the old path did not rely on it
+  if (old_bits == now_bits) {      // mostly
+    if (!a.is_spilled() && !a.is_special()) return true;
+    if (a.spill == b.spill && a.spill->value.id == 0 && a.spill->value.ref_id == 0) return true;
+    return register_matches(a.spill->value, b.spill->value, precise || a.is_special(), match);
+  }
   auto whole_scalar = [](const Slot& s) { return s.bytes[7] == Byte::spilled && s.spill->value.is_scalar(); };
   bool same_shape = true;  // the same bytes are spilled in both
   for (u32 k = 0; k < slot_bytes; k++) {
@@ -109,20 +116,20 @@ bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {
   if (a.function != b.function || a.is_callback != b.is_callback || a.callback_depth > b.callback_depth) return false;
   u32 at = depth == state_.depth ? insn_ : state_.frames[depth + 1]->call_insn;
   u16 live = match == Match::exact ? u16{0x7ff} : analysis_.insns[at].live;
-  for (u32 r = 0; r < isa::register_count; r++) {
-    if ((live >> r & 1) == 0) continue;
+  for (u32 left = live; left != 0; left &= left - 1) {
+    const u32 r = static_cast<u32>(std::countr_zero(left));
     if (!register_matches(a.regs[r], b.regs[r], (old.precise_regs[depth] >> r & 1) != 0, match)) return false;
   }
   if (match == Match::exact && a.slot_count != b.slot_count) return false;
-  for (u32 s = 0; s < b.slot_count; s++)  // nor may there be one more than there was
-    if (b.slots[s].is_special() && (s >= a.slot_count || !a.slots[s].is_special())) return false;
-  const u64 live_here = is_kernel() ? live_slots(depth) : 0;
-  for (u32 s = 0; s < a.slot_count; s++) {
-    // What an iterator or a dynptr is must be the same, read or not: its release is due.
-    if (match == Match::covers && !a.slots[s].is_special() && ((old.live_slots[depth] | live_here) >> s & 1) == 0)
-      continue;
-    if (!slot_matches(old, depth, s, match)) return false;
+  if ((b.special & ~a.special) != 0) return false;  // nor may there be one more than there was
+  u64 slots = a.slot_count == max_slots ? ~u64{0} : (u64{1} << a.slot_count) - 1;
+  // What an iterator or a dynptr is must be the same, read or not: its release is due.
+  if (match == Match::covers) {
+    const u64 live_here = is_kernel() ? live_slots(depth) : 0;
+    slots &= old.live_slots[depth] | live_here | a.special;
   }
+  for (; slots != 0; slots &= slots - 1)
+    if (!slot_matches(old, depth, static_cast<u32>(std::countr_zero(slots)), match)) return false;
   return true;
 }
 

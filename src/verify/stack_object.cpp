@@ -42,6 +42,7 @@ void Checker::set_object(State& state, const Register& pointer, const Register& 
     part.off = static_cast<s32>(k);
     pool_.set_spill(frame.slots[top - k], part);
     frame.slots[top - k].bytes.fill(Byte::special);
+    frame.special |= u64{1} << (top - k);
   }
 }
 
@@ -67,6 +68,7 @@ void Checker::drop_object(State& state, const Register& pointer, u32 slots) {
   for (u32 k = 0; k < slots; k++) {
     pool_.clear_spill(frame.slots[top - k]);
     frame.slots[top - k].bytes.fill(Byte::untouched);
+    frame.special &= ~(u64{1} << (top - k));
   }
 }
 
@@ -83,6 +85,7 @@ bool Checker::scrub(Frame& frame, u32 index) {
       break;
     pool_.clear_spill(slot);
     slot.bytes.fill(Byte::number);
+    frame.special &= ~(u64{1} << (top - k));
   }
   if (was.kind == Kind::dynptr) forget_slices(was.id);
   return true;

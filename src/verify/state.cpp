@@ -23,6 +23,7 @@ void Pool::free_frame(Frame* frame) {
     frame->slots[i] = Slot{};
   }
   frame->slot_count = 0;
+  frame->special = 0;
   frame->is_callback = false;
   frame->callback_depth = 0;
   frame->return_range = {};
@@ -64,6 +65,7 @@ void Pool::copy(State& to, const State& from) {
     frame->liveness = source.liveness;
     frame->return_range = source.return_range;
     frame->slot_count = source.slot_count;
+    frame->special = source.special;
     for (u32 i = 0; i < source.slot_count; i++) {
       frame->slots[i] = source.slots[i];
       if (frame->slots[i].spill != nullptr) share(frame->slots[i].spill);

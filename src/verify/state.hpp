@@ -56,6 +56,7 @@ struct Frame {
   u32 liveness = 0;                   ///< instance of StackLiveness
   u32 callback_depth = 0;             ///< callbacks explored one after the other from the call this frame is at
   ReturnRange return_range;           ///< of a callback
+  u64 special = 0;                    ///< slots that hold part of an iterator, a dynptr or a saved flag
   u32 slot_count = 0;                 ///< slots in use: [-8 * slot_count, 0)
   std::array<Slot, max_slots> slots;  ///< slot i is at frame pointer - 8 * (i + 1)
 };

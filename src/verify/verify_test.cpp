@@ -513,7 +513,7 @@ const Special specials[] = {
     {"", socket, "call get_prandom_u32\n" RETURN, unprivileged},
     {"address_leaked", socket, "r0 = r10\nexit", unprivileged},
     {"address_leaked", socket, "w0 = w10\nexit", unprivileged},
-    {"address_leaked", socket, "r0 = 0\nr0 -= r10\nr0 = r10\nr0 -= r1\nexit", unprivileged},
+    {"address_leaked", socket, "r0 = r10\nr0 -= r1\nexit", unprivileged},
     {"address_leaked", socket, "if r1 > r10 goto pc+0\n" RETURN, unprivileged},
     {"address_leaked", socket, LOOKUP("counts") "if r0 == 0 goto end\n*(u64 *)(r0 +0) = r10\nend: " RETURN,
      unprivileged},
