@@ -200,9 +200,11 @@ Result<int> run(const Options& options) {
   if (!options.dump.empty()) return dump(options, all);
   std::erase_if(all, [&](const Engine& engine) { return !wanted(options.engine, engine.name); });
   if (all.empty()) return fail(Code::invalid_argument, "--engine names none of this build's engines");
-  for (const auto& why : left_out) fmt::print(stderr, "bench: left out: {}\n", why);
-
   Report report;
+  for (const auto& why : left_out) {
+    fmt::print(stderr, "bench: left out: {}\n", why);
+    report.no_kernel = why;  // the one engine that may be absent
+  }
   report.cpu = options.cpu;
   const std::string compiler = SKEP_TRY(native_compiler());
   report.compiler = compiler + " -O2";

@@ -4,9 +4,12 @@
 // misses of random access; "hot" lines use 64 keys. The best of several chunks is printed: other load on the
 // machine makes chunks slower, never faster. The empty call is what remains without the map.
 //
-// Then: the same from two threads, a ring under load, and programs beside the kernel's maps (bench/maps).
+// Then the parts in bench/maps: programs beside the kernel's maps, two threads, rings under load, memory.
 //
-//   bench_maps [TEXT]     with a text: only the programs beside the kernel whose name has it in it
+//   bench_maps [TEXT] [--json]
+//
+// With a text: only the programs beside the kernel whose name has it in it, or one of the parts "threads", "rings",
+// "memory". With --json: the figures of these, ratios to the kernel's maps most of them; the tables go to stderr.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -153,13 +156,7 @@ void creation() {
   report("creating a hash of 10240 entries", best);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc > 1) {
-    skep::bench::beside_the_kernel(argv[1]);
-    return 0;
-  }
+void through_the_helper_table() {
   map::set_current_cpu(0);
   const auto empty = helper_of(HelperId::get_smp_processor_id);
   report("a helper that does nothing", best_ns([&](u32) { empty(nullptr, 0, 0, 0, 0, 0); }));
@@ -181,6 +178,37 @@ int main(int argc, char** argv) {
   ring_output(256);
   ring_reserve_submit();
   creation();
-  skep::bench::threads();
-  skep::bench::beside_the_kernel({});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bench::Session session;
+  bool json = false;
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--json")
+      json = true;
+    else
+      session.only = argv[i];
+  }
+  if (json) session.out = stderr;
+  auto user = user_backend({.serve_control_socket = false});
+  if (!user) {
+    fmt::print(stderr, "{}\n", user.error().message);
+    return 2;
+  }
+  session.user = *std::move(user);
+  if (auto kernel = kernel_backend()) {
+    session.kernel = *std::move(kernel);
+  } else {
+    session.no_kernel = kernel.error().message;
+    fmt::print(stderr, "no kernel to compare with: {}\n", session.no_kernel);
+  }
+  if (!json && session.only.empty()) through_the_helper_table();
+  bench::beside_the_kernel(session);
+  bench::threads(session);
+  bench::rings(session);
+  bench::memory(session);
+  if (json) fmt::print("{}", session.figures.json());
+  return 0;
 }

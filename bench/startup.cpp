@@ -4,7 +4,9 @@
 // stops when "Hello World!" has arrived. Contenders take turns, so a noisy machine disturbs them alike;
 // medians are printed, with the peak memory of the largest process.
 //
-//   bench_startup SKEP EXAMPLES_DIRECTORY [ROUNDS]
+//   bench_startup SKEP EXAMPLES_DIRECTORY [ROUNDS] [--json]
+//
+// With --json: skep's times over those of its neighbours, for bench/check.py.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
@@ -19,6 +21,8 @@
 #include <string_view>
 #include <vector>
 
+#include "figures.hpp"
+
 extern char** environ;
 
 namespace {
@@ -29,6 +33,7 @@ struct Contender {
   std::string name;
   std::vector<std::string> command;
   std::string marker = "Hello World!";
+  const char* key = "";  ///< in figures; "": in the table only
   std::vector<double> first_ms = {};
   std::vector<double> whole_ms = {};
   long peak_kib = 0;
@@ -85,13 +90,39 @@ bool run_once(Contender& contender, bool count) {
   return true;
 }
 
+/// Each way of running skep over strace and over a shell that says the same: of the fastest starts, which other load
+/// reaches least.
+skep::bench::Figures figures_of(const std::vector<Contender>& contenders, const std::vector<std::string>& absent) {
+  skep::bench::Figures figures;
+  for (const Contender& ours : contenders) {
+    if (!std::string_view(ours.key).starts_with("skep")) continue;
+    figures.add(fmt::format("{}, peak MiB", ours.key), static_cast<double>(ours.peak_kib) / 1024);
+    for (const char* key : {"strace", "sh"}) {
+      const auto base = std::ranges::find(contenders, std::string_view(key), &Contender::key);
+      const auto name = fmt::format("{}, first event / {}", ours.key, key);
+      if (base != contenders.end())
+        figures.add(name, std::ranges::min(ours.first_ms) / std::ranges::min(base->first_ms));
+      else
+        figures.leave_out(name, fmt::format("{} is not installed or printed nothing", key));
+    }
+  }
+  for (const auto& key : absent)
+    if (key.starts_with("skep"))
+      for (const char* what : {", peak MiB", ", first event / strace", ", first event / sh"})
+        figures.leave_out(key + what, "it does not run here");
+  return figures;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool json = argc > 1 && std::string_view(argv[argc - 1]) == "--json";
+  argc -= json;
   if (argc < 3) {
-    fmt::print(stderr, "usage: bench_startup SKEP EXAMPLES_DIRECTORY [ROUNDS]\n");
+    fmt::print(stderr, "usage: bench_startup SKEP EXAMPLES_DIRECTORY [ROUNDS] [--json]\n");
     return 2;
   }
+  std::FILE* const out = json ? stderr : stdout;
   const std::string skep = argv[1], examples = argv[2];
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 21;
   const std::string object = fmt::format("/tmp/skep-bench-{}.o", ::getpid());
@@ -102,28 +133,36 @@ int main(int argc, char** argv) {
     return head;
   };
   std::vector<Contender> contenders = {
-      {.name = "skep run hello.o", .command = with({skep, "run", object})},
-      {.name = "skep run hello.bpf.c, cached", .command = with({skep, "run", examples + "/hello.bpf.c"})},
-      {.name = "skep run hello.o, kernel engine", .command = with({skep, "run", object, "--backend", "kernel"})},
+      {.name = "skep run hello.o", .command = with({skep, "run", object}), .key = "skep"},
+      {.name = "skep run hello.bpf.c, cached",
+       .command = with({skep, "run", examples + "/hello.bpf.c"}),
+       .key = "skep cached"},
+      {.name = "skep run hello.o, kernel engine",
+       .command = with({skep, "run", object, "--backend", "kernel"}),
+       .key = "skep kernel"},
       {.name = "strace -f -e trace=execve",
        .command = {"strace", "-f", "-e", "trace=execve", "/bin/true"},
-       .marker = "execve("},
+       .marker = "execve(",
+       .key = "strace"},
       {.name = "bpftrace",
        .command = {"bpftrace", "-e", "tracepoint:syscalls:sys_enter_execve { printf(\"Hello World!\\n\"); }", "-c",
                    "/bin/true"}},
-      {.name = "sh -c 'echo Hello World!'", .command = {"sh", "-c", "echo 'Hello World!'"}},
+      {.name = "sh -c 'echo Hello World!'", .command = {"sh", "-c", "echo 'Hello World!'"}, .key = "sh"},
   };
-  std::erase_if(contenders, [](Contender& contender) {
-    const bool absent = !run_once(contender, false);
-    if (absent) fmt::print("left out, it printed nothing here: {}\n", contender.name);
-    return absent;
+  std::vector<std::string> absent;
+  std::erase_if(contenders, [&](Contender& contender) {
+    if (run_once(contender, false)) return false;
+    fmt::print(out, "left out, it printed nothing here: {}\n", contender.name);
+    absent.emplace_back(contender.key);
+    return true;
   });
   for (int round = 0; round < rounds; ++round)
     for (auto& contender : contenders) run_once(contender, true);
-  fmt::print("{:<34} {:>14} {:>12} {:>10}\n", "contender", "first event ms", "whole ms", "peak MiB");
+  fmt::print(out, "{:<34} {:>14} {:>12} {:>10}\n", "contender", "first event ms", "whole ms", "peak MiB");
   for (auto& contender : contenders)
-    fmt::print("{:<34} {:>14.2f} {:>12.2f} {:>10.1f}\n", contender.name, median(contender.first_ms),
+    fmt::print(out, "{:<34} {:>14.2f} {:>12.2f} {:>10.1f}\n", contender.name, median(contender.first_ms),
                median(contender.whole_ms), static_cast<double>(contender.peak_kib) / 1024);
   ::unlink(object.c_str());
+  if (json) fmt::print("{}", figures_of(contenders, absent).json());
   return 0;
 }

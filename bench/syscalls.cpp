@@ -1,12 +1,12 @@
 // What observing system calls costs: per traced openat and per untraced getppid, beside bare and strace.
 //
-//   bench_syscalls [ROUNDS]
+//   bench_syscalls [ROUNDS] [--json]
 //
 // Every row runs in every round, one after the other, so that a machine that slows down slows all of them; a cell is
 // the median over rounds of each run's median block. "same CPU" pins tracer and tracee to one CPU, "different" to two,
 // "free" leaves both to the scheduler (and to the tracer's own placement). The openat fails (ENOENT), its path is read
 // where the row says so. A traced call's cost is two context switches, so compare rows with each other, not with other
-// machines.
+// machines. With --json: what each row adds on one CPU over what strace adds, for bench/check.py.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -26,6 +26,7 @@
 #include <skep/backend.hpp>
 
 #include "compile/compile.hpp"
+#include "figures.hpp"
 #include "hook/syscall_tracer.hpp"
 
 using namespace skep;
@@ -101,6 +102,7 @@ struct Placement {
 };
 
 struct Row {
+  const char* key;  ///< in figures
   const char* name;
   std::function<bool(const std::vector<std::string>&)> run;
 };
@@ -176,56 +178,92 @@ std::vector<Row> rows() {
   SyscallInterest registers = entry;
   registers.needs_registers = true;
   std::vector<Row> rows = {
-      {"bare", run_plain},
-      {"filter only (nothing wanted happens)", [=](auto& argv) { return run_traced(argv, elsewhere, false); }},
-      {"entry: user notification", [=](auto& argv) { return run_traced(argv, entry, false); }},
-      {"entry: user notification, path read", [=](auto& argv) { return run_traced(argv, entry, true); }},
-      {"entry: ptrace (all registers), path read", [=](auto& argv) { return run_traced(argv, registers, true); }},
-      {"entry + return: ptrace", [=](auto& argv) { return run_traced(argv, both, false); }},
-      {"entry + return: ptrace, path read", [=](auto& argv) { return run_traced(argv, both, true); }},
+      {"bare", "bare", run_plain},
+      {"filter", "filter only (nothing wanted happens)",
+       [=](auto& argv) { return run_traced(argv, elsewhere, false); }},
+      {"entry", "entry: user notification", [=](auto& argv) { return run_traced(argv, entry, false); }},
+      {"entry with path", "entry: user notification, path read",
+       [=](auto& argv) { return run_traced(argv, entry, true); }},
+      {"entry by ptrace", "entry: ptrace (all registers), path read",
+       [=](auto& argv) { return run_traced(argv, registers, true); }},
+      {"entry and return", "entry + return: ptrace", [=](auto& argv) { return run_traced(argv, both, false); }},
+      {"entry and return with path", "entry + return: ptrace, path read",
+       [=](auto& argv) { return run_traced(argv, both, true); }},
   };
   if (kernel_backend() && run_kernel_engine({"true"}))
-    rows.push_back({"kernel engine: tracepoint, path read", run_kernel_engine});
+    rows.push_back({"kernel engine", "kernel engine: tracepoint, path read", run_kernel_engine});
   else
-    std::printf("left out: the kernel engine cannot be used here\n");
+    std::fprintf(stderr, "left out: the kernel engine cannot be used here\n");
   if (run_plain({"sh", "-c", "strace --seccomp-bpf -f -o /dev/null true 2> /dev/null"}))
-    rows.push_back({"strace -f -e trace=openat --seccomp-bpf", [](const auto& argv) {
+    rows.push_back({"strace", "strace -f -e trace=openat --seccomp-bpf", [](const auto& argv) {
                       std::vector<std::string> all = {"strace",        "-f", "-e",       "trace=openat",
                                                       "--seccomp-bpf", "-o", "/dev/null"};
                       all.insert(all.end(), argv.begin(), argv.end());
                       return run_plain(all);
                     }});
   else
-    std::printf("left out: strace --seccomp-bpf is not installed\n");
+    std::fprintf(stderr, "left out: strace --seccomp-bpf is not installed\n");
   return rows;
 }
 
-void print_table(const std::vector<Row>& rows, const Placement& placement,
-                 const std::map<std::string, std::vector<Figures>>& figures) {
-  std::printf("\n%-42s%9s %9s %9s   %9s %9s %9s\n", placement.name, "openat", "best", "added", "getppid", "best",
-              "added");
-  const auto cell = [&](const Row& row, Blocks Figures::* call) {
-    std::vector<double> medians;
-    double best = 1e18;
-    for (const Figures& one : figures.at(row.name)) {
-      medians.push_back((one.*call).median_ns);
-      best = std::min(best, (one.*call).best_ns);
-    }
-    return Blocks{median(medians), best};
-  };
-  const Blocks bare_openat = cell(rows.front(), &Figures::openat), bare_getppid = cell(rows.front(), &Figures::getppid);
-  for (const Row& row : rows) {
-    const Blocks openat = cell(row, &Figures::openat), getppid = cell(row, &Figures::getppid);
-    std::printf("%-42s%6.2f us %6.2f us %6.2f us   %6.0f ns %6.0f ns %6.0f ns\n", row.name, openat.median_ns / 1000,
-                openat.best_ns / 1000, (openat.best_ns - bare_openat.best_ns) / 1000, getppid.median_ns,
-                getppid.best_ns, getppid.best_ns - bare_getppid.best_ns);
+using FiguresOfRows = std::map<std::string, std::vector<Figures>>;
+
+/// Median and best of a row over the rounds.
+Blocks cell(const FiguresOfRows& figures, const Row& row, Blocks Figures::* call) {
+  std::vector<double> medians;
+  double best = 1e18;
+  for (const Figures& one : figures.at(row.name)) {
+    medians.push_back((one.*call).median_ns);
+    best = std::min(best, (one.*call).best_ns);
   }
+  return Blocks{median(medians), best};
+}
+
+void print_table(std::FILE* out, const std::vector<Row>& rows, const Placement& placement,
+                 const FiguresOfRows& figures) {
+  std::fprintf(out, "\n%-42s%9s %9s %9s   %9s %9s %9s\n", placement.name, "openat", "best", "added", "getppid", "best",
+               "added");
+  const Blocks bare_openat = cell(figures, rows.front(), &Figures::openat),
+               bare_getppid = cell(figures, rows.front(), &Figures::getppid);
+  for (const Row& row : rows) {
+    const Blocks openat = cell(figures, row, &Figures::openat), getppid = cell(figures, row, &Figures::getppid);
+    std::fprintf(out, "%-42s%6.2f us %6.2f us %6.2f us   %6.0f ns %6.0f ns %6.0f ns\n", row.name,
+                 openat.median_ns / 1000, openat.best_ns / 1000, (openat.best_ns - bare_openat.best_ns) / 1000,
+                 getppid.median_ns, getppid.best_ns, getppid.best_ns - bare_getppid.best_ns);
+  }
+}
+
+/// What rows add to a traced openat over what strace adds to it, and an untraced getppid over one behind a bare filter:
+/// of the best blocks, which other load reaches least.
+bench::Figures added(const std::vector<Row>& rows, const FiguresOfRows& figures) {
+  bench::Figures out;
+  const auto added_ns = [&](const Row& row, Blocks Figures::* call) {
+    return cell(figures, row, call).best_ns - cell(figures, rows.front(), call).best_ns;
+  };
+  const auto find = [&](std::string_view key) { return std::ranges::find(rows, key, &Row::key); };
+  const auto strace = find("strace"), filter = find("filter");
+  for (const char* key : {"entry", "entry with path", "entry by ptrace", "entry and return",
+                          "entry and return with path", "kernel engine"}) {
+    const auto row = find(key);
+    const std::string name = std::string("openat, ") + key + " / strace";
+    if (row == rows.end() || strace == rows.end())
+      out.leave_out(
+          name, row == rows.end() ? "the kernel engine cannot be used here" : "strace --seccomp-bpf is not installed");
+    else
+      out.add(name, added_ns(*row, &Figures::openat) / added_ns(*strace, &Figures::openat));
+    if (row != rows.end() && std::string_view(key) == "entry and return with path")
+      out.add("untraced getppid / behind a bare filter",
+              cell(figures, *row, &Figures::getppid).best_ns / cell(figures, *filter, &Figures::getppid).best_ns);
+  }
+  return out;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc == 4 && std::strcmp(argv[1], "--work") == 0) return work(argv[2], std::atoi(argv[3]));
+  const bool json = argc > 1 && std::strcmp(argv[argc - 1], "--json") == 0;
+  argc -= json;
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 5;
   char self[4096] = {};
   if (::readlink("/proc/self/exe", self, sizeof self - 1) < 0) return 1;
@@ -235,10 +273,11 @@ int main(int argc, char** argv) {
   ::close(fd);
 
   const std::vector<Row> all = rows();
-  const std::vector<Placement> placements = {{"same CPU", 0, 0}, {"different CPUs", 0, 1}, {"free", -1, -1}};
+  std::vector<Placement> placements = {{"same CPU", 0, 0}, {"different CPUs", 0, 1}, {"free", -1, -1}};
+  if (json) placements.resize(1);
   for (const Placement& placement : placements) {
     if (placement.tracee > 0 && ::sysconf(_SC_NPROCESSORS_ONLN) < 2) continue;
-    std::map<std::string, std::vector<Figures>> figures;
+    FiguresOfRows figures;
     for (int round = 0; round < rounds; ++round) {
       for (const Row& row : all) {
         // A process of its own per run: pinning and everything else ends with it.
@@ -259,7 +298,8 @@ int main(int argc, char** argv) {
         figures[row.name].push_back(one);
       }
     }
-    print_table(all, placement, figures);
+    print_table(json ? stderr : stdout, all, placement, figures);
+    if (json) std::fputs(added(all, figures).json().c_str(), stdout);
   }
   ::unlink(output);
   return 0;

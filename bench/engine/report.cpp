@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/json_writer.hpp"
+#include "figures.hpp"
 
 namespace skep::bench {
 namespace {
@@ -50,19 +51,33 @@ void write(base::JsonWriter& out, const Cell& cell) {
   out.end_object();
 }
 
-void write_means(base::JsonWriter& out, const Report& report) {
-  for (const auto& engine : report.engines) {
+/// Means and worst cases by name, for bench/check.py; those with an engine that is not here are left out.
+Figures figures_of(const Report& report) {
+  Figures figures;
+  constexpr const char* engines[] = {"interp", "baseline", "opt", "checked", "kernel"};
+  for (const std::string engine : engines) {
     for (const std::string base : {"native", "kernel"})
       for (const bool headline : {true, false}) {
-        const auto r = engine == base || engine == "native" ? std::nullopt : ratio(report, engine, base, headline);
-        if (!r) continue;
-        const std::string name = fmt::format("{}/{} {}", engine, base, headline ? "compute" : "all");
-        out.key(name + " mean"), out.raw(quoted(r->mean));
-        out.key(name + " worst"), out.raw(quoted(r->worst));
+        if (engine == base) continue;
+        const std::string name = fmt::format("{} / {}, {}", engine, base, headline ? "compute" : "all");
+        const auto r = ratio(report, engine, base, headline);
+        if (r) {
+          figures.add(name + ", mean", r->mean);
+          figures.add(name + ", worst", r->worst);
+        } else if (!report.no_kernel.empty() && (engine == "kernel" || base == "kernel")) {
+          figures.leave_out(name + ", mean", report.no_kernel);
+          figures.leave_out(name + ", worst", report.no_kernel);
+        }
       }
-    if (const auto us = compile_mean_us(report, engine); us && *us > 0)
-      out.key(engine + " compile_us mean"), out.raw(quoted(*us));
+    const auto ours = compile_mean_us(report, engine), kernels = compile_mean_us(report, "kernel");
+    const std::string name = fmt::format("{} compiles / kernel", engine);
+    if (ours && *ours > 0) figures.add(engine + " compiles, us", *ours);
+    if (ours && *ours > 0 && kernels && *kernels > 0)
+      figures.add(name, *ours / *kernels);
+    else if (!report.no_kernel.empty())
+      figures.leave_out(name, report.no_kernel);
   }
+  return figures;
 }
 
 }  // namespace
@@ -126,10 +141,7 @@ std::string json(const Report& report) {
   out.begin_object();
   out.member("native_compiler", report.compiler);
   out.member("cpu", report.cpu);
-  out.key("means");
-  out.begin_object();
-  write_means(out, report);
-  out.end_object();
+  figures_of(report).write(out);
   out.key("programs");
   out.begin_object();
   for (const Line& line : report.lines) {

@@ -30,6 +30,7 @@ struct Report {
   std::string cpu;       ///< of the eBPF objects: v3 or v4
   std::string compiler;  ///< of the native side
   std::vector<std::string> engines;
+  std::string no_kernel;  ///< why the kernel was left out, or ""
   std::vector<Line> lines;
 };
 

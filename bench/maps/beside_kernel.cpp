@@ -8,147 +8,43 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <functional>
 #include <random>
 #include <skep/backend.hpp>
 #include <vector>
 
-#include "catalog/helpers.hpp"
+#include "base/cpus.hpp"
 #include "maps/parts.hpp"
+#include "maps/programs.hpp"
 
 namespace skep::bench {
 namespace {
 
-using catalog::HelperId;
 using Bytes = std::vector<std::byte>;
 
-constexpr u32 operations = 64, repeat = 2000, rounds = 9;
-constexpr u64 multiplier = 6364136223846793005, increment = 1442695040888963407;
-
-enum class Operation { nothing, look_up, update };
-
-/// How a random number becomes a key at r10-24 (key_size bytes).
-enum class Keys { index, number, address, routes, routes6 };
-bool is_address(Keys keys) { return keys >= Keys::address; }
-
-/// The first 4 bytes of an IPv6 address that is looked up: 0x20, 4 random bits, 15 random bits.
-constexpr u32 routes6_mask = 0x7fff0f00;
-
-class Code {
- public:
-  void add(u8 code, u8 dst, u8 src, s16 off, s32 imm) {
-    Insn insn{};
-    insn.code = code;
-    insn.dst = dst & 15u;
-    insn.src = src & 15u;
-    insn.off = off;
-    insn.imm = imm;
-    insns.push_back(insn);
-  }
-  void wide(u8 dst, u64 value) {
-    add(0x18, dst, 0, 0, static_cast<s32>(value));
-    add(0, 0, 0, 0, static_cast<s32>(value >> 32));
-  }
-  std::vector<Insn> insns;
-  std::vector<Reference> references;
-};
-
-/// r6 packet, r7 random state, r8 sum, r9 multiplier.
-std::vector<Insn> program(Operation operation, Keys keys, u32 mask, std::vector<Reference>& references) {
-  Code code;
-  code.add(0x61, 6, 1, 0, 0);  // r6 = data
-  code.add(0x61, 3, 1, 4, 0);  // r3 = data_end
-  code.add(0xbf, 2, 6, 0, 0);
-  code.add(0x07, 2, 0, 0, 24);
-  code.add(0xb7, 0, 0, 0, 0);
-  code.add(0x2d, 2, 3, 0, 0);  // if r2 > r3 goto out (offset set below)
-  const std::size_t check = code.insns.size() - 1;
-  code.add(0x79, 7, 6, 16, 0);  // r7 = state
-  code.wide(9, multiplier);
-  code.add(0xb7, 8, 0, 0, 0);
-  code.wide(4, increment);
-  code.add(0x7b, 10, 4, -40, 0);  // the increment
-  for (u32 i = 0; i < operations; ++i) {
-    code.add(0x2f, 7, 9, 0, 0);  // r7 *= multiplier
-    code.add(0x79, 4, 10, -40, 0);
-    code.add(0x0f, 7, 4, 0, 0);  // r7 += increment
-    code.add(0xbf, 2, 7, 0, 0);
-    code.add(0x77, 2, 0, 0, 33);  // the upper bits are the random ones
-    if (!is_address(keys)) code.add(0x57, 2, 0, 0, static_cast<s32>(mask));
-    if (keys == Keys::routes6) {
-      code.add(0x62, 10, 0, -24, 128);
-      code.add(0x57, 2, 0, 0, static_cast<s32>(routes6_mask));
-      code.add(0x47, 2, 0, 0, 0x20);
-      code.add(0x63, 10, 2, -20, 0);
-      code.add(0x7b, 10, 7, -16, 0);
-      code.add(0x63, 10, 2, -8, 0);
-    } else if (is_address(keys)) {
-      code.add(0x62, 10, 0, -24, 32);
-      code.add(0x63, 10, 2, -20, 0);
-    } else if (keys == Keys::index) {
-      code.add(0x63, 10, 2, -24, 0);
-    } else {
-      code.add(0x7b, 10, 2, -24, 0);
-    }
-    if (operation == Operation::nothing) {
-      code.add(0x0f, 8, 2, 0, 0);
-      continue;
-    }
-    code.add(0xbf, 2, 10, 0, 0);
-    code.add(0x07, 2, 0, 0, -24);
-    references.push_back({.insn = static_cast<u32>(code.insns.size()), .kind = Reference::Kind::map, .map = 0});
-    code.add(0x18, 1, 1, 0, 0);
-    code.add(0, 0, 0, 0, 0);
-    if (operation == Operation::look_up) {
-      code.add(0x85, 0, 0, 0, static_cast<s32>(HelperId::map_lookup_elem));
-      code.add(0x15, 0, 0, 2, 0);
-      code.add(0x79, 0, 0, 0, 0);
-      code.add(0x0f, 8, 0, 0, 0);
-    } else {
-      code.add(0x7b, 10, 7, -32, 0);
-      code.add(0xbf, 3, 10, 0, 0);
-      code.add(0x07, 3, 0, 0, -32);
-      code.add(0xb7, 4, 0, 0, 0);
-      code.add(0x85, 0, 0, 0, static_cast<s32>(HelperId::map_update_elem));
-      code.add(0x0f, 8, 0, 0, 0);
-    }
-  }
-  code.add(0x7b, 6, 7, 16, 0);  // state
-  code.add(0xbf, 0, 8, 0, 0);
-  code.add(0x95, 0, 0, 0, 0);
-  code.insns[check].off = static_cast<s16>(code.insns.size() - 2 - check);
-  return code.insns;
-}
+constexpr u32 repeat = 2000, rounds = 9;
 
 struct Case {
   const char* name;
   MapType type;
   u32 key_size, entries;
-  u32 flags;
   Keys keys;
   Operation operation;
+  u32 filled = 0;  ///< entries at the start, and how many keys are drawn; 0: all
+  u32 drawn = 0;   ///< how many keys are drawn, where not the same
+
+  u32 keys_filled() const { return filled != 0 ? filled : entries; }
+  u32 mask() const { return (drawn != 0 ? drawn : keys_filled()) - 1; }
 };
 
-ObjectSpec object_of(const Case& what, Operation operation) {
-  ObjectSpec spec;
-  spec.name = "bench";
-  spec.license = "GPL";
+MapSpec map_of(const Case& what) {
+  constexpr u32 no_prealloc = 1;
   MapSpec map;
-  map.name = "table";
   map.type = what.type;
   map.key_size = what.key_size;
-  map.value_size = 8;
+  map.value_size = what.type == MapType::ringbuf ? 0 : 8;
   map.max_entries = what.entries;
-  map.flags = what.flags;
-  spec.maps.push_back(map);
-  ProgramSpec made;
-  made.name = "measured";
-  made.type = ProgramType::xdp;
-  made.section = "xdp";
-  made.insns = program(operation, what.keys, what.entries - 1, made.references);
-  made.functions = {{.insn = 0, .name = "measured"}};
-  spec.programs.push_back(std::move(made));
-  return spec;
+  map.flags = what.type == MapType::lpm_trie ? no_prealloc : 0;
+  return map;
 }
 
 struct Share {
@@ -189,26 +85,29 @@ void draw_prefix(Keys keys, std::mt19937_64& random, Bytes& key) {
   std::memcpy(key.data() + 4, &address, 4);
 }
 
-/// The same content in every map: all indices, or prefixes.
+/// Bytes of one value as Map::update() takes it.
+std::size_t value_bytes(const Map& map) {
+  const MapType type = map.info().type;
+  const bool per_cpu =
+      type == MapType::percpu_hash || type == MapType::percpu_array || type == MapType::lru_percpu_hash;
+  return sizeof(u64) * (per_cpu ? base::possible_cpus() : 1);
+}
+
+/// The same content in every map: all indices, or prefixes. Queues, stacks and rings begin empty.
 Result<void> fill(Object& object, const Case& what) {
+  if (what.type == MapType::queue || what.type == MapType::stack || what.type == MapType::ringbuf) return {};
   const Map map = SKEP_TRY(object.map("table"));
-  const std::size_t value_bytes =
-      map.info().type == MapType::percpu_hash || map.info().type == MapType::percpu_array ? 0 : sizeof(u64);
-  Bytes key(what.key_size), value(sizeof(u64), std::byte{1});
+  Bytes key(what.key_size), value(value_bytes(map), std::byte{1});
   std::mt19937_64 random(7);
-  for (u32 i = 0; i < what.entries; ++i) {
+  for (u32 i = 0; i < what.keys_filled(); ++i) {
     std::fill(key.begin(), key.end(), std::byte{0});
     if (is_address(what.keys)) {
       draw_prefix(what.keys, random, key);
+    } else if (key.empty()) {
+      std::memset(value.data(), 0, value.size());
+      std::memcpy(value.data(), &i, sizeof i);  // bloom filters: the value is what is looked for
     } else {
-      std::memcpy(key.data(), &i, 4);
-    }
-    if (value_bytes == 0 && i == 0) {  // per-CPU: as large as a look-up says, or what the possible CPUs need
-      u32 cpus = 1;
-      for (; cpus <= 4096; ++cpus)
-        if (map.update(key, Bytes(cpus * sizeof(u64), std::byte{1}))) break;
-      value.resize(cpus * sizeof(u64), std::byte{1});
-      continue;
+      std::memcpy(key.data(), &i, sizeof i);
     }
     SKEP_TRY(map.update(key, value));
   }
@@ -220,13 +119,11 @@ class Side {
  public:
   static Result<Side> make(Backend& engine, const Case& what) {
     Side side;
-    auto measured = SKEP_TRY(engine.load(object_of(what, what.operation)));
-    SKEP_TRY(fill(measured, what));
-    auto empty = SKEP_TRY(engine.load(object_of(what, Operation::nothing)));
-    side.programs_.push_back(SKEP_TRY(measured.program("measured")));
-    side.programs_.push_back(SKEP_TRY(empty.program("measured")));
-    side.objects_.push_back(std::move(measured));
-    side.objects_.push_back(std::move(empty));
+    side.object_.emplace(
+        SKEP_TRY(engine.load(object_of(map_of(what), what.keys, what.mask(), {what.operation, Operation::nothing}))));
+    SKEP_TRY(fill(*side.object_, what));
+    const Map table = SKEP_TRY(side.object_->map("table"));
+    if (what.type == MapType::ringbuf) side.reader_.emplace(SKEP_TRY(table.open_ring()));
     return side;
   }
 
@@ -241,13 +138,14 @@ class Side {
     TestRun run;
     run.data = packet_;
     run.repeat = repeat;
-    const auto result = SKEP_TRY(programs_[index].test_run(run));
+    const auto result = SKEP_TRY(object_->programs()[index].test_run(run));
     packet_ = result.data;
+    if (reader_) SKEP_TRY(reader_->poll(std::chrono::milliseconds(0), [](const Record&) {}));
     return static_cast<double>(result.duration_ns);
   }
-  std::vector<Object> objects_;
-  std::vector<Program> programs_;
-  Bytes packet_ = Bytes(64, std::byte{3});
+  std::optional<Object> object_;
+  std::optional<RingReader> reader_;
+  Bytes packet_ = Bytes(packet_bytes, std::byte{3});
 };
 
 double median(std::vector<double> numbers) {
@@ -299,81 +197,88 @@ double plain_round(PlainTable& table, u32 mask, bool update, u64& state) {
   return with - timed(false);
 }
 
-void report(Backend& user, Backend* kernel, const Case& what) {
-  auto ours = Side::make(user, what);
-  if (!ours) {
-    fmt::print(stderr, "{}: {}\n", what.name, ours.error().message);
+struct Rounds {
+  std::vector<double> ours, theirs, plain;
+};
+
+Result<Rounds> measure(Session& session, const Case& what) {
+  auto ours = SKEP_TRY(Side::make(*session.user, what));
+  std::optional<Side> theirs;
+  if (session.kernel != nullptr) theirs.emplace(SKEP_TRY_AT("kernel", Side::make(*session.kernel, what)));
+  const bool has_plain = what.keys == Keys::number && what.type != MapType::bloom_filter;
+  PlainTable table(has_plain ? what.keys_filled() : 1);
+  u64 state = 11;
+  Rounds all;
+  for (u32 i = 0; i < rounds + 2; ++i) {  // the first two warm up: caches, and the user engine's second compiler
+    const double a = SKEP_TRY(ours.round()), b = theirs ? SKEP_TRY(theirs->round()) : 0;
+    const bool update = what.operation == Operation::update;
+    const double c = has_plain ? plain_round(table, what.keys_filled() - 1, update, state) : 0;
+    if (i < 2) continue;
+    all.ours.push_back(a);
+    if (theirs) all.theirs.push_back(b);
+    if (has_plain) all.plain.push_back(c);
+  }
+  return all;
+}
+
+void report(Session& session, const Case& what) {
+  const auto all = measure(session, what);
+  const std::string figure = fmt::format("{} / kernel", what.name);
+  if (!all) {
+    fmt::print(stderr, "{}: {}\n", what.name, all.error().message);
     return;
   }
-  std::optional<Side> theirs;
-  if (kernel != nullptr) {
-    auto made = Side::make(*kernel, what);
-    if (made)
-      theirs.emplace(std::move(*made));
-    else
-      fmt::print(stderr, "{} in the kernel: {}\n", what.name, made.error().message);
-  }
-  const bool has_plain = what.keys == Keys::number;
-  PlainTable table(has_plain ? what.entries : 1);
-  u64 state = 11;
-  std::vector<double> us, them, plain;
-  for (u32 i = 0; i < rounds + 2; ++i) {  // the first two warm up: caches, and the user engine's second compiler
-    const auto a = ours->round();
-    const auto b = theirs ? theirs->round() : Result<double>(0.0);
-    const double c = has_plain ? plain_round(table, what.entries - 1, what.operation == Operation::update, state) : 0;
-    if (!a || !b) {
-      fmt::print(stderr, "{}: {}\n", what.name, (a ? b : a).error().message);
-      return;
-    }
-    if (i < 2) continue;
-    us.push_back(*a);
-    them.push_back(*b);
-    plain.push_back(c);
-  }
-  const double mine = median(us), other = median(them);
-  fmt::print("{:<40} {:>9.1f} {:>9} {:>9} {:>9}\n", what.name, mine, theirs ? fmt::format("{:.1f}", other) : "-",
-             theirs ? fmt::format("{:.2f}", mine / other) : "-",
-             has_plain ? fmt::format("{:.1f}", median(plain)) : "-");
+  const auto shown = [](const std::vector<double>& rounds_ns) {
+    return rounds_ns.empty() ? std::string("-") : fmt::format("{:.1f}", median(rounds_ns));
+  };
+  const bool beside = !all->theirs.empty();
+  const double ratio = beside ? median(all->ours) / median(all->theirs) : 0;
+  fmt::print(session.out, "{:<46} {:>9} {:>9} {:>9} {:>9}\n", what.name, shown(all->ours), shown(all->theirs),
+             beside ? fmt::format("{:.2f}", ratio) : "-", shown(all->plain));
+  session.compare(figure, median(all->ours), beside ? median(all->theirs) : 1);
+  if (!all->plain.empty())
+    session.figures.add(fmt::format("{} / plain C++", what.name), median(all->ours) / median(all->plain));
 }
+
+constexpr Case cases[] = {
+    {"array look-up, 8192", MapType::array, 4, 8192, Keys::index, Operation::look_up},
+    {"array update, 8192", MapType::array, 4, 8192, Keys::index, Operation::update},
+    {"per-CPU array look-up, 8192", MapType::percpu_array, 4, 8192, Keys::index, Operation::look_up},
+    {"hash look-up, 4-byte key, 8192", MapType::hash, 4, 8192, Keys::index, Operation::look_up},
+    {"hash look-up, 8-byte key, 8192", MapType::hash, 8, 8192, Keys::number, Operation::look_up},
+    {"hash look-up, 8-byte key, 1048576", MapType::hash, 8, 1 << 20, Keys::number, Operation::look_up},
+    {"hash update, 8-byte key, 8192", MapType::hash, 8, 8192, Keys::number, Operation::update},
+    {"hash insert and delete, 8192", MapType::hash, 8, 8192, Keys::index, Operation::insert_and_erase, 1, 8192},
+    {"per-CPU hash look-up, 8192", MapType::percpu_hash, 8, 8192, Keys::number, Operation::look_up},
+    {"per-CPU hash update, 8192", MapType::percpu_hash, 8, 8192, Keys::number, Operation::update},
+    {"LRU hash look-up, 8192 of 16384", MapType::lru_hash, 8, 16384, Keys::number, Operation::look_up, 8192},
+    {"LRU hash update, 8192 of 16384", MapType::lru_hash, 8, 16384, Keys::number, Operation::update, 8192},
+    {"LRU hash update, 32768 keys in 8192 places", MapType::lru_hash, 8, 8192, Keys::index, Operation::update, 4096,
+     32768},
+    {"per-CPU LRU look-up, 8192 of 16384", MapType::lru_percpu_hash, 8, 16384, Keys::number, Operation::look_up, 8192},
+    {"per-CPU LRU update, 32768 keys in 8192 places", MapType::lru_percpu_hash, 8, 8192, Keys::index, Operation::update,
+     4096, 32768},
+    {"queue push and pop", MapType::queue, 0, 1024, Keys::number, Operation::push_and_pop},
+    {"stack push and pop", MapType::stack, 0, 1024, Keys::number, Operation::push_and_pop},
+    {"bloom filter peek, half are in", MapType::bloom_filter, 0, 8192, Keys::number, Operation::peek, 8192, 16384},
+    {"bloom filter push, 8192", MapType::bloom_filter, 0, 8192, Keys::number, Operation::push},
+    {"ring buffer output, 64 bytes", MapType::ringbuf, 0, 16 << 20, Keys::number, Operation::output},
+    {"ring buffer reserve and submit, 64 bytes", MapType::ringbuf, 0, 16 << 20, Keys::number, Operation::reserve},
+    {"LPM look-up, 100000 random prefixes", MapType::lpm_trie, 8, 100000, Keys::address, Operation::look_up},
+    {"LPM look-up, 1000000 random prefixes", MapType::lpm_trie, 8, 1000000, Keys::address, Operation::look_up},
+    {"LPM look-up, 100000 routes", MapType::lpm_trie, 8, 100000, Keys::routes, Operation::look_up},
+    {"LPM look-up, 1000000 routes", MapType::lpm_trie, 8, 1000000, Keys::routes, Operation::look_up},
+    {"LPM look-up, 200000 IPv6 routes", MapType::lpm_trie, 20, 200000, Keys::routes6, Operation::look_up},
+    {"LPM look-up, 1000000 IPv6 routes", MapType::lpm_trie, 20, 1000000, Keys::routes6, Operation::look_up},
+};
 
 }  // namespace
 
-void beside_the_kernel(std::string_view only) {
-  auto user = user_backend({.serve_control_socket = false});
-  auto kernel = kernel_backend();
-  if (!user) {
-    fmt::print(stderr, "{}\n", user.error().message);
-    return;
-  }
-  if (!kernel) fmt::print(stderr, "no kernel to compare with: {}\n", kernel.error().message);
-  fmt::print("\n{:<40} {:>9} {:>9} {:>9} {:>9}\n", "ns per operation in a program", "user", "kernel", "ratio",
-             "plain C++");
-  constexpr u32 no_prealloc = 1;
-  const Case cases[] = {
-      {"array look-up, 8192", MapType::array, 4, 8192, 0, Keys::index, Operation::look_up},
-      {"per-CPU array look-up, 8192", MapType::percpu_array, 4, 8192, 0, Keys::index, Operation::look_up},
-      {"hash look-up, 4-byte key, 8192", MapType::hash, 4, 8192, 0, Keys::index, Operation::look_up},
-      {"hash look-up, 8-byte key, 8192", MapType::hash, 8, 8192, 0, Keys::number, Operation::look_up},
-      {"hash look-up, 8-byte key, 1048576", MapType::hash, 8, 1 << 20, 0, Keys::number, Operation::look_up},
-      {"hash update, 8-byte key, 8192", MapType::hash, 8, 8192, 0, Keys::number, Operation::update},
-      {"per-CPU hash look-up, 8192", MapType::percpu_hash, 8, 8192, 0, Keys::number, Operation::look_up},
-      {"per-CPU hash update, 8192", MapType::percpu_hash, 8, 8192, 0, Keys::number, Operation::update},
-      {"LRU hash look-up, 8192", MapType::lru_hash, 8, 8192, 0, Keys::number, Operation::look_up},
-      {"LRU hash update, 8192", MapType::lru_hash, 8, 8192, 0, Keys::number, Operation::update},
-      {"LPM look-up, 100000 random prefixes", MapType::lpm_trie, 8, 100000, no_prealloc, Keys::address,
-       Operation::look_up},
-      {"LPM look-up, 1000000 random prefixes", MapType::lpm_trie, 8, 1000000, no_prealloc, Keys::address,
-       Operation::look_up},
-      {"LPM look-up, 100000 routes", MapType::lpm_trie, 8, 100000, no_prealloc, Keys::routes, Operation::look_up},
-      {"LPM look-up, 1000000 routes", MapType::lpm_trie, 8, 1000000, no_prealloc, Keys::routes, Operation::look_up},
-      {"LPM look-up, 200000 IPv6 routes", MapType::lpm_trie, 20, 200000, no_prealloc, Keys::routes6,
-       Operation::look_up},
-      {"LPM look-up, 1000000 IPv6 routes", MapType::lpm_trie, 20, 1000000, no_prealloc, Keys::routes6,
-       Operation::look_up},
-  };
+void beside_the_kernel(Session& session) {
+  fmt::print(session.out, "\n{:<46} {:>9} {:>9} {:>9} {:>9}\n", "ns per operation in a program", "user", "kernel",
+             "ratio", "plain C++");
   for (const Case& each : cases)
-    if (std::string_view(each.name).find(only) != std::string_view::npos)
-      report(**user, kernel ? kernel->get() : nullptr, each);
+    if (session.wants(each.name)) report(session, each);
 }
 
 }  // namespace skep::bench

@@ -1,109 +1,127 @@
-// What a second thread costs: look-ups and updates of one hash, and a ring that is written and read at once.
+// What a second thread costs one that looks up: another that looks up, and another that updates the same map.
+//
+// Time is the thread's own (CLOCK_THREAD_CPUTIME_ID), so that a machine whose two CPUs are busy with other things
+// measures the caches and the locks, not the scheduler. The three situations take turns, engines as well.
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <latch>
-#include <random>
 #include <thread>
 #include <vector>
 
-#include "map/reader.hpp"
-#include "map/ringbuf.hpp"
+#include "base/cpus.hpp"
 #include "maps/parts.hpp"
+#include "maps/programs.hpp"
 
 namespace skep::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Bytes = std::vector<std::byte>;
 
-constexpr u32 entries = 8192, batch = 1 << 20;
+constexpr u32 entries = 8192, repeat = 3000, rounds = 15;
 
-std::shared_ptr<map::Map> make_map(MapType type, u32 key_size, u32 value_size, u32 max_entries) {
-  MapSpec spec;
-  spec.name = "bench";
-  spec.type = type;
-  spec.key_size = key_size;
-  spec.value_size = value_size;
-  spec.max_entries = max_entries;
-  auto made = map::Map::create(spec);
-  return made ? *made : nullptr;
+double thread_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return 1e9 * static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec);
 }
 
-/// Million operations a second of `count` threads together; the best of some rounds.
-double millions(map::Map& map, base::HelperFn operation, int count) {
-  double best = 0;
-  for (int round = 0; round < 7; ++round) {
-    std::latch together(count + 1);
-    std::vector<std::thread> threads;
-    for (int i = 0; i < count; ++i)
-      threads.emplace_back([&, i] {
-        u64 state = static_cast<u64>(i) * 77 + 5, key = 0, value = 1;
-        together.arrive_and_wait();
-        for (u32 n = 0; n < batch; ++n) {
-          state = state * 6364136223846793005 + 1442695040888963407;
-          key = state >> 33 & (entries - 1);
-          operation(nullptr, reinterpret_cast<u64>(&map), reinterpret_cast<u64>(&key), reinterpret_cast<u64>(&value), 0,
-                    0);
-        }
-      });
-    together.arrive_and_wait();
-    const auto begin = Clock::now();
-    for (auto& thread : threads) thread.join();
-    const double spent = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
-    best = std::max(best, batch * static_cast<double>(count) / spent);
+double median(std::vector<double> numbers) {
+  std::ranges::sort(numbers);
+  return numbers[numbers.size() / 2];
+}
+
+/// This thread's nanoseconds for one operation of the program.
+Result<double> run(Program& program, u32 times, u8 seed) {
+  TestRun input;
+  input.data = Bytes(packet_bytes, std::byte{seed});
+  input.repeat = times;
+  const double begin = thread_ns();
+  SKEP_TRY(program.test_run(input));
+  return (thread_ns() - begin) / (static_cast<double>(times) * operations);
+}
+
+enum Other { nobody, reader, writer, others };
+
+/// A map in one engine, and what a look-up took beside each of the others.
+class Shared {
+ public:
+  static Result<Shared> make(Backend& engine, MapType type) {
+    MapSpec map;
+    map.type = type;
+    map.key_size = map.value_size = 8;
+    map.max_entries = type == MapType::lru_hash ? entries * 2 : entries;
+    Shared shared(SKEP_TRY(engine.load(
+        object_of(map, Keys::number, entries - 1, {Operation::nothing, Operation::look_up, Operation::update}))));
+    const Map table = SKEP_TRY(shared.object_.map("table"));
+    for (u64 key = 0; key < entries; ++key)
+      SKEP_TRY(table.update(std::as_bytes(std::span(&key, 1)), std::as_bytes(std::span(&key, 1))));
+    return shared;
   }
-  return best;
-}
 
-void scaling(const char* name, MapType type, bool update) {
-  const auto map = make_map(type, 8, 8, entries);
-  if (map == nullptr) return;
-  std::vector<u64> value(map->host_value_size() / 8, 1);
-  for (u64 key = 0; key < entries; ++key) map->copy_update(&key, value.data(), 0);
-  const base::MapView view = map->inline_view();
-  const auto operation = update ? view.update : view.lookup;
-  const double one = millions(*map, operation, 1), two = millions(*map, operation, 2);
-  fmt::print("{:<36} {:>9.0f} {:>9.0f} {:>9.2f}\n", name, one, two, two / one);
-}
-
-/// A producer at full speed while a reader takes the records out: records a second, read and lost.
-void ring() {
-  const auto map = make_map(MapType::ringbuf, 0, 0, 8u << 20);
-  auto reader = *map::open_reader(map);
-  constexpr u64 records = 20'000'000;
-  std::atomic<bool> done{false};
-  u64 read = 0;
-  std::thread consumer([&] {
-    const auto count = [&](const Record&) { ++read; };
-    while (!done.load(std::memory_order_acquire)) (void)reader.poll(std::chrono::milliseconds(1), count);
-    while (reader.poll(std::chrono::milliseconds(0), count).value_or(0) > 0) {
+  Result<void> round() {
+    const double empty = SKEP_TRY(run(object_.programs()[0], repeat, 3));
+    for (const Other other : {nobody, reader, writer}) {
+      std::atomic<bool> done{false};
+      std::thread beside;
+      if (other != nobody)
+        beside = std::thread([&, other] {
+          while (!done.load(std::memory_order_relaxed)) (void)run(object_.programs()[other == reader ? 1 : 2], 200, 9);
+        });
+      const auto spent = run(object_.programs()[1], repeat, 3);
+      done.store(true, std::memory_order_relaxed);
+      if (beside.joinable()) beside.join();
+      spent_[other].push_back(SKEP_TRY(spent) - empty);
     }
-  });
-  const u64 data[8] = {};
-  u64 refused = 0;
-  const auto begin = Clock::now();
-  for (u64 i = 0; i < records; ++i) refused += map::ringbuf_output(*map, data, sizeof data, 0) != 0;
-  const double spent = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
-  done.store(true, std::memory_order_release);
-  consumer.join();
-  fmt::print(
-      "\nring buffer, 64 bytes, one producer and one reader: {:.1f} million tried a second, {:.1f} million read a "
-      "second; {} read + {} lost = {} ({})\n",
-      static_cast<double>(records) / spent, static_cast<double>(read) / spent, read, reader.lost(),
-      read + reader.lost(), read + reader.lost() == records && refused == reader.lost() ? "all counted" : "WRONG");
+    return {};
+  }
+  void forget() {
+    for (auto& rounds_ns : spent_) rounds_ns.clear();
+  }
+  double ns(Other other) const { return median(spent_[other]); }
+
+ private:
+  explicit Shared(Object object) : object_(std::move(object)) {}
+  Object object_;
+  std::vector<double> spent_[others];
+};
+
+Result<void> compare(Session& session, const char* name, MapType type) {
+  std::vector<Shared> sides;
+  sides.push_back(SKEP_TRY(Shared::make(*session.user, type)));
+  if (session.kernel != nullptr) sides.push_back(SKEP_TRY(Shared::make(*session.kernel, type)));
+  for (u32 i = 0; i < rounds + 2; ++i)
+    for (Shared& side : sides) {
+      SKEP_TRY(side.round());
+      if (i == 1) side.forget();  // the first two warm up: caches, and the user engine's second compiler
+    }
+  for (const Shared& side : sides)
+    fmt::print(session.out, "{:<28} {:<8} {:>9.1f} {:>11.1f} {:>13.1f} {:>9.2f} {:>9.2f}\n", name,
+               &side == sides.data() ? "user" : "kernel", side.ns(nobody), side.ns(reader), side.ns(writer),
+               side.ns(reader) / side.ns(nobody), side.ns(writer) / side.ns(nobody));
+  const Shared& ours = sides.front();
+  session.figures.add(fmt::format("{} beside a reader / alone", name), ours.ns(reader) / ours.ns(nobody));
+  session.compare(fmt::format("{} beside a writer / kernel", name), ours.ns(writer), sides.back().ns(writer));
+  return {};
 }
 
 }  // namespace
 
-void threads() {
-  fmt::print("\n{:<36} {:>9} {:>9} {:>9}\n", "million operations a second", "1 thread", "2 threads", "ratio");
-  scaling("hash look-up, 8192", MapType::hash, false);
-  scaling("hash update, 8192", MapType::hash, true);
-  scaling("LRU hash look-up, 8192", MapType::lru_hash, false);
-  scaling("per-CPU hash update, 8192", MapType::percpu_hash, true);
-  ring();
+void threads(Session& session) {
+  if (!session.wants("threads")) return;
+  constexpr std::pair<const char*, MapType> maps[] = {{"hash look-up", MapType::hash},
+                                                      {"LRU hash look-up", MapType::lru_hash}};
+  const bool alone = base::online_cpus().size() < 2;
+  fmt::print(session.out, "\n{:<28} {:<8} {:>9} {:>11} {:>13} {:>9} {:>9}\n", "ns of a thread's own time", "", "alone",
+             "2nd reader", "with a writer", "reader/1", "writer/1");
+  for (const auto& [name, type] : maps) {
+    const auto done = alone ? Result<void>(fail(Code::unsupported, "one CPU only")) : compare(session, name, type);
+    if (done) continue;
+    fmt::print(stderr, "{}: {}\n", name, done.error().message);
+    session.figures.leave_out(fmt::format("{} beside a reader / alone", name), done.error().message);
+    session.figures.leave_out(fmt::format("{} beside a writer / kernel", name), done.error().message);
+  }
 }
 
 }  // namespace skep::bench

@@ -220,6 +220,12 @@ Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
                 fmt::format("program {}: this kernel has no test run for {} programs; the user engine has", spec_.name,
                             name_of(info_.type)),
                 -status);
+  constexpr std::size_t ethernet_bytes = 14;
+  if (status == -EINVAL && run.context.empty() && run.data.size() < ethernet_bytes)
+    return fail(Code::invalid_argument,
+                fmt::format("program {}: the packet has {} bytes, the kernel expects at least {} (its headers)",
+                            spec_.name, run.data.size(), ethernet_bytes),
+                EINVAL);
   if (status < 0)
     return tl::unexpected(bpf_error(uapi::Cmd::prog_test_run, fmt::format("program {}", spec_.name), -status));
   result.result = attr.retval;

@@ -13,6 +13,9 @@ namespace skep::map {
 
 namespace {
 
+/// Two for each entry: most chains then have one element, and a look-up seldom guesses wrong where its chain ends.
+u64 buckets_of(const HashShape& shape) noexcept { return std::bit_ceil(u64{shape.max_entries}) * 2; }
+
 struct Layout {
   u64 element_stride, value_offset, value_stride, cpu_stride, capacity;
   u64 stripes_at, buckets_at, elements_at, percpu_at, used_at, total;
@@ -29,7 +32,7 @@ Layout layout_of(const HashShape& shape, u64 header_bytes, u64 shared_bytes, u64
   layout.cpu_stride = round_up(layout.capacity * layout.value_stride, 64);
   layout.stripes_at = shared_bytes;
   layout.buckets_at = layout.stripes_at + stripe_bytes;
-  layout.elements_at = round_up(layout.buckets_at + std::bit_ceil(u64{shape.max_entries}) * sizeof(u64), 64);
+  layout.elements_at = round_up(layout.buckets_at + buckets_of(shape) * sizeof(u64), 64);
   layout.percpu_at = round_up(layout.elements_at + layout.capacity * layout.element_stride, 64);
   layout.used_at = layout.percpu_at + layout.cpu_stride * shape.cpus;
   layout.total = layout.used_at + (shape.evicts ? layout.capacity : 0);
@@ -46,7 +49,7 @@ Result<HashTable> HashTable::create(const HashShape& shape) {
 
 HashTable::HashTable(const HashShape& shape, Region region) noexcept
     : region_(std::move(region)),
-      bucket_mask_(static_cast<u32>(std::bit_ceil(u64{shape.max_entries}) - 1)),
+      bucket_mask_(static_cast<u32>(buckets_of(shape) - 1)),
       key_size_(shape.key_size),
       seed_(shape.seed),
       multiplier_(detail::odd_1 ^ (shape.seed << 1)),
@@ -105,17 +108,24 @@ void HashTable::give_back(Stripe& stripe, Ref ref) noexcept {
   header(ref).free_next.store(stripe.free_head, std::memory_order_relaxed);
   stripe.free_head = ref;
   stripe.free_count.store(stripe.free_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  // Mostly set already, so that writers of different stripes do not meet here.
+  if (shared_->freed.load(std::memory_order_relaxed) == 0) shared_->freed.store(1, std::memory_order_release);
 }
 
 /// No stripe is locked. From the list of any stripe; tables that evict take an element out of a chain. 0: the table is
 /// full.
 HashTable::Ref HashTable::take_elsewhere() noexcept {
-  for (u32 i = 0; i < stripe_count; ++i) {
+  // A table that evicts is full nearly always: it is searched for freed elements only when some were freed. Should this
+  // thread not see the last one yet, an element goes a little early.
+  const bool search = !evicts_ || shared_->freed.exchange(0, std::memory_order_acquire) != 0;
+  for (u32 i = 0; search && i < stripe_count; ++i) {
     if (stripes_[i].free_count.load(std::memory_order_relaxed) == 0) continue;
     const Locked locked = lock_bucket(i & bucket_mask_);
     const Ref ref = locked.stripe->free_head != 0 ? take(*locked.stripe) : 0;
     unlock(locked);
-    if (ref != 0) return ref;
+    if (ref == 0) continue;
+    shared_->freed.store(1, std::memory_order_relaxed);  // there may be more
+    return ref;
   }
   for (int attempts = 0; evicts_ && attempts < 64; ++attempts)
     if (const Ref ref = evict_one(); ref != 0) return ref;

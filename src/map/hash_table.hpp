@@ -99,6 +99,7 @@ class HashTable {
   struct alignas(64) Shared {
     std::atomic<u32> fresh;  ///< elements that were taken at least once, spares not among them
     std::atomic<u32> hand;   ///< LRU: where the next search for an old element starts
+    std::atomic<u32> freed;  ///< 0: no stripe has a freed element (tables that evict; a hint)
   };
   /// A bucket whose stripe is locked; the chain changes only under it.
   struct Locked {

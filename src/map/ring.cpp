@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/fd.hpp"
@@ -37,6 +38,14 @@ std::atomic_ref<u64> Ring::header_at(u64 position) const noexcept {
   return std::atomic_ref<u64>(*reinterpret_cast<u64*>(data_ + (position & mask_)));
 }
 
+/// An old `position` may be told that there is room; taking it then fails.
+bool Ring::has_room(u64 position, u64 length) noexcept {
+  if (position + length - consumed_.load(std::memory_order_acquire) <= mask_) return true;
+  const u64 now = consumer_.load(std::memory_order_acquire);
+  consumed_.store(now, std::memory_order_release);
+  return position + length - now <= mask_;
+}
+
 std::byte* Ring::reserve(u64 size) noexcept {
   const u64 length = round_up(size + header_bytes, 8);
   if (size > largest_record || length > mask_) {
@@ -45,18 +54,18 @@ std::byte* Ring::reserve(u64 size) noexcept {
   }
   u64 position = producer_.load(std::memory_order_relaxed);
   for (;;) {
-    const u64 consumed = consumer_.load(std::memory_order_acquire);
-    if (static_cast<s64>(position - consumed) < 0) {  // `position` is old: others wrote and were read since
-      position = producer_.load(std::memory_order_relaxed);
+    if (has_room(position, length)) {
+      if (producer_.compare_exchange_weak(position, position + length, std::memory_order_acq_rel,
+                                          std::memory_order_relaxed))
+        break;
       continue;
     }
-    if (position + length - consumed > mask_) {
+    const u64 now = producer_.load(std::memory_order_relaxed);
+    if (now == position) {
       lost_.fetch_add(1, std::memory_order_relaxed);
       return nullptr;
     }
-    if (producer_.compare_exchange_weak(position, position + length, std::memory_order_acq_rel,
-                                        std::memory_order_relaxed))
-      break;
+    position = now;  // it was old: others wrote and were read since
   }
   std::byte* record = data_ + (position & mask_);
   const u64 upper =
@@ -121,41 +130,58 @@ bool Ring::has_complete_record() const noexcept {
   return word != 0 && (word & busy_bit) == 0;
 }
 
-/// Zeroes what was read, then gives the place back to the writers.
-void Ring::release(u64 position, u64 length) noexcept {
-  std::memset(data_ + (position & mask_), 0, length);
-  consumer_.store(position + length, std::memory_order_release);
-}
+/// The part of the ring that is being read. Zeroes what was read and gives it back to the writers, a few KiB at a time,
+/// and the rest even when a callback throws: a record is handed out once.
+class Ring::Reading {
+ public:
+  explicit Reading(Ring& ring) noexcept
+      : ring_(ring),
+        most_(std::min<u64>((ring.mask_ + 1) / 8, 8 << 10)),
+        released_(ring.consumer_.load(std::memory_order_relaxed)),
+        position_(released_) {}
+  ~Reading() { release(); }
 
-/// Releases a record even when the callback throws: a record is handed out once.
-struct Ring::Commit {
-  Ring& ring;
-  u64 position, length;
-  ~Commit() { ring.release(position, length); }
+  u64 position() const noexcept { return position_; }
+  /// Counts `length` bytes as read; they stay readable until the next call.
+  void pass(u64 length) noexcept {
+    if (position_ - released_ >= most_) release();
+    position_ += length;
+  }
+
+ private:
+  void release() noexcept {
+    if (position_ == released_) return;
+    std::memset(ring_.data_ + (released_ & ring_.mask_), 0, position_ - released_);
+    released_ = position_;
+    ring_.consumer_.store(released_, std::memory_order_release);
+  }
+  Ring& ring_;
+  const u64 most_;
+  u64 released_, position_;
 };
 
 std::size_t Ring::consume(const std::function<void(const Record&)>& on_record) {
   const std::lock_guard lock(reading_);
   std::size_t count = 0;
   const u64 end = producer_.load(std::memory_order_acquire);
-  for (u64 position = consumer_.load(std::memory_order_relaxed); position != end;) {
-    const u64 word = header_at(position).load(std::memory_order_acquire);
+  Reading reading(*this);
+  while (reading.position() != end) {
+    const u64 position = reading.position(), word = header_at(position).load(std::memory_order_acquire);
     if (word == 0 || (word & busy_bit) != 0) break;
     const u32 size = length_of(word);
-    if (round_up(size + header_bytes, 8) > end - position) {
+    const u64 length = round_up(size + header_bytes, 8);
+    if (length > end - position) {
       // Nobody but this file writes headers. Should one be broken all the same, nothing beyond the ring is touched.
       lost_.fetch_add(1, std::memory_order_relaxed);
-      release(position, end - position);
+      reading.pass(end - position);
       break;
     }
-    const Commit done{*this, position, round_up(size + header_bytes, 8)};
-    if ((word & discard_bit) == 0) {
-      ++count;
-      const std::byte* data = data_ + (position & mask_) + header_bytes;
-      const u32 cpu = kind_ == Header::cpu ? static_cast<u32>(word >> 32) - 1 : 0;
-      on_record(Record{.data = {data, size}, .cpu = cpu});
-    }
-    position += done.length;
+    reading.pass(length);
+    if ((word & discard_bit) != 0) continue;
+    ++count;
+    const std::byte* data = data_ + (position & mask_) + header_bytes;
+    const u32 cpu = kind_ == Header::cpu ? static_cast<u32>(word >> 32) - 1 : 0;
+    on_record(Record{.data = {data, size}, .cpu = cpu});
   }
   return count;
 }

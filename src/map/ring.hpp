@@ -6,8 +6,9 @@
 // except the reader, which reads in order.
 //
 // Two ideas of ours. The reader zeroes what it has read, so a header that is not written yet reads as zero and
-// writers need no lock. And a writer wakes the reader (one write to an eventfd, about a microsecond) only when
-// the reader said that it has read everything; a busy reader costs the writers nothing.
+// writers need no lock; it gives places back for a few KiB at once, and writers look at its position only when the ring
+// seems full, so that the two touch each other's memory rarely. And a writer wakes the reader (one write to an eventfd,
+// about a microsecond) only when the reader said that it has read everything; a busy reader costs the writers nothing.
 // Source: Documentation/bpf/ringbuf.rst, kernel/bpf/ringbuf.c (layout, limits, wake-up flags).
 #pragma once
 #include <atomic>
@@ -70,7 +71,7 @@ class Ring {
   struct Head {
     Ring* ring;
   };
-  struct Commit;
+  class Reading;
   static constexpr u64 header_bytes = 8;
   static constexpr u32 busy_bit = 1u << 31, discard_bit = 1u << 30;
   static constexpr u64 largest_record = 0xffffffffu / 4;
@@ -79,7 +80,7 @@ class Ring {
   std::atomic_ref<u64> header_at(u64 position) const noexcept;
   void publish(std::atomic_ref<u64> header, u64 word, u64 flags) noexcept;
   bool has_complete_record() const noexcept;
-  void release(u64 position, u64 length) noexcept;
+  bool has_room(u64 position, u64 length) noexcept;
   void signal() const noexcept;
 
   Region region_;
@@ -87,6 +88,7 @@ class Ring {
   u64 mask_;
   Header kind_;
   alignas(64) std::atomic<u64> producer_{0};
+  std::atomic<u64> consumed_{0};  ///< consumer_ as writers last saw it: never ahead of it
   std::atomic<u64> lost_{0};
   alignas(64) std::atomic<u64> consumer_{0};
   std::atomic<bool> armed_{false};

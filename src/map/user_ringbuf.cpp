@@ -5,6 +5,7 @@
 // Source: kernel/bpf/ringbuf.c (__bpf_user_ringbuf_peek, bpf_user_ringbuf_drain); tools/lib/bpf/ringbuf.c.
 #include "map/user_ringbuf.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
@@ -36,11 +37,12 @@ class UserRingMap final : public Map {
     const u64 length = round_up(size + header_bytes, 8);
     if (length > mask_ + 1) return nullptr;
     const std::lock_guard lock(producing_);
-    const u64 consumed = consumer_.load(std::memory_order_acquire);
-    if (producer_.load(std::memory_order_relaxed) + length - consumed > mask_ + 1) return nullptr;
-    std::byte* record = data_ + (producer_.load(std::memory_order_relaxed) & mask_);
+    const u64 position = producer_.load(std::memory_order_relaxed);
+    if (position + length - consumed_ > mask_ + 1) consumed_ = consumer_.load(std::memory_order_acquire);
+    if (position + length - consumed_ > mask_ + 1) return nullptr;
+    std::byte* record = data_ + (position & mask_);
     header(record).store(u64{size} | busy_bit, std::memory_order_relaxed);
-    producer_.fetch_add(length, std::memory_order_release);
+    producer_.store(position + length, std::memory_order_release);
     return record + header_bytes;
   }
   void commit(void* sample, bool discard) noexcept {
@@ -52,9 +54,12 @@ class UserRingMap final : public Map {
   s64 drain(UserRingFn on_record, void* context) noexcept {
     if (draining_.exchange(true, std::memory_order_acquire)) return -EBUSY;
     s64 count = 0, stop = 0;
+    // Room is given back for some KiB at once, and what comes while this drain runs is looked for when it has read all:
+    // producer and consumer then touch each other's memory rarely.
+    const u64 at_once = std::min<u64>((mask_ + 1) / 8, 8 << 10);
+    u64 position = consumer_.load(std::memory_order_relaxed), released = position, end = position;
     for (u32 read = 0; read < most_records && stop == 0; ++read) {
-      const u64 position = consumer_.load(std::memory_order_relaxed);
-      if (position == producer_.load(std::memory_order_acquire)) break;
+      if (position == end && position == (end = producer_.load(std::memory_order_acquire))) break;
       std::byte* record = data_ + (position & mask_);
       const u64 word = header(record).load(std::memory_order_acquire);
       if ((word & busy_bit) != 0) break;  // the producer still writes it
@@ -63,8 +68,12 @@ class UserRingMap final : public Map {
         stop = on_record(context, record + header_bytes, size);
         ++count;
       }
-      consumer_.store(position + round_up(size + header_bytes, 8), std::memory_order_release);
+      position += round_up(size + header_bytes, 8);
+      if (position - released < at_once) continue;
+      consumer_.store(position, std::memory_order_release);
+      released = position;
     }
+    consumer_.store(position, std::memory_order_release);
     draining_.store(false, std::memory_order_release);
     return count;
   }
@@ -82,8 +91,9 @@ class UserRingMap final : public Map {
   Region region_;
   std::byte* data_;
   u64 mask_;
-  SpinLock producing_;
-  alignas(64) std::atomic<u64> producer_{0};
+  alignas(64) SpinLock producing_;
+  u64 consumed_ = 0;  ///< consumer_ as the producers last saw it
+  std::atomic<u64> producer_{0};
   alignas(64) std::atomic<u64> consumer_{0};
   std::atomic<bool> draining_{false};
 };
