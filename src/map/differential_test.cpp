@@ -18,17 +18,7 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 using oracle::KernelMap;
-
-MapSpec make_spec(MapType type, u32 key_size, u32 value_size, u32 max_entries, u32 flags = 0) {
-  MapSpec spec;
-  spec.name = "compared";
-  spec.type = type;
-  spec.key_size = key_size;
-  spec.value_size = value_size;
-  spec.max_entries = max_entries;
-  spec.flags = flags;
-  return spec;
-}
+using oracle::make_spec;
 
 s64 creation_error(const Result<std::shared_ptr<Map>>& made) { return made ? 0 : -made.error().os_error; }
 

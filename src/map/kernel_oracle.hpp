@@ -20,6 +20,19 @@ inline long bpf(int command, bpf_attr& attr) noexcept { return ::syscall(SYS_bpf
 
 inline u64 address(const void* pointer) noexcept { return reinterpret_cast<u64>(pointer); }
 
+/// A definition for both sides; local storage gets the types it needs.
+inline MapSpec make_spec(MapType type, u32 key_size, u32 value_size, u32 max_entries, u32 flags = 0) {
+  MapSpec spec;
+  spec.name = "compared";
+  spec.type = type;
+  spec.key_size = key_size;
+  spec.value_size = value_size;
+  spec.max_entries = max_entries;
+  spec.flags = flags;
+  if (type == MapType::task_storage) spec.btf_key_type_id = 1, spec.btf_value_type_id = 2;
+  return spec;
+}
+
 /// A map of the kernel; every operation returns 0 or a negative errno.
 class KernelMap {
  public:

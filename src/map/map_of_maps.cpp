@@ -34,6 +34,7 @@ class MapOfMaps : public Map {
   s64 erase(const void*) noexcept final { return -EINVAL; }
 
   s64 set(const void* key, std::shared_ptr<Map> inner, u64 flags) noexcept {
+    if (const s64 error = refuses(key, flags); error != 0) return error;
     if (inner == nullptr || !fits(*spec_.inner, inner->spec())) return -EINVAL;
     if (RunSection::active()) return -EBUSY;
     std::shared_ptr<Map> old;
@@ -68,6 +69,8 @@ class MapOfMaps : public Map {
     const bool hash = spec_.type == MapType::hash_of_maps;
     return {.look_up = true, .update = true, .erase = hash};
   }
+  /// What the kernel checks before it looks at the inner map.
+  virtual s64 refuses(const void*, u64) const noexcept { return 0; }
   virtual s64 store(const void* key, Map* inner, u64 flags) noexcept = 0;
   virtual s64 remove(const void* key) noexcept = 0;
 
@@ -132,11 +135,12 @@ class ArrayOfMaps final : public MapOfMaps {
   }
 
  protected:
-  s64 store(const void* key, Map* inner, u64 flags) noexcept override {
+  s64 refuses(const void* key, u64 flags) const noexcept override {
     if (flags != update_any) return -EINVAL;
-    const u32 index = index_of(key);
-    if (index >= spec_.max_entries) return -E2BIG;
-    slot(index).store(inner, std::memory_order_seq_cst);
+    return index_of(key) >= spec_.max_entries ? -E2BIG : 0;
+  }
+  s64 store(const void* key, Map* inner, u64) noexcept override {
+    slot(index_of(key)).store(inner, std::memory_order_seq_cst);
     return 0;
   }
   s64 remove(const void* key) noexcept override {
