@@ -45,7 +45,7 @@ Result<KernelObject> KernelObject::open(const ObjectSpec& object) {
 
 std::optional<KernelWork> KernelObject::verify(const ProgramSpec& original) {
   ProgramSpec program = original;
-  if (!kernel::link_references(program, maps_, types_)) return std::nullopt;
+  if (!kernel::link_references(program, maps_, *types_)) return std::nullopt;
   kernel::LoadRequest request;
   request.program = &program;
   request.license = object_->license;

@@ -1,5 +1,6 @@
 // The kernel's verifier on a program of an object: what it says of its own work.
 #pragma once
+#include <memory>
 #include <optional>
 #include <skep/spec.hpp>
 #include <string>
@@ -25,9 +26,10 @@ class KernelObject {
   std::optional<KernelWork> verify(const ProgramSpec& program);
 
  private:
-  explicit KernelObject(const ObjectSpec& object) : object_(&object), types_({}) {}
+  explicit KernelObject(const ObjectSpec& object)
+      : object_(&object), types_(std::make_unique<kernel::KernelTypes>(std::filesystem::path{})) {}
   const ObjectSpec* object_;
-  kernel::KernelTypes types_;
+  std::unique_ptr<kernel::KernelTypes> types_;
   base::Fd btf_;
   std::vector<std::shared_ptr<kernel::KernelMap>> maps_;
 };
