@@ -6,15 +6,13 @@
 // is compared too.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 #include <random>
 
 #include "../embedding/border.hpp"
 #include "isa/text.hpp"
+#include "kernel.hpp"
 #include "verify/verify.hpp"
 #include "vm/function.hpp"
 #include "vm/jit/tiering.hpp"
@@ -133,38 +131,9 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
   EXPECT_GT(accepted, count / 10);
 }
 
-/// BPF_PROG_LOAD of a kprobe program without maps. 1 accepted, 0 rejected, -1 not permitted here.
-int kernel_verdict(const std::vector<Insn>& insns, std::string& log) {
-  struct {
-    u32 type = 2, count = 0;
-    u64 insns = 0, license = 0;
-    u32 log_level = 1, log_size = 0;
-    u64 log_buffer = 0;
-    u32 version = 0, flags = 0;
-    char name[16] = "skep_random";
-    u32 rest[16] = {};
-  } attr;
-  log.assign(65536, '\0');
-  attr.count = static_cast<u32>(insns.size());
-  attr.insns = reinterpret_cast<u64>(insns.data());
-  attr.license = reinterpret_cast<u64>("GPL");
-  attr.log_size = static_cast<u32>(log.size());
-  attr.log_buffer = reinterpret_cast<u64>(log.data());
-  long fd = syscall(SYS_bpf, 5, &attr, sizeof attr);
-  log.resize(std::strlen(log.c_str()));
-  if (fd >= 0) {
-    close(static_cast<int>(fd));
-    return 1;
-  }
-  return log.empty() ? -1 : 0;
-}
-
 TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
-  std::string log;
-  std::vector<Insn> trivial(2);
-  trivial[0].code = 0xb7;
-  trivial[1].code = 0x95;
-  if (kernel_verdict(trivial, log) != 1)
+  corpus::Kernel running;
+  if (!running.is_open())
     GTEST_SKIP() << "this process may not load programs (CAP_BPF): the running kernel was not asked";
   const ObjectSpec& object = object_with_value();
   verify::Options options;
@@ -175,14 +144,14 @@ TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
     const ProgramSpec program = generator.program(false);
     auto outcome = verify::verify(program, object, options);
     ASSERT_TRUE(outcome.has_value());
-    int kernel = kernel_verdict(program.insns, log);
-    if (kernel < 0) continue;
-    bool we = outcome->report.accepted;
-    (we ? (kernel == 1 ? both : only_we) : (kernel == 1 ? only_kernel : neither))++;
-    if (we && kernel == 0 && std::getenv("SKEP_SHOW") != nullptr)
+    const auto refusal = running.refusal(object, program);
+    if (!refusal) continue;
+    const bool we = outcome->report.accepted, kernel = refusal->empty();
+    (we ? (kernel ? both : only_we) : (kernel ? only_kernel : neither))++;
+    if (we && !kernel && std::getenv("SKEP_SHOW") != nullptr)
       fmt::print("--- seed {}: the kernel rejects\n{}{}\n", 1'000'000 + round, isa::disassemble(program.insns),
-                 log.substr(log.size() > 600 ? log.size() - 600 : 0));
-    if (!we && kernel == 1 && std::getenv("SKEP_SHOW") != nullptr)
+                 *refusal);
+    if (!we && kernel && std::getenv("SKEP_SHOW") != nullptr)
       fmt::print("--- seed {}: only the kernel accepts\n{}{}\n", 1'000'000 + round, isa::disassemble(program.insns),
                  verify::explain(outcome->report, program));
   }

@@ -1,0 +1,26 @@
+// The running kernel's verdicts. Programs are loaded and closed again; nothing is attached.
+#pragma once
+#include <map>
+#include <optional>
+#include <skep/spec.hpp>
+#include <string>
+
+#include "base/fd.hpp"
+
+namespace skep::corpus {
+
+class Kernel {
+ public:
+  /// Whether this process may load programs.
+  bool is_open();
+  /// "" when the kernel accepts; else the last sentence of its log, numbers as they are. nullopt: it was not asked
+  /// (maps that cannot be made here, callbacks: Linux 6.18's own verifier dereferences null on some random ones) or
+  /// does not say why.
+  std::optional<std::string> refusal(const ObjectSpec& object, const ProgramSpec& program);
+
+ private:
+  int map_fd(const MapSpec& spec);
+  std::map<std::string, base::Fd> maps_;
+};
+
+}  // namespace skep::corpus
