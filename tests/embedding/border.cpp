@@ -425,6 +425,7 @@ void Border::packet_access() {
 
 /// A loop with a bound, its counter used as an offset.
 void Border::counted_loop() {
+  loops = true;
   const u8 counter = number();
   const bool spilled = chance(3);
   const s32 slot = -8 * static_cast<s32>(1 + pick(8));

@@ -23,7 +23,7 @@ class Border {
   ProgramSpec program(bool with_map);
   /// An XDP program that also reads and writes its packet and looks up in the hash.
   ProgramSpec packet_program();
-  bool loops = false;  ///< the last program has a loop that may go round for long
+  bool loops = false;  ///< the last program has a loop, which may go round for long
 
  private:
   u32 pick(u32 n) { return static_cast<u32>(random_() % n); }

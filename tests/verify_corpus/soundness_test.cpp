@@ -77,7 +77,7 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
   constexpr u32 seed = 7;
   const ObjectSpec& object = object_with_value();
   std::mt19937 random(seed);
-  u32 accepted = 0, count = rounds(60'000);
+  u32 accepted = 0, count = rounds(12'000);
   for (u32 round = 0; round < count; round++) {
     bool with_map = round % 3 != 0;
     Border generator(seed + round);
