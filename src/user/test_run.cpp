@@ -96,6 +96,16 @@ class FrameGuard final : public vm::MemoryGuard {
   vm::MemoryGuard* others_;
 };
 
+/// What machine code with checks may touch without asking the guard: what the caller says, context and packet. The
+/// packet's buffer stays the same when helpers move the packet.
+std::vector<vm::MemoryRegion> regions_of(Frame& frame, const Checks* checks) {
+  if (checks == nullptr || checks->regions == nullptr) return {};
+  std::vector<vm::MemoryRegion> regions{{reinterpret_cast<u64>(frame.bytes()), frame.size()}};
+  if (frame.has_packet) regions.push_back({reinterpret_cast<u64>(frame.packet.data()), frame.packet.size()});
+  regions.insert(regions.end(), checks->regions->begin(), checks->regions->end());
+  return regions;
+}
+
 /// r0 and the mean duration of `repeat` runs.
 Result<TestRunResult> run_repeatedly(const vm::Function& function, Frame& frame, u32 repeat, helper::TraceSink* trace,
                                      const Checks* checks) {
@@ -108,11 +118,22 @@ Result<TestRunResult> run_repeatedly(const vm::Function& function, Frame& frame,
   repeat = std::max<u32>(repeat, 1);
   TestRunResult result;
   FrameGuard guard(frame, checks != nullptr ? checks->memory : nullptr);
+  const auto regions = regions_of(frame, checks);
+  vm::CheckedInput input;
+  input.r1 = reinterpret_cast<u64>(frame.bytes());
+  input.regions = regions;
+  input.guard = &guard;
+  input.run = &call;
+  if (checks != nullptr) input.max_insns = checks->max_insns;
   const auto start = std::chrono::steady_clock::now();
   for (u32 i = 0; i < repeat; ++i) {
     const map::RunSection section(task.cpu());
-    result.result = checks == nullptr ? function.run(call, frame.bytes())
-                                      : SKEP_TRY(function.run_checked(call, frame.bytes(), guard, checks->max_insns));
+    if (checks == nullptr)
+      result.result = function.run(call, frame.bytes());
+    else if (checks->regions == nullptr)
+      result.result = SKEP_TRY(function.run_checked(call, frame.bytes(), guard, checks->max_insns));
+    else
+      result.result = SKEP_TRY(vm::run_checked_code(function, input));
   }
   const auto spent = std::chrono::steady_clock::now() - start;
   result.duration_ns = static_cast<u64>(std::chrono::nanoseconds(spent).count()) / repeat;

@@ -9,6 +9,7 @@
 #include <skep/result.hpp>
 
 #include "helper/call.hpp"
+#include "vm/checked_program.hpp"
 #include "vm/function.hpp"
 
 namespace skep::user {
@@ -16,11 +17,14 @@ namespace skep::user {
 inline constexpr u32 max_test_packet_bytes = 1u << 20;
 inline constexpr u32 max_test_context_bytes = 64u << 10;
 
-/// A run in which every access is checked first (vm::Function::run_checked).
+/// A run in which every access is checked first: in the checked interpreter (vm::Function::run_checked), or in machine
+/// code.
 struct Checks {
   vm::MemoryGuard* memory =
       nullptr;                ///< what the program may touch besides its stack, context and packet; null: nothing
   u64 max_insns = 1'000'000;  ///< of each repetition
+  /// Not null: machine code with checks (vm::run_checked_code), which may touch these too.
+  const std::vector<vm::MemoryRegion>* regions = nullptr;
 };
 
 /// Runs `function`. `trace` may be null. Errors: invalid_argument (input that the program type does not take),

@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "vm/bytecode.hpp"
+#include "vm/jit/checks.hpp"
 #include "vm/memory.hpp"
 #include "vm/timed_loop.hpp"
 
@@ -389,6 +390,7 @@ Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& 
 }
 
 u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept {
+  if (run.run->checks != nullptr) return jit::call_back(self, *static_cast<jit::Checks*>(run.run->checks), arguments);
   Checked loop(*static_cast<const Bytecode*>(self.code), arguments, self.insn, run);
   loop.is_callback_ = true;
   auto result = loop.run();

@@ -84,7 +84,7 @@ TEST(CheckedProgram, NamesTheInstructionAndTheAddress) {
 }
 
 TEST(CheckedProgram, EndsWhatWouldNotEnd) {
-  EXPECT_EQ(error_of("r0 = 0\nr0 += 1\ngoto pc-2"), "instruction 1: the budget is used up");
+  EXPECT_EQ(error_of("r0 = 0\nr0 += 1\ngoto pc-2"), "instruction 2: the budget is used up");
   EXPECT_EQ(error_of("r0 = 0\nr0 += 1\nif r0 < 1000 goto pc-2\nexit", 5'000), "result 1000");
   EXPECT_EQ(run_text("r0 = 0\nr0 += 1\ngoto pc-2").error().code, Code::limit);
 }
@@ -128,10 +128,16 @@ std::vector<Insn> random_program(std::mt19937_64& random) {
   return insns;
 }
 
-/// "instruction 5: read of 8 bytes" of "instruction 5: read of 8 bytes at 0x7ff... is outside".
-std::string without_address(std::string text) {
-  const auto at = text.find(" at 0x");
-  return text.substr(0, at);
+/// What went wrong, with addresses near the memory as they are; all others, the stack's above all, differ from engine
+/// to engine: "instruction 5: read of 8 bytes at ?".
+std::string comparable(const std::string& text, const Memory& memory) {
+  const auto at = text.find(" 0x");
+  if (at == std::string::npos) return text;
+  std::size_t digits = 0;
+  const u64 address = std::stoull(text.substr(at + 3), &digits, 16);
+  const u64 distance = address - reinterpret_cast<u64>(memory.bytes.data()) + 4096;
+  const bool is_near = distance < 8192 || address < 1u << 20;
+  return is_near ? text : fmt::format("{} ?{}", text.substr(0, at), text.substr(at + 3 + digits));
 }
 
 TEST(CheckedProgram, RandomProgramsEndAsInTheCheckedInterpreter) {
@@ -155,29 +161,20 @@ TEST(CheckedProgram, RandomProgramsEndAsInTheCheckedInterpreter) {
     const auto first = interpreted(insns, memory, budget);
     const auto left = memory.bytes;
     reset();
-    // Loops are charged by the round: what ends by itself gets more.
-    const auto got = compiled(**program, memory, first ? 100 * budget : budget);
+    const auto got = compiled(**program, memory, budget);
     const auto show = [&] {
       return fmt::format("round {}: interpreter {}, machine code {}\n{}", round,
                          first ? fmt::format("{:#x}", *first) : first.error().message,
                          got ? fmt::format("{:#x}", *got) : got.error().message, isa::disassemble(insns));
     };
-    if (!first && first.error().code == Code::limit) {
-      budgets++;
-      ASSERT_TRUE(!got && got.error().code == Code::limit) << show();
-      continue;
-    }
     ASSERT_EQ(first.has_value(), got.has_value()) << show();
     if (first) {
       ASSERT_EQ(*first, *got) << show();
       results++;
     } else {
       ASSERT_EQ(first.error().code, got.error().code) << show();
-      const bool depth = first.error().message.find("deeper") != std::string::npos;
-      if (!depth) {
-        ASSERT_EQ(without_address(first.error().message), without_address(got.error().message)) << show();
-      }
-      violations++;
+      ASSERT_EQ(comparable(first.error().message, memory), comparable(got.error().message, memory)) << show();
+      (first.error().code == Code::limit ? budgets : violations)++;
     }
     ASSERT_EQ(left, memory.bytes) << show();
   }

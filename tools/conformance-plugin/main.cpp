@@ -3,7 +3,8 @@
 // Protocol of the suite: program bytes as hex on standard input, memory as hex in the first argument that is no
 // flag (may be absent or empty), r0 as hex on standard output; an exit code other than 0 is an error.
 // The program gets r1 = address of the memory, r2 = its length. Conformance vectors do things no verifier would
-// accept, so they run in the checked interpreter, which is memory safe without a proof; the other tiers trust them.
+// accept, so they run in the checked interpreter or in code with checks, which are memory safe without a proof; the
+// other tiers trust them.
 // With --elf the program is an ELF object as a BPF compiler makes it, and its first program runs.
 // Source: README of bpf_conformance, section "Using a BPF conformance test plugin".
 #include <fmt/format.h>
@@ -15,6 +16,7 @@
 #include <skep/spec.hpp>
 
 #include "vm/bytecode.hpp"
+#include "vm/checked_program.hpp"
 
 namespace {
 
@@ -22,14 +24,15 @@ using namespace skep;
 
 constexpr const char* usage = R"(skep-conformance-plugin [FLAGS] [MEMORY_HEX] < PROGRAM_HEX
   --interp   the checked interpreter (default)
+  --checked  machine code with checks
   --fast     the threaded interpreter
   --jit      the baseline JIT
   --opt      the optimising JIT
   --elf      the program is an ELF object
-All but --interp trust the program: only for vectors you would run natively.
+All but --interp and --checked trust the program: only for vectors you would run natively.
 )";
 
-enum class Engine { checked, fast, baseline, optimised };
+enum class Engine { checked, checked_code, fast, baseline, optimised };
 
 int error(std::string_view message) {
   std::cerr << message << "\n";
@@ -81,6 +84,18 @@ Result<u64> run_trusted(std::span<const Insn> program, std::span<std::byte> memo
   return function->enter(state, reinterpret_cast<u64>(memory.data()), memory.size());
 }
 
+Result<u64> run_checked_code(std::span<const Insn> program, std::span<std::byte> memory) {
+  vm::Bindings bindings;
+  bindings.helpers = helpers;
+  const auto compiled = SKEP_TRY(vm::CheckedProgram::compile(program, bindings));
+  const vm::MemoryRegion region{reinterpret_cast<u64>(memory.data()), memory.size()};
+  vm::CheckedInput input;
+  input.r1 = region.begin;
+  input.r2 = region.size_bytes;
+  input.regions = {&region, 1};
+  return compiled->run(input);
+}
+
 Result<u64> run(std::span<const Insn> program, std::span<std::byte> memory, Engine engine) {
   switch (engine) {
     case Engine::fast:
@@ -89,6 +104,8 @@ Result<u64> run(std::span<const Insn> program, std::span<std::byte> memory, Engi
       return run_trusted(program, memory, vm::Tier::baseline);
     case Engine::optimised:
       return run_trusted(program, memory, vm::Tier::optimised);
+    case Engine::checked_code:
+      return run_checked_code(program, memory);
     case Engine::checked:
       break;
   }
@@ -127,6 +144,8 @@ int main(int argc, char** argv) {
       elf = true;
     else if (argument == "--interp")
       engine = Engine::checked;
+    else if (argument == "--checked")
+      engine = Engine::checked_code;
     else if (argument == "--fast")
       engine = Engine::fast;
     else if (argument == "--jit")

@@ -1,4 +1,4 @@
-// skep bench: nanoseconds a run of one program takes in the interpreter, both JITs or the kernel.
+// skep bench: nanoseconds a run of one program takes in the interpreter, both JITs, code with checks or the kernel.
 //
 // Runs come in chunks of about 0.3 ms and the best chunk counts: what disturbs a shared machine only ever makes a
 // chunk slower.
@@ -11,11 +11,13 @@
 
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
+#include "map/map.hpp"
 #include "user/loaded.hpp"
 #include "user/prepare.hpp"
 #include "user/registry.hpp"
 #include "user/test_run.hpp"
 #include "verb.hpp"
+#include "vm/checked_program.hpp"
 
 namespace skep::tools {
 namespace {
@@ -93,8 +95,34 @@ Result<double> compile_us(const ObjectSpec& prepared, const std::string& name, v
   return best;
 }
 
+/// The global data of the object's maps: what code with checks may touch besides what the run brings.
+std::vector<vm::MemoryRegion> data_of(const user::LoadedObject& object) {
+  std::vector<vm::MemoryRegion> regions;
+  for (const auto& map : object.maps)
+    if (void* const value = map->map->direct_value(); value != nullptr)
+      regions.push_back({reinterpret_cast<u64>(value), map->map->spec().value_size});
+  return regions;
+}
+
+/// What making code with checks takes: a function keeps its own, so each time in a function of its own.
+Result<double> checked_compile_us(const ObjectSpec& prepared, const std::string& name) {
+  double best = 1e18;
+  for (int i = 0; i < 5; ++i) {
+    const auto object =
+        SKEP_TRY(user::load_object(prepared, std::make_shared<user::Registry>(), {}, vm::Tier::interpreter));
+    for (const auto& program : object->programs) {
+      if (program->function->program().name() != name) continue;
+      const auto begin = Clock::now();
+      SKEP_TRY(vm::checked_machine_code(*program->function));
+      best = std::min(best, us_since(begin));
+    }
+  }
+  return best;
+}
+
+/// `checked`: as code with checks, as if nobody had verified it.
 Result<Measured> measure_user(const ObjectSpec& spec, const std::string& name, const BenchOptions& options,
-                              vm::Tier tier) {
+                              vm::Tier tier, bool checked) {
   const ObjectSpec prepared = SKEP_TRY(user::prepare(spec));
   Measured measured;
   const auto registry = std::make_shared<user::Registry>();
@@ -104,13 +132,16 @@ Result<Measured> measure_user(const ObjectSpec& spec, const std::string& name, c
   for (const auto& program : object->programs) {
     if (program->function->program().name() != name) continue;
     const vm::Function& function = *program->function;
-    measured.jit_us = SKEP_TRY(compile_us(prepared, name, tier));
-    measured.code_bytes = function.machine_code().size();
+    measured.jit_us = SKEP_TRY(checked ? checked_compile_us(prepared, name) : compile_us(prepared, name, tier));
+    measured.code_bytes =
+        checked ? SKEP_TRY(vm::checked_machine_code(function)).size() : function.machine_code().size();
+    const auto regions = data_of(*object);
+    const user::Checks checks{.max_insns = 1'000'000'000, .regions = &regions};
     const TestRun run = SKEP_TRY(input_of(options, function.program().type()));
     constexpr u64 all_chunks = ~u64{0};
     const auto measure = [&](const TestRun& r) -> Result<Chunk> {
       const auto chunk_begin = Clock::now();
-      const TestRunResult ran = SKEP_TRY(user::test_run(function, r, nullptr));
+      const TestRunResult ran = SKEP_TRY(user::test_run(function, r, nullptr, checked ? &checks : nullptr));
       return Chunk{ran.result, us_since(chunk_begin) * 1000 / std::max<u32>(r.repeat, 1)};
     };
     SKEP_TRY(best_chunk(run, options.repeat, all_chunks, measured, measure));
@@ -163,8 +194,10 @@ Result<int> run(const BenchOptions& options) {
   const std::string name = options.program.empty() ? spec.programs.front().name : options.program;
   if (spec.program(name) == nullptr)
     return fail(Code::not_found, fmt::format("{}: no program '{}'", options.source.file, name));
-  constexpr std::pair<std::string_view, vm::Tier> tiers[] = {
-      {"interp", vm::Tier::interpreter}, {"jit", vm::Tier::baseline}, {"opt", vm::Tier::optimised}};
+  constexpr std::pair<std::string_view, vm::Tier> tiers[] = {{"interp", vm::Tier::interpreter},
+                                                             {"jit", vm::Tier::baseline},
+                                                             {"opt", vm::Tier::optimised},
+                                                             {"checked", vm::Tier::interpreter}};
   bool any = false;
   std::string said;  // the tiers of one engine refuse with one voice
   const auto report = [&](std::string_view engine, const Result<Measured>& measured) {
@@ -176,7 +209,8 @@ Result<int> run(const BenchOptions& options) {
     if (why != std::exchange(said, why)) complain(fmt::format("{}: {}", engine, why));
   };
   for (const auto& [engine, tier] : tiers)
-    if (options.engine == "all" || options.engine == engine) report(engine, measure_user(spec, name, options, tier));
+    if (options.engine == "all" || options.engine == engine)
+      report(engine, measure_user(spec, name, options, tier, engine == "checked"));
   if (options.engine == "all" || options.engine == "kernel") report("kernel", measure_kernel(spec, name, options));
   return any ? 0 : 1;
 }
@@ -191,8 +225,9 @@ int bench_verb(const Arguments& arguments) {
   app.add_option("--input", options.input, "a file: the packet or the context; default: zeroes");
   app.add_option("--repeat", options.repeat, "runs in all, 1 to 10^12; default: 100000")
       ->check(CLI::Range(u64{1}, u64{1'000'000'000'000}));
-  app.add_option("--engine", options.engine, "interp, jit, opt, kernel or all")
-      ->check(CLI::IsMember({"interp", "jit", "opt", "kernel", "all"}));
+  app.add_option("--engine", options.engine,
+                 "interp, jit, opt, checked (machine code that checks every access), kernel or all")
+      ->check(CLI::IsMember({"interp", "jit", "opt", "checked", "kernel", "all"}));
   app.add_flag("-j,--json", options.json, "one JSON object an engine");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: xdp, socket_filter, ...");

@@ -8,6 +8,7 @@
 #include <skep/backend.hpp>
 
 #include "base/json_writer.hpp"
+#include "catalog/helpers.hpp"
 #include "helper/call.hpp"
 #include "map/map.hpp"
 #include "test_cases.hpp"
@@ -16,6 +17,7 @@
 #include "user/registry.hpp"
 #include "user/test_run.hpp"
 #include "verb.hpp"
+#include "vm/checked_program.hpp"
 
 namespace skep::tools {
 namespace {
@@ -83,7 +85,36 @@ Result<map::Map*> map_of(const user::LoadedObject& object, const std::string& na
   return fail(Code::not_found, fmt::format("the file has no map '{}'", name));
 }
 
-Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program, const TestCase& c, vm::Tier tier) {
+/// Code with checks knows the memory that map look-ups return and what helpers lend; what others return is not told to
+/// it. Errors: unsupported, naming such a helper.
+Result<void> can_check(const vm::Function& function) {
+  for (const Insn& insn : function.insns()) {
+    if (insn.code == 0x85 && insn.src == 2)
+      return fail(Code::unsupported, "code with checks does not know what kernel functions return");
+    const auto* row = insn.code == 0x85 && insn.src == 0 ? catalog::helper(static_cast<u32>(insn.imm)) : nullptr;
+    if (row == nullptr || row->c_result.find('*') == std::string_view::npos) continue;
+    if (row->id == catalog::HelperId::map_lookup_elem || row->id == catalog::HelperId::ringbuf_reserve) continue;
+    return fail(Code::unsupported,
+                fmt::format("code with checks does not know the memory that bpf_{} returns", row->name));
+  }
+  return {};
+}
+
+/// One run, in a tier or with checks.
+Result<TestRunResult> run_once(const user::LoadedObject& object, const vm::Function& function, const TestCase& c,
+                               Lines& lines, bool checked) {
+  if (!checked) return user::test_run(function, input_of(c), &lines);
+  SKEP_TRY(can_check(function));
+  std::vector<vm::MemoryRegion> regions;
+  for (const auto& map : object.maps)
+    if (void* const value = map->map->direct_value(); value != nullptr)
+      regions.push_back({reinterpret_cast<u64>(value), map->map->spec().value_size});
+  const user::Checks checks{.max_insns = 1'000'000'000, .regions = &regions};
+  return user::test_run(function, input_of(c), &lines, &checks);
+}
+
+Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program, const TestCase& c, vm::Tier tier,
+                         bool checked) {
   const auto registry = std::make_shared<user::Registry>();
   const auto object = SKEP_TRY(user::load_object(prepared, registry, {}, tier));
   const auto loaded =
@@ -96,7 +127,7 @@ Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program,
       return tl::unexpected<Error>(map_error(entry, error));
   }
   Lines lines;
-  const auto ran = SKEP_TRY(user::test_run(*(*loaded)->function, input_of(c), &lines));
+  const auto ran = SKEP_TRY(run_once(*object, *(*loaded)->function, c, lines, checked));
   Outcome outcome;
   outcome.result = ran.result;
   outcome.output = ran.data;
@@ -221,8 +252,10 @@ class Runner {
 
  private:
   Result<bool> run_case(const TestCase& c, const ProgramSpec& program) {
-    constexpr std::pair<std::string_view, vm::Tier> tiers[] = {
-        {"interp", vm::Tier::interpreter}, {"jit", vm::Tier::baseline}, {"opt", vm::Tier::optimised}};
+    constexpr std::pair<std::string_view, vm::Tier> tiers[] = {{"interp", vm::Tier::interpreter},
+                                                               {"jit", vm::Tier::baseline},
+                                                               {"opt", vm::Tier::optimised},
+                                                               {"checked", vm::Tier::interpreter}};
     std::vector<Outcome> outcomes;
     const auto add = [&](std::string_view engine, Result<Outcome> outcome) -> Result<void> {
       if (!outcome && options_.engine == "all" && outcome.error().code != Code::invalid_argument &&
@@ -235,9 +268,10 @@ class Runner {
       return {};
     };
     for (const auto& [engine, tier] : tiers) {
-      if (options_.engine != "all" && options_.engine != engine) continue;
+      // With checks only when asked for: it does not know the memory of every helper.
+      if (options_.engine != engine && (options_.engine != "all" || engine == "checked")) continue;
       auto prepared = user::prepare(spec_);
-      SKEP_TRY(add(engine, prepared ? run_user(*prepared, c.program, c, tier)
+      SKEP_TRY(add(engine, prepared ? run_user(*prepared, c.program, c, tier, engine == "checked")
                                     : Result<Outcome>(tl::unexpected<Error>(prepared.error()))));
     }
     if (options_.engine == "all" || options_.engine == "kernel")
@@ -292,8 +326,8 @@ int test_verb(const Arguments& arguments) {
   app.add_option("--packet", options.packet, "the packet: hexadecimal, @FILE or 'zeroes N'; default: 64 zeroes");
   app.add_option("--context", options.context, "the context, for programs without a packet");
   app.add_option("--expect", options.expect, "the result: a number or a verdict's name");
-  app.add_option("--engine", options.engine, "interp, jit, opt, kernel or all")
-      ->check(CLI::IsMember({"interp", "jit", "opt", "kernel", "all"}));
+  app.add_option("--engine", options.engine, "interp, jit, opt, checked, kernel or all")
+      ->check(CLI::IsMember({"interp", "jit", "opt", "checked", "kernel", "all"}));
   app.add_flag("-j,--json", options.json, "one JSON object a case and engine");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: xdp, socket_filter, ...");

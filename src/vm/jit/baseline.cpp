@@ -12,8 +12,6 @@ namespace skep::vm::jit {
 Result<Placed> compile_baseline([[maybe_unused]] const Bytecode& code, [[maybe_unused]] const BaselineOptions& options,
                                 [[maybe_unused]] CodeMemory& memory) {
 #if defined(__x86_64__) || defined(__aarch64__)
-  if (options.checked && !has_checked_baseline)
-    return fail(Code::unsupported, "code with checks is made for x86-64 only; use the checked interpreter");
 #if defined(__x86_64__)
   BaselineX86 emitter(code, options);
 #else

@@ -15,9 +15,6 @@ struct BaselineOptions {
   /// Not 0: constants of the program do not appear in the code; each is the exclusive or of two numbers drawn from
   /// this seed. Against programs that smuggle machine code in as numbers.
   u64 blinding_seed = 0;
-  /// Bounds, budget and depth are checked: only for runs that Run::checks belongs to (vm/checked_program.hpp). Only
-  /// where has_checked_baseline.
-  bool checked = false;
 };
 
 /// Machine code in its place. The program begins at code.data().
@@ -26,13 +23,11 @@ struct Placed {
   std::vector<u32> callbacks;  ///< where each of Bytecode::callbacks begins
 };
 
-/// Whether this machine has an emitter, and one that writes checks too.
-#if defined(__x86_64__)
-inline constexpr bool has_baseline = true, has_checked_baseline = true;
-#elif defined(__aarch64__)
-inline constexpr bool has_baseline = true, has_checked_baseline = false;
+/// Whether this machine has an emitter; code with checks (checks.hpp) has one where this has.
+#if defined(__x86_64__) || defined(__aarch64__)
+inline constexpr bool has_baseline = true;
 #else
-inline constexpr bool has_baseline = false, has_checked_baseline = false;
+inline constexpr bool has_baseline = false;
 #endif
 
 /// Errors: unsupported (a machine without an emitter; a jump from one function into another), limit (a jump that is too

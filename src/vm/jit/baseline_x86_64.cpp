@@ -57,7 +57,6 @@ constexpr s32 tail_calls_at = offsetof(Run, tail_calls), thrown_at = offsetof(Ru
 BaselineX86::BaselineX86(const Bytecode& code, const BaselineOptions& options)
     : bytecode_(code),
       bmi2_(x86::cpu_features().bmi2),
-      checked_(options.checked),
       random_(options.blinding_seed),
       as_(256 + code.insns.size() * 8) {}
 
@@ -65,10 +64,6 @@ Result<void> BaselineX86::run() {
   const u32 count = static_cast<u32>(bytecode_.insns.size());
   as_.reserve_labels(count);  // label = instruction; more are made behind them
   find_functions();
-  if (checked_) {
-    SKEP_TRY(can_check());
-    find_loops();
-  }
   for (std::size_t i = 0; i < starts_.size(); i++)
     SKEP_TRY(function(starts_[i], i + 1 < starts_.size() ? starts_[i + 1] : count));
   if (!as_.finish()) return fail(Code::malformed, "a jump of the machine code has no target");
@@ -91,11 +86,6 @@ void BaselineX86::find_functions() {
 
 BaselineX86::Needs BaselineX86::needs_of(u32 begin, u32 end) const {
   Needs needs;
-  if (checked_) {
-    needs.calls = needs.own_words = true;
-    needs.registers = 1u << isa::frame_pointer;
-    if (begin == 0) needs.registers |= 0xfu << 6;  // they begin with 0
-  }
   for (u32 i = begin; i < end; i++) {
     const Insn& insn = bytecode_.insns[i];
     // Fields that hold no register are 0 or small kinds; r0..r5 need nothing, so those do no harm.
@@ -135,11 +125,9 @@ Result<void> BaselineX86::function(u32 begin, u32 end) {
   prologue(needs_of(begin, end));
   for (u32 i = begin; i < end; i += isa::slots(bytecode_.insns[i])) {
     as_.bind(i == begin ? body_label_ : i);
-    if (checked_) charge_loop(i);
     SKEP_TRY(instruction(i));
   }
   trap();  // nothing verified gets here
-  if (checked_) cold_code();
   if (throw_used_) {
     as_.bind(throw_label_);
     thrown();
@@ -155,9 +143,8 @@ void BaselineX86::prologue(const Needs& needs) {
   if (needs.calls) save(run_reg);
   for (u8 r = 6; r <= 9; r++)
     if (needs.registers >> r & 1) save(host(r));
-  if (has_stack && !checked_) frame_.stack_end = isa::stack_size_bytes;
+  if (has_stack) frame_.stack_end = isa::stack_size_bytes;
   if (needs.own_words) frame_.stack_end += own_bytes;
-  if (checked_) frame_.stack_end += kept_bytes;
   // At entry rsp is 8 past a multiple of 16; it ends at a multiple where it matters to anyone.
   frame_.bytes = frame_.stack_end;
   const bool misaligned = frame_.saved_count % 2 == 0;
@@ -167,12 +154,9 @@ void BaselineX86::prologue(const Needs& needs) {
   for (u32 i = 0; i < frame_.saved_count; i++) as_.push(frame_.saved[i]);
   if (needs.calls) as_.mov(Width::w64, run_reg, Reg::rdi);
   if (frame_.bytes != 0) as_.alu(Alu::sub, Width::w64, Reg::rsp, static_cast<s32>(frame_.bytes));
-  if (has_stack && !checked_) as_.lea(Width::w64, Reg::rbp, at(Reg::rsp, static_cast<s32>(frame_.stack_end)));
+  if (has_stack) as_.lea(Width::w64, Reg::rbp, at(Reg::rsp, static_cast<s32>(frame_.stack_end)));
   if (needs.own_words) as_.mov(Width::w64, at(Reg::rsp, loop_slot), static_cast<s32>(timed_loop_begin));
-  if (checked_)
-    enter_checked();
-  else if (has_stack && bytecode_.clear_frames)
-    clear_stack();
+  if (has_stack && bytecode_.clear_frames) clear_stack();
 }
 
 void BaselineX86::clear_stack() {
@@ -189,7 +173,6 @@ void BaselineX86::clear_stack() {
 
 /// Undoes the prologue; with `returns` also goes back to the caller.
 void BaselineX86::epilogue(bool returns) {
-  if (checked_) leave_checked();
   if (frame_.bytes != 0) as_.alu(Alu::add, Width::w64, Reg::rsp, static_cast<s32>(frame_.bytes));
   for (u32 i = frame_.saved_count; i-- > 0;) as_.pop(frame_.saved[i]);
   if (returns) as_.ret();
@@ -199,8 +182,7 @@ void BaselineX86::epilogue(bool returns) {
 void BaselineX86::trap() {
   const auto& last = bytecode_.insns[end_ - 1];
   const bool runs_off = last.code != 0x95 && last.code != 0x05 && last.code != 0x06;
-  if (checked_ && runs_off) as_.jmp(cold_violation(Violation::ran_off, end_ - 1));
-  if ((!runs_off || checked_) && !trap_used_) return;
+  if (!runs_off && !trap_used_) return;
   as_.bind(trap_label_);
   as_.zero(Reg::rax);
   epilogue(true);
@@ -211,12 +193,6 @@ void BaselineX86::trap() {
 Result<void> BaselineX86::instruction(u32 i) {
   const Insn& insn = bytecode_.insns[i];
   const Form form = isa::row(bytecode_.ops[i]).form;
-  if (checked_ && writes_frame_pointer(i)) {
-    const bool loads = isa::access_bytes(insn) != 0, fetches = form == Form::atomic_fetch;
-    if (loads) address(i, fetches ? insn.dst : insn.src, fetches, fetches || form == Form::load_acquire);
-    as_.jmp(cold_violation(Violation::frame_pointer, i));
-    return {};
-  }
   switch (form) {
     case Form::alu_imm:
     case Form::alu_unary:
@@ -244,10 +220,10 @@ Result<void> BaselineX86::instruction(u32 i) {
       if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr)
         tail_call();
       else
-        call(bytecode_.slots[i].helper, bytecode_.throws(i), insn.imm);
+        call(bytecode_.slots[i].helper, bytecode_.throws(i));
       break;
     case Form::call_kfunc:
-      call(bytecode_.slots[i].helper, bytecode_.throws(i), 0);
+      call(bytecode_.slots[i].helper, bytecode_.throws(i));
       break;
     case Form::call_local:
       call_local(i);
@@ -353,19 +329,15 @@ void BaselineX86::may_goto(x86::Label target) {
 
 // --- calls ---
 
-void BaselineX86::call(HelperFn callee, bool may_throw, s32 helper) {
-  if (checked_) keep_arguments();
+void BaselineX86::call(HelperFn callee, bool may_throw) {
   as_.mov(Width::w64, Reg::rdi, run_reg);
   as_.mov(Reg::rax, reinterpret_cast<u64>(callee));
   as_.call(Reg::rax);
-  constexpr s32 map_lookup_elem = 1;
-  if (checked_ && helper == map_lookup_elem && !bytecode_.map_uses.empty()) lend_value();
-  if (checked_) restore_arguments();
   after_call(may_throw);
 }
 
 void BaselineX86::after_call(bool may_throw) {
-  if (!may_throw && !checked_) return;
+  if (!may_throw) return;
   as_.cmp(Width::w8, at(run_reg, thrown_at), 0);
   as_.jcc(Cond::ne, throw_label_);
   throw_used_ = true;
@@ -373,7 +345,7 @@ void BaselineX86::after_call(bool may_throw) {
 
 /// bpf_throw happened below or here: the main function settles it, every other returns at once.
 void BaselineX86::thrown() {
-  if (begin_ == 0 && !checked_) {
+  if (begin_ == 0) {
     as_.mov(Width::w64, Reg::rdi, run_reg);
     as_.mov(Reg::rsi, reinterpret_cast<u64>(&bytecode_));
     as_.mov(Reg::rax, reinterpret_cast<u64>(&settle_throw));
@@ -446,7 +418,6 @@ void BaselineX86::tail_call() {
 }
 
 void BaselineX86::ld_packet(const Insn& insn, Form form) {
-  if (checked_) keep_arguments();
   if (form == Form::ld_ind)
     as_.lea(Width::w32, Reg::rdx, at(host(insn.src), insn.imm));
   else
@@ -457,7 +428,6 @@ void BaselineX86::ld_packet(const Insn& insn, Form form) {
   as_.lea(Width::w64, Reg::r8, at(Reg::rsp, word_slot));
   as_.mov(Reg::rax, reinterpret_cast<u64>(bytecode_.load_packet));
   as_.call(Reg::rax);
-  if (checked_) restore_arguments();
   as_.test(Width::w64, Reg::rax, Reg::rax);
   as_.jcc(Cond::ne, trap_label_);  // outside the packet: the function ends with 0
   trap_used_ = true;

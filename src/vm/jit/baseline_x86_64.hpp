@@ -12,7 +12,6 @@
 #include "isa/semantics.hpp"
 #include "vm/bytecode.hpp"
 #include "vm/jit/baseline.hpp"
-#include "vm/jit/checks.hpp"
 #include "vm/jit/x86_64.hpp"
 
 namespace skep::vm::jit {
@@ -30,7 +29,7 @@ class BaselineX86 {
   /// Where the function that begins at `insn` begins in the code.
   u32 offset_of(u32 insn) const { return as_.offset_of(insn); }
 
- private:
+ protected:  // for code with checks (checked_x86_64.hpp), which shares what is not control flow
   /// What one function of the program needs.
   struct Needs {
     u16 registers = 0;  ///< by eBPF register: it occurs
@@ -73,7 +72,7 @@ class BaselineX86 {
   Result<void> jump(u32 at, isa::Form form);
   void conditional(const Insn& insn, Operand b, x86::Label target);
   void may_goto(x86::Label target);
-  void call(HelperFn callee, bool may_throw, s32 helper);
+  void call(HelperFn callee, bool may_throw);
   void call_local(u32 at);
   void callx(u32 at);
   void tail_call();
@@ -93,32 +92,8 @@ class BaselineX86 {
   void endian(const Insn& insn);
   void address_space_cast(const Insn& insn);
 
-  // --- checks (baseline_x86_64_checked.cpp) ---
-  /// Code behind the function at hand: a look for the region of an address, or a violation.
-  struct Cold {
-    x86::Label label, back;
-    Violation what;
-    u32 word;  ///< access_word()
-  };
-  Result<void> can_check() const;
-  void find_loops();
-  void load_checks();
-  void enter_checked();
-  void leave_checked();
-  void charge(u32 insns, u32 insn);
-  void charge_loop(u32 insn);
-  x86::Mem checked_address(u32 at, u8 base, bool write, bool atomic);
-  x86::Label cold_violation(Violation what, u32 insn, u32 word = 0);
-  void cold_code();
-  void keep_arguments();
-  void restore_arguments();
-  void lend_value();
-  bool writes_frame_pointer(u32 at) const;
-  /// r1 to r5 over calls, above our own two words.
-  static constexpr s32 kept_slot = 16, kept_bytes = 48;
-
   // --- memory ---
-  x86::Mem address(u32 at, u8 base, bool write, bool atomic);
+  virtual x86::Mem address(u32 at, u8 base);
   void load(u32 at);
   void store_imm(u32 at);
   void store_reg(u32 at);
@@ -137,15 +112,12 @@ class BaselineX86 {
 
   const Bytecode& bytecode_;
   const bool bmi2_;
-  const bool checked_;
   u64 random_;  ///< 0: constants stay as they are
   x86::Assembler as_;
   std::vector<u32> starts_;  ///< first instructions of functions, sorted
   Frame frame_;
   u32 begin_ = 0, end_ = 0;  ///< of the function at hand
   x86::Label body_label_ = 0, throw_label_ = 0, trap_label_ = 0;
-  std::vector<u32> loop_ends_;  ///< checked: by first instruction of a loop, one past its last; 0: no loop
-  std::vector<Cold> cold_;
   bool throw_used_ = false, trap_used_ = false;
 };
 

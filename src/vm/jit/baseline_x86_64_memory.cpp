@@ -11,10 +11,9 @@ using x86::Cond;
 using x86::Mem;
 
 /// Where instruction `i` reaches, from base register `base`. An address in the arena is made in scratch3.
-Mem BaselineX86::address(u32 i, u8 base, bool write, bool atomic) {
+Mem BaselineX86::address(u32 i, u8 base) {
   const Insn& insn = bytecode_.insns[i];
-  if (bytecode_.arena_access.empty() || !bytecode_.arena_access[i])
-    return checked_ ? checked_address(i, base, write, atomic) : at(host(base), insn.off);
+  if (bytecode_.arena_access.empty() || !bytecode_.arena_access[i]) return at(host(base), insn.off);
   as_.mov(scratch1, bytecode_.arena);
   as_.mov(Width::w32, scratch3, host(base));
   as_.alu(x86::Alu::add, Width::w64, scratch3, scratch1);
@@ -23,7 +22,7 @@ Mem BaselineX86::address(u32 i, u8 base, bool write, bool atomic) {
 
 void BaselineX86::load(u32 i) {
   const Insn& insn = bytecode_.insns[i];
-  const Mem from = address(i, insn.src, false, isa::row(bytecode_.ops[i]).form == isa::Form::load_acquire);
+  const Mem from = address(i, insn.src);
   const Reg dst = host(insn.dst);
   const Width w = access_width(insn);
   const bool sign_extends = (insn.code & 0xe7) == 0x81;  // 0x81, 0x89, 0x91
@@ -34,20 +33,20 @@ void BaselineX86::load(u32 i) {
 
 void BaselineX86::store_imm(u32 i) {
   const Insn& insn = bytecode_.insns[i];
-  const Mem to = address(i, insn.dst, true, false);
+  const Mem to = address(i, insn.dst);
   const Operand value = number(insn.imm);  // behind address(), which uses the same scratch register
   value.is_reg() ? as_.mov(access_width(insn), to, value.reg) : as_.mov(access_width(insn), to, value.imm);
 }
 
 void BaselineX86::store_reg(u32 i) {
   const Insn& insn = bytecode_.insns[i];
-  const Mem to = address(i, insn.dst, true, isa::row(bytecode_.ops[i]).form == isa::Form::store_release);
+  const Mem to = address(i, insn.dst);
   as_.mov(access_width(insn), to, host(insn.src));
 }
 
 void BaselineX86::atomic(u32 i, bool fetch) {
   const Insn& insn = bytecode_.insns[i];
-  const Mem where = address(i, insn.dst, true, true);
+  const Mem where = address(i, insn.dst);
   const Width w = access_width(insn);
   const Reg src = host(insn.src);
   const u8 kind = insn.imm & 0xf0;
@@ -86,7 +85,7 @@ void BaselineX86::atomic_loop(Width w, const Mem& where, Reg src, x86::Alu op) {
 
 void BaselineX86::compare_exchange(u32 i) {
   const Insn& insn = bytecode_.insns[i];
-  const Mem where = address(i, insn.dst, true, true);
+  const Mem where = address(i, insn.dst);
   const Width w = access_width(insn);
   as_.lock();
   as_.cmpxchg(w, where, host(insn.src));

@@ -9,10 +9,12 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "vm/function.hpp"
 #include "vm/jit/baseline.hpp"
+#include "vm/jit/checks.hpp"
 
 namespace skep::vm {
 
@@ -84,6 +86,9 @@ struct Function::Data {
   std::unique_ptr<Job> job;                        ///< of `automatic` functions that may become hot
   std::atomic<u64> ticks = 0;                      ///< all runs so far, about
   std::string why_interpreted, why_not_optimised;  ///< the second once the job is done
+  std::mutex checked_mutex;
+  std::shared_ptr<Jit> checked_jit;                 ///< of functions that are interpreted otherwise
+  std::unique_ptr<const jit::CheckedCode> checked;  ///< made when first asked for
 };
 
 /// What happens to a Function's tiers over its life.
@@ -95,6 +100,9 @@ class Tiering {
   static void optimise(const Function& function) noexcept;
   /// Waits until the Jit does not look at the function any more.
   static void end(Function& function) noexcept;
+  /// The function as code with checks, made when first asked for; it lives as long as the function. Errors: those of
+  /// jit::compile_checked.
+  static Result<const jit::CheckedCode*> checked_code(const Function& function);
   /// The entry that adds up run times.
   static u64 counting_entry(void* run, u64 r1, u64 r2, u64 r3, u64 r4, u64 function) noexcept;
 

@@ -1,0 +1,28 @@
+// Picks the emitter of this machine for code with checks.
+#include "vm/jit/checks.hpp"
+
+#if defined(__x86_64__)
+#include "vm/jit/checked_x86_64.hpp"
+#endif
+
+namespace skep::vm::jit {
+
+Result<std::unique_ptr<const CheckedCode>> compile_checked([[maybe_unused]] const Bytecode& bytecode,
+                                                           [[maybe_unused]] CodeMemory& memory) {
+#if defined(__x86_64__)
+  auto made = std::make_unique<CheckedCode>();
+  made->bytecode = &bytecode;
+  made->plan = std::make_unique<const Plan>(bytecode);
+  made->call_table = std::make_unique<u64[]>(bytecode.callbacks.size());
+  CheckedX86 emitter(bytecode, *made);
+  SKEP_TRY(emitter.run());
+  made->code = SKEP_TRY(memory.add(emitter.code()));
+  for (std::size_t i = 0; i < bytecode.callbacks.size(); i++)
+    made->call_table[i] = made->address(static_cast<u32>(made->call_table[i]));
+  return made;
+#else
+  return fail(Code::unsupported, "code with checks is made for x86-64 only; use the checked interpreter");
+#endif
+}
+
+}  // namespace skep::vm::jit
