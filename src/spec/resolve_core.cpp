@@ -136,7 +136,8 @@ Result<void> apply_core(ProgramSpec& program, const btf::Btf& local,
     const auto value = SKEP_TRY_AT(place(), answer(local, relocation, targets));
     SKEP_TRY_AT(place(), patch(program.insns, relocation.insn, value));
   }
-  program.relocations.clear();
+  // What found nothing stays on record: the verifier tells from it which field is missing.
+  std::erase_if(program.relocations, [&](const CoreRelocation& r) { return !is_poisoned(program.insns[r.insn]); });
   return {};
 }
 

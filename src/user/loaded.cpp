@@ -19,6 +19,7 @@
 #include "map/slots.hpp"
 #include "user/map_handle.hpp"
 #include "user/prepare.hpp"
+#include "verify/diagnosis.hpp"
 #include "verify/verify.hpp"
 
 namespace skep::user {
@@ -89,7 +90,8 @@ class Loader {
   Result<void> make_program(const ProgramSpec& spec) {
     const std::string place = "program " + spec.name;
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
-    if (!outcome.program) return fail(Code::rejected, verify::explain(outcome.report, spec));
+    if (!outcome.program)
+      return fail(Code::rejected, verify::explain(outcome.report, spec, verify::diagnose(spec, spec_, rules_).get()));
     auto made = std::make_unique<LoadedProgram>();
     made->object = object_.get();
     bindings_.kfunc = [type = spec.type](std::string_view name) { return helper::kfunc_for(name, type); };

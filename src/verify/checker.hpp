@@ -26,6 +26,7 @@
 #include "catalog/versions.hpp"
 #include "verify/analysis.hpp"
 #include "verify/domain/scalar_compare.hpp"
+#include "verify/history.hpp"
 #include "verify/map_facts.hpp"
 #include "verify/observer.hpp"
 #include "verify/stack_liveness.hpp"
@@ -34,6 +35,8 @@
 #include "verify/verify.hpp"
 
 namespace skep::verify {
+
+struct Diagnosis;
 
 /// Registers that are known equal after a comparison; kept with the step that compared, for precision.
 struct Links {
@@ -124,9 +127,14 @@ class Checker {
   /// Text of the registers of the refused instruction, and where the trouble began (explain.cpp).
   std::string involved_registers() const;
   std::string cause() const;
-  std::string take_log() { return std::move(log_); }
+  std::string take_log();
+  /// Keeps a history, for diagnose(). Before run().
+  void keep_history() { story_ = std::make_unique<History>(program_.insns.size()); }
+  /// After a refused run() with a history: what there is to say about it (diagnose.cpp).
+  Diagnosis diagnose();
 
  private:
+  friend class Narrator;  // diagnose.cpp: tells what the path did
   // --- exploring (explore.cpp) ---
   bool verify_function(u32 function);
   bool explore_and_forget();
@@ -137,9 +145,11 @@ class Checker {
   enum class Visit : u8 { go_on, covered, refused };
   Visit visit();
   void remember();
+  void note_difference(const Checkpoint& old);
   bool take_pending();
   void push_pending(u32 insn);
   void log_state();
+  std::string log_text(const Register& r) const;
 
   // --- pruning (prune.cpp) ---
   enum class Match : u8 { covers, within, exact };  // within: as if every number and slot counted
@@ -447,6 +457,9 @@ class Checker {
   Refusal refusal_;
   s32 culprit_ = -1;
   std::string log_;
+  s64 logged_insn_ = -1;            ///< the last instruction in the log
+  History::Registers logged_{};     ///< before it
+  std::unique_ptr<History> story_;  ///< null but while a refused program is gone over again
 };
 
 }  // namespace skep::verify

@@ -6,8 +6,12 @@
 // than the refused one.
 #include "verify/explain.hpp"
 
+#include <algorithm>
+
 #include "isa/text.hpp"
+#include "verify/c_line.hpp"
 #include "verify/checker.hpp"
+#include "verify/diagnosis.hpp"
 
 namespace skep::verify {
 
@@ -51,14 +55,9 @@ std::string Checker::involved_registers() const {
   return text;
 }
 
-namespace {
+using c_line::trimmed;
 
-std::string_view trimmed(std::string_view text) {
-  auto first = text.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view() : text.substr(first);
-}
-/// Registers an instruction changes, as a mask; calls change r0 to r5.
-u16 written_by(const Insn& i, Form f) {
+u16 registers_written(const Insn& i, isa::Form f) {
   switch (f) {
     case Form::alu_imm:
     case Form::alu_reg:
@@ -85,8 +84,6 @@ u16 written_by(const Insn& i, Form f) {
       return 0;
   }
 }
-}  // namespace
-
 std::string Checker::cause() const {
   if (culprit_ < 0 || path_.size() < 2) return {};
   u32 wanted = static_cast<u32>(culprit_);
@@ -121,7 +118,7 @@ std::string Checker::cause() const {
       frame = depth;
       if (f == Form::store_reg) continue;
     } else {
-      if (depth != frame || (written_by(i, f) >> wanted & 1) == 0) continue;
+      if (depth != frame || (registers_written(i, f) >> wanted & 1) == 0) continue;
       bool copies = (f == Form::alu_reg && (i.code & 0xf0) == 0xb0) || f == Form::movsx;
       if (copies && i.code == 0xbf && i.off == 0) {
         wanted = i.src;
@@ -167,36 +164,115 @@ void wrap(std::string& out, std::string_view indent, std::string_view text, std:
 }
 }  // namespace
 
-std::string explain(const Report& report, const ProgramSpec& program) {
-  if (report.accepted)
-    return fmt::format("{}: accepted ({} instructions, {} states, {} us)\n", program.name, report.insns_processed,
-                       report.states, report.time_ns / 1000);
-  if (!report.rejection) return fmt::format("{}: not decided\n", program.name);
-  const Rejection& r = *report.rejection;
-  constexpr std::size_t width = 96;
-  std::string out;
-  if (r.source) {
-    out += fmt::format("{}:{}:{}: {} refused [{}]\n", r.source->file, r.source->line, r.source->column, program.name,
-                       r.id);
-    out += fmt::format("  {:>5} | {}\n", r.source->line, trimmed(r.source->text));
-  } else {
-    out += fmt::format("{}: refused at instruction {} [{}]\n", program.name, r.insn, r.id);
+namespace {
+constexpr std::size_t width = 96, most_lines = 25;
+
+std::string place_of(const SourceLine& l) { return c_line::printable(fmt::format("{}:{}", l.file, l.line)); }
+
+/// The C line with what is refused underlined.
+std::string source_text(const SourceLine& l, std::string_view marked) {
+  const std::string_view text = c_line::trimmed(l.text);
+  const std::size_t shift = l.text.find_first_not_of(" \t\r\n");
+  std::string out = fmt::format("  {:>5} | {}\n", l.line, c_line::printable(text));
+  if (shift == std::string::npos || l.column <= shift || l.column - 1 - shift >= text.size()) return out;
+  std::size_t at = l.column - 1 - shift, from = at, length = 1;
+  if (const std::size_t found = marked.empty() ? std::string_view::npos : text.find(marked);
+      found != std::string_view::npos && found <= at) {
+    from = found;
+    length = marked.size();
   }
-  wrap(out, "  ", r.reason + ".", width);
-  out += fmt::format("  instruction {}: {}\n", r.insn, r.insn_text);
-  if (!r.registers.empty()) wrap(out, "    ", r.registers, width);
-  if (!r.cause.empty()) wrap(out, "  ", "because: " + r.cause, width);
-  wrap(out, "  ", "what to do: " + r.advice, width);
+  if (c_line::printable(text.substr(0, from + length)).size() != from + length) return out;  // columns would not fit
+  std::string line(from, ' ');
+  line += std::string(length, '~');
+  line.resize(std::max(line.size(), at + 1), ' ');
+  line[at] = '^';
+  return out + fmt::format("        | {}\n", line);
+}
+
+void add_event(std::string& out, const Event& e, const SourceLine* before) {
+  const std::string lead = e.is_cause ? "-> " : "   ";
+  if (!e.source) {
+    wrap(out, "  " + lead, fmt::format("instruction {}: {}", e.insn, e.text), width);
+    return;
+  }
+  const bool same = before != nullptr && before->line == e.source->line && before->file == e.source->file;
+  if (!same) out += fmt::format("  {:>5} | {}\n", e.source->line, c_line::printable(c_line::trimmed(e.source->text)));
+  wrap(out, "        " + lead, e.text, width);
+}
+
+/// What is told in `space` lines at most: the cause first of all, then the others as they fit.
+std::string story(const Diagnosis& d, std::size_t space) {
+  std::vector<const Event*> shown;
+  for (const Event& e : d.events) shown.push_back(&e);
+  while (shown.size() * 2 > space && shown.size() > 1) {
+    auto spare = std::find_if(shown.begin(), shown.end(), [](const Event* e) { return !e->is_cause; });
+    if (spare == shown.end()) break;
+    shown.erase(spare);
+  }
+  std::string out;
+  const SourceLine* before = nullptr;
+  for (const Event* e : shown) {
+    add_event(out, *e, before);
+    before = e->source ? &*e->source : nullptr;
+  }
   return out;
 }
 
-void Checker::log_state() {
-  constexpr std::size_t limit = 64u << 20;
-  if (log_.size() > limit) return;
-  log_ += fmt::format("{}:", insn_);
-  for (u32 r = 0; r < isa::register_count; r++)
-    if (reg(r).kind != Kind::uninitialised && r != isa::frame_pointer) log_ += fmt::format(" r{}={}", r, name(reg(r)));
-  log_ += fmt::format("\n    {}\n", instruction_text(program_, insn_));
+std::string heat(const Diagnosis& d, u64 insns_processed) {
+  std::string out;
+  if (!d.hot_lines.empty()) out += fmt::format("  where the {} processed instructions went:\n", insns_processed);
+  for (const HotLine& h : d.hot_lines)
+    out += fmt::format("  {:>5} | {:>5.1f} % {}\n", h.source.line, 100 * h.share,
+                       c_line::printable(c_line::trimmed(h.source.text)));
+  if (!d.kept_apart.empty()) wrap(out, "  ", "kept states apart: " + d.kept_apart, width);
+  return out;
+}
+
+std::size_t line_count(std::string_view text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+}  // namespace
+
+std::string explain(const Report& report, const ProgramSpec& program) { return explain(report, program, nullptr); }
+
+std::string explain(const Report& report, const ProgramSpec& program, const Diagnosis* diagnosis,
+                    std::string_view fix) {
+  const std::string program_name = c_line::printable(program.name);
+  if (report.accepted)
+    return fmt::format("{}: accepted ({} instructions, {} states, {} us)\n", program_name, report.insns_processed,
+                       report.states, report.time_ns / 1000);
+  if (!report.rejection) return fmt::format("{}: not decided\n", program_name);
+  const Rejection& r = *report.rejection;
+  static const Diagnosis nothing{};
+  const Diagnosis& d = diagnosis != nullptr ? *diagnosis : nothing;
+  const catalog::MessageRow* row = catalog::message(r.id);
+  std::string head, tail;
+  const std::string title = fmt::format("{} refused [V{:03} {}]", program_name, row != nullptr ? row->number : 0, r.id);
+  if (r.source)
+    head = fmt::format("{}:{}: {}\n{}", place_of(*r.source), r.source->column, title,
+                       source_text(*r.source, d.variable.name));
+  else
+    head = fmt::format("{} at instruction {}\n", title, r.insn);
+  std::string what;
+  if (!d.variable.name.empty())
+    what = d.variable.type.empty() ? fmt::format("`{}`: ", d.variable.name)
+                                   : fmt::format("`{}` ({}): ", d.variable.name, d.variable.type);
+  wrap(head, "  ", c_line::printable(what + r.reason) + ".", width);
+  if (!d.needed.empty() && !d.proved.empty())
+    wrap(head, "  ", c_line::printable(fmt::format("needed: {}; proved: {}", d.needed, d.proved)), width);
+  else if (!d.needed.empty())
+    wrap(head, "  ", c_line::printable(d.needed) + ".", width);
+  std::string machine = fmt::format("  instruction {}: {}\n", r.insn, r.insn_text);
+  if (!r.registers.empty()) wrap(machine, "    ", c_line::printable(r.registers), width);
+  if (d.events.empty() && !r.cause.empty()) wrap(tail, "  ", "because: " + c_line::printable(r.cause), width);
+  tail += heat(d, report.insns_processed);
+  wrap(tail, "  ", "what to do: " + c_line::printable(d.advice.empty() ? r.advice : d.advice), width);
+  tail += fix;
+  const std::size_t fixed = line_count(head) + line_count(tail);
+  if (!fix.empty() && fixed + line_count(machine) + 2 * std::min<std::size_t>(d.events.size(), 2) > most_lines)
+    machine.clear();
+  const std::size_t used = fixed + line_count(machine);
+  return head + story(d, used < most_lines ? most_lines - used : 2) + machine + tail;
 }
 
 }  // namespace skep::verify

@@ -117,6 +117,7 @@ void Checker::enter_function(u32 function) {
   state_.preempt_depth = 0;
   state_.rounds = 0;
   path_.clear();
+  if (story_ != nullptr) story_->shrink(0);
   links_.clear();
   active_.clear();
   written_ = {};
@@ -138,6 +139,7 @@ bool Checker::explore() {
       if (options_.log) log_state();
       path_.push_back({.insn = insn_});
       if (trail_) trail_->enter(state_, analysis_, insn_, path_.size());
+      if (story_ != nullptr) story_->before(path_.size(), insn_, state_);
       proofs_[insn_].reached = true;
       if (options_.kernel_version != 0 && is_kernel() && !check_profile()) return false;
       in_history_ = false;
@@ -241,6 +243,7 @@ bool Checker::take_pending() {
   p.state.frames = {};
   insn_ = p.insn;
   path_.resize(p.path_length);
+  if (story_ != nullptr) story_->shrink(path_.size());
   if (p.enters_callback) {
     path_.push_back({.insn = path_.back().insn, .what = Step::What::descended, .frame = static_cast<u8>(state_.depth)});
   }
@@ -273,6 +276,7 @@ Checker::Visit Checker::visit() {
       return take_hit(old) ? Visit::covered : Visit::refused;
     }
     if (add) old.misses++;
+    if (story_ != nullptr) note_difference(old);
     u32 allowance = forced && old.active ? loop_miss_allowance : miss_allowance;
     if (old.misses > old.hits * allowance + allowance) {
       if (old.active || old.is_loop_entry)

@@ -65,6 +65,38 @@ class Verify(Case):
                 self.assertIn(words.lower(), (verdict["reason"] + verdict["advice"] + verdict["cause"]).lower(), shown)
                 self.assertLessEqual(len(shown.splitlines()), 25)
 
+    def test_a_refusal_tells_its_story_and_a_change_that_verifies(self):
+        what, text, line, _ = REFUSED[0]
+        source = HEADER + text
+        path = self.write("story.bpf.c", source)
+        verdict = json.loads(self.skep("verify", path, "--json", check=1).stdout)
+        self.assertEqual((verdict["id"], verdict["reason_id"], verdict["family"]), ("V022", "maybe_null", "null"))
+        self.assertEqual(verdict["variable"], {"name": "value", "type": "__u64 *"})
+        cause = next(e for e in verdict["events"] if e["is_cause"])
+        self.assertIn("bpf_map_lookup_elem", cause["source"]["text"])
+        self.assertEqual(verdict["remedy"], "check_null")
+        self.assertTrue(verdict["fix"]["verified"])
+        self.assertEqual((self.directory / "story.bpf.c").read_text(), source, "the file is never written")
+        mended = [l[1:] for l in verdict["fix"]["diff"].splitlines() if l.startswith("+") and not l.startswith("+++")]
+        lines = source.splitlines()
+        lines[cause["source"]["line"]:cause["source"]["line"]] = mended
+        self.skep("verify", self.write("mended.bpf.c", "\n".join(lines) + "\n"), check=0)
+        shown = self.skep("verify", path, check=1).stdout
+        self.assertIn("this change was compiled and verified", shown)
+        self.assertNotIn("this change", self.skep("verify", path, "--no-fix", check=1).stdout)
+        log = self.skep("verify", path, "--no-fix", "--log", check=1).stdout
+        self.assertRegex(log, r"(?m)^0: R1=ctx\(\) R10=fp0$")
+        self.assertRegex(log, r"(?m)^\d+: \(85\) call bpf_map_lookup_elem.*; R0=map_value_or_null\(")
+        trace = self.write("kernel.log", "12: (79) r1 = *(u64 *)(r0 +0)\nR0 invalid mem access 'map_value_or_null'\nprocessed 9 insns (limit 1000000)\n")
+        self.assertIn("V022", self.skep("verify", path, "--kernel-log", trace, check=1).stdout)
+        self.skep("verify", path, "--kernel-log", self.write("empty.log", ""), check=2)
+
+    def test_what_files_say_reaches_no_terminal_as_control(self):
+        text = HEADER + 'SEC("xdp")\nint p(struct xdp_md *ctx) {\n  unsigned char *d = (void *)(long)ctx->data; /* \x1b[31m\x07 */ return d[3] ? 1 : 2;\n}\n'
+        shown = self.skep("verify", self.write("control.bpf.c", text), "--log", check=1).stdout
+        self.assertIn("\\x1b", shown)
+        self.assertFalse([c for c in shown if ord(c) < 32 and c != "\n"], shown)
+
     def test_undecidable_is_two(self):
         garbage = self.write("garbage.o", "\x7fELFgarbage")
         self.skep("verify", garbage, check=2)

@@ -177,7 +177,8 @@ Result<int> run(const RunOptions& options) {
   auto loaded = engine->load(spec, {.programs = {}, .verifier_log = options.log});
   if (options.log) fmt::print(stderr, "{}", engine->verifier_log());
   if (!loaded && loaded.error().code == Code::rejected && engine->name() == "kernel")
-    fmt::print(stderr, "{}", explain_for_kernel(spec));  // ours first: it names the line and what to do
+    fmt::print(stderr, "{}",
+               explain_for_kernel(spec, engine->verifier_log()));  // ours first: it names the line and what to do
   auto object = SKEP_TRY(std::move(loaded));
   auto links = SKEP_TRY(attach_all(object, options));
 

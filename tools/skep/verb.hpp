@@ -38,9 +38,9 @@ void note(std::string_view message, bool quiet = false);
 /// Parses `arguments` with `app`; a value means "stop here with this exit status" (--help, usage errors).
 std::optional<int> parse(CLI::App& app, const Arguments& arguments);
 
-/// Our own verifier's explanation, under the kernel's rules, of why a program of `spec` is refused; "" when it has
-/// none.
-std::string explain_for_kernel(const ObjectSpec& spec);
+/// Our own verifier's explanation, under the kernel's rules, of why a program of `spec` is refused; where ours accepts
+/// it, the kernel's log told in the same way; "" when neither says anything.
+std::string explain_for_kernel(const ObjectSpec& spec, std::string_view log);
 
 /// What a person names where a verb takes programs.
 struct ProgramFile {

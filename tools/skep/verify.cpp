@@ -4,16 +4,21 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <set>
 
-#include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
 #include "btf/btf.hpp"
 #include "catalog/versions.hpp"
 #include "compile/compile.hpp"
+#include "explain/fix.hpp"
+#include "explain/insn_fix.hpp"
+#include "explain/kernel_log.hpp"
 #include "kernel/close.hpp"
 #include "user/prepare.hpp"
 #include "verb.hpp"
+#include "verify/c_line.hpp"
 #include "verify/verify.hpp"
+#include "verify_output.hpp"
 
 namespace skep::tools {
 namespace {
@@ -24,8 +29,11 @@ struct VerifyOptions {
   std::string rules = "user";
   std::string kernel;
   bool unprivileged = false;
+  std::string kernel_log;  ///< a file with the kernel's log of the program
   bool json = false;
   bool log = false;
+  bool no_fix = false;
+  u32 fix_milliseconds = 10'000;
 };
 
 Result<ProgramType> program_type(std::string_view name) {
@@ -58,50 +66,97 @@ Result<ObjectSpec> read_raw(const ProgramFile& options) {
   return spec;
 }
 
-void print_json(const ProgramSpec& program, const verify::Report& report) {
-  base::JsonWriter json;
-  json.begin_object();
-  json.member("program", program.name);
-  json.member("section", program.section);
-  json.member("type", name_of(program.type));
-  json.member("accepted", report.accepted);
-  const auto& rejection = report.rejection;
-  json.key("reason_id");
-  rejection ? json.string(rejection->id) : json.null();
-  json.key("reason");
-  rejection ? json.string(rejection->reason) : json.null();
-  json.key("source");
-  if (rejection && rejection->source) {
-    json.begin_object();
-    json.member("file", rejection->source->file);
-    json.member("line", rejection->source->line);
-    json.member("text", rejection->source->text);
-    json.end_object();
-  } else {
-    json.null();
-  }
-  if (rejection) {
-    json.member("insn", rejection->insn);
-    json.member("insn_text", rejection->insn_text);
-    json.member("registers", rejection->registers);
-    json.member("cause", rejection->cause);
-    json.member("advice", rejection->advice);
-  }
-  json.member("insns_processed", report.insns_processed);
-  json.member("states", report.states);
-  json.member("time_ns", report.time_ns);
-  json.end_object();
-  fmt::print("{}\n", json.text());
+/// Closes an object against what it is verified for.
+Result<ObjectSpec> made_ready(const ObjectSpec& spec, bool kernel) {
+  return kernel ? kernel::close_object(spec) : user::prepare(spec);
 }
 
-void print_text(const ProgramSpec& program, const verify::Report& report, bool log) {
-  if (log && !report.log.empty()) fmt::print("{}", report.log);
-  if (report.accepted) {
-    fmt::print("accepted  {} ({}): {} instructions processed, {} states, {} us, stack {} bytes\n", program.name,
-               name_of(program.type), report.insns_processed, report.states, report.time_ns / 1000, report.stack_bytes);
-  } else {
-    fmt::print("rejected  {} ({})\n{}", program.name, name_of(program.type), verify::explain(report, program));
-  }
+/// The text of a C source, with its lines where line information needs them; none for objects.
+std::optional<std::string> source_text(const ProgramFile& file) {
+  constexpr std::size_t largest = 1u << 20;
+  if (file.raw) return std::nullopt;
+  auto text = base::read_text(file.file, largest);
+  if (!text ||
+      text->starts_with("\x7f"
+                        "ELF") ||
+      text->find('\0') != std::string::npos)
+    return std::nullopt;
+  return *std::move(text);
+}
+
+/// A change of the source that makes the program verify, and leaves the verdicts of the others as good as they were.
+std::optional<explain::Fix> suggestion(const VerifyOptions& options, const ObjectSpec& spec, const ProgramSpec& program,
+                                       const verify::Refused& refused, verify::Options rules) {
+  const auto text = source_text(options.source);
+  const verify::Rejection& rejection = refused.rejection;
+  if (options.no_fix || !text || !rejection.source) return std::nullopt;
+  const std::string name = std::filesystem::path(options.source.file).filename();
+  if (std::filesystem::path(rejection.source->file).filename() != name) return std::nullopt;  // in a header
+  compile::CompileOptions compile_options;
+  compile_options.cflags = options.source.cflags;
+  compile_options.use_cache = false;
+  compile_options.cflags.push_back("-I" + std::filesystem::absolute(options.source.file).parent_path().string());
+  rules.log = false;
+  auto accepts = [&](const ProgramSpec& p, const ObjectSpec& object) {
+    const auto outcome = verify::verify(p, object, rules);
+    return outcome && outcome->report.accepted;
+  };
+  std::set<std::string> accepted;
+  for (const auto& p : spec.programs)
+    if (p.name != program.name && accepts(p, spec)) accepted.insert(p.name);
+  const auto judge = [&](const std::string& changed) -> std::optional<explain::Judgement> {
+    auto object = compile::load_text(changed, name, compile_options);
+    if (!object) return std::nullopt;
+    explain::add_line_texts(*object, name, explain::Source(changed));
+    auto ready = made_ready(*object, rules.rules == verify::Rules::kernel);
+    const ProgramSpec* again = ready ? ready->program(program.name) : nullptr;
+    if (again == nullptr) return std::nullopt;
+    auto outcome = verify::verify(*again, *ready, rules);
+    if (!outcome) return std::nullopt;
+    explain::Judgement judgement{outcome->report.accepted, std::nullopt};
+    if (outcome->report.rejection)
+      judgement.refused = {*outcome->report.rejection, verify::diagnose(*again, *ready, rules)};
+    for (const auto& p : ready->programs)
+      if (judgement.accepted && accepted.contains(p.name)) judgement.accepted = accepts(p, *ready);
+    return judgement;
+  };
+  explain::FixOptions fix_options;
+  fix_options.type = program.type;
+  fix_options.section = program.section;
+  fix_options.time_limit = std::chrono::milliseconds(options.fix_milliseconds);
+  return explain::find_fix(*text, name, refused, fix_options, judge);
+}
+
+/// The same where there is no source: as instructions.
+std::optional<explain::Fix> insn_suggestion(const VerifyOptions& options, const ObjectSpec& spec,
+                                            const ProgramSpec& program, const verify::Refused& refused,
+                                            verify::Options rules) {
+  if (options.no_fix || source_text(options.source)) return std::nullopt;
+  rules.log = false;
+  const auto fix = explain::find_insn_fix(program, refused, [&](const ProgramSpec& changed) {
+    const auto outcome = verify::verify(changed, spec, rules);
+    return outcome && outcome->report.accepted;
+  });
+  if (!fix) return std::nullopt;
+  return explain::Fix{fix->diff, fix->what, ""};
+}
+
+/// The kernel's log of the file's program, told as our own refusals are.
+Result<int> explain_log(const VerifyOptions& options, const ObjectSpec& spec) {
+  constexpr std::size_t largest = 256u << 20;
+  const std::string log = SKEP_TRY(base::read_text(options.kernel_log, largest));
+  const ProgramSpec* program = options.program.empty() ? (spec.programs.empty() ? nullptr : &spec.programs.front())
+                                                       : spec.program(options.program);
+  if (program == nullptr) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
+  auto refused = explain::refusal_from_log(log, *program);
+  if (!refused)
+    return fail(Code::invalid_argument,
+                options.kernel_log + ": no refusal in this log; it ends with an instruction or is empty");
+  verify::Report report;
+  report.rejection = std::move(refused->rejection);
+  fmt::print("{}", options.json ? verdict_json(*program, report, refused->diagnosis.get(), {})
+                                : verdict_text(*program, report, refused->diagnosis.get(), {}));
+  return 1;
 }
 
 /// The kernel's rules: of the version and the process asked about, with the running kernel's types.
@@ -126,7 +181,8 @@ Result<int> run(const VerifyOptions& options) {
   if (!options.program.empty() && spec.program(options.program) == nullptr)
     return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.source.file, options.program));
   const bool kernel = options.rules == "kernel" || options.unprivileged || !options.kernel.empty();
-  spec = SKEP_TRY_AT(options.source.file, kernel ? kernel::close_object(spec) : user::prepare(spec));
+  spec = SKEP_TRY_AT(options.source.file, made_ready(spec, kernel));
+  if (!options.kernel_log.empty()) return explain_log(options, spec);
   verify::Options rules = kernel ? SKEP_TRY(rules_of_kernel(options)) : user::engine_rules();
   if (options.rules == "strict") rules.rules = verify::Rules::strict;
   rules.log = options.log;
@@ -141,7 +197,18 @@ Result<int> run(const VerifyOptions& options) {
       status = 2;
       continue;
     }
-    options.json ? print_json(program, outcome->report) : print_text(program, outcome->report, options.log);
+    const verify::Report& report = outcome->report;
+    std::optional<explain::Fix> fix;
+    std::shared_ptr<const verify::Diagnosis> diagnosis;
+    if (report.rejection) {
+      diagnosis = verify::diagnose(program, spec, rules);
+      const verify::Refused refused{*report.rejection, diagnosis};
+      fix = suggestion(options, spec, program, refused, rules);
+      if (!fix) fix = insn_suggestion(options, spec, program, refused, rules);
+    }
+    if (options.log && !options.json) fmt::print("{}", verify::c_line::printable_lines(report.log));
+    fmt::print("{}", options.json ? verdict_json(program, report, diagnosis.get(), fix)
+                                  : verdict_text(program, report, diagnosis.get(), fix));
     if (!outcome->report.accepted && status == 0) status = 1;
   }
   if (decided == 0) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
@@ -157,15 +224,25 @@ Result<ObjectSpec> read_program_file(const ProgramFile& source) {
   return compile::load_program(source.file, options);
 }
 
-std::string explain_for_kernel(const ObjectSpec& spec) {
+std::string explain_for_kernel(const ObjectSpec& spec, std::string_view log) {
   const auto closed = kernel::close_object(spec);
   if (!closed) return {};
-  verify::Options rules;
-  rules.rules = verify::Rules::kernel;
+  const auto rules = rules_of_kernel({});
+  if (!rules) return {};
   for (const auto& program : closed->programs) {
     if (!program.autoload) continue;
-    const auto outcome = verify::verify(program, *closed, rules);
-    if (outcome && !outcome->report.accepted) return verify::explain(outcome->report, program);
+    const auto outcome = verify::verify(program, *closed, *rules);
+    if (outcome && !outcome->report.accepted)
+      return verify::explain(outcome->report, program, verify::diagnose(program, *closed, *rules).get());
+  }
+  // We would accept them: what the kernel says is all there is. Its log names the program by what it executes.
+  for (const auto& program : closed->programs) {
+    if (!program.autoload || !explain::is_log_of(log, program)) continue;
+    auto refused = explain::refusal_from_log(log, program);
+    if (!refused) continue;
+    verify::Report report;
+    report.rejection = std::move(refused->rejection);
+    return verify::explain(report, program, refused->diagnosis.get());
   }
   return {};
 }
@@ -180,7 +257,10 @@ int verify_verb(const Arguments& arguments) {
   app.add_option("--kernel", options.kernel, "what that version of Linux would say, such as 5.15 (rules: kernel)");
   app.add_flag("--unprivileged", options.unprivileged, "what Linux says without CAP_BPF (rules: kernel)");
   app.add_flag("-j,--json", options.json, "one JSON object a program");
-  app.add_flag("--log", options.log, "the verifier's state at every instruction");
+  app.add_flag("--log", options.log, "the verifier's state at every instruction, as the kernel writes it");
+  app.add_flag("--no-fix", options.no_fix, "do not look for a change that makes a refused program verify");
+  app.add_option("--fix-time", options.fix_milliseconds, "milliseconds to look for one at most (default 10000)");
+  app.add_option("--kernel-log", options.kernel_log, "explain this log of the kernel's verifier instead");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: kprobe, xdp, tracepoint, ...");
   app.add_option("--cflag", options.source.cflags, "one more argument for clang (repeatable)");

@@ -1,0 +1,499 @@
+// The changes that are worth trying, by remedy. One function each; the likeliest candidate comes first.
+//
+// Every rule works on the text around the refused line and the line the value comes from. Names are those of the
+// diagnosis; where it has none, a rule gives nothing.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "explain/fix.hpp"
+#include "verify/c_line.hpp"
+
+namespace skep::explain {
+
+namespace c_line = verify::c_line;
+using verify::Diagnosis;
+using verify::Event;
+using verify::Remedy;
+
+namespace {
+constexpr u32 loop_rounds = 256;  // what a loop without a bound is given
+
+class Rules {
+ public:
+  Rules(const Source& source, const verify::Refused& refused, const FixOptions& options)
+      : source_(source), rejection_(refused.rejection), d_(*refused.diagnosis), options_(options) {
+    if (rejection_.source) line_ = rejection_.source->line;
+    if (line_ == 0 || line_ > source.size()) line_ = 0;
+    if (line_ != 0) function_ = source.function_at(line_);
+    if (function_) {
+      statement_ = source.statement_begin(line_);
+      give_up_ = source.giving_up(*function_, line_, otherwise());
+    }
+  }
+  std::vector<Candidate> all();
+
+ private:
+  /// What an entry function does that cannot decide: let things pass.
+  std::string_view otherwise() const {
+    if (options_.type == ProgramType::xdp) return "return XDP_PASS;";
+    const bool decides = options_.section.starts_with("cgroup") || options_.section.starts_with("sk_");
+    return decides ? "return 1;" : "return 0;";
+  }
+  void offer(Source changed) { found_.push_back({std::move(changed), d_.remedy}); }
+  /// Inserts lines before a line, with its indentation.
+  Source with(u32 before, const std::vector<std::string>& lines, std::string_view in_line = {},
+              std::string_view out = {}) const;
+  std::string guard(std::string_view condition) const { return fmt::format("if ({}) {}", condition, give_up_); }
+  bool is_lvalue(std::string_view e) const { return !e.empty() && e.find('(') == std::string_view::npos; }
+  std::string packet_end() const;
+
+  void check_null();
+  void check_packet();
+  void reload_packet();
+  void bound_index();
+  void bound_size();
+  void initialise();
+  void read_with_helper();
+  void keep_pointer();
+  void release();
+  void once();
+  void return_in_range();
+  void bound_loop();
+  void declare_licence();
+  void replace_call(std::string_view from, std::string_view to);
+  void guard_field();
+
+  const Source& source_;
+  const verify::Rejection& rejection_;
+  const Diagnosis& d_;
+  const FixOptions& options_;
+  u32 line_ = 0, statement_ = 0;
+  std::optional<Source::Function> function_;
+  std::string give_up_;
+  std::vector<Candidate> found_;
+};
+
+Source Rules::with(u32 before, const std::vector<std::string>& lines, std::string_view in_line,
+                   std::string_view out) const {
+  Source changed = source_;
+  if (!in_line.empty()) {
+    for (u32 n = statement_; n <= source_.statement_end(line_); n++)
+      if (auto line = replaced(source_.line(n), in_line, out)) {
+        changed.replace(n, *line);
+        break;
+      }
+  }
+  const std::string indent = source_.indent(before);
+  for (auto line = lines.rbegin(); line != lines.rend(); ++line) changed.insert_before(before, indent + *line);
+  return changed;
+}
+
+void Rules::check_null() {
+  const std::string& name = d_.variable.name;
+  if (!is_lvalue(name)) return;
+  const u32 made = d_.facts.origin_line;
+  const bool near = made >= function_->body && made < line_ && c_line::mentions(source_.statement(made), name);
+  if (near && d_.variable.name.find("->") == std::string::npos)
+    offer(with(source_.statement_end(made) + 1, {guard("!" + name)}));
+  offer(with(statement_, {guard("!" + name)}));
+}
+
+/// What the function calls the end of the packet.
+std::string Rules::packet_end() const {
+  for (u32 n = function_->begin; n <= line_; n++) {
+    const std::string right = right_side(source_.line(n));
+    if (right.find("data_end") != std::string::npos && right.find("->") != std::string::npos)
+      return c_line::assigned(source_.line(n));
+  }
+  if (c_line::mentions(function_->signature, "data_end")) return "data_end";
+  for (u32 n = function_->body; n <= line_; n++) {  // ctx->data is there, so is ctx->data_end
+    const std::string& l = source_.line(n);
+    const auto at = l.find("->data");
+    if (at == std::string::npos) continue;
+    std::size_t begin = at;
+    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(l[begin - 1])) != 0 || l[begin - 1] == '_')) begin--;
+    return fmt::format("(void *)(long){}->data_end", l.substr(begin, at - begin));
+  }
+  return {};
+}
+
+void Rules::check_packet() {
+  const std::string end = packet_end();
+  const std::string& value = d_.variable.name;
+  if (end.empty() || value.empty()) return;
+  const std::string pointer = c_line::pointer_of(value);
+  const std::string limit = end.starts_with("(") ? end : "(void *)" + end;  // whatever its type
+  if (!pointer.empty() && value.find("->") != std::string::npos)
+    offer(with(statement_, {guard(fmt::format("(void *)({} + 1) > {}", pointer, limit))}));
+  if (!pointer.empty() && value.back() == ']')
+    offer(with(statement_, {guard(fmt::format("(void *)(&{} + 1) > {}", value, limit))}));
+  if (!pointer.empty()) offer(with(statement_, {guard(fmt::format("(void *)({} + 1) > {}", pointer, limit))}));
+  if (d_.facts.argument >= 0)
+    offer(with(statement_, {guard(fmt::format("(void *){} + {} > {}", value, d_.facts.needed_bytes, limit))}));
+}
+
+void Rules::reload_packet() {
+  const u32 call = d_.facts.origin_line;
+  if (call < function_->body || call >= line_) return;
+  const auto data = source_.assignment_with(function_->body, call, "data");
+  const auto end = source_.assignment_with(function_->body, call, "data_end");
+  if (!data || !end) return;
+  const std::string start = c_line::assigned(source_.line(*data)), limit = c_line::assigned(source_.line(*end));
+  std::string pointer = c_line::pointer_of(d_.variable.name);
+  if (pointer.empty()) pointer = d_.variable.name;
+  std::vector<std::string> lines = {fmt::format("{} = {};", start, right_side(source_.line(*data))),
+                                    fmt::format("{} = {};", limit, right_side(source_.line(*end)))};
+  std::string check = guard(fmt::format("(void *)({} + 1) > {}", pointer, limit));
+  if (pointer != start) {
+    const auto made = source_.declaration(function_->body, call, pointer);
+    if (!made || right_side(source_.line(*made)).empty()) return;
+    lines.push_back(fmt::format("{} = {};", pointer, right_side(source_.line(*made))));
+  } else if (d_.variable.name.ends_with("]")) {
+    check = guard(fmt::format("(void *)(&{} + 1) > {}", d_.variable.name, limit));
+  }
+  lines.push_back(check);
+  offer(with(source_.statement_end(call) + 1, lines));
+}
+
+void Rules::bound_index() {
+  const std::string& index = d_.variable.name;
+  if (index.empty()) return;
+  u64 count = d_.facts.elements;
+  if (count == 0) {
+    const s64 most = static_cast<s64>(d_.facts.region_bytes) - std::max<s64>(d_.facts.base_offset, 0) -
+                     d_.facts.access_offset - static_cast<s64>(d_.facts.access_bytes);
+    if (most < 0) return;
+    count = static_cast<u64>(most) / std::max(d_.facts.stride, 1u) + 1;
+  }
+  const bool plain = c_line::is_identifier(index);
+  const std::string_view type = d_.variable.type;
+  const bool is_unsigned = type.find("unsigned") != std::string_view::npos ||
+                           type.find("__u") != std::string_view::npos ||
+                           type.find("size_t") != std::string_view::npos || type.starts_with('u');
+  const std::string outside =
+      is_unsigned ? fmt::format("{} >= {}", index, count) : fmt::format("{0} < 0 || {0} >= {1}", index, count);
+  const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", index);
+  if (plain) {
+    offer(with(statement_, {guard(outside)}));
+    offer(with(statement_, {hide, guard(outside)}));
+    if (count > 1 && (count & (count - 1)) == 0) offer(with(statement_, {fmt::format("{} &= {};", index, count - 1)}));
+  }
+  offer(with(statement_, {fmt::format("__u64 index = {};", index), guard(fmt::format("index >= {}", count))}, index,
+             "index"));
+  offer(with(statement_,
+             {fmt::format("__u64 index = {};", index), "asm volatile(\"\" : \"+r\"(index));",
+              guard(fmt::format("index >= {}", count))},
+             index, "index"));
+}
+
+void Rules::bound_size() {
+  const s32 at = d_.facts.argument;
+  const std::string statement = source_.statement(line_);
+  if (at < 0) return;
+  const auto arguments = c_line::arguments_of(statement, d_.facts.call);
+  if (static_cast<std::size_t>(at) >= arguments.size()) return;
+  const std::string length = arguments[static_cast<std::size_t>(at)];
+  std::string memory = at > 0 ? arguments[static_cast<std::size_t>(at) - 1] : std::string();
+  if (memory.starts_with("&")) memory = memory.substr(1);
+  // sizeof means the room only where the argument is the array itself.
+  std::vector<std::string> limits;
+  const auto declared = source_.declaration(function_->begin, line_, memory);
+  const bool is_array = declared && c_line::declared_type(source_.line(*declared), memory).ends_with("]");
+  if (is_array || memory.find("->") != std::string::npos) limits.push_back(fmt::format("sizeof({})", memory));
+  if (d_.facts.region_bytes != 0) limits.push_back(fmt::format("{}", d_.facts.region_bytes));
+  const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", length);
+  const bool plain = c_line::is_identifier(length);
+  if (length.find_first_not_of("0123456789") == std::string::npos && !limits.empty())
+    return offer(with(statement_, {}, length, limits[0]));
+  const bool zero = rejection_.id == "size_may_be_zero";
+  if (zero) offer(with(statement_, {guard("!" + length)}));
+  for (const std::string& limit : limits) {
+    const std::string outside =
+        d_.facts.is_signed ? fmt::format("{0} < 0 || {0} > {1}", length, limit) : fmt::format("{} > {}", length, limit);
+    if (plain && !d_.facts.is_signed)
+      offer(with(statement_, {fmt::format("if ({} > {}) {} = {};", length, limit, length, limit)}));
+    if (plain) offer(with(statement_, {guard(outside)}));
+    if (plain) offer(with(statement_, {guard(fmt::format("(__u64){} > {}", length, limit))}));
+    if (plain) offer(with(statement_, {hide, guard(fmt::format("(__u64){} > {}", length, limit))}));
+    offer(with(statement_,
+               {fmt::format("__u64 length = {};", length), "asm volatile(\"\" : \"+r\"(length));",
+                guard(fmt::format("length > {}", limit))},
+               length, "length"));
+  }
+}
+
+void Rules::initialise() {
+  for (u32 n = function_->body; n <= line_; n++) {
+    const std::string& l = source_.line(n);
+    const std::string_view code = c_line::trimmed(l);
+    if (!code.ends_with(';') || code.find('=') != std::string_view::npos || code.find('(') != std::string_view::npos)
+      continue;
+    std::size_t end = code.size() - 1, begin = end;
+    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(code[begin - 1])) != 0 || code[begin - 1] == '_'))
+      begin--;
+    const std::string name(code.substr(begin, end - begin));
+    if (name.empty() || c_line::declared_type(l, name).empty() || !c_line::mentions(source_.statement(line_), name))
+      continue;
+    Source changed = source_;
+    changed.replace(n, l.substr(0, l.rfind(';')) + " = 0;" + l.substr(l.rfind(';') + 1));
+    offer(std::move(changed));
+  }
+  if (rejection_.id == "register_not_set" && c_line::trimmed(source_.line(function_->end)) == "}")
+    offer(with(function_->end, {"return 0;"}));
+}
+
+void Rules::read_with_helper() {
+  const std::string& value = d_.variable.name;
+  if (!is_lvalue(value) || d_.facts.writes) return;
+  const bool of_process = options_.section.find("syscalls/") != std::string::npos ||
+                          options_.section.starts_with("uprobe") || options_.section.starts_with("uretprobe");
+  for (std::string_view space : {of_process ? "user" : "kernel", of_process ? "kernel" : "user"})
+    offer(with(statement_,
+               {fmt::format("__typeof__({}) copy = 0;", value),
+                fmt::format("bpf_probe_read_{}(&copy, sizeof(copy), &{});", space, value)},
+               value, "copy"));
+}
+
+void Rules::keep_pointer() {
+  std::vector<u32> lines = {line_};
+  for (const Event& e : d_.events)
+    if (e.is_cause && e.source && e.source->line <= source_.size()) lines.push_back(e.source->line);
+  for (u32 n : lines) {
+    const std::string& l = source_.line(n);
+    const std::string name = c_line::assigned(l);
+    const std::string type = c_line::declared_type(l, name);
+    if (type.empty() || type.ends_with("*")) continue;
+    std::string changed = l;
+    if (auto wider = replaced(changed, type, "unsigned long")) changed = *wider;
+    for (std::string_view cast : {"(__u32)", "(u32)", "(int)", "(unsigned int)", "(__s32)", "(unsigned)"})
+      while (changed.find(cast) != std::string::npos) changed.replace(changed.find(cast), cast.size(), "");
+    Source source = source_;
+    source.replace(n, changed);
+    offer(std::move(source));
+  }
+}
+
+void Rules::release() {
+  std::string call = d_.facts.release;
+  if (call.empty()) return;
+  if (const auto hole = call.find("{}"); hole != std::string::npos) {
+    if (d_.variable.name.empty()) return;
+    std::string name = d_.variable.name;
+    if (call[hole - 1] == '&' && name.starts_with("&")) name = name.substr(1);
+    call.replace(hole, 2, name);
+  }
+  const u32 acquired = d_.facts.origin_line;
+  auto before_return = [&](u32 n) {
+    const std::string& l = source_.line(n);
+    const auto at = l.find("return");
+    if (at == std::string::npos) return;
+    if (c_line::trimmed(l).starts_with("return")) {
+      const std::string_view above = c_line::trimmed(source_.line(n - 1));
+      if (!above.ends_with(')') && above != "else") return offer(with(n, {call + ";"}));
+      Source changed = source_;  // the body of an if without braces
+      changed.replace(n, fmt::format("{}{{ {}; {} }}", source_.indent(n), call, c_line::trimmed(l)));
+      return offer(std::move(changed));
+    }
+    Source changed = source_;
+    const auto end = l.find(';', at);
+    if (end == std::string::npos) return;
+    changed.replace(
+        n, fmt::format("{}{{ {}; {} }}{}", l.substr(0, at), call, l.substr(at, end + 1 - at), l.substr(end + 1)));
+    offer(std::move(changed));
+  };
+  for (u32 n = d_.facts.branch_line; n != 0 && n <= std::min(function_->end, d_.facts.branch_line + 4); n++)
+    before_return(n);
+  for (u32 n = function_->end; n > std::max(acquired, function_->body); n--) before_return(n);
+}
+
+void Rules::once() {
+  for (const Event& e : d_.events) {  // what is read after it was given back is read before
+    if (!e.is_cause || !e.source || e.source->line >= statement_ || e.source->line < function_->body) continue;
+    const u32 end = source_.statement_end(line_);
+    if (end != statement_) continue;
+    Source changed = source_;
+    const std::string moved = source_.line(statement_);
+    changed.erase(statement_);
+    changed.insert_before(source_.statement_begin(e.source->line), moved);
+    offer(std::move(changed));
+  }
+}
+
+void Rules::return_in_range() {
+  std::vector<u32> lines;
+  for (const Event& e : d_.events)
+    if (e.source && e.source->line <= source_.size()) lines.push_back(e.source->line);
+  lines.push_back(line_);
+  for (u32 n = function_->end; n > function_->body; n--) lines.push_back(n);
+  for (u32 n : lines) {
+    const std::string& l = source_.line(n);
+    const auto at = l.find("return ");
+    const auto end = at == std::string::npos ? at : l.find(';', at);
+    if (end == std::string::npos) continue;
+    const std::string value(c_line::trimmed(std::string_view(l).substr(at + 7, end - at - 7)));
+    auto put = [&](const std::string& text) {
+      Source changed = source_;
+      changed.replace(n, fmt::format("{}return {}{}", l.substr(0, at), text, l.substr(end)));
+      offer(std::move(changed));
+    };
+    const bool number = value.find_first_not_of("-0123456789") == std::string::npos;
+    if (number)
+      put(fmt::format("{}", value.starts_with("-") ? d_.facts.low : d_.facts.high));
+    else if (d_.facts.low == 0 && d_.facts.high == 1)
+      put(fmt::format("({}) > 0", value));
+  }
+}
+
+void Rules::bound_loop() {
+  std::vector<u32> lines = {line_, d_.facts.branch_line};
+  for (const verify::HotLine& h : d_.hot_lines) lines.push_back(h.source.line);
+  for (u32 hot : lines) {
+    if (hot == 0 || hot > source_.size()) continue;
+    for (u32 n = hot; n >= function_->body && n + 12 > hot; n--) {
+      const std::string& l = source_.line(n);
+      const std::string_view code = c_line::trimmed(l);
+      if (code.starts_with("while")) {
+        const auto open = l.find('('), close = l.rfind(')');
+        if (open == std::string::npos || close == std::string::npos || close < open) break;
+        Source changed = source_;
+        changed.replace(n, fmt::format("{}for (int rounds = 0; rounds < {} && ({}); rounds++){}", source_.indent(n),
+                                       loop_rounds, l.substr(open + 1, close - open - 1), l.substr(close + 1)));
+        offer(std::move(changed));
+        break;
+      }
+      if (code.starts_with("for")) {
+        const auto first = l.find(';'), second = l.find(';', first + 1);
+        if (second == std::string::npos) break;
+        const std::string condition(c_line::trimmed(std::string_view(l).substr(first + 1, second - first - 1)));
+        const auto less = condition.find('<');
+        if (less == std::string::npos) break;
+        const std::string limit(c_line::trimmed(condition.substr(less + (condition[less + 1] == '=' ? 2 : 1))));
+        const std::string counter(c_line::trimmed(condition.substr(0, less)));
+        if (c_line::is_identifier(limit) && std::islower(static_cast<unsigned char>(limit[0])) != 0)
+          offer(with(source_.statement_begin(n), {fmt::format("if ({0} > {1}) {0} = {1};", limit, loop_rounds)}));
+        Source changed = source_;
+        changed.replace(n, fmt::format("{} {} < {} && {}{}", l.substr(0, first + 1), counter, loop_rounds, condition,
+                                       l.substr(second)));
+        offer(std::move(changed));
+        break;
+      }
+    }
+  }
+}
+
+void Rules::declare_licence() {
+  for (u32 n = 1; n <= source_.size(); n++) {
+    const std::string& l = source_.line(n);
+    if (l.find("SEC(\"license\")") == std::string::npos) continue;
+    const auto open = l.find('"', l.find('=')), close = open == std::string::npos ? open : l.find('"', open + 1);
+    if (close == std::string::npos) return;
+    Source changed = source_;
+    changed.replace(n, l.substr(0, open + 1) + "GPL" + l.substr(close));
+    return offer(std::move(changed));
+  }
+  Source changed = source_;
+  changed.insert_before(source_.size() + 1, "char LICENSE[] SEC(\"license\") = \"GPL\";");
+  offer(std::move(changed));
+}
+
+void Rules::replace_call(std::string_view from, std::string_view to) {
+  for (u32 n = line_; n >= function_->body; n--)
+    if (auto line = replaced(source_.line(n), from, to)) {
+      Source changed = source_;
+      changed.replace(n, *line);
+      return offer(std::move(changed));
+    }
+}
+
+void Rules::guard_field() {
+  u32 at_line = line_;
+  for (const Event& e : d_.events)
+    if (e.is_cause && e.source && e.source->line <= source_.size()) at_line = e.source->line;
+  const std::string statement = source_.statement(at_line);
+  const u32 begin = source_.statement_begin(at_line);
+  std::string field;
+  if (const auto arguments = c_line::arguments_of(statement, "BPF_CORE_READ"); arguments.size() == 2)
+    field = fmt::format("{}->{}", arguments[0], arguments[1]);
+  if (const auto at = statement.rfind("->"); field.empty() && at != std::string::npos)
+    field = c_line::expression_at(statement, static_cast<u32>(at + 3));
+  if (field.empty()) return;
+  Source changed = source_;
+  const std::string indent = source_.indent(begin);
+  changed.replace(
+      begin, fmt::format("{}if (bpf_core_field_exists({})) {}", indent, field, c_line::trimmed(source_.line(begin))));
+  offer(std::move(changed));
+}
+
+std::vector<Candidate> Rules::all() {
+  if (d_.remedy == Remedy::declare_licence) declare_licence();
+  if (!function_) return std::move(found_);
+  switch (d_.remedy) {
+    case Remedy::check_null:
+      check_null();
+      break;
+    case Remedy::check_packet:
+      check_packet();
+      break;
+    case Remedy::reload_packet:
+      reload_packet();
+      break;
+    case Remedy::bound_index:
+      bound_index();
+      break;
+    case Remedy::bound_size:
+      bound_size();
+      break;
+    case Remedy::initialise:
+      initialise();
+      break;
+    case Remedy::read_with_helper:
+      read_with_helper();
+      break;
+    case Remedy::keep_pointer:
+      keep_pointer();
+      break;
+    case Remedy::release:
+      release();
+      break;
+    case Remedy::once:
+      once();
+      break;
+    case Remedy::return_in_range:
+      return_in_range();
+      break;
+    case Remedy::bound_loop:
+      bound_loop();
+      break;
+    case Remedy::guard_field:
+      guard_field();
+      break;
+    case Remedy::sleepable:
+      replace_call("bpf_copy_from_user", "bpf_probe_read_user");
+      break;
+    case Remedy::other_argument:
+      if (d_.facts.release == "bpf_get_current_task") replace_call("bpf_get_current_task", "bpf_get_current_task_btf");
+      break;
+    case Remedy::keep_over_call:
+    case Remedy::move_offset:
+    case Remedy::shrink_stack:
+    case Remedy::align:
+    case Remedy::whole_field:
+    case Remedy::other_helper:
+    case Remedy::end_function:
+    case Remedy::drop_write:
+    case Remedy::declare_licence:
+    case Remedy::other:
+      break;
+  }
+  return std::move(found_);
+}
+}  // namespace
+
+std::vector<Candidate> candidates(const Source& source, const verify::Refused& refused, const FixOptions& options) {
+  if (refused.diagnosis == nullptr) return {};
+  return Rules(source, refused, options).all();
+}
+
+}  // namespace skep::explain

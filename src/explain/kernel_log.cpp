@@ -1,0 +1,155 @@
+// From a log's lines to a rejection with its cause.
+#include "explain/kernel_log.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "catalog/kernel_messages.hpp"
+#include "isa/isa.hpp"
+#include "verify/c_line.hpp"
+#include "verify/diagnosis.hpp"
+#include "verify/explain.hpp"
+
+namespace skep::explain {
+
+namespace c_line = verify::c_line;
+
+namespace {
+constexpr std::size_t longest_log = 1u << 20, longest_line = 4096, most_lines = 20'000;
+
+std::vector<std::string_view> last_lines(std::string_view log) {
+  if (log.size() > longest_log) log.remove_prefix(log.size() - longest_log);
+  std::vector<std::string_view> lines;
+  while (!log.empty() && lines.size() < most_lines) {  // from the end
+    if (log.back() == '\n') log.remove_suffix(1);
+    const auto before = log.rfind('\n');
+    const std::string_view line = before == std::string_view::npos ? log : log.substr(before + 1);
+    lines.push_back(line.substr(0, longest_line));
+    log = before == std::string_view::npos ? std::string_view() : log.substr(0, before + 1);
+  }
+  return {lines.rbegin(), lines.rend()};
+}
+
+bool is_statistics(std::string_view line) {
+  for (std::string_view begins : {"processed ", "verification time ", "stack depth ", "max_states"})
+    if (line.starts_with(begins)) return true;
+  return line.find_first_not_of('\0') == std::string_view::npos;
+}
+
+/// "12: (79) r1 = ..." gives 12.
+std::optional<u32> insn_of(std::string_view line) {
+  u32 insn = 0;
+  const auto parsed = std::from_chars(line.data(), line.data() + line.size(), insn);
+  if (parsed.ec != std::errc() || parsed.ptr == line.data()) return std::nullopt;
+  const std::string_view rest(parsed.ptr, static_cast<std::size_t>(line.data() + line.size() - parsed.ptr));
+  return rest.starts_with(": (") ? std::optional<u32>(insn) : std::nullopt;
+}
+
+/// "R7 invalid mem access" gives 7.
+std::optional<u32> register_of(std::string_view line) {
+  const auto at = line.find('R');
+  if (at == std::string_view::npos) return std::nullopt;
+  u32 number = 0;
+  const auto parsed = std::from_chars(line.data() + at + 1, line.data() + line.size(), number);
+  return parsed.ec == std::errc() && number < isa::register_count ? std::optional<u32>(number) : std::nullopt;
+}
+
+/// "R0_w=map_value_or_null(...)" of the last line that has the register's state.
+std::string state_of(std::span<const std::string_view> lines, u32 reg) {
+  for (std::size_t i = lines.size(); i-- > 0;)
+    for (std::string_view suffix : {"_w=", "=", "_rw=", "_r="}) {
+      const std::string name = fmt::format("R{}{}", reg, suffix);
+      const auto at = lines[i].find(name);
+      if (at == std::string_view::npos || (at > 0 && lines[i][at - 1] != ' ')) continue;
+      std::string_view value = lines[i].substr(at + name.size());
+      int depth = 0;
+      std::size_t end = 0;
+      for (; end < value.size() && (depth > 0 || value[end] != ' '); end++) {
+        if (value[end] == '(') depth++;
+        if (value[end] == ')') depth--;
+      }
+      return fmt::format("r{} = {}", reg, value.substr(0, end));
+    }
+  return {};
+}
+
+/// The last instruction of the trail, before the one refused, that wrote the register; moves are followed.
+std::optional<u32> writer_of(std::span<const std::string_view> lines, u32 reg, const ProgramSpec& program) {
+  bool at_refused = true;
+  for (std::size_t i = lines.size(); i-- > 0;) {
+    const auto insn = insn_of(lines[i]);
+    if (!insn || *insn >= program.insns.size()) continue;
+    if (std::exchange(at_refused, false)) continue;
+    const Insn& written = program.insns[*insn];
+    const auto op = isa::decode(written);
+    if (!op || (verify::registers_written(written, isa::row(*op).form) >> reg & 1) == 0) continue;
+    if (written.code == 0xbf && written.off == 0) {
+      reg = written.src;
+      continue;
+    }
+    return insn;
+  }
+  return std::nullopt;
+}
+}  // namespace
+
+std::optional<verify::Refused> refusal_from_log(std::string_view log, const ProgramSpec& program) {
+  auto lines = last_lines(log);
+  while (!lines.empty() && is_statistics(lines.back())) lines.pop_back();
+  if (lines.empty() || insn_of(lines.back())) return std::nullopt;
+  verify::Rejection r;
+  std::string_view words = lines.back();
+  auto id = catalog::message_of_kernel(words);
+  // Some refusals end with a remark; the reason is a line above.
+  for (std::size_t i = lines.size() - 1; !id && i-- > 0 && i + 4 > lines.size() && !insn_of(lines[i]);)
+    if ((id = catalog::message_of_kernel(lines[i]))) words = lines[i];
+  r.id = "kernel";
+  r.advice = "The kernel's log (--log) has the registers at every instruction.";
+  if (id) {
+    const catalog::MessageRow& row = catalog::message(*id);
+    r.id = row.name;
+    r.advice = row.advice;
+  }
+  r.reason = fmt::format("the kernel says: {}", c_line::printable(words));
+  bool found = false;
+  for (std::size_t i = lines.size(); i-- > 0 && !found;)
+    if (const auto insn = insn_of(lines[i]); insn && *insn < program.insns.size()) {
+      r.insn = *insn;
+      found = true;
+    }
+  r.insn_text = verify::instruction_text(program, r.insn);
+  if (const SourceLine* line = program.line_at(r.insn)) r.source = *line;
+  auto diagnosis = std::make_shared<verify::Diagnosis>();
+  if (const auto reg = register_of(words); found && reg) {
+    r.registers = c_line::printable(state_of(lines, *reg));
+    if (const auto writer = writer_of(lines, *reg, program)) {
+      verify::Event e;
+      e.role = verify::Event::Role::origin;
+      e.is_cause = true;
+      e.insn = *writer;
+      e.text = fmt::format("r{} got its value here", *reg);
+      if (const SourceLine* line = program.line_at(*writer)) e.source = *line;
+      diagnosis->events.push_back(std::move(e));
+    }
+  }
+  return verify::Refused{std::move(r), std::move(diagnosis)};
+}
+
+bool is_log_of(std::string_view log, const ProgramSpec& program) {
+  const auto lines = last_lines(log);
+  for (std::size_t i = lines.size(); i-- > 0;) {
+    const auto insn = insn_of(lines[i]);
+    if (!insn) continue;
+    const auto code = lines[i].find(": (") + 3;
+    u32 opcode = 0;
+    std::from_chars(lines[i].data() + code, lines[i].data() + lines[i].size(), opcode, 16);
+    return *insn < program.insns.size() && program.insns[*insn].code == opcode;
+  }
+  return false;
+}
+
+}  // namespace skep::explain

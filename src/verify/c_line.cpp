@@ -1,0 +1,324 @@
+// Reading one line of C outwards from a column.
+#include "verify/c_line.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+namespace skep::verify::c_line {
+
+namespace {
+constexpr auto npos = std::string_view::npos;
+constexpr std::size_t longest_line = 4096;  // longer ones are generated, and nobody reads names out of them
+
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+bool is_space(char c) { return c == ' ' || c == '\t'; }
+
+bool is_keyword(std::string_view word) {
+  static constexpr std::array words = {"if",     "return", "for",     "while",   "do",       "else",
+                                       "switch", "case",   "goto",    "break",   "continue", "default",
+                                       "sizeof", "asm",    "__asm__", "volatile"};
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+/// One behind the bracket that closes the one at `at`, or npos.
+std::size_t behind_bracket(std::string_view text, std::size_t at) {
+  int depth = 0;
+  for (; at < text.size(); at++) {
+    if (text[at] == '(' || text[at] == '[') depth++;
+    if ((text[at] == ')' || text[at] == ']') && --depth == 0) return at + 1;
+  }
+  return npos;
+}
+
+/// The bracket that the one before `end` closes, or npos.
+std::size_t opening_bracket(std::string_view text, std::size_t end) {
+  int depth = 0;
+  for (std::size_t at = end; at-- > 0;) {
+    if (text[at] == ')' || text[at] == ']') depth++;
+    if ((text[at] == '(' || text[at] == '[') && --depth == 0) return at;
+  }
+  return npos;
+}
+
+std::size_t word_begin(std::string_view text, std::size_t end) {
+  while (end > 0 && is_word(text[end - 1])) end--;
+  return end;
+}
+
+std::size_t skip_spaces_back(std::string_view text, std::size_t end) {
+  while (end > 0 && is_space(text[end - 1])) end--;
+  return end;
+}
+
+/// Where the postfix expression that ends before `end` begins: "a->b[i]" and "(x)->c" as a whole.
+std::size_t postfix_begin(std::string_view text, std::size_t end) {
+  std::size_t begin = end;
+  while (true) {
+    std::size_t part = skip_spaces_back(text, begin);
+    while (part > 0 && (text[part - 1] == ']' || text[part - 1] == ')')) {
+      const std::size_t open = opening_bracket(text, part);
+      if (open == npos) return begin;
+      part = open;
+    }
+    part = word_begin(text, part);
+    if (part == begin) return begin;
+    begin = part;
+    const std::size_t before = skip_spaces_back(text, begin);
+    if (before >= 2 && text.substr(before - 2, 2) == "->")
+      begin = before - 2;
+    else if (before >= 1 && text[before - 1] == '.')
+      begin = before - 1;
+    else
+      return begin;
+  }
+}
+
+/// Where the postfix expression that begins at `begin` ends.
+std::size_t postfix_end(std::string_view text, std::size_t begin) {
+  std::size_t at = begin;
+  if (at < text.size() && text[at] == '(') {
+    at = behind_bracket(text, at);
+    if (at == npos) return begin;
+  }
+  while (at < text.size() && is_word(text[at])) at++;
+  while (at < text.size()) {
+    std::size_t next = at;
+    while (next < text.size() && is_space(text[next])) next++;
+    if (next < text.size() && text[next] == '[') {
+      const std::size_t end = behind_bracket(text, next);
+      if (end == npos) return at;
+      at = end;
+    } else if (text.substr(next, 2) == "->" || (next < text.size() && text[next] == '.')) {
+      std::size_t name = next + (text[next] == '.' ? 1 : 2);
+      if (name >= text.size() || !is_word(text[name])) return at;
+      at = name;
+      while (at < text.size() && is_word(text[at])) at++;
+    } else {
+      break;
+    }
+  }
+  return at;
+}
+
+/// The operand behind a unary operator, casts included.
+std::string unary_operand(std::string_view text, std::size_t at) {
+  std::size_t begin = at;
+  while (at < text.size() && (is_space(text[at]) || text[at] == '*' || text[at] == '&')) at++;
+  std::size_t end = postfix_end(text, at);
+  if (end < text.size() && end > at && text[at] == '(') {  // a cast: what it is applied to belongs to it
+    std::size_t operand = end;
+    while (operand < text.size() && is_space(text[operand])) operand++;
+    if (operand < text.size() && (is_word(text[operand]) || text[operand] == '('))
+      end = std::max(end, postfix_end(text, operand));
+  }
+  return std::string(trimmed(text.substr(begin, end - begin)));
+}
+
+/// The position of the line's plain '=' outside of brackets, or npos.
+std::size_t assignment(std::string_view text) {
+  int depth = 0;
+  for (std::size_t at = 0; at < text.size(); at++) {
+    const char c = text[at];
+    if (c == '(' || c == '[') depth++;
+    if (c == ')' || c == ']') depth--;
+    if (c != '=' || depth != 0) continue;
+    const char next = at + 1 < text.size() ? text[at + 1] : ' ';
+    const char before = at > 0 ? text[at - 1] : ' ';
+    if (next == '=') {
+      at++;
+      continue;
+    }
+    if (std::string_view("!<>").find(before) != npos) continue;
+    return at;
+  }
+  return npos;
+}
+}  // namespace
+
+bool is_identifier(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_word) &&
+         std::isdigit(static_cast<unsigned char>(text[0])) == 0;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t\r\n");
+  if (first == npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+bool mentions(std::string_view text, std::string_view name) {
+  if (name.empty()) return false;
+  for (std::size_t at = text.find(name); at != npos; at = text.find(name, at + 1)) {
+    const bool begins = at == 0 || !is_word(text[at - 1]);
+    const bool ends = at + name.size() >= text.size() || !is_word(text[at + name.size()]);
+    if (begins && ends) return true;
+  }
+  return false;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); i++) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    std::size_t more = 0;  // bytes that continue a character of UTF-8
+    if (c >= 0xc3 && c < 0xf5) more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
+    bool whole = more > 0 && i + more < text.size();
+    for (std::size_t k = 1; whole && k <= more; k++) whole = (static_cast<unsigned char>(text[i + k]) & 0xc0) == 0x80;
+    if (c == '\t') {
+      out += ' ';
+    } else if (c >= 0x20 && c < 0x7f) {
+      out += text[i];
+    } else if (whole) {
+      out += text.substr(i, more + 1);
+      i += more;
+    } else {
+      out += fmt::format("\\x{:02x}", c);
+    }
+  }
+  return out;
+}
+
+std::string printable_lines(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    out += printable(text.substr(0, end));
+    if (end == npos) break;
+    out += '\n';
+    text.remove_prefix(end + 1);
+  }
+  return out;
+}
+
+std::string expression_at(std::string_view text, u32 column) {
+  if (column == 0 || column > text.size() || text.size() > longest_line) return {};
+  std::size_t at = column - 1;
+  const char c = text[at];
+  if (is_word(c)) {
+    std::size_t begin = word_begin(text, at + 1), word_end = at;
+    while (word_end < text.size() && is_word(text[word_end])) word_end++;
+    if (is_keyword(text.substr(begin, word_end - begin))) return {};
+    begin = postfix_begin(text, word_end);
+    return std::string(text.substr(begin, postfix_end(text, begin) - begin));
+  }
+  if (c == '*' || c == '&') {
+    const std::size_t before = skip_spaces_back(text, at);
+    const bool binary = before > 0 && (is_word(text[before - 1]) || text[before - 1] == ']') &&
+                        !is_keyword(text.substr(word_begin(text, before), before - word_begin(text, before)));
+    if (!binary) return c + unary_operand(text, at + 1);
+  }
+  if (c == '=') return std::string(trimmed(text.substr(postfix_begin(text, at), at - postfix_begin(text, at))));
+  if (std::string_view("+-*/%&|^<>").find(c) != npos) {
+    const std::size_t begin = postfix_begin(text, at);
+    std::size_t right = at;
+    while (right < text.size() && std::string_view("+-*/%&|^<>=").find(text[right]) != npos) right++;
+    const std::string operand = unary_operand(text, right);
+    const std::string_view left = trimmed(text.substr(begin, at - begin));
+    if (left.empty() || operand.empty()) return std::string(left);
+    return fmt::format("{} {} {}", left, text.substr(at, right - at), operand);
+  }
+  if (c == '(') return std::string(text.substr(at, postfix_end(text, at) - at));
+  return {};
+}
+
+std::string pointer_of(std::string_view expression) {
+  expression = trimmed(expression);
+  if (expression.empty()) return {};
+  if (expression[0] == '*') return std::string(trimmed(expression.substr(1)));
+  if (expression.back() == ']') {
+    const std::size_t open = opening_bracket(expression, expression.size());
+    if (open == npos) return {};
+    const std::string_view base = trimmed(expression.substr(0, open));
+    std::string outer = pointer_of(base);  // an array inside of what a pointer leads to
+    return outer.empty() ? std::string(base) : outer;
+  }
+  const std::size_t name = word_begin(expression, expression.size());
+  if (name >= 2 && expression.substr(name - 2, 2) == "->") return std::string(trimmed(expression.substr(0, name - 2)));
+  if (name >= 1 && expression[name - 1] == '.') return pointer_of(expression.substr(0, name - 1));
+  return {};
+}
+
+std::string index_of(std::string_view expression) {
+  for (std::size_t end = expression.size(); end > 0;) {
+    const std::size_t close = expression.rfind(']', end - 1);
+    if (close == npos) return {};
+    const std::size_t open = opening_bracket(expression, close + 1);
+    if (open == npos) return {};
+    const std::string_view index = trimmed(expression.substr(open + 1, close - open - 1));
+    if (!index.empty() && std::isdigit(static_cast<unsigned char>(index[0])) == 0) return std::string(index);
+    end = open;
+  }
+  return {};
+}
+
+std::string array_of(std::string_view expression, std::string_view index) {
+  if (index.empty()) return {};
+  for (auto at = expression.find(index); at != npos; at = expression.find(index, at + 1)) {
+    std::size_t open = skip_spaces_back(expression, at);
+    if (open == 0 || expression[open - 1] != '[') continue;
+    open--;
+    const std::size_t begin = postfix_begin(expression, open);
+    return std::string(trimmed(expression.substr(begin, open - begin)));
+  }
+  return {};
+}
+
+std::string assigned(std::string_view text) {
+  if (text.size() > longest_line) return {};
+  std::size_t at = assignment(text);
+  if (at == npos) return {};
+  while (at > 0 && std::string_view("+-*/%&|^<>").find(text[at - 1]) != npos) at--;  // p += ...
+  return std::string(trimmed(text.substr(postfix_begin(text, at), at - postfix_begin(text, at))));
+}
+
+std::vector<std::string> arguments_of(std::string_view text, std::string_view callee) {
+  std::vector<std::string> arguments;
+  if (text.size() > longest_line || callee.empty()) return arguments;
+  std::size_t at = text.find(callee);
+  while (at != npos && at + callee.size() < text.size() && is_word(text[at + callee.size()]))
+    at = text.find(callee, at + 1);
+  if (at == npos) return arguments;
+  at = text.find('(', at);
+  if (at == npos) return arguments;
+  const std::size_t end = behind_bracket(text, at);
+  if (end == npos) return arguments;
+  std::size_t begin = at + 1;
+  int depth = 0;
+  for (std::size_t i = begin; i < end; i++) {
+    if (text[i] == '(' || text[i] == '[') depth++;
+    const bool closes = text[i] == ')' || text[i] == ']';
+    if ((text[i] == ',' && depth == 0) || i + 1 == end) {
+      arguments.emplace_back(trimmed(text.substr(begin, i - begin)));
+      begin = i + 1;
+    }
+    if (closes) depth--;
+  }
+  return arguments;
+}
+
+std::string declared_type(std::string_view text, std::string_view name) {
+  if (!is_identifier(name) || text.size() > longest_line) return {};
+  for (std::size_t at = text.find(name); at != npos; at = text.find(name, at + 1)) {
+    if (at == 0 || is_word(text[at - 1])) continue;
+    const std::size_t behind = at + name.size();
+    if (behind < text.size() && is_word(text[behind])) continue;
+    const std::string_view rest = trimmed(text.substr(behind));
+    if (!rest.empty() && std::string_view("=;,[)").find(rest[0]) == npos) continue;
+    if (rest.starts_with("==")) continue;
+    // Words and stars before it, up to something that is neither.
+    std::size_t begin = at;
+    while (begin > 0 && (is_word(text[begin - 1]) || is_space(text[begin - 1]) || text[begin - 1] == '*')) begin--;
+    const std::string_view type = trimmed(text.substr(begin, at - begin));
+    const std::string_view first = type.substr(0, std::min(type.find_first_of(" \t*"), type.size()));
+    if (first.empty() || !is_identifier(first) || is_keyword(first)) continue;
+    std::string result(type);
+    if (rest.starts_with("[")) result += std::string(rest.substr(0, std::min(rest.find(']') + 1, rest.size())));
+    return result;
+  }
+  return {};
+}
+
+}  // namespace skep::verify::c_line

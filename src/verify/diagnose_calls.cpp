@@ -1,0 +1,350 @@
+// What there is to say about calls, memory that has rules of its own, what is held too long, and programs too large.
+#include <algorithm>
+#include <cstdlib>
+
+#include "verify/c_line.hpp"
+#include "verify/narrator.hpp"
+
+namespace skep::verify {
+
+using catalog::MessageId;
+using isa::Form;
+using Role = Event::Role;
+
+namespace {
+constexpr std::size_t most_hot_lines = 5;
+
+bool is_call(Form f) { return f == Form::call_helper || f == Form::call_kfunc; }
+
+/// Program types of a set, as many as fit into a line.
+std::string types_text(catalog::ProgramSet set) {
+  std::string text;
+  u32 more = 0;
+  for (u32 number = 1; number < 64 && name_of(static_cast<ProgramType>(number)) != "unknown"; number++) {
+    if (!catalog::contains(set, static_cast<ProgramType>(number))) continue;
+    if (text.size() > 60)
+      more++;
+    else
+      text += fmt::format("{}{}", text.empty() ? "" : ", ", name_of(static_cast<ProgramType>(number)));
+  }
+  return more != 0 ? fmt::format("{} and {} more", text, more) : text;
+}
+}  // namespace
+
+std::string Narrator::release_of(u32 insn) const {
+  static constexpr std::pair<std::string_view, std::string_view> rows[] = {
+#define SKEP_RELEASE(call, release) {call, release},
+#include "verify/releases.def"
+#undef SKEP_RELEASE
+  };
+  const std::string call = call_name(insn);
+  for (const auto& [name, release] : rows)
+    if (call.starts_with(name)) return std::string(release);
+  return {};
+}
+
+void Narrator::argument() {
+  d_.remedy = Remedy::other_argument;
+  if (id_ == MessageId::argument_misaligned || id_ == MessageId::atomic_misaligned) d_.remedy = Remedy::align;
+  const Insn& i = program_.insns[insn_];
+  const Form f = isa::row(c_.analysis_.insns[insn_].op).form;
+  if (f == Form::call_helper)
+    if (const auto* row = catalog::helper(static_cast<u32>(i.imm)))
+      d_.needed = fmt::format("{} bpf_{}({})", row->c_result, row->name, row->c_params);
+  if (c_.culprit_ < 0) return;
+  const u32 culprit = static_cast<u32>(c_.culprit_);
+  d_.proved = fmt::format("a {}", c_.name(c_.state_.reg(culprit)));
+  const auto links = trace(culprit, Follow::pointer, end_);
+  add_links(links, 2);
+  if (!links.empty() && links.back().what == Link::What::called) {
+    d_.facts.origin_line = line_number(links.back().insn);
+    if (call_name(links.back().insn) == "bpf_get_current_task") {
+      d_.advice = "bpf_get_current_task() returns a number; bpf_get_current_task_btf() returns the pointer.";
+      d_.facts.release = "bpf_get_current_task";
+    }
+  }
+  for (Event& e : d_.events)
+    if (!links.empty()) e.is_cause = e.insn == links.back().insn;
+}
+
+void Narrator::availability() {
+  d_.remedy = Remedy::other_helper;
+  switch (id_) {
+    case MessageId::helper_needs_gpl:
+    case MessageId::program_needs_gpl:
+      d_.remedy = Remedy::declare_licence;
+      return;
+    case MessageId::helper_sleeps:
+      d_.remedy = Remedy::sleepable;
+      d_.facts.call = call_name(insn_);
+      return;
+    case MessageId::helper_not_for_type: {
+      d_.facts.call = call_name(insn_);
+      const auto* prototype = catalog::prototype(static_cast<u32>(program_.insns[insn_].imm));
+      if (prototype == nullptr) return;
+      d_.needed = fmt::format("a program of type {}", types_text(prototype->callers));
+      d_.proved = std::string(name_of(program_.type));
+      return;
+    }
+    case MessageId::unknown_helper:
+      d_.remedy = Remedy::end_function;
+      return;
+    default:
+      return;
+  }
+}
+
+void Narrator::leak() {
+  d_.remedy = Remedy::release;
+  switch (id_) {
+    case MessageId::nothing_to_release:
+    case MessageId::lock_twice:
+    case MessageId::lock_not_held:
+    case MessageId::lock_other:
+    case MessageId::section_twice:
+    case MessageId::section_not_open:
+    case MessageId::iterator_in_use:
+    case MessageId::iterator_missing:
+      d_.remedy = Remedy::once;
+      break;
+    default:
+      break;
+  }
+  const State& state = c_.state_;
+  s64 begun = -1;
+  if (id_ == MessageId::reference_leak && !state.acquired.empty()) {
+    begun = state.acquired.back().insn;
+  } else {
+    // The last call on the path that opened what is still open.
+    std::string_view opener = state.lock.held ? "bpf_spin_lock"
+                              : state.rcu     ? "bpf_rcu_read_lock"
+                                              : "bpf_preempt_disable";
+    if (state.lock.held || state.rcu || state.preempt_depth != 0)
+      for (std::size_t at = c_.path_.size(); at-- > 0 && begun < 0;) {
+        const u32 insn = c_.path_[at].insn;
+        if (is_call(isa::row(c_.analysis_.insns[insn].op).form) && call_name(insn) == opener) begun = insn;
+      }
+  }
+  if (begun >= 0) {
+    const u32 insn = static_cast<u32>(begun);
+    d_.facts.call = call_name(insn);
+    d_.facts.release = release_of(insn);
+    d_.facts.origin_line = line_number(insn);
+    if (const SourceLine* l = line(insn)) {
+      std::string name = c_line::assigned(l->text);
+      if (name.empty()) {
+        const auto arguments = c_line::arguments_of(l->text, d_.facts.call);
+        if (!arguments.empty()) name = arguments.back();
+      }
+      if (!name.empty()) d_.variable = {name, names_.type_of(name, insn)};
+    }
+    add(Role::acquired, insn, fmt::format("{}() begins what is still open at the end", d_.facts.call), true);
+    if (!d_.facts.release.empty()) {
+      std::string text = d_.facts.release;
+      if (const auto hole = text.find("{}"); hole != std::string::npos)
+        text.replace(hole, 2, d_.variable.name.empty() ? "..." : d_.variable.name);
+      d_.advice = fmt::format("On the path that ends here: {};", text);
+    }
+  }
+  if (c_.culprit_ >= 0 && d_.remedy == Remedy::once) {
+    const auto links = trace(static_cast<u32>(c_.culprit_), Follow::pointer, end_);
+    add_links(links, 2);
+    if (!d_.events.empty()) d_.events.front().is_cause = true;
+    const Register& r = c_.state_.reg(static_cast<u32>(c_.culprit_));
+    if (r.is_scalar() && r.object != 0) {
+      d_.events.clear();
+      add(Role::lost, r.object - 1, fmt::format("{}() has given it back already", call_name(r.object - 1)), true);
+    }
+  }
+  add_branch(end_);
+}
+
+void Narrator::stack() {
+  d_.remedy = Remedy::shrink_stack;
+  if (id_ == MessageId::stack_misaligned) d_.remedy = Remedy::align;
+  if (id_ == MessageId::pointer_spilled_partly || id_ == MessageId::spilled_pointer_read_partly)
+    d_.remedy = Remedy::keep_pointer;
+  if (id_ == MessageId::stack_too_deep || id_ == MessageId::stack_before_tail_call) {
+    for (u32 f = 0; f < c_.analysis_.functions.size() && d_.events.size() < 6; f++)
+      if (c_.function_stack_[f] > 0)
+        add(Role::changed, c_.analysis_.functions[f].first,
+            fmt::format("{}() uses {} bytes of stack", c_.function_name(f), c_.function_stack_[f]),
+            c_.function_stack_[f] == *std::max_element(c_.function_stack_.begin(), c_.function_stack_.end()));
+    return;
+  }
+  if (c_.culprit_ < 0) return;
+  const u32 culprit = static_cast<u32>(c_.culprit_);
+  const Register r = c_.state_.reg(culprit);
+  if (id_ != MessageId::stack_out_of_bounds && id_ != MessageId::stack_offset_unbounded) return;
+  if (!r.is_pointer()) return;
+  if (!r.number.is_const()) {
+    d_.remedy = Remedy::bound_index;
+    bounds();
+    return;
+  }
+  const Form f = isa::row(c_.analysis_.insns[insn_].op).form;
+  const bool length = is_call(f) && culprit < 5 && c_.state_.reg(culprit + 1).is_scalar() &&
+                      r.off >= -static_cast<s32>(isa::stack_size_bytes) && r.off < 0;
+  if (length) return size();
+  d_.needed = fmt::format("at most {} bytes of stack in a function and those that call it", isa::stack_size_bytes);
+}
+
+void Narrator::context() {
+  d_.remedy = Remedy::whole_field;
+  if (id_ == MessageId::context_not_writable || catalog::message(id_).family == catalog::Family::rights)
+    d_.remedy = Remedy::drop_write;
+  if (id_ == MessageId::map_not_readable || id_ == MessageId::no_direct_value ||
+      id_ == MessageId::special_field_touched || id_ == MessageId::object_field_touched ||
+      id_ == MessageId::object_elsewhere || id_ == MessageId::packet_not_for_helper ||
+      id_ == MessageId::packet_load_type)
+    d_.remedy = Remedy::other;
+  if (id_ == MessageId::needs_full_socket) d_.remedy = Remedy::other_argument;
+  const catalog::Context* layout = c_.context_layout();
+  if (c_.culprit_ < 0) return;
+  const Register& r = c_.state_.reg(static_cast<u32>(c_.culprit_));
+  if (id_ == MessageId::context_pointer_moved || id_ == MessageId::context_offset_varies) {
+    d_.remedy = Remedy::move_offset;
+    add_links(trace(static_cast<u32>(c_.culprit_), Follow::pointer, end_), 3);
+    if (!d_.events.empty()) d_.events.back().is_cause = true;
+    return;
+  }
+  if (layout == nullptr || r.kind != Kind::context || c_.typed_context_) return;
+  const s64 at = s64{r.off} + d_.facts.access_offset;
+  for (const auto& f : layout->fields) {
+    if (at < f.offset || at >= f.offset + f.size) continue;
+    const bool reads = catalog::contains(f.readers, program_.type),
+               writes = catalog::contains(f.writers, program_.type);
+    d_.needed = fmt::format("{} is {} bytes at offset {}; {} programs may {} it", f.name, f.size, f.offset,
+                            name_of(program_.type),
+                            reads && writes ? "read and write"
+                            : reads         ? "read"
+                            : writes        ? "write"
+                                            : "not touch");
+    if (!reads && !d_.facts.writes) d_.remedy = Remedy::other;
+    return;
+  }
+  d_.needed = fmt::format("{} has {} bytes and no field at offset {}", layout->name, u32{layout->size}, at);
+  d_.remedy = Remedy::other;
+}
+
+/// A relocation's record says which type and fields the program meant.
+void Narrator::types() {
+  d_.remedy = Remedy::guard_field;
+  if (id_ == MessageId::no_such_field) d_.remedy = Remedy::whole_field;
+  const btf::Btf* types = c_.object_.btf.get();
+  const auto relocation = std::find_if(program_.relocations.begin(), program_.relocations.end(),
+                                       [this](const CoreRelocation& r) { return r.insn == insn_; });
+  if (relocation == program_.relocations.end() || types == nullptr || relocation->type_id >= types->type_count())
+    return;
+  std::string field;
+  btf::Type type = types->type(types->resolve(relocation->type_id));
+  const std::string root(btf::essential_name(type.name));
+  const std::string_view access = relocation->access;
+  for (std::size_t at = access.find(':'); at != std::string_view::npos; at = access.find(':', at + 1)) {
+    const u32 index = static_cast<u32>(std::strtoul(access.data() + at + 1, nullptr, 10));
+    if (!btf::is_composite(type.kind) || index >= type.vlen) break;
+    const btf::Member m = types->member(type, index);
+    if (!m.name.empty()) field += fmt::format("{}{}", field.empty() ? "" : ".", m.name);
+    type = types->type(types->resolve(m.type_id));
+  }
+  d_.variable = {field.empty() ? root : field, fmt::format("struct {}", root)};
+  d_.facts.call = field;
+  const std::string last = field.substr(field.rfind('.') == std::string::npos ? 0 : field.rfind('.') + 1);
+  const SourceLine* here = line(insn_);
+  const SourceLine* best = nullptr;
+  for (const SourceLine& l : program_.lines)  // compilers put the loaded offset wherever it suits them
+    if (!last.empty() && c_line::mentions(l.text, last) && (here == nullptr || l.file == here->file) && best == nullptr)
+      best = &l;
+  if (best != nullptr)
+    add(Role::lost, best->insn, fmt::format("the target has no {} in {}", last, d_.variable.type), true);
+  const bool kernel_has = c_.options_.kernel_types != nullptr;
+  if (kernel_has && !c_.options_.kernel_types->find(root, btf::Kind::struct_))
+    d_.needed = fmt::format("this kernel has no struct {} at all", root);
+}
+
+void Narrator::shape() {
+  d_.remedy = Remedy::other;
+  if (id_ == MessageId::falls_off_the_end || id_ == MessageId::jump_out_of_range) d_.remedy = Remedy::end_function;
+  // A call that nobody defined is what compilers end a function with.
+  for (u32 at = std::min<u32>(insn_, static_cast<u32>(program_.insns.size()) - 1) + 1; at-- > 0 && insn_ - at < 4;) {
+    const Insn& i = program_.insns[at];
+    if (i.code != isa::code_call) continue;
+    for (const Reference& reference : program_.references)
+      if (reference.insn == at && !reference.name.empty())
+        add(Role::lost, at, fmt::format("{}() is called here and not defined in the object", reference.name), true);
+    break;
+  }
+}
+
+// --- too large, endless ------------------------------------------------------------------------------------------
+
+void Narrator::limits() {
+  d_.remedy = id_ == MessageId::recursion ? Remedy::other : Remedy::bound_loop;
+  std::vector<HotLine> lines;
+  u64 total = 0;
+  for (u32 insn = 0; insn < history_.visits().size(); insn++) {
+    const u64 visits = history_.visits()[insn];
+    const SourceLine* l = line(insn);
+    total += visits;
+    if (visits == 0 || l == nullptr) continue;
+    auto same = std::find_if(lines.begin(), lines.end(),
+                             [l](const HotLine& h) { return h.source.line == l->line && h.source.file == l->file; });
+    if (same == lines.end()) {
+      lines.push_back({*l, insn, 0, 0});
+      same = lines.end() - 1;
+    }
+    same->insns_processed += visits;
+  }
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const HotLine& a, const HotLine& b) { return a.insns_processed > b.insns_processed; });
+  if (lines.size() > most_hot_lines) lines.resize(most_hot_lines);
+  for (HotLine& h : lines)
+    h.share = static_cast<double>(h.insns_processed) / static_cast<double>(std::max<u64>(total, 1));
+  d_.hot_lines = std::move(lines);
+
+  const auto& differences = history_.differences();
+  const auto most = std::max_element(differences.begin(), differences.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most != differences.end()) {
+    const auto& [where, count] = *most;
+    const std::string place = where.place < 16 ? fmt::format("r{}", where.place)
+                                               : fmt::format("the stack slot at r10-{}", 8 * (where.place - 15));
+    d_.kept_apart = fmt::format("{} differed {} times where paths met at instruction {}", place, count, where.insn);
+    if (const SourceLine* l = line(where.insn)) d_.kept_apart += fmt::format(" (line {})", l->line);
+    if (where.place < 16 && id_ != MessageId::recursion && !c_.path_.empty())
+      for (std::size_t at = c_.path_.size(); at-- > 0;)
+        if (c_.path_[at].insn == where.insn) {
+          const auto links = trace(where.place, Follow::number, at);
+          if (!links.empty() && links.front().what == Link::What::computed)
+            add(Role::changed, links.front().insn, fmt::format("r{} changes here in every round", where.place));
+          break;
+        }
+  }
+  // The loop: the backward jump that the path took last.
+  for (std::size_t at = c_.path_.size(); at-- > 1;) {
+    const u32 insn = c_.path_[at].insn, before = c_.path_[at - 1].insn;
+    if (insn > before || history_.depth(at) != history_.depth(at - 1)) continue;
+    add(Role::taken, before, "the loop goes round here", true);
+    d_.facts.branch_line = line_number(before);
+    break;
+  }
+}
+
+/// Which part of the state an old one does not cover.
+void Checker::note_difference(const Checkpoint& old) {
+  if (old.state.depth != state_.depth) return;
+  id_pairs_.clear();
+  fresh_id_ = 0;
+  const u32 depth = state_.depth;
+  const Frame &a = *old.state.frames[depth], &b = *state_.frames[depth];
+  const Match match = old.active || old.incomplete ? Match::within : Match::covers;
+  const u16 live = analysis_.insns[insn_].live;
+  for (u32 r = 0; r < isa::register_count; r++)
+    if ((live >> r & 1) != 0 && !register_matches(a.regs[r], b.regs[r], (old.precise_regs[depth] >> r & 1) != 0, match))
+      return story_->differs({insn_, depth, r});
+  for (u32 s = 0; s < a.slot_count; s++)
+    if ((old.live_slots[depth] >> s & 1) != 0 && !slot_matches(old, depth, s, match))
+      return story_->differs({insn_, depth, 16 + s});
+}
+
+}  // namespace skep::verify

@@ -1,0 +1,47 @@
+// What C calls a value and its type: from BTF where that tells (parameters, globals, fields, map values), and from the
+// declaration in a line's text for locals, which BTF does not have.
+#pragma once
+#include <skep/spec.hpp>
+#include <string>
+
+#include "btf/btf.hpp"
+
+namespace skep::verify {
+
+class Names {
+ public:
+  Names(const ProgramSpec& program, const ObjectSpec& object) : program_(program), types_(object.btf.get()) {}
+
+  /// The C type of an expression that occurs at `insn`, or "".
+  std::string type_of(std::string_view expression, u32 insn) const;
+  /// How many elements the array has that the expression is; 0 where it is none, or its type is not known.
+  u32 elements_of(std::string_view expression, u32 insn) const;
+  /// The field at `offset` of a type, as "conn.bytes", and its C type. Empty where there is none.
+  struct Field {
+    std::string path, type;
+  };
+  Field field_at(u32 type_id, u64 offset, u32 size) const;
+  /// The name of the function that `insn` belongs to.
+  std::string function_of(u32 insn) const;
+  const FunctionInfo* function_at(u32 insn) const;
+
+ private:
+  /// A type of BTF with pointers around it that BTF need not have.
+  struct Typed {
+    u32 id = 0;
+    u32 pointers = 0;
+    bool known = false;
+  };
+  Typed resolve(std::string_view expression, u32 insn, u32 depth) const;
+  Typed named(std::string_view name, u32 insn) const;
+  Typed from_text(std::string_view type) const;
+  Typed pointee(Typed t) const;
+  Typed member(Typed t, std::string_view name, u32 depth) const;
+  std::string text(Typed t) const;
+  std::string declaration_of(std::string_view name, u32 insn) const;
+
+  const ProgramSpec& program_;
+  const btf::Btf* types_;
+};
+
+}  // namespace skep::verify

@@ -1,0 +1,90 @@
+// Tells the story of a refusal from the history of its path.
+//
+// The refused instruction names a register; the trouble began earlier. trace() walks the path backwards from that
+// register through copies, spills and arithmetic to where the value came into being, and notes what each step did to
+// what was known of it. The rules of diagnose.cpp then say which of these links matters for which kind of refusal.
+#pragma once
+#include <optional>
+
+#include "verify/checker.hpp"
+#include "verify/diagnosis.hpp"
+#include "verify/names.hpp"
+
+namespace skep::verify {
+
+class Narrator {
+ public:
+  explicit Narrator(Checker& checker);
+  Diagnosis tell();
+
+ private:
+  /// One step that made, moved or changed the value that is followed.
+  struct Link {
+    enum class What : u8 { copied, cut, computed, compared, loaded, called, constant, argument };
+    What what{};
+    std::size_t step = 0;
+    u32 insn = 0;
+    u32 reg = 0;  ///< the register that holds the value after the step
+    bool known = false;
+    Register before, after;  ///< of the value; `before` is that of the same register
+  };
+  enum class Follow : u8 { number, pointer };  ///< which operand of a sum is followed
+
+  // --- following values (narrator.cpp) ---
+  /// From the refusal (or from before `step`) back to the origin: the newest link first.
+  std::vector<Link> trace(u32 reg, Follow follow, std::size_t step) const;
+  bool follow_alu(const Link& link, Follow follow, u32& wanted) const;
+  std::optional<Register> value(std::size_t step, u32 reg) const;
+  /// Comparisons on the path that taught something about another copy of the value that `origin` made.
+  std::optional<std::size_t> compared_copy(const Link& origin, const std::vector<Link>& links) const;
+  bool same_origin(const Link& a, const Link& b) const;
+  std::optional<std::size_t> last_branch(std::size_t before) const;
+
+  // --- words (narrator.cpp) ---
+  const SourceLine* line(u32 insn) const { return program_.line_at(insn); }
+  Event event(Event::Role role, u32 insn, std::string text) const;
+  void add(Event::Role role, u32 insn, std::string text, bool is_cause = false);
+  std::string origin_text(const Link& link) const;
+  std::string call_name(u32 insn) const;
+  std::string number_text(const Scalar& number) const;
+  std::string operation_text(const Link& link) const;
+  std::string map_of(const Register& r) const;
+  void add_links(const std::vector<Link>& links, std::size_t most);
+  void add_branch(std::size_t before);
+  u32 line_number(u32 insn) const;
+
+  // --- the rules (diagnose*.cpp) ---
+  void name_the_value();
+  void bounds();
+  bool facts_fixed(const Register& r) const;
+  void choose_cause(const std::vector<Link>& links);
+  void size();
+  void packet();
+  void packet_steps(const Register& pointer);
+  void provenance();
+  void maybe_null();
+  void not_set();
+  void argument();
+  void availability();
+  void leak();
+  void result();
+  void stack();
+  void context();
+  void arithmetic();
+  void limits();
+  void shape();
+  void types();
+  void fill_facts();
+  std::string release_of(u32 insn) const;
+
+  Checker& c_;
+  const ProgramSpec& program_;
+  const History& history_;
+  Names names_;
+  catalog::MessageId id_;
+  u32 insn_;
+  std::size_t end_;  ///< the step that was refused
+  Diagnosis d_;
+};
+
+}  // namespace skep::verify

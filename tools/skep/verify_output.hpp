@@ -1,0 +1,17 @@
+// How skep verify says its verdict: text for people, one JSON object a program for programs.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "explain/fix.hpp"
+#include "verify/verify.hpp"
+
+namespace skep::tools {
+
+/// One object. The keys are a contract: they stay, new ones may come.
+std::string verdict_json(const ProgramSpec& program, const verify::Report& report, const verify::Diagnosis* diagnosis,
+                         const std::optional<explain::Fix>& fix);
+std::string verdict_text(const ProgramSpec& program, const verify::Report& report, const verify::Diagnosis* diagnosis,
+                         const std::optional<explain::Fix>& fix);
+
+}  // namespace skep::tools
