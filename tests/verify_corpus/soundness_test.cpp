@@ -138,7 +138,7 @@ TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
   const ObjectSpec& object = object_with_value();
   verify::Options options;
   options.rules = verify::Rules::kernel;
-  u32 both = 0, neither = 0, only_kernel = 0, only_we = 0, count = rounds(1'500);
+  u32 both = 0, neither = 0, only_kernel = 0, only_we = 0, count = rounds(300);  // the kernel takes 60 ms for one of these programs
   for (u32 round = 0; round < count; round++) {
     Border generator(1'000'000 + round);
     const ProgramSpec program = generator.program(false);
@@ -160,8 +160,8 @@ TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
   EXPECT_GT(both, 0u);
   // Explained: the kernel follows a branch whose bounds contradict each other, and forgets that a 32-bit shift by an
   // unknown count clears the upper half. Anything more than a few in a thousand is something else.
-  EXPECT_LE(only_we, count / 200);
-  EXPECT_LE(only_kernel, count / 200);
+  EXPECT_LE(only_we, count / 200 + 1);
+  EXPECT_LE(only_kernel, count / 200 + 1);
 }
 
 }  // namespace
