@@ -42,7 +42,7 @@ class Bench(Case):
 
     def test_json_has_the_promised_keys_in_order(self):
         lines = self.lines(LOOP)
-        self.assertEqual([line["engine"] for line in lines][:3], TIERS)
+        self.assertEqual([line["engine"] for line in lines][:len(TIERS)], TIERS)
         for line in lines:
             self.assertEqual(list(line), KEYS)
             self.assertEqual((line["program"], line["result"]), ("raw", 500500))

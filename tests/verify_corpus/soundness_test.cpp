@@ -138,7 +138,8 @@ TEST(Soundness, VerdictsAgreeWithTheRunningKernel) {
   const ObjectSpec& object = object_with_value();
   verify::Options options;
   options.rules = verify::Rules::kernel;
-  u32 both = 0, neither = 0, only_kernel = 0, only_we = 0, count = rounds(300);  // the kernel takes 60 ms for one of these programs
+  u32 both = 0, neither = 0, only_kernel = 0, only_we = 0,
+      count = rounds(300);  // the kernel takes 60 ms for one of these programs
   for (u32 round = 0; round < count; round++) {
     Border generator(1'000'000 + round);
     const ProgramSpec program = generator.program(false);
