@@ -33,6 +33,18 @@ std::optional<HelperId> helper_by_name(std::string_view name) noexcept {
   return std::nullopt;
 }
 
+std::string_view helper_needs(u32 id) noexcept {
+  switch (static_cast<HelperId>(id)) {
+#define SKEP_HELPER_NEEDS(name, what) \
+  case HelperId::name:                \
+    return what;
+#include "catalog/helper_needs.def"
+#undef SKEP_HELPER_NEEDS
+    default:  // they need nothing that only a kernel has
+      return {};
+  }
+}
+
 bool is_gpl_compatible(std::string_view license) noexcept {
   constexpr std::string_view compatible[] = {"GPL",          "GPL v2",       "GPL and additional rights",
                                              "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};

@@ -27,6 +27,9 @@ std::span<const HelperRow> helpers() noexcept;
 const HelperRow* helper(u32 id) noexcept;
 std::optional<HelperId> helper_by_name(std::string_view name) noexcept;
 
+/// What a helper that works in a kernel only needs, as the end of "it needs ..."; empty for all others.
+std::string_view helper_needs(u32 id) noexcept;
+
 /// Whether the kernel lends its GPL-only functions to a program of this licence (Linux, include/linux/license.h).
 bool is_gpl_compatible(std::string_view license) noexcept;
 

@@ -16,7 +16,8 @@ inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, 
                           local_or_shared = KfuncArg::local_or_shared, local_type = KfuncArg::local_type,
                           list_head = KfuncArg::list_head, list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root,
                           rb_node = KfuncArg::rb_node, rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
-                          irq_flag = KfuncArg::irq_flag, irq_flag_saved = KfuncArg::irq_flag_saved;
+                          workqueue = KfuncArg::workqueue, deferred = KfuncArg::deferred, irq_flag = KfuncArg::irq_flag,
+                          irq_flag_saved = KfuncArg::irq_flag_saved;
 constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, type}; }
 constexpr KfuncParameter fixed(u16 bytes) { return {KfuncArg::fixed, {}, bytes}; }
 constexpr KfuncParameter object_or_null(std::string_view type) { return {KfuncArg::object_or_null, type}; }
@@ -125,7 +126,10 @@ std::string_view name_of(KfuncArg arg) noexcept {
     case KfuncArg::rb_node_linked:
       return "a pointer to the bpf_rb_node of an object in the tree";
     case KfuncArg::less:
+    case KfuncArg::deferred:
       return "a static function";
+    case KfuncArg::workqueue:
+      return "a pointer to the bpf_wq of a map value";
     case KfuncArg::irq_flag:
       return "a pointer to 8 bytes of stack";
     case KfuncArg::irq_flag_saved:

@@ -50,6 +50,8 @@ enum class KfuncArg : u8 {
   rb_root,
   rb_node,
   rb_node_linked,  ///< a node that is in a tree
+  workqueue,       ///< the bpf_wq of a map value
+  deferred,        ///< a static function that runs later with a map, a key and a value
   less,            ///< a static function that compares two nodes
   irq_flag,        ///< 8 bytes of stack for the interrupt state
   irq_flag_saved,
@@ -64,7 +66,7 @@ enum class KfuncResult : u8 {
   local,       ///< a new object of the program's own type
   same_local,  ///< another reference to the object passed
   list_node,   ///< the object behind a list head, owned
-  rb_node,     ///< the object behind a tree, not owned
+  rb_node,     ///< the object behind a list head or a tree, not owned
   rb_node_owned,
   number_pointer,  ///< the iterator's number
   slice,           ///< memory of the size of the `buffer` argument

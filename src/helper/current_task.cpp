@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "helper/bind.hpp"
+#include "helper/memory.hpp"
 #include "map/stack_trace.hpp"
 #include "map/task_storage.hpp"
 
@@ -102,5 +103,19 @@ static s64 get_stack(Call& call, void*, WriteMem to, u64 flags) noexcept {
   return static_cast<s64>(bytes);
 }
 SKEP_BIND(get_stack)
+
+/// The task is the current one: no other is handed out.
+static s64 get_task_stack(Call& call, void* task, WriteMem to, u64 flags) noexcept {
+  return get_stack(call, task, to, flags);
+}
+SKEP_BIND(get_task_stack)
+
+static s64 copy_from_user_task(Call& call, WriteMem to, const void* from, void*, u64 flags) noexcept {
+  if (flags != 0) return -EINVAL;
+  const s64 error = read_memory(call, Space::user, to.data, reinterpret_cast<u64>(from), to.size);
+  if (error != 0) std::memset(to.data, 0, to.size);
+  return error;
+}
+SKEP_BIND(copy_from_user_task)
 
 }  // namespace skep::helper

@@ -66,7 +66,7 @@ TEST_F(Helpers, TheTableHasWhatTheListSaysAndNothingElse) {
   EXPECT_GE(provided.size(), 40u);
   for (u32 id = 0; id < table().size(); ++id) EXPECT_EQ(table()[id] != nullptr, provided.contains(id)) << id;
   for (const HelperId absent :
-       {HelperId::tail_call, HelperId::get_func_ip, HelperId::timer_init, HelperId::get_current_task})
+       {HelperId::tail_call, HelperId::get_func_ip, HelperId::sk_lookup_tcp, HelperId::get_current_task})
     EXPECT_EQ(table()[static_cast<u32>(absent)], nullptr);
 }
 

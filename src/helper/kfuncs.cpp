@@ -116,6 +116,23 @@ u64 throw_cookie(void* run, u64 cookie, u64, u64, u64, u64) noexcept {
 
 u64 nothing(void*, u64, u64, u64, u64, u64) noexcept { return 0; }
 
+// --- a task's memory, a map's elements ---
+
+/// The length with the terminator, or an error; `flags`: 1 fills the rest with zeros.
+u64 copy_from_user_str(void* run, u64 to, u64 size, u64 from, u64 flags, u64) noexcept {
+  constexpr u64 pad_zeros = 1;
+  auto* const text = &at<char>(to);
+  size = static_cast<u32>(size);
+  if ((flags & ~pad_zeros) != 0) return static_cast<u32>(-EINVAL);
+  if (size == 0) return 0;
+  const s64 length = read_string(call_of(run), Space::user, text, from, size);
+  if ((flags & pad_zeros) != 0) {
+    const u64 used = length > 0 ? static_cast<u64>(length) : 0;
+    std::memset(text + used, 0, size - used);
+  }
+  return static_cast<u32>(length);
+}
+
 // --- arenas ---
 
 map::Map& map_of(u64 address) noexcept { return at<map::Map>(address); }
@@ -146,6 +163,7 @@ constexpr KfuncRow rows[] = {
     {"bpf_arena_alloc_pages", arena_alloc},
     {"bpf_arena_free_pages", arena_free},
     {"bpf_arena_reserve_pages", arena_reserve},
+    {"bpf_copy_from_user_str", copy_from_user_str},
 };
 
 }  // namespace
@@ -154,7 +172,8 @@ std::span<const KfuncRow> basic_kfuncs() noexcept { return rows; }
 
 base::HelperFn kfunc(std::string_view name) noexcept {
   name = name.substr(0, name.find("___"));
-  for (const auto list : {basic_kfuncs(), dynptr_kfuncs(), string_kfuncs()})
+  for (const auto list :
+       {basic_kfuncs(), dynptr_kfuncs(), string_kfuncs(), object_kfuncs(), cpumask_kfuncs(), work_kfuncs()})
     for (const KfuncRow& row : list)
       if (row.name == name) return row.body;
   return nullptr;

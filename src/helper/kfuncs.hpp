@@ -21,8 +21,11 @@ struct KfuncRow {
   std::string_view name;
   base::HelperFn body;
 };
-std::span<const KfuncRow> basic_kfuncs() noexcept;   ///< kfuncs.cpp: iterators, exceptions, sections, arenas
-std::span<const KfuncRow> dynptr_kfuncs() noexcept;  ///< dynptr.cpp
-std::span<const KfuncRow> string_kfuncs() noexcept;  ///< kfunc_strings.cpp
+std::span<const KfuncRow> basic_kfuncs() noexcept;    ///< kfuncs.cpp: iterators, exceptions, sections, arenas
+std::span<const KfuncRow> dynptr_kfuncs() noexcept;   ///< dynptr.cpp
+std::span<const KfuncRow> string_kfuncs() noexcept;   ///< kfunc_strings.cpp
+std::span<const KfuncRow> object_kfuncs() noexcept;   ///< kfunc_objects.cpp
+std::span<const KfuncRow> work_kfuncs() noexcept;     ///< timers.cpp
+std::span<const KfuncRow> cpumask_kfuncs() noexcept;  ///< kfunc_cpumask.cpp
 
 }  // namespace skep::helper

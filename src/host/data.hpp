@@ -3,6 +3,7 @@
 #include <skep/vm.hpp>
 
 #include "catalog/contexts.hpp"
+#include "helper/objects.hpp"
 #include "map/map.hpp"
 #include "vm/function.hpp"
 
@@ -16,7 +17,8 @@ struct Compiler::Data {
 struct Module::Data {
   ObjectSpec spec;
   Options options;
-  std::vector<base::HelperFn> helpers;  ///< by id; functions hold addresses out of it
+  std::vector<base::HelperFn> helpers;         ///< by id; functions hold addresses out of it
+  std::unique_ptr<helper::ObjectTypes> types;  ///< what programs make; outlives maps and functions
   std::vector<std::shared_ptr<map::Map>> maps;
   std::vector<std::shared_ptr<const vm::Function>> functions;  ///< by ObjectSpec::programs index
   bool per_cpu = false;                                        ///< some map has slots for each CPU

@@ -27,6 +27,7 @@
 namespace skep::host {
 
 Module::Data::~Data() {
+  for (const auto& map : maps) map->end_callbacks();
   // Program arrays hold functions, functions refer to maps.
   for (const auto& map : maps)
     if (map->spec().type == MapType::prog_array) map::prog_array_clear(*map);
@@ -83,6 +84,7 @@ class Loader {
  public:
   Loader(const ObjectSpec& spec, const Options& options) : data_(std::make_shared<Module::Data>()) {
     data_->spec = spec;
+    data_->types = std::make_unique<helper::ObjectTypes>(spec.btf, nullptr);
     data_->options = options;
   }
 
@@ -127,6 +129,7 @@ class Loader {
 
   Result<void> make_map(const MapSpec& spec) {
     auto map = SKEP_TRY(map::Map::create(spec));
+    SKEP_TRY(data_->types->describe(*map));
     map->info.name = spec.name;
     map->info.type = spec.type;
     data_->per_cpu |= map->is_per_cpu();
@@ -147,6 +150,9 @@ class Loader {
     }
     bindings_.helpers = data_->helpers;
     bindings_.kfunc = helper::kfunc;
+    bindings_.hidden = [types = data_->types.get()](std::string_view name, u32 local_type) {
+      return types->hidden(name, local_type);
+    };
     bindings_.tail_target = tail_target;
     bindings_.load_packet = helper::load_packet;
     const Options& options = data_->options;

@@ -205,9 +205,13 @@ Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
   attr.data_size_in = static_cast<u32>(run.data.size());
   attr.data_out = address_of(result.data.data());
   attr.data_size_out = static_cast<u32>(result.data.size());
-  attr.ctx_in = address_of(run.context.data());
+  // A syscall program changes its context in place, and is run once.
+  const bool is_syscall = info_.type == ProgramType::syscall;
+  if (is_syscall) result.context.assign(run.context.begin(), run.context.end());
+  attr.ctx_in = address_of(is_syscall ? result.context.data() : run.context.data());
   attr.ctx_size_in = static_cast<u32>(run.context.size());
-  const bool context_comes_back = info_.type != ProgramType::raw_tracepoint && info_.type != ProgramType::tracing;
+  const bool context_comes_back =
+      info_.type != ProgramType::raw_tracepoint && info_.type != ProgramType::tracing && !is_syscall;
   if (context_comes_back) {
     attr.ctx_out = address_of(result.context.data());
     attr.ctx_size_out = static_cast<u32>(result.context.size());

@@ -20,6 +20,17 @@ class ArrayBase : public Map {
   u64 memory_bytes() const noexcept final { return values_.resident_bytes(); }
 
  protected:
+  bool takes_fields() const noexcept final { return true; }
+  /// Overwrites a value; what its fields hold goes, as in the kernel also when the host writes.
+  void write(void* to, const void* from, u64 size) const noexcept {
+    if (fields_ == nullptr) [[likely]]
+      return store_words(to, from, size);
+    fields_->store(to, from);
+    fields_->release(to);
+  }
+  void read(void* to, const void* from, u64 size) const noexcept {
+    fields_ == nullptr ? load_words(to, from, size) : fields_->load(to, from, size > spec_.value_size);
+  }
   BatchSupport batch_support() const noexcept final { return {.look_up = true, .update = true}; }
   ArrayBase(const MapSpec& spec, Region values)
       : Map(spec),
@@ -50,6 +61,7 @@ class ArrayBase : public Map {
 class ArrayMap final : public ArrayBase {
  public:
   ArrayMap(const MapSpec& spec, Region values) : ArrayBase(spec, std::move(values)) {}
+  ~ArrayMap() override { end_fields(); }
 
   void* lookup(const void* key) noexcept override {
     const u32 index = index_of(key);
@@ -58,7 +70,7 @@ class ArrayMap final : public ArrayBase {
   s64 update(const void* key, const void* value, u64 flags) noexcept override {
     const u32 index = index_of(key);
     if (const s64 error = refuses(index, flags); error != 0) return error;
-    store_words(base_ + stride_ * index, value, spec_.value_size);
+    write(base_ + stride_ * index, value, spec_.value_size);
     return 0;
   }
   void* direct_value() noexcept override { return count_ == 1 ? base_ : nullptr; }
@@ -75,16 +87,25 @@ class ArrayMap final : public ArrayBase {
   s64 host_lookup(const void* key, void* value) noexcept override {
     const void* found = lookup(key);
     if (found == nullptr) return -ENOENT;
-    load_words(value, found, spec_.value_size);
+    read(value, found, spec_.value_size);
     return 0;
   }
   s64 host_update(const void* key, const void* value, u64 flags) noexcept override { return update(key, value, flags); }
+  bool key_of(const void* value, void* key) const noexcept override {
+    const u32 index = static_cast<u32>(static_cast<u64>(static_cast<const std::byte*>(value) - base_) / stride_);
+    std::memcpy(key, &index, sizeof index);
+    return true;
+  }
+  void each_value(VisitValue visit) noexcept override {
+    for (u32 index = 0; index < count_; ++index) (*fields_.*visit)(base_ + stride_ * index);
+  }
 };
 
 class PerCpuArrayMap final : public ArrayBase {
  public:
   PerCpuArrayMap(const MapSpec& spec, Region values, u64 cpu_stride)
       : ArrayBase(spec, std::move(values)), cpu_stride_(cpu_stride) {}
+  ~PerCpuArrayMap() override { end_fields(); }
 
   void* lookup(const void* key) noexcept override {
     const u32 index = index_of(key);
@@ -97,7 +118,7 @@ class PerCpuArrayMap final : public ArrayBase {
   s64 update(const void* key, const void* from, u64 flags) noexcept override {
     const u32 index = index_of(key);
     if (const s64 error = refuses(index, flags); error != 0) return error;
-    store_words(value(index, current_cpu()), from, spec_.value_size);
+    write(value(index, current_cpu()), from, spec_.value_size);
     return 0;
   }
   base::MapView inline_view() noexcept override { return Direct<PerCpuArrayMap>::add_to(sizes_of_view()); }
@@ -107,15 +128,20 @@ class PerCpuArrayMap final : public ArrayBase {
     const u32 index = index_of(key);
     if (index >= count_) return -ENOENT;
     for (u32 cpu = 0; cpu < possible_cpus(); ++cpu)
-      load_words(static_cast<std::byte*>(to) + stride_ * cpu, value(index, cpu), stride_);
+      read(static_cast<std::byte*>(to) + stride_ * cpu, value(index, cpu), stride_);
     return 0;
   }
   s64 host_update(const void* key, const void* from, u64 flags) noexcept override {
     const u32 index = index_of(key);
     if (const s64 error = refuses(index, flags); error != 0) return error;
     for (u32 cpu = 0; cpu < possible_cpus(); ++cpu)
-      store_words(value(index, cpu), static_cast<const std::byte*>(from) + stride_ * cpu, stride_);
+      write(value(index, cpu), static_cast<const std::byte*>(from) + stride_ * cpu, stride_);
     return 0;
+  }
+
+  void each_value(VisitValue visit) noexcept override {
+    for (u32 cpu = 0; cpu < possible_cpus(); ++cpu)
+      for (u32 index = 0; index < count_; ++index) (*fields_.*visit)(value(index, cpu));
   }
 
  private:

@@ -21,6 +21,7 @@ class HashMap final : public Map {
  public:
   HashMap(const MapSpec& spec, HashTable table, bool per_cpu, bool lru)
       : Map(spec), table_(std::move(table)), per_cpu_(per_cpu), lru_(lru) {}
+  ~HashMap() override { end_fields(); }
 
   void* lookup(const void* key) noexcept override { return value_of(key, per_cpu_ ? current_cpu() : 0); }
   void* lookup_percpu(const void* key, u32 cpu) noexcept override {
@@ -70,6 +71,15 @@ class HashMap final : public Map {
     batch.count = done;
     return error;
   }
+
+  bool takes_fields() const noexcept override { return true; }
+  void fields_are_set() noexcept override { table_.set_fields(fields_.get()); }
+  bool key_of(const void* value, void* key) const noexcept override {
+    if (per_cpu_ || spec_.key_size > 512) return false;
+    table_.key_of(value, key);
+    return true;
+  }
+  void each_value(VisitValue visit) noexcept override { table_.each_value(visit); }
 
  private:
   void* value_of(const void* key, u32 cpu) noexcept {

@@ -105,6 +105,7 @@ HashTable::Ref HashTable::take(Stripe& stripe) noexcept {
 }
 
 void HashTable::give_back(Stripe& stripe, Ref ref) noexcept {
+  release(ref);
   header(ref).free_next.store(stripe.free_head, std::memory_order_relaxed);
   stripe.free_head = ref;
   stripe.free_count.store(stripe.free_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -136,11 +137,11 @@ HashTable::Ref HashTable::take_elsewhere() noexcept {
 
 void HashTable::write_percpu(Ref ref, const void* from, u32 cpu) noexcept {
   if (cpu != all_cpus) {
-    store_words(value(ref, cpu), from, value_size_);
+    write(value(ref, cpu), from, value_size_);
     return;
   }
   for (u32 each = 0; each < cpus_; ++each)
-    store_words(value(ref, each), static_cast<const std::byte*>(from) + value_stride_ * each, value_stride_);
+    write(value(ref, each), static_cast<const std::byte*>(from) + value_stride_ * each, value_stride_);
 }
 
 /// Removes an element that was not used since the hand last passed it and returns it: the clock form of "least recently
@@ -164,7 +165,10 @@ HashTable::Ref HashTable::evict_one() noexcept {
     }
     if (place.ref != 0) unlink(locked, place);
     unlock(locked);
-    if (place.ref != 0) return ref;  // else free, a spare, or on its way to somewhere else
+    if (place.ref != 0) {
+      release(ref);
+      return ref;
+    }  // else free, a spare, or on its way to somewhere else
   }
   return 0;
 }
@@ -185,6 +189,11 @@ s64 HashTable::copy(const void* key, void* to) noexcept {
 }
 
 void HashTable::copy_value(Ref ref, void* to) const noexcept {
+  if (fields_ != nullptr) {
+    for (u32 cpu = 0; cpu < (cpus_ == 0 ? 1 : cpus_); ++cpu)
+      fields_->load(static_cast<std::byte*>(to) + value_stride_ * cpu, value(ref, cpu), cpus_ != 0);
+    return;
+  }
   if (cpus_ == 0) return load_words<std::memory_order_acquire>(to, value(ref), value_size_);
   for (u32 cpu = 0; cpu < cpus_; ++cpu)
     load_words<std::memory_order_acquire>(static_cast<std::byte*>(to) + value_stride_ * cpu, value(ref, cpu),
@@ -229,6 +238,14 @@ s64 HashTable::copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 v
   }
   unlock(locked);
   return count;
+}
+
+void HashTable::each_value(void (Fields::*visit)(void* value) const noexcept) noexcept {
+  const u32 fresh = shared_->fresh.load(std::memory_order_relaxed);
+  for (u32 i = 0; i < fresh + stripe_count; ++i) {
+    const Ref ref = i < fresh ? i + 1 : max_entries_ + 1 + (i - fresh);  // spares come last
+    for (u32 cpu = 0; cpu < (cpus_ == 0 ? 1 : cpus_); ++cpu) (fields_->*visit)(value(ref, cpu));
+  }
 }
 
 s64 HashTable::next_key(const void* key, void* next) noexcept {

@@ -77,6 +77,14 @@ class HashTable {
   /// or -ENOSPC when there are more than `room`: then nothing is copied or removed. `value_bytes`: of a value as
   /// copy() gives it.
   s64 copy_bucket(u32 bucket, std::byte* keys, std::byte* values, u32 value_bytes, u32 room, bool remove) noexcept;
+  /// Which parts of values only helpers touch; before there are elements. Outlives the table.
+  void set_fields(const Fields* fields) noexcept { fields_ = fields; }
+  /// Calls a function of the fields for every value there is or was.
+  void each_value(void (Fields::*visit)(void* value) const noexcept) noexcept;
+  /// The key of the element that has the value (one value an element).
+  void key_of(const void* value, void* key) const noexcept {
+    load_words(key, static_cast<const std::byte*>(value) - value_offset_ + sizeof(Header), key_size_);
+  }
   u64 bucket_count() const noexcept { return u64{bucket_mask_} + 1; }
 
   /// Elements that are in the table; other threads may be changing it.
@@ -143,6 +151,18 @@ class HashTable {
   Ref evict_one() noexcept;
   template <u32 KeySize>
   void fill(Ref ref, u32 hash, const void* key, const void* value, u32 cpu, bool used) noexcept;
+  void write(std::byte* to, const void* from, u64 size) const noexcept {
+    if (fields_ == nullptr) [[likely]]
+      return store_words<std::memory_order_release>(to, from, size);
+    fields_->release(to);  // a program that still had the element's address may have put something there
+    fields_->store(to, from);
+  }
+  /// The element left its chain: what its value's fields hold goes.
+  void release(Ref ref) const noexcept {
+    if (fields_ == nullptr) [[likely]]
+      return;
+    for (u32 cpu = 0; cpu < (cpus_ == 0 ? 1 : cpus_); ++cpu) fields_->release(value(ref, cpu));
+  }
   void write_percpu(Ref ref, const void* value, u32 cpu) noexcept;
   template <u32 KeySize>
   void replace(Locked& locked, Place place, u32 hash, const void* key, const void* value, u32 cpu) noexcept;
@@ -166,6 +186,7 @@ class HashTable {
   std::atomic<u8>* used_ = nullptr;
   Shared* shared_ = nullptr;
   Stripe* stripes_ = nullptr;
+  const Fields* fields_ = nullptr;
 };
 
 namespace detail {
@@ -284,11 +305,11 @@ void HashTable::fill(Ref ref, u32 hash, const void* key, const void* from, u32 c
   at.hash.store(hash, std::memory_order_release);
   store_words<std::memory_order_release>(key_of(ref), key, KeySize != 0 ? KeySize : key_size_);
   if (cpus_ == 0) {
-    store_words<std::memory_order_release>(value(ref), from, value_size_);
+    write(value(ref), from, value_size_);
   } else {
     if (cpu != all_cpus && generation != 0)  // never used before: all zero
       for (u32 each = 0; each < cpus_; ++each)
-        if (each != cpu) clear_words(value(ref, each), value_stride_);
+        if (each != cpu) clear_words(value(ref, each), value_stride_);  // its fields are at rest
     write_percpu(ref, from, cpu);
   }
   if (evicts_) used_[ref - 1].store(used ? 1 : 0, std::memory_order_relaxed);
@@ -310,6 +331,7 @@ void HashTable::replace(Locked& locked, Place place, u32 hash, const void* key, 
   if (place.before != 0) header(place.before).next.store(made, std::memory_order_release);
   set_head(locked, place.before == 0 ? made : locked.head());
   spare = place.ref;
+  release(place.ref);
 }
 
 template <u32 KeySize>

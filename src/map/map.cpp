@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "map/memory.hpp"
+#include "map/timers.hpp"
 #include "map/types.hpp"
 #include "map/words.hpp"
 
@@ -181,6 +182,33 @@ base::MapView Map::sizes_of_view() const noexcept {
   view.value_size = spec_.value_size;
   view.max_entries = spec_.max_entries;
   return view;
+}
+
+Result<void> Map::set_fields(std::shared_ptr<const Fields> fields) {
+  if (!takes_fields() && fields->owns())
+    return fail(Code::unsupported, "values of " + std::string(name_of(spec_.type)) +
+                                       " maps have no timers, owned pointers, lists or trees in the user engine: use a "
+                                       "hash or an array");
+  if (!takes_fields()) return {};
+  fields_ = std::move(fields);
+  fields_are_set();
+  return {};
+}
+
+void Map::release_users() noexcept {
+  has_users_.store(false, std::memory_order_seq_cst);
+  if (fields_ && fields_->has_timers()) each_value(&Fields::release_timers);
+}
+
+void Map::end_callbacks() noexcept {
+  release_users();
+  if (fields_ && fields_->has_timers()) fields_->timers()->wait_for(*this);
+}
+
+void Map::end_fields() noexcept {
+  if (!fields_) return;
+  end_callbacks();
+  each_value(&Fields::release);
 }
 
 s64 Map::push(const void*, u64) noexcept { return -EOPNOTSUPP; }

@@ -17,6 +17,7 @@
 #include <span>
 
 #include "base/map_view.hpp"
+#include "map/fields.hpp"
 #include "map/run.hpp"
 
 namespace skep::map {
@@ -115,6 +116,21 @@ class Map {
   void freeze() noexcept { frozen_.store(true, std::memory_order_release); }
   bool frozen() const noexcept { return frozen_.load(std::memory_order_acquire); }
 
+  /// Says which parts of a value only helpers touch; before there are elements. Errors: unsupported (the values of this
+  /// type have none here).
+  Result<void> set_fields(std::shared_ptr<const Fields> fields);
+  /// nullptr: values are plain bytes.
+  const Fields* fields() const noexcept { return fields_.get(); }
+  /// The last user let go: timers in values end, and none is made any more. Until somebody asks for the map again.
+  void release_users() noexcept;
+  void regain_users() noexcept { has_users_.store(true, std::memory_order_release); }
+  /// The same for good, and no callback is running afterwards: who frees programs beside their maps calls this first.
+  void end_callbacks() noexcept;
+  bool has_users() const noexcept { return has_users_.load(std::memory_order_acquire); }
+  /// Copies the key of the element that has the value at `value` (of a type whose values may have timers). False: there
+  /// is none, or its key does not fit into the 512 bytes of `key`.
+  virtual bool key_of(const void*, void*) const noexcept { return false; }
+
   MapInfo info;  ///< create() copies the spec's facts; the engine fills the rest (id, host)
 
  protected:
@@ -134,10 +150,21 @@ class Map {
   /// lookup_batch and take_batch, after the checks that all types share. The default walks by host_next_key.
   virtual s64 host_batch(Batch& batch, bool take) noexcept;
 
+  /// Whether values may have special fields, and the type does what they need.
+  virtual bool takes_fields() const noexcept { return false; }
+  virtual void fields_are_set() noexcept {}
+  /// Calls a function of fields_ for every value there is or was.
+  using VisitValue = void (Fields::*)(void* value) const noexcept;
+  virtual void each_value(VisitValue) noexcept {}
+  /// What the destructor of such a type does first: nothing is held afterwards, and no callback uses a value.
+  void end_fields() noexcept;
+
   MapSpec spec_;
+  std::shared_ptr<const Fields> fields_;
 
  private:
   std::atomic<bool> frozen_{false};
+  std::atomic<bool> has_users_{true};
 };
 
 }  // namespace skep::map

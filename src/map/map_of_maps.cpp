@@ -213,7 +213,9 @@ Result<std::shared_ptr<Map>> make_hash_of_maps(const MapSpec& spec) {
 
 s64 set_inner_map(Map& map, const void* key, std::shared_ptr<Map> inner, u64 flags) noexcept {
   MapOfMaps* outer = map_of_maps(map);
-  return outer != nullptr ? outer->set(key, std::move(inner), flags) : -EINVAL;
+  // Programs know inner maps by a template, which has no such fields (helper/objects.cpp): they would overwrite them.
+  const bool fits = inner == nullptr || inner->fields() == nullptr || !inner->fields()->owns();
+  return outer != nullptr && fits ? outer->set(key, std::move(inner), flags) : -EINVAL;
 }
 
 std::shared_ptr<Map> inner_map(Map& map, const void* key) noexcept {

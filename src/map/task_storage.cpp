@@ -53,7 +53,7 @@ struct Key {
   u64 tid = 0;
   u64 started = 0;
 };
-Key key_of(const TaskIdentity& task) noexcept { return {task.tid, task.started}; }
+Key task_key(const TaskIdentity& task) noexcept { return {task.tid, task.started}; }
 
 class TaskStorageMap final : public Map {
  public:
@@ -67,7 +67,7 @@ class TaskStorageMap final : public Map {
   u64 memory_bytes() const noexcept override { return table_.memory_bytes(); }
 
   void* get(const TaskIdentity& task, bool create, const void* initial) noexcept {
-    const Key key = key_of(task);
+    const Key key = task_key(task);
     for (int attempts = 0; attempts < 2; ++attempts) {
       if (const auto ref = table_.find<sizeof(Key)>(&key); ref != 0) return table_.value(ref);
       if (!create || set(task, initial != nullptr ? initial : zeros_.get(), update_noexist) == -E2BIG) return nullptr;
@@ -76,14 +76,14 @@ class TaskStorageMap final : public Map {
     return ref != 0 ? table_.value(ref) : nullptr;
   }
   s64 set(const TaskIdentity& task, const void* value, u64 flags) noexcept {
-    const Key key = key_of(task);
+    const Key key = task_key(task);
     if (creations_.fetch_add(1, std::memory_order_relaxed) % creations_between_sweeps == creations_between_sweeps - 1)
       forget_ended();
     const s64 error = table_.update(&key, value, flags, 0);
     return error == -E2BIG && forget_ended() ? table_.update(&key, value, flags, 0) : error;
   }
   s64 drop(const TaskIdentity& task) noexcept {
-    const Key key = key_of(task);
+    const Key key = task_key(task);
     return table_.erase(&key);
   }
 
@@ -91,7 +91,7 @@ class TaskStorageMap final : public Map {
   s64 host_lookup(const void* key, void* value) noexcept override {
     TaskIdentity task;
     if (const s64 error = resolve(key, task); error != 0) return error;
-    const Key found = key_of(task);
+    const Key found = task_key(task);
     return table_.copy(&found, value);
   }
   s64 host_update(const void* key, const void* value, u64 flags) noexcept override {

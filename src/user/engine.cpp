@@ -71,7 +71,8 @@ Result<std::unique_ptr<Backend>> UserBackend::open(const UserOptions& options) {
 Result<Object> UserBackend::load(const ObjectSpec& spec, const LoadOptions& options) {
   const ObjectSpec selected = SKEP_TRY(select_programs(spec, options.programs));
   const ObjectSpec prepared = SKEP_TRY_AT("object " + spec.name, prepare(selected));
-  const auto loaded = SKEP_TRY_AT("object " + spec.name, load_object(prepared, parts_->host->registry(), options));
+  const auto loaded = SKEP_TRY_AT("object " + spec.name, load_object(prepared, parts_->host->registry(), options,
+                                                                     vm::Tier::automatic, parts_->trace));
   std::vector<Program> programs;
   for (std::size_t i = 0; i < loaded->programs.size(); ++i) {
     const ProgramRef program(loaded, loaded->programs[i].get());

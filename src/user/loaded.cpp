@@ -33,8 +33,11 @@ const vm::Function* tail_target(u64 map, u32 index) noexcept {
 /// One load: the spec, the object in the making, and where it will be listed.
 class Loader {
  public:
-  Loader(const ObjectSpec& spec, const std::shared_ptr<Registry>& registry, const LoadOptions& options, vm::Tier tier)
-      : spec_(spec), registry_(registry), options_(options), tier_(tier), object_(std::make_shared<LoadedObject>()) {}
+  Loader(const ObjectSpec& spec, const std::shared_ptr<Registry>& registry, const LoadOptions& options,
+         std::shared_ptr<helper::TraceSink> trace, vm::Tier tier)
+      : spec_(spec), registry_(registry), options_(options), tier_(tier), object_(std::make_shared<LoadedObject>()) {
+    object_->types = std::make_unique<helper::ObjectTypes>(spec.btf, std::move(trace));
+  }
 
   Result<std::shared_ptr<LoadedObject>> load() {
     object_->name = spec_.name;
@@ -53,6 +56,7 @@ class Loader {
     auto made = std::make_unique<LoadedMap>();
     made->object = object_.get();
     made->map = SKEP_TRY(map::Map::create(spec));
+    SKEP_TRY(object_->types->describe(*made->map));
     made->id = SKEP_TRY(registry_->map_table->reserve());
     made->tables = registry_;
     MapInfo& info = made->map->info;
@@ -83,6 +87,10 @@ class Loader {
     bindings_.helpers = {reinterpret_cast<const vm::HelperFn*>(helpers.data()), helpers.size()};
     bindings_.tail_target = tail_target;
     bindings_.load_packet = helper::load_packet;
+    bindings_.hidden = [types = object_->types.get()](std::string_view name, u32 local_type) {
+      return types->hidden(name, local_type);
+    };
+    bindings_.owner = object_;
     rules_ = engine_rules();
     rules_.log = options_.verifier_log;
   }
@@ -219,6 +227,16 @@ LoadedObject::~LoadedObject() {
   maps.clear();
 }
 
+void LoadedObject::release_users() noexcept {
+  for (const auto& map : maps)
+    if (map->map) map->map->release_users();
+}
+
+void LoadedObject::regain_users() noexcept {
+  for (const auto& map : maps)
+    if (map->map) map->map->regain_users();
+}
+
 void LoadedObject::clear_program_arrays() noexcept {
   for (const auto& map : maps)
     if (map->map && map->map->spec().type == MapType::prog_array) map::prog_array_clear(*map->map);
@@ -228,7 +246,13 @@ namespace {
 struct UserReference {
   std::shared_ptr<LoadedObject> object;
   explicit UserReference(std::shared_ptr<LoadedObject> of) : object(std::move(of)) {}
-  ~UserReference() { object->clear_program_arrays(); }
+  ~UserReference() {
+    {  // a handle that is opened meanwhile keeps its timers
+      const std::lock_guard lock(object->user_mutex);
+      if (object->user.expired()) object->release_users();
+    }
+    object->clear_program_arrays();
+  }
   UserReference(const UserReference&) = delete;
   UserReference& operator=(const UserReference&) = delete;
 };
@@ -239,14 +263,16 @@ std::shared_ptr<LoadedObject> user_reference(const std::shared_ptr<LoadedObject>
   std::shared_ptr<void> user = object->user.lock();
   if (!user) {
     user = std::make_shared<UserReference>(object);
+    object->regain_users();
     object->user = user;
   }
   return {std::move(user), object.get()};
 }
 
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
-                                                  const LoadOptions& options, vm::Tier tier) {
-  return Loader(prepared, registry, options, tier).load();
+                                                  const LoadOptions& options, vm::Tier tier,
+                                                  std::shared_ptr<helper::TraceSink> trace) {
+  return Loader(prepared, registry, options, std::move(trace), tier).load();
 }
 
 }  // namespace skep::user

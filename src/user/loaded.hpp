@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "helper/objects.hpp"
 #include "map/map.hpp"
 #include "user/registry.hpp"
 #include "vm/function.hpp"
@@ -55,10 +56,14 @@ struct LoadedObject {
   LoadedObject& operator=(const LoadedObject&) = delete;
   /// Lets go of what its program arrays hold. Does nothing inside of a run.
   void clear_program_arrays() noexcept;
+  /// Ends the timers in its maps, or allows them again.
+  void release_users() noexcept;
+  void regain_users() noexcept;
 
   std::string name;
   std::shared_ptr<const btf::Btf> btf;
   Table<const btf::Btf>::Lease btf_id;
+  std::unique_ptr<helper::ObjectTypes> types;            ///< what its programs make; outlives maps and programs
   std::vector<std::unique_ptr<LoadedMap>> maps;          ///< by ObjectSpec::maps index
   std::vector<std::unique_ptr<LoadedProgram>> programs;  ///< by ObjectSpec::programs index
 
@@ -71,9 +76,10 @@ struct LoadedObject {
 std::shared_ptr<LoadedObject> user_reference(const std::shared_ptr<LoadedObject>& object);
 
 /// Makes maps, verifies, links and registers everything in a prepared spec (prepare.hpp). A user's reference.
-/// `tier`: which code the programs run in. Errors: rejected (the verifier's explanation), limit, unsupported,
-/// invalid_argument.
+/// `trace`: where functions print that run by themselves. `tier`: which code the programs run in. Errors: rejected (the
+/// verifier's explanation), limit, unsupported, invalid_argument.
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
-                                                  const LoadOptions& options, vm::Tier tier = vm::Tier::automatic);
+                                                  const LoadOptions& options, vm::Tier tier = vm::Tier::automatic,
+                                                  std::shared_ptr<helper::TraceSink> trace = nullptr);
 
 }  // namespace skep::user

@@ -24,7 +24,8 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
   const bool catalogued = catalog::prototype(id) != nullptr;
   if (catalogued && !options_.engine_helpers.empty() &&
       (id >= options_.engine_helpers.size() || !options_.engine_helpers[id]))
-    return refuse(MessageId::helper_not_in_engine, row.name);
+    return refuse(MessageId::helper_not_in_engine, row.name,
+                  catalog::helper_needs(id).empty() ? "what this host does not lend" : catalog::helper_needs(id));
   if (is_kernel() && prototype.has(flag::gpl) && !catalog::is_gpl_compatible(object_.license))
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
   if (prototype.has(flag::sleeps) && !program_.sleepable) return refuse(MessageId::helper_sleeps, row.name);

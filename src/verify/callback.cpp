@@ -58,7 +58,10 @@ Register Checker::map_key_memory(u32 map) const {
 bool Checker::call_back(const catalog::Prototype& prototype, const CallFacts& call) {
   u32 callback_reg = prototype.id == HelperId::find_vma ? 3 : 2;
   u32 function = *analysis_.function_at(reg(callback_reg).object);
-  if (prototype.id == HelperId::timer_set_callback) return queue_async(call);
+  if (prototype.id == HelperId::timer_set_callback) {
+    queue_async(function, call.timer_map);
+    return true;
+  }
   if (prototype.id == HelperId::find_vma) return refuse(MessageId::unsupported_helper, call.row->name);
   for (u32 d = 0; d <= state_.depth; d++)
     if (state_.frames[d]->function == function) return refuse(MessageId::recursion, function_name(function), insn_);
@@ -124,12 +127,10 @@ bool Checker::return_from_callback() {
   return true;
 }
 
-bool Checker::queue_async(const CallFacts& call) {
-  u32 function = *analysis_.function_at(reg(2).object);
+void Checker::queue_async(u32 function, u32 map) {
   analysis_.functions[function].is_async = true;
-  Async wanted{function, call.timer_map};
+  Async wanted{function, map};
   if (std::find(async_.begin(), async_.end(), wanted) == async_.end()) async_.push_back(wanted);
-  return true;
 }
 
 /// Explores every callback that was queued; those may queue more.

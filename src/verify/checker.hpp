@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <map>
 #include <span>
 
 #include "catalog/contexts.hpp"
@@ -122,6 +123,7 @@ class Checker {
   std::vector<InsnProof> take_proofs() { return std::move(proofs_); }
   std::vector<StackTouch> stack_touches() const;
   std::vector<u32> arena_accesses() const;
+  std::vector<LocalType> local_types() const;
   s32 arena_map() const { return arena_map_; }
   s64 exception_callback() const { return exception_callback_; }
   /// Text of the registers of the refused instruction, and where the trouble began (explain.cpp).
@@ -283,7 +285,7 @@ class Checker {
   Pending& enter_callback(u32 function, ReturnRange range);
   bool return_from_callback();
   bool check_callback_result(ReturnRange range);
-  bool queue_async(const CallFacts& call);
+  void queue_async(u32 function, u32 map);
   bool verify_async();
   Register map_key_memory(u32 map) const;
 
@@ -433,6 +435,7 @@ class Checker {
   };
   std::vector<ObjectType> types_;
   std::vector<bool> kfunc_used_;
+  std::map<u32, u32> local_types_;  ///< by call instruction
   std::vector<bool> arena_access_;  ///< by instruction
   s32 arena_map_ = -1;
   s64 exception_callback_ = -1;

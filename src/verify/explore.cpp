@@ -329,6 +329,12 @@ std::vector<StackTouch> Checker::stack_touches() const {
   return touches;
 }
 
+std::vector<LocalType> Checker::local_types() const {
+  std::vector<LocalType> found;
+  for (const auto& [insn, type] : local_types_) found.push_back({insn, type});
+  return found;
+}
+
 std::vector<u32> Checker::arena_accesses() const {
   std::vector<u32> insns;
   for (u32 i = 0; i < arena_access_.size(); i++)

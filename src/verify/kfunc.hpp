@@ -15,8 +15,9 @@ struct Checker::KfuncCall {
   Register dynptr_made;  ///< what the new dynptr will be
   u32 dynptr_new_reg = 0;
   u64 constant = 0;  ///< of a `constant` or `local_type` argument
-  u32 function = 0;  ///< of a `less` argument
+  u32 function = 0;  ///< of a `less` or `deferred` argument
   u32 map = 0;
+  s64 work_map = -1;  ///< of a `workqueue` argument: the map it is in
 };
 
 /// What a dynptr is over; `object` of its register.

@@ -62,6 +62,9 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
     case KfuncArg::map:
       if (value.kind != Kind::map || value.or_null) return wrong();
       call.map = value.object;
+      if (call.work_map >= 0 && call.work_map != s64{value.object})
+        return refuse_for(static_cast<s32>(r), MessageId::timer_of_other_map, name(value),
+                          maps_[static_cast<u32>(call.work_map)].spec->name);
       if (call.row->result == catalog::KfuncResult::arena || call.row->name.starts_with("bpf_arena")) {
         if (maps_[value.object].spec->type != MapType::arena) return wrong();
         arena_map_ = static_cast<s32>(value.object);
@@ -136,7 +139,9 @@ bool Checker::check_local_type(const KfuncCall& call, u32 index) {
   if (types == nullptr || call.constant == 0 || call.constant >= types->type_count()) return no();
   btf::Type type = types->type(static_cast<u32>(call.constant));
   if (type.kind != btf::Kind::struct_ || type.size() == 0) return no();
-  return true;
+  // The call is linked with its type's memory, so it is one type on every path.
+  const auto [known, is_first] = local_types_.try_emplace(insn_, static_cast<u32>(call.constant));
+  return is_kernel() || is_first || known->second == call.constant ? true : no();
 }
 
 /// The buffer before a constant size: memory to copy to, or 0.
@@ -331,6 +336,22 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
       if (trust == Trust::owned && value.ref_id == 0) return wrong();
       call.object = value;
       call.object_reg = r;
+      return true;
+    }
+    case KfuncArg::workqueue: {
+      if (value.kind != Kind::map_value || !value.number.is_const()) return wrong();
+      const SpecialField* field = field_of(maps_[value.object].fields, SpecialField::What::workqueue);
+      if (field == nullptr || s64{value.off} + static_cast<s64>(value.number.value()) != field->offset) return wrong();
+      call.work_map = value.object;
+      return true;
+    }
+    case KfuncArg::deferred: {
+      if (value.kind != Kind::function || call.work_map < 0) return wrong();
+      const u32 function = *analysis_.function_at(value.object);
+      if (analysis_.functions[function].is_global && object_.btf != nullptr)
+        return refuse_for(static_cast<s32>(r), MessageId::callback_not_static, function_name(function));
+      if (analysis_.functions[function].is_exception_callback) return refuse(MessageId::exception_callback_called);
+      queue_async(function, static_cast<u32>(call.work_map));
       return true;
     }
     case KfuncArg::less: {

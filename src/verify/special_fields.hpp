@@ -1,50 +1,11 @@
-// Fields of map values and of a program's own objects that only their helpers may touch.
-//
-// A bpf_spin_lock, a bpf_timer, a list head or a pointer to a kernel object looks like plain bytes, and a program
-// that wrote them would break the engine. The types say where they are; whatever a search cannot follow to its end
-// (too many, too deeply nested) protects all of the value.
-// Source: Linux 6.18, btf_parse_fields.
+// The special fields of values and objects (spec/special_fields.hpp), as this room names them.
 #pragma once
-#include <skep/types.hpp>
-#include <string_view>
-#include <vector>
-
-namespace skep::btf {
-class Btf;
-}
+#include "spec/special_fields.hpp"
 
 namespace skep::verify {
 
-struct SpecialField {
-  enum class What : u8 {
-    spin_lock,
-    timer,
-    kptr,            ///< an owned pointer to an object: exchanged, not written
-    kptr_untrusted,  ///< a pointer that may be stale: written and read as one
-    kptr_percpu,
-    list_head,
-    list_node,
-    rb_root,
-    rb_node,
-    refcount,
-    other,  ///< protected, and no more is known of it
-  };
-  What what = What::other;
-  std::string_view type_name;  ///< "bpf_spin_lock"
-  u32 offset = 0;
-  u32 size = 0;
-  u32 target = 0;       ///< kptr: the structure pointed to; list_head, rb_root: the structure that is linked; 0 unknown
-  u32 node_offset = 0;  ///< list_head, rb_root: where its node is in `target`
-};
-
-/// The special fields of a value of `type_id`, which has `size` bytes, in order of offset.
-std::vector<SpecialField> special_fields(const btf::Btf& types, u32 type_id, u32 size);
-
-/// The first of that kind, or nullptr.
-inline const SpecialField* field_of(const std::vector<SpecialField>& fields, SpecialField::What what) {
-  for (const SpecialField& f : fields)
-    if (f.what == what) return &f;
-  return nullptr;
-}
+using spec::field_of;
+using spec::special_fields;
+using spec::SpecialField;
 
 }  // namespace skep::verify

@@ -62,6 +62,7 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     data.proofs = checker.take_proofs();
     data.stack_touches = checker.stack_touches();
     data.arena_accesses = checker.arena_accesses();
+    data.local_types = checker.local_types();
     data.arena_map = checker.arena_map();
     data.exception_callback = checker.exception_callback();
     data.stack_bytes = checker.stack_bytes();

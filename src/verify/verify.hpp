@@ -121,6 +121,12 @@ struct StackTouch {
   s16 high = 0;      ///< behind the last byte (at most 0)
 };
 
+/// A call of a kernel function that makes an object of one of the program's own types.
+struct LocalType {
+  u32 insn = 0;
+  u32 type = 0;  ///< in the object's BTF
+};
+
 struct Outcome;
 /// Errors mean "could not decide" (malformed input); a refusal is a Report with accepted == false.
 Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
@@ -151,6 +157,8 @@ class VerifiedProgram {
   /// Loads, stores and atomics that go to the arena, sorted: their address is the arena's window, plus the low 32 bits
   /// of the register, plus the offset.
   const std::vector<u32>& arena_accesses() const { return data_->arena_accesses; }
+  /// Calls of bpf_obj_new(), and the type of the program's own that each makes; sorted by instruction.
+  const std::vector<LocalType>& local_types() const { return data_->local_types; }
   /// Helper ids the program calls, sorted.
   const std::vector<u32>& helpers() const { return data_->helpers; }
 
@@ -167,6 +175,7 @@ class VerifiedProgram {
     std::vector<InsnProof> proofs;
     std::vector<StackTouch> stack_touches;
     std::vector<u32> arena_accesses;
+    std::vector<LocalType> local_types;
     s64 exception_callback = -1;
     s32 arena_map = -1;
     u32 stack_bytes = 0;

@@ -31,7 +31,7 @@ struct Slot {
 };
 static_assert(sizeof(Slot) == 16);
 
-struct Bytecode {
+struct Bytecode : base::CodeOwner {
   std::vector<Insn> insns;   ///< as they run
   std::vector<isa::Op> ops;  ///< parallel; meaningless for second slots of ld_imm64
   /// Parallel, plus the trap at the end. Their handlers are for the fast loop, which fills them in before it first runs
@@ -52,6 +52,8 @@ struct Bytecode {
     base::MapView view;
   };
   std::vector<MapUse> map_uses;
+  /// Calls of kernel functions that are told more than the program's arguments, sorted by instruction.
+  std::vector<std::pair<u32, base::HiddenArgument>> hidden_arguments;
   std::vector<HelperFn> helpers;  ///< by id, as far as the program needs them (callx: all)
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   LoadPacketFn load_packet = nullptr;
@@ -66,6 +68,7 @@ struct Bytecode {
 
   /// The function of this program that a register names (callx), or nullptr.
   const base::Callback* callback_at(u64 address) const noexcept;
+  const base::HiddenArgument* hidden_at(std::size_t insn) const noexcept;
   bool throws(std::size_t insn) const noexcept { return !may_throw.empty() && may_throw[insn]; }
   /// The helper callx calls when its register holds a small number, or nullptr.
   HelperFn helper_at(u64 id) const noexcept { return id < helpers.size() ? helpers[id] : nullptr; }
@@ -79,6 +82,7 @@ struct Source {
   s64 exception_callback = -1;  ///< first instruction of the function, or -1
   s32 arena_map = -1;           ///< index into Bindings::map_values, or -1
   std::span<const u32> arena_accesses;
+  std::span<const verify::LocalType> local_types;
   std::span<const verify::InsnProof> proofs;  ///< these two must outlive the Bytecode
   std::span<const verify::StackTouch> stack_touches;
 };

@@ -327,7 +327,9 @@ Next Checked::load_packet(u32 offset, u32 size) {
   if (insn().imm == isa::helper_tail_call && code_->tail_target != nullptr) return tail_call(); \
   return call_helper(code_->slots[pc_].helper);
 #define ARM_call_local(name) return call_function(static_cast<std::size_t>(static_cast<s64>(pc_) + 1 + insn().imm));
-#define ARM_call_kfunc(name) return call_helper(code_->slots[pc_].helper);
+#define ARM_call_kfunc(name)                                                       \
+  if (const auto* hidden = code_->hidden_at(pc_)) r_[hidden->reg] = hidden->value; \
+  return call_helper(code_->slots[pc_].helper);
 #define ARM_callx(name) return call_by_register(dst());
 #define ARM_exit(name) return leave();
 #define ARM_load(name)                                                                     \
@@ -391,7 +393,8 @@ Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& 
 
 u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept {
   if (run.run->checks != nullptr) return jit::call_back(self, *static_cast<jit::Checks*>(run.run->checks), arguments);
-  Checked loop(*static_cast<const Bytecode*>(self.code), arguments, self.insn, run);
+  Checked loop(*static_cast<const Bytecode*>(static_cast<const base::CodeOwner*>(self.code)), arguments, self.insn,
+               run);
   loop.is_callback_ = true;
   auto result = loop.run();
   if (result) return *result;

@@ -87,7 +87,8 @@ Result<std::shared_ptr<const CheckedProgram>> CheckedProgram::compile(const veri
                                        .clear_frames = true,
                                        .exception_callback = program.exception_callback(),
                                        .arena_map = program.arena_map(),
-                                       .arena_accesses = program.arena_accesses()},
+                                       .arena_accesses = program.arena_accesses(),
+                                       .local_types = program.local_types()},
                                       bindings));
   return compiled(std::move(data), jit);
 }

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/linked_code.hpp"
 #include "base/map_view.hpp"
 #include "base/run.hpp"
 #include "verify/verify.hpp"
@@ -41,6 +42,11 @@ struct Bindings {
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   /// The body of a kernel function by its name, or nullptr where this engine has none. Empty: there are none at all.
   std::function<HelperFn(std::string_view name)> kfunc;
+  /// What a kernel function of that name is told besides its arguments; `local_type`: what a call of bpf_obj_new()
+  /// makes, or 0. Empty: nothing.
+  std::function<Result<base::HiddenArgument>(std::string_view name, u32 local_type)> hidden;
+  /// Whoever keeps a callback beyond a run holds this.
+  std::weak_ptr<const void> owner;
   /// Null: programs with LD_ABS or LD_IND are refused.
   LoadPacketFn load_packet = nullptr;
 };

@@ -77,6 +77,31 @@ struct CallThrower {
   }
 };
 
+/// A kernel function that is told more than the program's arguments.
+struct CallHidden {
+  static u64 run(Regs& r) noexcept {
+    const Bytecode& code = *frame_of(r).machine->code;
+    const auto* hidden = code.hidden_at(static_cast<std::size_t>(r.pc() - code.slots.data()));
+    switch (hidden->reg) {
+      case 1:
+        r.set<1>(hidden->value);
+        break;
+      case 2:
+        r.set<2>(hidden->value);
+        break;
+      case 3:
+        r.set<3>(hidden->value);
+        break;
+      case 4:
+        r.set<4>(hidden->value);
+        break;
+      default:
+        r.set<5>(hidden->value);
+    }
+    return CallThrower::run(r);
+  }
+};
+
 [[gnu::always_inline]] inline u64 enter(Regs& r, const Slot* callee) noexcept {
   Machine& machine = *frame_of(r).machine;
   const u64 r10 = r.get<10>() + sizeof(Level);
@@ -178,6 +203,7 @@ Arm choose_arm(const Bytecode& code, std::size_t i) noexcept {
   const Op op = code.ops[i];
   const Insn& insn = code.insns[i];
   if (op == Op::call_helper && insn.imm == isa::helper_tail_call) return &arm<TailCall>;
+  if (op == Op::call_kfunc && code.hidden_at(i) != nullptr) return &arm<CallHidden>;
   if ((op == Op::call_helper || op == Op::call_kfunc) && code.throws(i)) return &arm<CallThrower>;
   if (!code.arena_access.empty() && code.arena_access[i]) return &arm<Slow>;
   switch (op) {
@@ -273,7 +299,8 @@ u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept {
 u64 interpret_callback(const base::Callback& self, void* opaque, const u64 (&arguments)[5]) noexcept {
   auto* run = static_cast<Run*>(opaque);
   if (run->checked != nullptr) return callback_checked(self, *static_cast<CheckedRun*>(run->checked), arguments);
-  return run_machine(*static_cast<const Bytecode*>(self.code), *run, self.insn, true, arguments);
+  return run_machine(*static_cast<const Bytecode*>(static_cast<const base::CodeOwner*>(self.code)), *run, self.insn,
+                     true, arguments);
 }
 
 }  // namespace skep::vm

@@ -6,6 +6,7 @@
 // avoiding, and what few programs need (tables by instruction, say) is made for those alone.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <map>
@@ -78,6 +79,7 @@ class Translator {
     code_->insns.assign(source_.insns.begin(), source_.insns.end());
     code_->tail_target = bindings_.tail_target;
     code_->load_packet = bindings_.load_packet;
+    code_->owner = bindings_.owner;
     code_->proofs = source_.proofs;
     code_->stack_touches = source_.stack_touches;
     SKEP_TRY(decode());
@@ -87,6 +89,7 @@ class Translator {
     SKEP_TRY(bind_arena());
     SKEP_TRY(lay_out());
     SKEP_TRY(bind_exception_callback());
+    code_->hidden_arguments.assign(hidden_.begin(), hidden_.end());
     if (!throwers_.empty()) find_throwing_calls();
     return std::unique_ptr<const Bytecode>(std::move(code_));
   }
@@ -149,8 +152,18 @@ class Translator {
           Code::unsupported,
           at(reference.insn, fmt::format("kernel function {} exists only in the kernel engine", reference.name)));
     kfuncs_[reference.insn] = body;
+    if (bindings_.hidden) {
+      const auto hidden = SKEP_TRY(bindings_.hidden(reference.name, local_type_at(reference.insn)));
+      if (hidden.reg != 0) hidden_[reference.insn] = hidden;
+    }
     if (reference.name == "bpf_throw") throwers_.push_back(reference.insn);
     return {};
+  }
+
+  u32 local_type_at(u32 insn) const {
+    for (const auto& made : source_.local_types)
+      if (made.insn == insn) return made.type;
+    return 0;
   }
 
   Result<u64> address_of(const Reference& reference) {
@@ -212,7 +225,9 @@ class Translator {
     if (list.empty()) list.reserve(source_.references.size() + special_loads_ + 1);  // as many as may ask, at most
     u32& position = position_[target];
     if (position == 0) {
-      list.push_back({.interpret = interpret_callback, .code = code_.get(), .insn = static_cast<u32>(target)});
+      list.push_back({.interpret = interpret_callback,
+                      .code = static_cast<const base::CodeOwner*>(code_.get()),
+                      .insn = static_cast<u32>(target)});
       position = static_cast<u32>(list.size());
     }
     return reinterpret_cast<u64>(&list[position - 1]);
@@ -365,16 +380,22 @@ class Translator {
   const Source& source_;
   const Bindings& bindings_;
   std::unique_ptr<Bytecode> code_ = std::make_unique<Bytecode>();
-  std::size_t special_loads_ = 0;           ///< ld_imm64 that hold more than a number
-  std::map<std::size_t, HelperFn> kfuncs_;  ///< by call instruction
-  std::vector<std::size_t> throwers_;       ///< calls of bpf_throw
-  std::map<s64, u32> position_;             ///< by target instruction: position in code_->callbacks + 1, 0: not there
+  std::size_t special_loads_ = 0;               ///< ld_imm64 that hold more than a number
+  std::map<std::size_t, HelperFn> kfuncs_;      ///< by call instruction
+  std::map<u32, base::HiddenArgument> hidden_;  ///< by call instruction
+  std::vector<std::size_t> throwers_;           ///< calls of bpf_throw
+  std::map<s64, u32> position_;  ///< by target instruction: position in code_->callbacks + 1, 0: not there
 };
 
 }  // namespace
 
 Result<std::unique_ptr<const Bytecode>> translate(const Source& source, const Bindings& bindings) {
   return Translator(source, bindings).run();
+}
+
+const base::HiddenArgument* Bytecode::hidden_at(std::size_t insn) const noexcept {
+  const auto found = std::ranges::lower_bound(hidden_arguments, insn, {}, [](const auto& each) { return each.first; });
+  return found != hidden_arguments.end() && found->first == insn ? &found->second : nullptr;
 }
 
 const base::Callback* Bytecode::callback_at(u64 address) const noexcept {

@@ -7,6 +7,7 @@
 
 #include "isa/text.hpp"
 #include "vm/bytecode.hpp"
+#include "vm/checked_program.hpp"
 
 namespace skep::vm {
 namespace {
@@ -290,6 +291,40 @@ TEST(Vm, WhatIsThrownLeavesEveryFrame) {
                           "f: if r1 < 3 goto on\ncall kernel-function#1\non: r0 = 0\nexit"),
             3u);
   EXPECT_EQ(thrown_result("r1 = 7\ncall kernel-function#1\nr0 = 1\nexit\nhandler: r0 = r1\nr0 *= 6\nexit", 4), 42u);
+}
+
+u64 digits_of(void*, u64 a, u64 b, u64 c, u64 d, u64 e) noexcept {
+  return ((((a * 10 + b) * 10) + c) * 10 + d) * 10 + e;
+}
+
+TEST(Vm, KernelFunctionsAreToldWhatTheProgramDoesNotSay) {
+  const auto insns = program("r1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\nr5 = 5\ncall kernel-function#1\nexit");
+  const Reference reference{.insn = 5, .kind = Reference::Kind::kfunc, .name = "digits"};
+  const verify::LocalType made{.insn = 5, .type = 6};
+  const Source source{.insns = insns, .references = {&reference, 1}, .context_loads = {}, .local_types = {&made, 1}};
+  const u64 expected[] = {12345, 72345, 17345, 12745, 12375, 12347};
+  for (u8 reg = 0; reg < std::size(expected); reg++) {
+    Bindings bindings;
+    bindings.kfunc = [](std::string_view) -> HelperFn { return digits_of; };
+    bindings.hidden = [reg](std::string_view, u32 local_type) -> Result<base::HiddenArgument> {
+      return base::HiddenArgument{.reg = reg, .value = local_type + 1};
+    };
+    const auto code = translate(source, bindings);
+    ASSERT_TRUE(code) << code.error().message;
+    EXPECT_EQ(checked(**code).value(), expected[reg]);
+    EXPECT_EQ(fast(**code), expected[reg]);
+    for (const Tier tier : {Tier::baseline, Tier::optimised}) {
+      const auto function = trusted_function(translate(source, bindings).value(), {.tier = tier});
+      if (!function && function.error().code == Code::unsupported) continue;  // no JIT for this CPU
+      ASSERT_TRUE(function) << function.error().message;
+      base::Run run;
+      EXPECT_EQ((*function)->run(run, nullptr), expected[reg]);
+      const auto slow = run_checked_code(**function, {});
+      if (!slow && slow.error().code == Code::unsupported) continue;
+      ASSERT_TRUE(slow) << slow.error().message;
+      EXPECT_EQ(*slow, expected[reg]);
+    }
+  }
 }
 
 TEST_F(TailCalls, ReplaceTheProgramAndKeepTheContext) {

@@ -223,6 +223,7 @@ Result<void> BaselineX86::instruction(u32 i) {
         call(bytecode_.slots[i].helper, bytecode_.throws(i));
       break;
     case Form::call_kfunc:
+      if (const auto* hidden = bytecode_.hidden_at(i)) load_number(host(hidden->reg), hidden->value);
       call(bytecode_.slots[i].helper, bytecode_.throws(i));
       break;
     case Form::call_local:

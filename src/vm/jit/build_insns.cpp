@@ -137,6 +137,7 @@ void FunctionBuilder::instruction(const ShapeBlock& block) {
     case Form::call_helper:
       return call_helper();
     case Form::call_kfunc:
+      if (const auto* hidden = code_.hidden_at(at_)) write(hidden->reg, make_.constant(hidden->value));
       return call(reinterpret_cast<u64>(code_.slots[at_].helper));
     case Form::call_local:
       return call_local();

@@ -188,7 +188,7 @@ u64 activate(Checks& checks, const CheckedCode& code, u32 insn, const u64 (&argu
 u64 call_back(const base::Callback& self, Checks& checks, const u64 (&arguments)[5]) noexcept {
   u64 result = 0;
   const bool known = checks.any_code([&](const CheckedCode& code) {
-    if (code.bytecode != self.code) return false;
+    if (static_cast<const base::CodeOwner*>(code.bytecode) != self.code) return false;
     result = activate(checks, code, self.insn, arguments, true);
     return true;
   });

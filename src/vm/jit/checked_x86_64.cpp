@@ -220,6 +220,7 @@ void CheckedX86::checked_instruction(u32 i) {
       if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr) return execute(i);
       return call_body(i, bytecode_.slots[i].helper);
     case Form::call_kfunc:
+      if (const auto* hidden = bytecode_.hidden_at(i)) load_number(host(hidden->reg), hidden->value);
       return call_body(i, bytecode_.slots[i].helper);
     case Form::call_local:
       return call_function(i);

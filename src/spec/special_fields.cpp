@@ -1,12 +1,12 @@
 // Finds special fields through BTF.
-#include "verify/special_fields.hpp"
+#include "spec/special_fields.hpp"
 
 #include <algorithm>
 #include <optional>
 
 #include "btf/btf.hpp"
 
-namespace skep::verify {
+namespace skep::spec {
 namespace {
 
 using What = SpecialField::What;
@@ -21,7 +21,7 @@ struct Known {
 constexpr Known known[] = {
     {"bpf_spin_lock", What::spin_lock}, {"bpf_timer", What::timer},     {"bpf_list_head", What::list_head},
     {"bpf_list_node", What::list_node}, {"bpf_rb_root", What::rb_root}, {"bpf_rb_node", What::rb_node},
-    {"bpf_refcount", What::refcount},   {"bpf_wq", What::other},        {"bpf_dynptr", What::other},
+    {"bpf_refcount", What::refcount},   {"bpf_wq", What::workqueue},    {"bpf_dynptr", What::other},
     {"bpf_res_spin_lock", What::other}, {"bpf_task_work", What::other}};
 
 class Finder {
@@ -141,4 +141,4 @@ std::vector<SpecialField> special_fields(const btf::Btf& types, u32 type_id, u32
   return std::move(finder.found);
 }
 
-}  // namespace skep::verify
+}  // namespace skep::spec
