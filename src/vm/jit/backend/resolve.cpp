@@ -70,7 +70,7 @@ class Resolver {
   void begin_piece(VReg v, u32 position) {
     const Register& r = code_.registers[v];
     if (position % 2 == 0) return;  // a block or a result begins here
-    if (r.def_inst != none && position == 2 * r.def_inst + 1) return;
+    if (r.def_inst != none && code_.insns[r.def_inst].def_kind != Def::early && position == 2 * r.def_inst + 1) return;
     const u32 inst = (position + 1) / 2;
     const Loc from = r.remat != Remat::no ? Loc::of(Loc::remat, v) : slot_of(v);
     move(inst, Move::reload, from, out_.at(code_, v, position), v, v);

@@ -89,8 +89,10 @@ void Allocator::collect_touches(const Unit& unit, VReg v) {
   }
   if (r.def_inst != none && !remat && code_.insns[r.def_inst].def_kind != Def::fixed) {
     const bool early = code_.insns[r.def_inst].def_kind == Def::early;
+    // An early result is stored behind its instruction and before what the next one reloads: one position will do, and
+    // more would meet the piece of a read in the next instruction.
     const u32 from = 2 * r.def_inst + (early ? 0 : 1), block = block_at(r.def_inst);
-    if (inside(from)) touches_.push_back({from, from + (early ? 2u : 1u), block, code_.blocks[block].frequency, true});
+    if (inside(from)) touches_.push_back({from, from + 1, block, code_.blocks[block].frequency, true});
   }
   std::ranges::sort(touches_, {}, [](const Touch& t) { return t.from; });
 }
@@ -205,13 +207,15 @@ bool Allocator::split_by_block(u32 unit, VReg v) {
 
 void Allocator::split_by_touch(u32 unit, VReg v) {
   const Unit u = out_.units[unit];
-  for (std::size_t i = 0; i < touches_.size(); i++) {
-    if (!touches_[i].needs_register) continue;
-    std::size_t k = i + 1;  // one instruction may read it twice
-    u32 to = touches_[i].to;
-    while (k < touches_.size() && touches_[k].from == touches_[i].from) to = std::max(to, touches_[k++].to);
-    add_piece(u, v, touches_[i].from, to, i, i + 1, blocks);
-    i = k - 1;
+  for (std::size_t i = 0; i < touches_.size();) {
+    // One instruction may read it twice, or read what the one before wrote. All of them find the piece, so it lasts
+    // until the last of them is done, also for those that memory would do for.
+    std::size_t k = i, needing = touches_.size();
+    for (; k < touches_.size() && touches_[k].from == touches_[i].from; k++)
+      if (touches_[k].needs_register) needing = k;
+    if (needing != touches_.size())
+      add_piece(u, v, touches_[i].from, last_position(i, k), needing, needing + 1, blocks);
+    i = k;
   }
 }
 
