@@ -67,9 +67,15 @@ struct ProgramCode {
   std::vector<Insn> insns;
   std::vector<SourceLine> lines;
   std::vector<FunctionInfo> functions;
+  /// Machine code, and whose: "x86-64", "arm64".
   std::vector<std::byte> jited;
+  std::string machine;
+  /// How much of `jited` each function takes, in order. Empty: it is one.
+  std::vector<u32> jited_lengths;
   /// Kernel: where each function's machine code begins; a call's immediate is an index into this list.
   std::vector<u64> jited_addresses;
+  /// Kernel: for each of `lines`, the address of its machine code. Empty: not known.
+  std::vector<u64> jited_lines;
 };
 
 /// Input of a test run (BPF_PROG_TEST_RUN, the user engine's equal).

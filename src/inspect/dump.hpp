@@ -22,6 +22,27 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
 void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Btf* types, bool kernel,
                   const XlatedOptions& options);
 
+/// One machine instruction as text.
+struct MachineInsn {
+  u32 bytes = 0;  ///< 0: none that the machine knows
+  std::string operation;
+  std::vector<std::string> operands;
+};
+
+/// What machine code is printed with.
+struct JitedSource {
+  std::string program;              ///< its name
+  bool kernel = false;              ///< functions have the kernel's symbols
+  const btf::Btf* types = nullptr;  ///< for the prototypes
+  /// The first instruction of `code`, which lies at offset `pc` of its function.
+  std::function<MachineInsn(std::span<const std::byte> code, u64 pc)> disassemble;
+};
+
+/// Writes machine code as text, or as bpftool's array of {proto, name, insns: [{src, pc, operation, operands}]}.
+std::string jited_text(const ProgramCode& code, const JitedSource& source, const XlatedOptions& options);
+void write_jited(base::JsonWriter& json, const ProgramCode& code, const JitedSource& source,
+                 const XlatedOptions& options);
+
 /// One entry of a map: {key: [bytes], value: [bytes], formatted: {key, value}}, per-CPU values one by one.
 /// With `plain` only the formatted part, as bpftool's text dump of a map with BTF.
 void write_entry(base::JsonWriter& json, const MapInfo& info, const btf::Btf* types, std::span<const std::byte> key,

@@ -5,64 +5,12 @@
 
 #include "catalog/helpers.hpp"
 #include "inspect/dump.hpp"
+#include "inspect/lines.hpp"
 #include "inspect/symbols.hpp"
 #include "isa/text.hpp"
 
 namespace skep::inspect {
 namespace {
-
-/// A type as bpftool spells it in prototypes: each part followed by one space ("struct pt_regs * ").
-std::string type_text(const btf::Btf& types, u32 id, int depth = 0) {
-  constexpr int deepest = 16;  // hostile BTF may chain pointers for ever
-  if (id == 0 || depth > deepest) return "void ";
-  const auto type = types.type(id);
-  const auto inner = [&] { return type_text(types, type.type_id(), depth + 1); };
-  switch (type.kind) {
-    case btf::Kind::ptr:
-      return inner() + "* ";
-    case btf::Kind::const_:
-      return "const " + inner();
-    case btf::Kind::volatile_:
-      return "volatile " + inner();
-    case btf::Kind::restrict_:
-      return "restrict " + inner();
-    case btf::Kind::type_tag:
-      return inner();
-    case btf::Kind::struct_:
-      return fmt::format("struct {} ", type.name);
-    case btf::Kind::union_:
-      return fmt::format("union {} ", type.name);
-    case btf::Kind::enum_:
-    case btf::Kind::enum64:
-      return fmt::format("enum {} ", type.name);
-    case btf::Kind::fwd:
-      return fmt::format("{} {} ", type.kind_flag ? "union" : "struct", type.name);
-    case btf::Kind::array: {
-      const auto array = types.array(type);
-      return fmt::format("{}[{}]", type_text(types, array.element_id, depth + 1), array.count);
-    }
-    default:
-      return fmt::format("{} ", type.name);
-  }
-}
-
-/// "int hello(void * ctx)", or the bare name where there is no type.
-std::string prototype(const btf::Btf* types, const FunctionInfo& function) {
-  if (types == nullptr || function.type_id == 0 || function.type_id >= types->type_count()) return function.name;
-  const auto func = types->type(function.type_id);
-  if (func.kind != btf::Kind::func || types->type(func.type_id()).kind != btf::Kind::func_proto) return function.name;
-  const auto proto = types->type(func.type_id());
-  std::string text = type_text(*types, proto.type_id()) + std::string(func.name) + "(";
-  bool first = true;
-  for (const auto& param : types->params(proto)) {
-    if (!first) text += ", ";
-    first = false;
-    std::string part = param.type_id == 0 ? "..." : type_text(*types, param.type_id) + std::string(param.name);
-    if (part.ends_with(' ')) part.pop_back();
-    text += part;
-  }
-  return text + ")";
-}
 
 /// How instructions of this program are printed: names of helpers and subprograms.
 isa::PrintOptions print_options(const ProgramCode& code, CallNames names) {
@@ -116,12 +64,6 @@ std::string opcode_bytes(std::span<const Insn> insns, std::size_t index, std::si
   return text;
 }
 
-/// A source line without its indentation.
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t");
-  return begin == std::string_view::npos ? std::string_view() : text.substr(begin);
-}
-
 /// Walks the instructions in order and tells what stands before each: a function's head, a source line.
 template <class OnInsn>
 void walk(const ProgramCode& code, OnInsn on_insn) {
@@ -151,12 +93,7 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
   std::string text;
   walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
     if (function != nullptr) text += prototype(types, *function) + ":\n";
-    if (line != nullptr) {
-      text += fmt::format("; {}", trimmed(line->text));
-      if (options.line_numbers)
-        text += fmt::format(" [file:{} line_num:{} line_col:{}]", line->file, line->line, line->column);
-      text += "\n";
-    }
+    if (line != nullptr) text += line_text(*line, options.line_numbers);
     text += fmt::format("{:4}: {}\n", index, print(index));
     if (options.opcodes) text += fmt::format("       {}\n", opcode_bytes(code.insns, index, slots));
   });
@@ -170,14 +107,7 @@ void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Bt
   walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
     json.begin_object();
     if (function != nullptr) json.member("proto", prototype(types, *function));
-    if (line != nullptr) {
-      json.member("src", trimmed(line->text));
-      if (options.line_numbers) {
-        json.member("file", line->file);
-        json.member("line_num", line->line);
-        json.member("line_col", line->column);
-      }
-    }
+    if (line != nullptr) write_line(json, *line, options.line_numbers);
     json.member("disasm", print(index));
     if (options.opcodes) json.member("opcodes", opcode_bytes(code.insns, index, slots));
     json.end_object();

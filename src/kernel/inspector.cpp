@@ -177,7 +177,9 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
   const auto counts = SKEP_TRY(raw_program_info(fd.get()));
   const auto place = fmt::format("program {}", program_id);
   if (counts.xlated_prog_len > most_code_bytes || counts.jited_prog_len > most_code_bytes ||
-      counts.nr_line_info > most_records || counts.nr_func_info > most_records || counts.nr_jited_ksyms > most_records)
+      counts.nr_line_info > most_records || counts.nr_func_info > most_records ||
+      counts.nr_jited_ksyms > most_records || counts.nr_jited_func_lens > most_records ||
+      counts.nr_jited_line_info > most_records)
     return fail(Code::limit,
                 fmt::format("{}: larger than skep reads ({} bytes of instructions)", place, counts.xlated_prog_len));
   ProgramCode code;
@@ -193,6 +195,13 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
   code.jited_addresses.resize(counts.nr_jited_ksyms);
   raw.nr_jited_ksyms = counts.nr_jited_ksyms;
   raw.jited_ksyms = address_of(code.jited_addresses.data());
+  code.jited_lengths.resize(counts.nr_jited_func_lens);
+  raw.nr_jited_func_lens = counts.nr_jited_func_lens;
+  raw.jited_func_lens = address_of(code.jited_lengths.data());
+  code.jited_lines.resize(counts.nr_jited_line_info);
+  raw.nr_jited_line_info = counts.nr_jited_line_info;
+  raw.jited_line_info_rec_size = sizeof(u64);
+  raw.jited_line_info = address_of(code.jited_lines.data());
   raw.nr_func_info = counts.nr_func_info;
   raw.func_info_rec_size = sizeof(uapi::FuncInfo);
   raw.func_info = address_of(functions.data());
@@ -208,6 +217,13 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
                                               place));
   if (raw.jited_prog_insns == 0) code.jited.clear();
   if (raw.jited_ksyms == 0) code.jited_addresses.clear();
+  if (raw.jited_func_lens == 0) code.jited_lengths.clear();
+  if (raw.jited_line_info == 0) code.jited_lines.clear();
+#if defined(__x86_64__)
+  code.machine = "x86-64";
+#elif defined(__aarch64__)
+  code.machine = "arm64";
+#endif
   if (raw.btf_id == 0) return code;
   const auto types = btf(raw.btf_id);
   if (!types) return code;  // the instructions are worth showing without their lines

@@ -209,6 +209,13 @@ Result<ProgramCode> LoadedProgram::code() const {
   code.insns = proof.insns();
   code.lines = lines;
   code.functions = proof.functions();
+  const auto machine_code = std::as_bytes(function->machine_code());  // of the tier it runs in now
+  code.jited.assign(machine_code.begin(), machine_code.end());
+#if defined(__x86_64__)
+  code.machine = "x86-64";
+#elif defined(__aarch64__)
+  code.machine = "arm64";
+#endif
   for (const Reference& reference : proof.references()) {
     const bool is_map = reference.kind == Reference::Kind::map || reference.kind == Reference::Kind::map_value;
     if (!is_map || reference.insn + 1 >= code.insns.size() || reference.map >= map_ids_by_index.size()) continue;

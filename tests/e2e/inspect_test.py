@@ -64,6 +64,27 @@ class Inspection(Case):
         self.assertEqual(entries[0]["proto"], "int hello(void * ctx)")
         self.assertTrue(all("disasm" in entry for entry in entries))
 
+    def test_machine_code(self):
+        (program,) = self.mine(self.show("prog"))
+        handle = ("id", str(program["id"]))
+        result = self.skep("prog", "dump", "jited", *handle)
+        if result.returncode != 0:
+            self.assertIn("libcapstone-dev", result.stderr)
+            self.assertIn("(bytes)", self.skep("prog", "dump", "jited", *handle, "opcodes", check=0).stdout)
+            need(False, "libcapstone-dev: the tool was built without a disassembler")
+        self.assertRegex(result.stdout, r"\Aint hello\(void \* ctx\):\nhello:\n   0:\t")
+        self.assertRegex(result.stdout, r"\n {0,3}[0-9a-f]+:\tret")
+        self.assertNotIn("(bad)", result.stdout)
+        (function,) = json.loads(self.skep("prog", "dump", "jited", *handle, "opcodes", "linum", "-j", check=0).stdout)
+        self.assertEqual((function["name"], function["proto"]), ("hello", "int hello(void * ctx)"))
+        pc = 0
+        for entry in function["insns"]:
+            self.assertEqual(entry["pc"], hex(pc))
+            self.assertTrue(entry["operation"] and entry["operands"])
+            pc += len(entry["opcodes"])
+        self.assertEqual(pc, self.show("prog", *handle)["bytes_jited"])
+        self.assertIn("expected xlated or jited", self.skep("prog", "dump", "native", *handle, check=1).stderr)
+
     def test_map_is_dumped_and_changed(self):
         (table,) = self.mine(self.show("map"))
         handle = ("id", str(table["id"]))

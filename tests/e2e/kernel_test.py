@@ -40,6 +40,19 @@ class Kernel(Case):
         text = self.skep("prog", "dump", "xlated", "id", str(program["id"]), check=0).stdout
         self.assertIn("call bpf_get_current_uid_gid", text)
 
+        jited = self.skep("prog", "dump", "jited", "id", str(program["id"]), "opcodes", "linum", "-j")
+        if jited.returncode == 0:
+            functions = json.loads(jited.stdout)
+            self.assertEqual(functions[0]["proto"], "int hello(void * ctx)")
+            self.assertRegex(functions[0]["name"], r"^(bpf_prog_[0-9a-f]{16}_hello|0x[0-9a-f]{16})$")
+            self.assertEqual(sum(len(i["opcodes"]) for f in functions for i in f["insns"]), program["bytes_jited"])
+            lines = [i for i in functions[0]["insns"] if "src" in i]
+            self.assertTrue(any("bpf_get_current_uid_gid" in i["src"] and i["line_num"] > 0 for i in lines), lines)
+            text = self.skep("prog", "dump", "jited", "id", str(program["id"]), check=0).stdout
+            self.assertRegex(text, r"(?m)^; .*bpf_get_current_uid_gid.*\n +[0-9a-f]+:\t\S")
+        else:
+            self.assertRegex(jited.stderr, "libcapstone-dev|kptr_restrict|bpf_jit_enable")
+
         bpftool = subprocess.run(["bpftool", "version"], capture_output=True) if os.path.exists("/usr/sbin/bpftool") else None
         if bpftool is not None and bpftool.returncode == 0:
             for what in (("prog", "show", "id", program["id"]), ("map", "show", "id", table["id"])):

@@ -38,7 +38,7 @@ void fields(A& a, T& f) {
 }
 template <class A, Is<ProgramCode> T>
 void fields(A& a, T& c) {
-  a(c.insns), a(c.lines), a(c.functions), a(c.jited);
+  a(c.insns), a(c.lines), a(c.functions), a(c.jited), a(c.machine);
 }
 template <class A, Is<Batch::Element> T>
 void fields(A& a, T& e) {

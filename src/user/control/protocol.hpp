@@ -24,7 +24,7 @@
 namespace skep::user::control {
 
 inline constexpr u16 magic = 0x6b73;  ///< "sk"
-inline constexpr u8 protocol_version = 1;
+inline constexpr u8 protocol_version = 2;
 /// Largest body of a request: a key and a value of a map.
 inline constexpr u32 max_request_bytes = (1u << 20) + (64u << 10);
 /// Largest body of an answer: a whole program's code with its source lines.
