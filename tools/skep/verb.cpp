@@ -17,7 +17,7 @@ constexpr Verb table[] = {
     {"bench", "measure a program in one engine or all of them", bench_verb},
     {"disasm", "print an object's instructions as text", disasm_verb},
     {"asm", "assemble text into raw instructions", asm_verb},
-    {"prog", "programs: show, dump xlated", prog_verb},
+    {"prog", "programs: show, dump xlated and jited", prog_verb},
     {"map", "maps: show, dump, lookup, update, delete, getnext", map_verb},
     {"link", "links: show", link_verb},
     {"btf", "types: show, dump as C or raw", btf_verb},
