@@ -34,7 +34,7 @@ Result<int> dump_jited(const Words& words, const ProgramInfo& info, const Progra
                                        : "the kernel interprets it (sysctl net.core.bpf_jit_enable)"));
   auto disassembler = Disassembler::open(code.machine);
   if (!disassembler && !options.opcodes) return tl::unexpected<Error>(disassembler.error());
-  if (!disassembler) note(disassembler.error().message, true);
+  if (!disassembler) note(disassembler.error().message, false);
   inspect::JitedSource source{info.name, info.host_pid == 0, types, bytes_only};
   if (disassembler)
     source.disassemble = [&](std::span<const std::byte> bytes, u64 pc) { return (**disassembler)(bytes, pc); };
