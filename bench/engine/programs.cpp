@@ -22,8 +22,8 @@ constexpr Row set[] = {
     {"dispatch", true},   {"filter", true},    {"fnv", true},      {"log2", true},     {"matmul", true},
     {"murmur", true},     {"parse", true},     {"popcnt", true},   {"primes", true},   {"siphash", true},
     {"sortnet", true},    {"strops", true},    {"isort", false},   {"branchy", false}, {"callheavy", false},
-    {"callbacks", false}, {"maparray", false}, {"maphash", false}, {"flows", false},   {"balance", false},
-    {"empty", false},
+    {"callbacks", false}, {"maparray", false}, {"maphash", false}, {"percpu", false},  {"lru", false},
+    {"flows", false},     {"balance", false},  {"empty", false},
 };
 
 /// splitmix64: the same numbers on every machine.

@@ -25,10 +25,12 @@ enum { input_words = 128, random_words = 64, sorted_words = 64, frame_bytes = 64
 #define SUBPROGRAM static __attribute__((noinline))
 #define PACKET(context) ((u8 *)(long)(context)->data)
 #define PACKET_END(context) ((u8 *)(long)(context)->data_end)
-#define ARRAY(name, type_, count) \
-  struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, count); __type(key, u32); __type(value, type_); } name SEC(".maps")
-#define HASH(name, key_, type_, count) \
-  struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, count); __type(key, key_); __type(value, type_); } name SEC(".maps")
+#define MAP(kind, name, key_, type_, count) \
+  struct { __uint(type, BPF_MAP_TYPE_##kind); __uint(max_entries, count); __type(key, key_); __type(value, type_); } name SEC(".maps")
+#define ARRAY(name, type, count) MAP(ARRAY, name, u32, type, count)
+#define PERCPU_ARRAY(name, type, count) MAP(PERCPU_ARRAY, name, u32, type, count)
+#define HASH(name, key, type, count) MAP(HASH, name, key, type, count)
+#define LRU_HASH(name, key, type, count) MAP(LRU_HASH, name, key, type, count)
 #define LOOKUP(name, key) bpf_map_lookup_elem(&name, key)
 #define UPDATE(name, key, value) bpf_map_update_elem(&name, key, value, BPF_ANY)
 u64 input[input_words];

@@ -42,5 +42,8 @@ EXPORT u64 *program_input(void) { return input; }
     name##_slots[at].used = 1;                                                                  \
     return 0;                                                                                   \
   }
+/* One CPU, and nothing is ever thrown out. */
+#define PERCPU_ARRAY ARRAY
+#define LRU_HASH HASH
 #define LOOKUP(name, key) name##_lookup(key)
 #define UPDATE(name, key, value) name##_update(key, value)

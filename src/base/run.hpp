@@ -16,6 +16,9 @@ struct Lending {
   virtual void take_back(const void* address) noexcept = 0;
 };
 
+/// The CPU whose slots of per-CPU maps runs on this thread use. map::RunSection sets it.
+inline constinit thread_local u32 current_cpu = 0;
+
 /// What belongs to one run of a program and to nothing else; a hook's own context derives from it (helper::Call).
 /// Machine code reads these fields: layout in vm/jit.
 struct Run {
@@ -23,6 +26,7 @@ struct Run {
   u32 callback_depth = 0;      ///< callbacks that are running inside one another
   u64 thrown_value = 0;        ///< the cookie of bpf_throw
   bool thrown = false;         ///< bpf_throw happened: every frame returns at once
+  u32 cpu = current_cpu;       ///< for machine code; vm::Function::run() makes it the thread's again
   void* checks = nullptr;      ///< of machine code with checks (vm/jit/checks.hpp)
   void* checked = nullptr;     ///< the checked loop this run belongs to, if any: its callbacks are checked too
   const void* lent = nullptr;  ///< memory of a helper that the callback it runs may read (a map's key)

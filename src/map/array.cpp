@@ -121,7 +121,14 @@ class PerCpuArrayMap final : public ArrayBase {
     write(value(index, current_cpu()), from, spec_.value_size);
     return 0;
   }
-  base::MapView inline_view() noexcept override { return Direct<PerCpuArrayMap>::add_to(sizes_of_view()); }
+  base::MapView inline_view() noexcept override {
+    base::MapView view = Direct<PerCpuArrayMap>::add_to(sizes_of_view());
+    view.kind = base::MapView::Kind::percpu_array;
+    view.stride = static_cast<u32>(stride_);
+    view.values = reinterpret_cast<u64>(base_);
+    view.cpu_stride = cpu_stride_;
+    return view;
+  }
 
  protected:
   s64 host_lookup(const void* key, void* to) noexcept override {

@@ -32,7 +32,11 @@ class HashMap final : public Map {
   }
   s64 erase(const void* key) noexcept override { return table_.erase<KeySize>(key); }
   u64 memory_bytes() const noexcept override { return table_.memory_bytes(); }
-  base::MapView inline_view() noexcept override { return Direct<HashMap>::add_to(sizes_of_view()); }
+  base::MapView inline_view() noexcept override {
+    base::MapView view = Direct<HashMap>::add_to(sizes_of_view());
+    table_.describe(view);
+    return view;
+  }
 
  protected:
   // The host's look-ups do not count as use of an LRU element, as in the kernel.

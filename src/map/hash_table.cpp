@@ -6,6 +6,7 @@
 #include <bit>
 #include <cerrno>
 
+#include "map/hash_multiplier.hpp"
 #include "map/map.hpp"
 #include "map/spin_lock.hpp"
 
@@ -49,10 +50,11 @@ Result<HashTable> HashTable::create(const HashShape& shape) {
 
 HashTable::HashTable(const HashShape& shape, Region region) noexcept
     : region_(std::move(region)),
-      bucket_mask_(static_cast<u32>(buckets_of(shape) - 1)),
+      bucket_count_(buckets_of(shape)),
+      bucket_shift_(32 - static_cast<u32>(std::countr_zero(bucket_count_))),
       key_size_(shape.key_size),
-      seed_(shape.seed),
-      multiplier_(detail::odd_1 ^ (shape.seed << 1)),
+      seeds_{hash_multiplier(shape.seed, shape.key_size <= 8 ? shape.max_entries : 1),
+             detail::odd_2 ^ std::rotl(shape.seed, 32)},
       value_size_(shape.value_size),
       max_entries_(shape.max_entries),
       cpus_(shape.cpus),
@@ -70,6 +72,21 @@ HashTable::HashTable(const HashShape& shape, Region region) noexcept
   value_offset_ = layout.value_offset;
   value_stride_ = layout.value_stride;
   cpu_stride_ = layout.cpu_stride;
+}
+
+void HashTable::describe(base::MapView& view) const noexcept {
+  if (key_size_ > 16) return;
+  const auto address = [](const void* pointer) { return reinterpret_cast<u64>(pointer); };
+  view.kind = base::MapView::Kind::hash;
+  view.stride = static_cast<u32>(cpus_ == 0 ? element_stride_ : value_stride_);
+  view.values = cpus_ == 0 ? address(elements_) - element_stride_ + value_offset_ : address(percpu_) - value_stride_;
+  view.cpu_stride = cpus_ == 0 ? 0 : cpu_stride_;
+  view.hash = {.buckets = address(buckets_),
+               .elements = address(elements_) - element_stride_,
+               .element_stride = static_cast<u32>(element_stride_),
+               .hash_shift = bucket_shift_ + 32,
+               .seeds = {seeds_[0], seeds_[1]},
+               .used = evicts_ ? address(used_) - 1 : 0};
 }
 
 u32 HashTable::count() const noexcept {
@@ -121,7 +138,7 @@ HashTable::Ref HashTable::take_elsewhere() noexcept {
   const bool search = !evicts_ || shared_->freed.exchange(0, std::memory_order_acquire) != 0;
   for (u32 i = 0; search && i < stripe_count; ++i) {
     if (stripes_[i].free_count.load(std::memory_order_relaxed) == 0) continue;
-    const Locked locked = lock_bucket(i & bucket_mask_);
+    const Locked locked = lock_bucket(i & (bucket_count_ - 1));
     const Ref ref = locked.stripe->free_head != 0 ? take(*locked.stripe) : 0;
     unlock(locked);
     if (ref == 0) continue;
@@ -131,6 +148,13 @@ HashTable::Ref HashTable::take_elsewhere() noexcept {
   for (int attempts = 0; evicts_ && attempts < 64; ++attempts)
     if (const Ref ref = evict_one(); ref != 0) return ref;
   return 0;
+}
+
+void HashTable::wait_for(Stripe& stripe) noexcept {
+  u32 spins = 0;
+  do
+    while (stripe.locked.load(std::memory_order_relaxed) != 0) pause_briefly(spins++);
+  while (stripe.locked.exchange(1, std::memory_order_acquire) != 0);
 }
 
 // --- writing ---
@@ -259,11 +283,11 @@ s64 HashTable::next_key(const void* key, void* next) noexcept {
     unlock(locked);
     if (after != 0) return 0;
     // A key that is gone starts over from the first: as in the kernel.
-    if (place.ref != 0) index = u64{hash & bucket_mask_} + 1;
+    if (place.ref != 0) index = bucket_number(hash) + 1;
   }
-  for (; index <= bucket_mask_; ++index) {
+  for (; index < bucket_count_; ++index) {
     if (static_cast<Ref>(buckets_[index].load(std::memory_order_relaxed)) == 0) continue;
-    const Locked locked = lock_bucket(static_cast<u32>(index));
+    const Locked locked = lock_bucket(index);
     const Ref first = locked.head();
     if (first != 0) load_words(next, key_of(first), key_size_);
     unlock(locked);

@@ -11,12 +11,17 @@
 // element's place, which becomes the spare; so readers see the old value or the new one, never half of each, and an
 // update costs one atomic exchange. Per-CPU values lie apart, by CPU, and are overwritten in place.
 //
+// Machine code walks chains by itself (base/map_view.hpp says how), so the layout of buckets and elements and the
+// hash of keys up to 16 bytes are that file's.
+//
 // Elements come from the stripe's list, then from the untouched rest of the pool, which costs no memory until then,
 // then from the lists of other stripes. Elements are never given back to the system, so a pointer into one is always
 // valid. Source: the guarantees are those of kernel/bpf/hashtab.c with preallocation; the algorithm is our own.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <skep/result.hpp>
 #include <skep/types.hpp>
@@ -85,7 +90,9 @@ class HashTable {
   void key_of(const void* value, void* key) const noexcept {
     load_words(key, static_cast<const std::byte*>(value) - value_offset_ + sizeof(Header), key_size_);
   }
-  u64 bucket_count() const noexcept { return u64{bucket_mask_} + 1; }
+  u64 bucket_count() const noexcept { return bucket_count_; }
+  /// Adds to `view` how to look keys up in here; keys of more than 16 bytes: nothing.
+  void describe(base::MapView& view) const noexcept;
 
   /// Elements that are in the table; other threads may be changing it.
   u32 count() const noexcept;
@@ -98,6 +105,8 @@ class HashTable {
     std::atomic<u32> generation;  ///< odd while the element is being written
     std::atomic<u32> free_next;   ///< Ref of the pool's next free element
   };
+  static_assert(offsetof(Header, next) == base::HashView::next_at && sizeof(Header) == base::HashView::key_at &&
+                offsetof(Header, generation) == base::HashView::generation_at);
   struct alignas(64) Stripe {
     std::atomic<u32> locked;
     Ref spare;      ///< what the next replacement fills; 0: the one that belongs to the stripe from the start
@@ -127,8 +136,12 @@ class HashTable {
   std::byte* element(Ref ref) const noexcept { return elements_ + u64{ref - 1} * element_stride_; }
   Header& header(Ref ref) const noexcept { return *reinterpret_cast<Header*>(element(ref)); }
   std::byte* key_of(Ref ref) const noexcept { return element(ref) + sizeof(Header); }
-  std::atomic<u64>& bucket_of(u32 hash) const noexcept { return buckets_[hash & bucket_mask_]; }
+  u64 bucket_number(u32 hash) const noexcept { return u64{hash} >> bucket_shift_; }
+  std::atomic<u64>& bucket_of(u32 hash) const noexcept { return buckets_[bucket_number(hash)]; }
 
+  /// Comparing the key takes no longer than comparing the hash.
+  template <u32 KeySize>
+  static constexpr bool key_is_hash = KeySize != 0 && KeySize <= 8;
   template <u32 KeySize>
   u32 hash_of(const void* key) const noexcept;
   template <u32 KeySize>
@@ -137,7 +150,8 @@ class HashTable {
   bool walk(const std::atomic<u64>& bucket, u32 hash, const void* key, Ref& found) const noexcept;
 
   Locked lock(u32 hash) noexcept;
-  Locked lock_bucket(u32 bucket) noexcept;
+  Locked lock_bucket(u64 bucket) noexcept;
+  static void wait_for(Stripe& stripe) noexcept;
   static void unlock(const Locked& locked) noexcept;
   /// Publishes a chain; the stripe stays locked.
   static void set_head(const Locked& locked, Ref head) noexcept;
@@ -166,13 +180,16 @@ class HashTable {
   void write_percpu(Ref ref, const void* value, u32 cpu) noexcept;
   template <u32 KeySize>
   void replace(Locked& locked, Place place, u32 hash, const void* key, const void* value, u32 cpu) noexcept;
+  template <u32 KeySize>
+  s64 insert(Locked locked, Place place, u32 hash, const void* key, const void* from, u64 flags, u32 cpu) noexcept;
   void copy_value(Ref ref, void* to) const noexcept;
 
   Region region_;
   std::atomic<u64>* buckets_ = nullptr;
-  u32 bucket_mask_ = 0;
+  u64 bucket_count_ = 0;   ///< a power of two
+  u32 bucket_shift_ = 32;  ///< a bucket is the highest bits of the hash
   u32 key_size_ = 0;
-  u64 seed_ = 0, multiplier_ = 0;
+  u64 seeds_[2] = {};
   std::byte* elements_ = nullptr;
   u64 element_stride_ = 0;
   u64 value_offset_ = 0;
@@ -197,27 +214,24 @@ inline u64 fold(u64 a, u64 b) noexcept {
 inline constexpr u64 odd_1 = 0x9e3779b97f4a7c15, odd_2 = 0xd6e8feb86659fd93;
 }  // namespace detail
 
+/// A key as words, zero above its end. The size is known at compile time where it matters.
+inline u64 key_word(const std::byte* bytes, u32 offset, u32 size) noexcept {
+  u64 word = 0;
+  std::memcpy(&word, bytes + offset, std::min(size - offset, 8u));
+  return word;
+}
+
+/// The upper half of HashView's hash; longer keys become two words first.
 template <u32 KeySize>
 u32 HashTable::hash_of(const void* key) const noexcept {
+  using base::HashView;
   const u32 size = KeySize != 0 ? KeySize : key_size_;
   const auto* bytes = static_cast<const std::byte*>(key);
-  u64 word = 0;
-  if (size == 4 || size == 8) {
-    std::memcpy(&word, bytes, size);
-    return static_cast<u32>(detail::fold(word ^ seed_, multiplier_));
-  }
-  u64 state = seed_ ^ (size * detail::odd_2);
-  u32 offset = 0;
-  for (; offset + 8 <= size; offset += 8) {
-    std::memcpy(&word, bytes + offset, 8);
-    state = detail::fold(state ^ word, multiplier_);
-  }
-  if (offset < size) {
-    word = 0;
-    std::memcpy(&word, bytes + offset, size - offset);
-    state = detail::fold(state ^ word, multiplier_);
-  }
-  return static_cast<u32>(detail::fold(state, detail::odd_2));
+  if (size <= 8) return static_cast<u32>(HashView::hash_of_word(key_word(bytes, 0, size), seeds_[0]) >> 32);
+  u64 first = key_word(bytes, 0, size);
+  u32 offset = 8;
+  for (; offset + 8 < size; offset += 8) first = HashView::product(first, key_word(bytes, offset, size), seeds_);
+  return static_cast<u32>(HashView::hash_of_words(first, key_word(bytes, offset, size), seeds_) >> 32);
 }
 
 template <u32 KeySize>
@@ -248,7 +262,7 @@ template <u32 KeySize>
     std::byte* const start = element(ref);
     const Header& at = *reinterpret_cast<const Header*>(start);
     const u32 generation = at.generation.load(std::memory_order_acquire);
-    if (at.hash.load(std::memory_order_acquire) == hash && (generation & 1) == 0 &&
+    if ((key_is_hash<KeySize> || at.hash.load(std::memory_order_acquire) == hash) && (generation & 1) == 0 &&
         key_equals<KeySize>(start + sizeof(Header), key) &&
         at.generation.load(std::memory_order_relaxed) == generation) {
       found = ref;
@@ -289,7 +303,8 @@ HashTable::Place HashTable::search(const Locked& locked, u32 hash, const void* k
   Place place{locked.head(), 0};
   while (place.ref != 0) {
     const Header& at = header(place.ref);
-    if (at.hash.load(std::memory_order_relaxed) == hash && key_equals<KeySize>(key_of(place.ref), key)) break;
+    if (key_is_hash<KeySize> || at.hash.load(std::memory_order_relaxed) == hash)
+      if (key_equals<KeySize>(key_of(place.ref), key)) break;
     place.before = place.ref;
     place.ref = at.next.load(std::memory_order_relaxed);
   }
@@ -298,7 +313,8 @@ HashTable::Place HashTable::search(const Locked& locked, u32 hash, const void* k
 
 /// Writes an element that is in no chain. Readers that strayed onto it see the odd generation and do not believe it.
 template <u32 KeySize>
-void HashTable::fill(Ref ref, u32 hash, const void* key, const void* from, u32 cpu, bool used) noexcept {
+[[gnu::always_inline]] inline void HashTable::fill(Ref ref, u32 hash, const void* key, const void* from, u32 cpu,
+                                                   bool used) noexcept {
   Header& at = header(ref);
   const u32 generation = at.generation.load(std::memory_order_relaxed);
   at.generation.store(generation + 1, std::memory_order_relaxed);
@@ -317,7 +333,8 @@ void HashTable::fill(Ref ref, u32 hash, const void* key, const void* from, u32 c
 }
 
 template <u32 KeySize>
-void HashTable::replace(Locked& locked, Place place, u32 hash, const void* key, const void* from, u32 cpu) noexcept {
+[[gnu::always_inline]] inline void HashTable::replace(Locked& locked, Place place, u32 hash, const void* key,
+                                                      const void* from, u32 cpu) noexcept {
   if (cpus_ != 0) {
     write_percpu(place.ref, from, cpu);
     if (evicts_) touch(place.ref);
@@ -334,24 +351,36 @@ void HashTable::replace(Locked& locked, Place place, u32 hash, const void* key, 
   release(place.ref);
 }
 
+/// The commonest update, of a key that is there, is written into the caller.
 template <u32 KeySize>
 s64 HashTable::update(const void* key, const void* from, u64 flags, u32 cpu) noexcept {
   if (flags > update_exist) return -EINVAL;
   const u32 hash = hash_of<KeySize>(key);
+  Locked locked = lock(hash);
+  const Place place = search<KeySize>(locked, hash, key);
+  if (place.ref == 0 || flags == update_noexist) [[unlikely]]
+    return insert<KeySize>(locked, place, hash, key, from, flags, cpu);
+  replace<KeySize>(locked, place, hash, key, from, cpu);
+  unlock(locked);
+  return 0;
+}
+
+/// The rest of update(): gives the lock back.
+template <u32 KeySize>
+[[gnu::noinline]] s64 HashTable::insert(Locked locked, Place place, u32 hash, const void* key, const void* from,
+                                        u64 flags, u32 cpu) noexcept {
   Ref mine = 0;  // an element from elsewhere, for the second round
   for (;;) {
-    Locked locked = lock(hash);
-    const Place place = search<KeySize>(locked, hash, key);
-    s64 refused = 0;
-    if (place.ref != 0 && flags == update_noexist) refused = -EEXIST;
-    if (place.ref == 0 && flags == update_exist) refused = -ENOENT;
-    if (refused == 0 && place.ref == 0) {
+    const bool is_there = place.ref != 0;
+    if (!is_there && flags != update_exist) {
       if (mine == 0) mine = take(*locked.stripe);
       if (mine == 0) {
         // Two stripes are never locked at once: an element is found first, then everything is looked at again.
         unlock(locked);
         mine = take_elsewhere();
         if (mine == 0) return evicts_ ? -ENOMEM : -E2BIG;
+        locked = lock(hash);
+        place = search<KeySize>(locked, hash, key);
         continue;
       }
       fill<KeySize>(mine, hash, key, from, cpu, false);
@@ -361,6 +390,7 @@ s64 HashTable::update(const void* key, const void* from, u64 flags, u32 cpu) noe
       return 0;
     }
     if (mine != 0) give_back(*locked.stripe, mine);
+    const s64 refused = is_there ? (flags == update_noexist ? -EEXIST : 0) : -ENOENT;
     if (refused == 0) replace<KeySize>(locked, place, hash, key, from, cpu);
     unlock(locked);
     return refused;
@@ -380,12 +410,12 @@ s64 HashTable::erase(const void* key) noexcept {
   return place.ref != 0 ? 0 : -ENOENT;
 }
 
-inline HashTable::Locked HashTable::lock(u32 hash) noexcept { return lock_bucket(hash & bucket_mask_); }
+inline HashTable::Locked HashTable::lock(u32 hash) noexcept { return lock_bucket(bucket_number(hash)); }
 
-inline HashTable::Locked HashTable::lock_bucket(u32 bucket) noexcept {
+inline HashTable::Locked HashTable::lock_bucket(u64 bucket) noexcept {
   Stripe& stripe = stripes_[bucket % stripe_count];
-  for (u32 spins = 0; stripe.locked.exchange(1, std::memory_order_acquire) != 0; ++spins)
-    while (stripe.locked.load(std::memory_order_relaxed) != 0) pause_briefly(spins++);
+  if (stripe.locked.exchange(1, std::memory_order_acquire) != 0) [[unlikely]]
+    wait_for(stripe);
   return {&buckets_[bucket], &stripe, buckets_[bucket].load(std::memory_order_relaxed)};
 }
 

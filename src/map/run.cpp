@@ -67,14 +67,12 @@ void forget_other_threads() noexcept {
 
 }  // namespace
 
-constinit thread_local u32 detail::current_cpu = 0;
-
 u32 possible_cpus() noexcept {
   static const u32 count = base::possible_cpus();
   return count;
 }
 
-void set_current_cpu(u32 cpu) noexcept { detail::current_cpu = cpu < possible_cpus() ? cpu : 0; }
+void set_current_cpu(u32 cpu) noexcept { base::current_cpu = cpu < possible_cpus() ? cpu : 0; }
 
 RunSection::RunSection(u32 cpu) noexcept {
   set_current_cpu(cpu);

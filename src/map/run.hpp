@@ -11,16 +11,14 @@
 #pragma once
 #include <skep/types.hpp>
 
-namespace skep::map {
+#include "base/run.hpp"
 
-namespace detail {
-extern constinit thread_local u32 current_cpu;
-}
+namespace skep::map {
 
 /// CPUs that per-CPU maps have slots for: the kernel's possible CPUs. At least 1.
 u32 possible_cpus() noexcept;
 /// The CPU whose slots the running program uses. The engine sets it per thread before a run (event's CPU).
-inline u32 current_cpu() noexcept { return detail::current_cpu; }
+inline u32 current_cpu() noexcept { return base::current_cpu; }
 /// A number that is no possible CPU becomes 0.
 void set_current_cpu(u32 cpu) noexcept;
 

@@ -110,6 +110,7 @@ class Function {
   u64 run(Run& run, void* context) const noexcept {
     run.tail_calls = 0;
     run.thrown = false;
+    run.cpu = base::current_cpu;
     return enter(run, reinterpret_cast<u64>(context));
   }
   /// The same as a part of a run that is under way: what a tail call does.

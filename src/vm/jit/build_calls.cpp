@@ -45,36 +45,15 @@ void FunctionBuilder::leave_thrown() {
 
 void FunctionBuilder::call_helper() {
   if (insn().imm == isa::helper_tail_call) return tail_call();
-  if (const auto* view = shaper_.inlined_lookup(at_))
-    return array_lookup(*view, slot_load(shaper_.slot_access(at_), 32));
-  if (const auto* view = map_argument()) {
-    const auto id = static_cast<u32>(insn().imm);
-    constexpr u32 lookup = 1, update = 2, erase = 3;
-    if (id == lookup && view->kind == base::MapView::Kind::array && view->key_size == 4)
-      return array_lookup(*view, make_.load(32, false, read(2), 0, stack_flag(2)));
-    const base::HelperFn direct = id == lookup   ? view->lookup
-                                  : id == update ? view->update
-                                  : id == erase  ? view->erase
-                                                 : nullptr;
-    if (direct != nullptr) return call(reinterpret_cast<u64>(direct));
-  }
+  if (const auto* view = map_argument(); view != nullptr && call_map(*view)) return;
   if (call_back_inline()) return;
   call(reinterpret_cast<u64>(code_.slots[at_].helper));
 }
 
 const base::MapView* FunctionBuilder::map_argument() {
+  if (const auto* view = shaper_.map_at(at_)) return view;
   const Value map = read(1);
   return f_.is_constant(map) ? shaper_.view_of(static_cast<u64>(f_.insns[map].imm)) : nullptr;
-}
-
-void FunctionBuilder::array_lookup(const base::MapView& view, Value index) {
-  const Value offset = make_.arithmetic(ir::Op::mul, 64, index, make_.constant(view.stride));
-  const Value address = make_.arithmetic(ir::Op::add, 64, offset, make_.constant(view.values));
-  if (f_.insns[address].op == ir::Op::add) f_.insns[address].flags |= Inst::nonzero;
-  const Value result =
-      make_.select(Condition::ult, 32, index, make_.constant(view.max_entries), address, make_.constant(0));
-  write(0, result);
-  forget_arguments();
 }
 
 void FunctionBuilder::tail_call() {

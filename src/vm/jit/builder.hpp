@@ -1,5 +1,5 @@
 // Builds one machine function: the class shared by build.cpp (blocks and variables), build_insns.cpp (instructions),
-// build_calls.cpp (calls and inlining), build_loops.cpp (helpers that call back).
+// build_calls.cpp (calls and inlining), build_maps.cpp (maps), build_loops.cpp (helpers that call back).
 //
 // Registers, stack slots (shape.hpp) and the state of timed loops (may_goto) are variables; each block knows the value
 // that every variable has at its end. A variable that a block does not set is looked up in its predecessors, and where
@@ -122,8 +122,6 @@ class FunctionBuilder {
   void return_if_thrown();
   void call_helper();
   const base::MapView* map_argument();
-  /// values + index * stride, or null.
-  void array_lookup(const base::MapView& view, Value index);
   void tail_call();
   void callx();
   void load_packet(Value offset, u8 bits);
@@ -134,6 +132,26 @@ class FunctionBuilder {
   /// The current block becomes the one it returns to, and the result is returned; no_value: it never returns.
   Value end_instance(u32 index);
   bool worth_inlining(const Shape& callee, u32 most_insns) const;
+
+  // --- maps ---
+  /// A look-up, update or removal in this map; false: another helper.
+  bool call_map(const base::MapView& view);
+  /// Up to 8 bytes of what the helper at hand reads by r<argument>, from `offset` on, as a number.
+  Value given(u32 argument, u32 offset, u32 bytes);
+  Value given_by_address(u32 argument, u32 offset, u32 bytes);
+  /// What lies in slots becomes memory, and r<argument> its address.
+  void give_by_address(u32 argument);
+  void array_lookup(const base::MapView& view);
+  void hash_lookup(const base::MapView& view);
+  struct HashWalk;
+  void hash_first(HashWalk& walk);
+  void hash_probe(HashWalk& walk, Value ref);
+  void hash_next(HashWalk& walk);
+  void hash_found(HashWalk& walk);
+  void hash_call(HashWalk& walk);
+  Value value_address(const base::MapView& view, Value index);
+  Value acquire(u8 bits, Value base, s64 offset);
+  Value begin_phi(BlockId block);
 
   // --- helpers that call back ---
   /// The function of this program whose address r<number> holds, when that is known and it is worth inlining.
@@ -185,6 +203,7 @@ class FunctionBuilder {
   bool ended_ = false;
   u32 insns_left_ = 0;
   s64 frame_bytes_ = 0;
+  s64 given_at_[2] = {-1, -1};  ///< where in the frame keys and values are put for a call; -1: nowhere yet
 };
 
 }  // namespace skep::vm::jit

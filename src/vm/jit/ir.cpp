@@ -42,6 +42,7 @@ std::string text_of(const Function& f, Value v) {
   for (const Value operand : f.operands_of(inst)) out += fmt::format(" v{}", operand);
   if (has_imm(inst.op)) out += inst.op == Op::call ? fmt::format(" {:#x}", inst.imm) : fmt::format(" #{}", inst.imm);
   if (inst.has(Inst::stack)) out += " stack";
+  if (inst.has(Inst::cold)) out += " cold";
   return out;
 }
 

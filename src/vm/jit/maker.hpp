@@ -37,6 +37,7 @@ class Maker {
   Value zext(u8 bits, Value a);
   Value sext(u8 width, u8 bits, Value a);
   Value bswap(u8 bits, Value a);
+  Value mulh(Value a, Value b);
   /// popcount, leading_zeros
   Value count(Op op, u8 width, Value a);
   Value select(Condition c, u8 width, Value a, Value b, Value x, Value y);

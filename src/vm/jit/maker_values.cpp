@@ -49,6 +49,16 @@ Value Maker::blinded(u64 number) {
   return arithmetic(Op::or_, 64, arithmetic(Op::shl, 64, half(number >> 32), constant(32)), low);
 }
 
+Value Maker::mulh(Value a, Value b) {
+  if (f_.is_constant(a)) std::swap(a, b);
+  if (f_.is_constant(a)) {
+    const u64 both[4] = {number(a), number(b)};
+    return constant(meaning({.op = Op::mulh}, both));
+  }
+  const Value operands[] = {a, b};
+  return place({.op = Op::mulh}, operands);
+}
+
 Value Maker::count(Op op, u8 width, Value a) {
   if (width == 32) a = low_part(a, 32);
   if (f_.is_constant(a)) {
@@ -242,6 +252,8 @@ Value Maker::remake(Inst inst, std::span<const Value> operands) {
       return sext(inst.width, inst.bits, o[0]);
     case Op::bswap:
       return bswap(inst.bits, o[0]);
+    case Op::mulh:
+      return mulh(o[0], o[1]);
     case Op::popcount:
     case Op::leading_zeros:
       return count(inst.op, inst.width, o[0]);

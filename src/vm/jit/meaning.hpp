@@ -100,6 +100,8 @@ constexpr u64 meaning(const Inst& inst, const u64 (&o)[4]) {
       return low_bits(o[0], inst.bits);
     case Op::bswap:
       return swapped(o[0], inst.bits);
+    case Op::mulh:
+      return static_cast<u64>(static_cast<unsigned __int128>(o[0]) * o[1] >> 64);
     case Op::popcount:
       return static_cast<u64>(std::popcount(low_bits(o[0], inst.width)));
     case Op::leading_zeros:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bitset>
+#include <utility>
 
 #include "catalog/helpers.hpp"
 
@@ -13,6 +14,9 @@ using isa::Form;
 using isa::Op;
 
 constexpr s32 frame_size = static_cast<s32>(isa::stack_size_bytes);
+
+/// Near enough to r10 to be added to without a thought of overflow.
+bool is_near(s32 offset) { return offset >= -2 * frame_size && offset <= 2 * frame_size; }
 
 bool is_frame_range(s32 low, s32 high) { return low >= -frame_size && low < high && high <= 0; }
 
@@ -25,13 +29,46 @@ struct Shaper::Direct {
   u8 bytes;
 };
 
+/// What a function does with its frame.
+struct Shaper::Accesses {
+  struct Given {
+    u32 insn;
+    u8 argument;
+    Passed bytes;
+  };
+  struct Store {
+    s16 low;
+    u8 bytes;
+    Known what;
+  };
+  std::vector<Direct> direct;
+  std::vector<Store> stores;
+  std::vector<Given> given;                   ///< to map helpers
+  std::bitset<isa::stack_size_bytes> memory;  ///< what must be memory, from r10 - 512 up
+
+  void mark(s32 low, s32 high) {
+    for (s32 b = std::max(low, -frame_size); b < std::min(high, 0); b++) memory.set(static_cast<u32>(b + frame_size));
+  }
+  bool is_memory(s32 low, s32 high) const {
+    for (s32 b = low; b < high; b++)
+      if (memory.test(static_cast<u32>(b + frame_size))) return true;
+    return false;
+  }
+  bool is_given(const verify::StackTouch& touch) const {
+    const auto at = std::ranges::equal_range(given, touch.insn, {}, &Given::insn);
+    return std::ranges::any_of(
+        at, [&](const Given& g) { return g.bytes.low == touch.low && g.bytes.low + g.bytes.bytes == touch.high; });
+  }
+};
+
 Shaper::Shaper(const Bytecode& code)
     : code_(code),
       leader_(code.insns.size(), 0),
       block_at_(code.insns.size(), 0),
       access_(code.insns.size()),
       calls_(code.insns.size(), 0),
-      lookup_(code.insns.size(), nullptr) {
+      maps_(code.insns.size(), nullptr),
+      passed_(code.insns.size()) {
   for (std::size_t i = 0; i < code.insns.size(); i += isa::is_ld_imm64(code.insns[i]) ? 2 : 1)
     if (code.ops[i] == Op::call_local) calls_[static_cast<std::size_t>(static_cast<s64>(i) + 1 + code.insns[i].imm)]++;
   by_entry_.assign(code.insns.size(), nullptr);
@@ -147,42 +184,70 @@ void Shaper::end_block(Shape&, ShapeBlock& block) {
   if (can_fall && (!is_proved || code_.proofs[last].jump_passed)) add(after);
 }
 
-/// Follows r10 and map addresses through the registers of one block.
-void Shaper::follow(const ShapeBlock& block, std::vector<Direct>& direct) {
-  struct Known {
-    enum class Kind : u8 { nothing, frame, map } kind = Kind::nothing;
-    s32 offset = 0;
-    const base::MapView* view = nullptr;
+/// Follows r10 and map addresses through the function: compilers keep both in registers over loops. What a register
+/// holds at the start of a block is what it holds at the end of all its predecessors.
+void Shaper::follow_all(const Shape& shape, Accesses& found) {
+  constexpr u32 most_rounds = 5;  // each goes once more around loops within loops; else blocks know nothing at first
+  Registers fresh{};
+  fresh[isa::frame_pointer] = {Known::Kind::frame, 0};
+  std::vector<Registers> at_start(shape.blocks.size(), fresh);
+  std::vector<bool> is_reached(shape.blocks.size(), false);
+  is_reached[0] = true;
+  const auto meet = [&](u32 to, const Registers& known) {
+    const bool is_first = !is_reached[to];
+    is_reached[to] = true;
+    const Registers before = std::exchange(at_start[to], is_first ? known : at_start[to]);
+    for (u32 r = 0; r < known.size() && !is_first; r++)
+      if (at_start[to][r] != known[r]) at_start[to][r] = {};
+    return is_first || before != at_start[to];
   };
-  std::array<Known, isa::register_count> known{};
-  known[isa::frame_pointer] = {Known::Kind::frame, 0};
+  bool changed = true;
+  for (u32 round = 0; changed && round < most_rounds; round++) {
+    changed = false;
+    for (u32 b = 0; b < shape.blocks.size(); b++) {
+      Registers known = at_start[b];
+      follow(shape.blocks[b], known, nullptr);
+      for (u32 s = 0; s < shape.blocks[b].successor_count; s++) {
+        const u32 to = shape.blocks[b].successors[s];
+        const bool differs = meet(to, known);
+        changed = changed || (differs && to <= b);
+      }
+    }
+  }
+  for (u32 b = 0; b < shape.blocks.size(); b++) {
+    Registers known = changed ? fresh : at_start[b];
+    follow(shape.blocks[b], known, &found);
+  }
+}
+
+void Shaper::follow(const ShapeBlock& block, Registers& known, Accesses* found) {
   for (u32 i = block.begin; i < block.end; i++) {
     const Insn& insn = code_.insns[i];
     const Op op = code_.ops[i];
     const Form form = isa::row(op).form;
     const u32 bytes = isa::access_bytes(insn);
-    const auto note = [&](const Known& base, s32 off, u32 size) {
+    const auto note = [&](const Known& base, s32 off) {
       const s32 low = base.offset + off;
-      if (base.kind != Known::Kind::frame || !is_frame_range(low, low + static_cast<s32>(size))) return false;
-      direct.push_back({i, static_cast<s16>(low), static_cast<u8>(size)});
-      return true;
+      if (base.kind != Known::Kind::frame || !is_frame_range(low, low + static_cast<s32>(bytes))) return Known{};
+      const bool is_word = bytes == 8 && low % 8 == 0;
+      if (found == nullptr) return is_word ? spills_[static_cast<u32>(low + frame_size) / 8] : Known{};
+      found->direct.push_back({i, static_cast<s16>(low), static_cast<u8>(bytes)});
+      if (form != Form::load)
+        found->stores.push_back({static_cast<s16>(low), static_cast<u8>(bytes),
+                                 form == Form::store_reg && is_word ? known[insn.src] : Known{}});
+      return is_word ? spills_[static_cast<u32>(low + frame_size) / 8] : Known{};
     };
     switch (form) {
       case Form::load:
-        note(known[insn.src], insn.off, bytes);
-        known[insn.dst] = {};
+        known[insn.dst] = note(known[insn.src], insn.off);
         break;
       case Form::store_imm:
       case Form::store_reg:
-        note(known[insn.dst], insn.off, bytes);
+        note(known[insn.dst], insn.off);
         break;
-      case Form::call_helper: {
-        const Known& map = known[1];
-        if (insn.imm == static_cast<s32>(catalog::HelperId::map_lookup_elem) && map.kind == Known::Kind::map &&
-            map.view->kind == base::MapView::Kind::array && map.view->key_size == 4 && note(known[2], 0, 4))
-          lookup_[i] = map.view;
+      case Form::call_helper:
+        if (found != nullptr) follow_call(i, known, *found);
         [[fallthrough]];
-      }
       case Form::call_local:
       case Form::call_kfunc:
       case Form::callx:
@@ -194,7 +259,8 @@ void Shaper::follow(const ShapeBlock& block, std::vector<Direct>& direct) {
         known[insn.dst] = op == Op::mov64_reg ? known[insn.src] : Known{};
         break;
       case Form::alu_imm:
-        if (op == Op::add64_imm && known[insn.dst].kind == Known::Kind::frame)
+        if (op == Op::add64_imm && known[insn.dst].kind == Known::Kind::frame && is_near(insn.imm) &&
+            is_near(known[insn.dst].offset))
           known[insn.dst].offset += insn.imm;
         else
           known[insn.dst] = {};
@@ -230,6 +296,30 @@ void Shaper::follow(const ShapeBlock& block, std::vector<Direct>& direct) {
   }
 }
 
+/// A look-up, update or removal in a known map: it reads a key, perhaps a value.
+void Shaper::follow_call(u32 insn, const Registers& known, Accesses& found) {
+  using catalog::HelperId;
+  constexpr u32 most_bytes = 64;
+  const Known& map = known[1];
+  if (map.kind != Known::Kind::map) return;
+  maps_[insn] = map.view;
+  const auto helper = static_cast<HelperId>(code_.insns[insn].imm);
+  const bool is_update = helper == HelperId::map_update_elem;
+  const base::HelperFn direct = helper == HelperId::map_lookup_elem   ? map.view->lookup
+                                : helper == HelperId::map_delete_elem ? map.view->erase
+                                : is_update                           ? map.view->update
+                                                                      : nullptr;
+  if (direct == nullptr) return;
+  const auto give = [&](u8 argument, u32 bytes) {
+    const Known& at = known[argument];
+    if (at.kind != Known::Kind::frame || bytes == 0 || bytes > most_bytes) return;
+    if (!is_frame_range(at.offset, at.offset + static_cast<s32>(bytes))) return;
+    found.given.push_back({insn, argument, {static_cast<s16>(at.offset), static_cast<u8>(bytes)}});
+  };
+  give(2, map.view->key_size);
+  if (is_update) give(3, map.view->value_size);
+}
+
 namespace {
 
 /// Without a proof nothing is known about pointers: r10 may be used as the base of loads and stores, and no other way.
@@ -251,54 +341,97 @@ bool frame_escapes(const Bytecode& code, const Shape& shape) {
 
 }  // namespace
 
-/// Groups the direct accesses; what nothing else touches and one register can hold is a slot.
-void Shaper::find_slots(Shape& shape) {
-  std::vector<Direct> direct;
-  for (const auto& block : shape.blocks) follow(block, direct);
-  std::bitset<isa::stack_size_bytes> memory;
-  const auto mark = [&](s32 low, s32 high) {
-    for (s32 b = std::max(low, -frame_size); b < std::min(high, 0); b++) memory.set(static_cast<u32>(b + frame_size));
-  };
+Shaper::Accesses Shaper::accesses_of(const Shape& shape) {
+  Accesses found;
+  follow_all(shape, found);
+  std::ranges::sort(found.given, {}, &Accesses::Given::insn);
   if (code_.proofs.empty()) {
-    if (frame_escapes(code_, shape)) mark(-frame_size, 0);
-  } else {
-    std::size_t next = 0;
-    std::ranges::sort(direct, {}, &Direct::insn);
-    const auto of_function = [&](u32 t) { return code_.stack_touches[t].function; };
-    for (const u32 t : std::ranges::equal_range(touches_, shape.entry, {}, of_function)) {
-      const auto& touch = code_.stack_touches[t];
-      while (next < direct.size() && direct[next].insn < touch.insn) next++;
-      const bool is_direct = next < direct.size() && direct[next].insn == touch.insn;
-      if (!is_direct) mark(touch.low, touch.high);
+    if (frame_escapes(code_, shape)) found.mark(-frame_size, 0);
+    return found;
+  }
+  std::size_t next = 0;
+  std::ranges::sort(found.direct, {}, &Direct::insn);
+  const auto of_function = [&](u32 t) { return code_.stack_touches[t].function; };
+  for (const u32 t : std::ranges::equal_range(touches_, shape.entry, {}, of_function)) {
+    const auto& touch = code_.stack_touches[t];
+    while (next < found.direct.size() && found.direct[next].insn < touch.insn) next++;
+    const bool is_direct = next < found.direct.size() && found.direct[next].insn == touch.insn;
+    if (!is_direct && !found.is_given(touch)) found.mark(touch.low, touch.high);
+  }
+  return found;
+}
+
+/// Words of the stack that only ever hold one address of the frame or of a map: compilers that run out of registers put
+/// such there. What a verified program loads was stored before. False: there are none.
+bool Shaper::find_spills(const Accesses& found) {
+  if (code_.proofs.empty() || code_.clear_frames) return false;
+  std::array<u8, isa::stack_size_bytes / 8> state{};  // 0: no store, 1: one address, 2: anything
+  bool any = false;
+  for (const auto& store : found.stores) {
+    const u32 first = static_cast<u32>(store.low + frame_size) / 8;
+    const u32 last = static_cast<u32>(store.low + store.bytes - 1 + frame_size) / 8;
+    for (u32 w = first; w <= last; w++) {
+      const bool is_same = state[w] == 0 || (state[w] == 1 && spills_[w] == store.what);
+      state[w] = is_same && store.what.kind != Known::Kind::nothing ? 1 : 2;
+      spills_[w] = store.what;
     }
   }
-  std::ranges::sort(direct, [](const Direct& a, const Direct& b) { return a.low < b.low; });
+  for (u32 w = 0; w < state.size(); w++) {
+    const s32 low = static_cast<s32>(w * 8) - frame_size;
+    if (state[w] != 1 || found.is_memory(low, low + 8)) spills_[w] = {};
+    any = any || spills_[w].kind != Known::Kind::nothing;
+  }
+  return any;
+}
+
+/// What only plain accesses and map helpers touch, and a register can hold, is a slot.
+void Shaper::find_slots(Shape& shape) {
+  spills_ = {};
+  Accesses found = accesses_of(shape);
+  if (find_spills(found)) found = accesses_of(shape);
+  std::ranges::sort(found.direct, {}, &Direct::low);
+  while (!make_slots(shape, found)) {
+  }
+  for (const auto& given : found.given)
+    if (!found.is_memory(given.bytes.low, given.bytes.low + given.bytes.bytes))
+      passed_[given.insn][given.argument - 2u] = given.bytes;
+  for (s32 b = -frame_size; b < 0; b++)
+    if (found.memory.test(static_cast<u32>(b + frame_size))) {
+      shape.frame_bytes = (static_cast<u32>(-b) + 7) / 8 * 8;
+      break;
+    }
+}
+
+/// Groups the direct accesses, which are sorted by place. False: something became memory that had been a slot before;
+/// at most once for every byte of the frame.
+bool Shaper::make_slots(Shape& shape, Accesses& found) {
+  shape.slots.clear();
+  const auto& direct = found.direct;
   for (std::size_t i = 0; i < direct.size();) {
-    s32 low = direct[i].low, high = low + direct[i].bytes;
+    const s32 low = direct[i].low;
+    s32 high = low + direct[i].bytes;
     u32 widest = direct[i].bytes;
     std::size_t end = i + 1;
     for (; end < direct.size() && direct[end].low < high; end++) {
       high = std::max<s32>(high, direct[end].low + direct[end].bytes);
       widest = std::max<u32>(widest, direct[end].bytes);
     }
-    bool is_slot = high - low == static_cast<s32>(widest);
-    for (s32 b = low; b < high; b++) is_slot = is_slot && !memory.test(static_cast<u32>(b + frame_size));
-    if (is_slot) {
+    const bool is_slot = high - low == static_cast<s32>(widest) && !found.is_memory(low, high);
+    if (is_slot)
       shape.slots.push_back({static_cast<s16>(low), static_cast<u8>(widest)});
-      for (; i < end; i++)
-        access_[direct[i].insn] = {static_cast<u16>(shape.slots.size()), static_cast<u8>((direct[i].low - low) * 8)};
-    } else {
-      mark(low, high);
-      // A key that is memory is passed by address: the look-up goes through the map's own function.
-      for (; i < end; i++) lookup_[direct[i].insn] = nullptr;
-    }
-    i = end;
+    else
+      found.mark(low, high);
+    for (; i < end; i++)
+      access_[direct[i].insn] =
+          is_slot ? SlotAccess{static_cast<u16>(shape.slots.size()), static_cast<u8>((direct[i].low - low) * 8)}
+                  : SlotAccess{};
   }
-  for (s32 b = -frame_size; b < 0; b++)
-    if (memory.test(static_cast<u32>(b + frame_size))) {
-      shape.frame_bytes = (static_cast<u32>(-b) + 7) / 8 * 8;
-      break;
-    }
+  const auto before = found.memory;
+  for (const auto& given : found.given) {
+    const s32 low = given.bytes.low, high = low + given.bytes.bytes;
+    if (found.is_memory(low, high)) found.mark(low, high);
+  }
+  return before == found.memory;
 }
 
 }  // namespace skep::vm::jit

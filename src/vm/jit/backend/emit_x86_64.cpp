@@ -108,9 +108,10 @@ void EmitX86::jump_if(Cond c, u32 b) {
 /// Everything between gets shorter, but for the alignment of loops.
 std::vector<u8> EmitX86::near_jumps() const {
   std::vector<u8> out;
+  std::vector<u32> loops_before(1, 0);  // by block
+  for (const Block& b : code_.blocks) loops_before.push_back(loops_before.back() + (b.header ? 1 : 0));
   for (const Jump& j : jumps_) {
-    u32 loops = 0;
-    for (u32 b = j.line + 1; b <= j.block && b < code_.blocks.size(); b++) loops += code_.blocks[b].header ? 1 : 0;
+    const u32 loops = j.block > j.line ? loops_before[j.block + 1] - loops_before[j.line + 1] : 0;
     const u32 to = as_.offset_of(labels_[j.block]);
     out.push_back(to >= j.at && to - j.at + loops * 15 <= 127);
   }
@@ -141,7 +142,7 @@ void EmitX86::epilogue() {
 }
 
 Mem EmitX86::slot(Loc l, s32 pushed) const {
-  return x86::at(Reg::rsp, static_cast<s32>(slots_at_ + l.number() * 8) + pushed);
+  return x86::at(Reg::rsp, static_cast<s32>(slots_at_ + l.number() * 8) + below_ + pushed);
 }
 
 // --- moves ---
@@ -195,14 +196,15 @@ void EmitX86::move(Loc from, Loc to) {
   else if (made->remat == Remat::constant)
     as_.mov(Reg::rax, static_cast<u64>(made->imm));
   else
-    as_.lea(Width::w64, Reg::rax, x86::at(Reg::rsp, static_cast<s32>(made->imm) + 8));
+    as_.lea(Width::w64, Reg::rax, x86::at(Reg::rsp, static_cast<s32>(made->imm) + below_ + 8));
   as_.mov(Width::w64, slot(to, 8), Reg::rax);
   as_.pop(Reg::rax);
 }
 
 void EmitX86::make(Loc from, Reg to) {
   const Register& made = code_.registers[from.number()];
-  if (made.remat == Remat::frame) return as_.lea(Width::w64, to, x86::at(Reg::rsp, static_cast<s32>(made.imm)));
+  if (made.remat == Remat::frame)
+    return as_.lea(Width::w64, to, x86::at(Reg::rsp, static_cast<s32>(made.imm) + below_));
   if (made.imm == 0 && flags_.comparison == nullptr && flags_.value == none) return as_.zero(to);
   as_.mov(to, static_cast<u64>(made.imm));
 }

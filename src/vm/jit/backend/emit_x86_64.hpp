@@ -63,6 +63,7 @@ class EmitX86 final : private MoveSink {
   void divide(const Inst& inst);
   void fetch(const Inst& inst);
   void call(const Inst& inst);
+  void cold_call(const Inst& inst);
 
   // --- emit_x86_64_compare.cpp: what sets and reads flags ---
   void branch(const Inst& inst);
@@ -124,6 +125,7 @@ class EmitX86 final : private MoveSink {
   std::size_t next_move_ = 0;
   u32 block_ = 0, at_ = 0;
   u32 saved_ = 0, frame_ = 0, slots_at_ = 0;
+  s32 below_ = 0;  ///< how far rsp is below the frame just now
   Flags flags_;
   u64 random_;
 };

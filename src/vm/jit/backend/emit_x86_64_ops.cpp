@@ -1,4 +1,6 @@
 // x86-64: instructions, with the moves that two-operand forms need. See emit_x86_64.hpp.
+#include <bit>
+
 #include "vm/jit/backend/emit_x86_64.hpp"
 
 namespace skep::vm::backend {
@@ -377,8 +379,30 @@ void EmitX86::fetch(const Inst& inst) {
   result(inst, Reg::rax);
 }
 
+/// A call off the usual way: what the C function may destroy is on the stack meanwhile, so that nobody has to keep
+/// values out of these registers for its sake.
+void EmitX86::cold_call(const Inst& inst) {
+  const u32 kept = places_.used & x86_clobbered & ~bit(Reg::rax);
+  below_ = std::popcount(kept) * 8;
+  below_ += below_ % 16;
+  if (below_ != 0) as_.alu(x86::Alu::sub, Width::w64, Reg::rsp, below_);
+  s32 at = 0;
+  for (u32 rest = kept; rest != 0; rest &= rest - 1, at += 8)
+    as_.mov(Width::w64, x86::at(Reg::rsp, at), static_cast<Reg>(std::countr_zero(rest)));
+  fixed_operands(inst);
+  as_.mov(Reg::rax, static_cast<u64>(inst.imm));
+  as_.call(Reg::rax);
+  at = 0;
+  for (u32 rest = kept; rest != 0; rest &= rest - 1, at += 8)
+    as_.mov(Width::w64, static_cast<Reg>(std::countr_zero(rest)), x86::at(Reg::rsp, at));
+  if (below_ != 0) as_.alu(x86::Alu::add, Width::w64, Reg::rsp, below_);
+  below_ = 0;
+  if (inst.def != none) result(inst, Reg::rax);
+}
+
 void EmitX86::call(const Inst& inst) {
   flags_ = {};
+  if (inst.flag) return cold_call(inst);
   fixed_operands(inst);
   if (static_cast<X>(inst.op) == X::call_local) {
     as_.call(functions_[inst.target]);

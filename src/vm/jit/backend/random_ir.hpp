@@ -226,7 +226,7 @@ class RandomIr {
     }
   }
   void arithmetic() {
-    const auto op = static_cast<ir::Op>(static_cast<u32>(ir::Op::add) + below(options_.counts ? 21 : 19));
+    const auto op = static_cast<ir::Op>(static_cast<u32>(ir::Op::add) + below(options_.counts ? 22 : 20));
     ir::Inst inst{.op = op, .width = width()};
     std::vector<Value> operands;
     if (op == ir::Op::select) {
@@ -239,6 +239,9 @@ class RandomIr {
     } else if (op == ir::Op::bswap) {
       inst.bits = std::array<u8, 3>{16, 32, 64}[below(3)];
       operands = {any_value()};
+    } else if (op == ir::Op::mulh) {
+      inst.width = 64;
+      operands = {any_value(), operand()};
     } else if (op == ir::Op::neg || op == ir::Op::popcount || op == ir::Op::leading_zeros) {
       operands = {any_value()};
     } else {
@@ -312,6 +315,7 @@ class RandomIr {
     std::vector<Value> operands;
     const u32 kind = below(3);
     ir::Inst inst{.op = ir::Op::call, .imm = static_cast<s64>(reinterpret_cast<u64>(options_.helper))};
+    if (kind == 0 && chance(40)) inst.flags = ir::Inst::cold;
     if (kind == 1 && options_.other_functions != 0) {
       inst.op = ir::Op::call_local;
       inst.imm = 1 + below(options_.other_functions);

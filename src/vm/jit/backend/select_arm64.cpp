@@ -45,6 +45,8 @@ void SelectArm64::pure(Value v, const ir::Inst& inst) {
       return logic(v, inst, Alu::eor);
     case Op::mul:
       return multiply(v, inst);
+    case Op::mulh:
+      return three(A::mulh, register_of(v), 64, register_of(operand(inst, 0)), register_of(operand(inst, 1)), none);
     case Op::shl:
       return shift(v, inst, Shift::lsl);
     case Op::shr:

@@ -48,6 +48,8 @@ void SelectX86::pure(Value v, const ir::Inst& inst) {
       return logic(v, inst, Alu::xor_);
     case Op::mul:
       return multiply(v, inst);
+    case Op::mulh:
+      return multiply_high(v, inst);
     case Op::shl:
       return shift(v, inst, Shift::shl);
     case Op::shr:

@@ -36,6 +36,9 @@ class SelectX86 final : public Selector {
   bool and_constant(Value v, const ir::Inst& inst);
   void commutative(VReg def, X op, x86::Alu sub, const ir::Inst& inst);
   void multiply(Value v, const ir::Inst& inst);
+  void multiply_high(Value v, const ir::Inst& inst) {
+    product_high(register_of(v), register_of(operand(inst, 0)), register_of(operand(inst, 1)), false);
+  }
   void shift(Value v, const ir::Inst& inst, x86::Shift op);
   void rotate(Value v, const ir::Inst& inst);
   void one(Value v, const ir::Inst& inst);
@@ -75,7 +78,7 @@ class SelectX86 final : public Selector {
   void signed_quotient(VReg def, u8 width, VReg a, s64 divisor);
   void remainder(VReg def, u8 width, VReg a, VReg quotient, s64 divisor);
   void multiply_by(VReg def, VReg a, s64 factor);
-  void product_high(VReg def, VReg a, s64 factor, bool sign);
+  void product_high(VReg def, VReg a, VReg b, bool sign);
 };
 
 }  // namespace skep::vm::backend

@@ -75,13 +75,12 @@ void SelectX86::multiply_by(VReg def, VReg a, s64 factor) {
 }
 
 /// The upper half of the 128-bit product.
-void SelectX86::product_high(VReg made, VReg a, s64 factor, bool sign) {
+void SelectX86::product_high(VReg made, VReg a, VReg b, bool sign) {
   const bool three = target_.bmi2 && !sign;
-  const VReg other = constant(factor);
   begin(X::multiply_high).flag = three;
   last().sign = sign;
   last().a = use(a, Use::fixed, number(three ? Reg::rdx : Reg::rax));
-  last().b = use(other, Use::late);
+  last().b = use(b, Use::late);
   last().clobbers = three ? bit(Reg::rdx) : bit(Reg::rax) | bit(Reg::rdx);
   if (three)
     define(made);
@@ -98,7 +97,7 @@ void SelectX86::unsigned_quotient(VReg def, u8 width, Value value, u64 d) {
       a = low;
     }
     const Reciprocal32 r = reciprocal_32(d);
-    if (r.high) return product_high(def, a, static_cast<s64>(r.factor), false);
+    if (r.high) return product_high(def, a, constant(static_cast<s64>(r.factor)), false);
     const VReg product = temporary();
     multiply_by(product, a, static_cast<s64>(r.factor));
     return shift_imm(def, Shift::shr, 64, product, r.shift);
@@ -117,12 +116,12 @@ void SelectX86::unsigned_quotient(VReg def, u8 width, Value value, u64 d) {
     VReg reduced = a;
     if (r.before != 0) shift_imm(reduced = temporary(), Shift::shr, 64, a, r.before);
     const VReg high = r.shift == 0 ? def : temporary();
-    product_high(high, reduced, static_cast<s64>(r.factor), false);
+    product_high(high, reduced, constant(static_cast<s64>(r.factor)), false);
     if (r.shift != 0) shift_imm(def, Shift::shr, 64, high, r.shift);
     return;
   }
   const VReg t = temporary(), rest = temporary(), half = temporary(), sum = temporary();
-  product_high(t, a, static_cast<s64>(r.factor), false);
+  product_high(t, a, constant(static_cast<s64>(r.factor)), false);
   alu_rr(rest, Alu::sub, 64, a, t);
   shift_imm(half, Shift::shr, 64, rest, 1);
   alu_rr(sum, Alu::add, 64, half, t);
@@ -151,7 +150,7 @@ void SelectX86::signed_quotient(VReg def, u8 width, VReg a, s64 divisor) {
       shift_imm(quotient, Shift::sar, 64, product, 32 + r.shift);
       shift_imm(sign, Shift::shr, 32, a, 31);
     } else {
-      product_high(product, a, factor, true);
+      product_high(product, a, constant(factor), true);
       VReg high = product;
       if (factor < 0) alu_rr(high = temporary(), Alu::add, 64, product, a);  // it was read as 2^64 too small
       shift_imm(quotient, Shift::sar, 64, high, r.shift);

@@ -163,7 +163,8 @@ void SelectX86::call(Value v, const ir::Inst& inst) {
   use(run, Use::fixed, x86_arguments[0]);
   for (u32 i = by_pointer ? 1 : 0, to = 1; i < inst.count; i++, to++)
     use_value(operand(inst, i), Use::fixed, x86_arguments[to]);
-  last().clobbers = x86_clobbered;
+  last().flag = inst.has(ir::Inst::cold);
+  last().clobbers = last().flag ? bit(Reg::rax) : x86_clobbered;
   if (facts_.uses(v) != 0) define(register_of(v), Def::fixed, number(Reg::rax));
   code_.calls++;
 }

@@ -38,7 +38,7 @@ enum class X : u8 {
   exchange_add,      // the old value, memory += a
   compare_exchange,  // a (in rax) expected, b desired
   fetch,             // sub = x86::Alu; the old value, memory op= a, by a loop; clobbers rdx
-  call,              // imm = address
+  call,              // imm = address; flag: every register but rax keeps its value
   call_local,        // target = function
   call_pointer,      // a (in rax)
   ret,
