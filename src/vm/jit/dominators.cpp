@@ -11,13 +11,16 @@ Dominators::Dominators(const Function& f)
       first_(f.blocks.size(), 1),
       last_(f.blocks.size(), 0) {
   walk(f);
+  std::vector<u32> passed(f.blocks.size(), 0);  // by block: the visit that last did
+  u32 visit = 0;
   for (bool changed = true; changed;) {
     changed = false;
     for (const BlockId b : order_) {
       BlockId best = no_block;
+      visit++;
       for (const BlockId p : f.blocks[b].predecessors) {
         if (!reachable(p) || (p != 0 && parent_[p] == no_block)) continue;
-        best = best == no_block ? p : meet(best, p);
+        best = best == no_block ? p : meet_below(best, p, visit, passed);
       }
       if (b != 0 && parent_[b] != best) {
         parent_[b] = best;
@@ -50,6 +53,22 @@ void Dominators::walk(const Function& f) {
   }
   std::ranges::reverse(order_);
   for (u32 i = 0; i < order_.size(); i++) rank_[order_[i]] = i;
+}
+
+/// meet(best, p) for one predecessor of a block after the other. What an earlier one of this visit passed on its way up
+/// lies below `best`, so a block with many predecessors deep in the tree does not climb it for each of them.
+BlockId Dominators::meet_below(BlockId best, BlockId p, u32 visit, std::vector<u32>& passed) const {
+  while (p != best) {
+    if (rank_[p] < rank_[best]) {
+      passed[best] = visit;
+      best = parent_[best];
+      continue;
+    }
+    if (passed[p] == visit) return best;
+    passed[p] = visit;
+    p = parent_[p];
+  }
+  return best;
 }
 
 BlockId Dominators::meet(BlockId a, BlockId b) const {

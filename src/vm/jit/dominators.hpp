@@ -26,6 +26,7 @@ class Dominators {
  private:
   static constexpr u32 unreached = ~u32{0};
   void walk(const Function& f);
+  BlockId meet_below(BlockId best, BlockId p, u32 visit, std::vector<u32>& passed) const;
   void number();
 
   std::vector<BlockId> order_;

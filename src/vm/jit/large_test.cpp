@@ -56,12 +56,14 @@ TEST(Large, ProgramsCompileInBoundedTimeOrSayWhyNot) {
   const auto memory = CodeMemory::create();
   for (const char* shape : {"straight", "branches", "loops", "stores", "chain", "calls"}) {
     SCOPED_TRACE(shape);
-    const double small = compile_ms(shape, 1000, *memory), large = compile_ms(shape, 8000, *memory);
+    // A chain of jumps to one place is as long as they reach.
+    const bool is_chain = std::string_view(shape) == "chain";
+    const u32 most = is_chain ? 30'000 : 65'000;
+    const double small = compile_ms(shape, 1000, *memory), large = compile_ms(shape, most, *memory);
     if (small < 0) GTEST_SKIP() << "no memory for code, or no optimising tier for this CPU";
     EXPECT_GE(large, 0) << "refused";
-    EXPECT_LT(large, 10'000);  // a hundred times what it takes, for slow and busy machines
-    const bool can_be_larger = std::string_view(shape) != "chain";  // whose jumps would be too long
-    if (can_be_larger) {
+    EXPECT_LT(large, 20'000);  // many times what it takes, for slow and busy machines
+    if (!is_chain) {
       EXPECT_EQ(compile_ms(shape, 100'000, *memory), -1.0);
     }
   }

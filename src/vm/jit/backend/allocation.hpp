@@ -9,6 +9,7 @@ namespace skep::vm::backend {
 /// Values (or one piece of a value) that get one register. Ranges are ascending and disjoint.
 struct Unit {
   u32 members = none;        ///< first Member
+  u32 size = 1;              ///< members
   u32 first = 0, count = 0;  ///< of Allocation::ranges
   u32 length = 0;            ///< positions
   float cost = 0;            ///< executions of the loads and stores that a register saves

@@ -25,6 +25,9 @@ bool overlap(std::span<const Range> a, std::span<const Range> b) {
 
 namespace {
 
+/// Units of large programs: joining one with another costs time for every range, and for every member of the second.
+constexpr u32 most_ranges = 512, large_unit = 64;
+
 class Bundler {
  public:
   Bundler(const Code& code, const Registers& registers, Allocation& out)
@@ -129,14 +132,18 @@ class Bundler {
     const u32 ua = out_.values[a].unit, ub = out_.values[b].unit;
     if (ua == none || ub == none) return false;
     if (ua == ub) return true;
-    const bool apart = code_.registers[a].remat != Remat::no || code_.registers[b].remat != Remat::no ||
+    const bool is_long = out_.units[ua].count + out_.units[ub].count > most_ranges;
+    const bool apart = is_long || code_.registers[a].remat != Remat::no || code_.registers[b].remat != Remat::no ||
                        overlap(out_.ranges_of(out_.units[ua]), out_.ranges_of(out_.units[ub]));
     if (apart) {
       partner(a, b);
       partner(b, a);
       return false;
     }
-    merge(ua, ub, fill);
+    if (out_.units[ub].size > std::max(out_.units[ua].size, large_unit))
+      merge(ub, ua, fill);
+    else
+      merge(ua, ub, fill);
     return true;
   }
 
@@ -161,6 +168,7 @@ class Bundler {
     a.first = first;
     a.count = static_cast<u32>(out_.ranges.size()) - first;
     b.dead = true;
+    a.size += b.size;
     u32 last = none;
     for (u32 m = b.members; m != none; m = out_.members[m].next) {
       out_.values[out_.members[m].vreg].unit = into;

@@ -1,31 +1,40 @@
 // Where each virtual register holds a value somebody will still read.
 //
 // SSA makes this one walk per use: from the use backwards over predecessors until the block that defines the value,
-// stopping where another use has been already. Then each block is read once from its end, and ranges grow at their
-// front. Phi operands are read at the end of the predecessor, phi results are written at the start of their block.
+// stopping where another use of it has been already. That is done value by value, so that time and memory grow with
+// what is found (in which blocks which values live on) and not with all blocks times all values. Then each block is
+// read once from its end, and ranges grow at their front. Phi operands are read at the end of the predecessor, phi
+// results are written at the start of their block.
 // Source: Boissinot et al., "Computing Liveness Sets for SSA-Form Programs" (2011); Wimmer, Franz (2010).
-#include <bit>
-
 #include "vm/jit/backend/passes.hpp"
 
 namespace skep::vm::backend {
 namespace {
 
-constexpr u64 most_bits = u64{1} << 28;  // of a set per block: 32 MB
+/// Blocks times the values that live on behind them: 64 MB.
+constexpr std::size_t most_outs = std::size_t{1} << 23;
 
 class Live {
  public:
-  explicit Live(Code& code) : code_(code), words_((code.registers.size() + 63) / 64) {}
+  explicit Live(Code& code) : code_(code) {}
 
   bool run() {
-    if (code_.blocks.size() * words_ * 64 > most_bits) return false;
-    in_.assign(code_.blocks.size() * words_, 0);
-    out_.assign(code_.blocks.size() * words_, 0);
-    for (u32 b = 0; b < code_.blocks.size(); b++) upward(b);
-    for (const Phi& phi : code_.phis) phi_operands(phi);
-    heads_.assign(code_.registers.size(), none);
-    pool_.reserve(code_.registers.size() * 2);
-    for (u32 b = static_cast<u32>(code_.blocks.size()); b-- > 0;) downward(b);
+    const std::size_t blocks = code_.blocks.size(), registers = code_.registers.size();
+    find_uses();
+    entered_.assign(blocks, none);
+    left_.assign(blocks, none);
+    outs_of_.assign(blocks, none);
+    outs_.reserve(registers);
+    for (VReg v = 0; v < registers; v++) {
+      for (u32 u = first_use_[v]; u < first_use_[v + 1]; u++) {
+        if (uses_[u].at_end) leave(v, uses_[u].block);
+        live_in(v, uses_[u].block);
+      }
+      if (outs_.size() > most_outs) return false;
+    }
+    heads_.assign(registers, none);
+    pool_.reserve(registers * 2);
+    for (u32 b = static_cast<u32>(blocks); b-- > 0;) downward(b);
     flatten();
     return true;
   }
@@ -34,60 +43,74 @@ class Live {
   struct Node {
     u32 from, to, next;
   };
+  struct Reader {
+    u32 block;
+    bool at_end;  ///< by a phi of a successor
+  };
+  struct Out {
+    VReg vreg;
+    u32 next;
+  };
 
   /// A rematerialised value is not kept alive for moves: they make it where it is wanted.
   bool keeps_alive(const Operand& o) const { return code_.registers[o.vreg].remat == Remat::no || o.use != Use::fixed; }
 
-  void upward(u32 b) {
-    const Block& block = code_.blocks[b];
-    for (u32 i = block.first; i < block.last; i++) {
-      const Inst& inst = code_.insns[i];
-      for (u32 k = 0; k < inst.count; k++) {
-        const Operand& o = code_.operands[inst.first + k];
-        if (keeps_alive(o)) live_in(o.vreg, b);
+  template <class Note>
+  void every_use(Note note) const {
+    for (u32 b = 0; b < code_.blocks.size(); b++)
+      for (u32 i = code_.blocks[b].first; i < code_.blocks[b].last; i++)
+        for (u32 k = 0; k < code_.insns[i].count; k++)
+          if (const Operand& o = code_.operands[code_.insns[i].first + k]; keeps_alive(o)) note(o.vreg, b, false);
+    for (const Phi& phi : code_.phis) {
+      const auto predecessors = code_.predecessors(code_.blocks[phi.block]);
+      for (u32 k = 0; k < predecessors.size(); k++) {
+        const VReg v = code_.phi_operands[phi.first + k];
+        if (predecessors[k] != none && code_.registers[v].remat == Remat::no) note(v, predecessors[k], true);
       }
     }
   }
 
-  void phi_operands(const Phi& phi) {
-    const auto predecessors = code_.predecessors(code_.blocks[phi.block]);
-    for (u32 k = 0; k < predecessors.size(); k++) {
-      const VReg v = code_.phi_operands[phi.first + k];
-      if (predecessors[k] == none || code_.registers[v].remat != Remat::no) continue;
-      set(out_, predecessors[k], v);
-      live_in(v, predecessors[k]);
-    }
+  /// Sorts them by value.
+  void find_uses() {
+    first_use_.assign(code_.registers.size() + 1, 0);
+    every_use([&](VReg v, u32, bool) { first_use_[v + 1]++; });
+    for (VReg v = 0; v < code_.registers.size(); v++) first_use_[v + 1] += first_use_[v];
+    uses_.resize(first_use_.back());
+    std::vector<u32> next(first_use_.begin(), first_use_.end() - 1);
+    every_use([&](VReg v, u32 b, bool at_end) { uses_[next[v]++] = {b, at_end}; });
   }
 
   void live_in(VReg v, u32 b) {
-    if (code_.registers[v].def_block == b || !set(in_, b, v)) return;
+    if (!enter(v, b)) return;
     work_.push_back(b);
     while (!work_.empty()) {
       const u32 at = work_.back();
       work_.pop_back();
       for (const u32 p : code_.predecessors(code_.blocks[at])) {
         if (p == none) continue;
-        set(out_, p, v);
-        if (code_.registers[v].def_block != p && set(in_, p, v)) work_.push_back(p);
+        leave(v, p);
+        if (enter(v, p)) work_.push_back(p);
       }
     }
   }
 
-  /// False: it was there.
-  bool set(std::vector<u64>& bits, u32 b, VReg v) {
-    u64& word = bits[b * words_ + v / 64];
-    const u64 bit = u64{1} << v % 64;
-    if ((word & bit) != 0) return false;
-    word |= bit;
+  /// False: it was known, or the value is made there.
+  bool enter(VReg v, u32 b) {
+    if (code_.registers[v].def_block == b || entered_[b] == v) return false;
+    entered_[b] = v;
     return true;
+  }
+  void leave(VReg v, u32 b) {
+    if (left_[b] == v) return;
+    left_[b] = v;
+    outs_.push_back({v, outs_of_[b]});
+    outs_of_[b] = static_cast<u32>(outs_.size() - 1);
   }
 
   void downward(u32 b) {
     const Block& block = code_.blocks[b];
     const u32 start = 2 * block.first, end = 2 * block.last;
-    for (std::size_t w = 0; w < words_; w++)
-      for (u64 bits = out_[b * words_ + w]; bits != 0; bits &= bits - 1)
-        grow(static_cast<VReg>(w * 64 + static_cast<u32>(std::countr_zero(bits))), start, end);
+    for (u32 o = outs_of_[b]; o != none; o = outs_[o].next) grow(outs_[o].vreg, start, end);
     for (u32 i = block.last; i-- > block.first;) {
       const Inst& inst = code_.insns[i];
       if (inst.def != none) define(inst.def, inst.def_kind == Def::early ? 2 * i : 2 * i + 1);
@@ -143,8 +166,11 @@ class Live {
   }
 
   Code& code_;
-  const std::size_t words_;
-  std::vector<u64> in_, out_;
+  std::vector<u32> first_use_;  ///< by value: in uses_
+  std::vector<Reader> uses_;
+  std::vector<VReg> entered_, left_;  ///< by block: the value that was last found to live into or out of it
+  std::vector<u32> outs_of_;          ///< by block: in outs_
+  std::vector<Out> outs_;
   std::vector<u32> work_;
   std::vector<Node> pool_;
   std::vector<u32> heads_;
