@@ -227,7 +227,7 @@ bool UserEngines::reads_untouched_stack() const { return parts_->verified->reads
 u64 UserEngines::ir_operations() const {
   // Runtime functions are only named, never called, here.
   const vm::HelperFn nothing = [](void*, u64, u64, u64, u64, u64) noexcept -> u64 { return 0; };
-  auto built = vm::jit::build(parts_->interpreter->bytecode(), {nothing, nothing, nothing, nothing}, {});
+  auto built = vm::jit::build(parts_->interpreter->bytecode(), {nothing, nothing, nothing}, {});
   u64 bits = 0;
   auto& functions = built.module.functions;
 

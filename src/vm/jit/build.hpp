@@ -7,10 +7,8 @@ namespace skep::vm::jit {
 
 /// C functions that machine code calls for what has no instruction of its own; all of HelperFn's shape.
 struct Runtime {
-  /// (map, index, tail_target): the Function of a tail call whose turn it is, counted; or 0.
+  /// (map, index, tail_target): the Function that a tail call would run, or 0.
   base::HelperFn find_tail = nullptr;
-  /// (function, context): runs it.
-  base::HelperFn run_tail = nullptr;
   /// (bytecode, value): what callx calls: the address of a HelperFn.
   base::HelperFn resolve = nullptr;
   /// (bytecode): the program's result when bpf_throw was called.

@@ -1,7 +1,9 @@
 // From eBPF instructions to SSA: helpers, calls of functions of the program, inlining, tail calls. See builder.hpp.
 #include <algorithm>
+#include <cerrno>
 
 #include "vm/jit/builder.hpp"
+#include "vm/jit/entry.hpp"
 
 namespace skep::vm::jit {
 
@@ -56,20 +58,30 @@ const base::MapView* FunctionBuilder::map_argument() {
   return f_.is_constant(map) ? shaper_.view_of(static_cast<u64>(f_.insns[map].imm)) : nullptr;
 }
 
+/// Leaves the frame and enters the target's program as entry.hpp says, or goes on with an error.
 void FunctionBuilder::tail_call() {
   const Value find[] = {read(2), make_.zext(32, read(3)), make_.constant(reinterpret_cast<u64>(code_.tail_target))};
   const Value context = read(1);
   const Value target = plain_call(reinterpret_cast<u64>(runtime_.find_tail), find);
   const BlockId here = make_.block();
-  const BlockId taken = continuation(here), rest = continuation(here);
-  branch_to(Condition::ne, 64, target, make_.constant(0), taken, rest);
+  const BlockId found = continuation(here), taken = continuation(here), rest = continuation(here);
+  branch_to(Condition::ne, 64, target, make_.constant(0), found, rest, Inst::likely);
+  make_.enter(found);
+  const Value count = make_.load(32, false, make_.run(), offsetof(base::Run, tail_calls));
+  branch_to(Condition::ult, 32, count, make_.constant(isa::max_tail_calls), taken, rest, Inst::likely);
   make_.enter(taken);
-  const Value run[] = {target, context};
-  const Value result = plain_call(reinterpret_cast<u64>(runtime_.run_tail), run);
-  leave(result);
+  make_.store(32, make_.run(), offsetof(base::Run, tail_calls),
+              make_.arithmetic(ir::Op::add, 32, count, make_.constant(1)));
+  const Value none = make_.constant(0);
+  const Value run[] = {acquire(64, target, function_entry_at), context, none, none, none, target};
+  leave(make_.place({.op = ir::Op::call_pointer, .flags = Inst::last}, run));
   ended_ = false;
   make_.enter(rest);
-  write(0, make_.constant(static_cast<u64>(-2)));
+  const Value errors[] = {make_.constant(static_cast<u64>(s64{-ENOENT})),
+                          make_.constant(static_cast<u64>(s64{-ELOOP}))};
+  const Value error = begin_phi(rest);
+  set_operands(error, errors);
+  write(0, error);
   forget_arguments();
 }
 

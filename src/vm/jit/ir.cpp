@@ -43,6 +43,7 @@ std::string text_of(const Function& f, Value v) {
   if (has_imm(inst.op)) out += inst.op == Op::call ? fmt::format(" {:#x}", inst.imm) : fmt::format(" #{}", inst.imm);
   if (inst.has(Inst::stack)) out += " stack";
   if (inst.has(Inst::cold)) out += " cold";
+  if (inst.has(Inst::last)) out += " last";
   return out;
 }
 

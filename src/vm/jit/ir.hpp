@@ -66,7 +66,8 @@ struct Inst {
     stack = 8,    ///< load or store: touches only the function's own frame
     likely = 16,  ///< branch: successor 0 is the usual way
     unlikely = 32,
-    cold = 64,  ///< call: see ir.def
+    cold = 64,   ///< call: see ir.def
+    last = 128,  ///< call_pointer: see ir.def
   };
   Op op = Op::trap;
   u8 width = 64;  ///< 32 or 64: of arithmetic and comparisons

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "vm/jit/backend/backend.hpp"
 #include "vm/jit/build.hpp"
@@ -16,18 +15,9 @@ namespace {
 
 // What machine code calls; see build.hpp.
 
-u64 find_tail(void* opaque, u64 map, u64 index, u64 lookup, u64, u64) noexcept {
-  auto* run = static_cast<Run*>(opaque);
-  if (run->tail_calls >= isa::max_tail_calls) return 0;
+u64 find_tail(void*, u64 map, u64 index, u64 lookup, u64, u64) noexcept {
   using Lookup = const Function* (*)(u64 map, u32 index) noexcept;
-  const Function* target = reinterpret_cast<Lookup>(lookup)(map, static_cast<u32>(index));
-  if (target != nullptr) run->tail_calls++;
-  return reinterpret_cast<u64>(target);
-}
-
-u64 run_tail(void* run, u64 function, u64 context, u64, u64, u64) noexcept {
-  const auto* entry = reinterpret_cast<const std::atomic<HelperFn>*>(function + function_entry_at);
-  return entry->load(std::memory_order_acquire)(run, context, 0, 0, 0, function);
+  return reinterpret_cast<u64>(reinterpret_cast<Lookup>(lookup)(map, static_cast<u32>(index)));
 }
 
 u64 resolve(void*, u64 bytecode, u64 value, u64, u64, u64) noexcept {
@@ -44,7 +34,7 @@ u64 settle(void* run, u64 bytecode, u64, u64, u64, u64) noexcept {
 /// 200 MB. Time and memory grow little faster than the program.
 constexpr std::size_t most_insns = 65'536;
 
-constexpr Runtime runtime{find_tail, run_tail, resolve, settle};
+constexpr Runtime runtime{find_tail, resolve, settle};
 
 }  // namespace
 

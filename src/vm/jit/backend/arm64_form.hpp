@@ -42,7 +42,7 @@ enum class A : u8 {
   compare_exchange,  // a expected, b desired
   call,              // imm = address
   call_local,        // target = function
-  call_pointer,      // a (in x16)
+  call_pointer,      // a (in x16); sign: leaves the frame and jumps
   ret,
   trap,
   switch_,  // a: index into the successors from 1 on

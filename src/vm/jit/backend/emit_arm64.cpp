@@ -87,7 +87,7 @@ void EmitArm64::prologue() {
   move_stack(Alu::sub, frame_);
 }
 
-void EmitArm64::epilogue() {
+void EmitArm64::leave_frame() {
   move_stack(Alu::add, frame_);
   for (std::size_t i = saved_.size(); i > 0; i -= 2) {
     const s32 at = static_cast<s32>((i - 2) * 8);
@@ -96,7 +96,6 @@ void EmitArm64::epilogue() {
     else
       as_.load_pair(saved_[i - 2], saved_[i - 1], Reg::sp, at);
   }
-  as_.ret();
 }
 
 void EmitArm64::move_stack(Alu op, u32 bytes) {

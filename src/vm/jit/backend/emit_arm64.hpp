@@ -42,7 +42,7 @@ class EmitArm64 final : private MoveSink {
   u32 next_block() const;
   arm64::Label label_of(u32 b) const { return labels_[final_block(b)]; }
   void prologue();
-  void epilogue();
+  void leave_frame();
   void move_stack(arm64::Alu op, u32 bytes);
   void jump_to(u32 b);
   void moves(Move::Phase phase);
@@ -93,6 +93,7 @@ class EmitArm64 final : private MoveSink {
   std::size_t next_move_ = 0;
   u32 block_ = 0, at_ = 0;
   u32 frame_ = 0, slots_at_ = 0;
+  bool has_left_ = false;  ///< the call before this jumped: nothing reaches the `ret`
 };
 
 }  // namespace skep::vm::backend

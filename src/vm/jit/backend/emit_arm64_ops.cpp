@@ -1,4 +1,6 @@
 // AArch64: instructions. See emit_arm64.hpp.
+#include <utility>
+
 #include "vm/jit/backend/emit_arm64.hpp"
 
 namespace skep::vm::backend {
@@ -43,11 +45,14 @@ void EmitArm64::instruction(const Inst& inst) {
     case A::switch_:
       return switch_(inst);
     case A::ret:
+      if (std::exchange(has_left_, false)) return;
       fixed_operands(inst);
-      return epilogue();
+      leave_frame();
+      return as_.ret();
     case A::trap:
       as_.mov(Reg::x0, 0);
-      return epilogue();
+      leave_frame();
+      return as_.ret();
     case A::select: {
       const Cond c = compare(inst);
       as_.select(static_cast<arm64::Else>(inst.target), Width::w64, def(inst), r(inst, inst.x), r(inst, inst.y), c);
@@ -224,6 +229,12 @@ void EmitArm64::call(const Inst& inst) {
     as_.bl(functions_[inst.target]);
   } else {
     if (static_cast<A>(inst.op) == A::call) as_.mov(scratch, static_cast<u64>(inst.imm));
+    if (inst.sign) {
+      leave_frame();
+      as_.br(scratch);
+      has_left_ = true;
+      return;
+    }
     as_.blr(scratch);
   }
   if (inst.def != none) move(Loc::of(Loc::reg, 0), inst.def_loc);

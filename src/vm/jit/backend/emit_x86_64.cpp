@@ -134,11 +134,10 @@ void EmitX86::prologue() {
   if (frame_ != 0) as_.alu(x86::Alu::sub, Width::w64, Reg::rsp, static_cast<s32>(frame_));
 }
 
-void EmitX86::epilogue() {
+void EmitX86::leave_frame() {
   if (frame_ != 0) as_.alu(x86::Alu::add, Width::w64, Reg::rsp, static_cast<s32>(frame_));
   for (u32 i = 16; i-- > 0;)
     if ((saved_ >> i & 1) != 0) as_.pop(static_cast<Reg>(i));
-  as_.ret();
 }
 
 Mem EmitX86::slot(Loc l, s32 pushed) const {

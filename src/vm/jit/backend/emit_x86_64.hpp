@@ -35,7 +35,7 @@ class EmitX86 final : private MoveSink {
   x86::Label label_of(u32 b) const { return labels_[final_block(b)]; }
   void align_loop();
   void prologue();
-  void epilogue();
+  void leave_frame();
   void jump_to(u32 b);
   void jump_if(Cond c, u32 b);
   bool note_jump(u32 b);
@@ -125,7 +125,8 @@ class EmitX86 final : private MoveSink {
   std::size_t next_move_ = 0;
   u32 block_ = 0, at_ = 0;
   u32 saved_ = 0, frame_ = 0, slots_at_ = 0;
-  s32 below_ = 0;  ///< how far rsp is below the frame just now
+  s32 below_ = 0;          ///< how far rsp is below the frame just now
+  bool has_left_ = false;  ///< the call before this jumped: nothing reaches the `ret`
   Flags flags_;
   u64 random_;
 };

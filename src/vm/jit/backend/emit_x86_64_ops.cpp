@@ -1,5 +1,6 @@
 // x86-64: instructions, with the moves that two-operand forms need. See emit_x86_64.hpp.
 #include <bit>
+#include <utility>
 
 #include "vm/jit/backend/emit_x86_64.hpp"
 
@@ -45,11 +46,14 @@ void EmitX86::instruction(const Inst& inst) {
     case X::switch_:
       return switch_(inst);
     case X::ret:
+      if (std::exchange(has_left_, false)) return;
       fixed_operands(inst);
-      return epilogue();
+      leave_frame();
+      return as_.ret();
     case X::trap:
       as_.zero(Reg::rax);
-      return epilogue();
+      leave_frame();
+      return as_.ret();
     case X::select:
       select(inst);
       break;
@@ -408,6 +412,12 @@ void EmitX86::call(const Inst& inst) {
     as_.call(functions_[inst.target]);
   } else {
     if (static_cast<X>(inst.op) == X::call) as_.mov(Reg::rax, static_cast<u64>(inst.imm));
+    if (inst.sign) {
+      leave_frame();
+      as_.jmp(Reg::rax);
+      has_left_ = true;
+      return;
+    }
     as_.call(Reg::rax);
   }
   if (inst.def != none) result(inst, Reg::rax);

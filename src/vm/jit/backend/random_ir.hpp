@@ -113,6 +113,12 @@ class RandomIr {
       result = add({.op = ir::Op::rol}, {result, constant(7)});
       result = add({.op = ir::Op::xor_}, {result, any_value()});
     }
+    if (options_.calls && options_.helper != nullptr && chance(30)) {  // to leave the frame with a jump
+      const auto helper = static_cast<s64>(reinterpret_cast<u64>(options_.helper));
+      std::vector<Value> operands{constant(helper), result};
+      while (operands.size() < 6) operands.push_back(operand());
+      result = add({.op = ir::Op::call_pointer, .flags = ir::Inst::last}, operands);
+    }
     add({.op = ir::Op::ret}, {result});
   }
   /// Phis at the head of `at_`, one operand from each of the scopes.

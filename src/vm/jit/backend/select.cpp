@@ -107,6 +107,13 @@ Inst& Selector::define(VReg v, Def kind, u8 fixed) {
 
 // --- values ---
 
+bool Selector::is_last(Value v, const ir::Inst& call) const {
+  const auto& insns = f_.blocks[call.block].insns;
+  if (!call.has(ir::Inst::last) || insns.size() < 2 || insns[insns.size() - 2] != v) return false;
+  const ir::Inst& end = f_.insns[insns.back()];
+  return end.op == Op::ret && operand(end, 0) == v;
+}
+
 VReg Selector::register_of(Value v) {
   v = facts_.root(v);
   if (register_[v] != none) return register_[v];

@@ -59,6 +59,8 @@ class Selector {
   /// A load in this block that nobody else reads, with no write between it and the instruction at hand.
   bool can_take_load(Value v) const;
   void take(Value v) { facts_.fold(v); }
+  /// The function returns this call's result, and nothing stands between.
+  bool is_last(Value v, const ir::Inst& call) const;
   /// What has the same low `bits` as v, as far as extensions can be left out.
   Value low_bits(Value v, u8 bits);
 

@@ -192,6 +192,7 @@ void SelectArm64::call(Value v, const ir::Inst& inst) {
   begin(inst.op == Op::call ? A::call : inst.op == Op::call_local ? A::call_local : A::call_pointer).imm = inst.imm;
   last().target = static_cast<u32>(inst.imm);
   if (by_pointer) last().a = use_value(operand(inst, 0), Use::fixed, 16);
+  last().sign = is_last(v, inst);
   use(run, Use::fixed, arm_arguments[0]);
   for (u32 i = by_pointer ? 1 : 0, to = 1; i < inst.count; i++, to++)
     use_value(operand(inst, i), Use::fixed, arm_arguments[to]);

@@ -160,6 +160,7 @@ void SelectX86::call(Value v, const ir::Inst& inst) {
   begin(inst.op == Op::call ? X::call : inst.op == Op::call_local ? X::call_local : X::call_pointer).imm = inst.imm;
   last().target = static_cast<u32>(inst.imm);
   if (by_pointer) last().a = use_value(operand(inst, 0), Use::fixed, number(Reg::rax));
+  last().sign = is_last(v, inst);
   use(run, Use::fixed, x86_arguments[0]);
   for (u32 i = by_pointer ? 1 : 0, to = 1; i < inst.count; i++, to++)
     use_value(operand(inst, i), Use::fixed, x86_arguments[to]);

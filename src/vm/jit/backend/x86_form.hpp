@@ -40,7 +40,7 @@ enum class X : u8 {
   fetch,             // sub = x86::Alu; the old value, memory op= a, by a loop; clobbers rdx
   call,              // imm = address; flag: every register but rax keeps its value
   call_local,        // target = function
-  call_pointer,      // a (in rax)
+  call_pointer,      // a (in rax); sign: leaves the frame and jumps
   ret,
   trap,
   switch_,  // a, which dies; its result is a register to compute in: index into the successors from 1 on
