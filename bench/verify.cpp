@@ -87,6 +87,7 @@ std::vector<Row> measure_objects(const Settings& settings) {
       fmt::print(stderr, "{}: left out: {}\n", path, spec.error().message);
       continue;
     }
+    for (MapSpec& map : spec->maps) map.pin_by_name = false;  // maps of one run stay in it
     std::optional<bench::KernelObject> kernel;
     if (settings.ask_kernel) {
       auto opened = bench::KernelObject::open(*spec);

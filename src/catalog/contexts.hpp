@@ -26,6 +26,7 @@ enum class Field : u8 {
   number,  ///< loads of the field's width or narrower, aligned; stores of the full width
   exact,   ///< only the full width
   array,   ///< like number, at any aligned width up to 8 inside
+  words,   ///< an array of u32: loads like array, stores of one word or of two
   port,    ///< a 16-bit number in 32 bits: the whole, or inside its first two bytes
   packet,  ///< 64-bit pointer to the packet
   packet_end,

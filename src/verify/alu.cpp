@@ -159,6 +159,7 @@ bool Checker::do_alu() {
   if (isa::is_division(op) && !note_divisor(op, dst.number, src.number, wide, is_immediate)) return false;
   bool delta = op == Alu::add && wide && dst.id != 0 && !dst.has_delta && src.is_const() &&
                src.number.value() <= static_cast<u64>(Interval<u32>::s_max) && dst.off == 0;
+  if ((op == Alu::and_ || op == Alu::or_) && src.is_const()) fork_sign(i.dst);
   Scalar result;
   if (is_kernel() && unknown_to_kernel(op, src.number, wide)) {
     if (!wide) result = Scalar::of_bits(32);
@@ -172,6 +173,21 @@ bool Checker::do_alu() {
   dst = Register::scalar(result);
   if (delta) dst.id = id, dst.off = distance, dst.has_delta = true;
   return true;
+}
+
+/// A number that is 0 or -1 is followed as each: `s>>= 31` and a mask are how compilers write `x < 0 ? a : b`.
+/// The instruction is executed again for 0. Idea: Linux 7.0, maybe_fork_scalars().
+void Checker::fork_sign(u32 index) {
+  const Scalar& number = reg(index).number;
+  const bool whole = number.wide.smin == -1 && number.wide.smax == 0;
+  if (!whole && (number.narrow.smin != -1 || number.narrow.smax != 0)) return;
+  push_pending(insn_);
+  auto settle = [whole, index](State& state, u64 value) {
+    Scalar known = Scalar::of(value);
+    refine(isa::Compare::eq, state.reg(index).number, known, whole, true);
+  };
+  settle(pending_.back().state, 0);
+  settle(state_, ~u64{0});
 }
 
 /// Records whether this division can meet the operands the instruction set has special rules for. The numbers that

@@ -81,8 +81,10 @@ struct Checkpoint {
   bool incomplete = false;
   bool is_loop_entry = false;
   Checkpoint* loop = nullptr;
-  FrameMasks live_slots{};  ///< slots read before being written
-  FrameMasks written{};     ///< slots written between the checkpoint before and this one
+  FrameMasks live_slots{};   ///< slots read before being written
+  bool is_cleaned = false;   ///< Rules::kernel: `may_be_read` is known
+  FrameMasks may_be_read{};  ///< Rules::kernel: live slots when this point was reached again for the first time
+  FrameMasks written{};      ///< slots written between the checkpoint before and this one
   FrameMasks precise_slots{};
   std::array<u16, isa::max_call_frames> precise_regs{};
 };
@@ -159,6 +161,8 @@ class Checker {
   bool frame_matches(const Checkpoint& old, u32 depth, Match match);
   bool register_matches(const Register& old, const Register& now, bool precise, Match match);
   bool slot_matches(const Checkpoint& old, u32 depth, u32 slot, Match match);
+  bool other_slot_matches(const Slot& old, const Slot& now, bool precise, Match match);
+  bool other_slot_matches_as_in_linux(const Slot& old, const Slot& now, bool is_there, bool precise, Match match);
   bool same_id(u32 old_id, u32 now_id);
   bool same_scalar_id(u32 old_id, u32 now_id);
   bool may_loop(const State& old) const;
@@ -182,6 +186,7 @@ class Checker {
   void read_slot(u32 frame, u32 slot);
   void need_slot(u32 frame, u32 slot);
   u64 live_slots(u32 depth) const;
+  void clean(Checkpoint& old) const;
   void wrote_slot(u32 frame, u32 slot) {
     written_[frame] |= u64{1} << slot;
     if (trail_) trail_->wrote_slot(frame, slot);
@@ -192,6 +197,7 @@ class Checker {
   bool do_move();
   bool do_arena_cast();
   bool note_divisor(isa::Alu op, const Scalar& dividend, const Scalar& divisor, bool wide, bool is_immediate);
+  void fork_sign(u32 index);
   bool pointer_arithmetic(isa::Alu op, Register pointer, const Register& number, u32 number_reg, bool is_immediate);
   bool sane_offset(const Register& r);
   void set_scalar(u32 reg, const Scalar& number);
@@ -233,6 +239,7 @@ class Checker {
   bool stack_store(u32 reg, s32 off, u32 size, const Register& value, bool value_is_register);
   bool stack_range(u32 reg, s32 off, u32 size, Access access);
   void grow_stack(Frame& frame, u32 slots);
+  void forget_spill(Slot& slot);
   void note_stack_use(const Register& r, s64 low, s64 high);
   bool fill_region(u32 reg, u32 size);
 

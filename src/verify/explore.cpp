@@ -263,6 +263,7 @@ Checker::Visit Checker::visit() {
   const bool must_add = forced || (is_kernel() && history_ > long_history);
   bool add = must_add || options_.remember_often || (insns >= min_insns && jumps >= min_jumps);
   auto& list = explored_[insn_];
+  for (auto& old : list) clean(*old);
   for (std::size_t k = list.size(); k-- > 0;) {  // the newest first
     Checkpoint& old = *list[k];
     if (old.call_insn != state_.current().call_insn) continue;  // another call of the same function: no candidate

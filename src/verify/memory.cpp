@@ -101,8 +101,9 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
     if (at < f.offset || at >= f.offset + f.size) continue;
     if (at + size > f.offset + f.size) return no();
     bool whole = at == f.offset && size == f.size;
-    bool wide_enough = whole || f.kind == Field::array || (f.kind == Field::port && at + size <= f.offset + 2) ||
-                       (f.kind == Field::number && access == Access::read);
+    bool wide_enough =
+        whole || f.kind == Field::array || (f.kind == Field::words && (access == Access::read || size >= 4)) ||
+        (f.kind == Field::port && at + size <= f.offset + 2) || (f.kind == Field::number && access == Access::read);
     if (!wide_enough || !catalog::contains(access == Access::read ? f.readers : f.writers, program_.type)) return no();
     if (r.kind == Kind::context) {
       if (!catalog::has_field_at(program_.type, f.offset, program_.attach.attach_type())) return no();
@@ -124,6 +125,7 @@ bool Checker::check_fields(u32 index, const Register& r, const catalog::Context&
       case Field::number:
       case Field::exact:
       case Field::array:
+      case Field::words:
       case Field::port:
         break;
       case Field::packet:

@@ -3,6 +3,8 @@
 // "Old covers now" means: whatever the program does from here with `now`, it could have done with `old`, which was
 // proved. Dead registers and slots do not count. Numbers count only where a proof rested on them (precision.cpp).
 // Ids must correspond one to one: two registers that were equal in `old` must be equal in `now`.
+#include <algorithm>
+
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -61,16 +63,25 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
                                                     : register_matches(a.spill->value, b.spill->value, true, match);
   }
   const u64 old_bits = std::bit_cast<u64>(a.bytes), now_bits = std::bit_cast<u64>(b.bytes);
-  if (old_bits == 0) return true;  // all untouched: the old path did not rely on it
-  if (old_bits == now_bits) {      // mostly
+  if (old_bits == 0) return true;                              // all untouched: the old path did not rely on it
+  if (old_bits == now_bits && index < now_frame.slot_count) {  // mostly
     if (!a.is_spilled() && !a.is_special()) return true;
     if (a.spill == b.spill && a.spill->value.id == 0 && a.spill->value.ref_id == 0) return true;
     return register_matches(a.spill->value, b.spill->value, precise || a.is_special(), match);
   }
-  auto whole_scalar = [](const Slot& s) { return s.bytes[7] == Byte::spilled && s.spill->value.is_scalar(); };
+  if (is_kernel()) return other_slot_matches_as_in_linux(a, b, index < now_frame.slot_count, precise, match);
+  return other_slot_matches(a, b, precise, match);
+}
+
+namespace {
+bool is_whole_scalar(const Slot& s) { return s.bytes[7] == Byte::spilled && s.spill->value.is_scalar(); }
+}  // namespace
+
+/// Slots whose bytes differ. `old` covers `now` where every read of the old bytes gives no less than one of the new.
+bool Checker::other_slot_matches(const Slot& old, const Slot& now, bool precise, Match match) {
   bool same_shape = true;  // the same bytes are spilled in both
   for (u32 k = 0; k < slot_bytes; k++) {
-    Byte old_byte = a.bytes[k], now_byte = b.bytes[k];
+    const Byte old_byte = old.bytes[k], now_byte = now.bytes[k];
     same_shape = same_shape && (old_byte == Byte::spilled) == (now_byte == Byte::spilled);
     if (old_byte == Byte::special || now_byte == Byte::special) {
       if (old_byte != now_byte && old_byte != Byte::untouched) return false;
@@ -78,9 +89,8 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     }
     if (old_byte == Byte::untouched) continue;  // the old path did not rely on it
     if (old_byte == Byte::number) {
-      if (forgives_untouched()) continue;  // any bytes may be read as numbers
       if (now_byte == Byte::number || now_byte == Byte::zero) continue;
-      if (now_byte == Byte::spilled && b.spill->value.is_scalar()) continue;
+      if (now_byte == Byte::spilled && now.spill->value.is_scalar()) continue;
       return false;
     }
     if (old_byte == Byte::zero) {
@@ -89,24 +99,50 @@ bool Checker::slot_matches(const Checkpoint& old, u32 depth, u32 index, Match ma
     }
     // old_byte is spilled: compared as a register below.
     if (now_byte == Byte::spilled) continue;
-    bool loose =
-        now_byte == Byte::number || now_byte == Byte::zero || (forgives_untouched() && now_byte == Byte::untouched);
-    if (!loose || !(is_kernel() ? whole_scalar(a) : a.spill->value.is_scalar())) return false;
+    if ((now_byte != Byte::number && now_byte != Byte::zero) || !old.spill->value.is_scalar()) return false;
   }
-  if (a.is_special()) return register_matches(a.spill->value, b.spill->value, true, match);
-  if (!a.is_spilled()) return true;
-  if (same_shape) return register_matches(a.spill->value, b.spill->value, precise, match);
+  if (old.is_special()) return register_matches(old.spill->value, now.spill->value, true, match);
+  if (!old.is_spilled()) return true;
+  if (same_shape) return register_matches(old.spill->value, now.spill->value, precise, match);
   // What is there now reads as a whole as an unknown number that is equal to no register: enough only where the proof
   // did not rest on the old number, nor on its being equal to one.
-  if (whole_scalar(a)) return register_matches(a.spill->value, Register::scalar(Scalar::unknown()), precise, match);
-  if (is_kernel() || !a.spill->value.is_scalar()) return false;
+  if (is_whole_scalar(old))
+    return register_matches(old.spill->value, Register::scalar(Scalar::unknown()), precise, match);
+  if (!old.spill->value.is_scalar()) return false;
   // Half a slot, two of which make one: what is spilled in both must be no more in one than in the other.
   unsigned width = 0;
   for (u32 k = 0; k < slot_bytes; k++) {
-    if (a.bytes[k] == Byte::spilled) width++;
-    if (b.bytes[k] == Byte::spilled && !b.spill->value.is_scalar()) return false;
+    if (old.bytes[k] == Byte::spilled) width++;
+    if (now.bytes[k] == Byte::spilled && !now.spill->value.is_scalar()) return false;
   }
-  return register_matches(a.spill->value, Register::scalar(Scalar::of_bits(8 * width)), precise, match);
+  return register_matches(old.spill->value, Register::scalar(Scalar::of_bits(8 * width)), precise, match);
+}
+
+/// The same question as Linux 6.18 answers it (stacksafe), which is stricter in some places and laxer in others: a
+/// privileged program may read bytes that were never written. `is_there`: the path has touched a slot as deep.
+bool Checker::other_slot_matches_as_in_linux(const Slot& old, const Slot& now, bool is_there, bool precise,
+                                             Match match) {
+  const bool lax = forgives_untouched();
+  auto says_nothing = [lax](Byte byte) { return byte == Byte::number || (lax && byte == Byte::untouched); };
+  const bool nothing_old = std::ranges::all_of(old.bytes, says_nothing);
+  if (lax && nothing_old) return true;
+  if (!is_there) return false;
+  if (!old.is_special() && !now.is_special()) {
+    const bool nothing_now = std::ranges::all_of(now.bytes, says_nothing);
+    const Register anything = Register::unknown();
+    const bool old_is_number = nothing_old || is_whole_scalar(old), now_is_number = nothing_now || is_whole_scalar(now);
+    if (old_is_number && now_is_number)
+      return register_matches(nothing_old ? anything : old.spill->value, nothing_now ? anything : now.spill->value,
+                              precise && !nothing_old, match);
+  }
+  for (u32 k = 0; k < slot_bytes; k++) {
+    const Byte old_byte = old.bytes[k], now_byte = now.bytes[k];
+    if (old_byte == Byte::untouched || (lax && old_byte == Byte::number)) continue;
+    if (old_byte == Byte::number && now_byte == Byte::zero) continue;
+    if (old_byte != now_byte) return false;
+  }
+  if (old.is_special()) return register_matches(old.spill->value, now.spill->value, true, match);
+  return !old.is_spilled() || register_matches(old.spill->value, now.spill->value, precise, match);
 }
 
 bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {
@@ -125,8 +161,7 @@ bool Checker::frame_matches(const Checkpoint& old, u32 depth, Match match) {
   u64 slots = a.slot_count == max_slots ? ~u64{0} : (u64{1} << a.slot_count) - 1;
   // What an iterator or a dynptr is must be the same, read or not: its release is due.
   if (match == Match::covers) {
-    const u64 live_here = is_kernel() ? live_slots(depth) : 0;
-    slots &= old.live_slots[depth] | live_here | a.special;
+    slots &= old.live_slots[depth] | old.may_be_read[depth] | a.special;
   }
   for (; slots != 0; slots &= slots - 1)
     if (!slot_matches(old, depth, static_cast<u32>(std::countr_zero(slots)), match)) return false;
@@ -142,6 +177,16 @@ u64 Checker::live_slots(u32 depth) const {
     live |= stack_liveness_.live(state_.frames[d]->liveness, back, depth);
   }
   return live;
+}
+
+/// Linux forgets what is dead in a finished state when its instruction is reached again, once: what later paths read
+/// from there on does not bring it back.
+void Checker::clean(Checkpoint& old) const {
+  if (!is_kernel() || old.is_cleaned || old.active || old.incomplete || old.state.depth != state_.depth) return;
+  for (u32 depth = 1; depth <= state_.depth; depth++)
+    if (old.state.frames[depth]->call_insn != state_.frames[depth]->call_insn) return;
+  old.is_cleaned = true;
+  for (u32 depth = 0; depth <= state_.depth; depth++) old.may_be_read[depth] = live_slots(depth);
 }
 
 /// A cheap look before the exact comparison: the current frame's registers, without ids.

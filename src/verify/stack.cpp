@@ -37,7 +37,7 @@ bool Checker::stack_bounds(u32 index, const Register& r, s32 off, u32 size, s64&
     low = base + r.number.wide.smin;
     high = base + r.number.wide.smax;
   }
-  if (low < lowest || high + size > 0)
+  if (low < lowest || high >= 0 || high + size > 0)  // no address at or above r10, not even for no bytes
     return refuse_for(static_cast<s32>(index), MessageId::stack_out_of_bounds, size, low, high);
   note_stack_use(r, low, high + size);
   return true;
@@ -66,6 +66,14 @@ void Checker::note_stack_use(const Register& r, s64 low, s64 high) {
   u32& deepest = function_stack_[state_.frames[r.frame]->function];
   deepest = std::max(deepest, static_cast<u32>(-low));
   grow_stack(*state_.frames[r.frame], slot_of(low) + 1);
+}
+
+/// A part of a spilled register is overwritten: the rest is bytes. Linux forgets then what it knew of the others, too.
+void Checker::forget_spill(Slot& slot) {
+  if (slot.is_spilled())
+    for (Byte& b : slot.bytes)
+      if (b == Byte::spilled || (is_kernel() && b == Byte::zero)) b = Byte::number;
+  pool_.clear_spill(slot);
 }
 
 void Checker::grow_stack(Frame& frame, u32 slots) { frame.slot_count = std::max(frame.slot_count, slots); }
@@ -134,10 +142,7 @@ bool Checker::stack_store(u32 index, s32 off, u32 size, const Register& value, b
     path_.back().slot = static_cast<u8>(spi);
     return true;
   }
-  if (slot.is_spilled())
-    for (Byte& b : slot.bytes)
-      if (b == Byte::spilled) b = Byte::number;
-  pool_.clear_spill(slot);
+  forget_spill(slot);
   bool zero = value.is_zero();
   if (zero && value_is_register && !need_precise(insn().src)) return false;
   for (u32 b = 0; b < size; b++) {
@@ -248,11 +253,7 @@ bool Checker::stack_range(u32 index, s32 off, u32 size, Access access) {
       read_slot(pointer.frame, spi);
     }
     if (access == Access::read) continue;
-    if (slot.is_spilled()) {
-      for (Byte& b : slot.bytes)
-        if (b == Byte::spilled) b = Byte::number;
-    }
-    if (slot.spill != nullptr) pool_.clear_spill(slot);
+    forget_spill(slot);
     byte = Byte::number;
     if (access == Access::fill && byte_of(at) == slot_bytes - 1 && at - (slot_bytes - 1) >= low)
       wrote_slot(pointer.frame, spi);

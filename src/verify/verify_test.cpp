@@ -764,6 +764,34 @@ TEST(Verify, PathsThatDifferInUninterestingNumbersMeet) {
   EXPECT_LT(outcome->report.insns_processed, 1000u);
 }
 
+TEST(Verify, TheMaskOfASignIsOneOfTwoNumbers) {
+  // r6 is 0 or -1, so r6 & -16 is 0 or -16, as a program that returns an error code or nothing computes it.
+  const std::string text =
+      "call get_prandom_u32\nr6 = r0\nr6 s>>= 63\nr6 &= -16\nif r6 == 0 goto end\n"
+      "r6 += 16\nif r6 != 0 goto other\nend: " RETURN "other: r0 = *(u64 *)(r6 +0)\n" RETURN;
+  EXPECT_TRUE(judge({"", kprobe, text.c_str()}).accepted);
+  const std::string narrow =
+      "call get_prandom_u32\nw6 = w0\nw6 s>>= 31\nw6 |= 5\nif w6 == 5 goto end\n"
+      "w6 += 1\nif w6 != 0 goto other\nend: " RETURN "other: r0 = *(u64 *)(r6 +0)\n" RETURN;
+  EXPECT_TRUE(judge({"", kprobe, narrow.c_str()}).accepted);
+}
+
+TEST(Verify, APartOfASpilledNumberOverwrittenLeavesBytes) {
+  // Byte -1 was stored as 0, and stays that by our rules; Linux forgets it with the number in the slot's low half.
+  const std::string text =
+      "call get_prandom_u32\n*(u32 *)(r10 -4) = 0\n*(u32 *)(r10 -8) = r0\n*(u8 *)(r10 -6) = r0\n"
+      "r7 = *(u8 *)(r10 -1)\nif r7 == 0 goto end\nr0 = *(u64 *)(r7 +0)\nend: " RETURN;
+  ObjectSpec object = object_with_maps();
+  const ProgramSpec program = program_of(object, kprobe, text);
+  for (const Rules rules : {Rules::user, Rules::kernel}) {
+    Options options;
+    options.rules = rules;
+    auto outcome = verify(program, object, options);
+    ASSERT_TRUE(outcome.has_value());
+    EXPECT_EQ(outcome->report.accepted, rules == Rules::user) << explain(outcome->report, program);
+  }
+}
+
 TEST(Verify, NumbersThatDecideKeepPathsApart) {
   // r7 is 0 or 8 by a branch long before it is an offset: forgetting it would accept a write past the value.
   Case c{"outside_region", kprobe,

@@ -28,6 +28,17 @@ std::string last_sentence(std::string_view log) {
   return last;
 }
 
+bpf_attr load_of(const ProgramSpec& program, const std::vector<Insn>& insns) {
+  bpf_attr attr{};
+  attr.prog_type = static_cast<u32>(program.type);
+  attr.insns = address(insns.data());
+  attr.insn_cnt = static_cast<u32>(insns.size());
+  attr.license = address("GPL");
+  if (program.attach.attach_type() != AttachType::none)
+    attr.expected_attach_type = static_cast<u32>(program.attach.attach_type());
+  return attr;
+}
+
 }  // namespace
 
 int Kernel::map_fd(const MapSpec& spec) {
@@ -53,7 +64,7 @@ bool Kernel::is_open() {
   return refusal({}, trivial) == "";
 }
 
-std::optional<std::string> Kernel::refusal(const ObjectSpec& object, const ProgramSpec& program) {
+std::optional<std::vector<Insn>> Kernel::linked(const ObjectSpec& object, const ProgramSpec& program) {
   if (program.sleepable) return std::nullopt;
   std::vector<Insn> insns = program.insns;
   for (const Insn& insn : insns)
@@ -64,13 +75,20 @@ std::optional<std::string> Kernel::refusal(const ObjectSpec& object, const Progr
     if (fd < 0) return std::nullopt;
     insns[reference.insn].imm = fd;
   }
-  bpf_attr attr{};
-  attr.prog_type = static_cast<u32>(program.type);
-  attr.insns = address(insns.data());
-  attr.insn_cnt = static_cast<u32>(insns.size());
-  attr.license = address("GPL");
-  if (program.attach.attach_type() != AttachType::none)
-    attr.expected_attach_type = static_cast<u32>(program.attach.attach_type());
+  return insns;
+}
+
+std::optional<bool> Kernel::accepts(const ObjectSpec& object, const ProgramSpec& program) {
+  const auto insns = linked(object, program);
+  if (!insns) return std::nullopt;
+  bpf_attr attr = load_of(program, *insns);
+  return base::Fd(bpf(BPF_PROG_LOAD, attr)).get() >= 0;
+}
+
+std::optional<std::string> Kernel::refusal(const ObjectSpec& object, const ProgramSpec& program) {
+  const auto insns = linked(object, program);
+  if (!insns) return std::nullopt;
+  bpf_attr attr = load_of(program, *insns);
   if (base::Fd(bpf(BPF_PROG_LOAD, attr)).get() >= 0) return "";
   std::string log(1 << 16, '\0');
   attr.log_level = 1;
