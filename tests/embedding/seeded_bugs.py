@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Does the oracle bite? Breaks the verifier on purpose, one place at a time, and asks the embedding test to notice.
+
+    tests/embedding/seeded_bugs.py [--count N] [--only TEXT] [--here BUILD | DIRECTORY]
+
+Each row is a mistake of a kind that verifiers have had: a text of one file and what stands there instead. The sources
+are copied to DIRECTORY (build/seeded), changed, built, and embedded_programs runs N programs (20000); --here changes
+these sources themselves, uses their build directory BUILD, and puts them back. A mistake is found when the run reports
+violations. Ends with 1 when one was not. Takes minutes: the verifier is compiled for each.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+BUGS = [
+    ("known bits: a sum forgets what its carries reach", "domain/tnum.hpp",
+     "U unknown_bits = static_cast<U>((all ^ sum_values) | a.mask | b.mask);\n"
+     "    return {static_cast<U>(sum_values",
+     "U unknown_bits = static_cast<U>(a.mask | b.mask);\n    return {static_cast<U>(sum_values"),
+    ("ranges: a sum that wraps at one end keeps its bounds", "domain/interval.hpp",
+     "if (low != high) r.umin = 0, r.umax = u_max;  // one", "if (false) r.umin = 0, r.umax = u_max;  // one"),
+    ("ranges: a difference takes the wrong ends", "domain/interval.hpp",
+     "__builtin_sub_overflow(a.umin, b.umax, &r.umin)", "__builtin_sub_overflow(a.umin, b.umin, &r.umin)"),
+    ("comparisons: `<` is refined as if it were one stricter", "domain/scalar_compare.hpp",
+     "return order(a.umax, b.umin, a.umin, b.umax, c == isa::Compare::lt);",
+     "return order(a.umax, b.umin, a.umin, b.umax, true);"),
+    ("comparisons: 32 bits compared tell about 64", "domain/scalar_compare.hpp",
+     "is_wide ? refine_order(c, a.wide, b.wide) : refine_order(c, a.narrow, b.narrow);",
+     "refine_order(c, a.wide, b.wide);"),
+    ("shifts: an arithmetic shift is taken for a logical one", "domain/scalar_ops.hpp",
+     "r.range = a.range.shifted_right_signed(low, high);", "r.range = a.range.shifted_right(low, high);"),
+    ("precision: a sum does not need its second operand", "precision.cpp",
+     "if (is_move) wanted.drop(i.dst);\n      wanted.add(i.src);",
+     "if (is_move) wanted.drop(i.dst), wanted.add(i.src);"),
+    ("precision: what a covering state rested on is not handed on", "prune.cpp",
+     "return need_precise_at_start(old, everything);", "return true;"),
+    ("pruning: numbers that decided are compared loosely", "prune.cpp",
+     "if (!precise && !is_unprivileged() && match == Match::covers) return true;",
+     "if (!is_unprivileged() && match == Match::covers) return true;"),
+    ("equal registers: a number keeps its id when it changes", "alu.cpp",
+     "dst = Register::scalar(result);\n  if (delta)",
+     "dst = Register::scalar(result);\n  dst.id = id;\n  if (delta)"),
+    ("spills: a narrow store keeps the whole number", "stack.cpp",
+     "if (value.is_scalar() && size < slot_bytes && width_of(value.number) > size * 8)", "if (false)"),
+    ("spills: bytes written over a spilled number leave it", "stack.cpp",
+     "  forget_spill(slot);\n  bool zero", "  bool zero"),
+    ("signs: 0 or -1 is followed as -1 alone", "alu.cpp", "  push_pending(insn_);\n  auto settle",
+     "  push_pending(insn_ + 1);\n  auto settle"),
+]
+
+
+def run(*command, **options):
+    return subprocess.run(command, text=True, capture_output=True, **options)
+
+
+def copy_sources(root, place):
+    files = run("git", "-C", root, "ls-files", "-z").stdout.split("\0")
+    for name in filter(None, files):
+        target = os.path.join(place, name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        source = os.path.join(root, name)
+        if not os.path.exists(target) or open(source, "rb").read() != open(target, "rb").read():
+            shutil.copyfile(source, target)
+            shutil.copymode(source, target)
+
+
+def build(directory):
+    done = run("cmake", "--build", directory, "--target", "embedded_programs")
+    if done.returncode != 0:
+        sys.exit("the copy does not build:\n" + done.stdout[-2000:] + done.stderr)
+
+
+def violations(directory, count, root):
+    done = run(os.path.join(directory, "tests/embedding/embedded_programs"), "--count", str(count), cwd=root)
+    found = re.search(r"(\d+) violations", done.stdout)
+    return int(found.group(1)) if found else None, done.returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20000, help="programs for each mistake")
+    parser.add_argument("--only", default="", help="mistakes whose description contains this")
+    parser.add_argument("--here", metavar="BUILD", help="break these sources themselves, built in BUILD")
+    parser.add_argument("directory", nargs="?")
+    arguments = parser.parse_args()
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+    if arguments.here:
+        place, directory = root, os.path.abspath(arguments.here)
+    else:
+        place = os.path.abspath(arguments.directory or os.path.join(root, "build/seeded"))
+        directory = os.path.join(place, "build")
+        copy_sources(root, place)
+        configured = run("cmake", "-S", place, "-B", directory, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release")
+        if configured.returncode != 0:
+            sys.exit(configured.stderr)
+    missed = 0
+    for description, name, text, wrong in [("no mistake", "verify.cpp", "", "")] + BUGS:
+        if arguments.only not in description:
+            continue
+        path = os.path.join(place, "src/verify", name)
+        whole = open(path).read()
+        if text and whole.count(text) != 1:
+            sys.exit(f"{name} does not hold this text once, so it cannot be broken there:\n{text}")
+        try:
+            with open(path, "w") as out:
+                out.write(whole.replace(text, wrong) if text else whole)
+            build(directory)
+            found, code = violations(directory, arguments.count, root)
+        finally:
+            with open(path, "w") as out:
+                out.write(whole)
+        noticed = code != 0
+        missed += noticed != bool(text)
+        print(f"{'found' if noticed else 'not found'}: {description}: {found} violations", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
