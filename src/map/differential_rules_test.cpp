@@ -214,14 +214,23 @@ TEST(Differential, BloomFilters) {
       ASSERT_EQ(kernel.error, 0);
       const auto ours = *Map::create(spec);
       Bytes value(value_size);
-      for (u32 i = 0; i < 100; ++i) {  // so few that a false positive is a matter of one in 100,000
+      // A filter may claim values that it was not given: with one function some of the hundred in one filter of 400, so
+      // that two of them are a matter of one in 300,000.
+      u32 our_claims = 0, kernel_claims = 0;
+      for (u32 i = 0; i < 100; ++i) {
         value[0] = static_cast<std::byte>(i);
-        EXPECT_EQ(ours->copy_lookup(nullptr, value.data()), kernel.lookup(nullptr, value.data())) << "absent " << i;
+        const s64 in_ours = ours->copy_lookup(nullptr, value.data()), in_kernel = kernel.lookup(nullptr, value.data());
+        EXPECT_TRUE(in_ours == 0 || in_ours == -ENOENT) << in_ours;
+        EXPECT_TRUE(in_kernel == 0 || in_kernel == -ENOENT) << in_kernel;
+        our_claims += in_ours == 0;
+        kernel_claims += in_kernel == 0;
         for (const u64 flags : {1u, 2u, 3u, 0u})
           EXPECT_EQ(ours->copy_update(nullptr, value.data(), flags), kernel.update(nullptr, value.data(), flags));
         EXPECT_EQ(ours->copy_lookup(nullptr, value.data()), 0);
         EXPECT_EQ(kernel.lookup(nullptr, value.data()), 0);
       }
+      EXPECT_LE(our_claims, 2u);
+      EXPECT_LE(kernel_claims, 2u);
     }
 }
 
