@@ -1,4 +1,5 @@
 // The table of helpers, by id: what the user engine links programs with.
+#include "base/run_helpers.hpp"
 #include "catalog/helpers.hpp"
 #include "helper/bind.hpp"
 #include "helper/helpers.hpp"
@@ -21,6 +22,8 @@ constexpr std::array<HelperFn, table_size> functions = [] {
 #define SKEP_PROVIDED(name) table[static_cast<u32>(catalog::HelperId::name)] = &bound::name;
 #include "helper/provided.def"
 #undef SKEP_PROVIDED
+  // The same answer, by a function that JITs know and need not call.
+  table[static_cast<u32>(catalog::HelperId::get_smp_processor_id)] = &base::cpu_of_run;
   return table;
 }();
 

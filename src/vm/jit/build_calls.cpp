@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/run_helpers.hpp"
 #include "vm/jit/builder.hpp"
 #include "vm/jit/entry.hpp"
 
@@ -49,6 +50,10 @@ void FunctionBuilder::call_helper() {
   if (insn().imm == isa::helper_tail_call) return tail_call();
   if (const auto* view = map_argument(); view != nullptr && call_map(*view)) return;
   if (call_back_inline()) return;
+  if (code_.slots[at_].helper == &base::cpu_of_run) {
+    write(0, make_.load(32, false, make_.run(), offsetof(base::Run, cpu)));
+    return forget_arguments();
+  }
   call(reinterpret_cast<u64>(code_.slots[at_].helper));
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/run_helpers.hpp"
 #include "isa/text.hpp"
 #include "vm/jit/build.hpp"
 #include "vm/jit/optimised.hpp"
@@ -196,6 +197,28 @@ TEST(BuildMaps, PerCpuValuesLieApart) {
   base::current_cpu = 3;
   EXPECT_EQ(look_up(77), reinterpret_cast<u64>(&values[2 + 3 * 16]));
   base::current_cpu = 0;
+}
+
+TEST(BuildMaps, TheCpuIsReadFromTheRun) {
+  const auto insns = isa::assemble("r6 = r1\ncall 2\nr0 += r6\ncall 1\nexit");
+  ASSERT_TRUE(insns);
+  const HelperFn helpers[] = {nullptr, base::cpu_of_run, ask};
+  for (const bool is_known : {true, false}) {
+    Bindings bindings;
+    const HelperFn others[] = {nullptr, ask, ask};
+    bindings.helpers = is_known ? helpers : others;
+    const auto code = translate({*insns, {}, {}}, bindings);
+    ASSERT_TRUE(code);
+    const Built built = build(**code, {}, {});
+    EXPECT_EQ(ir::check(built.module.functions[0]), "");
+    u32 calls = 0;
+    for (const auto& inst : built.module.functions[0].insns) calls += inst.op == ir::Op::call;
+    EXPECT_EQ(calls, is_known ? 1u : 2u);
+    base::Run run;
+    run.cpu = 7;
+    const u64 parameters[5] = {};
+    EXPECT_EQ(ir::evaluate(built.module, 0, &run, parameters), is_known ? 7u : 0u);
+  }
 }
 
 }  // namespace
