@@ -156,7 +156,7 @@ TIMED(timed_recent, timed_lru, __u64, KEY(i))
     struct owning* found = bpf_map_lookup_elem(&map, &key);             \
     if (!found) return 2;                                               \
     struct plain* made = bpf_obj_new(struct plain);                     \
-    if (!made) return 100;                                              \
+    if (!made) return 13;                                               \
     made->a = i;                                                        \
     made = bpf_kptr_xchg(&found->plain, made);                          \
     if (made) {                                                         \
