@@ -47,8 +47,6 @@ BUGS = [
      "if (value.is_scalar() && size < slot_bytes && width_of(value.number) > size * 8)", "if (false)"),
     ("spills: bytes written over a spilled number leave it", "stack.cpp",
      "  forget_spill(slot);\n  bool zero", "  bool zero"),
-    ("signs: 0 or -1 is followed as -1 alone", "alu.cpp", "  push_pending(insn_);\n  auto settle",
-     "  push_pending(insn_ + 1);\n  auto settle"),
 ]
 
 
