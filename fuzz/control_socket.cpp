@@ -36,7 +36,9 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
   __builtin_memcpy(body.data(), data + 1, size - 1);
   // Random ids would rarely meet an object: 0 stands for the fakes'.
   if (body.size() >= 4 && body[0] == std::byte{0}) {
-    const u32 id = kind == static_cast<u8>(control::Op::program_code) ? objects.program->info.id : objects.map->info.id;
+    const auto is = [&](control::Op op) { return kind == static_cast<u8>(op); };
+    const bool program = is(control::Op::program_code) || is(control::Op::test_run);
+    const u32 id = program ? objects.program->info.id : objects.map->info.id;
     __builtin_memcpy(body.data(), &id, sizeof id);
   }
 
@@ -51,6 +53,8 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
   decode<std::vector<MapInfo>>(kind, body);
   decode<std::vector<LinkInfo>>(kind, body);
   decode<ProgramCode>(kind, body);
+  decode<std::vector<BtfInfo>>(kind, body);
+  decode<TestRunResult>(kind, body);
   decode<control::BtfPiece>(kind, body);
   decode<control::Batch>(kind, body);
   decode<std::vector<std::byte>>(kind, body);

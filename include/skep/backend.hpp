@@ -94,6 +94,17 @@ class RingReader {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Entries of a map, read many at once: what walks over large maps are made of.
+struct MapBatch {
+  u32 room = 4096;                  ///< the most entries wanted
+  std::vector<std::byte> keys;      ///< `count` of them, side by side
+  std::vector<std::byte> values;    ///< as many, each as Map::lookup() gives it
+  std::vector<int> errors;          ///< errno by entry where a value could not be read; empty: all could
+  u32 count = 0;                    ///< may be 0 before the end
+  bool last = false;                ///< nothing follows
+  std::vector<std::byte> position;  ///< where the walk goes on: the engine's own mark
+};
+
 /// A map of a loaded object, or one opened by id. Copies in and out; keys and values are in host byte order.
 /// Per-CPU maps: a value is `possible_cpus * round_up(value_size, 8)` bytes, one slot a CPU, as in the kernel.
 class Map {
@@ -115,6 +126,11 @@ class Map {
     virtual Result<void> erase(std::span<const std::byte> key) = 0;
     virtual Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) = 0;
     virtual Result<RingReader> open_ring() = 0;
+    /// lookup() that takes the element out.
+    virtual Result<std::vector<std::byte>> take(std::span<const std::byte> key) = 0;
+    virtual Result<void> freeze() = 0;
+    /// The default goes from key to key.
+    virtual Result<void> next_batch(MapBatch& batch);
   };
   explicit Map(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -134,6 +150,13 @@ class Map {
   Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) const {
     return impl_->next_key(key);
   }
+  /// Looks an element up and takes it out, as one step: hashes; queues and stacks with a key of no bytes.
+  Result<std::vector<std::byte>> take(std::span<const std::byte> key) const { return impl_->take(key); }
+  /// From now on only programs can change it.
+  Result<void> freeze() const { return impl_->freeze(); }
+  /// The entries that follow batch.position, an empty one being the beginning. A map that changes meanwhile may give an
+  /// entry twice or leave one out. Errors: those of lookup() that mean the whole map.
+  Result<void> next_batch(MapBatch& batch) const { return impl_->next_batch(batch); }
   /// Ring buffers and perf event arrays only.
   Result<RingReader> open_ring() const { return impl_->open_ring(); }
 

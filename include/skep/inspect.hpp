@@ -1,5 +1,6 @@
 // What can be seen of loaded objects, the same for the kernel, this process, and other processes' user engines.
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <skep/insn.hpp>
@@ -11,6 +12,14 @@
 namespace skep {
 
 class Map;
+
+/// A fact that only some objects of a kind have, under bpftool's key.
+struct Fact {
+  enum class Form : u8 { text, number, json };  ///< json: `text` is a JSON value as it stands
+  std::string name;
+  std::string text;
+  Form form = Form::text;
+};
 
 /// The facts bpftool prints of a program (same meaning as its JSON keys).
 struct ProgramInfo {
@@ -29,9 +38,10 @@ struct ProgramInfo {
   u32 btf_id = 0;
   u64 run_count = 0;
   u64 run_time_ns = 0;
-  u64 insns_processed = 0;  ///< by the verifier that accepted it
-  int host_pid = 0;         ///< user engine: the process it lives in; kernel: 0
-  std::string host_name;    ///< that process's comm
+  u64 recursion_misses = 0;  ///< runs that the kernel left out because the program was running on that CPU
+  u64 insns_processed = 0;   ///< by the verifier that accepted it
+  int host_pid = 0;          ///< user engine: the process it lives in; kernel: 0
+  std::string host_name;     ///< that process's comm
   std::vector<std::string> pinned;
 };
 
@@ -48,6 +58,8 @@ struct MapInfo {
   u32 btf_id = 0;
   u32 btf_key_type_id = 0;
   u32 btf_value_type_id = 0;
+  ProgramType owner_type = ProgramType::unspec;  ///< program arrays: what type of program they take; unspec: undecided
+  bool owner_jited = false;
   int host_pid = 0;
   std::string host_name;
   std::vector<std::string> pinned;
@@ -55,9 +67,20 @@ struct MapInfo {
 
 struct LinkInfo {
   u32 id = 0;
-  std::string type;    ///< "tracing", "raw_tracepoint", "perf_event", "syscall"
-  std::string target;  ///< the hook in the command line's form
-  u32 program_id = 0;
+  std::string type;         ///< "tracing", "raw_tracepoint", "perf_event", "syscall"
+  std::string target;       ///< the hook in the command line's form
+  u32 program_id = 0;       ///< 0: it holds no program (struct_ops)
+  std::vector<Fact> facts;  ///< kernel: what bpftool prints of this type of link
+  int host_pid = 0;
+  std::string host_name;
+  std::vector<std::string> pinned;
+};
+
+struct BtfInfo {
+  u32 id = 0;
+  u64 size_bytes = 0;
+  bool is_kernel = false;
+  std::string name;  ///< "vmlinux", a module's; "" for types that a program brought
   int host_pid = 0;
   std::string host_name;
 };
@@ -91,6 +114,9 @@ struct TestRunResult {
   u64 duration_ns = 0;             ///< mean per run
 };
 
+/// What can be pinned.
+enum class ObjectKind : u8 { program, map, link };
+
 /// Lists and opens objects. Implementations: the kernel, this process, a client of another process's control socket.
 class Inspector {
  public:
@@ -102,6 +128,17 @@ class Inspector {
   virtual Result<Map> map(u32 map_id) = 0;
   /// Types by BTF object id (ProgramInfo::btf_id, MapInfo::btf_id).
   virtual Result<std::shared_ptr<const btf::Btf>> btf(u32 btf_id) = 0;
+  virtual Result<std::vector<BtfInfo>> btfs() = 0;
+
+  /// Runs a program once (or repeatedly) on a given context or packet. Errors: unsupported, not_found.
+  virtual Result<TestRunResult> test_run(u32 program_id, const TestRun& run) = 0;
+  /// Gives an object a path in bpffs, which keeps it. Errors: unsupported (user hosts: their objects live as long as
+  /// they do), not_found, invalid_argument (the path is in no bpffs, or taken).
+  virtual Result<void> pin(ObjectKind kind, u32 id, const std::filesystem::path& path);
+  /// Makes a map that belongs to nobody yet. `inner_map_id`: the template of a map of maps, or 0.
+  virtual Result<Map> create_map(const MapSpec& spec, u32 inner_map_id);
+  /// Detaches a link from its hook, whoever holds it. Errors: unsupported where its type cannot.
+  virtual Result<void> detach_link(u32 link_id);
 };
 
 /// One inspector for every user-engine process of this user that serves a control socket; stale sockets are removed.

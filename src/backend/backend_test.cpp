@@ -83,6 +83,8 @@ struct NamedMap final : Map::Impl {
     return std::nullopt;
   }
   Result<RingReader> open_ring() override { return fail(Code::unsupported, ""); }
+  Result<std::vector<std::byte>> take(std::span<const std::byte>) override { return fail(Code::not_found, ""); }
+  Result<void> freeze() override { return {}; }
   MapInfo info_;
 };
 

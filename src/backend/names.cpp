@@ -88,4 +88,17 @@ Error no_such(std::string_view owner, std::string_view kind, std::string_view wa
   return Error{Code::not_found, std::move(message)};
 }
 
+std::string_view attach_type_name(AttachType type) noexcept {
+  switch (type) {
+#define SKEP_ATTACH_TYPE(name, number) \
+  case AttachType::name:               \
+    return #name;
+#include <skep/tables/attach_types.def>
+#undef SKEP_ATTACH_TYPE
+    case AttachType::none:
+      break;
+  }
+  return "unknown";
+}
+
 }  // namespace skep::backend

@@ -31,4 +31,7 @@ std::string_view nearest(std::string_view wanted, std::span<const std::string_vi
 Error no_such(std::string_view owner, std::string_view kind, std::string_view wanted,
               std::span<const std::string_view> candidates);
 
+/// bpftool's name of an attach type ("cgroup_inet_ingress"), or "unknown".
+std::string_view attach_type_name(AttachType type) noexcept;
+
 }  // namespace skep::backend

@@ -51,6 +51,16 @@ class Handle final : public skep::Map::Impl {
     return next;
   }
   Result<RingReader> open_ring() override { return map::open_reader(map_); }
+  Result<Bytes> take(std::span<const std::byte> key) override {
+    SKEP_TRY(check("key", key.size(), map_->spec().key_size));
+    Bytes value(map_->host_value_size());
+    SKEP_TRY(answer("take", map_->copy_take(pointer(key), value.data(), 0)));
+    return value;
+  }
+  Result<void> freeze() override {
+    map_->freeze();
+    return {};
+  }
 
  private:
   /// Queues have keys of no bytes; the map room takes those as nullptr.

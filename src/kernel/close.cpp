@@ -17,16 +17,15 @@ namespace {
 
 constexpr u32 first_with_syscall_wrapper = 4u << 16 | 17u << 8;  // x86-64: __x64_sys_*(const struct pt_regs *)
 
-/// The value of `name` in the text of a .config: "CONFIG_X=y", "# CONFIG_X is not set".
-std::optional<std::string> value_in(std::string_view config, std::string_view name) {
+}  // namespace
+
+std::optional<std::string> config_value(std::string_view config, std::string_view name) {
   const std::string start = fmt::format("\n{}=", name);
   std::size_t at = config.starts_with(std::string_view(start).substr(1)) ? 0 : config.find(start);
   if (at == std::string_view::npos) return std::nullopt;
   at = config.find('=', at) + 1;
   return std::string(config.substr(at, config.find('\n', at) - at));
 }
-
-}  // namespace
 
 Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types) {
   ProgramSpec out = program;
@@ -52,7 +51,7 @@ Result<void> resolve_kconfig(ObjectSpec& object) {
       else
         unreadable = true;
     }
-    return config ? value_in(*config, name) : std::nullopt;
+    return config ? config_value(*config, name) : std::nullopt;
   });
 }
 

@@ -23,5 +23,7 @@ Result<ObjectSpec> close_object(const ObjectSpec& object);
 /// The running kernel's configuration as text: /proc/config.gz, else /boot/config-RELEASE.
 /// Errors: not_found, naming both.
 Result<std::string> kernel_config();
+/// The value of `name` in the text of a .config: "CONFIG_X=y", "# CONFIG_X is not set".
+std::optional<std::string> config_value(std::string_view config, std::string_view name);
 
 }  // namespace skep::kernel

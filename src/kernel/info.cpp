@@ -94,6 +94,7 @@ Result<ProgramInfo> program_info(int fd) {
   info.btf_id = raw.btf_id;
   info.run_count = raw.run_cnt;
   info.run_time_ns = raw.run_time_ns;
+  info.recursion_misses = raw.recursion_misses;
   info.insns_processed = raw.verified_insns;
   return info;
 }
@@ -113,6 +114,10 @@ Result<MapInfo> map_info(int fd) {
   info.btf_id = raw.btf_id;
   info.btf_key_type_id = raw.btf_key_type_id;
   info.btf_value_type_id = raw.btf_value_type_id;
+  if (info.type == MapType::prog_array) {
+    info.owner_type = static_cast<ProgramType>(fdinfo_number(fd, "owner_prog_type:"));
+    info.owner_jited = fdinfo_number(fd, "owner_jited:") != 0;
+  }
   return info;
 }
 
@@ -126,7 +131,7 @@ Result<BtfObject> btf_object_header(int fd) {
   object.id = raw.id;
   object.name.assign(name, ::strnlen(name, sizeof name));
   object.is_kernel = raw.kernel_btf != 0;
-  object.bytes.resize(0);
+  object.size_bytes = raw.btf_size;
   return object;
 }
 

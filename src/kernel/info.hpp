@@ -20,6 +20,7 @@ struct BtfObject {
   u32 id = 0;
   std::string name;  ///< "vmlinux", a module's name, or "" for one loaded by a program
   bool is_kernel = false;
+  u64 size_bytes = 0;
   std::vector<std::byte> bytes;
 };
 Result<BtfObject> btf_object(int fd);

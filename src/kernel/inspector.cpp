@@ -11,9 +11,13 @@
 #include "backend/names.hpp"
 #include "btf/btf.hpp"
 #include "kernel/info.hpp"
+#include "kernel/links.hpp"
+#include "kernel/map_create.hpp"
 #include "kernel/map_handle.hpp"
+#include "kernel/open.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/syscall.hpp"
+#include "kernel/test_run.hpp"
 
 namespace skep::kernel {
 
@@ -21,14 +25,6 @@ namespace {
 
 constexpr u32 most_objects = 1u << 16;
 constexpr u32 most_code_bytes = 64u << 20, most_records = 1u << 20;
-
-Result<base::Fd> open_by_id(uapi::Cmd cmd, u32 id, std::string_view kind) {
-  uapi::ObjectId attr{id, 0, 0};
-  const int fd = bpf(cmd, attr);
-  if (fd == -ENOENT) return fail(Code::not_found, fmt::format("the kernel has no {} with id {}", kind, id), ENOENT);
-  if (fd < 0) return tl::unexpected(bpf_error(cmd, fmt::format("{} {}", kind, id), -fd));
-  return base::Fd(fd);
-}
 
 /// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped.
 template <class Look>
@@ -47,30 +43,6 @@ Result<void> for_each_object(uapi::Cmd next, uapi::Cmd open, std::string_view ki
     attr = {id, 0, 0};
   }
   return {};
-}
-
-Result<std::shared_ptr<const btf::Btf>> types_by_id(u32 id, int depth = 0) {
-  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::btf_get_fd_by_id, id, "BTF object"));
-  auto object = SKEP_TRY(btf_object(fd.get()));
-  std::shared_ptr<const btf::Btf> base;
-  if (object.is_kernel && object.name != "vmlinux" && depth == 0)
-    base = SKEP_TRY(btf::Btf::from_file("/sys/kernel/btf/vmlinux"));
-  return btf::Btf::parse(std::move(object.bytes), std::move(base));
-}
-
-std::string_view type_name(u32 type) {
-  switch (static_cast<uapi::LinkType>(type)) {
-    case uapi::LinkType::raw_tracepoint:
-      return "raw_tracepoint";
-    case uapi::LinkType::tracing:
-      return "tracing";
-    case uapi::LinkType::perf_event:
-      return "perf_event";
-  }
-  constexpr std::string_view others[] = {
-      "unspec",       "",           "",          "cgroup", "iter",         "netns",  "xdp",    "",
-      "kprobe_multi", "struct_ops", "netfilter", "tcx",    "uprobe_multi", "netkit", "sockmap"};
-  return type < std::size(others) ? others[type] : std::string_view("unknown");
 }
 
 }  // namespace
@@ -117,58 +89,63 @@ Result<std::vector<MapInfo>> KernelInspector::maps() {
 
 Result<std::vector<LinkInfo>> KernelInspector::links() {
   std::vector<LinkInfo> found;
+  const Pins pins = find_pins();
   SKEP_TRY(for_each_object(uapi::Cmd::link_get_next_id, uapi::Cmd::link_get_fd_by_id, "link", [&](int fd) {
-    const auto raw = raw_link_info(fd);
-    if (!raw) return;
-    LinkInfo info;
-    info.id = raw->id;
-    info.type = type_name(raw->type);
-    info.program_id = raw->prog_id;
-    info.target = link_target(fd, raw->type);
-    found.push_back(std::move(info));
+    auto info = link_info(fd);
+    if (!info) return;
+    if (const auto at = pins.links.find(info->id); at != pins.links.end()) info->pinned = at->second;
+    found.push_back(*std::move(info));
   }));
   return found;
 }
 
-std::string KernelInspector::link_target(int fd, u32 type) {
-  char name[256] = {};
-  uapi::LinkInfo raw;
-  uapi::InfoByFd attr{static_cast<u32>(fd), sizeof raw, address_of(&raw)};
-  switch (static_cast<uapi::LinkType>(type)) {
-    case uapi::LinkType::raw_tracepoint:
-      raw.of.raw_tracepoint = {address_of(name), sizeof name};
-      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
-      return fmt::format("raw_tracepoint:{}", name);
-    case uapi::LinkType::tracing: {
-      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
-      const auto& tracing = raw.of.tracing;
-      const auto types =
-          tracing.target_obj_id != 0 ? btf(tracing.target_obj_id) : btf::Btf::from_file("/sys/kernel/btf/vmlinux");
-      if (!types || tracing.target_btf_id >= (*types)->type_count()) return {};
-      std::string_view target = (*types)->type(tracing.target_btf_id).name;
-      if (tracing.attach_type == static_cast<u32>(AttachType::trace_raw_tp)) {
-        if (target.starts_with("btf_trace_")) target.remove_prefix(10);
-        return fmt::format("tp_btf:{}", target);
-      }
-      if (tracing.attach_type == static_cast<u32>(AttachType::trace_fentry)) return fmt::format("fentry:{}", target);
-      if (tracing.attach_type == static_cast<u32>(AttachType::trace_fexit)) return fmt::format("fexit:{}", target);
-      return std::string(target);
-    }
-    case uapi::LinkType::perf_event: {
-      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
-      const auto kind = static_cast<uapi::PerfEventKind>(raw.of.perf_event.type);
-      raw = {};
-      raw.of.perf_event.name = address_of(name);
-      raw.of.perf_event.name_len = sizeof name;
-      if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return {};
-      if (kind == uapi::PerfEventKind::tracepoint) return fmt::format("tracepoint:{}", name);
-      if (kind == uapi::PerfEventKind::kprobe) return fmt::format("kprobe:{}", name);
-      if (kind == uapi::PerfEventKind::kretprobe) return fmt::format("kretprobe:{}", name);
-      if (kind == uapi::PerfEventKind::uprobe || kind == uapi::PerfEventKind::uretprobe)
-        return fmt::format("uprobe:{}:{:#x}", name, raw.of.perf_event.offset);
-      return {};
-    }
+Result<std::vector<BtfInfo>> KernelInspector::btfs() {
+  std::vector<BtfInfo> found;
+  SKEP_TRY(for_each_object(uapi::Cmd::btf_get_next_id, uapi::Cmd::btf_get_fd_by_id, "BTF object", [&](int fd) {
+    const auto object = btf_object_header(fd);
+    if (!object) return;
+    BtfInfo& info = found.emplace_back();
+    info.id = object->id;
+    info.size_bytes = object->size_bytes;
+    info.is_kernel = object->is_kernel;
+    info.name = object->name;
+  }));
+  return found;
+}
+
+Result<TestRunResult> KernelInspector::test_run(u32 program_id, const TestRun& run) {
+  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  const auto info = SKEP_TRY(program_info(fd.get()));
+  return kernel::test_run(fd.get(), info.type, info.name, run);
+}
+
+Result<void> KernelInspector::pin(ObjectKind kind, u32 id, const std::filesystem::path& path) {
+  const auto fd = SKEP_TRY(kind == ObjectKind::program ? open_by_id(uapi::Cmd::prog_get_fd_by_id, id, "program")
+                           : kind == ObjectKind::map   ? open_by_id(uapi::Cmd::map_get_fd_by_id, id, "map")
+                                                       : open_by_id(uapi::Cmd::link_get_fd_by_id, id, "link"));
+  return pin_object(fd.get(), path);
+}
+
+Result<Map> KernelInspector::create_map(const MapSpec& spec, u32 inner_map_id) {
+  base::Fd inner;
+  if (inner_map_id != 0) inner = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, inner_map_id, "map"));
+  return Map(SKEP_TRY(kernel::create_map(spec, inner.get())));
+}
+
+Result<void> KernelInspector::detach_link(u32 link_id) {
+  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::link_get_fd_by_id, link_id, "link"));
+  uapi::LinkDetach attr{static_cast<u32>(fd.get())};
+  const int status = bpf(uapi::Cmd::link_detach, attr);
+  if (status == -EOPNOTSUPP) {
+    const auto info = link_info(fd.get());
+    return fail(
+        Code::unsupported,
+        fmt::format("link {}: the kernel cannot detach {} links; it goes when the processes that hold it end and "
+                    "its pins are removed (see `skep prog why id {}`)",
+                    link_id, info ? info->type : "such", info ? info->program_id : 0),
+        EOPNOTSUPP);
   }
+  if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::link_detach, fmt::format("link {}", link_id), -status));
   return {};
 }
 

@@ -14,11 +14,15 @@ class KernelInspector final : public Inspector {
   Result<ProgramCode> program_code(u32 program_id) override;
   Result<Map> map(u32 map_id) override;
   Result<std::shared_ptr<const btf::Btf>> btf(u32 btf_id) override;
+  Result<std::vector<BtfInfo>> btfs() override;
+  Result<TestRunResult> test_run(u32 program_id, const TestRun& run) override;
+  Result<void> pin(ObjectKind kind, u32 id, const std::filesystem::path& path) override;
+  Result<Map> create_map(const MapSpec& spec, u32 inner_map_id) override;
+  Result<void> detach_link(u32 link_id) override;
 
  private:
   /// The full name of a program whose stored name was cut: that of its first function's type.
   std::string full_name(int fd, const ProgramInfo& info);
-  std::string link_target(int fd, u32 type);
 };
 
 }  // namespace skep::kernel

@@ -178,6 +178,12 @@ Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& ob
   return maps;
 }
 
+Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& spec, int inner_fd) {
+  const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
+  auto fd = SKEP_TRY(create(map, backend::stored_name(map.name), inner_fd, -1));
+  return KernelMap::adopt(std::move(fd), map.name);
+}
+
 Result<void> set_slot(const KernelMap& map, u32 index, int fd) {
   const u32 value = static_cast<u32>(fd);
   uapi::MapElem attr{static_cast<u32>(map.fd()), 0, address_of(&index), address_of(&value), 0};

@@ -17,6 +17,9 @@ namespace skep::kernel {
 /// Errors name the map and what was refused.
 Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd);
 
+/// One map that belongs to no object; `inner_fd`: the template of a map of maps, or -1.
+Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& map, int inner_fd);
+
 /// Puts `fd` (a map or a program) at `index` of a map of maps or a program array.
 Result<void> set_slot(const KernelMap& map, u32 index, int fd);
 

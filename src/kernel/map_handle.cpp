@@ -3,7 +3,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
@@ -45,6 +47,22 @@ Result<std::shared_ptr<KernelMap>> KernelMap::adopt(base::Fd fd, std::string_vie
   return std::shared_ptr<KernelMap>(new KernelMap(std::move(fd), std::move(info)));
 }
 
+/// The program or map whose id `value` holds.
+Result<base::Fd> KernelMap::open_named(std::span<const std::byte> value) const {
+  uapi::ObjectId attr;
+  std::memcpy(&attr.id, value.data(), sizeof attr.id);
+  const bool program = info_.type == MapType::prog_array;
+  const auto cmd = program ? uapi::Cmd::prog_get_fd_by_id : uapi::Cmd::map_get_fd_by_id;
+  const int fd = bpf(cmd, attr);
+  if (fd >= 0) return base::Fd(fd);
+  if (fd == -ENOENT)
+    return fail(Code::not_found,
+                fmt::format("map {}: the kernel has no {} with id {}; a {} map takes ids of {}s", info_.name,
+                            program ? "program" : "map", attr.id, name_of(info_.type), program ? "program" : "map"),
+                ENOENT);
+  return tl::unexpected(bpf_error(cmd, place(), -fd));
+}
+
 std::string KernelMap::place() const { return fmt::format("map {}", info_.name); }
 
 Result<void> KernelMap::check_key(std::span<const std::byte> key) const {
@@ -54,6 +72,25 @@ Result<void> KernelMap::check_key(std::span<const std::byte> key) const {
 }
 
 Result<std::vector<std::byte>> KernelMap::lookup(std::span<const std::byte> key) {
+  return read_element(uapi::Cmd::map_lookup_elem, key);
+}
+
+Result<std::vector<std::byte>> KernelMap::take(std::span<const std::byte> key) {
+  return read_element(uapi::Cmd::map_lookup_and_delete_elem, key);
+}
+
+Result<void> KernelMap::freeze() {
+  uapi::MapFreeze attr{static_cast<u32>(fd_.get())};
+  const int status = bpf(uapi::Cmd::map_freeze, attr);
+  if (status == -EBUSY)
+    return fail(Code::invalid_argument,
+                fmt::format("map {}: it is frozen already, or a process has it mapped for writing", info_.name), EBUSY);
+  if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::map_freeze, place(), -status));
+  info_.frozen = true;
+  return {};
+}
+
+Result<std::vector<std::byte>> KernelMap::read_element(uapi::Cmd cmd, std::span<const std::byte> key) {
   SKEP_TRY(check_key(key));
   const u64 size = lookup_bytes(info_, base::possible_cpus());
   if (size > most_lookup_bytes)
@@ -61,14 +98,16 @@ Result<std::vector<std::byte>> KernelMap::lookup(std::span<const std::byte> key)
                                          most_lookup_bytes));
   std::vector<std::byte> value(size);
   auto attr = element(fd_.get(), key, value.data());
-  const int status = bpf(uapi::Cmd::map_lookup_elem, attr);
-  if (status == -ENOENT) return fail(Code::not_found, fmt::format("map {}: no such key", info_.name), ENOENT);
-  if (status == -EOPNOTSUPP || status == -enotsupp)
+  const int status = bpf(cmd, attr);
+  if (status == -ENOENT)
+    return fail(Code::not_found,
+                fmt::format("map {}: {}", info_.name, info_.key_size == 0 ? "it is empty" : "no such key"), ENOENT);
+  if (status == -EOPNOTSUPP || status == -enotsupp || (status == -EINVAL && cmd != uapi::Cmd::map_lookup_elem))
     return fail(Code::unsupported,
-                fmt::format("map {}: the kernel does not let user space read elements of a {} map", info_.name,
-                            name_of(info_.type)),
+                fmt::format("map {}: the kernel does not let user space {} elements of a {} map", info_.name,
+                            cmd == uapi::Cmd::map_lookup_elem ? "read" : "take", name_of(info_.type)),
                 -status);
-  if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::map_lookup_elem, place(), -status));
+  if (status < 0) return tl::unexpected(bpf_error(cmd, place(), -status));
   return value;
 }
 
@@ -79,7 +118,22 @@ Result<void> KernelMap::update(std::span<const std::byte> key, std::span<const s
     return fail(Code::invalid_argument,
                 fmt::format("map {}: the value is {} bytes, expected {}", info_.name, value.size(), size));
   auto attr = element(fd_.get(), key, value.data(), flags);
+  base::Fd object;
+  u32 object_fd = 0;
+  if (holds_objects(info_.type)) {
+    object = SKEP_TRY(open_named(value));
+    object_fd = static_cast<u32>(object.get());
+    attr.value_or_next_key = address_of(&object_fd);
+  }
   const int status = bpf(uapi::Cmd::map_update_elem, attr);
+  if (status == -EINVAL && holds_objects(info_.type))
+    return fail(Code::invalid_argument,
+                fmt::format("map {}: the {} does not fit: {}", info_.name,
+                            info_.type == MapType::prog_array ? "program" : "map",
+                            info_.type == MapType::prog_array
+                                ? "its type must be that of the programs that are there or use the array"
+                                : "its type, key, value, entries and flags must be those of the template"),
+                EINVAL);
   if (status >= 0) return {};
   if (status == -EPERM && info_.frozen)
     return fail(Code::permission, fmt::format("map {}: frozen, so user space cannot change it any more", info_.name),
@@ -116,6 +170,53 @@ Result<std::optional<std::vector<std::byte>>> KernelMap::next_key(std::optional<
                 -status);
   if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::map_get_next_key, place(), -status));
   return next;
+}
+
+Result<void> KernelMap::next_batch(MapBatch& batch) {
+  if (has_batches_) {
+    has_batches_ = SKEP_TRY(kernel_batch(batch));
+    if (has_batches_) return {};
+  }
+  return Impl::next_batch(batch);
+}
+
+/// False: this map has no batches, and the walk has not begun.
+Result<bool> KernelMap::kernel_batch(MapBatch& batch) {
+  constexpr u64 most_bytes = 1u << 20, least_position_bytes = 8;
+  const u64 value_bytes = lookup_bytes(info_, base::possible_cpus());
+  const u64 entry_bytes = std::max<u64>(1, info_.key_size + value_bytes);
+  u64 room = std::clamp<u64>(most_bytes / entry_bytes, 1, batch.room);
+  std::vector<std::byte> next(std::max<u64>(info_.key_size, least_position_bytes));
+  while (true) {
+    if (room * entry_bytes > most_lookup_bytes)
+      return fail(Code::limit,
+                  fmt::format("map {}: {} entries of one bucket are more than skep reads at once", info_.name, room));
+    batch.keys.resize(room * info_.key_size);
+    batch.values.resize(room * value_bytes);
+    batch.errors.clear();
+    uapi::MapBatch attr;
+    attr.map_fd = static_cast<u32>(fd_.get());
+    attr.in_batch = batch.position.empty() ? 0 : address_of(batch.position.data());
+    attr.out_batch = address_of(next.data());
+    attr.keys = address_of(batch.keys.data());
+    attr.values = address_of(batch.values.data());
+    attr.count = static_cast<u32>(room);
+    const int status = bpf(uapi::Cmd::map_lookup_batch, attr);
+    if (status == -ENOSPC && attr.count == 0) {  // the next bucket of the hash has more entries
+      room *= 2;
+      continue;
+    }
+    const bool has_none = status == -EOPNOTSUPP || status == -enotsupp || status == -EINVAL;
+    if (has_none && batch.position.empty()) return false;
+    if (status < 0 && status != -ENOENT && status != -ENOSPC)
+      return tl::unexpected(bpf_error(uapi::Cmd::map_lookup_batch, place(), -status));
+    batch.count = attr.count;
+    batch.keys.resize(attr.count * u64{info_.key_size});
+    batch.values.resize(attr.count * value_bytes);
+    batch.last = status == -ENOENT;
+    batch.position = std::move(next);
+    return true;
+  }
 }
 
 Result<RingReader> KernelMap::open_ring() {

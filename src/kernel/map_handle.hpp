@@ -1,9 +1,13 @@
 // A kernel map behind Map: look-ups and updates by bpf(2), rings by mmap.
+//
+// Program arrays and maps of maps take object ids, as in the user engine, and turn them into the descriptors that
+// bpf(2) wants: whoever names an object from outside has its id.
 #pragma once
 #include <memory>
 #include <skep/backend.hpp>
 
 #include "base/fd.hpp"
+#include "kernel/uapi.hpp"
 
 namespace skep::kernel {
 
@@ -20,6 +24,10 @@ class KernelMap final : public Map::Impl {
   Result<void> erase(std::span<const std::byte> key) override;
   Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) override;
   Result<RingReader> open_ring() override;
+  Result<std::vector<std::byte>> take(std::span<const std::byte> key) override;
+  Result<void> freeze() override;
+  /// BPF_MAP_LOOKUP_BATCH where the map has it (5.6; per-CPU arrays 5.13), else from key to key.
+  Result<void> next_batch(MapBatch& batch) override;
 
   int fd() const noexcept { return fd_.get(); }
   void set_info(MapInfo info) { info_ = std::move(info); }
@@ -28,9 +36,13 @@ class KernelMap final : public Map::Impl {
   KernelMap(base::Fd fd, MapInfo info) : fd_(std::move(fd)), info_(std::move(info)) {}
   Result<void> check_key(std::span<const std::byte> key) const;
   std::string place() const;
+  Result<base::Fd> open_named(std::span<const std::byte> value) const;
+  Result<std::vector<std::byte>> read_element(uapi::Cmd cmd, std::span<const std::byte> key);
+  Result<bool> kernel_batch(MapBatch& batch);
 
   base::Fd fd_;
   MapInfo info_;
+  bool has_batches_ = true;
 };
 
 /// Bytes that a look-up hands out: per-CPU maps have one slot of round_up(value_size, 8) for every possible CPU.

@@ -2,8 +2,10 @@
 #include "kernel/pins.hpp"
 
 #include <fmt/core.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 
@@ -38,7 +40,10 @@ void look_at(const std::string& path, Pins& pins) {
   if (status < 0) return;
   const base::Fd fd(status);
   // The descriptor does not say what it is; fdinfo does.
-  if (const u64 id = fdinfo_number(fd.get(), "prog_id:"); id != 0)
+  // A link's fdinfo names its program too, so links come first.
+  if (const u64 link = fdinfo_number(fd.get(), "link_id:"); link != 0)
+    pins.links[static_cast<u32>(link)].push_back(path);
+  else if (const u64 id = fdinfo_number(fd.get(), "prog_id:"); id != 0)
     pins.programs[static_cast<u32>(id)].push_back(path);
   else if (const u64 map = fdinfo_number(fd.get(), "map_id:"); map != 0)
     pins.maps[static_cast<u32>(map)].push_back(path);
@@ -65,12 +70,57 @@ std::vector<std::string> mount_points(std::string_view mountinfo, std::string_vi
   return points;
 }
 
+namespace {
+
+/// not_found or invalid_argument where `path` cannot be a place in bpffs.
+Result<void> check_bpffs(const std::filesystem::path& path) {
+  constexpr long bpffs_magic = 0xcafe4a11;  // BPF_FS_MAGIC
+  const auto directory = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  struct statfs facts{};
+  if (::statfs(directory.c_str(), &facts) != 0)
+    return tl::unexpected(base::os_error(fmt::format("{}: its directory {}", path.native(), directory.native())));
+  if (static_cast<long>(facts.f_type) == bpffs_magic) return {};
+  const auto mountinfo = base::read_text("/proc/self/mountinfo", 4u << 20);
+  const auto mounted = mountinfo ? mount_points(*mountinfo, "bpf") : std::vector<std::string>();
+  return fail(Code::invalid_argument,
+              fmt::format("{}: {} is not in a bpffs, where objects are pinned; {}", path.native(), directory.native(),
+                          mounted.empty() ? "mount one: mount -t bpf bpf /sys/fs/bpf"
+                                          : fmt::format("one is mounted at {}", mounted.back())));
+}
+
+}  // namespace
+
+Result<void> pin_object(int fd, const std::filesystem::path& path) {
+  SKEP_TRY(check_bpffs(path));
+  uapi::ObjPath attr{address_of(path.c_str()), static_cast<u32>(fd), 0};
+  const int status = bpf(uapi::Cmd::obj_pin, attr);
+  if (status == -EEXIST)
+    return fail(Code::invalid_argument, fmt::format("{}: something is pinned there already", path.native()), EEXIST);
+  if (status == -EPERM && path.filename().native().find('.') != std::string::npos)
+    return fail(Code::invalid_argument, fmt::format("{}: a name in bpffs must not contain a dot", path.native()),
+                EPERM);
+  if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::obj_pin, fmt::format("pin {}", path.native()), -status));
+  return {};
+}
+
+Result<base::Fd> open_pin(const std::filesystem::path& path) {
+  SKEP_TRY(check_bpffs(path));
+  uapi::ObjPath attr{address_of(path.c_str()), 0, 0};
+  const int fd = bpf(uapi::Cmd::obj_get, attr);
+  if (fd == -ENOENT) return fail(Code::not_found, fmt::format("{}: nothing is pinned there", path.native()), ENOENT);
+  if (fd < 0) return tl::unexpected(bpf_error(uapi::Cmd::obj_get, path.native(), -fd));
+  return base::Fd(fd);
+}
+
 Pins find_pins() {
   Pins pins;
   const auto mountinfo = base::read_text("/proc/self/mountinfo", 4u << 20);
   if (!mountinfo) return pins;
   std::size_t seen = 0;
-  for (const std::string& root : mount_points(*mountinfo, "bpf")) {
+  auto roots = mount_points(*mountinfo, "bpf");  // one place may be mounted over more than once
+  std::sort(roots.begin(), roots.end());
+  roots.erase(std::unique(roots.begin(), roots.end()), roots.end());
+  for (const std::string& root : roots) {
     std::error_code error;
     using Walk = std::filesystem::recursive_directory_iterator;
     for (Walk at(root, std::filesystem::directory_options::skip_permission_denied, error), end;

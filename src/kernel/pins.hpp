@@ -1,17 +1,27 @@
 // Which paths in bpffs hold which objects.
 #pragma once
+#include <filesystem>
 #include <map>
+#include <skep/result.hpp>
 #include <skep/types.hpp>
 #include <string>
 #include <vector>
+
+#include "base/fd.hpp"
 
 namespace skep::kernel {
 
 /// Paths of pinned objects by id, from every bpffs that is mounted here. Bounded: a huge bpffs is looked at in part.
 struct Pins {
-  std::map<u32, std::vector<std::string>> programs, maps;
+  std::map<u32, std::vector<std::string>> programs, maps, links;
 };
 Pins find_pins();
+
+/// BPF_OBJ_PIN. Errors: invalid_argument (the path lies in no bpffs, or is taken), not_found (its directory is
+/// missing).
+Result<void> pin_object(int fd, const std::filesystem::path& path);
+/// The object pinned at `path`. Errors: invalid_argument (no bpffs), not_found, permission.
+Result<base::Fd> open_pin(const std::filesystem::path& path);
 
 /// Mount points of a file system type in the form of /proc/self/mountinfo (spaces are written \040).
 std::vector<std::string> mount_points(std::string_view mountinfo, std::string_view file_system);

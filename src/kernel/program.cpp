@@ -13,6 +13,7 @@
 #include "kernel/map_create.hpp"
 #include "kernel/program_load.hpp"
 #include "kernel/syscall.hpp"
+#include "kernel/test_run.hpp"
 
 namespace skep::kernel {
 
@@ -195,48 +196,7 @@ Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
   if (first_fd_ < 0)
     return fail(Code::invalid_argument,
                 fmt::format("program {}: not loaded yet; it is loaded when it is attached", spec_.name));
-  TestRunResult result;
-  constexpr std::size_t room_for_growth = 16384;  // programs may move the packet's ends: an skb to 16064 bytes
-  result.data.resize(run.data.empty() ? 0 : run.data.size() + room_for_growth);
-  result.context.resize(run.context.size());
-  uapi::TestRun attr;
-  attr.prog_fd = static_cast<u32>(first_fd_);
-  attr.data_in = address_of(run.data.data());
-  attr.data_size_in = static_cast<u32>(run.data.size());
-  attr.data_out = address_of(result.data.data());
-  attr.data_size_out = static_cast<u32>(result.data.size());
-  // A syscall program changes its context in place, and is run once.
-  const bool is_syscall = info_.type == ProgramType::syscall;
-  if (is_syscall) result.context.assign(run.context.begin(), run.context.end());
-  attr.ctx_in = address_of(is_syscall ? result.context.data() : run.context.data());
-  attr.ctx_size_in = static_cast<u32>(run.context.size());
-  const bool context_comes_back =
-      info_.type != ProgramType::raw_tracepoint && info_.type != ProgramType::tracing && !is_syscall;
-  if (context_comes_back) {
-    attr.ctx_out = address_of(result.context.data());
-    attr.ctx_size_out = static_cast<u32>(result.context.size());
-  }
-  if (context_comes_back) attr.repeat = run.repeat;
-  const int status = bpf(uapi::Cmd::prog_test_run, attr);
-  constexpr int enotsupp = 524;
-  if (status == -EOPNOTSUPP || status == -enotsupp)
-    return fail(Code::unsupported,
-                fmt::format("program {}: this kernel has no test run for {} programs; the user engine has", spec_.name,
-                            name_of(info_.type)),
-                -status);
-  constexpr std::size_t ethernet_bytes = 14;
-  if (status == -EINVAL && run.context.empty() && run.data.size() < ethernet_bytes)
-    return fail(Code::invalid_argument,
-                fmt::format("program {}: the packet has {} bytes, the kernel expects at least {} (its headers)",
-                            spec_.name, run.data.size(), ethernet_bytes),
-                EINVAL);
-  if (status < 0)
-    return tl::unexpected(bpf_error(uapi::Cmd::prog_test_run, fmt::format("program {}", spec_.name), -status));
-  result.result = attr.retval;
-  result.duration_ns = attr.duration;
-  result.data.resize(std::min<std::size_t>(attr.data_size_out, result.data.size()));
-  if (context_comes_back) result.context.resize(std::min<std::size_t>(attr.ctx_size_out, result.context.size()));
-  return result;
+  return kernel::test_run(first_fd_, info_.type, spec_.name, run);
 }
 
 Result<Object> load_object(const std::shared_ptr<Session>& session, const ObjectSpec& spec,

@@ -44,6 +44,24 @@ std::string_view name_of(uapi::Cmd cmd) noexcept {
       return "BPF_OBJ_PIN";
     case Cmd::obj_get:
       return "BPF_OBJ_GET";
+    case Cmd::prog_attach:
+      return "BPF_PROG_ATTACH";
+    case Cmd::prog_detach:
+      return "BPF_PROG_DETACH";
+    case Cmd::prog_query:
+      return "BPF_PROG_QUERY";
+    case Cmd::task_fd_query:
+      return "BPF_TASK_FD_QUERY";
+    case Cmd::map_lookup_and_delete_elem:
+      return "BPF_MAP_LOOKUP_AND_DELETE_ELEM";
+    case Cmd::map_lookup_batch:
+      return "BPF_MAP_LOOKUP_BATCH";
+    case Cmd::enable_stats:
+      return "BPF_ENABLE_STATS";
+    case Cmd::iter_create:
+      return "BPF_ITER_CREATE";
+    case Cmd::link_detach:
+      return "BPF_LINK_DETACH";
     case Cmd::prog_test_run:
       return "BPF_PROG_TEST_RUN";
     case Cmd::prog_get_next_id:

@@ -22,20 +22,29 @@ enum class Cmd : u32 {
   prog_load = 5,
   obj_pin = 6,
   obj_get = 7,
+  prog_attach = 8,
+  prog_detach = 9,
   prog_test_run = 10,
   prog_get_next_id = 11,
   map_get_next_id = 12,
   prog_get_fd_by_id = 13,
   map_get_fd_by_id = 14,
   obj_get_info_by_fd = 15,
+  prog_query = 16,
   raw_tracepoint_open = 17,
   btf_load = 18,
   btf_get_fd_by_id = 19,
+  task_fd_query = 20,
+  map_lookup_and_delete_elem = 21,
   map_freeze = 22,
   btf_get_next_id = 23,
+  map_lookup_batch = 24,
   link_create = 28,
   link_get_fd_by_id = 30,
   link_get_next_id = 31,
+  enable_stats = 32,
+  iter_create = 33,
+  link_detach = 34,
 };
 
 constexpr u32 object_name_bytes = 16;  ///< BPF_OBJ_NAME_LEN, with the terminating zero
@@ -62,6 +71,18 @@ struct MapElem {
   u32 pad = 0;
   u64 key = 0;
   u64 value_or_next_key = 0;
+  u64 flags = 0;
+};
+
+/// Look-ups of many elements; in_batch and out_batch hold max(key_size, 4) bytes.
+struct MapBatch {
+  u64 in_batch = 0;
+  u64 out_batch = 0;
+  u64 keys = 0;
+  u64 values = 0;
+  u32 count = 0;
+  u32 map_fd = 0;
+  u64 elem_flags = 0;
   u64 flags = 0;
 };
 
@@ -156,6 +177,53 @@ struct InfoByFd {
   u64 info = 0;
 };
 
+/// BPF_PROG_ATTACH and BPF_PROG_DETACH.
+struct ProgAttach {
+  u32 target_fd = 0;  ///< or an interface's index
+  u32 attach_bpf_fd = 0;
+  u32 attach_type = 0;
+  u32 attach_flags = 0;
+  u32 replace_bpf_fd = 0;
+  u32 relative_fd = 0;
+  u64 expected_revision = 0;
+};
+
+struct ProgQuery {
+  u32 target_fd = 0;  ///< or an interface's index
+  u32 attach_type = 0;
+  u32 query_flags = 0;
+  u32 attach_flags = 0;
+  u64 prog_ids = 0;
+  u32 count = 0;
+  u32 pad = 0;
+  u64 prog_attach_flags = 0;
+  u64 link_ids = 0;
+  u64 link_attach_flags = 0;
+  u64 revision = 0;
+};
+
+struct TaskFdQuery {
+  u32 pid = 0;
+  u32 fd = 0;
+  u32 flags = 0;
+  u32 buf_len = 0;
+  u64 buf = 0;
+  u32 prog_id = 0;
+  u32 fd_type = 0;
+  u64 probe_offset = 0;
+  u64 probe_addr = 0;
+};
+
+struct LinkDetach {
+  u32 link_fd = 0;
+};
+
+/// BPF_ITER_CREATE.
+struct IterCreate {
+  u32 link_fd = 0;
+  u32 flags = 0;
+};
+
 struct RawTracepointOpen {
   u64 name = 0;
   u32 prog_fd = 0;
@@ -167,7 +235,8 @@ struct LinkCreate {
   u32 target_fd = 0;
   u32 attach_type = 0;
   u32 flags = 0;
-  u64 bpf_cookie = 0;
+  u64 bpf_cookie = 0;  ///< perf events; iterators: the address of their parameters
+  u32 iter_info_len = 0;
 };
 
 /// struct bpf_prog_info.
@@ -266,12 +335,75 @@ struct LinkInfo {
       u32 name_len;
       u32 offset;
     } perf_event;
+    struct {
+      u64 cgroup_id;
+      u32 attach_type;
+    } cgroup;
+    struct {
+      u64 target_name;
+      u32 target_name_len;
+      u32 map_id;  ///< or the first of the target's own parameters
+      u32 second;
+      u32 third;
+    } iter;
+    struct {
+      u32 netns_ino;
+      u32 attach_type;
+    } netns;
+    struct {
+      u32 ifindex;
+      u32 attach_type;  ///< not of xdp
+    } interface;        ///< xdp, tcx, netkit
+    struct {
+      u32 map_id;
+    } struct_ops;
+    struct {
+      u32 pf;
+      u32 hooknum;
+      s32 priority;
+      u32 flags;
+    } netfilter;
+    struct {
+      u64 addrs;
+      u32 count;
+      u32 flags;  ///< bit 0: at return
+      u64 missed;
+    } kprobe_multi;
+    struct {
+      u64 path;
+      u64 offsets;
+      u64 ref_ctr_offsets;
+      u64 cookies;
+      u32 path_size;
+      u32 count;
+      u32 flags;  ///< bit 0: at return
+      u32 pid;
+    } uprobe_multi;
+    struct {
+      u32 map_id;
+      u32 attach_type;
+    } sockmap;
     u8 room[64];
   } of = {};
 };
 
 /// enum bpf_link_type.
-enum class LinkType : u32 { raw_tracepoint = 1, tracing = 2, perf_event = 7 };
+enum class LinkType : u32 {
+  raw_tracepoint = 1,
+  tracing = 2,
+  cgroup = 3,
+  iter = 4,
+  netns = 5,
+  xdp = 6,
+  perf_event = 7,
+  kprobe_multi = 8,
+  struct_ops = 9,
+  netfilter = 10,
+  tcx = 11,
+  uprobe_multi = 12,
+  netkit = 13,
+  sockmap = 14,
+};
 /// enum bpf_perf_event_type.
 enum class PerfEventKind : u32 { uprobe = 1, uretprobe = 2, kprobe = 3, kretprobe = 4, tracepoint = 5, event = 6 };
 

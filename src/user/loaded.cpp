@@ -19,6 +19,7 @@
 #include "map/slots.hpp"
 #include "user/map_handle.hpp"
 #include "user/prepare.hpp"
+#include "user/test_run.hpp"
 #include "verify/diagnosis.hpp"
 #include "verify/verify.hpp"
 
@@ -225,6 +226,14 @@ Result<ProgramCode> LoadedProgram::code() const {
     code.insns[reference.insn + 1].imm = is_value ? static_cast<s32>(reference.addend) : 0;
   }
   return code;
+}
+
+Result<TestRunResult> LoadedProgram::test_run(const TestRun& run) const {
+  auto result = SKEP_TRY_AT("program " + facts.name, user::test_run(*function, run, nullptr));
+  const u64 runs = std::max<u32>(run.repeat, 1);
+  run_count.fetch_add(runs, std::memory_order_relaxed);
+  run_time_ns.fetch_add(result.duration_ns * runs, std::memory_order_relaxed);
+  return result;
 }
 
 LoadedObject::~LoadedObject() {

@@ -47,6 +47,8 @@ struct LoadedProgram final : RegisteredProgram {
 
   ProgramInfo describe() const override;
   Result<ProgramCode> code() const override;
+  /// Runs and counts; what it prints goes nowhere.
+  Result<TestRunResult> test_run(const TestRun& run) const override;
 };
 
 struct LoadedObject {

@@ -70,6 +70,20 @@ class MapHandle final : public Map::Impl {
 
   Result<RingReader> open_ring() override { return map::open_reader(map_); }
 
+  Result<Bytes> take(std::span<const std::byte> key) override {
+    SKEP_TRY(check_key(key));
+    Bytes value(map_->host_value_size());
+    if (const s64 error = map_->copy_take(pointer(key), value.data(), 0); error != 0)
+      return tl::unexpected<Error>(explain(error, "take"));
+    return value;
+  }
+
+  Result<void> freeze() override {
+    if (map_->frozen()) return fail(Code::invalid_argument, "map " + info().name + ": it is frozen already", EBUSY);
+    map_->freeze();
+    return {};
+  }
+
  private:
   /// Queues have keys of no bytes; the map room takes those as nullptr.
   static const void* pointer(std::span<const std::byte> key) { return key.empty() ? nullptr : key.data(); }
@@ -119,7 +133,7 @@ class MapHandle final : public Map::Impl {
     std::string place = "map " + info().name + ": " + std::string(action) + ": ";
     switch (number) {
       case ENOENT:
-        return {Code::not_found, place + "no such key", number};
+        return {Code::not_found, place + (map_->spec().key_size == 0 ? "it is empty" : "no such key"), number};
       case EEXIST:
         return {Code::invalid_argument, place + "the key is there already", number};
       case E2BIG:

@@ -59,6 +59,24 @@ Result<Map> Registry::map(u32 map_id) {
   return Map(map->open(map));
 }
 
+Result<TestRunResult> Registry::test_run(u32 program_id, const TestRun& run) {
+  const auto program = program_table->find(program_id);
+  if (!program) return tl::unexpected<Error>(no_such_id("program", program_id));
+  return program->test_run(run);
+}
+
+Result<std::vector<BtfInfo>> Registry::btfs() {
+  std::vector<BtfInfo> infos;
+  for (const auto& [id, types] : btf_table->numbered()) {
+    BtfInfo& info = infos.emplace_back();
+    info.id = id;
+    info.size_bytes = types->bytes().size();
+    info.host_pid = pid_;
+    info.host_name = host_name();
+  }
+  return infos;
+}
+
 Result<std::shared_ptr<const btf::Btf>> Registry::btf(u32 btf_id) {
   auto types = btf_table->find(btf_id);
   if (!types) return tl::unexpected<Error>(no_such_id("BTF object", btf_id));

@@ -37,6 +37,7 @@ struct RegisteredProgram {
   virtual ~RegisteredProgram() = default;
   virtual ProgramInfo describe() const = 0;
   virtual Result<ProgramCode> code() const = 0;
+  virtual Result<TestRunResult> test_run(const TestRun& run) const = 0;
 };
 struct RegisteredMap {
   virtual ~RegisteredMap() = default;
@@ -110,6 +111,15 @@ class Table : public std::enable_shared_from_this<Table<T>> {
     return slots_[id % objects_per_host].object.lock();
   }
 
+  /// With their ids.
+  std::vector<std::pair<u32, std::shared_ptr<T>>> numbered() const {
+    std::vector<std::pair<u32, std::shared_ptr<T>>> objects;
+    const std::lock_guard lock(mutex_);
+    for (u32 number = 0; number < objects_per_host; ++number)
+      if (auto object = slots_[number].object.lock()) objects.emplace_back(object_id(pid_, number), std::move(object));
+    return objects;
+  }
+
   std::vector<std::shared_ptr<T>> all() const {
     std::vector<std::shared_ptr<T>> objects;
     objects.reserve(objects_per_host);
@@ -154,6 +164,8 @@ class Registry final : public Inspector {
   Result<ProgramCode> program_code(u32 program_id) override;
   Result<Map> map(u32 map_id) override;
   Result<std::shared_ptr<const btf::Btf>> btf(u32 btf_id) override;
+  Result<std::vector<BtfInfo>> btfs() override;
+  Result<TestRunResult> test_run(u32 program_id, const TestRun& run) override;
 
  private:
   explicit Registry(int pid);

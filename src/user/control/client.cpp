@@ -75,6 +75,34 @@ class RemoteMap final : public Map::Impl {
     last_key_ = handed_out_->key;
     return last_key_;
   }
+  Result<Bytes> take(std::span<const std::byte> key) override {
+    const std::lock_guard lock(mutex_);
+    forget();
+    return connection_->ask<Bytes>({.op = Op::take, .id = info_.id, .key = Bytes(key.begin(), key.end())});
+  }
+  Result<void> freeze() override {
+    SKEP_TRY(connection_->ask<std::monostate>({.op = Op::freeze, .id = info_.id}));
+    info_.frozen = true;
+    return {};
+  }
+  Result<void> next_batch(MapBatch& batch) override {
+    const bool begins = batch.position.empty();
+    const auto answer = SKEP_TRY(connection_->ask<Batch>(
+        {.op = Op::dump, .id = info_.id, .key = begins ? std::nullopt : std::optional<Bytes>(batch.position)}));
+    batch.keys.clear();
+    batch.values.clear();
+    batch.errors.clear();
+    batch.count = static_cast<u32>(answer.elements.size());
+    for (const Batch::Element& element : answer.elements) {
+      if (element.key.size() != info_.key_size || element.value.size() != answer.elements[0].value.size())
+        return fail(Code::malformed, "map " + info_.name + ": an entry of another size than its map's");
+      batch.keys.insert(batch.keys.end(), element.key.begin(), element.key.end());
+      batch.values.insert(batch.values.end(), element.value.begin(), element.value.end());
+    }
+    batch.last = !answer.more || answer.elements.empty();
+    if (!answer.elements.empty()) batch.position = answer.elements.back().key;
+    return {};
+  }
   Result<RingReader> open_ring() override {
     return fail(Code::unsupported,
                 "map " + info_.name + ": its records go to the process it lives in, " + std::to_string(info_.host_pid));
@@ -126,6 +154,11 @@ class RemoteInspector final : public Inspector {
       if (piece.bytes.empty()) return fail(Code::malformed, "its types end early");
     }
     return btf::Btf::parse(std::move(bytes));
+  }
+  Result<std::vector<BtfInfo>> btfs() override { return list<BtfInfo>(Op::btfs); }
+  Result<TestRunResult> test_run(u32 id, const TestRun& run) override {
+    return connection_->ask<TestRunResult>(
+        {.op = Op::test_run, .id = id, .flags = run.repeat, .key = run.context, .value = run.data});
   }
 
  private:

@@ -25,7 +25,9 @@ namespace skep::user::control {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Bytes;
 using testing::bytes_of;
+using testing::number_of;
 using Clock = std::chrono::steady_clock;
 
 /// A private directory for sockets, removed at the end.
@@ -124,6 +126,55 @@ TEST_F(ControlSocket, MapsAreReadAndWritten) {
   EXPECT_EQ(map.erase(bytes_of(1)).error().code, Code::not_found);
   EXPECT_EQ(map.open_ring().error().code, Code::unsupported);
   EXPECT_FALSE(map.next_key(std::nullopt)->has_value());
+}
+
+TEST_F(ControlSocket, MapsAreEmptiedFrozenAndReadInBatches) {
+  start();
+  const auto host = client();
+  const Map map = host->map(objects.map->info.id).value();
+  for (u32 i = 0; i < 5; ++i) objects.map->elements[i] = bytes_of(i * 10);
+  EXPECT_EQ(map.take(bytes_of(3)).value(), bytes_of(30));
+  EXPECT_EQ(map.take(bytes_of(3)).error().code, Code::not_found);
+  MapBatch batch;
+  ASSERT_TRUE(map.next_batch(batch));
+  EXPECT_TRUE(batch.last);
+  ASSERT_EQ(batch.count, 4u);
+  EXPECT_EQ(number_of(std::span(batch.keys).last(4)), 4u);
+  EXPECT_EQ(number_of(std::span(batch.values).last(4)), 40u);
+  ASSERT_TRUE(map.freeze());
+  EXPECT_TRUE(objects.map->frozen);
+  EXPECT_TRUE(map.info().frozen);
+}
+
+TEST_F(ControlSocket, LargeMapsAreReadWholeInBatches) {
+  start();
+  constexpr u32 count = 20000;
+  for (u32 i = 0; i < count; ++i) objects.map->elements[i] = bytes_of(i);
+  const Map map = client()->map(objects.map->info.id).value();
+  u32 seen = 0, batches = 0;
+  for (MapBatch batch; !batch.last; ++batches) {
+    ASSERT_TRUE(map.next_batch(batch));
+    for (u32 i = 0; i < batch.count; ++i) ASSERT_EQ(number_of(std::span(batch.keys).subspan(4 * i)), seen++);
+  }
+  EXPECT_EQ(seen, count);
+  EXPECT_GT(batches, 1u);
+}
+
+TEST_F(ControlSocket, ProgramsAreRunByHand) {
+  start();
+  const auto host = client();
+  const u32 id = objects.program->info.id;
+  const auto ran = host->test_run(id, {.data = Bytes(20), .context = Bytes(3), .repeat = 7});
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->result, 23u);
+  EXPECT_EQ(ran->data.size(), 20u);
+  EXPECT_EQ(ran->duration_ns, 7u);
+  EXPECT_EQ(host->test_run(id, {.repeat = max_test_repeat + 1}).error().code, Code::limit);
+  EXPECT_EQ(host->test_run(1, {}).error().code, Code::not_found);
+  EXPECT_EQ(host->pin(ObjectKind::program, id, "/sys/fs/bpf/x").error().code, Code::unsupported);
+  EXPECT_EQ(host->detach_link(1).error().code, Code::unsupported);
+  EXPECT_EQ(host->create_map({}, 0).error().code, Code::unsupported);
+  EXPECT_TRUE(host->btfs().value().empty());
 }
 
 TEST_F(ControlSocket, LargeMapsComeInBatches) {

@@ -30,6 +30,7 @@ struct FakeMap final : RegisteredMap {
   mutable std::mutex mutex;
   mutable std::map<u32, Bytes> elements;
   mutable std::atomic<int> lookups{0};
+  mutable std::atomic<bool> frozen{false};
 
   struct Handle final : Map::Impl {
     explicit Handle(std::shared_ptr<const FakeMap> m) : map(std::move(m)) {}
@@ -62,6 +63,15 @@ struct FakeMap final : RegisteredMap {
       return bytes_of(next->first);
     }
     Result<RingReader> open_ring() override { return fail(Code::unsupported, "not a ring"); }
+    Result<Bytes> take(std::span<const std::byte> key) override {
+      auto value = SKEP_TRY(lookup(key));
+      SKEP_TRY(erase(key));
+      return value;
+    }
+    Result<void> freeze() override {
+      map->frozen = true;
+      return {};
+    }
   };
 
   MapInfo describe() const override { return info; }
@@ -90,6 +100,10 @@ struct FakeProgram final : RegisteredProgram {
     code.functions = {{.insn = 0, .type_id = 4, .name = "hello", .is_global = true}};
     code.jited = {std::byte{0xc3}};
     return code;
+  }
+  /// Adds the sizes of its inputs, and hands the packet back.
+  Result<TestRunResult> test_run(const TestRun& run) const override {
+    return TestRunResult{.result = run.data.size() + run.context.size(), .data = run.data, .duration_ns = run.repeat};
   }
 };
 

@@ -17,12 +17,21 @@ template <class A, Is<ProgramInfo> T>
 void fields(A& a, T& p) {
   a(p.id), a(p.type), a(p.name), a(p.tag), a(p.gpl_compatible), a(p.loaded_at), a(p.uid), a(p.bytes_xlated);
   a(p.jited), a(p.bytes_jited), a(p.bytes_memlock), a(p.map_ids), a(p.btf_id), a(p.run_count), a(p.run_time_ns);
-  a(p.insns_processed), a(p.host_pid), a(p.host_name), a(p.pinned);
+  a(p.recursion_misses), a(p.insns_processed), a(p.host_pid), a(p.host_name), a(p.pinned);
 }
 template <class A, Is<MapInfo> T>
 void fields(A& a, T& m) {
   a(m.id), a(m.type), a(m.name), a(m.flags), a(m.key_size), a(m.value_size), a(m.max_entries), a(m.bytes_memlock);
-  a(m.frozen), a(m.btf_id), a(m.btf_key_type_id), a(m.btf_value_type_id), a(m.host_pid), a(m.host_name), a(m.pinned);
+  a(m.frozen), a(m.btf_id), a(m.btf_key_type_id), a(m.btf_value_type_id), a(m.owner_type), a(m.owner_jited);
+  a(m.host_pid), a(m.host_name), a(m.pinned);
+}
+template <class A, Is<BtfInfo> T>
+void fields(A& a, T& b) {
+  a(b.id), a(b.size_bytes), a(b.is_kernel), a(b.name), a(b.host_pid), a(b.host_name);
+}
+template <class A, Is<TestRunResult> T>
+void fields(A& a, T& r) {
+  a(r.result), a(r.data), a(r.context), a(r.duration_ns);
 }
 template <class A, Is<LinkInfo> T>
 void fields(A& a, T& l) {
@@ -138,10 +147,23 @@ std::vector<std::byte> answer_map(Inspector& inspector, const Request& request) 
     return encode_result(
         map.next_key(request.key ? std::optional<std::span<const std::byte>>(*request.key) : std::nullopt));
   if (request.op == Op::dump) return encode_result(dump(map, request.key));
+  if (request.op == Op::freeze) return encode_result(map.freeze());
   if (!request.key) return encode_error(Error{Code::invalid_argument, "this request needs a key"});
   if (request.op == Op::lookup) return encode_result(map.lookup(*request.key));
   if (request.op == Op::update) return encode_result(map.update(*request.key, request.value, request.flags));
+  if (request.op == Op::take) return encode_result(map.take(*request.key));
   return encode_result(map.erase(*request.key));
+}
+
+Result<TestRunResult> run_program(Inspector& inspector, const Request& request) {
+  if (request.flags > max_test_repeat)
+    return fail(Code::limit, "a host runs a program at most " + std::to_string(max_test_repeat) +
+                                 " times for one request, not " + std::to_string(request.flags));
+  TestRun run;
+  run.data = request.value;
+  if (request.key) run.context = *request.key;
+  run.repeat = static_cast<u32>(request.flags);
+  return inspector.test_run(request.id, run);
 }
 
 }  // namespace
@@ -185,7 +207,7 @@ std::vector<std::byte> encode(const Request& request) {
 }
 
 Result<Request> decode_request(u8 kind, std::span<const std::byte> body) {
-  if (kind < static_cast<u8>(Op::programs) || kind > static_cast<u8>(Op::dump))
+  if (kind < static_cast<u8>(Op::programs) || kind > static_cast<u8>(Op::test_run))
     return fail(Code::unsupported, "request " + std::to_string(kind) + " is not one that this host knows");
   Request request;
   request.op = static_cast<Op>(kind);
@@ -223,7 +245,13 @@ std::vector<std::byte> answer(Inspector& inspector, u8 kind, std::span<const std
     case Op::erase:
     case Op::next_key:
     case Op::dump:
+    case Op::take:
+    case Op::freeze:
       return answer_map(inspector, *request);
+    case Op::btfs:
+      return encode_result(inspector.btfs());
+    case Op::test_run:
+      return encode_result(run_program(inspector, *request));
   }
   return encode_error(Error{Code::unsupported, "no such request"});
 }
@@ -261,6 +289,8 @@ Result<std::monostate> decode_answer(u8 kind, std::span<const std::byte> body) {
 template Result<std::vector<ProgramInfo>> decode_answer(u8, std::span<const std::byte>);
 template Result<std::vector<MapInfo>> decode_answer(u8, std::span<const std::byte>);
 template Result<std::vector<LinkInfo>> decode_answer(u8, std::span<const std::byte>);
+template Result<std::vector<BtfInfo>> decode_answer(u8, std::span<const std::byte>);
+template Result<TestRunResult> decode_answer(u8, std::span<const std::byte>);
 template Result<ProgramCode> decode_answer(u8, std::span<const std::byte>);
 template Result<BtfPiece> decode_answer(u8, std::span<const std::byte>);
 template Result<MapInfo> decode_answer(u8, std::span<const std::byte>);

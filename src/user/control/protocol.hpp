@@ -24,7 +24,7 @@
 namespace skep::user::control {
 
 inline constexpr u16 magic = 0x6b73;  ///< "sk"
-inline constexpr u8 protocol_version = 2;
+inline constexpr u8 protocol_version = 3;
 /// Largest body of a request: a key and a value of a map.
 inline constexpr u32 max_request_bytes = (1u << 20) + (64u << 10);
 /// Largest body of an answer: a whole program's code with its source lines.
@@ -42,10 +42,28 @@ struct Header {
 };
 static_assert(sizeof(Header) == 8);
 
-enum class Op : u8 { programs = 1, maps, links, program_code, btf, map, lookup, update, erase, next_key, dump };
+enum class Op : u8 {
+  programs = 1,
+  maps,
+  links,
+  program_code,
+  btf,
+  map,
+  lookup,
+  update,
+  erase,
+  next_key,
+  dump,
+  take,
+  freeze,
+  btfs,
+  test_run
+};
+/// Repetitions of one test run: it must be over before the client stops waiting.
+inline constexpr u32 max_test_repeat = 100'000;
 
 /// One request. Every operation uses the fields it needs: `id` of the object; `flags` of an update, offset of a
-/// BTF piece; key and value of a map operation.
+/// BTF piece, repetitions of a test run; key and value of a map operation; context and packet of a test run.
 struct Request {
   Op op = Op::programs;
   u32 id = 0;

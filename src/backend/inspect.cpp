@@ -1,0 +1,51 @@
+// What an Inspector answers where its world has no such thing, and a walk over any map.
+//
+// Pins, maps without an object and forced detaching belong to the kernel. The objects of a user engine live in a
+// process and go with it: the sentences say so.
+#include <cerrno>
+#include <skep/backend.hpp>
+
+namespace skep {
+
+namespace {
+tl::unexpected<Error> only_kernel(std::string_view what) {
+  return fail(Code::unsupported, "a user-engine process has no " + std::string(what) +
+                                     ": what it loads lives in it, as long as it runs; the kernel engine has");
+}
+}  // namespace
+
+Result<void> Inspector::pin(ObjectKind, u32, const std::filesystem::path&) { return only_kernel("bpffs to pin in"); }
+Result<Map> Inspector::create_map(const MapSpec&, u32) { return only_kernel("maps without an object"); }
+Result<void> Inspector::detach_link(u32) { return only_kernel("links that others can detach"); }
+
+Result<void> Map::Impl::next_batch(MapBatch& batch) {
+  batch.keys.clear();
+  batch.values.clear();
+  batch.errors.clear();
+  batch.count = 0;
+  // A walk that meets nothing but vanishing elements ends too.
+  for (u32 steps = 0; steps < batch.room; ++steps) {
+    auto key = SKEP_TRY(next_key(
+        batch.position.empty() ? std::nullopt : std::optional<std::span<const std::byte>>(std::span(batch.position))));
+    if (!key) {
+      batch.last = true;
+      return {};
+    }
+    batch.position = *key;
+    auto value = lookup(*key);
+    if (!value && value.error().code == Code::not_found) continue;
+    if (!value && value.error().os_error == 0) return tl::unexpected(std::move(value).error());
+    batch.keys.insert(batch.keys.end(), key->begin(), key->end());
+    if (value) {
+      batch.values.insert(batch.values.end(), value->begin(), value->end());
+    } else {
+      batch.errors.resize(batch.count);
+      batch.errors.push_back(value.error().os_error);
+      batch.values.resize(batch.values.size() + info().value_size);  // values stay side by side
+    }
+    ++batch.count;
+  }
+  return {};
+}
+
+}  // namespace skep

@@ -1,0 +1,78 @@
+// See control.hpp.
+#include "kernel/control.hpp"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+
+#include "backend/names.hpp"
+#include "kernel/open.hpp"
+#include "kernel/pins.hpp"
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+Result<void> change(uapi::Cmd cmd, u32 program_id, AttachType type, u32 map_id) {
+  const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  base::Fd map;
+  if (map_id != 0) map = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, map_id, "map"));
+  uapi::ProgAttach attr;
+  attr.target_fd = map_id != 0 ? static_cast<u32>(map.get()) : 0;
+  attr.attach_bpf_fd = static_cast<u32>(program.get());
+  attr.attach_type = static_cast<u32>(type);
+  const int status = bpf(cmd, attr);
+  const std::string place = fmt::format("program {} at {}", program_id, backend::attach_type_name(type));
+  if (status == -EINVAL)
+    return fail(Code::invalid_argument,
+                fmt::format("{}: the program's type does not fit, or it is not attached there", place), EINVAL);
+  if (status == -EOPNOTSUPP || status == -ENOTSOCK)
+    return fail(Code::invalid_argument, fmt::format("{}: the map must be a sockmap or sockhash", place), -status);
+  if (status < 0) return tl::unexpected(bpf_error(cmd, place, -status));
+  return {};
+}
+
+}  // namespace
+
+Result<base::Fd> enable_statistics() {
+  struct {
+    u32 type = 0;  // BPF_STATS_RUN_TIME
+  } attr;
+  return bpf_fd(uapi::Cmd::enable_stats, attr, "count runs of programs");
+}
+
+Result<void> attach_program(u32 program_id, AttachType type, u32 map_id) {
+  return change(uapi::Cmd::prog_attach, program_id, type, map_id);
+}
+Result<void> detach_program(u32 program_id, AttachType type, u32 map_id) {
+  return change(uapi::Cmd::prog_detach, program_id, type, map_id);
+}
+
+Result<void> pin_iterator(u32 program_id, u32 map_id, const std::string& path) {
+  const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  base::Fd map;
+  u32 parameters[4] = {};  // union bpf_iter_link_info: map.map_fd
+  uapi::LinkCreate attr;
+  attr.prog_fd = static_cast<u32>(program.get());
+  attr.attach_type = static_cast<u32>(AttachType::trace_iter);
+  if (map_id != 0) {
+    map = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, map_id, "map"));
+    parameters[0] = static_cast<u32>(map.get());
+    attr.bpf_cookie = address_of(parameters);
+    attr.iter_info_len = sizeof parameters;
+  }
+  const int link = bpf(uapi::Cmd::link_create, attr);
+  if (link == -EINVAL)
+    return fail(
+        Code::invalid_argument,
+        fmt::format("program {}: the kernel makes no iterator of it: its section must be iter/..., and iterators "
+                    "over map elements need `map MAP`",
+                    program_id),
+        EINVAL);
+  if (link < 0) return tl::unexpected(bpf_error(uapi::Cmd::link_create, "iterator", -link));
+  const base::Fd held(link);
+  return pin_object(held.get(), path);
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,271 @@
+// rtnetlink by hand: a dump of links, and of the filters of each device's queueing disciplines.
+//
+// Answers come from the kernel, and are read as carefully as a file: each attribute's length against what is there.
+// Source: rtnetlink(7); include/uapi/linux/{if_link,rtnetlink,pkt_cls}.h; bpftool's net.c for which parents are asked.
+#include "kernel/net_programs.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <functional>
+
+#include "kernel/info.hpp"
+#include "kernel/open.hpp"
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+using Bytes = std::span<const std::byte>;
+
+/// Calls `each(type, payload)` for the attributes in `bytes`.
+template <class Each>
+void each_attribute(Bytes bytes, Each each) {
+  while (bytes.size() >= sizeof(rtattr)) {
+    rtattr head{};
+    std::memcpy(&head, bytes.data(), sizeof head);
+    if (head.rta_len < sizeof head || head.rta_len > bytes.size()) return;
+    each(static_cast<u32>(head.rta_type & NLA_TYPE_MASK), bytes.subspan(sizeof head, head.rta_len - sizeof head));
+    bytes = bytes.subspan(std::min<std::size_t>(bytes.size(), RTA_ALIGN(head.rta_len)));
+  }
+}
+
+u32 number_of(Bytes bytes) {
+  u32 value = 0;
+  std::memcpy(&value, bytes.data(), std::min(bytes.size(), sizeof value));
+  return value;
+}
+std::string text_of(Bytes bytes) {
+  const auto* text = reinterpret_cast<const char*>(bytes.data());
+  return std::string(text, ::strnlen(text, bytes.size()));
+}
+
+class Netlink {
+ public:
+  static Result<Netlink> open() {
+    base::Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    if (fd.get() < 0) return tl::unexpected(base::os_error("netlink socket"));
+    const timeval patience{2, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return Netlink(std::move(fd));
+  }
+
+  /// Sends a request made of a structure, and calls `on_message(type, payload)` for what comes back.
+  template <class Message>
+  Result<void> ask(u16 type, u16 flags, const Message& message, std::span<const std::byte> attributes,
+                   const std::function<void(u16, Bytes)>& on_message) {
+    const std::size_t size = NLMSG_ALIGN(NLMSG_LENGTH(sizeof message)) + attributes.size();
+    std::vector<std::byte> request(size);
+    nlmsghdr head{};
+    head.nlmsg_len = static_cast<u32>(size);
+    head.nlmsg_type = type;
+    head.nlmsg_flags = static_cast<u16>(NLM_F_REQUEST | flags);
+    head.nlmsg_seq = ++sequence_;
+    std::memcpy(request.data(), &head, sizeof head);
+    std::memcpy(request.data() + NLMSG_HDRLEN, &message, sizeof message);
+    if (!attributes.empty())
+      std::memcpy(request.data() + NLMSG_ALIGN(NLMSG_LENGTH(sizeof message)), attributes.data(), attributes.size());
+    if (::send(fd_.get(), request.data(), request.size(), 0) < 0) return tl::unexpected(base::os_error("netlink"));
+    return receive(on_message);
+  }
+
+ private:
+  explicit Netlink(base::Fd fd) : fd_(std::move(fd)) {}
+
+  Result<void> receive(const std::function<void(u16, Bytes)>& on_message) {
+    std::vector<std::byte> buffer(1u << 16);
+    while (true) {
+      const auto got = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return tl::unexpected(base::os_error("netlink"));
+      Bytes rest(buffer.data(), static_cast<std::size_t>(got));
+      while (rest.size() >= sizeof(nlmsghdr)) {
+        nlmsghdr head{};
+        std::memcpy(&head, rest.data(), sizeof head);
+        if (head.nlmsg_len < sizeof head || head.nlmsg_len > rest.size()) return {};
+        const Bytes payload = rest.subspan(NLMSG_HDRLEN, head.nlmsg_len - NLMSG_HDRLEN);
+        rest = rest.subspan(std::min<std::size_t>(rest.size(), NLMSG_ALIGN(head.nlmsg_len)));
+        if (head.nlmsg_seq != sequence_) continue;
+        if (head.nlmsg_type == NLMSG_DONE) return {};
+        if (head.nlmsg_type == NLMSG_ERROR) {
+          const int error = -static_cast<int>(number_of(payload));
+          if (error == 0) return {};
+          return tl::unexpected(base::os_error("netlink", error));
+        }
+        on_message(head.nlmsg_type, payload);
+      }
+    }
+  }
+
+  base::Fd fd_;
+  u32 sequence_ = 0;
+};
+
+struct Device {
+  std::string name;
+  u32 index = 0;
+};
+
+/// One attribute of IFLA_XDP per mode.
+void add_xdp(Bytes nested, const Device& device, std::vector<NetProgram>& found) {
+  u32 attached = 0, id = 0;
+  each_attribute(nested, [&](u32 type, Bytes value) {
+    if (type == IFLA_XDP_ATTACHED && !value.empty()) attached = static_cast<u8>(value[0]);
+    if (type == IFLA_XDP_PROG_ID) id = number_of(value);
+  });
+  if (attached == XDP_ATTACHED_NONE) return;
+  const auto add = [&](std::string_view kind, u32 program) {
+    if (program != 0) found.push_back({device.name, device.index, std::string(kind), "", program, 0, true});
+  };
+  if (attached != XDP_ATTACHED_MULTI) {
+    add(attached == XDP_ATTACHED_SKB ? "generic" : attached == XDP_ATTACHED_HW ? "offload" : "driver", id);
+    return;
+  }
+  each_attribute(nested, [&](u32 type, Bytes value) {
+    if (type == IFLA_XDP_SKB_PROG_ID) add("generic", number_of(value));
+    if (type == IFLA_XDP_DRV_PROG_ID) add("driver", number_of(value));
+    if (type == IFLA_XDP_HW_PROG_ID) add("offload", number_of(value));
+  });
+}
+
+Result<std::vector<Device>> list_devices(Netlink& netlink, std::vector<NetProgram>& found) {
+  std::vector<Device> devices;
+  ifinfomsg request{};
+  request.ifi_family = AF_UNSPEC;
+  SKEP_TRY(netlink.ask(RTM_GETLINK, NLM_F_DUMP, request, {}, [&](u16 type, Bytes payload) {
+    if (type != RTM_NEWLINK || payload.size() < sizeof(ifinfomsg)) return;
+    ifinfomsg head{};
+    std::memcpy(&head, payload.data(), sizeof head);
+    Device device{"", static_cast<u32>(head.ifi_index)};
+    const Bytes attributes = payload.subspan(NLMSG_ALIGN(sizeof head));
+    each_attribute(attributes, [&](u32 kind, Bytes value) {
+      if (kind == IFLA_IFNAME) device.name = text_of(value);
+    });
+    each_attribute(attributes, [&](u32 kind, Bytes value) {
+      if (kind == IFLA_XDP) add_xdp(value, device, found);
+    });
+    devices.push_back(std::move(device));
+  }));
+  return devices;
+}
+
+/// Filters of kind "bpf" below one parent of a device.
+void add_filters(Netlink& netlink, const Device& device, u32 parent, std::string_view kind,
+                 std::vector<NetProgram>& found) {
+  tcmsg request{};
+  request.tcm_family = AF_UNSPEC;
+  request.tcm_ifindex = static_cast<int>(device.index);
+  request.tcm_parent = parent;
+  (void)netlink.ask(RTM_GETTFILTER, NLM_F_DUMP, request, {}, [&](u16 type, Bytes payload) {
+    if (type != RTM_NEWTFILTER || payload.size() < sizeof(tcmsg)) return;
+    std::string filter;
+    Bytes options;
+    each_attribute(payload.subspan(NLMSG_ALIGN(sizeof(tcmsg))), [&](u32 attribute, Bytes value) {
+      if (attribute == TCA_KIND) filter = text_of(value);
+      if (attribute == TCA_OPTIONS) options = value;
+    });
+    if (filter != "bpf") return;
+    NetProgram program{device.name, device.index, std::string(kind), "", 0, 0, false};
+    each_attribute(options, [&](u32 attribute, Bytes value) {
+      if (attribute == TCA_BPF_NAME) program.name = text_of(value);
+      if (attribute == TCA_BPF_ID) program.program_id = number_of(value);
+    });
+    if (program.program_id != 0) found.push_back(std::move(program));
+  });
+}
+
+/// Programs that hang on a device itself (tcx 6.6, netkit 6.7) or on the network namespace.
+void add_queried(const Device& device, AttachType type, std::string_view kind, std::vector<NetProgram>& found) {
+  constexpr u32 most = 64;
+  u32 ids[most] = {}, links[most] = {};
+  uapi::ProgQuery attr;
+  attr.target_fd = device.index;
+  attr.attach_type = static_cast<u32>(type);
+  attr.prog_ids = address_of(ids);
+  attr.link_ids = address_of(links);
+  attr.count = most;
+  if (bpf(uapi::Cmd::prog_query, attr) < 0) return;
+  for (u32 i = 0; i < std::min(attr.count, most); ++i) {
+    std::string name;
+    if (const auto fd = open_by_id(uapi::Cmd::prog_get_fd_by_id, ids[i], "program"))
+      if (const auto info = program_info(fd->get())) name = info->name;
+    found.push_back({device.name, device.index, std::string(kind), std::move(name), ids[i], links[i], false});
+  }
+}
+
+void add_flow_dissector(std::vector<NetProgram>& found) {
+  const base::Fd netns(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (netns.get() < 0) return;
+  u32 id = 0;
+  uapi::ProgQuery attr;
+  attr.target_fd = static_cast<u32>(netns.get());
+  attr.attach_type = static_cast<u32>(AttachType::flow_dissector);
+  attr.prog_ids = address_of(&id);
+  attr.count = 1;
+  if (bpf(uapi::Cmd::prog_query, attr) == 0 && attr.count == 1)
+    found.push_back({"", 0, "flow_dissector", "", id, 0, false});
+}
+
+Result<void> set_xdp(int program_fd, const std::string& device, u32 flags) {
+  const u32 index = ::if_nametoindex(device.c_str());
+  if (index == 0) return fail(Code::not_found, fmt::format("there is no network device {}", device), ENODEV);
+  auto netlink = SKEP_TRY(Netlink::open());
+  struct {
+    rtattr outer;
+    rtattr fd_head;
+    s32 fd;
+    rtattr flags_head;
+    u32 flags;
+  } attributes{{sizeof attributes, NLA_F_NESTED | IFLA_XDP}, {8, IFLA_XDP_FD}, program_fd, {8, IFLA_XDP_FLAGS}, flags};
+  ifinfomsg request{};
+  request.ifi_family = AF_UNSPEC;
+  request.ifi_index = static_cast<int>(index);
+  const auto done =
+      netlink.ask(RTM_SETLINK, NLM_F_ACK, request, std::as_bytes(std::span(&attributes, 1)), [](u16, Bytes) {});
+  if (done) return {};
+  const int number = done.error().os_error;
+  if (number == EBUSY || number == EEXIST)
+    return fail(Code::invalid_argument,
+                fmt::format("{}: an XDP program is attached already; add `overwrite` to replace it", device), number);
+  if (number == EOPNOTSUPP)
+    return fail(Code::unsupported, fmt::format("{}: its driver has no XDP; use xdpgeneric", device), number);
+  return tl::unexpected(Error(done.error()).within(device));
+}
+
+}  // namespace
+
+Result<std::vector<NetProgram>> find_net_programs() {
+  std::vector<NetProgram> found;
+  auto netlink = SKEP_TRY(Netlink::open());
+  const auto devices = SKEP_TRY(list_devices(netlink, found));
+  for (const Device& device : devices) {
+    add_queried(device, AttachType::tcx_ingress, "tcx/ingress", found);
+    add_queried(device, AttachType::tcx_egress, "tcx/egress", found);
+    add_queried(device, AttachType::netkit_primary, "netkit/primary", found);
+    add_queried(device, AttachType::netkit_peer, "netkit/peer", found);
+    add_filters(netlink, device, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), "clsact/ingress", found);
+    add_filters(netlink, device, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), "clsact/egress", found);
+  }
+  add_flow_dissector(found);
+  return found;
+}
+
+Result<void> attach_xdp(u32 program_id, const std::string& device, u32 mode, bool replace) {
+  const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  return set_xdp(program.get(), device, mode | (replace ? 0 : XDP_FLAGS_UPDATE_IF_NOEXIST));
+}
+
+Result<void> detach_xdp(const std::string& device, u32 mode) { return set_xdp(-1, device, mode); }
+
+}  // namespace skep::kernel

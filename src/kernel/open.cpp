@@ -1,0 +1,36 @@
+// See open.hpp.
+#include "kernel/open.hpp"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+
+#include "btf/btf.hpp"
+#include "kernel/info.hpp"
+#include "kernel/syscall.hpp"
+
+namespace skep::kernel {
+
+Result<base::Fd> open_by_id(uapi::Cmd cmd, u32 id, std::string_view kind) {
+  uapi::ObjectId attr{id, 0, 0};
+  const int fd = bpf(cmd, attr);
+  if (fd == -ENOENT) return fail(Code::not_found, fmt::format("the kernel has no {} with id {}", kind, id), ENOENT);
+  if (fd < 0) return tl::unexpected(bpf_error(cmd, fmt::format("{} {}", kind, id), -fd));
+  return base::Fd(fd);
+}
+
+namespace {
+Result<std::shared_ptr<const btf::Btf>> types_by_id(u32 id, int depth) {
+  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::btf_get_fd_by_id, id, "BTF object"));
+  auto object = SKEP_TRY(btf_object(fd.get()));
+  std::shared_ptr<const btf::Btf> base;
+  if (object.is_kernel && object.name != "vmlinux" && depth == 0)
+    base = SKEP_TRY(btf::Btf::from_file("/sys/kernel/btf/vmlinux"));
+  return btf::Btf::parse(std::move(object.bytes), std::move(base));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const btf::Btf>> types_by_id(u32 id) { return types_by_id(id, 0); }
+
+}  // namespace skep::kernel
