@@ -7,9 +7,7 @@
 #include <iterator>
 
 namespace skep::btf {
-namespace {
-
-std::string_view shown(std::string_view name) { return name.empty() ? "(anon)" : name; }
+std::string_view shown_name(std::string_view name) { return name.empty() ? "(anon)" : name; }
 
 std::string_view encoding_text(const Btf::IntEncoding& encoding) {
   const int flags = (encoding.is_signed ? 1 : 0) | (encoding.is_char ? 2 : 0) | (encoding.is_bool ? 4 : 0);
@@ -32,13 +30,15 @@ std::string_view linkage_text(u32 linkage) {
   return linkage < std::size(names) ? names[linkage] : "(unknown)";
 }
 
+namespace {
+
 using Out = std::back_insert_iterator<std::string>;
 
 void members(const Btf& btf, const Type& t, Out out) {
   fmt::format_to(out, " size={} vlen={}", t.size(), t.vlen);
   for (u32 i = 0; i < t.vlen; i++) {
     const auto m = btf.member(t, i);
-    fmt::format_to(out, "\n\t'{}' type_id={} bits_offset={}", shown(m.name), m.type_id, m.bit_offset);
+    fmt::format_to(out, "\n\t'{}' type_id={} bits_offset={}", shown_name(m.name), m.type_id, m.bit_offset);
     if (m.bit_size != 0) fmt::format_to(out, " bitfield_size={}", m.bit_size);
   }
 }
@@ -48,15 +48,15 @@ void enumerators(const Btf& btf, const Type& t, Out out) {
   const std::string_view suffix = t.kind == Kind::enum_ ? "" : t.kind_flag ? "LL" : "ULL";
   for (const auto& e : btf.enumerators(t)) {
     if (t.kind_flag)
-      fmt::format_to(out, "\n\t'{}' val={}{}", shown(e.name), e.value, suffix);
+      fmt::format_to(out, "\n\t'{}' val={}{}", shown_name(e.name), e.value, suffix);
     else
-      fmt::format_to(out, "\n\t'{}' val={}{}", shown(e.name), static_cast<u64>(e.value), suffix);
+      fmt::format_to(out, "\n\t'{}' val={}{}", shown_name(e.name), static_cast<u64>(e.value), suffix);
   }
 }
 
 void params(const Btf& btf, const Type& t, Out out) {
   fmt::format_to(out, " ret_type_id={} vlen={}", t.type_id(), t.vlen);
-  for (const auto& p : btf.params(t)) fmt::format_to(out, "\n\t'{}' type_id={}", shown(p.name), p.type_id);
+  for (const auto& p : btf.params(t)) fmt::format_to(out, "\n\t'{}' type_id={}", shown_name(p.name), p.type_id);
 }
 
 void section(const Btf& btf, const Type& t, Out out) {
@@ -74,7 +74,7 @@ void section(const Btf& btf, const Type& t, Out out) {
 void dump_raw(const Btf& btf, u32 id, std::string& text) {
   const auto t = btf.type(id);
   const Out out(text);
-  fmt::format_to(out, "[{}] {} '{}'", id, name_of(t.kind), shown(t.name));
+  fmt::format_to(out, "[{}] {} '{}'", id, name_of(t.kind), shown_name(t.name));
   switch (t.kind) {
     case Kind::int_: {
       const auto e = btf.int_encoding(t);

@@ -6,6 +6,11 @@
 
 namespace skep::btf {
 
+/// bpftool's words: "SIGNED", "(none)"; "static"; "(anon)" for types without a name.
+std::string_view encoding_text(const Btf::IntEncoding& encoding);
+std::string_view linkage_text(u32 linkage);
+std::string_view shown_name(std::string_view name);
+
 /// Appends one type with its members, each line ending in a newline.
 void dump_raw(const Btf& btf, u32 id, std::string& out);
 /// All types of `btf` itself (without those of its base).

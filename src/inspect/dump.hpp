@@ -22,6 +22,9 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
 void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Btf* types, bool kernel,
                   const XlatedOptions& options);
 
+/// Each instruction as xlated_text() prints it, without its number; "" for the second half of a wide one.
+std::vector<std::string> instruction_texts(const ProgramCode& code, bool kernel);
+
 /// One machine instruction as text.
 struct MachineInsn {
   u32 bytes = 0;  ///< 0: none that the machine knows
@@ -43,19 +46,22 @@ std::string jited_text(const ProgramCode& code, const JitedSource& source, const
 void write_jited(base::JsonWriter& json, const ProgramCode& code, const JitedSource& source,
                  const XlatedOptions& options);
 
-/// One entry of a map: {key: [bytes], value: [bytes], formatted: {key, value}}, per-CPU values one by one.
-/// With `plain` only the formatted part, as bpftool's text dump of a map with BTF.
-void write_entry(base::JsonWriter& json, const MapInfo& info, const btf::Btf* types, std::span<const std::byte> key,
-                 std::span<const std::byte> value, bool plain);
-/// The same entry as hex lines, for maps without BTF.
-std::string entry_text(const MapInfo& info, std::span<const std::byte> key, std::span<const std::byte> value);
-
 /// A value as an update takes it: for per-CPU maps, the same one for every possible CPU.
 std::vector<std::byte> for_every_cpu(const MapInfo& info, std::vector<std::byte> value);
 
-/// Calls `on_entry` for every entry; entries that vanish meanwhile are left out. Returns how many there were.
-Result<u64> for_each_entry(
-    const Map& map,
-    const std::function<void(std::span<const std::byte> key, std::span<const std::byte> value)>& on_entry);
+/// How a dump is written, piece by piece.
+struct DumpOptions {
+  bool json = false;
+  bool pretty = false;
+};
+
+/// Writes every entry, in memory that does not depend on how many there are. `types` may be null.
+/// `write` gets the text in pieces. Entries that vanish meanwhile are left out. Returns how many values were read.
+Result<u64> dump_map(const Map& map, const btf::Btf* types, const DumpOptions& options,
+                     const std::function<void(std::string_view)>& write);
+
+/// One entry as `map lookup` shows it, with a newline.
+std::string entry_text(const MapInfo& info, const btf::Btf* types, std::span<const std::byte> key,
+                       std::span<const std::byte> value, const DumpOptions& options);
 
 }  // namespace skep::inspect

@@ -36,11 +36,12 @@ std::vector<Found<Info>> World::collect(Result<std::vector<Info>> (Inspector::*l
 std::vector<Found<ProgramInfo>> World::programs() { return collect<ProgramInfo>(&Inspector::programs); }
 std::vector<Found<MapInfo>> World::maps() { return collect<MapInfo>(&Inspector::maps); }
 std::vector<Found<LinkInfo>> World::links() { return collect<LinkInfo>(&Inspector::links); }
+std::vector<Found<BtfInfo>> World::btfs() { return collect<BtfInfo>(&Inspector::btfs); }
 
 Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t& position, std::string_view kind) {
   const bool program = kind == "program";
-  const std::string ways =
-      fmt::format("id N, name NAME{}{}", program ? ", tag TAG" : "", kind == "link" ? "" : ", pinned PATH");
+  const std::string ways = kind == "link" ? std::string("id N, pinned PATH")
+                                          : fmt::format("id N, name NAME{}, pinned PATH", program ? ", tag TAG" : "");
   if (position >= words.size()) return fail(Code::invalid_argument, fmt::format("name a {}: {}", kind, ways));
   const std::string& way = words[position];
   if (position + 1 >= words.size())
@@ -53,11 +54,11 @@ Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t&
     const auto [stop, error] = std::from_chars(handle.value.data(), end, handle.id);
     if (error != std::errc() || stop != end)
       return fail(Code::invalid_argument, fmt::format("id '{}' is not a number", handle.value));
-  } else if (way == "name") {
+  } else if (way == "name" && kind != "link") {
     handle.by = By::name;
   } else if (way == "tag" && program) {
     handle.by = By::tag;
-  } else if (way == "pinned" && kind != "link") {
+  } else if (way == "pinned") {
     handle.by = By::pinned;
   } else {
     return fail(Code::invalid_argument, fmt::format("'{}' does not name a {}: expected {}", way, kind, ways));
@@ -116,7 +117,9 @@ bool Handle::matches(const MapInfo& info) const {
   return false;
 }
 
-bool Handle::matches(const LinkInfo& info) const { return by == By::id ? info.id == id : info.target == value; }
+bool Handle::matches(const LinkInfo& info) const {
+  return by == By::id ? info.id == id : by == By::pinned && pinned_at(info.pinned, value);
+}
 
 template <class Info>
 Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind) {

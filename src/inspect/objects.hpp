@@ -26,6 +26,7 @@ class World {
   std::vector<Found<ProgramInfo>> programs();
   std::vector<Found<MapInfo>> maps();
   std::vector<Found<LinkInfo>> links();
+  std::vector<Found<BtfInfo>> btfs();
 
   /// Why an engine is missing from the lists: "the kernel's objects are not shown: ..."
   const std::vector<std::string>& notes() const { return notes_; }

@@ -60,6 +60,7 @@ std::string text_of(const ProgramInfo& info) {
   if (info.gpl_compatible) text += "  gpl";
   if (info.run_time_ns != 0) text += fmt::format(" run_time_ns {}", info.run_time_ns);
   if (info.run_count != 0) text += fmt::format(" run_cnt {}", info.run_count);
+  if (info.recursion_misses != 0) text += fmt::format(" recursion_misses {}", info.recursion_misses);
   text += "\n";
   if (info.loaded_at != 0) text += fmt::format("\tloaded_at {}  uid {}\n", local_time(info.loaded_at), info.uid);
   text += fmt::format("\txlated {}B", info.bytes_xlated);
@@ -80,6 +81,7 @@ void write(base::JsonWriter& json, const ProgramInfo& info) {
   json.member("gpl_compatible", info.gpl_compatible);
   if (info.run_time_ns != 0) json.member("run_time_ns", info.run_time_ns);
   if (info.run_count != 0) json.member("run_cnt", info.run_count);
+  if (info.recursion_misses != 0) json.member("recursion_misses", info.recursion_misses);
   if (info.loaded_at != 0) {
     json.member("loaded_at", info.loaded_at);
     json.member("uid", info.uid);
@@ -106,7 +108,11 @@ std::string text_of(const MapInfo& info) {
   text += fmt::format("  flags 0x{:x}\n\tkey {}B  value {}B  max_entries {}", info.flags, info.key_size,
                       info.value_size, info.max_entries);
   if (info.bytes_memlock != 0) text += fmt::format("  memlock {}B", info.bytes_memlock);
-  text += "\n" + pinned_text(info.pinned);
+  text += "\n";
+  if (info.owner_type != ProgramType::unspec)
+    text +=
+        fmt::format("\towner_prog_type {}  owner{} jited\n", name_of(info.owner_type), info.owner_jited ? "" : " not");
+  text += pinned_text(info.pinned);
   if (info.btf_id != 0 || info.frozen)
     text += fmt::format("\t{}{}\n", info.btf_id != 0 ? fmt::format("btf_id {}", info.btf_id) : "",
                         info.frozen ? "  frozen" : "");
@@ -123,6 +129,10 @@ void write(base::JsonWriter& json, const MapInfo& info) {
   json.member("bytes_value", info.value_size);
   json.member("max_entries", info.max_entries);
   if (info.bytes_memlock != 0) json.member("bytes_memlock", info.bytes_memlock);
+  if (info.owner_type != ProgramType::unspec) {
+    json.member("owner_prog_type", name_of(info.owner_type));
+    json.member("owner_jited", info.owner_jited);
+  }
   json.member("frozen", info.frozen ? 1 : 0);
   if (info.btf_id != 0) json.member("btf_id", info.btf_id);
   write_pinned(json, info.pinned);
@@ -131,18 +141,58 @@ void write(base::JsonWriter& json, const MapInfo& info) {
 }
 
 std::string text_of(const LinkInfo& info) {
-  std::string text = fmt::format("{}: {}  prog {}\n", info.id, info.type, info.program_id);
+  std::string text = fmt::format("{}: {}", info.id, info.type);
+  if (info.program_id != 0) text += fmt::format("  prog {}", info.program_id);
+  text += "\n";
+  for (std::size_t i = 0; i < info.facts.size(); ++i)
+    text += fmt::format("{}{} {}", i == 0 ? "\t" : "  ", info.facts[i].name, info.facts[i].text);
+  if (!info.facts.empty()) text += "\n";
   if (!info.target.empty()) text += fmt::format("\ttarget {}\n", info.target);
-  return text + host_text(info.host_pid, info.host_name);
+  return text + pinned_text(info.pinned) + host_text(info.host_pid, info.host_name);
+}
+
+void write(base::JsonWriter& json, const Fact& fact) {
+  json.key(fact.name);
+  fact.form == Fact::Form::text ? json.string(fact.text) : json.raw(fact.text);
 }
 
 void write(base::JsonWriter& json, const LinkInfo& info) {
   json.begin_object();
   json.member("id", info.id);
   json.member("type", info.type);
-  json.member("prog_id", info.program_id);
+  if (info.program_id != 0) json.member("prog_id", info.program_id);
+  for (const Fact& fact : info.facts) write(json, fact);
   if (!info.target.empty()) json.member("target", info.target);
+  write_pinned(json, info.pinned);
   write_host(json, info.host_pid, info.host_name);
+  json.end_object();
+}
+
+std::string text_of(const BtfUse& use) {
+  const auto list = [](std::string_view what, const std::vector<u32>& users) {
+    return users.empty() ? std::string() : fmt::format("  {} {}", what, ids(users));
+  };
+  const std::string name = use.info.is_kernel      ? fmt::format("[{}]", use.info.name)
+                           : use.info.name.empty() ? "<anon>"
+                                                   : use.info.name;
+  return fmt::format("{}: name {}  size {}B{}{}\n", use.info.id, name, use.info.size_bytes,
+                     list("prog_ids", use.program_ids), list("map_ids", use.map_ids)) +
+         host_text(use.info.host_pid, use.info.host_name);
+}
+
+void write(base::JsonWriter& json, const BtfUse& use) {
+  json.begin_object();
+  json.member("id", use.info.id);
+  json.member("size", use.info.size_bytes);
+  for (const auto& [key, users] : {std::pair{"prog_ids", &use.program_ids}, std::pair{"map_ids", &use.map_ids}}) {
+    json.key(key);
+    json.begin_array();
+    for (const u32 id : *users) json.number(u64{id});
+    json.end_array();
+  }
+  json.member("kernel", use.info.is_kernel);
+  if (!use.info.name.empty()) json.member("name", use.info.name);
+  write_host(json, use.info.host_pid, use.info.host_name);
   json.end_object();
 }
 

@@ -7,14 +7,24 @@
 
 namespace skep::inspect {
 
+/// Types with the loaded programs and maps that use them.
+struct BtfUse {
+  BtfInfo info;
+  std::vector<u32> program_ids, map_ids;
+};
+
 /// Lines with their newlines.
 std::string text_of(const ProgramInfo& info);
 std::string text_of(const MapInfo& info);
 std::string text_of(const LinkInfo& info);
+std::string text_of(const BtfUse& use);
 
 /// One JSON object.
 void write(base::JsonWriter& json, const ProgramInfo& info);
 void write(base::JsonWriter& json, const MapInfo& info);
 void write(base::JsonWriter& json, const LinkInfo& info);
+void write(base::JsonWriter& json, const BtfUse& use);
+/// One member of the object that is open.
+void write(base::JsonWriter& json, const Fact& fact);
 
 }  // namespace skep::inspect

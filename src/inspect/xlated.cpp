@@ -100,6 +100,14 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
   return text;
 }
 
+std::vector<std::string> instruction_texts(const ProgramCode& code, bool kernel) {
+  const Printer print(code, kernel);
+  std::vector<std::string> texts(code.insns.size());
+  walk(code,
+       [&](std::size_t index, std::size_t, const FunctionInfo*, const SourceLine*) { texts[index] = print(index); });
+  return texts;
+}
+
 void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Btf* types, bool kernel,
                   const XlatedOptions& options) {
   const Printer print(code, kernel);

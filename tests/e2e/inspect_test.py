@@ -13,18 +13,13 @@ import unittest
 from support import EXAMPLES, Case, can_use_kernel_bpf, demoted, main, need, need_clang
 
 
-class Inspection(Case):
+class Hosted(Case):
+    """A user-engine process of our own, `self.host`, seen from outside."""
+
     @classmethod
     def setUpClass(cls):
         need_clang()
         super().setUpClass()
-
-    def setUp(self):
-        """A host that counts execs of a shell which goes on until its input ends."""
-        self.host = self.start("run", EXAMPLES / "counter.bpf.c", "--program", "hello", "--attach", "syscall:execve", "--",
-                               "sh", "-c", "/bin/true; /bin/true; echo ready; read x", stdin=subprocess.PIPE)
-        self.addCleanup(self.host.stdin.close)
-        self.assertEqual(self.host.stdout.readline(), "ready\n", self.host.stderr.read() if self.host.poll() is not None else "")
 
     def mine(self, objects):
         """The host's objects among all that are shown: tests share the machine."""
@@ -32,6 +27,15 @@ class Inspection(Case):
 
     def show(self, what, *arguments):
         return json.loads(self.skep(what, "show", *arguments, "-j", check=0).stdout)
+
+
+class Inspection(Hosted):
+    def setUp(self):
+        """A host that counts execs of a shell which goes on until its input ends."""
+        self.host = self.start("run", EXAMPLES / "counter.bpf.c", "--program", "hello", "--attach", "syscall:execve", "--",
+                               "sh", "-c", "/bin/true; /bin/true; echo ready; read x", stdin=subprocess.PIPE)
+        self.addCleanup(self.host.stdin.close)
+        self.assertEqual(self.host.stdout.readline(), "ready\n", self.host.stderr.read() if self.host.poll() is not None else "")
 
     def test_programs_and_maps_are_shown(self):
         (program,) = self.mine(self.show("prog"))
@@ -110,6 +114,70 @@ class Inspection(Case):
         self.host.stdin.close()
         self.assertEqual(self.host.wait(timeout=20), 0)
 
+    def test_the_verbs_that_change_a_map_in_another_process(self):
+        (table,) = self.mine(self.show("map"))
+        handle = ("id", str(table["id"]))
+        for n in range(20):
+            self.skep("map", "update", *handle, "key", 1000 + n, "value", n, check=0)
+        keys = [entry["formatted"]["key"] for entry in json.loads(self.skep("map", "dump", *handle, "-j", check=0).stdout)]
+        self.assertEqual(len(keys), len(set(keys)))
+        self.assertLessEqual(set(range(1000, 1020)), set(keys))
+        self.assertIn("peek, pop and dequeue are for queue and stack maps", self.skep("map", "peek", *handle, check=1).stderr)
+        self.assertIn("lives in it, as long as it runs", self.skep("map", "pin", *handle, "/sys/fs/bpf/x", check=1).stderr)
+        self.skep("map", "freeze", *handle, check=0)
+        self.assertEqual(self.show("map", *handle)["frozen"], 1)
+        self.assertIn("frozen already", self.skep("map", "freeze", *handle, check=1).stderr)
+        self.skep("map", "update", *handle, "key", "77", "value", "5", check=1)
+
+    def test_a_host_runs_top_why_and_pictures(self):
+        (program,) = self.mine(self.show("prog"))
+        handle = ("id", str(program["id"]))
+        (link,) = self.mine(self.show("link"))
+        why = json.loads(self.skep("prog", "why", *handle, "-j", check=0).stdout)
+        self.assertEqual([p["pid"] for p in why["processes"]], [self.host.pid])
+        self.assertIn("counter.bpf.c", why["processes"][0]["command_line"])
+        self.assertEqual([item["id"] for item in why["links"]], [link["id"]])
+        sample = json.loads(self.skep("prog", "top", "interval", "0.2", "count", "1", "-j", check=0).stdout)
+        (row,) = [p for p in sample["programs"] if p["id"] == program["id"]]
+        self.assertEqual((row["pid"], row["run_cnt"]), (self.host.pid, program["run_cnt"]))
+        self.assertIn("digraph", self.skep("prog", "visual", *handle, check=0).stdout)
+        self.assertIn("<svg", self.skep("prog", "visual", *handle, "svg", check=0).stdout)
+        (types,) = [b for b in self.show("btf") if b["id"] == program["btf_id"]]
+        self.assertEqual((types["prog_ids"], types["map_ids"]), ([program["id"]], program["map_ids"]))
+        self.assertIn("lives in it", self.skep("prog", "pin", *handle, "/sys/fs/bpf/x", check=1).stderr)
+        self.assertIn("packet", self.skep("prog", "run", *handle, "data_in", self.write("packet", "x" * 64), check=2).stderr)
+
+    def test_lines_are_counted(self):
+        source = self.write("lines.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int lines(struct xdp_md *ctx) {
+  unsigned char *p = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+  volatile int zeroes = 0;
+  if (p + 64 > end)
+    return XDP_DROP;
+#pragma clang loop unroll(disable)
+  for (int i = 0; i < 64; i++)
+    if (p[i] == 0)
+      zeroes += 1;
+  return zeroes > 10 ? XDP_PASS : XDP_TX;
+}
+char _license[] SEC("license") = "GPL";
+""")
+        packet = self.directory / "zeroes.bin"
+        packet.write_bytes(bytes(20) + bytes([1]) * 44)
+        result = json.loads(self.skep("prog", "profile", "--lines", source, "input", packet, "repeat", 10, "-j", check=0).stdout)
+        self.assertEqual(result["retval"], 2)
+        count = {line["src"].strip(): line["count"] for line in result["lines"]}
+        self.assertEqual(count["zeroes += 1;"], 200)
+        self.assertEqual(count["if (p[i] == 0)"], 640)
+        self.assertEqual(count["if (p + 64 > end)"], 10)
+        self.assertEqual(max(c for c in count.values() if c is not None), 640)
+        text = self.skep("prog", "profile", "--lines", source, "input", packet, check=0).stdout
+        self.assertRegex(text, r"(?m)^ +20 +\d+  zeroes \+= 1;$")
+        self.assertIn("expected program, input", self.skep("prog", "profile", "--lines", source, "nonsense", "1", check=2).stderr)
+        self.assertIn("no program", self.skep("prog", "profile", "--lines", source, "program", "nobody", check=1).stderr)
+
     def test_wrong_names(self):
         self.assertIn("hello", self.skep("prog", "show", "name", "no-such-program", check=1).stderr)
         self.skep("prog", "show", "id", "x", check=2)
@@ -174,6 +242,56 @@ class Inspection(Case):
         self.host.stdin.write("\n")
         self.host.stdin.close()
         self.assertEqual(self.host.wait(timeout=20), 0, "the program went on undisturbed")
+
+
+class OtherMaps(Hosted):
+    """Queues and program runs in another process."""
+
+    def setUp(self):
+        source = self.write("jobs.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_QUEUE); __uint(max_entries, 8); __uint(value_size, 4); } jobs SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, unsigned); __type(value, int); __uint(max_entries, 2); } cells SEC(".maps");
+SEC("tracepoint/syscalls/sys_enter_execve") int add(void *ctx) {
+  unsigned job = 7, key = 1;
+  int *cell = bpf_map_lookup_elem(&cells, &key);
+  if (cell) *cell -= 1;
+  bpf_map_push_elem(&jobs, &job, 0);
+  return 5;
+}
+char _license[] SEC("license") = "GPL";
+""")
+        self.host = self.start("run", source, "--", "sh", "-c", "echo ready; read x", stdin=subprocess.PIPE)
+        self.addCleanup(self.host.stdin.close)
+        self.assertEqual(self.host.stdout.readline(), "ready\n", self.host.stderr.read() if self.host.poll() is not None else "")
+        self.maps = {m["name"]: ("id", str(m["id"])) for m in self.mine(self.show("map"))}
+
+    def test_a_queue_in_another_process(self):
+        jobs = self.maps["jobs"]
+        while self.skep("map", "pop", *jobs).returncode == 0:
+            pass
+        self.assertIn("it is empty", self.skep("map", "peek", *jobs, check=1).stderr)
+        for job in (1, 2, 300):
+            self.skep("map", "push", *jobs, "value", job, check=0)
+        self.assertEqual(self.skep("map", "peek", *jobs, check=0).stdout, "value: 01 00 00 00\n")
+        popped = [json.loads(self.skep("map", "dequeue", *jobs, "-j", check=0).stdout)["value"][:2] for _ in range(3)]
+        self.assertEqual(popped, [["0x01", "0x00"], ["0x02", "0x00"], ["0x2c", "0x01"]])
+
+    def test_a_run_in_another_process(self):
+        (program,) = self.mine(self.show("prog"))
+        before = program.get("run_cnt", 0)
+        context = self.directory / "context"
+        context.write_bytes(bytes(64))
+        while self.skep("map", "pop", *self.maps["jobs"]).returncode == 0:
+            pass
+        result = json.loads(self.skep("prog", "run", "id", str(program["id"]), "ctx_in", context, "repeat", 3, "-j", check=0).stdout)
+        self.assertEqual(result["retval"], 5)
+        self.assertEqual(self.show("prog", "id", str(program["id"]))["run_cnt"], before + 3)
+        self.assertEqual(self.skep("map", "peek", *self.maps["jobs"], check=0).stdout, "value: 07 00 00 00\n")
+        values = json.loads(self.skep("map", "lookup", *self.maps["cells"], "key", "1", check=0).stdout)["values"]
+        self.assertLessEqual(sum(v["value"] for v in values), -3)
+        self.assertIn("at most 100000 times", self.skep("prog", "run", "id", str(program["id"]), "ctx_in", context, "repeat", 100001, check=1).stderr)
 
 
 if __name__ == "__main__":

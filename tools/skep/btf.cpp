@@ -1,18 +1,23 @@
 // skep btf: types of a loaded object, of a file or of the kernel, as C or as a list.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "arguments.hpp"
 #include "btf/dump_c.hpp"
+#include "btf/dump_json.hpp"
 #include "btf/dump_raw.hpp"
 #include "compile/compile.hpp"
 #include "inspect/objects.hpp"
+#include "inspect/show.hpp"
 
 namespace skep::tools {
 namespace {
 
 constexpr std::string_view usage =
-    "usage: skep btf show                                  which loaded objects carry types\n"
-    "       skep btf dump SOURCE [format c|raw]            types, one a line (raw) or as C\n\n"
+    "usage: skep btf show|list [id N]                      which loaded objects carry types\n"
+    "       skep btf dump SOURCE [format c|raw]            types, one a line (raw) or as C; -j: JSON\n\n"
     "  SOURCE: file PATH (an object, C source, or raw BTF) | prog PROG | map MAP | vmlinux\n"
     "  PROG, MAP: id N | name NAME | pinned PATH\n\n"
     "example:\n  skep btf dump vmlinux format c > vmlinux.h\n";
@@ -46,7 +51,19 @@ Result<int> dump(Words& words) {
   std::string format = "raw";
   if (words.take("format")) format = words.next();
   SKEP_TRY(words.end());
-  if (format == "c") {
+  if (format == "raw" && words.json) {
+    base::JsonWriter json(words.pretty);
+    json.begin_object();
+    json.key("types");
+    json.begin_array();
+    for (u32 id = types->first_id(); id < types->type_count(); ++id) {
+      btf::write_type(json, *types, id);
+      fmt::print("{}", json.take());
+    }
+    json.end_array();
+    json.end_object();
+    print(json);
+  } else if (format == "c") {
     fmt::print("{}", SKEP_TRY(btf::dump_c(*types)));
   } else if (format == "raw") {
     fmt::print("{}", btf::dump_raw(*types));
@@ -56,44 +73,31 @@ Result<int> dump(Words& words) {
   return 0;
 }
 
-/// Types by id, with the programs and maps that use them.
 Result<int> show(Words& words) {
+  std::optional<u32> only;
+  if (!words.done()) {
+    if (!words.take("id")) return fail(Code::invalid_argument, "expected `id N`");
+    only = static_cast<u32>(std::strtoul(words.next().c_str(), nullptr, 10));
+  }
   SKEP_TRY(words.end());
   auto world = inspect::World::open();
-  std::vector<u32> ids;
-  auto programs = world.programs();
-  auto maps = world.maps();
-  const auto add = [&](u32 id) {
-    if (id != 0 && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  std::vector<inspect::BtfUse> uses;
+  for (auto& found : world.btfs())
+    if (!only || found.info.id == *only) uses.push_back({std::move(found.info), {}, {}});
+  if (only && uses.empty()) return fail(Code::not_found, fmt::format("no types with id {} are loaded", *only));
+  const auto use_of = [&](u32 id) {
+    return std::find_if(uses.begin(), uses.end(), [&](const auto& use) { return use.info.id == id; });
   };
-  for (const auto& found : programs) add(found.info.btf_id);
-  for (const auto& found : maps) add(found.info.btf_id);
-  std::sort(ids.begin(), ids.end());
+  for (const auto& found : world.programs())
+    if (const auto use = use_of(found.info.btf_id); use != uses.end()) use->program_ids.push_back(found.info.id);
+  for (const auto& found : world.maps())
+    if (const auto use = use_of(found.info.btf_id); use != uses.end()) use->map_ids.push_back(found.info.id);
   base::JsonWriter json(words.pretty);
   json.begin_array();
-  for (const u32 id : ids) {
-    std::vector<u32> prog_ids, map_ids;
-    for (const auto& found : programs)
-      if (found.info.btf_id == id) prog_ids.push_back(found.info.id);
-    for (const auto& found : maps)
-      if (found.info.btf_id == id) map_ids.push_back(found.info.id);
-    if (words.json) {
-      json.begin_object();
-      json.member("id", id);
-      for (const auto& [key, list] : {std::pair{"prog_ids", &prog_ids}, std::pair{"map_ids", &map_ids}}) {
-        json.key(key);
-        json.begin_array();
-        for (const u32 user : *list) json.number(u64{user});
-        json.end_array();
-      }
-      json.end_object();
-    } else {
-      fmt::print("{}:{}{}\n", id, prog_ids.empty() ? "" : fmt::format("  prog_ids {}", fmt::join(prog_ids, ",")),
-                 map_ids.empty() ? "" : fmt::format("  map_ids {}", fmt::join(map_ids, ",")));
-    }
-  }
+  for (const auto& use : uses) words.json ? inspect::write(json, use) : fmt::print("{}", inspect::text_of(use));
   json.end_array();
   if (words.json) print(json);
+  for (const auto& text : world.notes()) note(text, only.has_value());
   return 0;
 }
 

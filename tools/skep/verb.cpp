@@ -17,10 +17,17 @@ constexpr Verb table[] = {
     {"bench", "measure a program in one engine or all of them", bench_verb},
     {"disasm", "print an object's instructions as text", disasm_verb},
     {"asm", "assemble text into raw instructions", asm_verb},
-    {"prog", "programs: show, dump xlated and jited", prog_verb},
-    {"map", "maps: show, dump, lookup, update, delete, getnext", map_verb},
-    {"link", "links: show", link_verb},
+    {"prog", "programs: show, dump, visual, run, top, why, profile, load, pin, attach", prog_verb},
+    {"map", "maps: show, dump, lookup, update, delete, peek, push, pop, create, event_pipe", map_verb},
+    {"link", "links: show, pin, detach", link_verb},
     {"btf", "types: show, dump as C or raw", btf_verb},
+    {"diff", "what changed between two programs", diff_verb},
+    {"cgroup", "programs on control groups: show, tree, attach, detach", cgroup_verb},
+    {"perf", "programs on perf events: show", perf_verb},
+    {"net", "programs on network devices: show, attach, detach", net_verb},
+    {"iter", "iterators of the kernel: pin", iter_verb},
+    {"struct_ops", "structures of kernel functions: show, dump, unregister", struct_ops_verb},
+    {"feature", "what this kernel, or another version, can do: probe", feature_verb},
 };
 
 }  // namespace

@@ -63,5 +63,12 @@ int prog_verb(const Arguments& arguments);
 int map_verb(const Arguments& arguments);
 int link_verb(const Arguments& arguments);
 int btf_verb(const Arguments& arguments);
+int diff_verb(const Arguments& arguments);
+int cgroup_verb(const Arguments& arguments);
+int perf_verb(const Arguments& arguments);
+int net_verb(const Arguments& arguments);
+int iter_verb(const Arguments& arguments);
+int struct_ops_verb(const Arguments& arguments);
+int feature_verb(const Arguments& arguments);
 
 }  // namespace skep::tools

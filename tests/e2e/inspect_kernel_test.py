@@ -1,0 +1,584 @@
+"""Objects in the kernel as skep shows and changes them, beside bpftool where it is installed: the same keys, the same values."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from support import EXAMPLES, Case, can_use_kernel_bpf, main, need, need_clang
+
+BPFFS = pathlib.Path("/sys/fs/bpf")
+BPFTOOL = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+# Facts that change between two looks, or that only one side knows (see the tests of `why` for who holds what).
+MOVING = {"run_time_ns", "run_cnt", "recursion_misses", "pids", "loaded_at"}
+
+
+def bpffs_is_mounted():
+    with open("/proc/self/mountinfo") as mounts:
+        return any(" - bpf " in line and f" {BPFFS} " in line for line in mounts)
+
+
+def bpftool(*arguments):
+    if BPFTOOL is None:
+        raise unittest.SkipTest("bpftool is not installed (Debian package bpftool), the other side of this comparison")
+    result = subprocess.run([BPFTOOL, "-j", *map(str, arguments)], text=True, capture_output=True, timeout=60)
+    return json.loads(result.stdout) if result.stdout.strip() else None
+
+
+class KernelInspection(Case):
+    @classmethod
+    def setUpClass(cls):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel's objects cannot be used here")
+        need(os.geteuid() == 0 and bpffs_is_mounted(), "root and a bpffs at /sys/fs/bpf: nothing can be pinned here")
+        super().setUpClass()
+        cls.pins = pathlib.Path(tempfile.mkdtemp(prefix="skep_e2e_", dir=BPFFS))
+
+    @classmethod
+    def tearDownClass(cls):
+        for path in sorted(cls.pins.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        cls.pins.rmdir()
+        super().tearDownClass()
+
+    def json(self, *arguments, check=0):
+        return json.loads(self.skep(*arguments, "-j", check=check).stdout)
+
+    def make_map(self, name, kind, key, value, entries, *more):
+        path = self.pins / name
+        self.skep("map", "create", path, "type", kind, "key", key, "value", value, "entries", entries, "name", name, *more, check=0)
+        self.addCleanup(lambda: path.unlink(missing_ok=True))
+        return ("pinned", path)
+
+    def same(self, ours, theirs, place):
+        """Every key of bpftool's with its value; ours may have more."""
+        for key, value in theirs.items():
+            if key not in MOVING:
+                self.assertIn(key, ours, f"{place}: bpftool says {key} = {value}")
+                self.assertEqual(ours[key], value, f"{place}: {key}")
+        self.assertEqual([k for k in ours if k in theirs], [k for k in theirs if k in ours], f"{place}: order of keys")
+
+
+class Maps(KernelInspection):
+    def test_a_hash_from_creation_to_its_end(self):
+        numbers = self.make_map("numbers", "hash", 4, 8, 16)
+        self.skep("map", "update", *numbers, "key", "1", "value", "10", check=0)
+        self.skep("map", "update", *numbers, "key", "hex", "02", "00", "00", "00", "value", "20", "noexist", check=0)
+        self.assertIn("exists already", self.skep("map", "update", *numbers, "key", "1", "value", "11", "noexist", check=1).stderr)
+        self.assertEqual(self.skep("map", "lookup", *numbers, "key", "2", check=0).stdout, "key: 02 00 00 00  value: 14 00 00 00 00 00 00 00\n")
+        self.assertEqual(self.json("map", "lookup", *numbers, "key", "1")["value"], ["0x0a"] + ["0x00"] * 7)
+        first = self.json("map", "getnext", *numbers)
+        self.assertIsNone(first["key"])
+        self.assertEqual(len(self.json("map", "dump", *numbers)), 2)
+        self.assertIn("Found 2 elements", self.skep("map", "dump", *numbers, check=0).stdout)
+        self.skep("map", "delete", *numbers, "key", "2", check=0)
+        self.assertIn("no such key", self.skep("map", "delete", *numbers, "key", "2", check=1).stderr)
+        again = self.pins / "numbers_again"
+        self.skep("map", "pin", *numbers, again, check=0)
+        self.addCleanup(lambda: again.unlink(missing_ok=True))
+        self.assertIn(str(again), self.json("map", "show", *numbers)["pinned"])
+        self.skep("map", "freeze", *numbers, check=0)
+        self.assertEqual(self.json("map", "show", *numbers)["frozen"], 1)
+        self.assertIn("frozen", self.skep("map", "update", *numbers, "key", "1", "value", "3", check=1).stderr)
+
+    def test_bad_lines_say_what_is_expected(self):
+        numbers = self.make_map("bad_lines", "hash", 4, 8, 4)
+        for arguments, words in (
+            (("lookup", *numbers, "key", "1", "2"), "takes 4"),
+            (("lookup", *numbers), "expected `key DATA`, 4 bytes"),
+            (("update", *numbers, "key", "1"), "expected `value DATA`"),
+            (("update", *numbers, "key", "1", "value", "300", "0"), "takes 8"),
+            (("create", self.pins / "x", "type", "nothing", "key", "4", "value", "4", "entries", "1", "name", "x"), "there are: hash, array"),
+            (("create", self.pins / "x", "type", "hash", "key", "4", "value", "4", "entries", "1"), "`name NAME` is missing"),
+            (("create", self.pins / "x", "type", "hash", "key", "four"), "not a number"),
+            (("create", self.pins / "x", "type", "hash", "key", "4", "value", "4", "entries", "0", "name", "x"), "0 entries"),
+            (("create", "/tmp/skep_no_bpffs", "type", "hash", "key", "4", "value", "4", "entries", "1", "name", "x"), "not in a bpffs"),
+            (("pin", *numbers, self.pins / "bad_lines"), "pinned there already"),
+            (("pin", *numbers, self.pins / "missing" / "x"), "its directory"),
+            (("pin", *numbers), "expected the path"),
+            (("peek", *numbers), "for queue and stack maps"),
+            (("push", *numbers, "value", "1"), "`update` writes others"),
+            (("event_pipe", *numbers), "is not a ring"),
+            (("show", "id", "4294967295"), "no map with id 4294967295"),
+            (("show", "pinned", "/nowhere"), "no map with pinned /nowhere"),
+            (("dump",), "name a map"),
+            (("fly",), "expected show, list, dump"),
+        ):
+            result = self.skep("map", *arguments)
+            self.assertIn(result.returncode, (1, 2), arguments)
+            self.assertIn(words, result.stderr, arguments)
+            self.assertEqual(result.stdout, "", arguments)
+
+    def test_queues_and_stacks(self):
+        for kind, order in (("queue", (1, 2, 3)), ("stack", (3, 2, 1))):
+            waiting = self.make_map(f"a_{kind}", kind, 0, 4, 8)
+            for number in (1, 2, 3):
+                self.skep("map", "push" if kind == "stack" else "enqueue", *waiting, "value", number, check=0)
+            self.assertEqual(self.skep("map", "peek", *waiting, check=0).stdout, f"value: {order[0]:02x} 00 00 00\n")
+            for number in order:
+                self.assertEqual(self.json("map", "pop" if kind == "stack" else "dequeue", *waiting)["value"][0], f"0x{number:02x}")
+            self.assertIn("it is empty", self.skep("map", "pop", *waiting, check=1).stderr)
+
+    def test_values_of_every_cpu(self):
+        per_cpu = self.make_map("per_cpu", "percpu_array", 4, 4, 2)
+        self.skep("map", "update", *per_cpu, "key", "1", "value", "7", check=0)
+        values = self.json("map", "lookup", *per_cpu, "key", "1")["values"]
+        self.assertEqual([v["cpu"] for v in values], list(range(len(values))))
+        self.assertTrue(all(v["value"] == ["0x07", "0x00", "0x00", "0x00"] for v in values))
+        self.assertIn("value (CPU 00): 07 00 00 00", self.skep("map", "dump", *per_cpu, check=0).stdout)
+
+    def test_maps_of_maps_take_objects_by_name(self):
+        inner = self.make_map("inner", "array", 4, 4, 1)
+        outer = self.make_map("outer", "hash_of_maps", 4, 4, 4, "inner_map", *inner)
+        self.skep("map", "update", *outer, "key", "5", "value", *inner, check=0)
+        inner_id = self.json("map", "show", *inner)["id"]
+        (entry,) = self.json("map", "dump", *outer)
+        self.assertEqual(entry["inner_map_id"], inner_id)
+        other = self.make_map("other", "array", 4, 8, 1)
+        self.assertIn("those of the template", self.skep("map", "update", *outer, "key", "5", "value", *other, check=1).stderr)
+        self.assertIn("no map with id", self.skep("map", "update", *outer, "key", "5", "value", "77777777", check=1).stderr)
+
+    def test_dumps_equal_bpftools(self):
+        maps = {
+            "flat": self.make_map("flat", "hash", 4, 8, 64),
+            "wide": self.make_map("wide", "hash", 24, 40, 64),
+            "cells": self.make_map("cells", "array", 4, 4, 9),
+            "cpus": self.make_map("cpus", "percpu_hash", 4, 8, 16),
+            "trie": self.make_map("trie", "lpm_trie", 8, 8, 16, "flags", 1),
+            "events": self.make_map("events", "perf_event_array", 4, 4, 2),
+            "tails": self.make_map("tails", "prog_array", 4, 4, 3),
+        }
+        for n in range(20):
+            self.skep("map", "update", *maps["flat"], "key", n, "value", n * n, check=0)
+        self.skep("map", "update", *maps["wide"], "key", *range(24), "value", *range(40), check=0)
+        self.skep("map", "update", *maps["cpus"], "key", "3", "value", "9", check=0)
+        self.skep("map", "update", *maps["trie"], "key", *"16 0 0 0 10 1 0 0".split(), "value", "5", check=0)
+        for name, handle in maps.items():
+            theirs = bpftool("map", "dump", *handle)
+            self.assertEqual(self.json("map", "dump", *handle), theirs, name)
+            self.same(self.json("map", "show", *handle), bpftool("map", "show", *handle), name)
+            text = subprocess.run([BPFTOOL, "map", "dump", *map(str, handle)], text=True, capture_output=True).stdout
+            self.assertEqual(re.sub(r"\n+", "\n", self.skep("map", "dump", *handle, check=0).stdout), re.sub(r" *\n+", "\n", text), name)
+
+    def test_ring_buffers_are_read(self):
+        need_clang()
+        source = self.write("ring.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } ring SEC(".maps");
+SEC("xdp") int give(struct xdp_md *ctx) { unsigned long long word = 0x1122334455667788; bpf_ringbuf_output(&ring, &word, 8, 0); return 2; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "loadall", source, self.pins / "ring", "pinmaps", self.pins / "ring_maps", check=0)
+        packet = self.write("packet", "x" * 64)
+        pipe = self.start("map", "event_pipe", "pinned", self.pins / "ring_maps" / "ring", "-j")
+        deadline = time.monotonic() + 20
+        line = ""
+        os.set_blocking(pipe.stdout.fileno(), False)
+        while not line and time.monotonic() < deadline:
+            self.skep("prog", "run", "pinned", self.pins / "ring" / "give", "data_in", packet, check=0)
+            time.sleep(0.05)
+            line = pipe.stdout.readline()
+        self.assertEqual(json.loads(line)["data"], ["0x88", "0x77", "0x66", "0x55", "0x44", "0x33", "0x22", "0x11"])
+        pipe.send_signal(signal.SIGINT)
+        self.assertEqual(pipe.wait(timeout=10), 0)
+        self.assertIn("its other readers get no records", pipe.stderr.read())
+
+
+class Programs(KernelInspection):
+    def setUp(self):
+        need_clang()
+        self.source = self.write("count.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, unsigned); __type(value, unsigned long long); __uint(max_entries, 4); } counts SEC(".maps");
+static __attribute__((noinline)) int slot(int length) { return length > 100 ? 1 : 0; }
+SEC("xdp") int count(struct xdp_md *ctx) {
+  unsigned key = slot(ctx->data_end - ctx->data);
+  unsigned long long *value = bpf_map_lookup_elem(&counts, &key);
+  if (value) __sync_fetch_and_add(value, 1);
+  return XDP_PASS;
+}
+SEC("raw_tracepoint/sys_enter") int enter(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.home = self.pins / self._testMethodName[:40]
+        self.maps = self.pins / (self._testMethodName[:40] + "_maps")
+        self.skep("prog", "loadall", self.source, self.home, "pinmaps", self.maps, check=0)
+        self.count = ("pinned", self.home / "count")
+        self.addCleanup(self.unload)
+
+    def unload(self):
+        for directory in (self.home, self.maps):
+            for path in directory.iterdir() if directory.exists() else ():
+                path.unlink()
+
+    def test_the_facts_are_bpftools(self):
+        ours = self.json("prog", "show", *self.count)
+        theirs = bpftool("prog", "show", *self.count)
+        self.same(ours, theirs, "prog")
+        (map_id,) = ours["map_ids"]
+        self.same(self.json("map", "show", "id", map_id), bpftool("map", "show", "id", map_id), "map")
+        mine = next(b for b in self.json("btf", "show") if b["id"] == ours["btf_id"])
+        self.same({**mine, "prog_ids": sorted(mine["prog_ids"]), "map_ids": sorted(mine["map_ids"])},
+                  {key: sorted(v) if isinstance(v, list) else v for key, v in next(b for b in bpftool("btf", "show") if b["id"] == ours["btf_id"]).items()}, "btf")
+        self.assertEqual(self.json("prog", "dump", "xlated", *self.count), bpftool("prog", "dump", "xlated", *self.count))
+        self.assertEqual(self.json("prog", "dump", "xlated", *self.count, "linum", "opcodes")[0]["line_num"], bpftool("prog", "dump", "xlated", *self.count, "linum")[0]["line_num"])
+
+    def test_types_are_bpftools(self):
+        id = self.json("prog", "show", *self.count)["btf_id"]
+        self.assertEqual(self.json("btf", "dump", "prog", *self.count), bpftool("btf", "dump", "id", id))
+        object = self.directory / "count.bpf.o"
+        self.skep("compile", self.source, "-o", object, check=0)
+        # Of sections skep knows what the loader fills in: sizes and offsets, which the compiler leaves 0.
+        ours, theirs = ([t for t in types["types"] if t["kind"] != "DATASEC"] for types in (self.json("btf", "dump", "file", object), bpftool("btf", "dump", "file", object)))
+        self.assertEqual(ours, theirs)
+        ours, theirs = self.json("btf", "dump", "vmlinux")["types"], bpftool("btf", "dump", "id", 1)["types"]
+        self.assertEqual(len(ours), len(theirs))
+        for item in theirs:  # bpftool writes unsigned 32-bit enumerators above 2^31 as 64-bit numbers with their sign extended
+            if item["kind"] == "ENUM" and item.get("encoding") == "UNSIGNED":
+                for value in item["values"]:
+                    value["val"] &= 0xffffffff
+        self.assertEqual([a for a, b in zip(ours, theirs) if a != b][:3], [])
+
+    def test_links_are_bpftools(self):
+        self.skep("prog", "loadall", self.enter_only(), self.pins / "linked", "autoattach", check=0)
+        path = self.pins / "linked" / "enter"
+        link = self.json("link", "show", "pinned", path)
+        theirs = next(item for item in bpftool("link", "show") if item["id"] == link["id"])
+        self.same(link, theirs, "link")
+        self.assertEqual((link["type"], link["tp_name"], link["pinned"]), ("raw_tracepoint", "sys_enter", [str(path)]))
+        text = self.skep("link", "show", "id", link["id"], check=0).stdout
+        self.assertRegex(text, rf"{link['id']}: raw_tracepoint  prog {link['prog_id']}\n\ttp_name sys_enter\n")
+        why = self.json("prog", "why", "id", link["prog_id"])
+        self.assertEqual([item["id"] for item in why["links"]], [link["id"]])
+        self.assertIn(str(path), self.skep("prog", "why", "id", link["prog_id"], check=0).stdout)
+        self.assertIn("cannot detach raw_tracepoint links", self.skep("link", "detach", "id", link["id"], check=1).stderr)
+        path.unlink()
+        deadline = time.monotonic() + 10
+        while self.skep("link", "show", "id", link["id"]).returncode == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertIn("no link with id", self.skep("link", "show", "id", link["id"], check=1).stderr)
+
+    def enter_only(self):
+        return self.write("enter.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("raw_tracepoint/sys_enter") int enter(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+
+    def test_a_run_counts(self):
+        short, long = self.write("short", "s" * 60), self.write("long", "l" * 200)
+        result = self.json("prog", "run", *self.count, "data_in", short, "repeat", 5)
+        self.assertEqual(result["retval"], 2)
+        self.assertEqual(len(result["data_out"]), 60)
+        self.assertRegex(self.skep("prog", "run", *self.count, "data_in", long, check=0).stdout, r"(?s)^Data:\n0000000 6c .*\nReturn value: 2, duration: \d+ns\n$")
+        entries = self.json("map", "dump", "pinned", self.maps / "counts")
+        self.assertEqual([e["formatted"]["value"] for e in entries][:2], [5, 1])
+        out = self.directory / "out"
+        self.skep("prog", "run", *self.count, "data_in", short, "data_out", out, check=0)
+        self.assertEqual(out.read_text(), "s" * 60)
+        self.assertIn("data_in FILE", self.skep("prog", "run", *self.count, check=2).stderr)
+        self.assertIn("No such file", self.skep("prog", "run", *self.count, "data_in", "/nonexistent", check=1).stderr)
+        self.assertIn("above 0", self.skep("prog", "run", *self.count, "data_in", short, "repeat", "0", check=2).stderr)
+        self.assertIn("at least 14", self.skep("prog", "run", *self.count, "data_in", self.write("tiny", "x"), check=2).stderr)
+
+    def test_profile_and_top_count_runs(self):
+        packet = self.write("short", "s" * 60)
+        profile = self.start("prog", "profile", *self.count, "duration", "1.5", "-j")
+        top = self.start("prog", "top", "interval", "1", "count", "2", "-j")
+        deadline = time.monotonic() + 4
+        while (profile.poll() is None or top.poll() is None) and time.monotonic() < deadline:
+            self.skep("prog", "run", *self.count, "data_in", packet, "repeat", 1000, check=0)
+        rows = {row["metric"]: row for row in json.loads(profile.stdout.read())}
+        self.assertGreaterEqual(rows["run_cnt"]["value"], 1000)
+        self.assertGreater(rows["run_time_ns"]["value"], rows["run_cnt"]["value"])
+        samples = [json.loads(line) for line in top.stdout.read().splitlines()]
+        self.assertEqual(len(samples), 2)
+        id = self.json("prog", "show", *self.count)["id"]
+        seen = [next(p for p in sample["programs"] if p["id"] == id) for sample in samples]
+        self.assertGreater(max(p["events_per_second"] for p in seen), 100)
+        self.assertGreater(max(p["ns_per_run"] for p in seen), 1)
+        self.assertIn("NS/RUN", self.skep("prog", "top", "interval", "0.1", "count", "1", check=0).stdout)
+        self.assertIn("fentry", self.skep("prog", "profile", *self.count, "duration", "1", "cycles", check=2).stderr)
+
+    def test_why_names_the_pins_and_the_program_arrays(self):
+        tails = self.make_map("why_tails", "prog_array", 4, 4, 3)
+        self.skep("map", "update", *tails, "key", "2", "value", *self.count, check=0)
+        why = self.json("prog", "why", *self.count)
+        self.assertEqual(why["program"]["pinned"], [str(self.home / "count")])
+        self.assertEqual([(slot["name"], slot["index"]) for slot in why["program_arrays"]], [("why_tails", 2)])
+        self.assertEqual(why["user"], "root")
+        holder = subprocess.Popen([os.environ["SKEP"], "run", str(EXAMPLES / "hello.bpf.c"), "--backend", "kernel", "--attach", "raw_tracepoint:sys_enter", "--", "sleep", "30"],
+                                  env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (holder.kill(), holder.wait()))
+        deadline = time.monotonic() + 20
+        held = []
+        while not held and time.monotonic() < deadline:
+            for program in self.json("prog", "show"):
+                if program.get("name") == "hello" and "pids" not in program:
+                    answer = self.skep("prog", "why", "id", program["id"], "-j")
+                    if answer.returncode == 0:
+                        held = [p for p in json.loads(answer.stdout)["processes"] if p["pid"] == holder.pid] or held
+        self.assertTrue(held)
+        self.assertIn("hello.bpf.c", held[0]["command_line"])
+
+    def test_pictures(self):
+        dot = self.skep("prog", "visual", *self.count, check=0).stdout
+        self.assertRegex(dot, r'(?s)^digraph .*subgraph "cluster_0".*label="count".*subgraph "cluster_1".*bb_\d+ -> bb_\d+')
+        self.assertEqual(dot, self.skep("prog", "dump", "xlated", *self.count, "visual", check=0).stdout)
+        svg = self.skep("prog", "visual", *self.count, "svg", check=0).stdout
+        import xml.etree.ElementTree as xml
+        root = xml.fromstring(svg)
+        boxes = [e for e in root.iter() if e.tag.endswith("rect")][1:]
+        self.assertEqual(len(boxes), dot.count("[label="))
+        shown = " ".join(e.text or "" for e in root.iter() if e.tag.endswith("text"))
+        self.assertIn("exit", shown)
+        self.assertIn("bpf_map_lookup_elem", shown.replace("array_map_lookup", "bpf_map_lookup_elem"))
+        if shutil.which("dot"):
+            subprocess.run(["dot", "-Tsvg"], input=dot, text=True, check=True, stdout=subprocess.DEVNULL)
+
+    def test_diff_of_a_program_and_its_next_version(self):
+        other = self.write("next.bpf.c", pathlib.Path(self.source).read_text().replace("length > 100", "length > 200"))
+        self.assertEqual(self.skep("diff", f"{self.source}:count", f"{self.source}:count", check=0).stdout, "")
+        text = self.skep("diff", f"{self.source}:count", f"{other}:count", check=1).stdout
+        self.assertIn("@@ static", text)
+        self.assertEqual(len(re.findall(r"(?m)^-\(", text)), len(re.findall(r"(?m)^\+\(", text)))
+        changes = self.json("diff", f"{self.source}:count", f"{other}:count", check=1)
+        self.assertEqual(changes["insns_before"], changes["insns_after"])
+        self.assertEqual((changes["removed"], changes["added"]), (1, 1))
+        self.assertTrue(all("200" in c["src"] or "100" in c["src"] for c in changes["changes"]))
+        self.assertIn("there are: count, enter", self.skep("diff", self.source, other, check=2).stderr)
+        self.skep("diff", *self.count, *self.count, check=0)
+
+    def test_loading_says_what_is_wrong(self):
+        for arguments, words in (
+            (("load", self.source, "/tmp/skep_no_bpffs"), "not in a bpffs"),
+            (("load", self.source), "expected the object's file and the path"),
+            (("load", "/nonexistent.o", self.pins / "x"), "nonexistent"),
+            (("load", self.source, self.pins / "x", "type", "nothing"), "nothing"),
+            (("load", self.source, self.pins / "x", "map", "name"), "LIBBPF_PIN_BY_NAME"),
+            (("pin", *self.count, self.home / "count"), "pinned there already"),
+            (("attach", *self.count, "sk_msg_verdict", "id", "4294967294"), "no map with id"),
+            (("attach", *self.count, "kprobe"), "no type to attach here"),
+            (("show", "tag", "0000000000000000"), "no program with tag"),
+            (("dump", "xlated", *self.count, "upside_down"), "not expected here"),
+            (("visual", *self.count, "png"), "expected dot or svg"),
+            (("fly",), "expected show, list"),
+        ):
+            result = self.skep("prog", *arguments)
+            self.assertIn(result.returncode, (1, 2), arguments)
+            self.assertIn(words, result.stderr, arguments)
+        self.assertFalse((self.pins / "x").exists())
+        # The second program's name is taken: nothing of the first may stay.
+        half = self.pins / "half"
+        half.mkdir()
+        self.skep("prog", "pin", *self.count, half / "enter", check=0)
+        self.assertIn("pinned there already", self.skep("prog", "loadall", self.source, half, "pinmaps", self.pins / "half_maps", check=2).stderr)
+        self.assertEqual([path.name for path in half.iterdir()], ["enter"])
+        self.assertFalse((self.pins / "half_maps").exists())
+        self.skep("prog", "load", self.source, self.pins / "first", check=0)
+        self.assertEqual(self.json("prog", "show", "pinned", self.pins / "first")["name"], "count")
+
+    def test_iterators(self):
+        source = self.write("iter.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct seq_file; struct bpf_iter_meta { struct seq_file *seq; unsigned long long session_id, seq_num; } __attribute__((preserve_access_index));
+struct bpf_map; struct bpf_iter__bpf_map { struct bpf_iter_meta *meta; struct bpf_map *map; } __attribute__((preserve_access_index));
+SEC("iter/bpf_map") int each(struct bpf_iter__bpf_map *ctx) {
+  static const char text[] = "map\\n";
+  struct seq_file *seq = ctx->meta->seq;
+  if (ctx->map) bpf_seq_write(seq, text, 4);
+  return 0;
+}
+char _license[] SEC("license") = "GPL";
+""")
+        loaded = self.skep("prog", "load", source, self.pins / "iter_program")
+        need(loaded.returncode == 0 or "iter" not in loaded.stderr, "this engine loads no iterators yet: " + loaded.stderr.strip())
+        self.assertEqual(loaded.returncode, 0, loaded.stderr)
+        self.skep("iter", "pin", "pinned", self.pins / "iter_program", self.pins / "each_map", check=0)
+        self.assertIn("map\n", (self.pins / "each_map").read_text())
+        (link,) = [item for item in self.json("link", "show") if str(self.pins / "each_map") in item.get("pinned", [])]
+        self.assertEqual((link["type"], link["target_name"]), ("iter", "bpf_map"))
+        self.assertIn("no iterator", self.skep("iter", "pin", *self.count, self.pins / "nothing", check=2).stderr)
+
+
+class Places(KernelInspection):
+    def test_control_groups(self):
+        need_clang()
+        with open("/proc/self/mountinfo") as mounts:
+            roots = [line.split()[4] for line in mounts if " - cgroup2 " in line]
+        need(roots and os.access(roots[0], os.W_OK), "a writable cgroup2 hierarchy")
+        group = pathlib.Path(tempfile.mkdtemp(prefix="skep_e2e_", dir=roots[0]))
+        self.addCleanup(group.rmdir)
+        source = self.write("group.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("cgroup_skb/egress") int let_pass(struct __sk_buff *skb) { return 1; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "load", source, self.pins / "let_pass", check=0)
+        program = ("pinned", self.pins / "let_pass")
+        self.skep("cgroup", "attach", group, "cgroup_inet_egress", *program, "multi", check=0)
+        id = self.json("prog", "show", *program)["id"]
+        theirs = bpftool("cgroup", "show", group) if BPFTOOL else None
+        ours = self.json("cgroup", "show", group)
+        self.assertEqual([(p["id"], p["attach_type"], p["attach_flags"], p["name"]) for p in ours], [(id, "cgroup_inet_egress", "multi", "let_pass")])
+        if theirs is not None:
+            for a, b in zip(ours, theirs):
+                self.same(a, b, "cgroup show")
+        (mine,) = [entry for entry in self.json("cgroup", "tree") if entry["cgroup"] == str(group)]
+        self.assertEqual([p["id"] for p in mine["programs"]], [id])
+        self.assertIn(str(group), self.skep("cgroup", "tree", check=0).stdout)
+        self.assertEqual([entry["cgroup"] for entry in self.json("prog", "why", *program)["cgroups"]], [str(group)])
+        self.assertEqual([p["id"] for p in self.json("cgroup", "show", group, "effective")][-1:], [id])
+        self.assertIn("does not fit", self.skep("cgroup", "attach", group, "cgroup_device", *program, check=2).stderr)
+        self.skep("cgroup", "detach", group, "egress", *program, check=0)
+        self.assertEqual(self.json("cgroup", "show", group), [])
+        self.assertIn("not attached there", self.skep("cgroup", "detach", group, "egress", *program, check=1).stderr)
+        self.assertIn("not a control group", self.skep("cgroup", "show", "/tmp", check=2).stderr)
+        self.assertIn("/nonexistent", self.skep("cgroup", "show", "/nonexistent", check=1).stderr)
+        self.assertIn("there are: cgroup_inet_ingress", self.skep("cgroup", "attach", group, "nothing", *program, check=2).stderr)
+
+    def test_network_devices(self):
+        need_clang()
+        need(shutil.which("ip") and shutil.which("unshare"), "ip and unshare (iproute2, util-linux): no network namespace of our own")
+        source = self.write("pass.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int pass(struct xdp_md *ctx) { return XDP_PASS; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "load", source, self.pins / "pass", check=0)
+        skep = os.environ["SKEP"]
+        script = f"""set -e
+ip link add skep0 type veth peer name skep1
+{skep} net attach xdpgeneric pinned {self.pins}/pass dev skep0
+{skep} net show -j
+{BPFTOOL or 'true'} -j net show
+{skep} prog why pinned {self.pins}/pass -j
+! {skep} net attach xdpgeneric pinned {self.pins}/pass dev skep0 2>refused
+{skep} net detach xdpgeneric dev skep0
+{skep} net show dev skep0 -j
+cat refused
+"""
+        result = subprocess.run(["unshare", "-n", "bash", "-c", script], text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
+        need("not permitted" not in result.stderr and "Unknown device type" not in result.stderr, "no network namespace with a veth device: " + result.stderr)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        lines = result.stdout.splitlines()
+        ours = json.loads(lines[0])
+        if BPFTOOL:
+            self.assertEqual(ours, json.loads(lines.pop(1)))
+        (xdp,) = ours[0]["xdp"]
+        self.assertEqual((xdp["devname"], xdp["mode"]), ("skep0", "generic"))
+        self.assertEqual([n["devname"] for n in json.loads(lines[1])["net"]], ["skep0"])
+        self.assertEqual(json.loads(lines[2])[0]["xdp"], [])
+        self.assertIn("attached already", lines[3])
+
+    def test_perf_events(self):
+        need_clang()
+        holder = self.start("run", EXAMPLES / "hello.bpf.c", "--backend", "kernel", "--attach", "raw_tracepoint:sys_enter", "--", "sleep", "30", stdin=subprocess.DEVNULL)
+        mine = []
+        deadline = time.monotonic() + 20
+        while not mine and time.monotonic() < deadline:
+            mine = [user for user in self.json("perf", "show") if user["pid"] == holder.pid]
+        self.assertEqual((mine[0]["fd_type"], mine[0]["tp_name"]), ("raw_tracepoint", "sys_enter"))
+        if BPFTOOL:
+            theirs = [user for user in bpftool("perf", "show") if user["pid"] == holder.pid and user["fd"] == mine[0]["fd"]]
+            self.assertEqual(theirs[0]["prog_id"], mine[0]["prog_id"])
+        self.assertRegex(self.skep("perf", "show", check=0).stdout, rf"pid {holder.pid}  fd \d+: prog_id \d+  raw_tracepoint  sys_enter")
+
+    def test_structures_of_kernel_functions(self):
+        need_clang()
+        need(BPFTOOL, "bpftool (Debian package bpftool), which registers a struct_ops map: skep does not yet")
+        source = self.write("cc.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+struct sock;
+struct tcp_congestion_ops { unsigned (*ssthresh)(struct sock *sk); void (*cong_avoid)(struct sock *sk, unsigned ack, unsigned acked); unsigned (*undo_cwnd)(struct sock *sk); char name[16]; };
+SEC("struct_ops/ss") unsigned BPF_PROG(ss, struct sock *sk) { return 2; }
+SEC("struct_ops/ca") void BPF_PROG(ca, struct sock *sk, unsigned ack, unsigned acked) { }
+SEC("struct_ops/uw") unsigned BPF_PROG(uw, struct sock *sk) { return 2; }
+SEC(".struct_ops") struct tcp_congestion_ops skep_e2e_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)ca, .undo_cwnd = (void *)uw, .name = "skep_e2e_cc" };
+char _license[] SEC("license") = "GPL";
+""")
+        object = self.directory / "cc.bpf.o"
+        self.skep("compile", source, "-o", object, check=0)
+        registered = subprocess.run([BPFTOOL, "struct_ops", "register", str(object)], text=True, capture_output=True)
+        need(registered.returncode == 0, "this kernel registers no struct_ops: " + registered.stderr.strip()[-200:])
+        self.addCleanup(lambda: subprocess.run([BPFTOOL, "struct_ops", "unregister", "name", "skep_e2e_cc"], capture_output=True))
+        (mine,) = self.json("struct_ops", "show", "name", "skep_e2e_cc")
+        self.same(mine, next(one for one in bpftool("struct_ops", "show") if one["id"] == mine["id"]), "struct_ops")
+        self.assertRegex(self.skep("struct_ops", "show", check=0).stdout, r"skep_e2e_cc +tcp_congestion_ops")
+        info, value = self.json("struct_ops", "dump", "id", mine["id"])
+        self.assertEqual(info["bpf_map_info"]["type"], "struct_ops")
+        data = value["bpf_struct_ops_tcp_congestion_ops"]["data"]
+        self.assertEqual(data["name"], "skep_e2e_cc")
+        programs = {p["id"]: p["name"] for p in self.json("prog", "show")}
+        self.assertEqual([programs[data[key]] for key in ("ssthresh", "cong_avoid", "undo_cwnd")], ["ss", "ca", "uw"])
+        self.assertIn("name one", self.skep("struct_ops", "unregister", check=2).stderr)
+        self.skep("struct_ops", "unregister", "id", mine["id"], check=0)
+        deadline = time.monotonic() + 10
+        while self.skep("struct_ops", "show", "id", mine["id"]).returncode == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertIn("no struct_ops map", self.skep("struct_ops", "show", "id", mine["id"], check=1).stderr)
+        self.assertIn("expected show, list, dump or unregister", self.skep("struct_ops", "register", object, check=2).stderr)
+
+    def test_features(self):
+        ours = self.json("feature", "probe")
+        if BPFTOOL:
+            theirs = bpftool("feature", "probe")
+            self.assertEqual(list(ours), list(theirs))
+            for part in ("system_config", "syscall_config", "map_types", "misc"):
+                self.same(ours[part], theirs[part], part)
+            # bpftool 7.1 asks for a tracing program by a way of its own; the kernel must agree on all others.
+            different = {"have_tracing_prog_type", "have_ext_prog_type", "have_lsm_prog_type", "have_struct_ops_prog_type"}
+            self.same({k: v for k, v in ours["program_types"].items() if k not in different}, {k: v for k, v in theirs["program_types"].items() if k not in different}, "program_types")
+        xdp, probe = ours["helpers"]["xdp_available_helpers"], ours["helpers"]["kprobe_available_helpers"]
+        self.assertIn("bpf_xdp_adjust_head", xdp)
+        self.assertNotIn("bpf_xdp_adjust_head", probe)
+        self.assertIn("bpf_get_stackid", probe)
+        self.assertNotIn("bpf_get_stackid", xdp)
+        self.assertRegex(self.skep("feature", "probe", check=0).stdout, r"(?s)eBPF program_type xdp is available.*eBPF map_type hash is available")
+
+
+class WithoutRights(Case):
+    def test_versions_come_from_a_table(self):
+        old, new = (json.loads(self.skep("feature", "probe", "--kernel", v, "-j", check=0).stdout) for v in ("5.4", "6.18"))
+        self.assertFalse(old["map_types"]["have_ringbuf_map_type"])
+        self.assertTrue(new["map_types"]["have_ringbuf_map_type"])
+        self.assertIn("bpf_map_lookup_elem", old["helpers"]["any_available_helpers"])
+        self.assertNotIn("bpf_loop", old["helpers"]["any_available_helpers"])
+        self.assertIn("bpf_loop", new["helpers"]["any_available_helpers"])
+        self.assertIn("such as 5.15", self.skep("feature", "probe", "--kernel", "new", check=2).stderr)
+        self.assertIn("hash", self.skep("feature", "list_builtins", "map_types", check=0).stdout.split())
+
+    def test_nobody_is_told_what_is_missing(self):
+        need(os.geteuid() == 0, "not root: this test needs a second user")
+        environment = dict(self.environment, XDG_RUNTIME_DIR="")
+        for arguments in (("feature", "probe"), ("prog", "tracelog"), ("map", "create", "/sys/fs/bpf/x", "type", "hash", "key", "4", "value", "4", "entries", "1", "name", "x")):
+            result = self.skep(*arguments, user="nobody", env=environment)
+            self.assertNotEqual(result.returncode, 0, arguments)
+            self.assertRegex(result.stderr, "CAP_BPF|CAP_SYS_ADMIN|not permitted|denied", arguments)
+        listing = self.skep("prog", "show", user="nobody", env=environment, check=0)
+        self.assertIn("CAP_BPF", listing.stderr)
+
+    def test_every_verb_has_help_with_an_example(self):
+        verbs = re.findall(r"(?m)^  (\w+)  ", self.skep("--help", check=0).stdout)
+        for wanted in ("prog", "map", "link", "btf", "diff", "cgroup", "perf", "net", "iter", "feature"):
+            self.assertIn(wanted, verbs)
+        for verb in verbs:
+            text = self.skep(verb, "--help", check=0).stdout
+            self.assertRegex(text, "(?i)example", verb)
+
+
+if __name__ == "__main__":
+    main()

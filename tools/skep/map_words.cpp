@@ -1,0 +1,87 @@
+// See map_words.hpp.
+#include "map_words.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "inspect/dump.hpp"
+
+namespace skep::tools {
+
+Result<OpenedMap> open_map(Words& words) {
+  const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
+  auto world = inspect::World::open();
+  auto found = SKEP_TRY(inspect::select_one(world.maps(), handle, "map"));
+  auto map = SKEP_TRY(found.where->map(found.info.id));
+  std::shared_ptr<const btf::Btf> types;
+  if (found.info.btf_id != 0)
+    if (auto read = found.where->btf(found.info.btf_id)) types = *read;  // without them: bytes
+  return OpenedMap{std::move(world), std::move(found.info), found.where, std::move(map), std::move(types)};
+}
+
+Result<std::vector<std::byte>> key_of(Words& words, const MapInfo& info) {
+  if (words.take("key")) {
+    if (info.key_size == 0)
+      return fail(Code::invalid_argument, fmt::format("map {}: {} maps have no keys", info.name, name_of(info.type)));
+    return parse_data(words, info.key_size, "key");
+  }
+  if (info.key_size == 0) return std::vector<std::byte>();
+  return fail(Code::invalid_argument, fmt::format("expected `key DATA`, {} bytes", info.key_size));
+}
+
+namespace {
+
+std::vector<std::byte> bytes_of_id(u32 id) {
+  std::vector<std::byte> bytes(sizeof id);
+  std::memcpy(bytes.data(), &id, sizeof id);
+  return bytes;
+}
+
+bool names_object(const Words& words) {
+  constexpr std::string_view ways[] = {"id", "name", "pinned", "tag"};
+  return !words.done() && std::find(std::begin(ways), std::end(ways), words.words[words.position]) != std::end(ways);
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> value_of(Words& words, OpenedMap& opened) {
+  const MapInfo& info = opened.info;
+  if (!words.take("value")) return fail(Code::invalid_argument, "expected `value DATA` after the key");
+  const bool takes_program = info.type == MapType::prog_array;
+  const bool takes_map = info.type == MapType::array_of_maps || info.type == MapType::hash_of_maps;
+  if ((takes_program || takes_map) && names_object(words)) {
+    const std::string_view kind = takes_program ? "program" : "map";
+    const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, kind));
+    u32 id = 0;
+    Inspector* where = nullptr;
+    if (takes_program) {
+      auto found = SKEP_TRY(inspect::select_one(opened.world.programs(), handle, kind));
+      id = found.info.id, where = found.where;
+    } else {
+      auto found = SKEP_TRY(inspect::select_one(opened.world.maps(), handle, kind));
+      id = found.info.id, where = found.where;
+    }
+    if (where != opened.where)
+      return fail(Code::invalid_argument,
+                  fmt::format("map {} and {} {} live in different places: a map takes objects of "
+                              "its own engine and process",
+                              info.name, kind, handle.text()));
+    return bytes_of_id(id);
+  }
+  return inspect::for_every_cpu(info, SKEP_TRY(parse_data(words, info.value_size, "value")));
+}
+
+void write_bytes(base::JsonWriter& json, std::span<const std::byte> bytes) {
+  json.begin_array();
+  for (const auto byte : bytes) json.string(fmt::format("0x{:02x}", static_cast<unsigned>(byte)));
+  json.end_array();
+}
+
+int done(const Words& words) {
+  if (words.json) fmt::print("null\n");
+  return 0;
+}
+
+}  // namespace skep::tools

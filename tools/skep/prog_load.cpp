@@ -1,0 +1,185 @@
+// skep prog load, loadall, pin, attach, detach: what changes which programs the kernel holds.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "compile/compile.hpp"
+#include "kernel/control.hpp"
+#include "prog_words.hpp"
+
+namespace skep::tools {
+
+namespace {
+
+struct LoadLine {
+  std::string file, path, pin_maps;
+  std::optional<AttachTarget> type;
+  bool attach = false;
+};
+
+Result<LoadLine> parse_load(Words& words) {
+  LoadLine line;
+  line.file = words.next();
+  line.path = words.next();
+  if (line.path.empty())
+    return fail(Code::invalid_argument, "expected the object's file and the path in bpffs where it is pinned");
+  while (!words.done()) {
+    const std::string word = words.next();
+    if (word == "type") {
+      const std::string section = words.next();
+      line.type = SKEP_TRY_AT("type", AttachTarget::from_section(section));
+    } else if (word == "pinmaps") {
+      line.pin_maps = words.next();
+      if (line.pin_maps.empty()) return fail(Code::invalid_argument, "pinmaps: expected a directory in bpffs");
+    } else if (word == "autoattach") {
+      line.attach = true;
+    } else if (word == "map" || word == "dev" || word == "offload_dev" || word == "xdpmeta_dev" ||
+               word == "kernel_btf") {
+      return fail(Code::unsupported,
+                  fmt::format("'{}' is not there: maps are shared by LIBBPF_PIN_BY_NAME in their definition", word));
+    } else {
+      return fail(Code::invalid_argument, fmt::format("'{}': expected type, pinmaps or autoattach", word));
+    }
+  }
+  return line;
+}
+
+/// Removes what was pinned when a later step fails.
+class Pinned {
+ public:
+  explicit Pinned(Inspector& inspector) : inspector_(inspector) {}
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+  ~Pinned() {
+    std::error_code ignored;
+    for (auto path = paths_.rbegin(); path != paths_.rend(); ++path) std::filesystem::remove(*path, ignored);
+  }
+  Result<void> pin(ObjectKind kind, u32 id, const std::string& path) {
+    SKEP_TRY(inspector_.pin(kind, id, path));
+    paths_.push_back(path);
+    return {};
+  }
+  /// Makes a directory unless it is there.
+  Result<void> directory(const std::string& path) {
+    std::error_code error;
+    if (std::filesystem::create_directory(path, error)) paths_.push_back(path);
+    if (error) return fail(Code::io, fmt::format("{}: {}", path, error.message()), error.value());
+    return {};
+  }
+  void keep() { paths_.clear(); }
+
+ private:
+  Inspector& inspector_;
+  std::vector<std::string> paths_;
+};
+
+/// Attaches `program` and pins the link, which keeps both.
+Result<Link> attach_and_pin(Program& program, Inspector& inspector, Pinned& pinned, const std::string& path) {
+  auto link = SKEP_TRY(program.attach());
+  for (const LinkInfo& info : SKEP_TRY(inspector.links()))
+    if (info.program_id == program.info().id) {
+      SKEP_TRY(pinned.pin(ObjectKind::link, info.id, path));
+      return link;
+    }
+  return fail(Code::unsupported,
+              fmt::format("program {}: this kernel attaches it without a link, which alone can be pinned",
+                          program.info().name));
+}
+
+std::string pin_name(std::string name) {
+  for (char& c : name)
+    if (c == '.' || c == '/') c = '_';  // bpffs keeps names with dots for itself
+  return name;
+}
+
+}  // namespace
+
+Result<int> prog_load(Words& words, bool all) {
+  const LoadLine line = SKEP_TRY(parse_load(words));
+  auto spec = SKEP_TRY(compile::load_program(line.file));
+  if (spec.programs.empty()) return fail(Code::invalid_argument, line.file + ": no program in this file");
+  std::vector<std::string> chosen;
+  for (auto& program : spec.programs) {
+    if (line.type) {
+      program.attach = *line.type;
+      program.type = line.type->program_type();
+    }
+    if (program.autoload && (all || chosen.empty())) chosen.push_back(program.name);
+  }
+  auto engine = SKEP_TRY(kernel_backend());
+  auto loaded = engine->load(spec, {.programs = chosen});
+  if (!loaded && loaded.error().code == Code::rejected)
+    fmt::print(stderr, "{}", explain_for_kernel(spec, engine->verifier_log()));
+  auto object = SKEP_TRY(std::move(loaded));
+  Inspector& inspector = engine->inspector();
+  Pinned pinned(inspector);
+  std::vector<Link> links;
+  if (all) SKEP_TRY(pinned.directory(line.path));
+  for (auto& program : object.programs()) {
+    const std::string path = all ? line.path + "/" + pin_name(program.info().name) : line.path;
+    if (line.attach) {
+      if (program.target().kind == AttachKind::none)
+        return fail(Code::invalid_argument,
+                    fmt::format("program {}: its section names no place to attach to", program.info().name));
+      links.push_back(SKEP_TRY(attach_and_pin(program, inspector, pinned, path)));
+    } else {
+      if (program.info().id == 0)
+        return fail(Code::unsupported,
+                    fmt::format("program {}: it is loaded when it is attached; add autoattach", program.info().name));
+      SKEP_TRY(pinned.pin(ObjectKind::program, program.info().id, path));
+    }
+  }
+  if (!line.pin_maps.empty()) {
+    SKEP_TRY(pinned.directory(line.pin_maps));
+    for (auto& map : object.maps())
+      SKEP_TRY(pinned.pin(ObjectKind::map, map.info().id, line.pin_maps + "/" + pin_name(map.info().name)));
+  }
+  pinned.keep();
+  if (words.json) fmt::print("null\n");
+  return 0;
+}
+
+Result<int> prog_pin(Words& words) {
+  const auto program = SKEP_TRY(find_program(words));
+  const std::string path = words.next();
+  if (path.empty()) return fail(Code::invalid_argument, "expected the path in bpffs after the program");
+  SKEP_TRY(words.end());
+  SKEP_TRY(program.where->pin(ObjectKind::program, program.info.id, path));
+  if (words.json) fmt::print("null\n");
+  return 0;
+}
+
+Result<int> prog_attach(Words& words, bool attach) {
+  auto program = SKEP_TRY(find_program(words));
+  SKEP_TRY(need_kernel(program, attach ? "prog attach" : "prog detach"));
+  constexpr std::pair<std::string_view, AttachType> types[] = {
+      {"sk_msg_verdict", AttachType::sk_msg_verdict},
+      {"sk_skb_verdict", AttachType::sk_skb_verdict},
+      {"sk_skb_stream_verdict", AttachType::sk_skb_stream_verdict},
+      {"sk_skb_stream_parser", AttachType::sk_skb_stream_parser},
+      {"flow_dissector", AttachType::flow_dissector},
+  };
+  const std::string name = words.next();
+  const auto type =
+      std::find_if(std::begin(types), std::end(types), [&](const auto& row) { return row.first == name; });
+  if (type == std::end(types)) {
+    std::string names;
+    for (const auto& row : types) names.append(names.empty() ? "" : ", ").append(row.first);
+    return fail(Code::invalid_argument,
+                fmt::format("'{}' is no type to attach here: expected {}; other hooks: `skep run`, `skep prog loadall "
+                            "FILE DIRECTORY autoattach`, `skep cgroup attach`",
+                            name, names));
+  }
+  u32 map = 0;
+  if (type->second != AttachType::flow_dissector || !words.done()) {
+    const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
+    map = SKEP_TRY(inspect::select_one(program.world.maps(), handle, "map")).info.id;
+  }
+  SKEP_TRY(words.end());
+  SKEP_TRY(attach ? kernel::attach_program(program.info.id, type->second, map)
+                  : kernel::detach_program(program.info.id, type->second, map));
+  if (words.json) fmt::print("null\n");
+  return 0;
+}
+
+}  // namespace skep::tools

@@ -1,0 +1,198 @@
+// skep prog why: who loaded a program, and everything that keeps it: processes, links, pins, program arrays, control
+// groups, perf events. When it lists nothing, the program is about to go.
+#include <fmt/format.h>
+#include <pwd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend/names.hpp"
+#include "base/mapped_file.hpp"
+#include "inspect/show.hpp"
+#include "kernel/cgroups.hpp"
+#include "kernel/holders.hpp"
+#include "kernel/net_programs.hpp"
+#include "prog_words.hpp"
+
+namespace skep::tools {
+
+namespace {
+
+struct Slot {
+  u32 map_id = 0;
+  std::string map_name;
+  u32 index = 0;
+};
+
+/// All that is known of why a program is there.
+struct Reasons {
+  std::vector<kernel::Holder> processes;  ///< descriptors of the program, its links
+  std::vector<LinkInfo> links;
+  std::vector<Slot> slots;
+  std::vector<std::pair<std::string, kernel::CgroupProgram>> cgroups;
+  std::vector<kernel::PerfUser> perf;
+  std::vector<kernel::NetProgram> net;
+};
+
+/// Slots of program arrays that hold the program.
+std::vector<Slot> slots_of(NamedProgram& program) {
+  std::vector<Slot> slots;
+  for (const auto& found : program.world.maps()) {
+    if (found.where != program.where || found.info.type != MapType::prog_array) continue;
+    const auto map = found.where->map(found.info.id);
+    if (!map) continue;
+    for (u32 index = 0; index < found.info.max_entries; ++index) {
+      const auto value = map->lookup(std::as_bytes(std::span(&index, 1)));
+      u32 id = 0;
+      if (!value || value->size() != sizeof id) continue;
+      std::memcpy(&id, value->data(), sizeof id);
+      if (id == program.info.id) slots.push_back({found.info.id, found.info.name, index});
+    }
+  }
+  return slots;
+}
+
+std::string command_line(int pid) {
+  auto text = base::read_text(fmt::format("/proc/{}/cmdline", pid), 1u << 16).value_or("");
+  while (!text.empty() && text.back() == '\0') text.pop_back();
+  std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
+  return text;
+}
+
+Reasons reasons_of(NamedProgram& program) {
+  Reasons reasons;
+  const u32 id = program.info.id;
+  for (auto& found : program.world.links())
+    if (found.where == program.where && found.info.program_id == id) reasons.links.push_back(std::move(found.info));
+  reasons.slots = slots_of(program);
+  if (!program.in_kernel()) {
+    kernel::Holder& host = reasons.processes.emplace_back();
+    host.pid = program.info.host_pid;
+    host.comm = program.info.host_name;
+    host.command_line = command_line(host.pid);
+    host.id = id;
+    return reasons;
+  }
+  const auto is_ours = [&](const kernel::Holder& holder) {
+    if (holder.kind == ObjectKind::program) return holder.id == id;
+    return holder.kind == ObjectKind::link &&
+           std::any_of(reasons.links.begin(), reasons.links.end(), [&](const auto& l) { return l.id == holder.id; });
+  };
+  for (auto& holder : kernel::find_holders())
+    if (is_ours(holder)) reasons.processes.push_back(std::move(holder));
+  if (const auto tree = kernel::cgroup_tree({}, false))
+    for (const auto& group : *tree)
+      for (const auto& one : group.programs)
+        if (one.program_id == id) reasons.cgroups.emplace_back(group.cgroup.native(), one);
+  if (auto users = kernel::find_perf_users())
+    for (auto& user : *users)
+      if (user.program_id == id) reasons.perf.push_back(std::move(user));
+  if (auto net = kernel::find_net_programs())
+    for (auto& one : *net)
+      if (one.program_id == id) reasons.net.push_back(std::move(one));
+  return reasons;
+}
+
+std::string_view word_of(ObjectKind kind) {
+  return kind == ObjectKind::program ? "program" : kind == ObjectKind::map ? "map" : "link";
+}
+
+std::string user_name(u32 uid) {
+  const passwd* entry = ::getpwuid(uid);
+  return entry == nullptr ? std::to_string(uid) : entry->pw_name;
+}
+
+void print_text(const ProgramInfo& info, const Reasons& reasons) {
+  fmt::print("{}", inspect::text_of(info));
+  fmt::print("loaded by user {}\n", user_name(info.uid));
+  for (const auto& p : reasons.processes) {
+    fmt::print("process {} ({})", p.pid, p.comm);
+    if (p.fd != 0 || info.host_pid == 0) fmt::print(" holds {} {} as descriptor {}", word_of(p.kind), p.id, p.fd);
+    fmt::print("{}{}\n", p.command_line.empty() ? "" : ": ", p.command_line);
+  }
+  for (const auto& link : reasons.links) {
+    fmt::print("link {} ({}){}\n", link.id, link.type, link.target.empty() ? "" : " at " + link.target);
+    for (const auto& path : link.pinned) fmt::print("link {} is pinned at {}\n", link.id, path);
+  }
+  for (const auto& path : info.pinned) fmt::print("pinned at {}\n", path);
+  for (const auto& slot : reasons.slots)
+    fmt::print("in program array {} (id {}) at {}\n", slot.map_name, slot.map_id, slot.index);
+  for (const auto& [path, one] : reasons.cgroups)
+    fmt::print("control group {} at {}\n", path, backend::attach_type_name(one.attach_type));
+  for (const auto& user : reasons.perf)
+    fmt::print("process {} ({}) has it on {} {} (descriptor {})\n", user.pid, user.comm, user.fd_type, user.name,
+               user.fd);
+  for (const auto& one : reasons.net) fmt::print("device {} ({}) at {}\n", one.device, one.ifindex, one.kind);
+  const bool none = reasons.processes.empty() && reasons.links.empty() && info.pinned.empty() &&
+                    reasons.slots.empty() && reasons.cgroups.empty() && reasons.net.empty();
+  if (none)
+    fmt::print("nothing that this user can see keeps it: it is held by another user's process, or about to go\n");
+}
+
+void print_json(const ProgramInfo& info, const Reasons& reasons, bool pretty) {
+  base::JsonWriter json(pretty);
+  const auto list = [&](std::string_view key, const auto& items, auto write) {
+    json.key(key);
+    json.begin_array();
+    for (const auto& item : items) {
+      json.begin_object();
+      write(item);
+      json.end_object();
+    }
+    json.end_array();
+  };
+  json.begin_object();
+  json.key("program");
+  inspect::write(json, info);
+  json.member("user", user_name(info.uid));
+  list("processes", reasons.processes, [&](const kernel::Holder& p) {
+    json.member("pid", p.pid);
+    json.member("comm", p.comm);
+    json.member("command_line", p.command_line);
+    json.member("holds", word_of(p.kind));
+    json.member("id", p.id);
+    if (info.host_pid == 0) json.member("fd", p.fd);
+  });
+  json.key("links");
+  json.begin_array();
+  for (const auto& link : reasons.links) inspect::write(json, link);
+  json.end_array();
+  list("program_arrays", reasons.slots, [&](const Slot& slot) {
+    json.member("map_id", slot.map_id);
+    json.member("name", slot.map_name);
+    json.member("index", slot.index);
+  });
+  list("cgroups", reasons.cgroups, [&](const auto& group) {
+    json.member("cgroup", group.first);
+    json.member("attach_type", backend::attach_type_name(group.second.attach_type));
+  });
+  list("perf_events", reasons.perf, [&](const kernel::PerfUser& user) {
+    json.member("pid", user.pid);
+    json.member("comm", user.comm);
+    json.member("fd", user.fd);
+    json.member("fd_type", user.fd_type);
+    json.member("name", user.name);
+  });
+  list("net", reasons.net, [&](const kernel::NetProgram& one) {
+    json.member("devname", one.device);
+    json.member("ifindex", one.ifindex);
+    json.member("kind", one.kind);
+  });
+  json.end_object();
+  print(json);
+}
+
+}  // namespace
+
+Result<int> prog_why(Words& words) {
+  auto program = SKEP_TRY(find_program(words));
+  SKEP_TRY(words.end());
+  const Reasons reasons = reasons_of(program);
+  if (words.json)
+    print_json(program.info, reasons, words.pretty);
+  else
+    print_text(program.info, reasons);
+  return 0;
+}
+
+}  // namespace skep::tools
