@@ -243,6 +243,28 @@ Result<void> set_xdp(int program_fd, const std::string& device, u32 flags) {
   return tl::unexpected(Error(done.error()).within(device));
 }
 
+Result<void> change_tcx(uapi::Cmd cmd, u32 program_id, const std::string& device, AttachType type) {
+  const u32 index = ::if_nametoindex(device.c_str());
+  if (index == 0) return fail(Code::not_found, fmt::format("there is no network device {}", device), ENODEV);
+  const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  uapi::ProgAttach attr;
+  attr.target_fd = index;
+  attr.attach_bpf_fd = static_cast<u32>(program.get());
+  attr.attach_type = static_cast<u32>(type);
+  const int status = bpf(cmd, attr);
+  if (status == -EEXIST)
+    return fail(Code::invalid_argument, fmt::format("{}: program {} is there already", device, program_id), EEXIST);
+  if (status == -ENOENT)
+    return fail(Code::not_found, fmt::format("{}: program {} is not attached there", device, program_id), ENOENT);
+  if (status == -EINVAL)
+    return fail(
+        Code::invalid_argument,
+        fmt::format("{}: program {} is not of type sched_cls, or this kernel has no tcx (6.6)", device, program_id),
+        EINVAL);
+  if (status < 0) return tl::unexpected(bpf_error(cmd, device, -status));
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<NetProgram>> find_net_programs() {
@@ -267,5 +289,12 @@ Result<void> attach_xdp(u32 program_id, const std::string& device, u32 mode, boo
 }
 
 Result<void> detach_xdp(const std::string& device, u32 mode) { return set_xdp(-1, device, mode); }
+
+Result<void> attach_tcx(u32 program_id, const std::string& device, AttachType type) {
+  return change_tcx(uapi::Cmd::prog_attach, program_id, device, type);
+}
+Result<void> detach_tcx(u32 program_id, const std::string& device, AttachType type) {
+  return change_tcx(uapi::Cmd::prog_detach, program_id, device, type);
+}
 
 }  // namespace skep::kernel

@@ -1,10 +1,12 @@
 """Objects in the kernel as skep shows and changes them, beside bpftool where it is installed: the same keys, the same values."""
+import ctypes
 import json
 import os
 import pathlib
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -65,6 +67,23 @@ class KernelInspection(Case):
 
 
 class Maps(KernelInspection):
+    def fill(self, handle, key, size):
+        """Writes a value that is too long for a command line."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+
+        def bpf(command, attributes):
+            buffer = ctypes.create_string_buffer(attributes, 128)
+            status = libc.syscall(number, command, buffer, 128)
+            self.assertGreaterEqual(status, 0, os.strerror(ctypes.get_errno()))
+            return status
+
+        path = ctypes.create_string_buffer(str(handle[1]).encode())
+        descriptor = bpf(7, struct.pack("Q", ctypes.addressof(path)))  # BPF_OBJ_GET
+        key_bytes, value = ctypes.create_string_buffer(struct.pack("I", key), 4), ctypes.create_string_buffer(bytes([key]) * size, size)
+        bpf(2, struct.pack("IIQQQ", descriptor, 0, ctypes.addressof(key_bytes), ctypes.addressof(value), 0))  # BPF_MAP_UPDATE_ELEM
+        os.close(descriptor)
+
     def test_a_hash_from_creation_to_its_end(self):
         numbers = self.make_map("numbers", "hash", 4, 8, 16)
         self.skep("map", "update", *numbers, "key", "1", "value", "10", check=0)
@@ -164,6 +183,16 @@ class Maps(KernelInspection):
             self.same(self.json("map", "show", *handle), bpftool("map", "show", *handle), name)
             text = subprocess.run([BPFTOOL, "map", "dump", *map(str, handle)], text=True, capture_output=True).stdout
             self.assertEqual(re.sub(r"\n+", "\n", self.skep("map", "dump", *handle, check=0).stdout), re.sub(r" *\n+", "\n", text), name)
+
+    def test_buckets_larger_than_a_batch(self):
+        # A batch of a few values of this size is smaller than a bucket of the hash, which is then read with more room.
+        size, count = 600_000, 12
+        large = self.make_map("large", "hash", 4, size, count)
+        for n in range(count):
+            self.fill(large, n, size)
+        text = self.skep("map", "dump", *large, check=0).stdout
+        self.assertTrue(text.endswith(f"Found {count} elements\n"))
+        self.assertEqual(sorted(int(line.split()[0], 16) for line in re.findall(r"(?m)^key:\n(.*)$", text)), list(range(count)))
 
     def test_ring_buffers_are_read(self):
         need_clang()
@@ -329,6 +358,14 @@ char _license[] SEC("license") = "GPL";
         self.assertTrue(held)
         self.assertIn("hello.bpf.c", held[0]["command_line"])
 
+    def test_a_program_that_goes_meanwhile(self):
+        profile = self.start("prog", "profile", *self.count, "duration", "1.5")
+        time.sleep(0.7)
+        for path in (self.home / "count", self.home / "enter"):
+            path.unlink()
+        self.assertEqual(profile.wait(timeout=20), 1)
+        self.assertRegex(profile.stderr.read(), r"program count \(id \d+\) is gone")
+
     def test_pictures(self):
         dot = self.skep("prog", "visual", *self.count, check=0).stdout
         self.assertRegex(dot, r'(?s)^digraph .*subgraph "cluster_0".*label="count".*subgraph "cluster_1".*bb_\d+ -> bb_\d+')
@@ -457,6 +494,13 @@ SEC("xdp") int pass(struct xdp_md *ctx) { return XDP_PASS; }
 char _license[] SEC("license") = "GPL";
 """)
         self.skep("prog", "load", source, self.pins / "pass", check=0)
+        filter = self.write("filter.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("tc") int filter(struct __sk_buff *skb) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "load", filter, self.pins / "filter", check=0)
         skep = os.environ["SKEP"]
         script = f"""set -e
 ip link add skep0 type veth peer name skep1
@@ -468,6 +512,10 @@ ip link add skep0 type veth peer name skep1
 {skep} net detach xdpgeneric dev skep0
 {skep} net show dev skep0 -j
 cat refused
+{skep} net attach tcx_egress pinned {self.pins}/filter dev skep0
+{skep} net show dev skep0 -j
+{skep} net detach tcx_egress pinned {self.pins}/filter dev skep0
+{skep} net show dev skep0 -j
 """
         result = subprocess.run(["unshare", "-n", "bash", "-c", script], text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
         need("not permitted" not in result.stderr and "Unknown device type" not in result.stderr, "no network namespace with a veth device: " + result.stderr)
@@ -481,6 +529,9 @@ cat refused
         self.assertEqual([n["devname"] for n in json.loads(lines[1])["net"]], ["skep0"])
         self.assertEqual(json.loads(lines[2])[0]["xdp"], [])
         self.assertIn("attached already", lines[3])
+        (tcx,) = json.loads(lines[4])[0]["tc"]
+        self.assertEqual((tcx["devname"], tcx["kind"], tcx["name"]), ("skep0", "tcx/egress", "filter"))
+        self.assertEqual(json.loads(lines[5])[0]["tc"], [])
 
     def test_perf_events(self):
         need_clang()
@@ -522,7 +573,7 @@ char _license[] SEC("license") = "GPL";
         self.assertEqual(info["bpf_map_info"]["type"], "struct_ops")
         data = value["bpf_struct_ops_tcp_congestion_ops"]["data"]
         self.assertEqual(data["name"], "skep_e2e_cc")
-        programs = {p["id"]: p["name"] for p in self.json("prog", "show")}
+        programs = {p["id"]: p.get("name") for p in self.json("prog", "show")}
         self.assertEqual([programs[data[key]] for key in ("ssthresh", "cong_avoid", "undo_cwnd")], ["ss", "ca", "uw"])
         self.assertIn("name one", self.skep("struct_ops", "unregister", check=2).stderr)
         self.skep("struct_ops", "unregister", "id", mine["id"], check=0)

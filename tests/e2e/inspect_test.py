@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from support import EXAMPLES, Case, can_use_kernel_bpf, demoted, main, need, need_clang
+from support import EXAMPLES, SOURCE, Case, can_use_kernel_bpf, demoted, main, need, need_clang
 
 
 class Hosted(Case):
@@ -177,6 +177,15 @@ char _license[] SEC("license") = "GPL";
         self.assertRegex(text, r"(?m)^ +20 +\d+  zeroes \+= 1;$")
         self.assertIn("expected program, input", self.skep("prog", "profile", "--lines", source, "nonsense", "1", check=2).stderr)
         self.assertIn("no program", self.skep("prog", "profile", "--lines", source, "program", "nobody", check=1).stderr)
+
+    def test_counting_lines_changes_no_result(self):
+        for name in ("branchy", "dispatch", "filter", "fnv", "log2", "maphash", "siphash", "strops"):
+            source = SOURCE / "bench" / "programs" / f"{name}.c"
+            plain = json.loads(self.skep("bench", source, "--engine", "interp", "--repeat", "1", "--json", check=0).stdout)
+            counted = json.loads(self.skep("prog", "profile", "--lines", source, "-j", check=0).stdout)
+            self.assertEqual(counted["retval"], plain["result"], name)
+            self.assertTrue(all(line["count"] is not None for line in counted["lines"]), name)
+            self.assertGreater(max(line["count"] for line in counted["lines"]), 0, name)
 
     def test_wrong_names(self):
         self.assertIn("hello", self.skep("prog", "show", "name", "no-such-program", check=1).stderr)

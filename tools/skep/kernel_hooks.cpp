@@ -56,7 +56,8 @@ constexpr std::string_view net_usage =
     "usage: skep net show|list [dev NAME]                  programs on devices: XDP, tc, tcx, netkit; the flow "
     "dissector\n"
     "       skep net attach xdp|xdpgeneric|xdpdrv PROG dev NAME [overwrite]\n"
-    "       skep net detach xdp|xdpgeneric|xdpdrv dev NAME\n\n"
+    "       skep net detach xdp|xdpgeneric|xdpdrv dev NAME\n"
+    "       skep net attach|detach tcx_ingress|tcx_egress PROG dev NAME\n\n"
     "  PROG: id N | name NAME | tag TAG | pinned PATH\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep net show dev eth0\n";
@@ -125,10 +126,12 @@ Result<int> net_change(Words& words, bool attach) {
       {"xdp", 0}, {"xdpgeneric", 2}, {"xdpdrv", 4}, {"xdpoffload", 8}};
   const std::string mode = words.next();
   const auto row = std::find_if(std::begin(modes), std::end(modes), [&](const auto& m) { return m.first == mode; });
-  if (row == std::end(modes))
-    return fail(Code::invalid_argument, fmt::format("'{}': expected xdp, xdpgeneric, xdpdrv or xdpoffload", mode));
+  const bool tcx = mode == "tcx_ingress" || mode == "tcx_egress";
+  if (row == std::end(modes) && !tcx)
+    return fail(Code::invalid_argument,
+                fmt::format("'{}': expected xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress or tcx_egress", mode));
   u32 program = 0;
-  if (attach) {
+  if (attach || tcx) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
     auto world = inspect::World::open();
     program = SKEP_TRY(inspect::select_one(world.programs(), handle, "program")).info.id;
@@ -137,6 +140,12 @@ Result<int> net_change(Words& words, bool attach) {
   const std::string device = words.next();
   const bool replace = attach && words.take("overwrite");
   SKEP_TRY(words.end());
+  if (tcx) {
+    const AttachType type = mode == "tcx_ingress" ? AttachType::tcx_ingress : AttachType::tcx_egress;
+    SKEP_TRY(attach ? kernel::attach_tcx(program, device, type) : kernel::detach_tcx(program, device, type));
+    if (words.json) fmt::print("null\n");
+    return 0;
+  }
   SKEP_TRY(attach ? kernel::attach_xdp(program, device, row->second, replace)
                   : kernel::detach_xdp(device, row->second));
   if (words.json) fmt::print("null\n");
