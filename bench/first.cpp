@@ -5,6 +5,7 @@
 #include <skep/vm.hpp>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,11 +21,13 @@ long long now_ns() {
 }
 
 std::vector<std::byte> contents(const char* path) {
-  std::vector<std::byte> bytes(1 << 20);
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  const auto size = fd >= 0 ? ::read(fd, bytes.data(), bytes.size()) : 0;
+  struct stat status{};
+  if (fd < 0 || ::fstat(fd, &status) != 0) return {};
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  const auto size = ::read(fd, bytes.data(), bytes.size());
   bytes.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
-  if (fd >= 0) ::close(fd);
+  ::close(fd);
   return bytes;
 }
 

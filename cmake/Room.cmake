@@ -2,11 +2,15 @@
 #
 #   skep_room(vm DEPENDS isa catalog verify LIBRARIES fmt::fmt)
 #
+# SMALL marks a room that runs once for each object that is loaded, never for each event: a release build makes its code
+# small rather than fast, which halves it (bench_embed measures what hosts pay). It does without the precompiled header,
+# which is made for other options.
+#
 # DEPENDS is the only statement of what the room may include; tests/style/layers.py compares it with the
 # #include lines. Sources are found by their place: *.cpp belongs to the room, *_test.cpp to its tests.
 
 function(skep_room name)
-  cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ROOM "SMALL" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -26,6 +30,11 @@ function(skep_room name)
     target_link_libraries(skep_${name} ${scope} skep_${dependency})
   endforeach()
   target_link_libraries(skep_${name} ${scope} ${ROOM_LIBRARIES})
+
+  if(ROOM_SMALL)
+    target_compile_options(skep_${name} PRIVATE $<$<CONFIG:Release>:-Os>)
+    set_target_properties(skep_${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
+  endif()
 
   set_property(GLOBAL APPEND PROPERTY SKEP_ROOM_SOURCES ${sources})
   set_property(GLOBAL APPEND PROPERTY SKEP_ROOM_NAMES ${name})
