@@ -30,10 +30,19 @@ class Link {
     /// One line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
     /// or "".
     virtual std::string carried_by() const { return {}; }
+    virtual Result<void> read_output(const std::function<bool(std::string_view)>&) {
+      return fail(Code::unsupported, "this attachment writes nothing: only iterators do");
+    }
   };
   explicit Link(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
   void detach() { impl_.reset(); }
   std::string carried_by() const { return impl_ ? impl_->carried_by() : std::string(); }
+  /// Iterators: runs the program over everything it walks, and hands out what it wrote, piece by piece, until
+  /// `on_text` gives false. Each call is a walk of its own. Errors: unsupported for other hooks.
+  Result<void> read_output(const std::function<bool(std::string_view)>& on_text) {
+    if (!impl_) return fail(Code::invalid_argument, "the link was detached");
+    return impl_->read_output(on_text);
+  }
 
  private:
   std::unique_ptr<Impl> impl_;

@@ -65,6 +65,8 @@ std::string_view name_of(AttachKind kind) noexcept;
 struct AttachTarget {
   AttachKind kind = AttachKind::none;
   std::string target;  ///< "syscalls/sys_enter_openat", "execve", "__x64_sys_execve"; may be empty
+  int pid = 0;         ///< user functions and perf events: in this process only; 0: in every process
+  u64 cookie = 0;      ///< what bpf_get_attach_cookie() answers there, where the hook has cookies
 
   /// Reads a SEC() name ("tracepoint/syscalls/sys_enter_openat", "ksyscall/execve", "xdp").
   /// A leading '?' (do not load by default) is skipped. Errors: not_found for a section without a row.

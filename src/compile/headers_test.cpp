@@ -108,10 +108,19 @@ TEST_P(Headers, AnUnusedPointerTellsTheOnlyRecordType) {
   EXPECT_EQ(spec->btf->type(spec->map("only")->btf_value_type_id).name, "note");
 }
 
-TEST_P(Headers, UsdtIsRefusedByName) {
-  const auto spec = load("#include <linux/types.h>\n#include <bpf/usdt.bpf.h>\n");
-  ASSERT_FALSE(spec);
-  EXPECT_NE(spec.error().message.find("no USDT probes at this stage"), std::string::npos) << spec.error().message;
+TEST_P(Headers, UsdtProgramsReadTheirArguments) {
+  const auto spec = load(R"(
+    #include <linux/bpf.h>
+    #include <linux/ptrace.h>
+    #include <bpf/usdt.bpf.h>
+    SEC("usdt/libc.so.6:libc:setjmp") int BPF_USDT(f, void *where, int value, void *target) {
+      return value + bpf_usdt_arg_cnt(ctx) + (int)bpf_usdt_cookie(ctx) + bpf_usdt_arg_size(ctx, 1);
+    }
+    char LICENSE[] SEC("license") = "GPL";)");
+  ASSERT_TRUE(spec) << spec.error().message;
+  ASSERT_NE(spec->map("__bpf_usdt_specs"), nullptr);
+  EXPECT_EQ(spec->map("__bpf_usdt_specs")->value_size, 12u * 16 + 16);
+  EXPECT_EQ(spec->program("f")->attach.target, "libc.so.6:libc:setjmp");
 }
 
 TEST_P(Headers, ExamplesCompile) {

@@ -1,113 +1,171 @@
-// perf events, BPF links and raw tracepoints.
+// The table of ways, and what the attachers share.
 #include "kernel/attach.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 
-#include "kernel/perf_event.hpp"
-#include "kernel/syscall.hpp"
+#include "kernel/attachers.hpp"
 
 namespace skep::kernel {
 
 namespace {
 
-/// Ties the program to the event: by a link (5.15), else by ioctl(2), which every kernel with BPF has.
-Result<std::unique_ptr<Attachment>> attach_to_event(int program_fd, base::Fd event, std::string_view what) {
-  uapi::LinkCreate attr;
-  attr.prog_fd = static_cast<u32>(program_fd);
-  attr.target_fd = static_cast<u32>(event.get());
-  attr.attach_type = static_cast<u32>(AttachType::perf_event);
-  if (const int link = bpf(uapi::Cmd::link_create, attr); link >= 0)
-    return std::make_unique<Attachment>(std::move(event), base::Fd(link));
-  if (::ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program_fd) != 0) {
-    Error error = base::os_error(fmt::format("{}: attach to the event", what));
+enum class Target : u8 { optional, named };
+
+struct Way {
+  AttachKind kind;
+  Attached (*attacher)(const AttachRequest&);
+  Target target;
+  std::string_view form;
+};
+
+constexpr Way ways[] = {
+#define SKEP_ATTACH_WAY(kind, attacher, target, form) {AttachKind::kind, attacher, Target::target, form},
+#include "kernel/attach_ways.def"
+};
+
+struct NoWay {
+  AttachKind kind;
+  std::string_view reason;
+};
+constexpr NoWay no_ways[] = {
+#define SKEP_NO_ATTACH_WAY(kind, reason) {AttachKind::kind, reason},
+#include "kernel/attach_ways.def"
+};
+
+const Way* way_of(AttachKind kind) noexcept {
+  for (const Way& way : ways)
+    if (way.kind == kind) return &way;
+  return nullptr;
+}
+
+}  // namespace
+
+Attachment::~Attachment() {
+  if (undo_) undo_();
+  while (!held_.empty()) held_.pop_back();
+}
+
+Result<void> Attachment::read_output(const std::function<bool(std::string_view)>& on_text) {
+  if (held_.empty()) return fail(Code::unsupported, "this attachment writes nothing");
+  uapi::IterCreate attr{static_cast<u32>(held_.back().get()), 0};
+  const int fd = bpf(uapi::Cmd::iter_create, attr);
+  if (fd == -EINVAL) return fail(Code::unsupported, "only iterators write something that can be read");
+  if (fd < 0) return tl::unexpected(bpf_error(uapi::Cmd::iter_create, "read the iterator", -fd));
+  const base::Fd reader(fd);
+  std::array<char, 8192> buffer;
+  for (;;) {
+    const ssize_t count = ::read(reader.get(), buffer.data(), buffer.size());
+    if (count == 0) return {};
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (count < 0) return tl::unexpected(base::os_error("read the iterator"));
+    if (!on_text({buffer.data(), static_cast<std::size_t>(count)})) return {};
+  }
+}
+
+Attached attach(const AttachRequest& request) {
+  const AttachKind kind = request.hook.kind;
+  const Way* way = way_of(kind);
+  if (way != nullptr) {
+    if (way->target == Target::named && request.hook.target.empty())
+      return fail(Code::not_found, fmt::format("{} names no target; say where to attach it: --attach {}:{}",
+                                               name_of(kind), name_of(kind), way->form));
+    return way->attacher(request);
+  }
+  for (const NoWay& no_way : no_ways)
+    if (no_way.kind == kind)
+      return fail(Code::unsupported,
+                  fmt::format("a program of section {} is not attached by skep: {}", name_of(kind), no_way.reason));
+  return fail(Code::unsupported, fmt::format("the kernel engine does not attach {} programs", name_of(kind)));
+}
+
+bool needs_target(AttachKind kind) noexcept {
+  const Way* way = way_of(kind);
+  return way != nullptr && way->target == Target::named;
+}
+
+std::string_view target_form(AttachKind kind) noexcept {
+  const Way* way = way_of(kind);
+  return way != nullptr ? way->form : std::string_view();
+}
+
+// What the attachers share.
+
+Error link_error(const AttachRequest& request, int error_number, std::string_view hint) {
+  Error error = bpf_error(uapi::Cmd::link_create, request.place, error_number);
+  if (!hint.empty()) error.message += fmt::format(" ({})", hint);
+  if (error_number == ENODEV || error_number == ENOENT) error.code = Code::not_found;
+  return error;
+}
+
+bool is_unknown(int error_number) noexcept {
+  constexpr int enotsupp = 524;  // the kernel's own, in no header
+  return error_number == EINVAL || error_number == ENOSYS || error_number == EOPNOTSUPP || error_number == enotsupp;
+}
+
+std::pair<std::string_view, std::string_view> split_first(std::string_view text, char at) {
+  const auto place = text.find(at);
+  return place == text.npos ? std::pair(text, std::string_view())
+                            : std::pair(text.substr(0, place), text.substr(place + 1));
+}
+
+std::pair<std::string_view, std::string_view> split_last(std::string_view text, char at) {
+  const auto place = text.rfind(at);
+  return place == text.npos ? std::pair(text, std::string_view())
+                            : std::pair(text.substr(0, place), text.substr(place + 1));
+}
+
+std::optional<u64> whole_number(std::string_view text) {
+  const bool hexadecimal = text.starts_with("0x");
+  if (hexadecimal) text.remove_prefix(2);
+  u64 value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
+  if (text.empty() || parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+Error wrong_target(const AttachRequest& request, std::string_view found) {
+  return {Code::invalid_argument, fmt::format("{}: found \"{}\", expected {}:{}", request.place, found,
+                                              name_of(request.hook.kind), target_form(request.hook.kind))};
+}
+
+Result<base::Fd> open_path(const AttachRequest& request, const std::string& path, std::string_view what) {
+  base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() >= 0) return fd;
+  const int reason = errno;
+  if (reason == ENOENT)
+    return fail(Code::not_found, fmt::format("{}: there is no {} \"{}\"", request.place, what, path), ENOENT);
+  return tl::unexpected(base::os_error(fmt::format("{}: open {}", request.place, path), reason));
+}
+
+Result<void> attach_to_event(const AttachRequest& request, base::Fd event, Attachment& attachment, u64 cookie) {
+  uapi::LinkCreate attr{link_target(request, event.get(), AttachType::perf_event), cookie};
+  if (const int link = bpf(uapi::Cmd::link_create, attr); link >= 0) {
+    attachment.hold(std::move(event));
+    attachment.hold(base::Fd(link));
+    return {};
+  }
+  if (cookie != 0)
+    return fail(Code::unsupported,
+                fmt::format("{}: this kernel has no cookies for events (they came with 5.15)", request.place));
+  if (::ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, request.program_fd) != 0) {
+    Error error = base::os_error(fmt::format("{}: attach to the event", request.place));
     if (error.os_error == EINVAL)
       error.message += " (the program's type does not fit this event, or it reads beyond the event's context)";
     if (error.os_error == EEXIST) error.message += " (another program is attached to it; this kernel allows one)";
     return tl::unexpected(std::move(error));
   }
   if (::ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0)
-    return tl::unexpected(base::os_error(fmt::format("{}: enable the event", what)));
-  return std::make_unique<Attachment>(std::move(event), base::Fd());
-}
-
-}  // namespace
-
-Result<std::unique_ptr<Attachment>> attach_tracepoint(int program_fd, const Tracefs& tracefs, std::string_view target) {
-  const std::string place = fmt::format("tracepoint {}", target);
-  const auto slash = target.find('/');
-  if (slash == std::string_view::npos)
-    return fail(Code::invalid_argument,
-                fmt::format("{}: expected CATEGORY/NAME, such as syscalls/sys_enter_execve", place));
-  perf_event_attr attr{};
-  attr.size = sizeof attr;
-  attr.type = PERF_TYPE_TRACEPOINT;
-  attr.config = SKEP_TRY(tracefs.event_id(target.substr(0, slash), target.substr(slash + 1)));
-  attr.sample_period = 1;
-  attr.wakeup_events = 1;
-  // One event on one CPU is enough: the program hangs on the tracepoint itself and runs wherever it fires.
-  auto event = SKEP_TRY_AT(place, open_perf_event(attr, -1, 0));
-  return attach_to_event(program_fd, std::move(event), place);
-}
-
-Result<std::unique_ptr<Attachment>> attach_raw_tracepoint(int program_fd, std::string_view name) {
-  const std::string text(name);
-  const std::string place = text.empty() ? "attach" : fmt::format("raw tracepoint {}", text);
-  uapi::RawTracepointOpen attr;
-  attr.name = text.empty() ? 0 : address_of(text.c_str());
-  attr.prog_fd = static_cast<u32>(program_fd);
-  const int link = bpf(uapi::Cmd::raw_tracepoint_open, attr);
-  if (link >= 0) return std::make_unique<Attachment>(base::Fd(), base::Fd(link));
-  if (link == -ENOENT)
-    return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", text), ENOENT);
-  Error error = bpf_error(uapi::Cmd::raw_tracepoint_open, place, -link);
-  if (link == -EINVAL)
-    error.message += " (the program reads more arguments than the tracepoint has, or its type does not fit)";
-  return tl::unexpected(std::move(error));
-}
-
-Result<std::unique_ptr<Attachment>> attach_kprobe(int program_fd, std::string_view target, bool at_return) {
-  const std::string place = fmt::format("{} {}", at_return ? "kretprobe" : "kprobe", target);
-  const auto type = perf_source_type("kprobe");
-  if (!type)
-    return fail(Code::unsupported,
-                fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)", place));
-  const auto plus = target.find('+');
-  const std::string function(target.substr(0, plus));
-  u64 offset = 0;
-  if (plus != std::string_view::npos) {
-    const std::string_view digits = target.substr(plus + 1);
-    const bool hex = digits.starts_with("0x");
-    const char* end = digits.data() + digits.size();
-    const auto parsed = std::from_chars(digits.data() + (hex ? 2 : 0), end, offset, hex ? 16 : 10);
-    if (parsed.ec != std::errc() || parsed.ptr != end)
-      return fail(Code::invalid_argument, fmt::format("{}: \"{}\" is not an offset", place, digits));
-  }
-  if (at_return && offset != 0)
-    return fail(Code::invalid_argument, fmt::format("{}: a return probe takes no offset", place));
-  perf_event_attr attr{};
-  attr.size = sizeof attr;
-  attr.type = *type;
-  attr.config1 = address_of(function.c_str());  // kprobe_func
-  attr.config2 = offset;                        // probe_offset
-  if (at_return) {
-    const auto bit = perf_return_bit("kprobe");
-    if (!bit) return fail(Code::unsupported, fmt::format("{}: this kernel's kprobes have no return probes", place));
-    attr.config |= u64{1} << *bit;
-  }
-  auto event = open_perf_event(attr, -1, 0);
-  if (!event && event.error().os_error == ENOENT)
-    return fail(Code::not_found,
-                fmt::format("{}: the kernel has no such function to probe (it may be inlined, renamed or not "
-                            "traceable; see /proc/kallsyms)",
-                            place),
-                ENOENT);
-  if (!event) return tl::unexpected(std::move(event).error().within(place));
-  return attach_to_event(program_fd, *std::move(event), place);
+    return tl::unexpected(base::os_error(fmt::format("{}: enable the event", request.place)));
+  attachment.hold(std::move(event));
+  return {};
 }
 
 }  // namespace skep::kernel

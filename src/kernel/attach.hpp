@@ -1,35 +1,65 @@
 // Attaching a loaded program, hook by hook.
 //
-// Every attachment is held by a descriptor: a BPF link where the kernel has one, else a perf event. When the process
-// goes, however it goes, its descriptors go and with them the attachment. Nothing has to be cleaned up.
+// attach_ways.def says which function attaches which kind of hook; attach() looks there. An attachment is held by
+// descriptors wherever the kernel allows it: a BPF link, else a perf event or a socket. When the process goes, however
+// it goes, its descriptors go and with them the attachment. Kernels before 5.7 to 6.6 (it depends on the hook) have no
+// link for some network hooks; there the attachment is undone when the Link goes, but would outlive a process that is
+// killed, and a note says so.
 #pragma once
+#include <functional>
 #include <memory>
 #include <skep/backend.hpp>
+#include <span>
+#include <vector>
 
 #include "base/fd.hpp"
-#include "kernel/tracefs.hpp"
+#include "kernel/map_handle.hpp"
+#include "kernel/session.hpp"
 
 namespace skep::kernel {
 
-/// The descriptors of one attachment. Closing them detaches; the link goes before its event.
+/// One attachment: what holds it, and what else must be done to end it.
 class Attachment final : public Link::Impl {
  public:
-  Attachment(base::Fd event, base::Fd link) : event_(std::move(event)), link_(std::move(link)) {}
+  Attachment() = default;
+  explicit Attachment(base::Fd link) { hold(std::move(link)); }
+  Attachment(const Attachment&) = delete;
+  ~Attachment() override;
+
+  /// Descriptors are closed in the opposite order: a link goes before the event that it hangs on.
+  void hold(base::Fd fd) { held_.push_back(std::move(fd)); }
+  /// For hooks without links: called once, before the descriptors are closed.
+  void undo_with(std::function<void()> undo) { undo_ = std::move(undo); }
+  bool empty() const noexcept { return held_.empty() && !undo_; }
+
   std::string carried_by() const override { return carried_by_; }
   void set_carried_by(std::string text) { carried_by_ = std::move(text); }
+  Result<void> read_output(const std::function<bool(std::string_view)>& on_text) override;
 
  private:
-  base::Fd event_, link_;
+  std::vector<base::Fd> held_;
+  std::function<void()> undo_;
   std::string carried_by_;
 };
 
-/// `target` "category/name". Errors: not_found, permission; without tracefs, how to mount it.
-Result<std::unique_ptr<Attachment>> attach_tracepoint(int program_fd, const Tracefs& tracefs, std::string_view target);
+/// What an attacher is given.
+struct AttachRequest {
+  int program_fd = -1;
+  AttachTarget hook;
+  Session& session;
+  std::span<const std::shared_ptr<KernelMap>> maps;  ///< of the program's object
+  std::string place;                                 ///< "xdp:eth0", for messages
+};
 
-/// raw_tracepoint by name; for tracing programs (tp_btf, fentry, fexit) an empty name: the kernel knows the target.
-Result<std::unique_ptr<Attachment>> attach_raw_tracepoint(int program_fd, std::string_view name);
+using Attached = Result<std::unique_ptr<Attachment>>;
 
-/// A kernel function through the kprobe event source; `target` "function" or "function+offset".
-Result<std::unique_ptr<Attachment>> attach_kprobe(int program_fd, std::string_view target, bool at_return);
+/// Attaches where `request.hook` says. Errors: not_found (no such place), unsupported (this kernel, or this kind of
+/// program, is attached by something else, which the message names), permission, invalid_argument (what the target
+/// should look like).
+Attached attach(const AttachRequest& request);
+
+/// Whether a hook of this kind must name its target; `form` says what it looks like ("" where nothing attaches it).
+bool needs_target(AttachKind kind) noexcept;
+std::string_view target_form(AttachKind kind) noexcept;
 
 }  // namespace skep::kernel

@@ -43,7 +43,7 @@ Result<void> resolve_kconfig(ObjectSpec& object) {
   return spec::resolve_kconfig(object, [&](std::string_view name) -> std::optional<std::string> {
     if (name == "LINUX_KERNEL_VERSION") return std::to_string(Features::version_code());
     if (name == "LINUX_HAS_SYSCALL_WRAPPER") return Features::version_code() >= first_with_syscall_wrapper ? "1" : "0";
-    if (name == "LINUX_HAS_BPF_COOKIE") return "0";  // this engine gives its attachments no cookies
+    if (name == "LINUX_HAS_BPF_COOKIE") return Features().event_cookies() ? "1" : "0";
     if (!config && !unreadable) {
       auto text = kernel_config();
       if (text)

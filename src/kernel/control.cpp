@@ -52,15 +52,15 @@ Result<void> detach_program(u32 program_id, AttachType type, u32 map_id) {
 Result<void> pin_iterator(u32 program_id, u32 map_id, const std::string& path) {
   const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
   base::Fd map;
-  u32 parameters[4] = {};  // union bpf_iter_link_info: map.map_fd
-  uapi::LinkCreate attr;
-  attr.prog_fd = static_cast<u32>(program.get());
-  attr.attach_type = static_cast<u32>(AttachType::trace_iter);
+  uapi::IterMap over;
+  uapi::LinkCreateIter attr;
+  attr.on.prog_fd = static_cast<u32>(program.get());
+  attr.on.attach_type = static_cast<u32>(AttachType::trace_iter);
   if (map_id != 0) {
     map = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, map_id, "map"));
-    parameters[0] = static_cast<u32>(map.get());
-    attr.bpf_cookie = address_of(parameters);
-    attr.iter_info_len = sizeof parameters;
+    over.map_fd = static_cast<u32>(map.get());
+    attr.iter_info = address_of(&over);
+    attr.iter_info_len = sizeof over;
   }
   const int link = bpf(uapi::Cmd::link_create, attr);
   if (link == -EINVAL)

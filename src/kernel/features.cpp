@@ -34,6 +34,7 @@ int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helpe
   attr.attach_btf_id = attach_btf_id;
   attr.insns = address_of(insns);
   attr.insn_cnt = count;
+  attr.kern_version = Features::version_code();  // kprobe programs before 5.0
   attr.license = address_of("GPL");
   const int fd = bpf(uapi::Cmd::prog_load, attr);
   if (fd < 0) return -fd;
@@ -70,6 +71,12 @@ std::string Features::fentry_refusal() const {
 bool Features::memcg_accounting() const {
   // bpf_ktime_get_coarse_ns came in the same release as memory cgroup accounting, 5.11.
   static const bool present = try_load(ProgramType::socket_filter, AttachType::none, 0, 160) == 0;
+  return present;
+}
+
+bool Features::event_cookies() const {
+  constexpr s32 get_attach_cookie = 174;
+  static const bool present = try_load(ProgramType::kprobe, AttachType::none, 0, get_attach_cookie) == 0;
   return present;
 }
 

@@ -23,6 +23,9 @@ class Features {
   /// Memory of maps and programs is charged to the memory cgroup (5.11), not to RLIMIT_MEMLOCK.
   bool memcg_accounting() const;
 
+  /// Perf events can carry a cookie (5.15), by which a program knows at which of its places it was hit.
+  bool event_cookies() const;
+
   /// The running kernel as LINUX_VERSION_CODE has it: major << 16 | minor << 8 | patch (at most 255).
   static u32 version_code();
   /// "6.18.44-something": uname's release.

@@ -20,6 +20,7 @@
 #include <functional>
 
 #include "kernel/info.hpp"
+#include "kernel/netlink.hpp"
 #include "kernel/open.hpp"
 #include "kernel/syscall.hpp"
 
@@ -217,22 +218,10 @@ void add_flow_dissector(std::vector<NetProgram>& found) {
     found.push_back({"", 0, "flow_dissector", "", id, 0, false});
 }
 
-Result<void> set_xdp(int program_fd, const std::string& device, u32 flags) {
+Result<void> set_device_xdp(int program_fd, const std::string& device, u32 flags) {
   const u32 index = ::if_nametoindex(device.c_str());
   if (index == 0) return fail(Code::not_found, fmt::format("there is no network device {}", device), ENODEV);
-  auto netlink = SKEP_TRY(Netlink::open());
-  struct {
-    rtattr outer;
-    rtattr fd_head;
-    s32 fd;
-    rtattr flags_head;
-    u32 flags;
-  } attributes{{sizeof attributes, NLA_F_NESTED | IFLA_XDP}, {8, IFLA_XDP_FD}, program_fd, {8, IFLA_XDP_FLAGS}, flags};
-  ifinfomsg request{};
-  request.ifi_family = AF_UNSPEC;
-  request.ifi_index = static_cast<int>(index);
-  const auto done =
-      netlink.ask(RTM_SETLINK, NLM_F_ACK, request, std::as_bytes(std::span(&attributes, 1)), [](u16, Bytes) {});
+  const auto done = set_xdp(static_cast<int>(index), program_fd, flags, -1);
   if (done) return {};
   const int number = done.error().os_error;
   if (number == EBUSY || number == EEXIST)
@@ -285,10 +274,10 @@ Result<std::vector<NetProgram>> find_net_programs() {
 
 Result<void> attach_xdp(u32 program_id, const std::string& device, u32 mode, bool replace) {
   const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
-  return set_xdp(program.get(), device, mode | (replace ? 0 : XDP_FLAGS_UPDATE_IF_NOEXIST));
+  return set_device_xdp(program.get(), device, mode | (replace ? 0 : XDP_FLAGS_UPDATE_IF_NOEXIST));
 }
 
-Result<void> detach_xdp(const std::string& device, u32 mode) { return set_xdp(-1, device, mode); }
+Result<void> detach_xdp(const std::string& device, u32 mode) { return set_device_xdp(-1, device, mode); }
 
 Result<void> attach_tcx(u32 program_id, const std::string& device, AttachType type) {
   return change_tcx(uapi::Cmd::prog_attach, program_id, device, type);

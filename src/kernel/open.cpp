@@ -33,4 +33,10 @@ Result<std::shared_ptr<const btf::Btf>> types_by_id(u32 id, int depth) {
 
 Result<std::shared_ptr<const btf::Btf>> types_by_id(u32 id) { return types_by_id(id, 0); }
 
+Result<std::shared_ptr<const btf::Btf>> types_of_program(int fd) {
+  const auto info = SKEP_TRY(raw_program_info(fd));
+  if (info.btf_id == 0) return fail(Code::not_found, fmt::format("program {} was loaded without types", info.id));
+  return types_by_id(info.btf_id);
+}
+
 }  // namespace skep::kernel

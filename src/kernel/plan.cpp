@@ -97,13 +97,18 @@ Plan plan_probe(const ProgramSpec& program, const AttachTarget& target, const Fe
   return plan;
 }
 
+/// Whether a program of this type names its target when it is loaded.
+bool is_bound_at_load(ProgramType type) {
+  return type == ProgramType::tracing || type == ProgramType::lsm || type == ProgramType::ext;
+}
+
 }  // namespace
 
 std::string Plan::key(const ProgramSpec& program) const {
   if (carrier) return fmt::format("{}:{}", static_cast<int>(carrier->hook), carrier->function);
-  const bool bound = hook.program_type() == ProgramType::tracing;  // the target is part of the load
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
-  return fmt::format("{}/{}", static_cast<u32>(type), bound ? hook.text() : std::string());
+  return fmt::format("{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()),
+                     is_bound_at_load(type) ? hook.text() : std::string());
 }
 
 Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, const Features& features,
@@ -111,8 +116,9 @@ Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, c
   if (is_probe(target.kind)) return plan_probe(program, target, features, kernel);
   Plan plan;
   plan.hook = target;
-  const bool bound = target.program_type() == ProgramType::tracing;
-  if ((bound && target.target.empty()) || (target.kind == AttachKind::none && program.type == ProgramType::unspec))
+  const bool names_program = target.kind != AttachKind::freplace || target.target.find(':') != std::string::npos;
+  if ((is_bound_at_load(target.program_type()) && (target.target.empty() || !names_program)) ||
+      (target.kind == AttachKind::none && program.type == ProgramType::unspec))
     plan.loadable = false;
   if ((target.kind == AttachKind::fentry || target.kind == AttachKind::fexit) && !features.fentry())
     return fail(Code::unsupported, fmt::format("{}/{}: {}. tp_btf, raw_tracepoint and tracepoint programs work without "

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 #include "backend/names.hpp"
 #include "kernel/attach.hpp"
 #include "kernel/close.hpp"
 #include "kernel/info.hpp"
 #include "kernel/map_create.hpp"
+#include "kernel/open.hpp"
 #include "kernel/program_load.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/test_run.hpp"
@@ -23,40 +25,42 @@ bool is_one_of(AttachKind kind, std::initializer_list<AttachKind> kinds) {
   return std::ranges::find(kinds, kind) != kinds.end();
 }
 
-bool is_tracing(AttachKind kind) {
-  return is_one_of(kind, {AttachKind::tp_btf, AttachKind::fentry, AttachKind::fexit, AttachKind::fmod_ret});
+bool is_trampoline(AttachKind kind) {
+  return is_one_of(kind, {AttachKind::fentry, AttachKind::fexit, AttachKind::fmod_ret, AttachKind::freplace});
 }
 
-/// The kernel types' id that a tracing program names at load; 0 for other types.
-Result<u32> attach_type_id(const AttachTarget& hook, KernelTypes& types) {
-  if (hook.kind == AttachKind::tp_btf) return types.tracepoint(hook.target);
-  if (is_tracing(hook.kind)) return types.function(hook.target);
-  if (is_one_of(hook.kind, {AttachKind::iter, AttachKind::iter_s})) return types.function("bpf_iter_" + hook.target);
-  if (is_one_of(hook.kind, {AttachKind::lsm, AttachKind::lsm_s, AttachKind::lsm_cgroup}))
-    return types.function("bpf_lsm_" + hook.target);
-  return 0;
+/// "ID:FUNCTION" names a function of a loaded BPF program: that program, and the function's number in its types.
+Result<LoadTarget> function_of_program(std::string_view target) {
+  const auto colon = target.find(':');
+  u32 id = 0;
+  const auto parsed = std::from_chars(target.data(), target.data() + colon, id);
+  if (parsed.ec != std::errc() || parsed.ptr != target.data() + colon)
+    return fail(Code::invalid_argument,
+                fmt::format("found \"{}\", expected PROGRAM_ID:FUNCTION of a loaded program", target));
+  LoadTarget out;
+  out.program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, id, "program"));
+  const auto types = SKEP_TRY(types_of_program(out.program.get()));
+  const std::string_view function = target.substr(colon + 1);
+  for (u32 type = 1; type < types->type_count(); ++type)
+    if (const auto one = types->type(type); one.kind == btf::Kind::func && one.name == function) {
+      out.type_id = type;
+      return out;
+    }
+  return fail(Code::not_found, fmt::format("program {} has no function \"{}\" that its types tell of", id, function));
 }
 
-Result<std::unique_ptr<Attachment>> attach_to_hook(int fd, const AttachTarget& hook, Session& session) {
+/// What a program is bound to when it is loaded; empty for most.
+Result<LoadTarget> load_target(const AttachTarget& hook, KernelTypes& types) {
   using K = AttachKind;
-  if (is_tracing(hook.kind)) return attach_raw_tracepoint(fd, {});
-  if (is_one_of(hook.kind, {K::raw_tracepoint, K::raw_tp, K::raw_tracepoint_w, K::raw_tp_w}))
-    return attach_raw_tracepoint(fd, hook.target);
-  if (is_one_of(hook.kind, {K::tracepoint, K::tp}))
-    return attach_tracepoint(fd, *SKEP_TRY(session.tracefs()), hook.target);
-  if (is_one_of(hook.kind, {K::kprobe, K::kretprobe})) return attach_kprobe(fd, hook.target, hook.kind == K::kretprobe);
-  return fail(Code::unsupported, fmt::format("the kernel engine attaches tracepoint, raw_tracepoint, tp_btf, fentry, "
-                                             "fexit, kprobe and ksyscall programs so far, not {}; "
-                                             "bpftool, ip(8) and tc(8) attach the others",
-                                             name_of(hook.kind)));
-}
-
-/// Kinds whose target must be named: everything that attach_to_hook() knows.
-bool needs_target(AttachKind kind) {
-  using K = AttachKind;
-  return is_tracing(kind) ||
-         is_one_of(kind, {K::raw_tracepoint, K::raw_tp, K::raw_tracepoint_w, K::raw_tp_w, K::tracepoint, K::tp,
-                          K::kprobe, K::kretprobe, K::ksyscall, K::kretsyscall});
+  const std::string_view first = std::string_view(hook.target).substr(0, hook.target.find(':'));
+  const auto kernel_type = [](Result<u32> id) -> Result<LoadTarget> { return LoadTarget{{}, SKEP_TRY(std::move(id))}; };
+  if (hook.kind == K::tp_btf) return kernel_type(types.tracepoint(hook.target));
+  if (is_trampoline(hook.kind) && first.size() != hook.target.size()) return function_of_program(hook.target);
+  if (is_trampoline(hook.kind)) return kernel_type(types.function(hook.target));
+  if (hook.kind == K::iter) return kernel_type(types.function(fmt::format("bpf_iter_{}", first)));
+  if (is_one_of(hook.kind, {K::lsm, K::lsm_cgroup}))
+    return kernel_type(types.function(fmt::format("bpf_lsm_{}", first)));
+  return LoadTarget{};
 }
 
 std::vector<const ProgramSpec*> selected(const ObjectSpec& spec, const LoadOptions& options) {
@@ -118,7 +122,7 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
     if (target.kind != AttachKind::none) out.program.attach = out.plan.hook;
     if (out.program.type == ProgramType::unspec) out.program.type = out.plan.hook.program_type();
   }
-  out.attach_btf_id = SKEP_TRY_AT("program " + original.name, attach_type_id(out.plan.hook, session->types));
+  out.target = SKEP_TRY_AT("program " + original.name, load_target(out.plan.hook, session->types));
   if (image != nullptr) out.annotations = annotate(out.program, *image);
   return out;
 }
@@ -131,7 +135,8 @@ Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
   request.kernel_version = Features::version_code();
   request.btf_fd = btf_fd;
   request.annotations = &prepared.annotations;
-  request.attach_btf_id = prepared.attach_btf_id;
+  request.attach_btf_id = prepared.target.type_id;
+  request.attach_program = prepared.target.program.get();
   request.keep_log = keep_log;
   LoadOutcome outcome = load_program(request);
   session->keep_log(prepared.program.name, outcome.log);
@@ -181,11 +186,13 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
                     place, spec_.section));
   auto plan = SKEP_TRY_AT(place, plan_hook(spec_, target, object_->session->features, object_->session->types));
   if (needs_target(target.kind) && target.target.empty())
-    return fail(Code::not_found, fmt::format("{}: {} names no target; say where to attach it, such as --attach {}:NAME",
-                                             place, name_of(target.kind), name_of(target.kind)));
+    return fail(Code::not_found,
+                fmt::format("{}: {} names no target; say where to attach it: --attach {}:TARGET, where TARGET is {}",
+                            place, name_of(target.kind), name_of(target.kind), target_form(target.kind)));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
   const int fd = SKEP_TRY(variant_for(target, plan));
-  auto attachment = SKEP_TRY_AT(place, attach_to_hook(fd, plan.hook, *object_->session));
+  auto attachment =
+      SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
   attachment->set_carried_by(plan.carried_by);
   return Link(std::move(attachment));

@@ -17,12 +17,18 @@
 
 namespace skep::kernel {
 
+/// What a program is bound to when it is loaded: a function or type of the kernel, or of another BPF program.
+struct LoadTarget {
+  base::Fd program;  ///< of `type_id`; closed: the kernel
+  u32 type_id = 0;   ///< 0: bound to nothing
+};
+
 /// A program whose instructions are final except for descriptors: closed against this kernel, carried if need be.
 struct Prepared {
   ProgramSpec program;
   Annotations annotations;
   Plan plan;
-  u32 attach_btf_id = 0;
+  LoadTarget target;
 };
 
 /// What the programs of one object share.

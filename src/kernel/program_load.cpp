@@ -88,8 +88,10 @@ uapi::ProgLoad attributes(const LoadRequest& request) {
   attr.insn_cnt = static_cast<u32>(program.insns.size());
   attr.kern_version = request.kernel_version;
   attr.prog_flags = program.sleepable ? uapi::prog_flag_sleepable : 0;
+  if (name_of(program.attach.kind).starts_with("xdp.frags")) attr.prog_flags |= uapi::prog_flag_xdp_frags;
   set_object_name(attr.prog_name, program.name);
   attr.attach_btf_id = request.attach_btf_id;
+  if (request.attach_program >= 0) attr.attach_prog_fd = static_cast<u32>(request.attach_program);
   if (request.btf_fd >= 0 && request.annotations != nullptr) {
     const Annotations& notes = *request.annotations;
     attr.prog_btf_fd = static_cast<u32>(request.btf_fd);

@@ -28,8 +28,9 @@ struct LoadRequest {
   u32 kernel_version = 0;
   int btf_fd = -1;
   const Annotations* annotations = nullptr;
-  u32 attach_btf_id = 0;
-  bool keep_log = false;  ///< ask for the log of an accepted program too
+  u32 attach_btf_id = 0;    ///< a type of the kernel, or of `attach_program`
+  int attach_program = -1;  ///< the program that is replaced or traced
+  bool keep_log = false;    ///< ask for the log of an accepted program too
   u32 log_level = log_states;
 };
 

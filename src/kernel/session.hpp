@@ -1,5 +1,6 @@
 // What one kernel backend knows and shares with the objects it loaded.
 #pragma once
+#include <map>
 #include <memory>
 #include <mutex>
 #include <skep/backend.hpp>
@@ -51,6 +52,12 @@ class Session {
     return log_;
   }
 
+  /// The first free description in a map of USDT descriptions.
+  u32 next_usdt_spec(u32 map_id) {
+    const std::lock_guard lock(mutex_);
+    return usdt_specs_[map_id]++;
+  }
+
   Features features;
   KernelTypes types;
 
@@ -59,6 +66,7 @@ class Session {
   std::optional<Tracefs> tracefs_;
   std::vector<std::string> notes_;
   std::string log_;
+  std::map<u32, u32> usdt_specs_;  ///< map id -> descriptions in use
 };
 
 }  // namespace skep::kernel

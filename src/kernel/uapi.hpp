@@ -14,37 +14,9 @@ namespace skep::kernel::uapi {
 
 /// enum bpf_cmd.
 enum class Cmd : u32 {
-  map_create = 0,
-  map_lookup_elem = 1,
-  map_update_elem = 2,
-  map_delete_elem = 3,
-  map_get_next_key = 4,
-  prog_load = 5,
-  obj_pin = 6,
-  obj_get = 7,
-  prog_attach = 8,
-  prog_detach = 9,
-  prog_test_run = 10,
-  prog_get_next_id = 11,
-  map_get_next_id = 12,
-  prog_get_fd_by_id = 13,
-  map_get_fd_by_id = 14,
-  obj_get_info_by_fd = 15,
-  prog_query = 16,
-  raw_tracepoint_open = 17,
-  btf_load = 18,
-  btf_get_fd_by_id = 19,
-  task_fd_query = 20,
-  map_lookup_and_delete_elem = 21,
-  map_freeze = 22,
-  btf_get_next_id = 23,
-  map_lookup_batch = 24,
-  link_create = 28,
-  link_get_fd_by_id = 30,
-  link_get_next_id = 31,
-  enable_stats = 32,
-  iter_create = 33,
-  link_detach = 34,
+#define SKEP_BPF_COMMAND(name, number, printed) name = number,
+#include "kernel/commands.def"
+#undef SKEP_BPF_COMMAND
 };
 
 constexpr u32 object_name_bytes = 16;  ///< BPF_OBJ_NAME_LEN, with the terminating zero
@@ -117,6 +89,7 @@ struct ProgLoad {
 };
 
 constexpr u32 prog_flag_sleepable = 1u << 4;   ///< BPF_F_SLEEPABLE
+constexpr u32 prog_flag_xdp_frags = 1u << 5;   ///< BPF_F_XDP_HAS_FRAGS
 constexpr u32 map_flag_numa_node = 1u << 2;    ///< BPF_F_NUMA_NODE
 constexpr u32 map_flag_rdonly_prog = 1u << 7;  ///< BPF_F_RDONLY_PROG
 constexpr u32 map_flag_mmapable = 1u << 10;    ///< BPF_F_MMAPABLE
@@ -177,7 +150,7 @@ struct InfoByFd {
   u64 info = 0;
 };
 
-/// BPF_PROG_ATTACH and BPF_PROG_DETACH.
+/// BPF_PROG_ATTACH and BPF_PROG_DETACH: how programs were attached before links.
 struct ProgAttach {
   u32 target_fd = 0;  ///< or an interface's index
   u32 attach_bpf_fd = 0;
@@ -228,16 +201,83 @@ struct RawTracepointOpen {
   u64 name = 0;
   u32 prog_fd = 0;
   u32 pad = 0;
+  u64 cookie = 0;  ///< since 6.10
 };
 
-struct LinkCreate {
-  u32 prog_fd = 0;
-  u32 target_fd = 0;
+/// BPF_LINK_CREATE. What follows the first four fields depends on the hook; each has its own structure.
+struct LinkTarget {
+  u32 prog_fd = 0;    ///< struct_ops: the map
+  u32 target_fd = 0;  ///< or an interface's index
   u32 attach_type = 0;
   u32 flags = 0;
-  u64 bpf_cookie = 0;  ///< perf events; iterators: the address of their parameters
-  u32 iter_info_len = 0;
 };
+/// Perf events (bpf_cookie), and hooks that need nothing more.
+struct LinkCreate {
+  LinkTarget on;
+  u64 bpf_cookie = 0;
+};
+struct LinkCreateTracing {
+  LinkTarget on;
+  u32 target_btf_id = 0;
+  u32 pad = 0;
+  u64 cookie = 0;
+};
+struct LinkCreateIter {
+  LinkTarget on;
+  u64 iter_info = 0;
+  u32 iter_info_len = 0;
+  u32 pad = 0;
+};
+struct LinkCreateKprobeMulti {
+  LinkTarget on;
+  u32 multi_flags = 0;
+  u32 count = 0;
+  u64 symbols = 0;
+  u64 addresses = 0;
+  u64 cookies = 0;
+};
+struct LinkCreateUprobeMulti {
+  LinkTarget on;
+  u64 path = 0;
+  u64 offsets = 0;
+  u64 semaphore_offsets = 0;
+  u64 cookies = 0;
+  u32 count = 0;
+  u32 multi_flags = 0;
+  u32 pid = 0;
+  u32 pad = 0;
+};
+struct LinkCreateNetfilter {
+  LinkTarget on;
+  u32 family = 0;
+  u32 hook = 0;
+  s32 priority = 0;
+  u32 netfilter_flags = 0;
+};
+/// tcx and netkit (6.6, 6.7), control groups (6.16): where in the list of programs.
+struct LinkCreateOrdered {
+  LinkTarget on;
+  u32 relative_to = 0;
+  u32 pad = 0;
+  u64 expected_revision = 0;
+};
+constexpr u32 multi_flag_return = 1;  ///< BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN
+
+/// union bpf_iter_link_info; the kernel takes the length of the member that the iterator reads.
+struct IterMap {
+  u32 map_fd = 0;
+};
+struct IterCgroup {
+  u32 order = 0;
+  u32 cgroup_fd = 0;
+  u64 cgroup_id = 0;
+};
+struct IterTask {
+  u32 tid = 0;
+  u32 pid = 0;
+  u32 pid_fd = 0;
+};
+constexpr u32 attach_flag_multi = 1u << 1;  ///< BPF_F_ALLOW_MULTI
 
 /// struct bpf_prog_info.
 struct ProgInfo {

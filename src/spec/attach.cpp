@@ -2,7 +2,8 @@
 //
 // A SEC() name is a row's section, alone or followed by '/' and a target; the longest row wins ("xdp/devmap" before
 // "xdp"). The command line writes ':' where SEC() writes '/', and has one word of its own: "syscall:execve" is the
-// entry of a system call (ksyscall), "syscall:execve:exit" its return.
+// entry of a system call (ksyscall), "syscall:execve:exit" its return. What a SEC() name cannot say (the interface of an
+// XDP program, the control group) follows the colon: "xdp:eth0", "cgroup/connect4:/sys/fs/cgroup/test".
 // Source: libbpf's section names; bpftrace's probe syntax for the colon form.
 #include "spec/attach.hpp"
 
@@ -155,7 +156,7 @@ Result<AttachTarget> AttachTarget::from_text(std::string_view text) {
   }
   const auto colon = text.find(':');
   const Row* row = colon == std::string_view::npos ? nullptr : row_named(text.substr(0, colon));
-  if (row != nullptr && row->target != Target::never) {
+  if (row != nullptr) {
     AttachTarget out{plain_kind(*row), std::string(text.substr(colon + 1))};
     if (is_tracepoint(out.kind)) out.target = replaced(out.target, ':', '/');
     if (out.target.empty()) return fail(Code::invalid_argument, fmt::format("\"{}\": nothing follows the colon", text));
@@ -166,7 +167,8 @@ Result<AttachTarget> AttachTarget::from_text(std::string_view text) {
     return fail(
         Code::not_found,
         fmt::format("\"{}\" is no attach point; examples: syscall:execve, syscall:execve:exit, "
-                    "tracepoint:syscalls:sys_enter_openat, kprobe:FUNCTION, raw_tracepoint:sys_enter, or a SEC() name",
+                    "tracepoint:syscalls:sys_enter_openat, kprobe:FUNCTION, raw_tracepoint:sys_enter, uprobe:FILE:FUNCTION, "
+                    "xdp:INTERFACE, cgroup/connect4:PATH, or a SEC() name",
                     text));
   return target;
 }

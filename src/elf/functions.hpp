@@ -1,0 +1,28 @@
+// Where the functions of a program or library lie in its file: what a user-space probe is set on.
+//
+// A probe is set on a file at an offset, for every process that maps it. The symbol tables (.symtab, which may be
+// stripped, and .dynsym) give addresses; the segment that an address lies in gives the offset.
+// Source: System V ABI, chapter 5; Documentation/trace/uprobetracer.rst.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "elf/elf.hpp"
+
+namespace skep::elf {
+
+struct Function {
+  std::string name;
+  u64 file_offset = 0;
+  u64 size = 0;  ///< bytes; 0 where the file does not say
+};
+
+/// Functions whose name `wanted` accepts, sorted by offset, each place once. Versions ("name@VERSION") are cut off.
+/// Errors: malformed; unsupported for objects that are not linked.
+Result<std::vector<Function>> functions(const File& file, const std::function<bool(std::string_view)>& wanted);
+
+/// The offset in the file of an address of the linked program; nullopt where no segment holds it.
+std::optional<u64> file_offset(const File& file, u64 address);
+
+}  // namespace skep::elf

@@ -1,0 +1,215 @@
+// Kernel functions (kprobe, kretprobe, many at once) and counters (perf_event).
+//
+// A pattern means every function of the kernel whose name fits and that may be probed: by one kprobe.multi link where
+// the program was loaded for it, else by one event each. Functions that the kernel refuses are skipped and named.
+// Source: Documentation/trace/kprobetrace.rst; kernel/trace/bpf_trace.c (kprobe_multi, 5.18).
+#include <fmt/core.h>
+#include <fnmatch.h>
+#include <linux/perf_event.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/cpus.hpp"
+#include "kernel/attachers.hpp"
+#include "kernel/functions.hpp"
+#include "kernel/perf_event.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr std::size_t most_events = 4096;  ///< one descriptor each
+
+bool is_pattern(std::string_view name) { return name.find_first_of("*?[") != std::string_view::npos; }
+
+Result<std::vector<std::string>> matching(const AttachRequest& request, const std::string& pattern) {
+  auto names = SKEP_TRY(probeable_functions(request.session));
+  std::erase_if(names, [&](const std::string& name) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) != 0; });
+  if (names.empty())
+    return fail(Code::not_found, fmt::format("{}: no function that can be probed fits this pattern "
+                                             "(available_filter_functions lists them)",
+                                             request.place));
+  return names;
+}
+
+struct ProbeSource {
+  u32 type = 0;
+  u64 config = 0;  ///< the bit of return probes
+};
+
+Result<ProbeSource> probe_source(const AttachRequest& request, bool at_return) {
+  const auto type = perf_source_type("kprobe");
+  if (!type)
+    return fail(Code::unsupported,
+                fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)", request.place));
+  if (!at_return) return ProbeSource{*type, 0};
+  const auto bit = perf_return_bit("kprobe");
+  if (!bit)
+    return fail(Code::unsupported, fmt::format("{}: this kernel's kprobes have no return probes", request.place));
+  return ProbeSource{*type, u64{1} << *bit};
+}
+
+Result<void> probe_one(const AttachRequest& request, const ProbeSource& source, const std::string& function, u64 offset,
+                       Attachment& attachment) {
+  perf_event_attr attr{};
+  attr.size = sizeof attr;
+  attr.type = source.type;
+  attr.config = source.config;
+  attr.config1 = address_of(function.c_str());  // kprobe_func
+  attr.config2 = offset;                        // probe_offset
+  auto event = open_perf_event(attr, -1, 0);
+  if (!event && event.error().os_error == ENOENT)
+    return fail(Code::not_found,
+                fmt::format("{}: the kernel has no such function to probe (it may be inlined, renamed or not "
+                            "traceable; see /proc/kallsyms)",
+                            request.place),
+                ENOENT);
+  if (!event && event.error().os_error == EADDRNOTAVAIL)
+    return fail(Code::not_found,
+                fmt::format("{}: several functions of the kernel have this name; add the offset of one in another "
+                            "symbol (SYMBOL+OFFSET)",
+                            request.place),
+                EADDRNOTAVAIL);
+  if (!event) return tl::unexpected(std::move(event).error().within(request.place));
+  return attach_to_event(request, *std::move(event), attachment, request.hook.cookie);
+}
+
+/// "a, b, c and 12 more".
+std::string listed(const std::vector<std::string>& names) {
+  constexpr std::size_t shown = 5;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(shown, names.size()); ++i) text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > shown) text += fmt::format(" and {} more", names.size() - shown);
+  return text;
+}
+
+Attached probe_each(const AttachRequest& request, const ProbeSource& source, const std::vector<std::string>& names) {
+  if (names.size() > most_events)
+    return fail(Code::limit, fmt::format("{}: {} functions fit, at most {} can be probed one by one; use the section "
+                                         "kprobe.multi, or a narrower pattern",
+                                         request.place, names.size(), most_events));
+  auto attachment = std::make_unique<Attachment>();
+  std::vector<std::string> skipped;
+  std::optional<Error> first;
+  for (const std::string& name : names) {
+    auto done = probe_one(request, source, name, 0, *attachment);
+    if (done) continue;
+    if (done.error().code == Code::permission) return tl::unexpected(std::move(done).error());
+    skipped.push_back(name);
+    if (!first) first = std::move(done).error();
+  }
+  if (attachment->empty()) return tl::unexpected(*std::move(first));
+  if (!skipped.empty())
+    request.session.note(fmt::format("{}: {} functions probed, {} skipped, which the kernel refuses: {}", request.place,
+                                     names.size() - skipped.size(), skipped.size(), listed(skipped)));
+  return attachment;
+}
+
+}  // namespace
+
+Attached attach_kprobe(const AttachRequest& request) {
+  const bool at_return = request.hook.kind == AttachKind::kretprobe || request.hook.kind == AttachKind::kretsyscall;
+  const auto source = SKEP_TRY(probe_source(request, at_return));
+  const auto [function, digits] = split_first(request.hook.target, '+');
+  if (is_pattern(function)) return probe_each(request, source, SKEP_TRY(matching(request, std::string(function))));
+  const auto offset = digits.empty() ? std::optional<u64>(0) : whole_number(digits);
+  if (!offset || (digits.empty() && request.hook.target.ends_with('+')))
+    return fail(Code::invalid_argument, fmt::format("{}: \"{}\" is not an offset", request.place, digits));
+  if (at_return && *offset != 0)
+    return fail(Code::invalid_argument, fmt::format("{}: a return probe takes no offset", request.place));
+  auto attachment = std::make_unique<Attachment>();
+  SKEP_TRY(probe_one(request, source, std::string(function), *offset, *attachment));
+  return attachment;
+}
+
+Attached attach_kprobe_multi(const AttachRequest& request) {
+  const std::string& target = request.hook.target;
+  const auto names = is_pattern(target) ? SKEP_TRY(matching(request, target)) : std::vector<std::string>{target};
+  std::vector<u64> symbols;
+  for (const std::string& name : names) symbols.push_back(address_of(name.c_str()));
+  const std::vector<u64> cookies(request.hook.cookie != 0 ? names.size() : 0, request.hook.cookie);
+  uapi::LinkCreateKprobeMulti attr{.on = link_target(request, 0, request.hook.attach_type())};
+  attr.multi_flags = request.hook.kind == AttachKind::kretprobe_multi ? uapi::multi_flag_return : 0;
+  attr.count = static_cast<u32>(names.size());
+  attr.symbols = address_of(symbols.data());
+  attr.cookies = cookies.empty() ? 0 : address_of(cookies.data());
+  const int link = bpf(uapi::Cmd::link_create, attr);
+  if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
+  if (is_unknown(-link))
+    return fail(Code::unsupported,
+                fmt::format("{}: this kernel has no kprobe.multi links (5.18, CONFIG_FPROBE); the "
+                            "section kprobe takes the same pattern",
+                            request.place),
+                -link);
+  if (link == -ENOENT || link == -ESRCH)
+    return fail(Code::not_found, fmt::format("{}: the kernel has no such function to probe", request.place), -link);
+  return tl::unexpected(link_error(request, -link));
+}
+
+namespace {
+
+struct Counter {
+  std::string_view name;
+  u32 type;
+  u64 config;
+};
+constexpr Counter counters[] = {
+#define SKEP_PERF_EVENT(name, type, config) {name, type, config},
+#include "kernel/perf_events.def"
+#undef SKEP_PERF_EVENT
+};
+
+/// "cpu-clock:99hz", "page-faults:100".
+Result<perf_event_attr> read_counter(const AttachRequest& request) {
+  auto [name, rate] = split_first(request.hook.target);
+  const bool is_frequency = rate.ends_with("hz");
+  if (is_frequency) rate.remove_suffix(2);
+  const auto number = whole_number(rate);
+  if (!number || *number == 0) return tl::unexpected(wrong_target(request, request.hook.target));
+  for (const Counter& counter : counters) {
+    if (counter.name != name) continue;
+    perf_event_attr attr{};
+    attr.size = sizeof attr;
+    attr.type = counter.type;
+    attr.config = counter.config;
+    attr.freq = is_frequency ? 1 : 0;
+    attr.sample_period = *number;  // or sample_freq: a union
+    return attr;
+  }
+  std::string known;
+  for (const Counter& counter : counters) known.append(known.empty() ? "" : ", ").append(counter.name);
+  return fail(Code::not_found, fmt::format("{}: \"{}\" is no counter; there are: {}", request.place, name, known));
+}
+
+}  // namespace
+
+Attached attach_perf_event(const AttachRequest& request) {
+  perf_event_attr attr = SKEP_TRY(read_counter(request));
+  const bool one_process = request.hook.pid != 0;
+  attr.inherit = one_process ? 1 : 0;
+  auto attachment = std::make_unique<Attachment>();
+  // An event of one process follows it from CPU to CPU; children inherit it only on a named CPU.
+  for (const u32 cpu : base::online_cpus()) {
+    auto event = open_perf_event(attr, one_process ? request.hook.pid : -1, static_cast<int>(cpu));
+    if (!event) {
+      const int reason = event.error().os_error;
+      if (reason == ENODEV) continue;  // the CPU went offline meanwhile
+      if (reason == ENOENT || reason == EOPNOTSUPP)
+        return fail(Code::unsupported,
+                    fmt::format("{}: this machine has no such counter (virtual machines often have no hardware "
+                                "counters; cpu-clock works everywhere)",
+                                request.place),
+                    reason);
+      if (reason == ESRCH)
+        return fail(Code::not_found, fmt::format("{}: there is no process {}", request.place, request.hook.pid),
+                    reason);
+      return tl::unexpected(std::move(event).error().within(request.place));
+    }
+    SKEP_TRY(attach_to_event(request, *std::move(event), *attachment, request.hook.cookie));
+  }
+  if (attachment->empty()) return fail(Code::unsupported, fmt::format("{}: no CPU took the event", request.place));
+  return attachment;
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,135 @@
+// User functions: uprobe, uretprobe, and many at once.
+//
+// The kernel sets a user probe on a file at an offset, so the function is looked up in the file's symbol tables here.
+// Source: Documentation/trace/uprobetracer.rst; kernel/trace/bpf_trace.c (uprobe_multi, 6.6).
+#include <fmt/core.h>
+#include <fnmatch.h>
+#include <linux/perf_event.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "elf/functions.hpp"
+#include "kernel/attachers.hpp"
+#include "kernel/perf_event.hpp"
+#include "kernel/user_binary.hpp"
+#include "kernel/user_probe.hpp"
+
+namespace skep::kernel {
+
+namespace {
+
+bool is_pattern(std::string_view name) { return name.find_first_of("*?[") != std::string_view::npos; }
+
+/// Names near to what was asked for, for the message.
+std::string nearest(const elf::File& file, std::string_view wanted) {
+  const auto some = elf::functions(
+      file, [&](std::string_view name) { return name.find(wanted) != name.npos || wanted.find(name) != wanted.npos; });
+  if (!some || some->empty()) return "it may be inlined, or the file is stripped";
+  std::string text = "there are ";
+  for (std::size_t i = 0; i < std::min<std::size_t>(some->size(), 4); ++i)
+    text.append(i == 0 ? "" : ", ").append((*some)[i].name);
+  return text;
+}
+
+struct Place {
+  std::string_view file;
+  std::string_view function;  ///< or a number
+};
+
+Result<Place> read_place(const AttachRequest& request) {
+  const auto [file, function] = split_last(request.hook.target);
+  if (file.empty() || function.empty()) return tl::unexpected(wrong_target(request, request.hook.target));
+  return Place{file, function};
+}
+
+Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::File& file, std::string_view function) {
+  if (const auto number = whole_number(function)) return std::vector<u64>{*number};
+  const auto [name, digits] = split_first(function, '+');
+  const auto plus = digits.empty() ? std::optional<u64>(0) : whole_number(digits);
+  if (!plus) return tl::unexpected(wrong_target(request, request.hook.target));
+  const std::string pattern(name);
+  const bool many = is_pattern(name);
+  const auto found = SKEP_TRY_AT(request.place, elf::functions(file, [&](std::string_view candidate) {
+                                   return many ? ::fnmatch(pattern.c_str(), std::string(candidate).c_str(), 0) == 0
+                                               : candidate == name;
+                                 }));
+  std::vector<u64> offsets;
+  for (const elf::Function& one : found) offsets.push_back(one.file_offset + *plus);
+  offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
+  if (offsets.empty())
+    return fail(Code::not_found, fmt::format("{}: no function \"{}\" ({})", request.place, name, nearest(file, name)));
+  return offsets;
+}
+
+bool is_return(AttachKind kind) { return kind == AttachKind::uretprobe || kind == AttachKind::uretprobe_multi; }
+
+}  // namespace
+
+Result<void> set_user_probe(const AttachRequest& request, const UserProbe& probe, Attachment& attachment) {
+  const auto type = perf_source_type("uprobe");
+  if (!type)
+    return fail(Code::unsupported,
+                fmt::format("{}: this kernel has no user probes (CONFIG_UPROBE_EVENTS)", request.place));
+  perf_event_attr attr{};
+  attr.size = sizeof attr;
+  attr.type = *type;
+  attr.config1 = address_of(probe.path.c_str());  // uprobe_path
+  attr.config2 = probe.offset;                    // probe_offset
+  if (probe.at_return) {
+    const auto bit = perf_return_bit("uprobe");
+    if (!bit)
+      return fail(Code::unsupported, fmt::format("{}: this kernel's user probes have no return probes", request.place));
+    attr.config |= u64{1} << *bit;
+  }
+  constexpr u32 semaphore_shift = 32;  // PERF_UPROBE_REF_CTR_OFFSET_SHIFT, since 4.20
+  attr.config |= probe.semaphore_offset << semaphore_shift;
+  const int pid = request.hook.pid != 0 ? request.hook.pid : -1;
+  auto event = open_perf_event(attr, pid, pid == -1 ? 0 : -1);
+  if (!event && event.error().os_error == ESRCH)
+    return fail(Code::not_found, fmt::format("{}: there is no process {}", request.place, pid), ESRCH);
+  if (!event && event.error().os_error == EINVAL)
+    return fail(Code::invalid_argument,
+                fmt::format("{}: the kernel sets no probe on {} at offset {:#x} (not the start of an instruction, an "
+                            "instruction it cannot step over, or a file system that cannot be mapped)",
+                            request.place, probe.path, probe.offset),
+                EINVAL);
+  if (!event) return tl::unexpected(std::move(event).error().within(request.place));
+  return attach_to_event(request, *std::move(event), attachment, probe.cookie);
+}
+
+Attached attach_uprobe(const AttachRequest& request) {
+  const auto place = SKEP_TRY(read_place(request));
+  const auto binary = SKEP_TRY_AT(request.place, open_user_binary(place.file, request.hook.pid));
+  const auto offsets = SKEP_TRY(offsets_of(request, binary.file, place.function));
+  auto attachment = std::make_unique<Attachment>();
+  for (const u64 offset : offsets)
+    SKEP_TRY(set_user_probe(request, {binary.path, offset, 0, is_return(request.hook.kind), request.hook.cookie},
+                            *attachment));
+  return attachment;
+}
+
+Attached attach_uprobe_multi(const AttachRequest& request) {
+  const auto place = SKEP_TRY(read_place(request));
+  const auto binary = SKEP_TRY_AT(request.place, open_user_binary(place.file, request.hook.pid));
+  const auto offsets = SKEP_TRY(offsets_of(request, binary.file, place.function));
+  const std::vector<u64> cookies(request.hook.cookie != 0 ? offsets.size() : 0, request.hook.cookie);
+  uapi::LinkCreateUprobeMulti attr{.on = link_target(request, 0, request.hook.attach_type())};
+  attr.path = address_of(binary.path.c_str());
+  attr.offsets = address_of(offsets.data());
+  attr.cookies = cookies.empty() ? 0 : address_of(cookies.data());
+  attr.count = static_cast<u32>(offsets.size());
+  attr.multi_flags = is_return(request.hook.kind) ? uapi::multi_flag_return : 0;
+  attr.pid = static_cast<u32>(request.hook.pid);
+  const int link = bpf(uapi::Cmd::link_create, attr);
+  if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
+  if (is_unknown(-link) && request.session.features.version_code() < (6u << 16 | 6u << 8))
+    return fail(
+        Code::unsupported,
+        fmt::format("{}: this kernel has no uprobe.multi links (6.6); the section uprobe takes the same pattern",
+                    request.place),
+        -link);
+  return tl::unexpected(link_error(request, -link, link == -ESRCH ? "there is no such process" : ""));
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,14 @@
+// The kernel's functions that may be probed.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "kernel/session.hpp"
+
+namespace skep::kernel {
+
+/// Names, in the kernel's order, without those of modules that share a name: tracefs's available_filter_functions, else
+/// the functions of /proc/kallsyms. Errors: permission, unsupported.
+Result<std::vector<std::string>> probeable_functions(Session& session);
+
+}  // namespace skep::kernel

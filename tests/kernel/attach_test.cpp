@@ -1,0 +1,464 @@
+// Every hook beyond tracepoints: a program is attached, sees what the test does, and nothing after it is detached.
+//
+// User probes are set on this test's own functions. The network is a namespace that each test makes and leaves; control
+// groups are made under the machine's cgroup2 mount and hold one child. Nothing of the machine is touched.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "support.hpp"
+
+// What the user probes are set on. C names, exported, not inlined.
+extern "C" {
+__attribute__((noipa, used, visibility("default"))) long skep_probed_first(long value) {
+  asm volatile("" ::: "memory");
+  return value + 1;
+}
+__attribute__((noipa, used, visibility("default"))) long skep_probed_second(long value) {
+  asm volatile("" ::: "memory");
+  return value + 2;
+}
+}
+
+// A static probe as <sys/sdt.h> makes it, with a semaphore: skep_test:hit, two arguments.
+extern "C" {
+__attribute__((used, section(".probes"))) volatile unsigned short skep_test_hit_semaphore = 0;
+}
+#if defined(__x86_64__)
+__attribute__((noinline)) static void hit_static_probe(int first, long second) {
+  asm volatile(
+      "990: nop\n"
+      ".pushsection .note.stapsdt,\"?\",\"note\"\n"
+      ".balign 4\n"
+      ".4byte 992f-991f, 994f-993f, 3\n"
+      "991: .asciz \"stapsdt\"\n"
+      "992: .balign 4\n"
+      "993: .8byte 990b\n"
+      ".8byte 0\n"
+      ".8byte skep_test_hit_semaphore\n"
+      ".asciz \"skep_test\"\n"
+      ".asciz \"hit\"\n"
+      ".asciz \"-4@%%edi 8@%%rsi\"\n"
+      "994: .balign 4\n"
+      ".popsection\n" ::"D"(first),
+      "S"(second));
+}
+#endif
+
+namespace skep::kernel_test {
+namespace {
+
+class Attach : public KernelEngine {
+ protected:
+  /// Loads one program for `pid`.
+  void prepare(const std::string& program, int pid = ::getpid()) {
+    auto spec = compile("attach");
+    ASSERT_OK(spec);
+    set_global(*spec, "wanted_pid", pid);
+    auto object = load(*spec, {.programs = {program}});
+    ASSERT_OK(object);
+    object_.emplace(*std::move(object));
+    auto handle = object_->program(program);
+    ASSERT_OK(handle);
+    program_.emplace(*std::move(handle));
+  }
+  u64 seen(u32 slot) const { return counter(*object_, "hits", slot); }
+  Result<Link> attach(std::string_view text, int pid = 0, u64 cookie = 0) {
+    auto target = SKEP_TRY(AttachTarget::from_text(text));
+    target.pid = pid;
+    target.cookie = cookie;
+    return program_->attach(target);
+  }
+  /// Attaches, acts, detaches, acts: what was counted while attached. Fails where the rest counts too.
+  u64 counted(std::string_view text, u32 slot, const std::function<void()>& act) {
+    {
+      auto link = attach(text);
+      EXPECT_TRUE(link) << link.error().message;
+      if (!link) return 0;
+      act();
+    }
+    const u64 count = seen(slot);
+    act();
+    EXPECT_EQ(seen(slot), count) << text << ": something was seen after detaching";
+    return count;
+  }
+
+  std::optional<Object> object_;
+  std::optional<Program> program_;
+};
+
+const std::string self = "/proc/self/exe";
+
+TEST_F(Attach, Uprobe) {
+  prepare("on_uprobe");
+  const auto call = [] { skep_probed_first(5), skep_probed_first(7); };
+  EXPECT_EQ(counted("uprobe:" + self + ":skep_probed_first", 0, call), 12u) << "the sum of the first arguments";
+}
+
+TEST_F(Attach, Uretprobe) {
+  prepare("on_uretprobe");
+  EXPECT_EQ(counted("uretprobe:" + self + ":skep_probed_first", 1, [] { skep_probed_first(5); }), 6u) << "the result";
+}
+
+TEST_F(Attach, UprobeOnAPattern) {
+  prepare("on_uprobe");
+  const auto call = [] { skep_probed_first(5), skep_probed_second(7); };
+  EXPECT_EQ(counted("uprobe:" + self + ":skep_probed_*", 0, call), 12u);
+}
+
+TEST_F(Attach, UprobeInOneProcessOnly) {
+  prepare("on_uprobe");
+  Child child([] { skep_probed_first(100); });
+  auto link = attach("uprobe:" + self + ":skep_probed_first", ::getpid());
+  ASSERT_OK(link);
+  skep_probed_first(5);
+  EXPECT_TRUE(child.run());
+  EXPECT_EQ(seen(0), 5u);
+}
+
+TEST_F(Attach, UprobeMultiWithACookie) {
+  prepare("on_uprobe_multi");
+  auto link = attach("uprobe.multi:" + self + ":skep_probed_*", ::getpid(), 1000);
+  if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message;
+  ASSERT_OK(link);
+  skep_probed_first(1), skep_probed_second(1);
+  EXPECT_EQ(seen(2), 2000u);
+}
+
+TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
+  prepare("on_uprobe");
+  const auto message = [&](std::string_view text, Code code) {
+    const auto link = attach(text);
+    EXPECT_FALSE(link) << text;
+    if (link) return std::string();
+    EXPECT_EQ(link.error().code, code) << link.error().message;
+    return link.error().message;
+  };
+  EXPECT_NE(message("uprobe:" + self + ":skep_probed_frist", Code::not_found).find("no function"), std::string::npos);
+  EXPECT_NE(message("uprobe:/nowhere/at/all:f", Code::not_found).find("no file"), std::string::npos);
+  EXPECT_NE(message("uprobe:libnowhere.so:f", Code::not_found).find("/usr/lib"), std::string::npos);
+  EXPECT_NE(message("uprobe:/proc/self/exe", Code::invalid_argument).find("FILE:FUNCTION"), std::string::npos);
+  EXPECT_NE(message("uprobe:/etc/passwd:f", Code::malformed).find("ELF"), std::string::npos);
+  auto gone = AttachTarget::from_text("uprobe:libc.so.6:malloc");
+  ASSERT_OK(gone);
+  gone->pid = 4194303;
+  EXPECT_EQ(program_->attach(*gone).error().code, Code::not_found);
+}
+
+#if defined(__x86_64__)
+TEST_F(Attach, StaticProbe) {
+  prepare("on_usdt");
+  {
+    auto link = attach("usdt:" + self + ":skep_test:hit");
+    if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message;
+    ASSERT_OK(link);
+    EXPECT_EQ(skep_test_hit_semaphore, 1) << "the program can see that somebody looks";
+    hit_static_probe(-3, 1l << 40);
+    hit_static_probe(-4, 2);
+  }
+  EXPECT_EQ(skep_test_hit_semaphore, 0);
+  hit_static_probe(1, 1);
+  EXPECT_EQ(seen(5), 2u);
+  EXPECT_EQ(static_cast<s64>(seen(6)), -7);
+  EXPECT_EQ(seen(7), (1ull << 40) + 2);
+  const auto missing = attach("usdt:" + self + ":skep_test:miss");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Code::not_found) << missing.error().message;
+}
+#endif
+
+TEST_F(Attach, Sampling) {
+  prepare("on_clock");
+  const auto work = [] {
+    volatile u64 sum = 0;
+    const auto begin = ::clock();
+    while (::clock() - begin < CLOCKS_PER_SEC / 5) sum = sum + 1;
+  };
+  const u64 samples = counted("perf_event:cpu-clock:200hz", 4, work);
+  EXPECT_GE(samples, 5u) << "200 samples a second in 0.2 s of work";
+  EXPECT_LE(samples, 400u);
+  EXPECT_EQ(attach("perf_event:cpu-clock").error().code, Code::invalid_argument);
+  EXPECT_NE(attach("perf_event:nothing:99hz").error().message.find("cpu-clock"), std::string::npos);
+}
+
+/// A network namespace of the test's own, left again at its end.
+class Network : public Attach {
+ protected:
+  void SetUp() override {
+    Attach::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    before_ = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (::unshare(CLONE_NEWNET) != 0) GTEST_SKIP() << "no network namespace of one's own: " << std::strerror(errno);
+    const int socket = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    ASSERT_EQ(::ioctl(socket, SIOCSIFFLAGS, &request), 0);
+    ::close(socket);
+  }
+  void TearDown() override {
+    program_.reset();
+    object_.reset();
+    if (before_ >= 0) {
+      ASSERT_EQ(::setns(before_, CLONE_NEWNET), 0);
+      ::close(before_);
+    }
+  }
+
+  /// Sends three datagrams to ourselves over lo.
+  static void talk() {
+    const int receiver = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(::bind(receiver, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    socklen_t bytes = sizeof address;
+    ASSERT_EQ(::getsockname(receiver, reinterpret_cast<sockaddr*>(&address), &bytes), 0);
+    const int sender = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    char data[16] = "hello";
+    for (int i = 0; i < 3; ++i)
+      ASSERT_EQ(::sendto(sender, data, 5, 0, reinterpret_cast<sockaddr*>(&address), sizeof address), 5);
+    for (int i = 0; i < 3; ++i)
+      ASSERT_EQ(::recvfrom(receiver, data, sizeof data, 0, reinterpret_cast<sockaddr*>(&address), &bytes), 5);
+    ::close(sender);
+    ::close(receiver);
+  }
+
+ private:
+  int before_ = -1;
+};
+
+TEST_F(Network, Xdp) {
+  prepare("on_xdp");
+  EXPECT_EQ(counted("xdp:lo", 10, talk), 3u);
+  EXPECT_EQ(counted("xdp:lo:generic", 10, talk), 6u);
+  const auto native = attach("xdp:lo:native");
+  ASSERT_FALSE(native);
+  EXPECT_NE(native.error().message.find("native"), std::string::npos) << native.error().message;
+  auto one = attach("xdp:lo");
+  ASSERT_OK(one);
+  const auto two = attach("xdp:lo");
+  ASSERT_FALSE(two);
+  EXPECT_NE(two.error().message.find("another program"), std::string::npos) << two.error().message;
+  EXPECT_EQ(attach("xdp:nowhere0").error().code, Code::not_found);
+  EXPECT_NE(attach("xdp").error().message.find("INTERFACE"), std::string::npos);
+}
+
+TEST_F(Network, XdpWithFragments) {
+  prepare("on_xdp_frags");
+  EXPECT_EQ(counted("xdp.frags:lo", 11, talk), 3u);
+}
+
+TEST_F(Network, TrafficControl) {
+  prepare("on_tc");
+  EXPECT_EQ(counted("tc:ingress:lo", 12, talk), 3u);
+  EXPECT_EQ(counted("tc:egress:lo", 12, talk), 6u);
+  EXPECT_NE(attach("tc:lo").error().message.find("ingress:INTERFACE"), std::string::npos);
+  prepare("on_tcx_ingress");
+  EXPECT_EQ(counted("tcx/ingress:lo", 13, talk), 3u);
+  auto one = attach("tcx/ingress:lo"), two = attach("tcx/ingress:lo");
+  EXPECT_EQ(two.has_value(), false) << "one program twice";
+  prepare("on_tcx_egress");
+  EXPECT_EQ(counted("tcx/egress:lo", 14, talk), 3u);
+}
+
+TEST_F(Network, Netfilter) {
+  prepare("on_netfilter");
+  auto link = attach("netfilter:ipv4:local_in:10");
+  if (!link && link.error().message.find("6.4") != std::string::npos) GTEST_SKIP() << link.error().message;
+  ASSERT_OK(link);
+  talk();
+  EXPECT_EQ(seen(16), 3u);
+  link->detach();
+  talk();
+  EXPECT_EQ(seen(16), 3u);
+  EXPECT_EQ(attach("netfilter:ipv4:nowhere").error().code, Code::invalid_argument);
+}
+
+TEST_F(Network, Namespaces) {
+  prepare("on_sk_lookup");
+  EXPECT_GE(counted("sk_lookup", 17, talk), 3u);
+  EXPECT_EQ(attach("sk_lookup:nowhere").error().code, Code::not_found);
+  prepare("on_flow_dissector");
+  auto link = attach("flow_dissector");
+  // Where a dissector serves every namespace, others have none of their own.
+  if (!link && link.error().os_error == EEXIST) GTEST_SKIP() << link.error().message;
+  ASSERT_OK(link);
+}
+
+TEST_F(Network, Sockets) {
+  prepare("on_socket");
+  EXPECT_GE(counted("socket:lo", 19, talk), 3u);
+  const int socket = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  {
+    ASSERT_OK(attach("socket:fd:" + std::to_string(socket)));
+  }
+  ::close(socket);
+  EXPECT_FALSE(attach("socket:fd:99999"));
+  prepare("on_stream");
+  {
+    ASSERT_OK(attach("sk_skb/stream_verdict:sockets"));
+  }
+  {
+    ASSERT_OK(attach("sk_skb/stream_verdict:sockets")) << "it was detached before";
+  }
+  EXPECT_EQ(attach("sk_skb/stream_verdict:hits").has_value(), false) << "no map of sockets";
+  EXPECT_EQ(attach("sk_skb/stream_verdict:nowhere").error().code, Code::not_found);
+  prepare("on_message");
+  {
+    ASSERT_OK(attach("sk_msg:sockets"));
+  }
+}
+
+TEST_F(Network, ReuseportChoosesASocket) {
+  prepare("on_reuseport");
+  const int one = 1;
+  const int receiver = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::setsockopt(receiver, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one), 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(7777);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(receiver, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  const auto send = [&] {
+    const int sender = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ::sendto(sender, "x", 1, 0, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    ::close(sender);
+  };
+  EXPECT_EQ(counted("sk_reuseport:fd:" + std::to_string(receiver), 20, send), 1u);
+  ::close(receiver);
+}
+
+/// A control group of the test's own, with this process's children in it as they choose.
+class Groups : public Network {
+ protected:
+  void SetUp() override {
+    Network::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    const std::string root = cgroup2_mount();
+    if (root.empty()) GTEST_SKIP() << "no cgroup2 file system is mounted";
+    path_ = root + "/skep-test-" + std::to_string(::getpid());
+    if (::mkdir(path_.c_str(), 0755) != 0) GTEST_SKIP() << "cannot make a control group: " << std::strerror(errno);
+  }
+  void TearDown() override {
+    if (!path_.empty()) {
+      for (int tries = 0; ::rmdir(path_.c_str()) != 0 && errno == EBUSY && tries < 100; ++tries) ::usleep(10000);
+    }
+    Network::TearDown();
+  }
+  static std::string cgroup2_mount() {
+    std::ifstream mounts("/proc/self/mounts");
+    for (std::string device, where, type, rest; mounts >> device >> where >> type && std::getline(mounts, rest);)
+      if (type == "cgroup2") return where;
+    return {};
+  }
+  /// Does `act` in a child that is in the group.
+  void in_group(const std::function<void()>& act) const {
+    const int pid = ::fork();
+    if (pid == 0) {
+      std::ofstream(path_ + "/cgroup.procs") << ::getpid() << std::flush;
+      const bool failed_before = HasFailure();
+      act();
+      ::_exit(HasFailure() && !failed_before ? 1 : 0);
+    }
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  u64 counted_in_group(const std::string& kind, u32 slot, const std::function<void()>& act) {
+    return counted(kind + ":" + path_, slot, [&] { in_group(act); });
+  }
+
+  std::string path_;
+};
+
+/// A connection to ourselves, with its options looked at.
+void connect_to_ourselves() {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t bytes = sizeof address;
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener, 1), 0);
+  ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &bytes), 0);
+  const int client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::connect(client, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::getpeername(client, reinterpret_cast<sockaddr*>(&address), &bytes), 0);
+  int value = 1;
+  socklen_t value_bytes = sizeof value;
+  ASSERT_EQ(::setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value), 0);
+  ASSERT_EQ(::getsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &value, &value_bytes), 0);
+  ::close(client);
+  ::close(listener);
+}
+
+struct GroupHook {
+  const char* program;
+  const char* kind;
+  u32 slot;
+  bool connects;  ///< seen by connect_to_ourselves(), else by talk()
+  u64 at_least;
+};
+constexpr GroupHook group_hooks[] = {
+    {"on_sockops", "sockops", 30, true, 1},
+    {"on_skb_ingress", "cgroup_skb/ingress", 31, false, 3},
+    {"on_skb", "cgroup/skb:egress", 32, false, 3},
+    {"on_sock", "cgroup/sock_create", 33, false, 2},
+    {"on_release", "cgroup/sock_release", 34, false, 2},
+    {"on_post_bind", "cgroup/post_bind4", 35, false, 1},
+    {"on_bind", "cgroup/bind4", 36, false, 1},
+    {"on_connect", "cgroup/connect4", 37, true, 1},
+    {"on_sendmsg", "cgroup/sendmsg4", 38, false, 3},
+    {"on_recvmsg", "cgroup/recvmsg4", 39, false, 3},
+    {"on_getsockname", "cgroup/getsockname4", 40, false, 1},
+    {"on_getpeername", "cgroup/getpeername4", 41, true, 1},
+    {"on_getsockopt", "cgroup/getsockopt", 42, true, 1},
+    {"on_setsockopt", "cgroup/setsockopt", 43, true, 1},
+};
+
+TEST_F(Groups, EveryHookOfAControlGroup) {
+  for (const GroupHook& hook : group_hooks) {
+    SCOPED_TRACE(hook.kind);
+    prepare(hook.program);
+    EXPECT_GE(counted_in_group(hook.kind, hook.slot, hook.connects ? connect_to_ourselves : talk), hook.at_least);
+  }
+}
+
+TEST_F(Groups, SysctlsAndDevices) {
+  prepare("on_sysctl");
+  const auto read_sysctl = [] { std::ifstream("/proc/sys/kernel/ostype").get(); };
+  EXPECT_GE(counted_in_group("cgroup/sysctl", 44, read_sysctl), 1u);
+  prepare("on_device");
+  const auto open_device = [] { ::close(::open("/dev/null", O_RDONLY | O_CLOEXEC)); };
+  EXPECT_GE(counted_in_group("cgroup/dev", 45, open_device), 1u);
+}
+
+TEST_F(Groups, AGroupThatIsNoneSaysSo) {
+  prepare("on_connect");
+  EXPECT_EQ(attach("cgroup/connect4:" + path_ + "/nowhere").error().code, Code::not_found);
+  EXPECT_NE(attach("cgroup/connect4:/tmp").error().message.find("cgroup2"), std::string::npos);
+  EXPECT_NE(attach("cgroup/connect4").error().message.find("CGROUP"), std::string::npos);
+}
+
+TEST_F(Attach, ProgramsThatAreAttachedByOthersSayByWhom) {
+  prepare("on_call");
+  EXPECT_NE(attach("syscall").error().message.find("test run"), std::string::npos);
+  prepare("on_route");
+  EXPECT_NE(attach("lwt_in").error().message.find("ip route"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace skep::kernel_test
