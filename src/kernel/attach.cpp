@@ -96,6 +96,12 @@ std::string_view target_form(AttachKind kind) noexcept {
   return way != nullptr ? way->form : std::string_view();
 }
 
+bool is_narrowed_by_pid(AttachKind kind) noexcept {
+  const Way* way = way_of(kind);
+  return way != nullptr && (way->attacher == attach_uprobe || way->attacher == attach_uprobe_multi ||
+                            way->attacher == attach_usdt || way->attacher == attach_perf_event);
+}
+
 // What the attachers share.
 
 Error link_error(const AttachRequest& request, int error_number, std::string_view hint) {

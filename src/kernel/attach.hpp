@@ -62,4 +62,7 @@ Attached attach(const AttachRequest& request);
 bool needs_target(AttachKind kind) noexcept;
 std::string_view target_form(AttachKind kind) noexcept;
 
+/// Whether AttachTarget::pid narrows this kind of hook to one process.
+bool is_narrowed_by_pid(AttachKind kind) noexcept;
+
 }  // namespace skep::kernel

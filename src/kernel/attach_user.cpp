@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "backend/names.hpp"
 #include "elf/functions.hpp"
 #include "kernel/attachers.hpp"
 #include "kernel/perf_event.hpp"
@@ -21,15 +22,16 @@ namespace {
 
 bool is_pattern(std::string_view name) { return name.find_first_of("*?[") != std::string_view::npos; }
 
-/// Names near to what was asked for, for the message.
-std::string nearest(const elf::File& file, std::string_view wanted) {
-  const auto some = elf::functions(
-      file, [&](std::string_view name) { return name.find(wanted) != name.npos || wanted.find(name) != wanted.npos; });
-  if (!some || some->empty()) return "it may be inlined, or the file is stripped";
-  std::string text = "there are ";
-  for (std::size_t i = 0; i < std::min<std::size_t>(some->size(), 4); ++i)
-    text.append(i == 0 ? "" : ", ").append((*some)[i].name);
-  return text;
+/// There is no such function: what is near, or why it may be missing.
+Error no_such_function(const AttachRequest& request, const elf::File& file, std::string_view wanted) {
+  const auto all = elf::functions(file, [](std::string_view) { return true; });
+  std::vector<std::string_view> names;
+  if (all)
+    for (const elf::Function& one : *all) names.push_back(one.name);
+  const auto near = backend::nearest(wanted, names);
+  return {Code::not_found, fmt::format("{}: no function \"{}\" among {} ({})", request.place, wanted, names.size(),
+                                       near.empty() ? "it may be inlined, or the file is stripped"
+                                                    : fmt::format("did you mean \"{}\"?", near))};
 }
 
 struct Place {
@@ -57,8 +59,7 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Fil
   std::vector<u64> offsets;
   for (const elf::Function& one : found) offsets.push_back(one.file_offset + *plus);
   offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
-  if (offsets.empty())
-    return fail(Code::not_found, fmt::format("{}: no function \"{}\" ({})", request.place, name, nearest(file, name)));
+  if (offsets.empty()) return tl::unexpected(no_such_function(request, file, name));
   return offsets;
 }
 

@@ -25,7 +25,9 @@ class KernelBackend final : public Backend {
     session_->clear_log();
     return load_object(session_, spec, options);
   }
-  Result<RunResult> run(const Workload& workload) override { return run_workload(workload, stop_); }
+  Result<RunResult> run(const Workload& workload) override {
+    return run_workload(workload, stop_, session_->sees_all());
+  }
   void stop() noexcept override { stop_.set(); }
   Result<RingReader> open_trace_pipe() override {
     return open_kernel_trace_pipe(*SKEP_TRY_AT("trace pipe", session_->tracefs()));

@@ -57,7 +57,16 @@ Result<LoadTarget> load_target(const AttachTarget& hook, KernelTypes& types) {
   if (hook.kind == K::tp_btf) return kernel_type(types.tracepoint(hook.target));
   if (is_trampoline(hook.kind) && first.size() != hook.target.size()) return function_of_program(hook.target);
   if (is_trampoline(hook.kind)) return kernel_type(types.function(hook.target));
-  if (hook.kind == K::iter) return kernel_type(types.function(fmt::format("bpf_iter_{}", first)));
+  if (hook.kind == K::iter) {
+    auto iterator = types.function(fmt::format("bpf_iter_{}", first));
+    if (!iterator && iterator.error().code == Code::not_found)
+      return fail(Code::not_found,
+                  fmt::format("this kernel has no iterator \"{}\"; there are task, task_file, task_vma, "
+                              "bpf_map, bpf_map_elem, bpf_prog, bpf_link, tcp, udp, unix, netlink, "
+                              "cgroup and others, by kernel version",
+                              first));
+    return kernel_type(std::move(iterator));
+  }
   if (is_one_of(hook.kind, {K::lsm, K::lsm_cgroup}))
     return kernel_type(types.function(fmt::format("bpf_lsm_{}", first)));
   return LoadTarget{};
@@ -193,6 +202,7 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
   const int fd = SKEP_TRY(variant_for(target, plan));
   auto attachment =
       SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
+  if (!is_narrowed_by_pid(target.kind)) object_->session->note_sees_all(plan.hook.text());
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
   attachment->set_carried_by(plan.carried_by);
   return Link(std::move(attachment));

@@ -52,6 +52,16 @@ class Session {
     return log_;
   }
 
+  /// Remembers a hook that sees every process, whatever was asked for; the first is kept.
+  void note_sees_all(const std::string& hook) {
+    const std::lock_guard lock(mutex_);
+    if (sees_all_.empty()) sees_all_ = hook;
+  }
+  std::string sees_all() const {
+    const std::lock_guard lock(mutex_);
+    return sees_all_;
+  }
+
   /// The first free description in a map of USDT descriptions.
   u32 next_usdt_spec(u32 map_id) {
     const std::lock_guard lock(mutex_);
@@ -65,7 +75,7 @@ class Session {
   mutable std::mutex mutex_;
   std::optional<Tracefs> tracefs_;
   std::vector<std::string> notes_;
-  std::string log_;
+  std::string log_, sees_all_;
   std::map<u32, u32> usdt_specs_;  ///< map id -> descriptions in use
 };
 

@@ -77,20 +77,18 @@ void StopSwitch::clear() noexcept {
   [[maybe_unused]] const auto read = ::read(event_.get(), &count, sizeof count);
 }
 
-Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop) {
-  if (workload.pid != 0)
-    return fail(
-        Code::unsupported,
-        fmt::format(
-            "the kernel engine observes the whole machine and cannot follow process {} alone; filter in the program "
-            "(bpf_get_current_pid_tgid() >> 32 == {}) or use the user engine: --backend user -p {}",
-            workload.pid, workload.pid, workload.pid));
-  pid_t pid = -1;
+Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop, const std::string& sees_all) {
+  if (workload.pid != 0 && !sees_all.empty())
+    return fail(Code::unsupported,
+                fmt::format("{}: in the kernel this hook sees every process, not {} alone; filter in the program "
+                            "(bpf_get_current_pid_tgid() >> 32 == {}) or use the user engine: --backend user -p {}",
+                            sees_all, workload.pid, workload.pid, workload.pid));
+  pid_t pid = workload.pid != 0 ? workload.pid : -1;
+  if (!workload.command.empty()) pid = SKEP_TRY(start(workload.command));
   base::Fd process;
-  if (!workload.command.empty()) {
-    pid = SKEP_TRY(start(workload.command));
+  if (pid != -1) {
     process = base::Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!process) return tl::unexpected(base::os_error("pidfd_open"));
+    if (!process) return tl::unexpected(base::os_error(fmt::format("process {}: pidfd_open", pid)));
   }
   if (workload.on_start) workload.on_start(process ? pid : 0);
   pollfd waiting[2] = {{stop.fd(), POLLIN, 0}, {process.get(), POLLIN, 0}};
@@ -98,6 +96,7 @@ Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop) {
     if (::poll(waiting, process ? 2 : 1, -1) < 0 && errno != EINTR) return tl::unexpected(base::os_error("poll"));
     if (process && (waiting[1].revents & POLLIN) != 0) {
       RunResult result{true, 0};
+      if (workload.command.empty()) return result;
       while (::waitpid(pid, &result.wait_status, 0) < 0)
         if (errno != EINTR) return tl::unexpected(base::os_error("waitpid"));
       return result;

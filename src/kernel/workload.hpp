@@ -20,8 +20,10 @@ class StopSwitch {
   base::Fd event_;
 };
 
-/// Starts `command` in this process's terminal and process group and waits for its end; without a command, waits for
-/// the switch. A command that is still running when the switch is set goes on by itself.
-Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop);
+/// Starts `command` in this process's terminal and process group and waits for its end, or for the end of the process
+/// `pid`; without either, waits for the switch. A command that is still running when the switch is set goes on by
+/// itself. `sees_all`: a hook that cannot be narrowed to one process is attached, so that `pid` would promise too much
+/// ("": none).
+Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop, const std::string& sees_all);
 
 }  // namespace skep::kernel

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t most_rows = 1000;
 
 bool is_for_people(const MapSpec& map) {
+  if (map.name.starts_with("__bpf_usdt_")) return false;  // filled by the loader
   switch (map.type) {
     case MapType::hash:
     case MapType::array:

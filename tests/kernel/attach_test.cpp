@@ -453,6 +453,64 @@ TEST_F(Groups, AGroupThatIsNoneSaysSo) {
   EXPECT_NE(attach("cgroup/connect4").error().message.find("CGROUP"), std::string::npos);
 }
 
+std::string output_of(Link& link) {
+  std::string text;
+  const auto read = link.read_output([&](std::string_view piece) {
+    text += piece;
+    return true;
+  });
+  EXPECT_TRUE(read) << read.error().message;
+  return text;
+}
+
+TEST_F(Attach, IteratorsWriteWhatTheyWalkOver) {
+  auto spec = compile("iterators");
+  ASSERT_OK(spec);
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  for (u32 key = 0; key < 4; ++key) {
+    const u64 value = key * key;
+    ASSERT_OK(object->map("numbers")->update(std::as_bytes(std::span(&key, 1)), std::as_bytes(std::span(&value, 1))));
+  }
+  auto all = object->program("tasks")->attach();
+  ASSERT_OK(all);
+  const std::string ourselves = std::to_string(::getpid()) + " of " + std::to_string(::getpid()) + "\n";
+  EXPECT_NE(output_of(*all).find(ourselves), std::string::npos);
+  auto one = object->program("tasks")->attach(*AttachTarget::from_text("iter:task:" + std::to_string(::getpid())));
+  ASSERT_OK(one);
+  const std::string threads = output_of(*one);
+  EXPECT_NE(threads.find(ourselves), std::string::npos);
+  EXPECT_NE(threads.find("1 of 1\n"), 0u) << "process 1 is not ours: " << threads;
+  auto map = object->program("elements")->attach(*AttachTarget::from_text("iter:bpf_map_elem:numbers"));
+  ASSERT_OK(map);
+  EXPECT_EQ(output_of(*map), "0=0\n1=1\n2=4\n3=9\n");
+  EXPECT_EQ(output_of(*map), "0=0\n1=1\n2=4\n3=9\n") << "each reading is a walk of its own";
+  const auto nameless = object->program("elements")->attach();
+  ASSERT_FALSE(nameless);
+  EXPECT_NE(nameless.error().message.find("iter:bpf_map_elem:MAP"), std::string::npos) << nameless.error().message;
+}
+
+TEST_F(Attach, OneFunctionOfAProgramReplacesAnother) {
+  auto spec = compile("attach");
+  ASSERT_OK(spec);
+  auto object = load(*spec, {.programs = {"calls_replaceable", "replacement"}});
+  ASSERT_OK(object);
+  auto outer = *object->program("calls_replaceable");
+  const TestRun packet{.data = std::vector<std::byte>(64)};
+  EXPECT_EQ(outer.test_run(packet)->result, 5u);
+  const std::string place = "freplace:" + std::to_string(outer.info().id) + ":";
+  {
+    auto link = object->program("replacement")->attach(*AttachTarget::from_text(place + "replaceable"));
+    if (!link && link.error().os_error == EPERM) GTEST_SKIP() << link.error().message;
+    ASSERT_OK(link);
+    EXPECT_EQ(outer.test_run(packet)->result, 9u);
+  }
+  EXPECT_EQ(outer.test_run(packet)->result, 5u);
+  const auto missing = object->program("replacement")->attach(*AttachTarget::from_text(place + "nothing"));
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().message.find("no function \"nothing\""), std::string::npos) << missing.error().message;
+}
+
 TEST_F(Attach, ProgramsThatAreAttachedByOthersSayByWhom) {
   prepare("on_call");
   EXPECT_NE(attach("syscall").error().message.find("test run"), std::string::npos);

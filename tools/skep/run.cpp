@@ -26,7 +26,7 @@ struct RunOptions {
   std::string file;
   std::string backend;
   std::string program;
-  std::string attach;
+  std::vector<std::string> attach;
   Workload workload;
   std::vector<std::string> cflags;
   double interval_seconds = 0;
@@ -78,8 +78,10 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
       ->check(CLI::IsMember({"user", "kernel"}));
   app.add_option("--program", options.program, "run only this program of the file");
   app.add_option("--attach", options.attach,
-                 "where: syscall:execve, syscall:openat:exit, tracepoint:syscalls:sys_enter_openat, "
-                 "raw_tracepoint:sys_enter, kprobe:NAME, or a SEC() name");
+                 "where: syscall:execve, syscall:openat:exit, tracepoint:syscalls:sys_enter_openat, kprobe:NAME, "
+                 "uprobe:FILE:FUNCTION, xdp:INTERFACE, cgroup/connect4:PATH ..., or a SEC() name; PROGRAM=WHERE for "
+                 "one of several programs (repeatable)")
+      ->allow_extra_args(false);
   app.add_option("-p,--pid", options.workload.pid, "observe this running process and its children")
       ->check(CLI::Range(1, 1 << 22));
   app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")
@@ -97,6 +99,26 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
   return std::nullopt;
 }
 
+/// Puts one program where `text` says: "WHERE", or "PROGRAM=WHERE".
+Result<void> put_program(ObjectSpec& spec, const std::string& text, const RunOptions& options) {
+  const auto equals = text.find('=');
+  ProgramSpec* program = equals == std::string::npos ? nullptr : spec.program(text.substr(0, equals));
+  const std::string where = program != nullptr ? text.substr(equals + 1) : text;
+  if (program == nullptr) {
+    const auto chosen = [&](const ProgramSpec& one) { return one.autoload; };
+    if (std::count_if(spec.programs.begin(), spec.programs.end(), chosen) != 1)
+      return fail(
+          Code::invalid_argument,
+          fmt::format("{}: --attach {} does not say which of the programs; write --attach PROGRAM={}, or name one "
+                      "with --program",
+                      options.file, text, text));
+    program = &*std::find_if(spec.programs.begin(), spec.programs.end(), chosen);
+  }
+  program->attach = SKEP_TRY_AT("--attach", AttachTarget::from_text(where));
+  program->type = program->attach.program_type();
+  return {};
+}
+
 /// Keeps the program that was asked for, and puts it where it was asked to be.
 Result<void> choose_program(ObjectSpec& spec, const RunOptions& options) {
   if (spec.programs.empty())
@@ -112,13 +134,7 @@ Result<void> choose_program(ObjectSpec& spec, const RunOptions& options) {
     }
     for (auto& program : spec.programs) program.autoload = program.name == options.program;
   }
-  if (options.attach.empty()) return {};
-  const auto chosen = [&](const ProgramSpec& program) { return program.autoload; };
-  if (std::count_if(spec.programs.begin(), spec.programs.end(), chosen) != 1)
-    return fail(Code::invalid_argument, options.file + ": --attach needs one program; name it with --program");
-  auto& program = *std::find_if(spec.programs.begin(), spec.programs.end(), chosen);
-  program.attach = SKEP_TRY_AT("--attach", AttachTarget::from_text(options.attach));
-  program.type = program.attach.program_type();
+  for (const std::string& text : options.attach) SKEP_TRY(put_program(spec, text, options));
   return {};
 }
 
@@ -143,13 +159,26 @@ Result<std::vector<Link>> attach_all(Object& object, const RunOptions& options) 
           fmt::format(
               "program {}: its section says no place to attach to; add --attach, for example --attach syscall:execve",
               name));
-    links.push_back(SKEP_TRY(program.attach()));
+    AttachTarget target = program.target();
+    target.pid = options.workload.pid;
+    links.push_back(SKEP_TRY(program.attach(target)));
   }
   if (links.empty())
     return fail(
         Code::invalid_argument,
         options.file + ": nothing was attached: no program of this file is loaded by default; name one with --program");
   return links;
+}
+
+bool is_iterator(const Program& program) { return program.target().kind == AttachKind::iter; }
+
+/// Prints what the iterators among the programs write.
+Result<void> print_iterators(Object& object, std::vector<Link>& links) {
+  for (std::size_t i = 0; i < links.size(); ++i)
+    if (is_iterator(object.programs()[i]))
+      SKEP_TRY(links[i].read_output(
+          [](std::string_view text) { return std::fwrite(text.data(), 1, text.size(), stdout) == text.size(); }));
+  return {};
 }
 
 /// Ends this process as the command ended: same exit status, or the same signal.
@@ -181,6 +210,10 @@ Result<int> run(const RunOptions& options) {
                explain_for_kernel(spec, engine->verifier_log()));  // ours first: it names the line and what to do
   auto object = SKEP_TRY(std::move(loaded));
   auto links = SKEP_TRY(attach_all(object, options));
+  if (options.workload.command.empty() && std::ranges::all_of(object.programs(), is_iterator)) {
+    SKEP_TRY(print_iterators(object, links));
+    return 0;
+  }
 
   trace::Output output(options.json);
   trace::Pump pump = SKEP_TRY(trace::Pump::open(*engine, object, spec, output));
@@ -195,11 +228,12 @@ Result<int> run(const RunOptions& options) {
     command_pid = pid;
     const std::string how = engine->notes();
     note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
-    if (pid != 0 && engine->name() == "kernel")
+    if (pid != 0 && options.workload.pid == 0 && engine->name() == "kernel")
       note("the kernel's hooks see the whole machine, not only the command", options.quiet);
   };
   auto result = engine->run(workload);
   running = nullptr;
+  SKEP_TRY(print_iterators(object, links));
   links.clear();
   pump.finish();
   if (!result) {

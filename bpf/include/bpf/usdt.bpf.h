@@ -73,7 +73,7 @@ static __attribute__((noinline, unused)) int bpf_usdt_arg_size(struct pt_regs *c
   struct __bpf_usdt_spec *spec = __bpf_usdt_spec_of(ctx);
   if (!spec) return SKEP_USDT_ESRCH;
   if (number >= BPF_USDT_MAX_ARG_CNT || (short)number >= spec->arg_cnt) return SKEP_USDT_ENOENT;
-  return (64 - spec->args[number].arg_bitshift) / 8;
+  return (64u - (unsigned char)spec->args[number].arg_bitshift) / 8;
 }
 
 /* Reads argument `number` (from 0) into *result, sign- or zero-extended. 0, or a negative error. */

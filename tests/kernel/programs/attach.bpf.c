@@ -76,6 +76,15 @@ SEC("cgroup/setsockopt") int on_setsockopt(struct bpf_sockopt *ctx) { count(43, 
 SEC("cgroup/sysctl") int on_sysctl(struct bpf_sysctl *ctx) { count(44, 1); return 1; }
 SEC("cgroup/dev") int on_device(struct bpf_cgroup_dev_ctx *ctx) { count(45, 1); return 1; }
 
+// A function that freplace replaces, and what replaces it.
+__attribute__((noinline)) int replaceable(struct xdp_md *ctx) {
+  int result = 5;
+  asm volatile("" : "+r"(result));
+  return result;
+}
+SEC("xdp") int calls_replaceable(struct xdp_md *ctx) { return replaceable(ctx); }
+SEC("freplace") int replacement(struct xdp_md *ctx) { return 9; }
+
 SEC("syscall") int on_call(void *ctx) { return 7; }
 SEC("lwt_in") int on_route(struct __sk_buff *ctx) { return 0; }
 
