@@ -33,6 +33,9 @@ function(skep_room name)
 
   if(ROOM_SMALL)
     target_compile_options(skep_${name} PRIVATE $<$<CONFIG:Release>:-Os>)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+      target_compile_options(skep_${name} PRIVATE -Wno-stringop-overflow -Wno-array-bounds)  # std::string at -Os (GCC bug 105329)
+    endif()
     set_target_properties(skep_${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
   endif()
 

@@ -155,7 +155,28 @@ TEST_F(Objects, RunGivesTheCommandsStatus) {
   EXPECT_TRUE(WIFSIGNALED(result->wait_status));
   EXPECT_EQ(backend->run({.command = {"no-such-command-here"}}).error().code, Code::not_found);
   EXPECT_EQ(backend->run({.command = {SKEP_TEST_PROGRAMS "/hooks.bpf.c"}}).error().code, Code::permission);
-  EXPECT_EQ(backend->run({.pid = 1}).error().code, Code::unsupported);
+}
+
+TEST_F(Objects, OneProcessIsWatchedOnlyWhereTheHooksCanBeNarrowed) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::usleep(50000);
+    ::_exit(0);
+  }
+  const auto ended = backend->run({.pid = child});
+  ASSERT_OK(ended);
+  EXPECT_TRUE(ended->exited) << "it is no child of the engine's: its end is seen, not its status";
+  ::waitpid(child, nullptr, 0);
+  auto spec = compile("hooks");
+  ASSERT_OK(spec);
+  auto object = load(*spec, {.programs = {"on_tracepoint"}});
+  ASSERT_OK(object);
+  auto link = object->programs()[0].attach();
+  ASSERT_OK(link);
+  const auto refused = backend->run({.pid = ::getpid()});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::unsupported);
+  EXPECT_NE(refused.error().message.find("tracepoint:syscalls"), std::string::npos) << refused.error().message;
 }
 
 TEST_F(Objects, StopEndsAnEmptyWorkload) {
