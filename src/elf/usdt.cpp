@@ -168,7 +168,7 @@ bool read_arm64(std::string_view operand, UsdtArgument& out) {
     return number && *number >= 0 && *number <= 30;
   };
   const auto full = [](std::string_view name) {
-    return name == "sp" ? std::string(name) : "x" + std::string(name.substr(1));
+    return name == "sp" ? std::string(name) : fmt::format("x{}", name.substr(1));
   };
   if (operand.starts_with('[') && operand.ends_with(']')) {
     std::string_view inside = operand.substr(1, operand.size() - 2);

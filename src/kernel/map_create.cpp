@@ -205,7 +205,11 @@ Result<base::Fd> load_types(std::span<const std::byte> bytes) {
   if (fd >= 0) return base::Fd(fd);
   log.resize(log.find('\0') == std::string::npos ? log.size() : log.find('\0'));
   Error error = bpf_error(uapi::Cmd::btf_load, "types", first_error);
-  if (const auto refusal = read_refusal(log); !refusal.reason.empty()) error.message += ": " + refusal.reason;
+  const auto refusal = read_refusal(log);
+  const std::string_view told = std::string_view(log).substr(0, log.find_last_not_of('\n') + 1);
+  const std::string_view last_line = told.substr(told.rfind('\n') + 1);
+  if (!refusal.reason.empty() || !last_line.empty())
+    error.message += fmt::format(": {}", refusal.reason.empty() ? last_line : std::string_view(refusal.reason));
   return tl::unexpected(std::move(error));
 }
 

@@ -2,9 +2,9 @@
 //
 // A SEC() name is a row's section, alone or followed by '/' and a target; the longest row wins ("xdp/devmap" before
 // "xdp"). The command line writes ':' where SEC() writes '/', and has one word of its own: "syscall:execve" is the
-// entry of a system call (ksyscall), "syscall:execve:exit" its return. What a SEC() name cannot say (the interface of an
-// XDP program, the control group) follows the colon: "xdp:eth0", "cgroup/connect4:/sys/fs/cgroup/test".
-// Source: libbpf's section names; bpftrace's probe syntax for the colon form.
+// entry of a system call (ksyscall), "syscall:execve:exit" its return. What a SEC() name cannot say (the interface of
+// an XDP program, the control group) follows the colon: "xdp:eth0", "cgroup/connect4:/sys/fs/cgroup/test". Source:
+// libbpf's section names; bpftrace's probe syntax for the colon form.
 #include "spec/attach.hpp"
 
 #include <fmt/core.h>
@@ -166,10 +166,11 @@ Result<AttachTarget> AttachTarget::from_text(std::string_view text) {
   if (!target)
     return fail(
         Code::not_found,
-        fmt::format("\"{}\" is no attach point; examples: syscall:execve, syscall:execve:exit, "
-                    "tracepoint:syscalls:sys_enter_openat, kprobe:FUNCTION, raw_tracepoint:sys_enter, uprobe:FILE:FUNCTION, "
-                    "xdp:INTERFACE, cgroup/connect4:PATH, or a SEC() name",
-                    text));
+        fmt::format(
+            "\"{}\" is no attach point; examples: syscall:execve, syscall:execve:exit, "
+            "tracepoint:syscalls:sys_enter_openat, kprobe:FUNCTION, raw_tracepoint:sys_enter, uprobe:FILE:FUNCTION, "
+            "xdp:INTERFACE, cgroup/connect4:PATH, or a SEC() name",
+            text));
   return target;
 }
 

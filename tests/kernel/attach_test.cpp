@@ -60,14 +60,19 @@ __attribute__((noinline)) static void hit_static_probe(int first, long second) {
 namespace skep::kernel_test {
 namespace {
 
+#define PREPARE(...)    \
+  prepare(__VA_ARGS__); \
+  if (IsSkipped() || HasFatalFailure()) return
+
 class Attach : public KernelEngine {
  protected:
-  /// Loads one program for `pid`.
+  /// Loads one program for `pid`; the test is left out where the kernel does not know the program's type.
   void prepare(const std::string& program, int pid = ::getpid()) {
     auto spec = compile("attach");
     ASSERT_OK(spec);
     set_global(*spec, "wanted_pid", pid);
     auto object = load(*spec, {.programs = {program}});
+    if (!object && object.error().code == Code::unsupported) GTEST_SKIP() << object.error().message;
     ASSERT_OK(object);
     object_.emplace(*std::move(object));
     auto handle = object_->program(program);
@@ -102,24 +107,24 @@ class Attach : public KernelEngine {
 const std::string self = "/proc/self/exe";
 
 TEST_F(Attach, Uprobe) {
-  prepare("on_uprobe");
+  PREPARE("on_uprobe");
   const auto call = [] { skep_probed_first(5), skep_probed_first(7); };
   EXPECT_EQ(counted("uprobe:" + self + ":skep_probed_first", 0, call), 12u) << "the sum of the first arguments";
 }
 
 TEST_F(Attach, Uretprobe) {
-  prepare("on_uretprobe");
+  PREPARE("on_uretprobe");
   EXPECT_EQ(counted("uretprobe:" + self + ":skep_probed_first", 1, [] { skep_probed_first(5); }), 6u) << "the result";
 }
 
 TEST_F(Attach, UprobeOnAPattern) {
-  prepare("on_uprobe");
+  PREPARE("on_uprobe");
   const auto call = [] { skep_probed_first(5), skep_probed_second(7); };
   EXPECT_EQ(counted("uprobe:" + self + ":skep_probed_*", 0, call), 12u);
 }
 
 TEST_F(Attach, UprobeInOneProcessOnly) {
-  prepare("on_uprobe");
+  PREPARE("on_uprobe");
   Child child([] { skep_probed_first(100); });
   auto link = attach("uprobe:" + self + ":skep_probed_first", ::getpid());
   ASSERT_OK(link);
@@ -129,7 +134,7 @@ TEST_F(Attach, UprobeInOneProcessOnly) {
 }
 
 TEST_F(Attach, UprobeMultiWithACookie) {
-  prepare("on_uprobe_multi");
+  PREPARE("on_uprobe_multi");
   auto link = attach("uprobe.multi:" + self + ":skep_probed_*", ::getpid(), 1000);
   if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message;
   ASSERT_OK(link);
@@ -138,7 +143,7 @@ TEST_F(Attach, UprobeMultiWithACookie) {
 }
 
 TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
-  prepare("on_uprobe");
+  PREPARE("on_uprobe");
   const auto message = [&](std::string_view text, Code code) {
     const auto link = attach(text);
     EXPECT_FALSE(link) << text;
@@ -150,7 +155,7 @@ TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
   EXPECT_NE(message("uprobe:/nowhere/at/all:f", Code::not_found).find("no file"), std::string::npos);
   EXPECT_NE(message("uprobe:libnowhere.so:f", Code::not_found).find("/usr/lib"), std::string::npos);
   EXPECT_NE(message("uprobe:/proc/self/exe", Code::invalid_argument).find("FILE:FUNCTION"), std::string::npos);
-  EXPECT_NE(message("uprobe:/etc/passwd:f", Code::malformed).find("ELF"), std::string::npos);
+  EXPECT_NE(message("uprobe:/proc/self/status:f", Code::malformed).find("ELF"), std::string::npos);
   auto gone = AttachTarget::from_text("uprobe:libc.so.6:malloc");
   ASSERT_OK(gone);
   gone->pid = 4194303;
@@ -159,7 +164,7 @@ TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
 
 #if defined(__x86_64__)
 TEST_F(Attach, StaticProbe) {
-  prepare("on_usdt");
+  PREPARE("on_usdt");
   {
     auto link = attach("usdt:" + self + ":skep_test:hit");
     if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message;
@@ -180,7 +185,7 @@ TEST_F(Attach, StaticProbe) {
 #endif
 
 TEST_F(Attach, Sampling) {
-  prepare("on_clock");
+  PREPARE("on_clock");
   const auto work = [] {
     volatile u64 sum = 0;
     const auto begin = ::clock();
@@ -241,7 +246,7 @@ class Network : public Attach {
 };
 
 TEST_F(Network, Xdp) {
-  prepare("on_xdp");
+  PREPARE("on_xdp");
   EXPECT_EQ(counted("xdp:lo", 10, talk), 3u);
   EXPECT_EQ(counted("xdp:lo:generic", 10, talk), 6u);
   const auto native = attach("xdp:lo:native");
@@ -257,25 +262,30 @@ TEST_F(Network, Xdp) {
 }
 
 TEST_F(Network, XdpWithFragments) {
-  prepare("on_xdp_frags");
+  PREPARE("on_xdp_frags");
   EXPECT_EQ(counted("xdp.frags:lo", 11, talk), 3u);
 }
 
 TEST_F(Network, TrafficControl) {
-  prepare("on_tc");
+  PREPARE("on_tc");
   EXPECT_EQ(counted("tc:ingress:lo", 12, talk), 3u);
   EXPECT_EQ(counted("tc:egress:lo", 12, talk), 6u);
   EXPECT_NE(attach("tc:lo").error().message.find("ingress:INTERFACE"), std::string::npos);
-  prepare("on_tcx_ingress");
+  PREPARE("on_tcx_ingress");
   EXPECT_EQ(counted("tcx/ingress:lo", 13, talk), 3u);
-  auto one = attach("tcx/ingress:lo"), two = attach("tcx/ingress:lo");
-  EXPECT_EQ(two.has_value(), false) << "one program twice";
-  prepare("on_tcx_egress");
+  {
+    auto one = attach("tcx/ingress:lo"), two = attach("tcx/ingress:lo");
+    ASSERT_OK(one);
+    if (two) {
+      EXPECT_NE(backend->notes().find("no links for this hook"), std::string::npos) << "tcx takes a program once";
+    }
+  }
+  PREPARE("on_tcx_egress");
   EXPECT_EQ(counted("tcx/egress:lo", 14, talk), 3u);
 }
 
 TEST_F(Network, Netfilter) {
-  prepare("on_netfilter");
+  PREPARE("on_netfilter");
   auto link = attach("netfilter:ipv4:local_in:10");
   if (!link && link.error().message.find("6.4") != std::string::npos) GTEST_SKIP() << link.error().message;
   ASSERT_OK(link);
@@ -288,10 +298,10 @@ TEST_F(Network, Netfilter) {
 }
 
 TEST_F(Network, Namespaces) {
-  prepare("on_sk_lookup");
+  PREPARE("on_sk_lookup");
   EXPECT_GE(counted("sk_lookup", 17, talk), 3u);
   EXPECT_EQ(attach("sk_lookup:nowhere").error().code, Code::not_found);
-  prepare("on_flow_dissector");
+  PREPARE("on_flow_dissector");
   auto link = attach("flow_dissector");
   // Where a dissector serves every namespace, others have none of their own.
   if (!link && link.error().os_error == EEXIST) GTEST_SKIP() << link.error().message;
@@ -299,7 +309,7 @@ TEST_F(Network, Namespaces) {
 }
 
 TEST_F(Network, Sockets) {
-  prepare("on_socket");
+  PREPARE("on_socket");
   EXPECT_GE(counted("socket:lo", 19, talk), 3u);
   const int socket = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   {
@@ -307,7 +317,7 @@ TEST_F(Network, Sockets) {
   }
   ::close(socket);
   EXPECT_FALSE(attach("socket:fd:99999"));
-  prepare("on_stream");
+  PREPARE("on_stream");
   {
     ASSERT_OK(attach("sk_skb/stream_verdict:sockets"));
   }
@@ -316,14 +326,14 @@ TEST_F(Network, Sockets) {
   }
   EXPECT_EQ(attach("sk_skb/stream_verdict:hits").has_value(), false) << "no map of sockets";
   EXPECT_EQ(attach("sk_skb/stream_verdict:nowhere").error().code, Code::not_found);
-  prepare("on_message");
+  PREPARE("on_message");
   {
     ASSERT_OK(attach("sk_msg:sockets"));
   }
 }
 
 TEST_F(Network, ReuseportChoosesASocket) {
-  prepare("on_reuseport");
+  PREPARE("on_reuseport");
   const int one = 1;
   const int receiver = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ASSERT_EQ(::setsockopt(receiver, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one), 0);
@@ -432,22 +442,22 @@ constexpr GroupHook group_hooks[] = {
 TEST_F(Groups, EveryHookOfAControlGroup) {
   for (const GroupHook& hook : group_hooks) {
     SCOPED_TRACE(hook.kind);
-    prepare(hook.program);
+    PREPARE(hook.program);
     EXPECT_GE(counted_in_group(hook.kind, hook.slot, hook.connects ? connect_to_ourselves : talk), hook.at_least);
   }
 }
 
 TEST_F(Groups, SysctlsAndDevices) {
-  prepare("on_sysctl");
+  PREPARE("on_sysctl");
   const auto read_sysctl = [] { std::ifstream("/proc/sys/kernel/ostype").get(); };
   EXPECT_GE(counted_in_group("cgroup/sysctl", 44, read_sysctl), 1u);
-  prepare("on_device");
+  PREPARE("on_device");
   const auto open_device = [] { ::close(::open("/dev/null", O_RDONLY | O_CLOEXEC)); };
   EXPECT_GE(counted_in_group("cgroup/dev", 45, open_device), 1u);
 }
 
 TEST_F(Groups, AGroupThatIsNoneSaysSo) {
-  prepare("on_connect");
+  PREPARE("on_connect");
   EXPECT_EQ(attach("cgroup/connect4:" + path_ + "/nowhere").error().code, Code::not_found);
   EXPECT_NE(attach("cgroup/connect4:/tmp").error().message.find("cgroup2"), std::string::npos);
   EXPECT_NE(attach("cgroup/connect4").error().message.find("CGROUP"), std::string::npos);
@@ -502,7 +512,7 @@ TEST_F(Attach, OneFunctionOfAProgramReplacesAnother) {
   {
     auto link = object->program("replacement")->attach(*AttachTarget::from_text(place + "replaceable"));
     if (!link && link.error().os_error == EPERM) GTEST_SKIP() << link.error().message;
-    ASSERT_OK(link);
+    ASSERT_TRUE(link) << link.error().message << "\n" << backend->notes();
     EXPECT_EQ(outer.test_run(packet)->result, 9u);
   }
   EXPECT_EQ(outer.test_run(packet)->result, 5u);
@@ -512,9 +522,9 @@ TEST_F(Attach, OneFunctionOfAProgramReplacesAnother) {
 }
 
 TEST_F(Attach, ProgramsThatAreAttachedByOthersSayByWhom) {
-  prepare("on_call");
+  PREPARE("on_call");
   EXPECT_NE(attach("syscall").error().message.find("test run"), std::string::npos);
-  prepare("on_route");
+  PREPARE("on_route");
   EXPECT_NE(attach("lwt_in").error().message.find("ip route"), std::string::npos);
 }
 

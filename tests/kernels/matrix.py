@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""The kernel engine's tests in other kernels: boots Debian's packaged kernels under QEMU and runs them there.
+
+  tests/kernels/matrix.py --build build/release                all suites
+  tests/kernels/matrix.py --build build/release bookworm       one of them
+  ... --filter 'Attach*'   --write docs/reference/kernels.md   --keep
+
+Each kernel comes from the machine's own Debian mirror (apt, in folders of its own below BUILD/kernels; nothing is
+installed). The initramfs holds busybox, the test binary with its libraries, and the test programs compiled here, since
+there is no compiler in the guest. QEMU interprets (TCG): no KVM is needed, no network is made, and what runs there
+cannot touch this machine. A suite that cannot be fetched is left out and named; a test that fails or a kernel that
+complains makes the run fail.
+"""
+
+import argparse
+import collections
+import glob
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SUITES = ["bookworm", "bookworm-backports", "sid"]
+# Loaded before the tests where the kernel has them as modules: traffic control of older kernels, netkit.
+MODULES = ["sch_ingress", "cls_bpf", "netkit"]
+TESTS = "tests/kernel/kernel_engine_test"
+INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mount -t tracefs trace /sys/kernel/tracing; mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
+for module in /modules/*.ko; do [ -e "$module" ] && insmod "$module" 2>/dev/null; done
+ip link set lo up
+export PATH=/bin SKEP_TEST_OBJECTS=/objects
+echo "SKEP kernel $(uname -r)"
+/tests/kernel_engine_test --gtest_color=no --gtest_filter='@FILTER@' 2>&1
+echo "SKEP status $?"
+dmesg | grep -E 'BUG:|Oops|WARNING:|general protection' | sed 's/^/SKEP complaint /'
+poweroff -f
+"""
+
+
+def run(command, **options):
+    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
+
+
+def own_mirror():
+    """The address of this machine's Debian archive, as its own apt configuration has it."""
+    for line in run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(SUITE)"]).splitlines():
+        address, suite = line.split(" ", 1)
+        if "security" not in address and "debian" in address and suite:
+            return address
+    raise RuntimeError("this machine's apt knows no Debian archive")
+
+
+class Archive:
+    """apt with configuration, lists and cache of its own."""
+
+    def __init__(self, suite, folder):
+        self.folder = folder
+        for name in ("lists/partial", "cache/archives/partial", "packages"):
+            os.makedirs(os.path.join(folder, name), exist_ok=True)
+        with open(os.path.join(folder, "sources.list"), "w") as sources:
+            sources.write(f"deb {own_mirror()} {suite} main\n")
+        self.options = []
+        for key, value in (
+            ("Dir::Etc::sourcelist", os.path.join(folder, "sources.list")),
+            ("Dir::Etc::sourceparts", "-"),
+            ("Dir::State::lists", os.path.join(folder, "lists")),
+            ("Dir::Cache", os.path.join(folder, "cache")),
+            ("Acquire::Languages", "none"),
+            ("APT::Sandbox::User", "root"),
+        ):
+            self.options += ["-o", f"{key}={value}"]
+        run(["apt-get", *self.options, "update"])
+
+    def image_packages(self):
+        """The packages that hold the newest cloud kernel: the meta package's dependencies, followed down."""
+        found, queue = [], ["linux-image-cloud-amd64"]
+        while queue:
+            package = queue.pop()
+            for line in run(["apt-cache", *self.options, "depends", package]).splitlines():
+                match = re.match(r"\s+Depends: (linux-(?:image|binary|modules)-\S+)", line)
+                if match and match.group(1) not in found:
+                    found.append(match.group(1))
+                    queue.append(match.group(1))
+        return found
+
+    def unpacked(self):
+        """The folder with the kernel's files."""
+        root = os.path.join(self.folder, "root")
+        packages = self.image_packages()
+        for package in packages:
+            if not glob.glob(os.path.join(self.folder, "packages", f"{package}_*.deb")):
+                run(["apt-get", *self.options, "download", package], cwd=os.path.join(self.folder, "packages"))
+                for deb in glob.glob(os.path.join(self.folder, "packages", f"{package}_*.deb")):
+                    run(["dpkg-deb", "-x", deb, root])
+        return root
+
+
+def newest(pattern):
+    found = sorted(glob.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d+", os.path.basename(path))])
+    return found[-1] if found else None
+
+
+def copy_module(root, name, where):
+    for path in glob.glob(f"{root}/**/{name}.ko*", recursive=True):
+        target = os.path.join(where, name + ".ko")
+        if path.endswith(".xz"):
+            with lzma.open(path) as packed, open(target, "wb") as out:
+                shutil.copyfileobj(packed, out)
+        else:
+            shutil.copy(path, target)
+        return
+
+
+def copy_program(program, root, name):
+    """A dynamically linked program and everything it loads."""
+    shutil.copy(program, os.path.join(root, "tests", name))
+    for library in re.findall(r"(/\S+) \(0x", run(["ldd", program])):
+        target = root + library
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy(library, target)
+
+
+def compile_programs(where):
+    clang = next((c for c in ("clang-19", "clang-16", "clang-14", "clang") if shutil.which(c)), None)
+    if clang is None:
+        raise RuntimeError("clang is not installed, which compiles the test programs")
+    for source in glob.glob(os.path.join(ROOT, "tests/kernel/programs/*.bpf.c")):
+        out = os.path.join(where, os.path.basename(source).replace(".bpf.c", ".o"))
+        run([clang, "-target", "bpf", "-O2", "-g", "-D__TARGET_ARCH_x86", "-I/usr/include/x86_64-linux-gnu", "-c", source,
+             "-o", out])
+
+
+def make_initramfs(build, kernel_root, where, test_filter):
+    root = os.path.join(where, "initramfs")
+    for folder in ("bin", "dev", "proc", "sys", "tmp", "run", "tests", "modules", "objects", "lib64", "etc", "boot"):
+        os.makedirs(os.path.join(root, folder))
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise RuntimeError("busybox-static is not installed")
+    shutil.copy(busybox, os.path.join(root, "bin/busybox"))
+    copy_program(os.path.join(build, TESTS), root, "kernel_engine_test")
+    for module in MODULES:
+        copy_module(kernel_root, module, os.path.join(root, "modules"))
+    for config in glob.glob(f"{kernel_root}/boot/config-*"):
+        shutil.copy(config, os.path.join(root, "boot"))
+    compile_programs(os.path.join(root, "objects"))
+    with open(os.path.join(root, "init"), "w") as init:
+        init.write(INIT.replace("@FILTER@", test_filter))
+    os.chmod(os.path.join(root, "init"), 0o755)
+    out = os.path.join(where, "initramfs.cpio")
+    subprocess.run(f"find . | cpio -o -H newc --quiet > {out}", shell=True, check=True, cwd=root)
+    return out
+
+
+def boot(kernel, initramfs, seconds):
+    command = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536", "-nodefaults",
+               "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initramfs, "-append",
+               "console=ttyS0 quiet panic=-1 mitigations=off"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds,
+                              stdin=subprocess.DEVNULL).stdout
+    except subprocess.TimeoutExpired as expired:
+        return (expired.stdout or b"").decode(errors="replace") + "\nSKEP timeout\n"
+
+
+Outcome = collections.namedtuple("Outcome", "release tests complaints finished text")
+
+
+def read_output(text):
+    text = text.replace("\r", "")
+    release = (re.search(r"SKEP kernel (\S+)", text) or [None, "?"])[1]
+    tests = {}
+    for state, word in (("passed", "      OK"), ("left out", " SKIPPED"), ("FAILED", " FAILED ")):
+        for name in re.findall(rf"^\[ {word} \] ([\w./]+) \(\d+ ms\)", text, re.M):
+            tests[name] = state
+    return Outcome(release, tests, re.findall(r"SKEP complaint (.*)", text), "SKEP status" in text, text)
+
+
+def why_left_out(outcome, name):
+    told = outcome.text.partition(f"[ RUN      ] {name}\n")[2].partition(f"[  SKIPPED ] {name}")[0]
+    return told.partition("Skipped\n")[2].strip().replace("\n", " ")
+
+
+def table(outcomes):
+    names = sorted({name for outcome in outcomes for name in outcome.tests})
+    lines = ["| test | " + " | ".join(outcome.release for outcome in outcomes) + " |",
+             "|---|" + "---|" * len(outcomes)]
+    for name in names:
+        lines.append(f"| {name} | " + " | ".join(outcome.tests.get(name, "did not run") for outcome in outcomes) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="*", default=SUITES)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
+    parser.add_argument("--filter", default="*")
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--write", help="a file whose table is to be replaced")
+    parser.add_argument("--keep", action="store_true", help="print the whole console")
+    options = parser.parse_args()
+    for tool in ("qemu-system-x86_64", "cpio"):
+        if shutil.which(tool) is None:
+            sys.exit(f"{tool} is not installed (packages qemu-system-x86, cpio, busybox-static)")
+    build = os.path.abspath(options.build)
+    outcomes, failed = [], False
+    for suite in options.suites:
+        try:
+            root = Archive(suite, os.path.join(build, "kernels", suite)).unpacked()
+        except (subprocess.CalledProcessError, RuntimeError) as error:
+            print(f"{suite}: left out: {getattr(error, 'stderr', None) or error}")
+            continue
+        kernel = newest(f"{root}/boot/vmlinuz-*") or newest(f"{root}/usr/lib/modules/*/vmlinuz")
+        with tempfile.TemporaryDirectory(prefix="skep-kernels-") as where:
+            outcome = read_output(boot(kernel, make_initramfs(build, root, where, options.filter), options.seconds))
+        outcomes.append(outcome)
+        counts = collections.Counter(outcome.tests.values())
+        print(f"{suite}: Linux {outcome.release}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+        for name, state in sorted(outcome.tests.items()):
+            if state == "left out":
+                print(f"  left out: {name}: {why_left_out(outcome, name)}")
+        bad = [name for name, state in outcome.tests.items() if state == "FAILED"]
+        if bad or outcome.complaints or not outcome.finished or not outcome.tests:
+            failed = True
+            print("  FAILED: " + ", ".join(bad + outcome.complaints + ([] if outcome.finished else ["it did not finish"])))
+        if options.keep or (failed and outcome is outcomes[-1]):
+            print(outcome.text)
+    if not outcomes:
+        sys.exit("no kernel could be fetched")
+    if options.write:
+        text = open(options.write).read()
+        head = text[: text.index("| test |")] if "| test |" in text else text
+        with open(options.write, "w") as out:
+            out.write(head + table(outcomes))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
