@@ -6,7 +6,7 @@ BUILD   := build/release
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 
-.PHONY: all hello test test-arm64 install packages configure check fuzz nightly prove bench-check clean
+.PHONY: all hello test test-arm64 test-kernels install packages configure check fuzz nightly prove bench-check clean
 
 all: configure
 	@cmake --build $(BUILD) -j$(JOBS)
@@ -22,6 +22,11 @@ test: configure
 # The rooms up to vm compiled for AArch64 and run under qemu-user: vectors, cases, random programs.
 test-arm64: configure
 	@cmake --build $(BUILD) --target test_arm64
+
+# The kernel engine's tests in Debian's kernels under QEMU: needs qemu-system-x86, busybox-static, cpio and the mirror.
+test-kernels: configure
+	@cmake --build $(BUILD) -j$(JOBS) --target kernel_engine_test
+	@tests/kernels/matrix.py --build $(BUILD)
 
 packages:
 	@tools/packages.sh
