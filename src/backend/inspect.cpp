@@ -18,6 +18,14 @@ Result<void> Inspector::pin(ObjectKind, u32, const std::filesystem::path&) { ret
 Result<Map> Inspector::create_map(const MapSpec&, u32) { return only_kernel("maps without an object"); }
 Result<void> Inspector::detach_link(u32) { return only_kernel("links that others can detach"); }
 
+namespace {
+/// Maps whose keys are there whether something is at them or not, and where that is worth saying.
+bool has_fixed_keys(MapType type) {
+  return type == MapType::devmap || type == MapType::cpumap || type == MapType::xskmap || type == MapType::sockmap ||
+         type == MapType::reuseport_sockarray || type == MapType::cgroup_array || type == MapType::perf_event_array;
+}
+}  // namespace
+
 Result<void> Map::Impl::next_batch(MapBatch& batch) {
   batch.keys.clear();
   batch.values.clear();
@@ -33,14 +41,15 @@ Result<void> Map::Impl::next_batch(MapBatch& batch) {
     }
     batch.position = *key;
     auto value = lookup(*key);
-    if (!value && value.error().code == Code::not_found) continue;
+    const bool gone = !value && value.error().code == Code::not_found;
+    if (gone && !has_fixed_keys(info().type)) continue;
     if (!value && value.error().os_error == 0) return tl::unexpected(std::move(value).error());
     batch.keys.insert(batch.keys.end(), key->begin(), key->end());
     if (value) {
       batch.values.insert(batch.values.end(), value->begin(), value->end());
     } else {
       batch.errors.resize(batch.count);
-      batch.errors.push_back(value.error().os_error);
+      batch.errors.push_back(gone ? ENOENT : value.error().os_error);
       batch.values.resize(batch.values.size() + info().value_size);  // values stay side by side
     }
     ++batch.count;

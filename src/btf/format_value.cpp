@@ -231,7 +231,9 @@ class JsonPrinter : public ValueVisitor {
     const auto digits = high == 0 ? fmt::format("{:#x}", low) : fmt::format("{:#x}{:016x}", high, low);
     plain_ ? writer_.raw(digits) : writer_.string(digits);
   }
-  void pointer(u64 value) override { plain_ ? writer_.raw(fmt::format("{:#x}", value)) : writer_.number(value); }
+  void pointer(u64 value) override {
+    plain_ ? writer_.raw(value == 0 ? "(nil)" : fmt::format("{:#x}", value)) : writer_.number(value);
+  }
   void enumerator(std::string_view name, s64 value) override {
     name.empty() ? writer_.number(value) : writer_.string(name);
   }

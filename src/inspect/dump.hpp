@@ -55,9 +55,10 @@ struct DumpOptions {
   bool pretty = false;
 };
 
-/// Writes every entry, in memory that does not depend on how many there are. `types` may be null.
+/// Writes every entry, in memory that does not depend on how many there are. `types` may be null; `info` says which of
+/// them are the map's (a struct_ops map has types of the kernel, which its own facts do not name).
 /// `write` gets the text in pieces. Entries that vanish meanwhile are left out. Returns how many values were read.
-Result<u64> dump_map(const Map& map, const btf::Btf* types, const DumpOptions& options,
+Result<u64> dump_map(const Map& map, const MapInfo& info, const btf::Btf* types, const DumpOptions& options,
                      const std::function<void(std::string_view)>& write);
 
 /// One entry as `map lookup` shows it, with a newline.

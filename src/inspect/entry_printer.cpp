@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "base/json_writer.hpp"
@@ -117,7 +118,10 @@ struct EntryPrinter::Plan {
           out += number_at(bytes, step.size) != 0 ? "true" : "false";
           break;
         case Kind::hex_number:
-          fmt::format_to(std::back_inserter(out), "{:#x}", number_at(bytes, step.size));
+          if (const u64 pointer = number_at(bytes, step.size); pointer != 0)
+            fmt::format_to(std::back_inserter(out), "{:#x}", pointer);
+          else
+            out += "(nil)";
           break;
         case Kind::hex_list:
           append_hex_list(out, bytes);
@@ -359,9 +363,13 @@ void EntryPrinter::append_error(std::string& out, std::span<const std::byte> key
   const char* name = ::strerrordesc_np(error_number);
   const std::string reason = name != nullptr ? name : fmt::format("Unknown error {}", error_number);
   if (layout_.form == EntryForm::bytes) {
-    out += "key:\n";
+    constexpr std::size_t longest_on_one_line = 24, longest_part = 16;
+    const std::string shown = error_number == ENOENT ? "<no entry>" : reason;
+    const bool broken = key.size() > longest_part || shown.size() > longest_part;
+    const bool one_line = !broken && key.size() + shown.size() <= longest_on_one_line;
+    out += broken ? "key:\n" : "key: ";
     append_hex_text(out, key);
-    out += fmt::format("\nvalue:\n{}\n", reason);
+    out += fmt::format("{}value:{}{}\n", one_line ? "  " : "\n", broken ? '\n' : ' ', shown);
     return;
   }
   base::JsonWriter json(layout_.pretty, layout_.depth);

@@ -54,7 +54,7 @@ std::vector<std::string> lines_of(const ProgramCode& code, const std::vector<std
       const auto begin = line->text.find_first_not_of(" \t");
       if (begin != std::string::npos) lines.push_back("; " + line->text.substr(begin));
     }
-    if (!texts[i].empty()) lines.push_back(fmt::format("{:4}: {}", i, texts[i]));
+    if (!texts[i].empty()) lines.push_back(fmt::format("{: 4}: {}", static_cast<s64>(i), texts[i]));
   }
   return lines;
 }

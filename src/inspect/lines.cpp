@@ -76,8 +76,8 @@ void write_line(base::JsonWriter& json, const SourceLine& line, bool with_number
   json.member("src", trimmed(line.text));
   if (!with_numbers) return;
   json.member("file", line.file);
-  json.member("line_num", line.line);
-  json.member("line_col", line.column);
+  if (line.line != 0) json.member("line_num", line.line);  // 0: clang 14 says that it comes from no line
+  if (line.column != 0) json.member("line_col", line.column);
 }
 
 }  // namespace skep::inspect

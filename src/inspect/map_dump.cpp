@@ -31,10 +31,9 @@ std::string entry_text(const MapInfo& info, const btf::Btf* types, std::span<con
   return form == EntryForm::bytes ? text : text + "\n";
 }
 
-Result<u64> dump_map(const Map& map, const btf::Btf* types, const DumpOptions& options,
+Result<u64> dump_map(const Map& map, const MapInfo& info, const btf::Btf* types, const DumpOptions& options,
                      const std::function<void(std::string_view)>& write) {
   constexpr std::size_t piece_bytes = 256u << 10;
-  const MapInfo& info = map.info();
   const EntryForm form = form_of(info, types, options);
   const bool is_array = form != EntryForm::bytes, pretty = options.pretty || form == EntryForm::plain;
   EntryPrinter printer(info, types, {form, pretty, 1});

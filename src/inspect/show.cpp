@@ -114,8 +114,8 @@ std::string text_of(const MapInfo& info) {
         fmt::format("\towner_prog_type {}  owner{} jited\n", name_of(info.owner_type), info.owner_jited ? "" : " not");
   text += pinned_text(info.pinned);
   if (info.btf_id != 0 || info.frozen)
-    text += fmt::format("\t{}{}\n", info.btf_id != 0 ? fmt::format("btf_id {}", info.btf_id) : "",
-                        info.frozen ? "  frozen" : "");
+    text += fmt::format("\t{}{}{}\n", info.btf_id != 0 ? fmt::format("btf_id {}", info.btf_id) : "",
+                        info.btf_id != 0 && info.frozen ? "  " : "", info.frozen ? "frozen" : "");
   return text + host_text(info.host_pid, info.host_name);
 }
 

@@ -48,7 +48,7 @@ CallNames kernel_call_names(const ProgramCode& code) {
   if (base_address == 0) return names;
   std::unordered_map<u64, s32> helpers;
   for (const auto& insn : code.insns)
-    if (insn.code == 0x85 && insn.src == 0)
+    if (insn.code == 0x85 && (insn.src == 0 || insn.src == 2))  // kernel functions are called as helpers are
       helpers.emplace(base_address + static_cast<u64>(static_cast<s64>(insn.imm)), insn.imm);
   std::unordered_map<u64, std::size_t> subprograms;
   for (std::size_t i = 0; i < code.jited_addresses.size(); ++i) subprograms.emplace(code.jited_addresses[i], i);

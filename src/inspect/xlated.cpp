@@ -41,6 +41,11 @@ class Printer {
   }
   std::string operator()(std::size_t index) const {
     const Insn& insn = code_.insns[index];
+    // Linux's own addition for its programs: the address of this CPU's copy (BPF_ADDR_PERCPU, 6.10).
+    if (insn.code == 0xbf && insn.off == -1 && insn.imm == 0)
+      return fmt::format("(bf) r{} = &(void __percpu *)(r{})", static_cast<unsigned>(insn.dst),
+                         static_cast<unsigned>(insn.src));
+    if (insn.dst == hidden_register || insn.src == hidden_register) return with_hidden_register(index);
     if (insn.code != 0x85 || insn.src != 1 || insn.off == 0) return isa::print(code_.insns, index, options_);
     const auto number = static_cast<std::size_t>(insn.imm);
     if (insn.imm < 0 || number >= subprograms_.size()) return fmt::format("(85) call pc{:+}", insn.off);
@@ -50,6 +55,26 @@ class Printer {
   }
 
  private:
+  /// Linux keeps a register for itself, r11, in what it inserts.
+  static constexpr u8 hidden_register = 11;
+
+  /// Printed with another register in its place, whose name is then exchanged.
+  std::string with_hidden_register(std::size_t index) const {
+    Insn insns[2] = {code_.insns[index], index + 1 < code_.insns.size() ? code_.insns[index + 1] : Insn{}};
+    Insn& insn = insns[0];
+    u8 other = 1;
+    while (other == insn.dst || other == insn.src) ++other;
+    if (insn.dst == hidden_register) insn.dst = other;
+    if (insn.src == hidden_register) insn.src = other;
+    std::string text = isa::print(insns, 0, options_);
+    for (const char kind : {'r', 'w'}) {
+      const std::string name = fmt::format("{}{}", kind, other);
+      for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 3))
+        text.replace(at, name.size(), fmt::format("{}11", kind));
+    }
+    return text;
+  }
+
   const ProgramCode& code_;
   isa::PrintOptions options_;
   std::vector<std::string> subprograms_;
@@ -62,6 +87,30 @@ std::string opcode_bytes(std::span<const Insn> insns, std::size_t index, std::si
   for (std::size_t i = 0; i < count * sizeof(Insn); ++i)
     text += fmt::format("{}{:02x}", text.empty() ? "" : " ", bytes[i]);
   return text;
+}
+
+/// {"code": "0x18", "src_reg": "0x1", "dst_reg": "0x2", "off": [two bytes], "imm": [four, or twelve of a wide one]}
+void write_opcodes(base::JsonWriter& json, std::span<const Insn> insns) {
+  const auto number = [](unsigned value, int digits) { return fmt::format("0x{:0{}x}", value, digits); };
+  const auto bytes = [&](std::string_view key, const void* data, std::size_t size) {
+    json.key(key);
+    json.begin_array();
+    for (std::size_t i = 0; i < size; ++i) json.string(number(static_cast<const u8*>(data)[i], 2));
+    json.end_array();
+  };
+  const Insn& insn = insns.front();
+  const s16 off = insn.off;
+  json.key("opcodes");
+  json.begin_object();
+  json.member("code", number(insn.code, 2));
+  json.member("src_reg", number(insn.src, 1));
+  json.member("dst_reg", number(insn.dst, 1));
+  bytes("off", &off, sizeof off);
+  u8 imm[sizeof(s32) + sizeof(Insn)];
+  std::memcpy(imm, &insn.imm, sizeof insn.imm);
+  if (insns.size() == 2) std::memcpy(imm + sizeof insn.imm, &insns[1], sizeof(Insn));
+  bytes("imm", imm, insns.size() == 2 ? sizeof imm : sizeof insn.imm);
+  json.end_object();
 }
 
 /// Walks the instructions in order and tells what stands before each: a function's head, a source line.
@@ -94,7 +143,7 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
   walk(code, [&](std::size_t index, std::size_t slots, const FunctionInfo* function, const SourceLine* line) {
     if (function != nullptr) text += prototype(types, *function) + ":\n";
     if (line != nullptr) text += line_text(*line, options.line_numbers);
-    text += fmt::format("{:4}: {}\n", index, print(index));
+    text += fmt::format("{: 4}: {}\n", static_cast<s64>(index), print(index));
     if (options.opcodes) text += fmt::format("       {}\n", opcode_bytes(code.insns, index, slots));
   });
   return text;
@@ -117,7 +166,7 @@ void write_xlated(base::JsonWriter& json, const ProgramCode& code, const btf::Bt
     if (function != nullptr) json.member("proto", prototype(types, *function));
     if (line != nullptr) write_line(json, *line, options.line_numbers);
     json.member("disasm", print(index));
-    if (options.opcodes) json.member("opcodes", opcode_bytes(code.insns, index, slots));
+    if (options.opcodes) write_opcodes(json, std::span(code.insns).subspan(index, slots));
     json.end_object();
   });
   json.end_array();

@@ -3,16 +3,19 @@
 // The map is mapped in two parts: one page with the reader's position (writable), then one page with the writer's
 // position and the data, which the kernel maps twice in a row so that a record never wraps (read-only). Positions
 // only grow; position modulo size is the place. A record is an 8-byte header (length, busy bit, discard bit) and the
-// data, padded to 8. The reader takes records until it meets a busy one, and moves its position behind each.
-// Source: Documentation/bpf/ringbuf.rst; kernel/bpf/ringbuf.c.
+// data, padded to 8. The reader takes records until it meets a busy one, and moves its position behind each. Who only
+// looks keeps a position of its own and copies: the place of a record that was taken meanwhile is written again, which
+// the writer's position shows. Source: Documentation/bpf/ringbuf.rst; kernel/bpf/ringbuf.c.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "kernel/mapping.hpp"
@@ -26,8 +29,9 @@ constexpr u32 busy_bit = 1u << 31, discard_bit = 1u << 30, header_bytes = 8;
 
 class RingBufferReader final : public RingReader::Impl {
  public:
-  RingBufferReader(base::Fd map, Mapping consumer, Mapping producer, u64 size, std::string name)
-      : map_(std::move(map)),
+  RingBufferReader(base::Fd map, Mapping consumer, Mapping producer, u64 size, std::string name, bool takes)
+      : takes_(takes),
+        map_(std::move(map)),
         consumer_(std::move(consumer)),
         producer_(std::move(producer)),
         size_(size),
@@ -47,7 +51,7 @@ class RingBufferReader final : public RingReader::Impl {
     std::atomic_ref<u64> read_position(consumer_.at<u64>(0)), write_position(producer_.at<u64>(0));
     const std::byte* data = producer_.bytes() + page_bytes();
     std::size_t count = 0;
-    u64 position = read_position.load(std::memory_order_acquire);
+    u64 position = std::max(read_position.load(std::memory_order_acquire), looked_at_);
     for (;;) {
       const u64 written = write_position.load(std::memory_order_acquire);
       if (position == written) return count;
@@ -62,36 +66,54 @@ class RingBufferReader final : public RingReader::Impl {
       if (bytes > size_ - header_bytes)
         return fail(Code::malformed,
                     fmt::format("ring buffer {}: a record of {} bytes in a ring of {}", name_, bytes, size_));
+      std::span<const std::byte> record(data + place + header_bytes, bytes);
+      if (!takes_) {
+        copy_.assign(record.begin(), record.end());
+        record = copy_;
+        if (write_position.load(std::memory_order_acquire) - position > size_) {
+          position = std::max(position + 8, read_position.load(std::memory_order_acquire));
+          continue;  // taken and written over while it was copied
+        }
+      }
       if ((length & discard_bit) == 0) {
-        on_record({{data + place + header_bytes, bytes}, 0});
+        on_record({record, 0});
         ++count;
       }
       position += (static_cast<u64>(bytes) + header_bytes + 7) / 8 * 8;
-      read_position.store(position, std::memory_order_release);
+      if (takes_)
+        read_position.store(position, std::memory_order_release);
+      else
+        looked_at_ = position;
     }
   }
 
+  bool takes_;
+  u64 looked_at_ = 0;            ///< of one that only looks: behind the last record
+  std::vector<std::byte> copy_;  ///< the record it hands out
   base::Fd map_;
   Mapping consumer_, producer_;
   u64 size_;
   std::string name_;
 };
 
-}  // namespace
-
-Result<RingReader> open_ring_buffer(int map_fd, const MapInfo& info) {
+Result<RingReader> open(int map_fd, const MapInfo& info, bool takes) {
   const u64 size = info.max_entries;
   if (size == 0 || (size & (size - 1)) != 0 || size % page_bytes() != 0)
     return fail(Code::malformed,
                 fmt::format("ring buffer {}: {} bytes; expected a power of two of whole pages", info.name, size));
   base::Fd own(::fcntl(map_fd, F_DUPFD_CLOEXEC, 0));
   if (!own) return tl::unexpected(base::os_error("ring buffer " + info.name));
-  auto consumer =
-      SKEP_TRY_AT("ring buffer " + info.name, Mapping::map(own.get(), page_bytes(), PROT_READ | PROT_WRITE, 0));
+  auto consumer = SKEP_TRY_AT("ring buffer " + info.name,
+                              Mapping::map(own.get(), page_bytes(), takes ? PROT_READ | PROT_WRITE : PROT_READ, 0));
   auto producer = SKEP_TRY_AT("ring buffer " + info.name,
                               Mapping::map(own.get(), page_bytes() + 2 * size, PROT_READ, page_bytes()));
-  return RingReader(
-      std::make_unique<RingBufferReader>(std::move(own), std::move(consumer), std::move(producer), size, info.name));
+  return RingReader(std::make_unique<RingBufferReader>(std::move(own), std::move(consumer), std::move(producer), size,
+                                                       info.name, takes));
 }
+
+}  // namespace
+
+Result<RingReader> open_ring_buffer(int map_fd, const MapInfo& info) { return open(map_fd, info, true); }
+Result<RingReader> peek_ring_buffer(int map_fd, const MapInfo& info) { return open(map_fd, info, false); }
 
 }  // namespace skep::kernel

@@ -11,6 +11,9 @@ namespace skep::kernel {
 
 /// A BPF_MAP_TYPE_RINGBUF (since 5.8): one ring for all CPUs. The reader keeps its own descriptor.
 Result<RingReader> open_ring_buffer(int map_fd, const MapInfo& info);
+/// The same, and takes nothing: records stay for their reader. What it takes meanwhile is not seen; a record is copied
+/// before it is handed out, so that a program cannot write over it.
+Result<RingReader> peek_ring_buffer(int map_fd, const MapInfo& info);
 
 /// A BPF_MAP_TYPE_PERF_EVENT_ARRAY: a software event and a ring for every CPU that is online, put into the map.
 /// Opening a second reader on the same map takes the events away from the first.

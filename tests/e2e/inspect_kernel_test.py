@@ -120,7 +120,7 @@ class Maps(KernelInspection):
             (("pin", *numbers, self.pins / "bad_lines"), "pinned there already"),
             (("pin", *numbers, self.pins / "missing" / "x"), "its directory"),
             (("pin", *numbers), "expected the path"),
-            (("peek", *numbers), "for queue and stack maps"),
+            (("peek", *numbers), "for queue and stack maps, peek for ring buffers too"),
             (("push", *numbers, "value", "1"), "`update` writes others"),
             (("event_pipe", *numbers), "is not a ring"),
             (("show", "id", "4294967295"), "no map with id 4294967295"),
@@ -170,6 +170,8 @@ class Maps(KernelInspection):
             "cpus": self.make_map("cpus", "percpu_hash", 4, 8, 16),
             "trie": self.make_map("trie", "lpm_trie", 8, 8, 16, "flags", 1),
             "events": self.make_map("events", "perf_event_array", 4, 4, 2),
+            "ports": self.make_map("ports", "devmap", 4, 4, 2),
+            "sockets": self.make_map("sockets", "sockmap", 4, 4, 2),
             "tails": self.make_map("tails", "prog_array", 4, 4, 3),
         }
         for n in range(20):
@@ -205,6 +207,14 @@ char _license[] SEC("license") = "GPL";
 """)
         self.skep("prog", "loadall", source, self.pins / "ring", "pinmaps", self.pins / "ring_maps", check=0)
         packet = self.write("packet", "x" * 64)
+        ring = ("pinned", self.pins / "ring_maps" / "ring")
+        self.assertEqual(self.skep("map", "peek", *ring, check=0).stdout, "0 records wait\n")
+        for _ in range(2):
+            self.skep("prog", "run", "pinned", self.pins / "ring" / "give", "data_in", packet, check=0)
+            waiting = self.json("map", "peek", *ring)
+        self.assertEqual([r["value"][0] for r in waiting], ["0x88", "0x88"])
+        self.assertEqual(self.json("map", "peek", *ring), waiting)  # they are still there
+        self.assertEqual(self.skep("map", "peek", *ring, check=0).stdout, "value: 88 77 66 55 44 33 22 11\n" * 2 + "2 records wait\n")
         pipe = self.start("map", "event_pipe", "pinned", self.pins / "ring_maps" / "ring", "-j")
         deadline = time.monotonic() + 20
         line = ""
@@ -257,7 +267,8 @@ char _license[] SEC("license") = "GPL";
         self.same({**mine, "prog_ids": sorted(mine["prog_ids"]), "map_ids": sorted(mine["map_ids"])},
                   {key: sorted(v) if isinstance(v, list) else v for key, v in next(b for b in bpftool("btf", "show") if b["id"] == ours["btf_id"]).items()}, "btf")
         self.assertEqual(self.json("prog", "dump", "xlated", *self.count), bpftool("prog", "dump", "xlated", *self.count))
-        self.assertEqual(self.json("prog", "dump", "xlated", *self.count, "linum", "opcodes")[0]["line_num"], bpftool("prog", "dump", "xlated", *self.count, "linum")[0]["line_num"])
+        for form in ("linum", "opcodes"):
+            self.assertEqual(self.json("prog", "dump", "xlated", *self.count, form), bpftool("prog", "dump", "xlated", *self.count, form))
 
     def test_types_are_bpftools(self):
         id = self.json("prog", "show", *self.count)["btf_id"]

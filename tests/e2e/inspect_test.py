@@ -122,7 +122,7 @@ class Inspection(Hosted):
         keys = [entry["formatted"]["key"] for entry in json.loads(self.skep("map", "dump", *handle, "-j", check=0).stdout)]
         self.assertEqual(len(keys), len(set(keys)))
         self.assertLessEqual(set(range(1000, 1020)), set(keys))
-        self.assertIn("peek, pop and dequeue are for queue and stack maps", self.skep("map", "peek", *handle, check=1).stderr)
+        self.assertIn("peek, pop and dequeue are for queue and stack maps, peek for ring buffers too", self.skep("map", "peek", *handle, check=1).stderr)
         self.assertIn("lives in it, as long as it runs", self.skep("map", "pin", *handle, "/sys/fs/bpf/x", check=1).stderr)
         self.skep("map", "freeze", *handle, check=0)
         self.assertEqual(self.show("map", *handle)["frozen"], 1)

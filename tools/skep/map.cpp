@@ -16,6 +16,8 @@ constexpr std::string_view usage =
     "       skep map delete MAP key DATA\n"
     "       skep map getnext MAP [key DATA]                the key after this one\n"
     "       skep map peek|pop|dequeue MAP                  the next value of a queue or stack; pop takes it out\n"
+    "       skep map peek MAP                              a ring buffer of the kernel: the records that wait, left "
+    "there\n"
     "       skep map push|enqueue MAP value VALUE          into a queue, stack or bloom filter\n"
     "       skep map freeze MAP                            from now on only programs can change it\n"
     "       skep map event_pipe MAP [cpu N]                records of a perf_event_array or ringbuf, as they come\n"
@@ -33,7 +35,7 @@ Result<int> dump(Words& words) {
   auto opened = SKEP_TRY(open_map(words));
   SKEP_TRY(words.end());
   const auto write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); };
-  SKEP_TRY(inspect::dump_map(opened.map, opened.types.get(), {words.json, words.pretty}, write));
+  SKEP_TRY(inspect::dump_map(opened.map, opened.info, opened.types.get(), {words.json, words.pretty}, write));
   return 0;
 }
 

@@ -3,6 +3,8 @@
 
 #include <charconv>
 
+#include "kernel/open.hpp"
+#include "kernel/rings.hpp"
 #include "map_words.hpp"
 
 namespace skep::tools {
@@ -138,13 +140,47 @@ Result<int> map_freeze(Words& words) {
   return done(words);
 }
 
+namespace {
+
+/// The records that wait in a ring buffer of the kernel, which stay there.
+Result<int> peek_ring(const Words& words, const MapInfo& info) {
+  if (info.host_pid != 0)
+    return fail(Code::unsupported,
+                fmt::format("map {}: its records are seen by the process it lives in, {}", info.name, info.host_pid));
+  const auto fd = SKEP_TRY(kernel::open_by_id(kernel::uapi::Cmd::map_get_fd_by_id, info.id, "map"));
+  auto ring = SKEP_TRY(kernel::peek_ring_buffer(fd.get(), info));
+  base::JsonWriter json(words.pretty);
+  json.begin_array();
+  const auto count = SKEP_TRY(ring.poll(std::chrono::milliseconds(0), [&](const Record& record) {
+    if (!words.json) {
+      fmt::print("value: {}\n", hex_text(record.data));
+      return;
+    }
+    json.begin_object();
+    json.key("value");
+    write_bytes(json, record.data);
+    json.end_object();
+  }));
+  json.end_array();
+  if (words.json)
+    print(json);
+  else
+    fmt::print("{} record{} wait{}\n", count, count == 1 ? "" : "s", count == 1 ? "s" : "");
+  return 0;
+}
+
+}  // namespace
+
 Result<int> map_peek(Words& words, bool take) {
   auto opened = SKEP_TRY(open_map(words));
   SKEP_TRY(words.end());
+  if (!take && opened.info.type == MapType::ringbuf) return peek_ring(words, opened.info);
   if (!is_queue(opened.info.type))
-    return fail(Code::unsupported,
-                fmt::format("map {} is a {}: peek, pop and dequeue are for queue and stack maps; `lookup` reads others",
-                            opened.info.name, name_of(opened.info.type)));
+    return fail(
+        Code::unsupported,
+        fmt::format("map {} is a {}: peek, pop and dequeue are for queue and stack maps, peek for ring buffers too; "
+                    "`lookup` reads others",
+                    opened.info.name, name_of(opened.info.type)));
   const auto value = take ? opened.map.take({}) : opened.map.lookup({});
   if (!value && value.error().code == Code::not_found) return complain(value.error().message, 1);
   const auto bytes = SKEP_TRY(Result<std::vector<std::byte>>(value));

@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "inspect/dump.hpp"
+#include "kernel/info.hpp"
+#include "kernel/open.hpp"
 
 namespace skep::tools {
 
@@ -18,6 +20,16 @@ Result<OpenedMap> open_map(Words& words) {
   std::shared_ptr<const btf::Btf> types;
   if (found.info.btf_id != 0)
     if (auto read = found.where->btf(found.info.btf_id)) types = *read;  // without them: bytes
+  // A struct_ops map holds a structure of the kernel, and is described by the kernel's types.
+  if (found.info.type == MapType::struct_ops && found.info.host_pid == 0) {
+    const auto fd = SKEP_TRY(kernel::open_by_id(kernel::uapi::Cmd::map_get_fd_by_id, found.info.id, "map"));
+    const auto raw = SKEP_TRY(kernel::raw_map_info(fd.get()));
+    if (auto read = btf::Btf::from_file("/sys/kernel/btf/vmlinux"); read && raw.btf_vmlinux_value_type_id != 0) {
+      types = *read;
+      found.info.btf_key_type_id = 0;
+      found.info.btf_value_type_id = raw.btf_vmlinux_value_type_id;
+    }
+  }
   return OpenedMap{std::move(world), std::move(found.info), found.where, std::move(map), std::move(types)};
 }
 
