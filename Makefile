@@ -51,7 +51,7 @@ prove: configure
 	@cmake --build $(BUILD) -j$(JOBS) --target prove
 
 # The promises of docs/PROMISES.md, measured again; fails when one is broken by more than noise.
-BENCHES := bench_engine bench_maps bench_syscalls bench_startup bench_embed bench_first
+BENCHES := bench_engine bench_maps bench_syscalls bench_startup bench_embed bench_first bench_kernel
 bench-check: configure
 	@cmake --build $(BUILD) -j$(JOBS) --target $(BENCHES) skep_tool
 	@python3 bench/check.py --build $(BUILD)

@@ -68,11 +68,14 @@ Result<ObjectSpec> close_object(const ObjectSpec& object) {
 
 Result<std::string> kernel_config() {
   constexpr const char* packed = "/proc/config.gz";
-  const std::string plain = "/boot/config-" + Features::release();
+  const std::string places[] = {"/boot/config-" + Features::release(),
+                                fmt::format("/lib/modules/{}/config", Features::release())};
   if (const auto bytes = base::read_file(packed, 16u << 20)) return gunzip(*bytes);
-  if (auto text = base::read_text(plain, 16u << 20)) return *std::move(text);
+  for (const std::string& place : places)
+    if (auto text = base::read_text(place, 16u << 20)) return *std::move(text);
   return fail(Code::not_found,
-              fmt::format("this kernel's configuration is in neither {} (CONFIG_IKCONFIG_PROC) nor {}", packed, plain));
+              fmt::format("this kernel's configuration is in none of {} (CONFIG_IKCONFIG_PROC), {}, {}", packed,
+                          places[0], places[1]));
 }
 
 }  // namespace skep::kernel

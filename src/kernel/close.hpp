@@ -20,7 +20,8 @@ Result<void> resolve_kconfig(ObjectSpec& object);
 /// without a type of their own (BCC dialect) are kprobes, as BCC's functions are.
 Result<ObjectSpec> close_object(const ObjectSpec& object);
 
-/// The running kernel's configuration as text: /proc/config.gz, else /boot/config-RELEASE.
+/// The running kernel's configuration as text: /proc/config.gz, /boot/config-RELEASE or, since Debian 14,
+/// /lib/modules/RELEASE/config.
 /// Errors: not_found, naming both.
 Result<std::string> kernel_config();
 /// The value of `name` in the text of a .config: "CONFIG_X=y", "# CONFIG_X is not set".

@@ -1,6 +1,8 @@
 // The parts of the kernel engine that need no kernel: layouts, texts, instruction rewriting.
 #include <gtest/gtest.h>
+
 #include <linux/bpf.h>
+#include <skep/spec.hpp>
 
 #include <cstring>
 
@@ -55,6 +57,40 @@ SAME_PLACE(MapInfo, map_extra, bpf_map_info, map_extra);
 SAME_PLACE(BtfInfo, name, bpf_btf_info, name);
 SAME_PLACE(BtfInfo, kernel_btf, bpf_btf_info, kernel_btf);
 SAME_PLACE(LinkInfo, of, bpf_link_info, raw_tracepoint);
+// The kernel refuses what is not zero beyond the structure it knows, and padding is whatever was there before.
+#define NO_PADDING(ours) static_assert(std::has_unique_object_representations_v<uapi::ours>)
+NO_PADDING(MapCreate);
+NO_PADDING(MapElem);
+NO_PADDING(MapBatch);
+NO_PADDING(MapFreeze);
+NO_PADDING(ProgLoad);
+NO_PADDING(FuncInfo);
+NO_PADDING(LineInfo);
+NO_PADDING(BtfLoad);
+NO_PADDING(ObjPath);
+NO_PADDING(TestRun);
+NO_PADDING(ObjectId);
+NO_PADDING(InfoByFd);
+NO_PADDING(ProgAttach);
+NO_PADDING(ProgQuery);
+NO_PADDING(TaskFdQuery);
+NO_PADDING(LinkDetach);
+NO_PADDING(IterCreate);
+NO_PADDING(RawTracepointOpen);
+NO_PADDING(LinkTarget);
+NO_PADDING(LinkCreate);
+NO_PADDING(LinkCreateTracing);
+NO_PADDING(LinkCreateIter);
+NO_PADDING(LinkCreateKprobeMulti);
+NO_PADDING(LinkCreateUprobeMulti);
+NO_PADDING(LinkCreateNetfilter);
+NO_PADDING(LinkCreateOrdered);
+NO_PADDING(IterMap);
+NO_PADDING(IterCgroup);
+NO_PADDING(IterTask);
+NO_PADDING(ProgInfo);
+NO_PADDING(MapInfo);
+NO_PADDING(BtfInfo);
 static_assert(static_cast<u32>(uapi::Cmd::link_get_next_id) == BPF_LINK_GET_NEXT_ID);
 static_assert(static_cast<u32>(uapi::Cmd::map_freeze) == BPF_MAP_FREEZE);
 static_assert(static_cast<u32>(uapi::Cmd::raw_tracepoint_open) == BPF_RAW_TRACEPOINT_OPEN);
@@ -276,6 +312,17 @@ TEST(KernelConfig, IsReadWhereTheKernelShowsIt) {
   if (!config && config.error().code == Code::not_found) GTEST_SKIP() << config.error().message;
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_NE(config->find("\nCONFIG_BPF=y\n"), std::string::npos);
+}
+
+TEST(AttachWays, ThePageOfHooksNamesEveryOne) {
+  const auto page = base::read_text("docs/reference/hooks.md");
+  ASSERT_TRUE(page) << "tests run in the root of the source";
+  const auto listed = [&](AttachKind kind) {
+    EXPECT_NE(page->find("| `" + std::string(name_of(kind)) + "` | "), std::string::npos) << name_of(kind);
+  };
+#define SKEP_ATTACH_WAY(kind, attacher, target, form) listed(AttachKind::kind);
+#define SKEP_NO_ATTACH_WAY(kind, reason) listed(AttachKind::kind);
+#include "kernel/attach_ways.def"
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
 #include "kernel/mapping.hpp"
+#include "kernel/struct_ops.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/verifier_log.hpp"
 
@@ -108,14 +109,36 @@ Result<void> pin(const MapSpec& map, int fd) {
   return tl::unexpected(std::move(error));
 }
 
-Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd) {
+/// A struct_ops map: its value is the kernel's wrapper of the structure. It is filled when it is attached.
+Result<std::shared_ptr<KernelMap>> create_ops(const ObjectSpec& object, const MapSpec& map, int btf_fd,
+                                              KernelTypes& kernel) {
+  const auto layout = SKEP_TRY(ops_layout(object, map, kernel));
+  uapi::MapCreate attr;
+  attr.map_type = static_cast<u32>(map.type);
+  attr.key_size = map.key_size;
+  attr.value_size = layout.value_size;
+  attr.max_entries = 1;
+  attr.map_flags = map.flags;
+  if (btf_fd >= 0) attr.btf_fd = static_cast<u32>(btf_fd);  // asked for beside any type id
+  attr.btf_vmlinux_value_type_id = layout.value_id;
+  set_object_name(attr.map_name, backend::stored_name(map.name));
+  const int fd = bpf(uapi::Cmd::map_create, attr);
+  if (fd >= 0) return KernelMap::adopt(base::Fd(fd), map.name);
+  Error error = bpf_error(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd);
+  constexpr int enotsupp = 524;
+  if (fd == -enotsupp || fd == -EOPNOTSUPP)
+    error = {Code::unsupported,
+             fmt::format("map {}: this kernel lets no program implement struct {}", map.name, layout.name), -fd};
+  if (fd == -EINVAL && map.flags != 0)
+    error.message += " (links of struct_ops maps came with 6.4; section \".struct_ops\" does without)";
+  return tl::unexpected(std::move(error));
+}
+
+Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd,
+                                              KernelTypes& kernel) {
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
   const std::string stored = backend::stored_map_name(object.name, map);
-  if (map.type == MapType::struct_ops)
-    return fail(
-        Code::unsupported,
-        fmt::format("map {}: the kernel engine does not make struct_ops maps yet; `bpftool struct_ops register` does",
-                    map.name));
+  if (map.type == MapType::struct_ops) return create_ops(object, map, btf_fd, kernel);
   if (map.pin_by_name)
     if (auto fd = SKEP_TRY(open_pinned(map))) return KernelMap::adopt(std::move(fd), map.name);
   base::Fd inner;
@@ -161,10 +184,10 @@ MapSpec completed(const MapSpec& spec, u32 cpus, u64 page_size) {
   return map;
 }
 
-Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd) {
+Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd, KernelTypes& kernel) {
   std::vector<std::shared_ptr<KernelMap>> maps;
   maps.reserve(object.maps.size());
-  for (const MapSpec& map : object.maps) maps.push_back(SKEP_TRY(create_one(object, map, btf_fd)));
+  for (const MapSpec& map : object.maps) maps.push_back(SKEP_TRY(create_one(object, map, btf_fd, kernel)));
   for (std::size_t i = 0; i < object.maps.size(); ++i) {
     if (!is_map_of_maps(object.maps[i].type)) continue;
     for (const MapSpec::Slot& slot : object.maps[i].slots) {

@@ -9,13 +9,14 @@
 
 #include "base/fd.hpp"
 #include "kernel/features.hpp"
+#include "kernel/kernel_types.hpp"
 #include "kernel/map_handle.hpp"
 
 namespace skep::kernel {
 
 /// Creates every map of the object, in its order. `btf_fd`: the object's types, or -1.
 /// Errors name the map and what was refused.
-Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd);
+Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd, KernelTypes& kernel);
 
 /// One map that belongs to no object; `inner_fd`: the template of a map of maps, or -1.
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& map, int inner_fd);

@@ -59,6 +59,12 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
 Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& asked, const Features& features,
                               KernelTypes& kernel) {
   const std::string function = function_of(target);
+  if (function.find_first_of("*?[") != std::string::npos)
+    return fail(
+        Code::unsupported,
+        fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and a pattern cannot be carried by other hooks: "
+                    "name the functions",
+                    asked));
   if (function.find('+') != std::string::npos)
     return fail(
         Code::unsupported,
@@ -120,7 +126,9 @@ Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, c
   if ((is_bound_at_load(target.program_type()) && (target.target.empty() || !names_program)) ||
       (target.kind == AttachKind::none && program.type == ProgramType::unspec))
     plan.loadable = false;
-  if ((target.kind == AttachKind::fentry || target.kind == AttachKind::fexit) && !features.fentry())
+  const bool needs_trampoline =
+      target.kind == AttachKind::fentry || target.kind == AttachKind::fexit || target.kind == AttachKind::fmod_ret;
+  if (needs_trampoline && !features.fentry())
     return fail(Code::unsupported, fmt::format("{}/{}: {}. tp_btf, raw_tracepoint and tracepoint programs work without "
                                                "it; for a system call use ksyscall/NAME",
                                                name_of(target.kind), target.target, features.fentry_refusal()));

@@ -1,6 +1,7 @@
 // Loading objects and attaching their programs.
 #include "kernel/program.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "kernel/map_create.hpp"
 #include "kernel/open.hpp"
 #include "kernel/program_load.hpp"
+#include "kernel/struct_ops.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/test_run.hpp"
 
@@ -116,7 +118,61 @@ Result<void> fill_program_arrays(const LoadedObject& object,
   return {};
 }
 
+/// The values of struct_ops maps, now that the programs exist.
+Result<void> prepare_ops(LoadedObject& object, const std::vector<std::shared_ptr<KernelProgram>>& programs) {
+  for (std::size_t i = 0; i < object.spec.maps.size(); ++i) {
+    const MapSpec& map = object.spec.maps[i];
+    if (map.type != MapType::struct_ops) continue;
+    LoadedObject::Ops& ops = object.ops[i];
+    const auto fd_of = [&](std::string_view name) {
+      const auto program = std::ranges::find(programs, name, [](const auto& p) { return p->info().name; });
+      if (program == programs.end() || (*program)->fd() < 0) return -1;
+      return ops.programs.emplace_back(::fcntl((*program)->fd(), F_DUPFD_CLOEXEC, 0)).get();
+    };
+    const auto layout = SKEP_TRY(ops_layout(object.spec, map, object.session->types));
+    auto value = ops_value(object.spec, map, layout, object.session->types, fd_of);
+    // Only some of the object's programs may have been asked for: then the map stays as it is.
+    if (!value && value.error().code == Code::not_found) {
+      object.ops.erase(i);
+      continue;
+    }
+    ops.value = SKEP_TRY(std::move(value));
+  }
+  return {};
+}
+
+/// One of several links that hold the same registration.
+class SharedLink final : public Link::Impl {
+ public:
+  explicit SharedLink(std::shared_ptr<Link::Impl> held) : held_(std::move(held)) {}
+
+ private:
+  std::shared_ptr<Link::Impl> held_;
+};
+
 }  // namespace
+
+Result<Link> LoadedObject::attach_ops_of(std::string_view program) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  for (std::size_t i = 0; i < spec.maps.size(); ++i) {
+    const MapSpec& map = spec.maps[i];
+    if (map.type != MapType::struct_ops ||
+        std::ranges::find(map.slots, program, &MapSpec::Slot::name) == map.slots.end())
+      continue;
+    const auto known = ops.find(i);
+    if (known == ops.end())
+      return fail(Code::not_found, fmt::format("map {}: not all of its programs were loaded", map.name));
+    constexpr u32 flag_link = 1u << 13;  // BPF_F_LINK
+    auto held = known->second.registered.lock();
+    if (!held) {
+      held = SKEP_TRY(attach_ops(maps[i], known->second.value, (map.flags & flag_link) != 0));
+      known->second.registered = held;
+    }
+    return Link(std::make_unique<SharedLink>(std::move(held)));
+  }
+  return fail(Code::not_found, fmt::format("program {} is a member of no struct_ops map of its object", program));
+}
 
 Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target,
                                        TypesImage* image) const {
@@ -131,7 +187,13 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
     if (target.kind != AttachKind::none) out.program.attach = out.plan.hook;
     if (out.program.type == ProgramType::unspec) out.program.type = out.plan.hook.program_type();
   }
-  out.target = SKEP_TRY_AT("program " + original.name, load_target(out.plan.hook, session->types));
+  const std::string place = "program " + original.name;
+  out.target = SKEP_TRY_AT(place, load_target(out.plan.hook, session->types));
+  if (original.type == ProgramType::struct_ops)
+    if (auto member = SKEP_TRY_AT(place, ops_member(spec, original.name, session->types))) {
+      out.target.type_id = member->layout.struct_id;
+      out.target.member = member->member;
+    }
   if (image != nullptr) out.annotations = annotate(out.program, *image);
   return out;
 }
@@ -146,6 +208,7 @@ Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
   request.annotations = &prepared.annotations;
   request.attach_btf_id = prepared.target.type_id;
   request.attach_program = prepared.target.program.get();
+  request.member = prepared.target.member;
   request.keep_log = keep_log;
   LoadOutcome outcome = load_program(request);
   session->keep_log(prepared.program.name, outcome.log);
@@ -193,6 +256,7 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
         Code::not_found,
         fmt::format("{}: its section \"{}\" names no hook; say where to attach it, such as --attach syscall:execve",
                     place, spec_.section));
+  if (target.kind == AttachKind::struct_ops) return object_->attach_ops_of(spec_.name);
   auto plan = SKEP_TRY_AT(place, plan_hook(spec_, target, object_->session->features, object_->session->types));
   if (needs_target(target.kind) && target.target.empty())
     return fail(Code::not_found,
@@ -243,13 +307,14 @@ Result<Object> load_object(const std::shared_ptr<Session>& session, const Object
     else
       session->note(fmt::format("object {} is loaded without its types: {}", spec.name, btf.error().message));
   }
-  object->maps = SKEP_TRY(create_maps(object->spec, object->btf.get()));
+  object->maps = SKEP_TRY(create_maps(object->spec, object->btf.get(), session->types));
   for (std::size_t i = 0; i < programs.size(); ++i) {
     if (!prepared[i].plan.loadable) continue;
     auto fd = SKEP_TRY(object->load(prepared[i], object->btf.get()));
     SKEP_TRY(programs[i]->adopt(prepared[i].plan.key(*chosen[i]), std::move(fd)));
   }
   SKEP_TRY(fill_program_arrays(*object, programs));
+  SKEP_TRY(prepare_ops(*object, programs));
 
   std::vector<Program> program_handles;
   for (std::size_t i = 0; i < programs.size(); ++i) program_handles.emplace_back(programs[i], chosen[i]->attach);

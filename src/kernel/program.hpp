@@ -19,8 +19,9 @@ namespace skep::kernel {
 
 /// What a program is bound to when it is loaded: a function or type of the kernel, or of another BPF program.
 struct LoadTarget {
-  base::Fd program;  ///< of `type_id`; closed: the kernel
-  u32 type_id = 0;   ///< 0: bound to nothing
+  base::Fd program;           ///< of `type_id`; closed: the kernel
+  u32 type_id = 0;            ///< 0: bound to nothing
+  std::optional<u32> member;  ///< struct_ops: which member of the type it is
 };
 
 /// A program whose instructions are final except for descriptors: closed against this kernel, carried if need be.
@@ -38,6 +39,16 @@ struct LoadedObject {
   std::vector<std::shared_ptr<KernelMap>> maps;
   base::Fd btf;
   bool keep_log = false;
+  /// struct_ops maps by their place in `maps`: what registers them.
+  struct Ops {
+    std::vector<std::byte> value;
+    std::vector<base::Fd> programs;        ///< whose numbers stand in `value`
+    std::weak_ptr<Link::Impl> registered;  ///< shared by the links of its programs
+  };
+  std::map<std::size_t, Ops> ops;
+
+  /// Registers the struct_ops map that `program` is a member of; registered already, the same once more.
+  Result<Link> attach_ops_of(std::string_view program);
 
   /// CO-RE, carrier and annotations. `image` may be null: the object has no types.
   Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image) const;

@@ -1,6 +1,7 @@
 // BPF_PROG_LOAD: the last steps of a program, and the kernel's answer as a Result.
 #pragma once
 #include <memory>
+#include <optional>
 #include <skep/spec.hpp>
 #include <span>
 #include <string>
@@ -28,9 +29,10 @@ struct LoadRequest {
   u32 kernel_version = 0;
   int btf_fd = -1;
   const Annotations* annotations = nullptr;
-  u32 attach_btf_id = 0;    ///< a type of the kernel, or of `attach_program`
-  int attach_program = -1;  ///< the program that is replaced or traced
-  bool keep_log = false;    ///< ask for the log of an accepted program too
+  u32 attach_btf_id = 0;      ///< a type of the kernel, or of `attach_program`
+  std::optional<u32> member;  ///< struct_ops: the member of that type, in place of an attach type
+  int attach_program = -1;    ///< the program that is replaced or traced
+  bool keep_log = false;      ///< ask for the log of an accepted program too
   u32 log_level = log_states;
 };
 

@@ -112,6 +112,7 @@ struct BtfLoad {
   u32 btf_size = 0;
   u32 log_size = 0;
   u32 log_level = 0;
+  u32 pad = 0;
 };
 
 struct ObjPath {

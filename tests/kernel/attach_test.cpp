@@ -5,10 +5,12 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,6 +200,61 @@ TEST_F(Attach, Sampling) {
   EXPECT_NE(attach("perf_event:nothing:99hz").error().message.find("cpu-clock"), std::string::npos);
 }
 
+/// Skips where this kernel has no such hook; `link` is attached otherwise.
+#define ATTACH_OR_SKIP(link, text)                                                           \
+  auto link = attach(text);                                                                  \
+  if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message; \
+  ASSERT_OK(link)
+
+TEST_F(Attach, KernelFunctionsByPattern) {
+  PREPARE("on_function");
+  ATTACH_OR_SKIP(link, "kprobe:__x64_sys_getpgi*");
+  ::syscall(SYS_getpgid, 0), ::syscall(SYS_getpgid, 0);
+  EXPECT_EQ(seen(50), 2u);
+  EXPECT_EQ(attach("kprobe:no_such_function_*").error().code, Code::not_found);
+  EXPECT_EQ(attach("kprobe:no_such_function").error().code, Code::not_found);
+}
+
+TEST_F(Attach, ManyKernelFunctionsByOneLink) {
+  PREPARE("on_functions");
+  ATTACH_OR_SKIP(link, "kprobe.multi:__x64_sys_getpg?d");
+  ::syscall(SYS_getsid, 0), ::syscall(SYS_getpgid, 0);
+  EXPECT_EQ(seen(51), 1u);
+  EXPECT_EQ(attach("kprobe.multi:no_such_function").error().code, Code::not_found);
+  PREPARE("on_returns");
+  ATTACH_OR_SKIP(returns, "kretprobe.multi:__x64_sys_getpgid");
+  ::syscall(SYS_getpgid, 0);
+  EXPECT_EQ(seen(52), 1u);
+}
+
+TEST_F(Attach, Trampolines) {
+  for (const auto& [program, slot] : {std::pair("on_entry", 53u), std::pair("on_exit", 54u)}) {
+    PREPARE(program);
+    {
+      auto link = program_->attach();
+      ASSERT_OK(link);
+      ::syscall(SYS_getpgid, 0);
+    }
+    ::syscall(SYS_getpgid, 0);
+    EXPECT_EQ(seen(slot), 1u) << program;
+  }
+  PREPARE("on_open");
+  {
+    auto link = program_->attach();
+    ASSERT_OK(link);
+    ::close(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  }
+  EXPECT_EQ(seen(55), 1u);
+}
+
+TEST_F(Attach, AResultIsChanged) {
+  PREPARE("changes_result");
+  const auto link = program_->attach();
+  ASSERT_OK(link);
+  EXPECT_EQ(::syscall(SYS_getpgid, ::getpid()), -1);
+  EXPECT_EQ(errno, 7);
+}
+
 /// A network namespace of the test's own, left again at its end.
 class Network : public Attach {
  protected:
@@ -349,6 +406,36 @@ TEST_F(Network, ReuseportChoosesASocket) {
   };
   EXPECT_EQ(counted("sk_reuseport:fd:" + std::to_string(receiver), 20, send), 1u);
   ::close(receiver);
+}
+
+TEST_F(Network, ACongestionControlIsRegistered) {
+  auto spec = compile("congestion");
+  ASSERT_OK(spec);
+  auto object = load(*spec);
+  if (!object && object.error().code == Code::unsupported) GTEST_SKIP() << object.error().message;
+  ASSERT_OK(object);
+  const auto chosen = [] {
+    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int status = ::setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "skep_still", 10);
+    ::close(socket);
+    return status == 0;
+  };
+  EXPECT_FALSE(chosen());
+  {
+    std::vector<Link> links;
+    for (Program& program : object->programs()) {
+      auto link = program.attach();
+      ASSERT_OK(link);
+      links.push_back(*std::move(link));
+    }
+    EXPECT_TRUE(chosen()) << "one registration, whichever of its programs is attached";
+    auto other = load(*spec);
+    ASSERT_OK(other);
+    const auto twice = other->programs()[0].attach();
+    ASSERT_FALSE(twice);
+    EXPECT_NE(twice.error().message.find("registered"), std::string::npos) << twice.error().message;
+  }
+  EXPECT_FALSE(chosen()) << "unregistered with its links";
 }
 
 /// A control group of the test's own, with this process's children in it as they choose.

@@ -84,7 +84,7 @@ class Archive:
         while queue:
             package = queue.pop()
             for line in run(["apt-cache", *self.options, "depends", package]).splitlines():
-                match = re.match(r"\s+Depends: (linux-(?:image|binary|modules)-\S+)", line)
+                match = re.match(r"\s+Depends: (linux-(?:image|binary|modules|base-\d)\S+)", line)
                 if match and match.group(1) not in found:
                     found.append(match.group(1))
                     queue.append(match.group(1))
@@ -148,8 +148,10 @@ def make_initramfs(build, kernel_root, where, test_filter):
     copy_program(os.path.join(build, TESTS), root, "kernel_engine_test")
     for module in MODULES:
         copy_module(kernel_root, module, os.path.join(root, "modules"))
-    for config in glob.glob(f"{kernel_root}/boot/config-*"):
-        shutil.copy(config, os.path.join(root, "boot"))
+    for config in glob.glob(f"{kernel_root}/boot/config-*") + glob.glob(f"{kernel_root}/usr/lib/modules/*/config"):
+        target = root + config[len(kernel_root) :].replace("/usr/lib/", "/lib/")
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy(config, target)
     compile_programs(os.path.join(root, "objects"))
     with open(os.path.join(root, "init"), "w") as init:
         init.write(INIT.replace("@FILTER@", test_filter))
@@ -159,15 +161,17 @@ def make_initramfs(build, kernel_root, where, test_filter):
     return out
 
 
-def boot(kernel, initramfs, seconds):
+def boot(kernel, initramfs, seconds, console):
+    """Runs the guest until it powers off; its console stands in the file `console` meanwhile and afterwards."""
     command = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536", "-nodefaults",
                "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initramfs, "-append",
                "console=ttyS0 quiet panic=-1 mitigations=off"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds,
-                              stdin=subprocess.DEVNULL).stdout
-    except subprocess.TimeoutExpired as expired:
-        return (expired.stdout or b"").decode(errors="replace") + "\nSKEP timeout\n"
+    with open(console, "w") as out:
+        try:
+            subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            out.write(f"\nSKEP timeout after {seconds} s\n")
+    return open(console, errors="replace").read()
 
 
 Outcome = collections.namedtuple("Outcome", "release tests complaints finished text")
@@ -202,7 +206,7 @@ def main():
     parser.add_argument("suites", nargs="*", default=SUITES)
     parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     parser.add_argument("--filter", default="*")
-    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--write", help="a file whose table is to be replaced")
     parser.add_argument("--keep", action="store_true", help="print the whole console")
     options = parser.parse_args()
@@ -219,7 +223,14 @@ def main():
             continue
         kernel = newest(f"{root}/boot/vmlinuz-*") or newest(f"{root}/usr/lib/modules/*/vmlinuz")
         with tempfile.TemporaryDirectory(prefix="skep-kernels-") as where:
-            outcome = read_output(boot(kernel, make_initramfs(build, root, where, options.filter), options.seconds))
+            initramfs = make_initramfs(build, root, where, options.filter)
+            console = os.path.join(build, "kernels", suite, "console.log")
+            # An interpreted machine sometimes dies before it reaches our first line, which says nothing about skep.
+            for attempt in range(3):
+                outcome = read_output(boot(kernel, initramfs, options.seconds, console))
+                if outcome.release != "?":
+                    break
+                print(f"{suite}: boot {attempt + 1} did not reach the tests")
         outcomes.append(outcome)
         counts = collections.Counter(outcome.tests.values())
         print(f"{suite}: Linux {outcome.release}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))

@@ -59,6 +59,16 @@ SEC("sk_reuseport") int on_reuseport(struct sk_reuseport_md *ctx) { count(20, 1)
 SEC("sk_skb/stream_verdict") int on_stream(struct __sk_buff *ctx) { count(21, 1); return 1; }
 SEC("sk_msg") int on_message(struct sk_msg_md *ctx) { count(22, 1); return 1; }
 
+SEC("kprobe") int on_function(struct pt_regs *ctx) { return count_ours(50, 1); }
+SEC("kprobe.multi") int on_functions(struct pt_regs *ctx) { return count_ours(51, 1); }
+SEC("kretprobe.multi") int on_returns(struct pt_regs *ctx) { return count_ours(52, 1); }
+SEC("fentry/__x64_sys_getpgid") int on_entry(unsigned long long *ctx) { return count_ours(53, 1); }
+SEC("fexit/__x64_sys_getpgid") int on_exit(unsigned long long *ctx) { return count_ours(54, 1); }
+SEC("fmod_ret/security_task_getpgid") int changes_result(unsigned long long *ctx) {
+  return bpf_get_current_pid_tgid() >> 32 == wanted_pid ? -7 : 0;
+}
+SEC("lsm/file_open") int on_open(unsigned long long *ctx) { return count_ours(55, 1); }
+
 SEC("sockops") int on_sockops(struct bpf_sock_ops *ctx) { count(30, 1); return 1; }
 SEC("cgroup_skb/ingress") int on_skb_ingress(struct __sk_buff *ctx) { count(31, 1); return 1; }
 SEC("cgroup/skb") int on_skb(struct __sk_buff *ctx) { count(32, 1); return 1; }
