@@ -6,7 +6,35 @@ import subprocess
 import time
 import unittest
 
-from support import EXAMPLES, TRACE_LINE, Case, can_use_kernel_bpf, demoted, main, need, need_clang
+from support import EXAMPLES, SKEP, TRACE_LINE, Case, can_use_kernel_bpf, demoted, finish, main, need, need_clang
+
+LEFT = """
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int MY_xdp(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("tcx/ingress") int MY_tc(struct __sk_buff *ctx) { return -1; }
+SEC("uprobe") int MY_user(struct pt_regs *ctx) { return 0; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+PINNED = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, VALUE);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} MY SEC(".maps");
+SEC("raw_tp/sched_process_exec") int count(void *ctx) {
+  __u32 key = 0;
+  VALUE *value = bpf_map_lookup_elem(&MY, &key);
+  if (value) __sync_fetch_and_add(value, 1);
+  return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
 
 
 class Kernel(Case):
@@ -76,6 +104,54 @@ class Kernel(Case):
             time.sleep(0.1)
             gone = self.skep("prog", "show", "id", str(program["id"]))
         self.assertNotEqual(gone.returncode, 0, "detached and freed")
+
+    def test_killed_it_leaves_nothing(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        name = f"k{os.getpid()}"
+        source = self.write("left.bpf.c", LEFT.replace("MY", name))
+        # A network namespace of its own, whose lo the packets pass; it goes with the process.
+        inside = f"ip link set lo up 2>/dev/null; exec {SKEP} run {source} --backend kernel --attach {name}_xdp=xdp:lo " \
+                 f"--attach {name}_tc=tcx/ingress:lo --attach {name}_user=uprobe:libc.so.6:getenv"
+        host = subprocess.Popen(["unshare", "-n", "sh", "-c", inside], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=self.environment)
+        self.addCleanup(finish, host)
+        self.assertIn("kernel engine", host.stderr.readline())
+        mine = lambda: {p["id"] for p in json.loads(self.skep("prog", "show", "-j", check=0).stdout) if p.get("name", "").startswith(name)}
+        self.assertEqual(len(mine()), 3)
+        host.kill()
+        host.wait(timeout=20)
+        deadline = time.monotonic() + 10
+        while mine() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual(mine(), set(), "programs outlived the process that attached them")
+
+    def test_pinned_by_name_is_shared_and_checked(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        need(os.path.ismount("/sys/fs/bpf") and os.access("/sys/fs/bpf", os.W_OK), "bpffs at /sys/fs/bpf, where maps are pinned by name")
+        name = f"skep_pin_{os.getpid()}"
+        pin = f"/sys/fs/bpf/{name}"
+        self.addCleanup(lambda: os.path.exists(pin) and os.unlink(pin))
+        source = self.write("pinned.bpf.c", PINNED.replace("MY", name).replace("VALUE", "__u64"))
+        for expected in (1, 2):
+            self.skep("run", source, "--backend", "kernel", "-q", "--", "/bin/true", check=0)
+            entries = json.loads(self.skep("map", "dump", "pinned", pin, "-j", check=0).stdout)
+            self.assertGreaterEqual(entries[0]["formatted"]["value"] if "formatted" in entries[0] else entries[0]["value"], expected,
+                                    "the map outlives the process and is used again")
+        other = self.write("other.bpf.c", PINNED.replace("MY", name).replace("VALUE", "__u32"))
+        refused = self.skep("run", other, "--backend", "kernel", "--", "/bin/true")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertRegex(refused.stderr, f"{pin} holds another map .*value 8 bytes|{pin} holds another map \\(array, key 4, value 8")
+
+    def test_hooks_that_are_not_there_are_named(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        source = self.write("left.bpf.c", LEFT.replace("MY", "x"))
+        for hook, said in (("x_xdp=xdp:nowhere0", 'no interface "nowhere0"'), ("x_xdp=xdp", "INTERFACE"),
+                           ("x_user=uprobe:libc.so.6:getenb", 'did you mean "getenv"'), ("x_user=uprobe:/nowhere:f", 'no file "/nowhere"'),
+                           ("x_tc=tc:lo", "ingress:INTERFACE"), ("x_xdp=cgroup/connect4:/tmp", "V112"), ("y=xdp:lo", "which of the programs")):
+            one = [] if hook.startswith("y=") else ["--program", hook.split("=")[0]]
+            result = self.skep("run", source, "--backend", "kernel", *one, "--attach", hook, "--", "/bin/true")
+            self.assertIn(result.returncode, (1, 2), hook)
+            self.assertIn(said, result.stderr, hook)
 
     def test_without_the_capability(self):
         need(os.geteuid() == 0, "not root: covered by the next line of the report")
