@@ -305,6 +305,26 @@ char _license[] SEC("license") = "GPL";
             time.sleep(0.05)
         self.assertIn("no link with id", self.skep("link", "show", "id", link["id"], check=1).stderr)
 
+    def test_links_of_every_kind_that_loads_here(self):
+        source = self.write("many.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("tp_btf/sys_enter") int typed(void *ctx) { return 0; }
+SEC("raw_tp/sys_exit") int raw(void *ctx) { return 0; }
+SEC("tracepoint/syscalls/sys_enter_execve") int point(void *ctx) { return 0; }
+SEC("iter/bpf_map") int each(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "loadall", source, self.pins / "many", "autoattach", check=0)
+        theirs = {link["id"]: link for link in bpftool("link", "show")}
+        kinds = {}
+        for name in ("typed", "raw", "point", "each"):
+            link = self.json("link", "show", "pinned", self.pins / "many" / name)
+            self.same(link, theirs[link["id"]], name)
+            kinds[name] = (link["type"], link["target"])
+        self.assertEqual(kinds, {"typed": ("raw_tracepoint", "raw_tracepoint:sys_enter"), "raw": ("raw_tracepoint", "raw_tracepoint:sys_exit"),
+                                 "point": ("perf_event", "tracepoint:sys_enter_execve"), "each": ("iter", "iter:bpf_map")})
+
     def enter_only(self):
         return self.write("enter.bpf.c", """
 #include <linux/bpf.h>
