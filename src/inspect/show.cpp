@@ -53,7 +53,7 @@ void write_pinned(base::JsonWriter& json, const std::vector<std::string>& paths)
 
 }  // namespace
 
-std::string text_of(const ProgramInfo& info) {
+std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata) {
   std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
   if (!info.name.empty()) text += "  name " + info.name;
   text += "  tag " + info.tag;
@@ -69,10 +69,13 @@ std::string text_of(const ProgramInfo& info) {
   if (!info.map_ids.empty()) text += "  map_ids " + ids(info.map_ids);
   text += "\n" + pinned_text(info.pinned);
   if (info.btf_id != 0) text += fmt::format("\tbtf_id {}\n", info.btf_id);
-  return text + host_text(info.host_pid, info.host_name);
+  text += host_text(info.host_pid, info.host_name);
+  if (!metadata.empty()) text += "\tmetadata:\n";
+  for (const Metadata& one : metadata) text += fmt::format("\t\t{} = {}\n", one.name, one.text);
+  return text;
 }
 
-void write(base::JsonWriter& json, const ProgramInfo& info) {
+void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Metadata> metadata) {
   json.begin_object();
   json.member("id", info.id);
   json.member("type", name_of(info.type));
@@ -99,6 +102,15 @@ void write(base::JsonWriter& json, const ProgramInfo& info) {
   if (info.btf_id != 0) json.member("btf_id", info.btf_id);
   write_pinned(json, info.pinned);
   write_host(json, info.host_pid, info.host_name);
+  if (!metadata.empty()) {
+    json.key("metadata");
+    json.begin_object();
+    for (const Metadata& one : metadata) {
+      json.key(one.name);
+      json.raw(one.json);
+    }
+    json.end_object();
+  }
   json.end_object();
 }
 

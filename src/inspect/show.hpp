@@ -1,9 +1,11 @@
 // `show`: the facts of a program, map or link as bpftool's text and as bpftool's JSON keys, in its order.
 #pragma once
 #include <skep/inspect.hpp>
+#include <span>
 #include <string>
 
 #include "base/json_writer.hpp"
+#include "inspect/metadata.hpp"
 
 namespace skep::inspect {
 
@@ -14,13 +16,13 @@ struct BtfUse {
 };
 
 /// Lines with their newlines.
-std::string text_of(const ProgramInfo& info);
+std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata = {});
 std::string text_of(const MapInfo& info);
 std::string text_of(const LinkInfo& info);
 std::string text_of(const BtfUse& use);
 
 /// One JSON object.
-void write(base::JsonWriter& json, const ProgramInfo& info);
+void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Metadata> metadata = {});
 void write(base::JsonWriter& json, const MapInfo& info);
 void write(base::JsonWriter& json, const LinkInfo& info);
 void write(base::JsonWriter& json, const BtfUse& use);

@@ -50,9 +50,13 @@ class Corpus(KernelInspection):
             return  # a C line that bpftool did not escape
         ours = json.loads(self.skep(*words, "-j", check=0).stdout)
         if words[1] == "show":
+            if isinstance(wanted["type"], int):
+                return  # a type newer than it
             return self.same({k: v for k, v in ours.items() if k != "pinned"}, {k: v for k, v in wanted.items() if k != "pinned"}, " ".join(map(str, words)))
         if words[0] == "prog":
             newer = {i for i, line in enumerate(ours) if NEWER.search(line["disasm"]) or "\\" in line.get("src", "")}
+            # A call that Linux made of bpf_loop is a distance, which bpftool takes for a function's number.
+            newer |= {i for i, line in enumerate(ours) if re.search(r"call pc[+-]\d+$", line["disasm"])}
             ours, wanted = ([line for i, line in enumerate(answer) if i not in newer] for answer in (ours, wanted))
         self.assertEqual([{k: v for k, v in item.items() if k != "inner_map_id"} for item in ours], wanted, words)
 

@@ -305,6 +305,22 @@ char _license[] SEC("license") = "GPL";
             time.sleep(0.05)
         self.assertIn("no link with id", self.skep("link", "show", "id", link["id"], check=1).stderr)
 
+    def test_a_program_says_what_it_is(self):
+        source = self.write("metadata.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+volatile const char bpf_metadata_version[] SEC(".rodata") = "1.2";
+volatile const int bpf_metadata_build SEC(".rodata") = 7;
+volatile const int other SEC(".rodata") = 9;
+SEC("xdp") int said(struct xdp_md *ctx) { return other + bpf_metadata_build + bpf_metadata_version[0]; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "load", source, self.pins / "said", check=0)
+        facts = self.json("prog", "show", "pinned", self.pins / "said")
+        self.assertEqual(facts["metadata"], {"version": "1.2", "build": 7})
+        self.same(facts, bpftool("prog", "show", "pinned", self.pins / "said"), "metadata")
+        self.assertIn('\tmetadata:\n\t\tversion = "1.2"\n\t\tbuild = 7\n', self.skep("prog", "show", "pinned", self.pins / "said", check=0).stdout)
+
     def test_links_of_every_kind_that_loads_here(self):
         source = self.write("many.bpf.c", """
 #include <linux/bpf.h>

@@ -2,6 +2,8 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "arguments.hpp"
 #include "inspect/objects.hpp"
 #include "inspect/show.hpp"
@@ -22,11 +24,16 @@ Result<int> show(Words& words, std::string_view kind, std::vector<inspect::Found
   base::JsonWriter json(words.pretty);
   const bool array = !one || all.size() > 1;
   if (array) json.begin_array();
+  std::vector<MapInfo> maps;
+  if constexpr (std::is_same_v<Info, ProgramInfo>)
+    for (auto& found : world.maps()) maps.push_back(std::move(found.info));
   for (const auto& found : all) {
-    if (words.json) {
-      inspect::write(json, found.info);
+    if constexpr (std::is_same_v<Info, ProgramInfo>) {
+      const auto metadata = inspect::metadata_of(*found.where, found.info, maps);
+      words.json ? inspect::write(json, found.info, metadata)
+                 : fmt::print("{}", inspect::text_of(found.info, metadata));
     } else {
-      fmt::print("{}", inspect::text_of(found.info));
+      words.json ? inspect::write(json, found.info) : fmt::print("{}", inspect::text_of(found.info));
     }
   }
   if (array) json.end_array();
