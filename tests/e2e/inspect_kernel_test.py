@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from support import EXAMPLES, Case, can_use_kernel_bpf, main, need, need_clang
+from support import Case, can_use_kernel_bpf, main, need, need_clang
 
 BPFFS = pathlib.Path("/sys/fs/bpf")
 BPFTOOL = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -56,6 +56,15 @@ class KernelInspection(Case):
         self.skep("map", "create", path, "type", kind, "key", key, "value", value, "entries", entries, "name", name, *more, check=0)
         self.addCleanup(lambda: path.unlink(missing_ok=True))
         return ("pinned", path)
+
+    def quiet(self):
+        """A program that is attached and does nothing: the hook is the whole machine's, and so is the trace pipe."""
+        return self.write("quiet.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("raw_tracepoint/sys_enter") int quiet(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
 
     def same(self, ours, theirs, place):
         """Every key of bpftool's with its value; ours may have more."""
@@ -391,19 +400,18 @@ char _license[] SEC("license") = "GPL";
         self.assertEqual(why["program"]["pinned"], [str(self.home / "count")])
         self.assertEqual([(slot["name"], slot["index"]) for slot in why["program_arrays"]], [("why_tails", 2)])
         self.assertEqual(why["user"], "root")
-        holder = subprocess.Popen([os.environ["SKEP"], "run", str(EXAMPLES / "hello.bpf.c"), "--backend", "kernel", "--attach", "raw_tracepoint:sys_enter", "--", "sleep", "30"],
-                                  env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(lambda: (holder.kill(), holder.wait()))
+        holder = self.start("run", self.quiet(), "--backend", "kernel", "--", "cat", stdin=subprocess.PIPE)
+        self.addCleanup(holder.stdin.close)  # what ends cat
         deadline = time.monotonic() + 20
         held = []
         while not held and time.monotonic() < deadline:
             for program in self.json("prog", "show"):
-                if program.get("name") == "hello" and "pids" not in program:
+                if program.get("name") == "quiet":
                     answer = self.skep("prog", "why", "id", program["id"], "-j")
                     if answer.returncode == 0:
                         held = [p for p in json.loads(answer.stdout)["processes"] if p["pid"] == holder.pid] or held
         self.assertTrue(held)
-        self.assertIn("hello.bpf.c", held[0]["command_line"])
+        self.assertIn("quiet.bpf.c", held[0]["command_line"])
 
     def test_a_program_that_goes_meanwhile(self):
         profile = self.start("prog", "profile", *self.count, "duration", "1.5")
@@ -582,7 +590,8 @@ cat refused
 
     def test_perf_events(self):
         need_clang()
-        holder = self.start("run", EXAMPLES / "hello.bpf.c", "--backend", "kernel", "--attach", "raw_tracepoint:sys_enter", "--", "sleep", "30", stdin=subprocess.DEVNULL)
+        holder = self.start("run", self.quiet(), "--backend", "kernel", "--", "cat", stdin=subprocess.PIPE)
+        self.addCleanup(holder.stdin.close)  # what ends cat
         mine = []
         deadline = time.monotonic() + 20
         while not mine and time.monotonic() < deadline:
