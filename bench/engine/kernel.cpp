@@ -28,15 +28,15 @@ class KernelSubject final : public Subject {
   explicit KernelSubject(const Sources& sources) : packet_(sources.input->packet), out_(packet_.size() + 256) {}
 
   Result<void> prepare(const Sources& sources) {
-    maps_ = SKEP_TRY(kernel::create_maps(*sources.object, -1));
+    kernel::KernelTypes kernel({});
+    maps_ = SKEP_TRY(kernel::create_maps(*sources.object, -1, kernel));
     if (sources.object->btf) {
       auto types = SKEP_TRY(kernel::TypesImage::copy_of(sources.object->btf));
       annotations_ = kernel::annotate(sources.object->programs.at(0), types);
       types_ = SKEP_TRY(kernel::load_types(types.bytes()));
     }
     ProgramSpec program = sources.object->programs.at(0);
-    kernel::KernelTypes types({});
-    SKEP_TRY(kernel::link_references(program, maps_, types));
+    SKEP_TRY(kernel::link_references(program, maps_, kernel));
     compile_us = 1e9;
     double spent_us = 0;
     for (int load = 0; load < 20 && (load == 0 || spent_us < 200'000); ++load) spent_us += SKEP_TRY(load_once(program));

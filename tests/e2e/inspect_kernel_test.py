@@ -604,7 +604,7 @@ cat refused
 
     def test_structures_of_kernel_functions(self):
         need_clang()
-        need(BPFTOOL, "bpftool (Debian package bpftool), which registers a struct_ops map: skep does not yet")
+        need(BPFTOOL, "bpftool (Debian package bpftool), which registers a struct_ops map that outlives its process")
         source = self.write("cc.bpf.c", """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -93,11 +93,10 @@ Result<int> act(Words& words) {
   const std::string what = words.next();
   const bool show = what == "show" || what == "list", dump = what == "dump", unregister = what == "unregister";
   if (!show && !dump && !unregister)
-    return fail(
-        Code::invalid_argument,
-        fmt::format("struct_ops '{}': expected show, list, dump or unregister; `skep run` and `prog loadall` do "
-                    "not make struct_ops maps yet",
-                    what));
+    return fail(Code::invalid_argument,
+                fmt::format("struct_ops '{}': expected show, list, dump or unregister; `skep run FILE --backend "
+                            "kernel` registers the structures of an object while it runs",
+                            what));
   if (unregister && words.done()) return fail(Code::invalid_argument, "unregister: name one: id N or name NAME");
   auto world = inspect::World::open();
   const auto maps = SKEP_TRY(chosen(words, world));
