@@ -10,6 +10,7 @@
 
 #include "catalog/kernel_messages.hpp"
 #include "isa/isa.hpp"
+#include "isa/registers.hpp"
 #include "verify/c_line.hpp"
 #include "verify/diagnosis.hpp"
 #include "verify/explain.hpp"
@@ -86,7 +87,7 @@ std::optional<u32> writer_of(std::span<const std::string_view> lines, u32 reg, c
     if (std::exchange(at_refused, false)) continue;
     const Insn& written = program.insns[*insn];
     const auto op = isa::decode(written);
-    if (!op || (verify::registers_written(written, isa::row(*op).form) >> reg & 1) == 0) continue;
+    if (!op || (isa::registers_written(written, isa::row(*op).form) >> reg & 1) == 0) continue;
     if (written.code == 0xbf && written.off == 0) {
       reg = written.src;
       continue;

@@ -44,13 +44,7 @@ class ArrayBase : public Map {
     if (index >= count_) return -E2BIG;
     return flags == update_noexist ? -EEXIST : 0;
   }
-  s64 host_next_key(const void* key, void* next) noexcept final {
-    const u32 index = key == nullptr ? ~0u : index_of(key);
-    if (index < count_ && index + 1 == count_) return -ENOENT;
-    const u32 following = index < count_ ? index + 1 : 0;
-    std::memcpy(next, &following, sizeof following);
-    return 0;
-  }
+  s64 host_next_key(const void* key, void* next) noexcept final { return next_index(key, count_, next); }
 
   Region values_;
   std::byte* base_;

@@ -68,13 +68,7 @@ class CgroupArray final : public Map {
     slot(index).store(id, std::memory_order_release);
     return 0;
   }
-  s64 host_next_key(const void* key, void* next) noexcept override {
-    const u32 index = key == nullptr ? ~0u : index_of(key);
-    if (index < spec_.max_entries && index + 1 == spec_.max_entries) return -ENOENT;
-    const u32 following = index < spec_.max_entries ? index + 1 : 0;
-    std::memcpy(next, &following, sizeof following);
-    return 0;
-  }
+  s64 host_next_key(const void* key, void* next) noexcept override { return next_index(key, spec_.max_entries, next); }
 
  private:
   Region ids_;

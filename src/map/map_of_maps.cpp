@@ -148,13 +148,7 @@ class ArrayOfMaps final : public MapOfMaps {
     if (index >= spec_.max_entries) return -E2BIG;
     return slot(index).exchange(nullptr, std::memory_order_seq_cst) == nullptr ? -ENOENT : 0;
   }
-  s64 host_next_key(const void* key, void* next) noexcept override {
-    const u32 index = key == nullptr ? ~0u : index_of(key);
-    if (index < spec_.max_entries && index + 1 == spec_.max_entries) return -ENOENT;
-    const u32 following = index < spec_.max_entries ? index + 1 : 0;
-    std::memcpy(next, &following, sizeof following);
-    return 0;
-  }
+  s64 host_next_key(const void* key, void* next) noexcept override { return next_index(key, spec_.max_entries, next); }
 
  private:
   std::atomic<Map*>& slot(u32 index) const noexcept {

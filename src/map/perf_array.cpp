@@ -69,13 +69,7 @@ class PerfArrayMap final : public Map {
     if (flags != update_any) return -EINVAL;
     return index_of(key) < spec_.max_entries ? -EBADF : -E2BIG;
   }
-  s64 host_next_key(const void* key, void* next) noexcept override {
-    const u32 index = key == nullptr ? ~0u : index_of(key);
-    if (index < spec_.max_entries && index + 1 == spec_.max_entries) return -ENOENT;
-    const u32 following = index < spec_.max_entries ? index + 1 : 0;
-    std::memcpy(next, &following, sizeof following);
-    return 0;
-  }
+  s64 host_next_key(const void* key, void* next) noexcept override { return next_index(key, spec_.max_entries, next); }
 
  private:
   /// 64 KiB a CPU, at least 256 KiB, at most 16 MiB; touched only where records come to lie.

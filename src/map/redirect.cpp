@@ -72,13 +72,7 @@ class RedirectArray : public Map {
     return 0;
   }
   s64 host_update(const void* key, const void* value, u64 flags) noexcept override { return update(key, value, flags); }
-  s64 host_next_key(const void* key, void* next) noexcept override {
-    const u32 index = key == nullptr ? ~0u : index_of(key);
-    if (index < spec_.max_entries && index + 1 == spec_.max_entries) return -ENOENT;
-    const u32 following = index < spec_.max_entries ? index + 1 : 0;
-    std::memcpy(next, &following, sizeof following);
-    return 0;
-  }
+  s64 host_next_key(const void* key, void* next) noexcept override { return next_index(key, spec_.max_entries, next); }
 
   Region slots_;
 };

@@ -5,6 +5,7 @@
 // map's side of a copy is 8-byte aligned and padded to whole words; the caller's side is neither.
 #pragma once
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <skep/types.hpp>
 
@@ -59,6 +60,16 @@ inline u32 index_of(const void* key) noexcept {
   u32 index;
   std::memcpy(&index, key, sizeof index);
   return index;
+}
+
+/// The key behind `key` in a map of `count` indices: the first for nullptr and for one that is not there.
+/// 0 or -ENOENT behind the last.
+inline s64 next_index(const void* key, u32 count, void* next) noexcept {
+  const u32 index = key == nullptr ? ~0u : index_of(key);
+  if (index < count && index + 1 == count) return -ENOENT;
+  const u32 following = index < count ? index + 1 : 0;
+  std::memcpy(next, &following, sizeof following);
+  return 0;
 }
 
 }  // namespace skep::map

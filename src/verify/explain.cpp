@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "isa/registers.hpp"
 #include "isa/text.hpp"
 #include "verify/c_line.hpp"
 #include "verify/checker.hpp"
@@ -57,33 +58,6 @@ std::string Checker::involved_registers() const {
 
 using c_line::trimmed;
 
-u16 registers_written(const Insn& i, isa::Form f) {
-  switch (f) {
-    case Form::alu_imm:
-    case Form::alu_reg:
-    case Form::alu_unary:
-    case Form::movsx:
-    case Form::addr_space_cast:
-    case Form::endian:
-    case Form::load:
-    case Form::load_acquire:
-    case Form::ld_imm64:
-      return static_cast<u16>(1u << i.dst);
-    case Form::atomic_fetch:
-      return static_cast<u16>(1u << i.src);
-    case Form::cmpxchg:
-      return 1;
-    case Form::call_helper:
-    case Form::call_local:
-    case Form::call_kfunc:
-    case Form::callx:
-    case Form::ld_abs:
-    case Form::ld_ind:
-      return 0x3f;
-    default:
-      return 0;
-  }
-}
 std::string Checker::cause() const {
   if (culprit_ < 0 || path_.size() < 2) return {};
   u32 wanted = static_cast<u32>(culprit_);
@@ -118,7 +92,7 @@ std::string Checker::cause() const {
       frame = depth;
       if (f == Form::store_reg) continue;
     } else {
-      if (depth != frame || (registers_written(i, f) >> wanted & 1) == 0) continue;
+      if (depth != frame || (isa::registers_written(i, f) >> wanted & 1) == 0) continue;
       bool copies = (f == Form::alu_reg && (i.code & 0xf0) == 0xb0) || f == Form::movsx;
       if (copies && i.code == 0xbf && i.off == 0) {
         wanted = i.src;

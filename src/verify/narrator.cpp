@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "isa/registers.hpp"
 #include "verify/c_line.hpp"
 #include "verify/explain.hpp"
 
@@ -113,7 +114,7 @@ std::vector<Narrator::Link> Narrator::trace(u32 reg, Follow follow, std::size_t 
       if (link.known && !(link.before == link.after)) links.push_back(link);
       continue;
     }
-    if ((registers_written(i, f) >> wanted & 1) == 0) continue;
+    if ((isa::registers_written(i, f) >> wanted & 1) == 0) continue;
     switch (f) {
       case Form::call_helper:
       case Form::call_kfunc:

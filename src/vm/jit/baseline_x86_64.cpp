@@ -277,21 +277,22 @@ Result<void> BaselineX86::jump(u32 i, Form form) {
                                                i, to));
   // A loop may begin at the function's first instruction, behind the prologue that calls go to.
   const auto target = to == begin_ ? body_label_ : static_cast<x86::Label>(to);
-  switch (form) {
-    case Form::may_goto:
-      may_goto(target);
-      break;
-    case Form::jump_imm:
-      conditional(insn, {.imm = insn.imm}, target);
-      break;
-    case Form::jump_reg:
-      conditional(insn, {.reg = host(insn.src)}, target);
-      break;
-    default:
-      if (to != static_cast<s64>(i) + 1) as_.jmp(target);
-      break;
-  }
+  if (form == Form::may_goto)
+    may_goto(target);
+  else
+    jump_to(i, form, target);
   return {};
+}
+
+/// Every jump but may_goto. `target` stands for where instruction `i` jumps to.
+void BaselineX86::jump_to(u32 i, Form form, x86::Label target) {
+  const Insn& insn = bytecode_.insns[i];
+  if (form == Form::jump_imm)
+    conditional(insn, {.imm = insn.imm}, target);
+  else if (form == Form::jump_reg)
+    conditional(insn, {.reg = host(insn.src)}, target);
+  else if (isa::jump_distance(form, insn) != 0)
+    as_.jmp(target);
 }
 
 void BaselineX86::conditional(const Insn& insn, Operand b, x86::Label target) {

@@ -70,6 +70,7 @@ class BaselineX86 {
 
   // --- control ---
   Result<void> jump(u32 at, isa::Form form);
+  void jump_to(u32 at, isa::Form form, x86::Label target);
   void conditional(const Insn& insn, Operand b, x86::Label target);
   void may_goto(x86::Label target);
   void call(HelperFn callee, bool may_throw);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "isa/registers.hpp"
+
 namespace skep::vm::jit {
 
 using isa::Form;
@@ -19,23 +21,7 @@ constexpr bool is_call(Form form) {
 }  // namespace
 
 bool writes_frame_pointer(const Bytecode& code, u32 i) {
-  const Insn& insn = code.insns[i];
-  switch (isa::row(code.ops[i]).form) {
-    case Form::alu_imm:
-    case Form::alu_reg:
-    case Form::alu_unary:
-    case Form::movsx:
-    case Form::addr_space_cast:
-    case Form::endian:
-    case Form::load:
-    case Form::load_acquire:
-    case Form::ld_imm64:
-      return insn.dst == isa::frame_pointer;
-    case Form::atomic_fetch:
-      return insn.src == isa::frame_pointer;
-    default:
-      return false;
-  }
+  return (isa::registers_written(code.insns[i], isa::row(code.ops[i]).form) >> isa::frame_pointer & 1) != 0;
 }
 
 bool reaches_arena(const Bytecode& code, u32 insn) { return !code.arena_access.empty() && code.arena_access[insn]; }

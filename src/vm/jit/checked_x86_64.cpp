@@ -259,27 +259,16 @@ void CheckedX86::divides(const Insn& insn, Operand b) {
 }
 
 void CheckedX86::go(u32 i, Form form) {
-  const Insn& insn = bytecode_.insns[i];
-  const s64 to = static_cast<s64>(i) + 1 + isa::jump_distance(form, insn);
-  const auto target = static_cast<Label>(to);
-  const Label on = as_.new_label();
-  switch (form) {
-    case Form::may_goto:
-      as_.dec(w32, field(offsetof(CheckState, timed_loop)));
-      as_.jcc(Cond::e, cold(Event::clock, i, on));
-      as_.bind(on);
-      break;
-    case Form::jump_imm:
-      conditional(insn, {.imm = insn.imm}, target);
-      break;
-    case Form::jump_reg:
-      conditional(insn, {.reg = host(insn.src)}, target);
-      break;
-    default:
-      if (to != static_cast<s64>(i) + 1) as_.jmp(target);
-      return;
+  const auto target = static_cast<Label>(static_cast<s64>(i) + 1 + isa::jump_distance(form, bytecode_.insns[i]));
+  if (form == Form::may_goto) {
+    const Label on = as_.new_label();
+    as_.dec(w32, field(offsetof(CheckState, timed_loop)));
+    as_.jcc(Cond::e, cold(Event::clock, i, on));
+    as_.bind(on);
+  } else {
+    jump_to(i, form, target);
   }
-  pay(plan_.edge_price(i));
+  if (isa::is_conditional(form)) pay(plan_.edge_price(i));
 }
 
 // --- calls ---
