@@ -59,16 +59,19 @@ class ProgArrayMap final : public Map {
     return set(index, nullptr, 0);
   }
 
-  void clear_all() noexcept {
-    if (RunSection::active()) return;
-    std::vector<std::shared_ptr<const void>> old;
-    {
-      const std::lock_guard lock(writing_);
-      for (u32 index = 0; index < owners_.size(); ++index) slot(index).target.store(nullptr, std::memory_order_seq_cst);
-      old.swap(owners_);
-    }
-    if (!old.empty() && !synchronize_runs())
-      for (auto& each : old) keep(std::move(each));
+  ProgArrayTargets take() noexcept {
+    ProgArrayTargets taken;
+    if (RunSection::active()) return taken;
+    const std::lock_guard lock(writing_);
+    for (u32 index = 0; index < owners_.size(); ++index) slot(index).target.store(nullptr, std::memory_order_seq_cst);
+    taken.swap(owners_);
+    return taken;
+  }
+
+  void let_go(ProgArrayTargets taken) noexcept {
+    if (taken.empty() || synchronize_runs()) return;
+    for (auto& each : taken)
+      if (each != nullptr) keep(std::move(each));
   }
 
  protected:
@@ -84,13 +87,7 @@ class ProgArrayMap final : public Map {
     if (flags != update_any) return -EINVAL;
     return index_of(key) < spec_.max_entries ? -EBADF : -E2BIG;
   }
-  s64 host_next_key(const void* key, void* next) noexcept override {
-    const u32 index = key == nullptr ? ~0u : index_of(key);
-    if (index < spec_.max_entries && index + 1 == spec_.max_entries) return -ENOENT;
-    const u32 following = index < spec_.max_entries ? index + 1 : 0;
-    std::memcpy(next, &following, sizeof following);
-    return 0;
-  }
+  s64 host_next_key(const void* key, void* next) noexcept override { return next_index(key, spec_.max_entries, next); }
 
  private:
   /// A run that may hold it never ended: it lives as long as the array.
@@ -130,8 +127,15 @@ const void* prog_array_target(Map& map, u32 index) noexcept {
   return array != nullptr ? array->target(index) : nullptr;
 }
 
-void prog_array_clear(Map& map) noexcept {
-  if (ProgArrayMap* array = prog_array(map); array != nullptr) array->clear_all();
+ProgArrayTargets prog_array_take(Map& map) noexcept {
+  ProgArrayMap* array = prog_array(map);
+  return array != nullptr ? array->take() : ProgArrayTargets();
 }
+
+void prog_array_let_go(Map& map, ProgArrayTargets taken) noexcept {
+  if (ProgArrayMap* array = prog_array(map); array != nullptr) array->let_go(std::move(taken));
+}
+
+void prog_array_clear(Map& map) noexcept { prog_array_let_go(map, prog_array_take(map)); }
 
 }  // namespace skep::map

@@ -4,6 +4,9 @@
 // hold its pointer is over: the call that takes it out waits for that (run.hpp), as bpf(2) does. Such a call is
 // refused with -EBUSY inside of a RunSection, where it would wait for itself.
 #pragma once
+#include <memory>
+#include <vector>
+
 #include "map/map.hpp"
 
 namespace skep::map {
@@ -17,6 +20,11 @@ const void* prog_array_target(Map& map, u32 index) noexcept;
 /// call this before it lets go, or neither is ever freed (the kernel does it when the last user handle closes).
 /// Does nothing inside of a RunSection.
 void prog_array_clear(Map& map) noexcept;
+/// The same in two steps, for who decides under a lock: the first empties the slots and does not wait, the second
+/// waits for the runs that may hold what was in them, and lets go of it.
+using ProgArrayTargets = std::vector<std::shared_ptr<const void>>;
+ProgArrayTargets prog_array_take(Map& map) noexcept;
+void prog_array_let_go(Map& map, ProgArrayTargets taken) noexcept;
 
 /// Puts an inner map into a map of maps. flags as update(). 0 or -EINVAL (it does not fit the template, or another
 /// map type), -E2BIG, -EEXIST, -ENOENT, -EBUSY.

@@ -224,13 +224,16 @@ void Timers::run(Lock& lock, Deferred& deferred) noexcept {
   lock.lock();
   running_ = nullptr;
   running_map_ = nullptr;
+  std::shared_ptr<const void> other_owner;  // of a function that was set while this one ran
   if (deferred.is_forgotten) {
+    other_owner.swap(deferred.owner);
     count_--;
     delete &deferred;
   }
   done_.notify_all();
   lock.unlock();
   owner.reset();  // may be the last reference to the map, and to these timers
+  other_owner.reset();
   lock.lock();
 }
 

@@ -138,6 +138,53 @@ TEST(TimersThread, TheLastReferenceMayGoInACallback) {
   EXPECT_TRUE(becomes_true([&] { return done.load(); }));
 }
 
+TEST(TimersThread, WhatAFunctionHeldGoesBehindTheLock) {
+  // The callback gives its timer another function, then ends it: the thread lets go of what that function held, which
+  // may end a map, and that map's timers.
+  std::atomic<bool> gone{false};
+  Timed* here = nullptr;
+  Timed timed(
+      [&](Value& value) {
+        const auto let_go = [&](const void*) {
+          Value& other = here->value(1);
+          EXPECT_EQ(here->timers->init_timer(*here->map, other.timer, &other, CLOCK_MONOTONIC), 0);
+          gone = true;
+        };
+        std::shared_ptr<const void> owner(&value, let_go);
+        EXPECT_EQ(here->timers->set_callback(value.timer, &here->callback, std::move(owner)), 0);
+        const u32 index = 0;
+        const Value zero{};
+        EXPECT_EQ(here->map->update(&index, &zero, 0), 0);
+      },
+      2);
+  here = &timed;
+  timed.start(0, 0);
+  EXPECT_TRUE(becomes_true([&] { return gone.load(); }));
+}
+
+TEST(TimersThread, EndWithTheirHostWhileTheyWaitAndWhileOneRuns) {
+  for (int round = 0; round < 6; ++round) {
+    std::atomic<bool> inside{false};
+    std::atomic<u32> asked{0};
+    {
+      Timers* timers = nullptr;
+      Timed timed(
+          [&](Value& value) {
+            if (timers->cancel(value.timer) == -EDEADLK) asked++;
+            inside = true;
+            std::this_thread::sleep_for(milliseconds(round % 3));
+            timers->start_timer(value.timer, 0, 0);  // again, at once
+          },
+          16);
+      timers = timed.timers.get();
+      for (u32 i = 1; i < 16; ++i) timed.start(i, u64{3600} * 1'000'000'000);
+      timed.start(0, 0);
+      ASSERT_TRUE(becomes_true([&] { return inside.load(); }));
+    }
+    EXPECT_GT(asked, 0u);
+  }
+}
+
 TEST(TimersThread, ManyThreadsStartCancelAndOverwrite) {
   std::atomic<u64> ran{0};
   Timed timed([&](Value&) { ran++; }, 8);

@@ -238,24 +238,17 @@ Result<TestRunResult> LoadedProgram::test_run(const TestRun& run) const {
 
 LoadedObject::~LoadedObject() {
   // Program arrays first: they may hold programs of other objects, whose turn is to go before our maps do.
-  clear_program_arrays();
+  for (const auto& map : maps) map::prog_array_clear(*map->map);
   programs.clear();
   maps.clear();
 }
 
 void LoadedObject::release_users() noexcept {
-  for (const auto& map : maps)
-    if (map->map) map->map->release_users();
+  for (const auto& map : maps) map->map->release_users();
 }
 
 void LoadedObject::regain_users() noexcept {
-  for (const auto& map : maps)
-    if (map->map) map->map->regain_users();
-}
-
-void LoadedObject::clear_program_arrays() noexcept {
-  for (const auto& map : maps)
-    if (map->map && map->map->spec().type == MapType::prog_array) map::prog_array_clear(*map->map);
+  for (const auto& map : maps) map->map->regain_users();
 }
 
 namespace {
@@ -263,11 +256,21 @@ struct UserReference {
   std::shared_ptr<LoadedObject> object;
   explicit UserReference(std::shared_ptr<LoadedObject> of) : object(std::move(of)) {}
   ~UserReference() {
-    {  // a handle that is opened meanwhile keeps its timers
+    // A handle may be opened meanwhile: what it finds, and what it puts in, is its own.
+    {
       const std::lock_guard lock(object->user_mutex);
-      if (object->user.expired()) object->release_users();
+      if (!object->user.expired()) return;
+      object->release_users();
     }
-    object->clear_program_arrays();
+    for (const auto& map : object->maps) {
+      map::ProgArrayTargets targets;
+      {
+        const std::lock_guard lock(object->user_mutex);
+        if (!object->user.expired()) return;
+        targets = map::prog_array_take(*map->map);
+      }
+      map::prog_array_let_go(*map->map, std::move(targets));  // waits for runs, so without the lock
+    }
   }
   UserReference(const UserReference&) = delete;
   UserReference& operator=(const UserReference&) = delete;

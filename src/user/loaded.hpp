@@ -56,8 +56,6 @@ struct LoadedObject {
   ~LoadedObject();
   LoadedObject(const LoadedObject&) = delete;
   LoadedObject& operator=(const LoadedObject&) = delete;
-  /// Lets go of what its program arrays hold. Does nothing inside of a run.
-  void clear_program_arrays() noexcept;
   /// Ends the timers in its maps, or allows them again.
   void release_users() noexcept;
   void regain_users() noexcept;

@@ -1,8 +1,13 @@
 // Timers: answers as the kernel's, callbacks that run later, and what ends them.
+#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <thread>
 
 #include "map/fields.hpp"
+#include "map/run.hpp"
+#include "map/slots.hpp"
+#include "map/timers.hpp"
 #include "support.hpp"
 
 namespace skep {
@@ -121,6 +126,77 @@ TEST_P(Timers, OfAMapWithoutUsersAreNotMade) {
 
 INSTANTIATE_TEST_SUITE_P(Tiers, Timers, testing::ValuesIn(test::tiers),
                          [](const auto& each) { return std::string(vm::name_of(each.param)); });
+
+// The last handle's end waits for runs between one program array and the next: what a handle that is opened meanwhile
+// starts and puts in is not its to take.
+TEST(LastHandle, TakesNothingFromOneThatIsOpenedWhileItGoes) {
+  SKEP_OBJECT(compiled, "timers");
+  ObjectSpec spec = *compiled;
+  for (const char* name : {"first_jumps", "second_jumps"}) {
+    MapSpec jumps;
+    jumps.name = name;
+    jumps.type = MapType::prog_array;
+    jumps.key_size = jumps.value_size = 4;
+    jumps.max_entries = 1;
+    spec.maps.push_back(std::move(jumps));
+  }
+  const auto prepared = user::prepare(spec);
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  const auto registry = std::make_shared<user::Registry>();
+  auto handle = user::load_object(*prepared, registry, {}, vm::Tier::interpreter).value();
+  user::LoadedObject* const loaded = handle.get();
+  // Keeps the object, and is no handle.
+  const std::shared_ptr<user::LoadedObject> object(registry->map_table->find(loaded->maps.front()->id.id()), loaded);
+  map::Map& first = *loaded->maps[loaded->maps.size() - 2]->map;
+  map::Map& second = *loaded->maps.back()->map;
+  const auto& target = loaded->programs.front();
+  const auto jump_from = [&](map::Map& array) {
+    return map::prog_array_set(array, 0, target->function, target->id.id());
+  };
+  const auto lookup = [](map::Map& array) {
+    u32 slot = 0, id = 0;
+    return array.copy_lookup(&slot, &id);
+  };
+  ASSERT_EQ(jump_from(first), 0);
+
+  std::atomic<bool> is_running{false}, may_end{false};
+  std::thread run([&] {
+    const map::RunSection section(0);
+    is_running = true;
+    while (!may_end) std::this_thread::sleep_for(milliseconds(1));
+  });
+  EXPECT_TRUE(becomes_true([&] { return is_running.load(); }));
+  std::thread last([&] { handle.reset(); });
+  EXPECT_TRUE(becomes_true([&] { return lookup(first) == -ENOENT; }));
+  auto opened = user::user_reference(object);
+  EXPECT_EQ(jump_from(second), 0);
+  map::Map* by_key = nullptr;
+  for (const auto& map : loaded->maps)
+    if (map->map->spec().name == "by_key") by_key = map->map.get();
+  for (const auto& program : loaded->programs)
+    if (program->facts.name == "far_away")
+      EXPECT_EQ(user::test_run(*program->function, test::input_for(ProgramType::sched_cls), nullptr)->result, 0u);
+  may_end = true;
+  run.join();
+  last.join();
+
+  EXPECT_EQ(lookup(second), 0);
+  ASSERT_NE(by_key, nullptr);
+  const u64 key = 6;
+  const map::RunSection section(0);
+  void* const timer = by_key->lookup(&key);
+  ASSERT_NE(timer, nullptr);
+  EXPECT_EQ(map::Timers::of(timer)->cancel(timer), 1) << "it waits for its hour";
+}
+
+TEST(LastHandle, EmptiesProgramArraysAndEndsTimers) {
+  SKEP_OBJECT(compiled, "timers");
+  auto loaded = std::make_unique<Loaded>(*compiled, vm::Tier::interpreter);
+  const std::weak_ptr<const vm::Function> program = loaded->program("far_away")->function;
+  EXPECT_EQ(loaded->run("far_away"), 0);
+  loaded.reset();
+  EXPECT_TRUE(program.expired()) << "its timer would run in an hour";
+}
 
 TEST(TimersInTheKernel, AnswerAndFireAlike) {
   SKEP_OBJECT(spec, "timers");
