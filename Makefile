@@ -6,7 +6,7 @@ BUILD   := build/release
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 
-.PHONY: all hello test test-arm64 test-kernels install packages configure check fuzz nightly prove bench-check clean
+.PHONY: all hello test test-arm64 test-kernels install packages configure check race fuzz nightly prove bench-check clean
 
 all: configure
 	@cmake --build $(BUILD) -j$(JOBS)
@@ -40,6 +40,12 @@ install: all
 # Longer checks, not part of `make test`.
 check:
 	@cmake --preset sanitize && cmake --build build/sanitize -j$(JOBS) && SKEP_MUTANTS=100000 ctest --test-dir build/sanitize --output-on-failure -LE style
+
+# The tests in which threads meet, under ThreadSanitizer: maps, timers, tables of objects.
+RACES := map_test user_test
+race:
+	@cmake --preset thread && cmake --build build/thread -j$(JOBS) --target $(RACES)
+	@for test in $(RACES); do build/thread/$$test || exit 1; done
 
 # A million random programs through every engine, ten million under the verifier's oracle; goes on where it was stopped.
 nightly: configure

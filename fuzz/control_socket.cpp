@@ -1,7 +1,7 @@
 // Hostile bytes on the control socket, without the socket: whatever a client sends, the host answers one
 // well-formed frame no larger than the protocol's limit; whatever a host answers, a client survives.
 //
-//   cmake -B build/fuzz -DSKEP_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++-19 && build/fuzz/fuzz_control_socket
+//   cmake -B build/fuzz -DSKEP_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ && build/fuzz/fuzz_control_socket
 //
 // The first byte is the frame's kind, the rest its body. The objects behind the socket are the tests' fakes, whose
 // map a fuzzer may fill: a bounded number of elements.

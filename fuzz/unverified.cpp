@@ -1,7 +1,7 @@
 // Programs that no verifier has seen, drawn from the fuzzer's bytes: machine code with checks ends as the checked
 // interpreter does, and touches nothing else (the sanitizer would see it).
 //
-//   cmake -B build/fuzz -DSKEP_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++-19 && build/fuzz/fuzz_unverified
+//   cmake -B build/fuzz -DSKEP_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ && build/fuzz/fuzz_unverified
 #include <cstdio>
 #include <cstdlib>
 

@@ -1,6 +1,8 @@
 // Functions by name, from both symbol tables.
 #include "elf/functions.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 namespace skep::elf {
@@ -8,23 +10,41 @@ namespace skep::elf {
 namespace {
 
 constexpr u32 segment_load = 1;
+constexpr std::size_t most_segments = 65536 / 56;           // Linux, fs/binfmt_elf.c: load_elf_phdrs()
+constexpr std::size_t most_name_bytes = 256 * 1024 * 1024;  // names may overlap in the file: 24 bytes name 16 KiB each
 
 std::string_view without_version(std::string_view name) { return name.substr(0, name.find('@')); }
 
+struct Found {
+  std::vector<Function> functions;
+  std::size_t name_bytes = 0;
+};
+
 Result<void> collect(const File& file, const Section& table, const std::function<bool(std::string_view)>& wanted,
-                     std::vector<Function>& found) {
+                     Found& found) {
   const auto symbols = SKEP_TRY(file.symbols(table));
   for (u32 i = 0; i < symbols.size(); ++i) {
     const Symbol symbol = symbols.at(i);
     if (symbol.type != symbol_func || symbol.section == index_undefined || symbol.value == 0) continue;
     const std::string_view name = without_version(symbols.name(symbol));
     if (name.empty() || !wanted(name)) continue;
-    if (const auto offset = file_offset(file, symbol.value)) found.push_back({std::string(name), *offset, symbol.size});
+    const auto offset = file_offset(file, symbol.value);
+    if (!offset) continue;
+    found.name_bytes += name.size();
+    if (found.name_bytes > most_name_bytes)
+      return fail(Code::limit, fmt::format("the names of its functions take more than {} MiB", most_name_bytes >> 20));
+    found.functions.push_back({std::string(name), *offset, symbol.size});
   }
   return {};
 }
 
 }  // namespace
+
+Result<void> check_segments(const File& file) {
+  const std::size_t count = file.segments().size();
+  if (count <= most_segments) return {};
+  return fail(Code::malformed, fmt::format("{} program headers, Linux takes at most {}", count, most_segments));
+}
 
 std::optional<u64> file_offset(const File& file, u64 address) {
   for (const Segment& segment : file.segments())
@@ -36,10 +56,13 @@ std::optional<u64> file_offset(const File& file, u64 address) {
 Result<std::vector<Function>> functions(const File& file, const std::function<bool(std::string_view)>& wanted) {
   if (file.type() == type_relocatable)
     return fail(Code::unsupported, "an object that is not linked: its functions have no place in memory yet");
-  std::vector<Function> found;
-  for (const Section& section : file.sections())
-    if (section.type == section_symtab || section.type == section_dynsym)
-      SKEP_TRY(collect(file, section, wanted, found));
+  SKEP_TRY(check_segments(file));
+  Found both;
+  for (const u32 type : {section_symtab, section_dynsym}) {  // a file has one of each kind at most
+    const auto table = std::ranges::find(file.sections(), type, &Section::type);
+    if (table != file.sections().end()) SKEP_TRY(collect(file, *table, wanted, both));
+  }
+  std::vector<Function>& found = both.functions;
   std::ranges::sort(found, [](const Function& a, const Function& b) {
     return a.file_offset != b.file_offset ? a.file_offset < b.file_offset : a.name < b.name;
   });
@@ -47,7 +70,7 @@ Result<std::vector<Function>> functions(const File& file, const std::function<bo
     return a.file_offset == b.file_offset && a.name == b.name;
   };
   found.erase(std::unique(found.begin(), found.end(), same_place), found.end());
-  return found;
+  return std::move(found);
 }
 
 }  // namespace skep::elf

@@ -19,9 +19,12 @@ struct Function {
 };
 
 /// Functions whose name `wanted` accepts, sorted by offset, each place once. Versions ("name@VERSION") are cut off.
-/// Errors: malformed; unsupported for objects that are not linked.
+/// Errors: malformed; unsupported for objects that are not linked; limit.
 Result<std::vector<Function>> functions(const File& file, const std::function<bool(std::string_view)>& wanted);
 
+/// Whoever asks for many addresses asks this before: file_offset() looks at every segment. Errors: malformed (more than
+/// Linux loads).
+Result<void> check_segments(const File& file);
 /// The offset in the file of an address of the linked program; nullopt where no segment holds it.
 std::optional<u64> file_offset(const File& file, u64 address);
 

@@ -37,6 +37,24 @@ TEST(Functions, OfObjectsThatAreNotLinkedAreRefused) {
   EXPECT_EQ(functions(*file, [](std::string_view) { return true; }).error().code, Code::unsupported);
 }
 
+TEST(Functions, OfAFileWithMoreSegmentsThanLinuxTakesAreRefused) {
+  auto bytes = TestWriter().finish(62, 2);
+  constexpr u16 entry_bytes = 56;
+  for (const u16 count : {u16{1170}, u16{1171}}) {
+    auto file_bytes = bytes;
+    const u64 table = file_bytes.size();
+    file_bytes.resize(table + std::size_t{count} * entry_bytes);
+    std::memcpy(file_bytes.data() + 32, &table, 8);        // e_phoff
+    std::memcpy(file_bytes.data() + 54, &entry_bytes, 2);  // e_phentsize
+    std::memcpy(file_bytes.data() + 56, &count, 2);        // e_phnum
+    const auto file = File::parse(file_bytes);
+    ASSERT_TRUE(file) << file.error().message;
+    ASSERT_EQ(file->segments().size(), count);
+    const auto found = functions(*file, [](std::string_view) { return true; });
+    EXPECT_EQ(found.has_value(), count == 1170) << count;
+  }
+}
+
 TEST(UsdtArguments, OfEveryForm) {
   const auto read = usdt_arguments("-4@%edi 8@16(%rbp) 8@$5 -1@-8(%rax,%rbx,4) 2@%r8w 4@(%rsp) -8@$-1 1@%r12b");
   ASSERT_TRUE(read) << read.error().message;
@@ -57,6 +75,11 @@ TEST(UsdtArguments, OfEveryForm) {
   EXPECT_TRUE((*arm)[0].reg == "x3" && (*arm)[1].reg == "sp" && (*arm)[1].number == 16 && (*arm)[3].reg == "x0");
   EXPECT_EQ((*arm)[4].number, 7);
   EXPECT_TRUE(usdt_arguments("")->empty());
+  EXPECT_EQ(usdt_arguments("8@w07")->front().reg, "x7");
+  // A width that has no opposite, registers that look like numbers.
+  for (const char* text :
+       {"-9223372036854775808@%rax", "9223372036854775808@%rax", "8@x0x1e", "8@x31", "8@x-0", "8@[x]"})
+    EXPECT_FALSE(usdt_arguments(text)) << text;
 }
 
 TEST(UsdtArguments, ThatCannotBeReadAreNamed) {

@@ -54,6 +54,7 @@ Result<std::vector<UsdtNote>> usdt_notes(const File& file) {
   std::vector<UsdtNote> notes;
   const Section* section = file.section(".note.stapsdt");
   if (section == nullptr) return notes;
+  SKEP_TRY(check_segments(file));
   const auto bytes = SKEP_TRY(file.contents(*section));
   const base::ByteReader reader{bytes};
   for (std::size_t at = 0; at + 12 <= bytes.size();) {
@@ -161,28 +162,26 @@ bool read_x86_64(std::string_view operand, UsdtArgument& out) {
 
 /// "x3", "[sp, 16]", "[x0]", "5".
 bool read_arm64(std::string_view operand, UsdtArgument& out) {
-  const auto is_register = [](std::string_view name) {
-    if (name == "sp") return true;
-    if (name.size() < 2 || (name[0] != 'x' && name[0] != 'w')) return false;
+  const auto register_of = [](std::string_view name) -> std::string {
+    if (name == "sp") return "sp";
+    if (name.size() < 2 || name.size() > 3 || (name[0] != 'x' && name[0] != 'w')) return "";
+    if (name.find_first_not_of("0123456789", 1) != name.npos) return "";
     const auto number = signed_number(name.substr(1));
-    return number && *number >= 0 && *number <= 30;
-  };
-  const auto full = [](std::string_view name) {
-    return name == "sp" ? std::string(name) : fmt::format("x{}", name.substr(1));
+    return number && *number <= 30 ? fmt::format("x{}", *number) : "";
   };
   if (operand.starts_with('[') && operand.ends_with(']')) {
     std::string_view inside = operand.substr(1, operand.size() - 2);
     const auto base = take_until(inside, ','), displacement = trimmed(inside);
     const auto number = displacement.empty() ? std::optional<s64>(0) : signed_number(displacement);
-    if (!is_register(base) || !number) return false;
+    out.reg = register_of(base);
+    if (out.reg.empty() || !number) return false;
     out.kind = UsdtArgument::Kind::memory;
-    out.reg = full(base);
     out.number = *number;
     return true;
   }
-  if (is_register(operand)) {
+  out.reg = register_of(operand);
+  if (!out.reg.empty()) {
     out.kind = UsdtArgument::Kind::reg;
-    out.reg = full(operand);
     return true;
   }
   const auto value = signed_number(operand);
@@ -210,7 +209,7 @@ Result<std::vector<UsdtArgument>> usdt_arguments(std::string_view text) {
     const std::string_view operand = trimmed(text.substr(at + 1, end == text.npos ? text.npos : end - at - 1));
     UsdtArgument argument;
     argument.is_signed = *bytes < 0;
-    const s64 width = *bytes < 0 ? -*bytes : *bytes;
+    const u64 width = *bytes < 0 ? 0 - static_cast<u64>(*bytes) : static_cast<u64>(*bytes);
     argument.bytes = static_cast<u8>(width);
     const bool width_is_right = width == 1 || width == 2 || width == 4 || width == 8;
     if (!width_is_right || !(read_x86_64(operand, argument) || read_arm64(operand, argument)))
