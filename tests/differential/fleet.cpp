@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -50,6 +52,28 @@ Progress& progress(const Fleet& fleet, u32 index) {
   return *reinterpret_cast<Progress*>(static_cast<char*>(fleet.tallies) + index * fleet.tally_bytes);
 }
 
+u64 cpu_seconds(pid_t pid) {
+  clockid_t clock{};
+  timespec used{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &used) != 0) return 0;
+  return static_cast<u64>(used.tv_sec);
+}
+
+/// A worker that computes and does not get on: one program takes milliseconds, making a failing one small some seconds.
+/// Counted is its own time, so a busy machine ends nobody.
+struct Watch {
+  static constexpr u64 patience_s = 300;
+  u64 next = ~u64{0}, since_s = 0;
+
+  bool is_stuck(pid_t pid, u64 next_now) {
+    const u64 now = cpu_seconds(pid);
+    if (next_now != next) next = next_now, since_s = now;
+    return now > since_s + patience_s;
+  }
+};
+
+constexpr u32 tick_us = 20'000, ticks_per_second = 1'000'000 / tick_us;
+
 }  // namespace
 
 void Fleet::each_seed(u32 index, const std::function<void(u64 seed)>& one) const {
@@ -60,6 +84,13 @@ void Fleet::each_seed(u32 index, const std::function<void(u64 seed)>& one) const
     one(done.current);
     done.next += processes;
   }
+}
+
+void Fleet::report() const {
+  u64 done = 0;
+  for (u32 i = 0; i < processes; i++) done += progress(*this, i).next / processes;
+  fmt::print("{} of {} seeds done\n", std::min(done, count), count);
+  std::fflush(stdout);
 }
 
 bool Fleet::run(const std::function<void(u32)>& work, const std::function<void(u32, u64, int)>& died) {
@@ -81,15 +112,21 @@ bool Fleet::run(const std::function<void(u32)>& work, const std::function<void(u
     ::_exit(0);
   };
   for (u32 i = 0; i < processes; i++) start(i);
+  std::vector<Watch> watches(processes);
   for (u32 running = processes, ticks = 0; running != 0; ticks++) {
-    ::usleep(20'000);
-    if (ticks % 250 == 0) save(state, tallies, bytes);
+    ::usleep(tick_us);
+    if (ticks % (5 * ticks_per_second) == 0) save(state, tallies, bytes);
+    if (ticks % ticks_per_second == 0)
+      for (u32 i = 0; i < processes; i++)
+        if (workers[i] > 0 && watches[i].is_stuck(workers[i], progress(*this, i).next)) ::kill(workers[i], SIGKILL);
+    if (ticks % (60 * ticks_per_second) == 60 * ticks_per_second - 1) report();
     int status = 0;
     const pid_t pid = ::waitpid(-1, &status, WNOHANG);
     if (pid <= 0) continue;
     const auto index = static_cast<u32>(std::ranges::find(workers, pid) - workers.begin());
     if (index >= processes) continue;
     running--;
+    workers[index] = 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
     Progress& lost = progress(*this, index);
     fmt::print("\nFAILURE seed {}: the worker died ({} {})\n", lost.current, WIFSIGNALED(status) ? "signal" : "status",
@@ -97,6 +134,7 @@ bool Fleet::run(const std::function<void(u32)>& work, const std::function<void(u
     died(index, lost.current, status);
     std::fflush(stdout);
     lost.next = lost.current - first + processes;
+    watches[index] = {};
     start(index);
     running++;
   }

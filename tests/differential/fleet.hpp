@@ -1,5 +1,6 @@
-// Worker processes over a range of seeds: a crash names its seed and the others go on, and the run can be stopped and
-// resumed. What a worker counts lies in memory that outlives it (a tally), which begins with a Progress.
+// Worker processes over a range of seeds: a crash names its seed and the others go on, one that no longer gets on is
+// ended and counts as a crash, and the run can be stopped and resumed. What a worker counts lies in memory that
+// outlives it (a tally), which begins with a Progress.
 #pragma once
 #include <functional>
 #include <skep/types.hpp>
@@ -31,6 +32,9 @@ struct Fleet {
            const std::function<void(u32 index, u64 seed, int status)>& died);
   /// In a worker: the seeds that are its own.
   void each_seed(u32 index, const std::function<void(u64 seed)>& one) const;
+
+ private:
+  void report() const;
 };
 
 }  // namespace skep::differential
