@@ -32,4 +32,5 @@ configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/skepConfig.cmake.in ${CM
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/skep)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/skepConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/skepConfig.cmake ${CMAKE_BINARY_DIR}/skepConfigVersion.cmake
+  ${CMAKE_SOURCE_DIR}/cmake/SkepSkeleton.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/skep)

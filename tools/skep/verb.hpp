@@ -70,5 +70,6 @@ int net_verb(const Arguments& arguments);
 int iter_verb(const Arguments& arguments);
 int struct_ops_verb(const Arguments& arguments);
 int feature_verb(const Arguments& arguments);
+int gen_verb(const Arguments& arguments);
 
 }  // namespace skep::tools
