@@ -216,6 +216,14 @@ inline bool attaches_by_itself(const AttachTarget& target) {
   }
 }
 
+/// Whether the program is a member of a structure of kernel functions that is registered when one of them is attached.
+inline bool is_in_struct_ops(const ObjectSpec& spec, std::string_view program) {
+  for (const auto& map : spec.maps)
+    for (const auto& slot : map.slots)
+      if (map.type == MapType::struct_ops && map.autocreate && slot.name == program) return true;
+  return false;
+}
+
 /// A program of a skeleton. The three settings may be changed until they are used.
 class ProgramHandle {
  public:
@@ -269,7 +277,7 @@ class Skeleton {
       if (program == nullptr) return;
       handle.autoload = program->autoload;
       handle.target = program->attach;
-      handle.autoattach = attaches_by_itself(program->attach);
+      handle.autoattach = attaches_by_itself(program->attach) || is_in_struct_ops(self.spec, program->name);
     });
     return self;
   }

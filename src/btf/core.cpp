@@ -318,40 +318,66 @@ Result<CoreValue> value_of(const Path& local, const Path* target, CoreKind kind)
   return out;
 }
 
-}  // namespace
-
-Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target) {
+/// The program's own path, of a record that makes sense.
+Result<Path> checked_path(const Btf& local, const CoreRelocation& relocation) {
   if (relocation.kind > static_cast<u32>(CoreKind::type_matches))
     return fail(Code::unsupported, fmt::format("CO-RE relocation kind {}; known are 0 to 12", relocation.kind));
   if (relocation.type_id == 0 || relocation.type_id >= local.type_count())
     return fail(Code::malformed,
                 fmt::format("CO-RE relocation of type {}, but there are {}", relocation.type_id, local.type_count()));
   const auto kind = static_cast<CoreKind>(relocation.kind);
-  const auto path = SKEP_TRY_AT(describe(local, relocation), local_path(local, relocation, kind));
-  if (kind == CoreKind::type_id_local)
-    return CoreValue{.value = relocation.type_id, .original = relocation.type_id, .found = true, .validate = false};
-  const auto root = local.type(relocation.type_id);
-  if (root.name.empty())
+  auto path = SKEP_TRY_AT(describe(local, relocation), local_path(local, relocation, kind));
+  if (kind != CoreKind::type_id_local && local.type(relocation.type_id).name.empty())
     return fail(Code::unsupported,
                 fmt::format("{}: an anonymous type cannot be searched for", describe(local, relocation)));
+  return path;
+}
 
-  std::optional<CoreValue> answer;
-  std::optional<u64> first_offset;
+/// The same path through every candidate that has it.
+Result<std::vector<Path>> matches(const Btf& local, const CoreRelocation& relocation, const Path& path,
+                                  const Btf& target) {
+  std::vector<Path> out;
+  const auto root = local.type(relocation.type_id);
   for (const u32 candidate : target.candidates(essential_name(root.name))) {
     if (!core::same_kind(target.type(candidate).kind, root.kind)) continue;
-    const auto found = SKEP_TRY_AT(describe(local, relocation), match(path, kind, target, candidate));
-    if (!found) continue;
-    const auto value = SKEP_TRY_AT(describe(local, relocation), value_of(path, &*found, kind));
-    if (answer &&
-        (value.value != answer->value || value.poison != answer->poison || found->bit_offset != *first_offset))
+    auto found = SKEP_TRY_AT(describe(local, relocation),
+                             match(path, static_cast<CoreKind>(relocation.kind), target, candidate));
+    if (found) out.push_back(*std::move(found));
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target) {
+  const auto path = SKEP_TRY(checked_path(local, relocation));
+  const auto kind = static_cast<CoreKind>(relocation.kind);
+  if (kind == CoreKind::type_id_local)
+    return CoreValue{.value = relocation.type_id, .original = relocation.type_id, .found = true, .validate = false};
+  std::optional<CoreValue> answer;
+  std::optional<u64> first_offset;
+  for (const auto& found : SKEP_TRY(matches(local, relocation, path, target))) {
+    const auto value = SKEP_TRY_AT(describe(local, relocation), value_of(path, &found, kind));
+    if (answer && (value.value != answer->value || value.poison != answer->poison || found.bit_offset != *first_offset))
       return fail(Code::rejected,
                   fmt::format("{}: the target has several types of that name, and they disagree ({} and {})",
                               describe(local, relocation), answer->value, value.value));
     answer = value;
-    first_offset = found->bit_offset;
+    first_offset = found.bit_offset;
   }
   if (answer) return *answer;
   return SKEP_TRY_AT(describe(local, relocation), value_of(path, nullptr, kind));
+}
+
+Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target) {
+  const auto path = SKEP_TRY(checked_path(local, relocation));
+  std::vector<CorePlace> out;
+  if (static_cast<CoreKind>(relocation.kind) == CoreKind::type_id_local) return out;
+  for (const auto& found : SKEP_TRY(matches(local, relocation, path, target))) {
+    out.push_back({found.root, {}});
+    for (const auto& step : found.steps) out.back().steps.push_back({step.type_id, step.index, !step.name.empty()});
+  }
+  return out;
 }
 
 std::string describe(const Btf& local, const CoreRelocation& relocation) {

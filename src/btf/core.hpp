@@ -45,6 +45,21 @@ struct CoreValue {
 /// Errors: malformed (the record contradicts the types), unsupported (unknown kind), rejected (candidates disagree).
 Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target);
 
+/// One place of the target that a relocation matches: the type it was found by, and the way from there.
+struct CorePlace {
+  struct Step {
+    u32 type_id = 0;  ///< of the record, enumeration or element
+    u32 index = 0;
+    bool is_member = false;  ///< member or enumerator `index` of the type; unnamed members on the way are not listed
+  };
+  u32 root = 0;
+  std::vector<Step> steps;
+};
+
+/// All the places that resolve() considers (several when types of one name repeat), for tools that copy types.
+/// Errors: as resolve().
+Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target);
+
 /// The relocation as C: "struct task_struct.pid (0:1)", for messages.
 std::string describe(const Btf& local, const CoreRelocation& relocation);
 

@@ -42,7 +42,7 @@ Result<void> ObjectReader::read_map_variable(const elf::Section& section, const 
   const auto symbol = named_symbols_.find({section.index, variable.name});
   if (symbol == named_symbols_.end())
     return fail(Code::malformed, place + (externs_.contains(variable.name)
-                                              ? ": declared extern; link the objects first (bpftool gen object)"
+                                              ? ": declared extern; link the objects first (skep gen object)"
                                               : ": no symbol says where it lies"));
   const auto definition = btf_->type(btf_->resolve(variable.type_id()));
   if (definition.kind != btf::Kind::struct_)

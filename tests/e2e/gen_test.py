@@ -1,6 +1,8 @@
 """Files made from objects: headers that compile and whose structs lie as the program's do, a loader built from one."""
 import os
 import pathlib
+import random
+import shutil
 import subprocess
 import tarfile
 import unittest
@@ -90,7 +92,7 @@ SEC("xdp") int virtual(void* ctx) { return 2; }
         self.assertIn("expected an object file", self.skep("gen", "skeleton", check=2).stderr)
         self.assertIn("expected a C++ identifier", self.skep("gen", "skeleton", EXAMPLES / "minimal.bpf.c", "name", "class", check=2).stderr)
         self.assertIn("names no hook", self.skep("gen", "skeleton", EXAMPLES / "hello.bpf.c", check=1).stderr)
-        self.assertIn("example:", self.skep("gen", "--help", check=0).stdout)
+        self.assertIn("examples:", self.skep("gen", "--help", check=0).stdout)
         self.skep("gen", "skeleton", "/does/not/exist.o", check=1)
 
     def test_a_loader_with_its_object_inside(self):
@@ -110,6 +112,161 @@ SEC("xdp") int virtual(void* ctx) { return 2; }
             self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
             self.assertRegex(result.stdout, rf"(?m)^uid {os.getuid()}: {'3' if not engine else '[0-9]+'}, from ")
             self.assertRegex(result.stdout, r"(?m)^all: 3$" if not engine else r"(?m)^all: \d+$")
+
+
+FIRST = HEAD + """
+struct pair { int a; long b; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, int); __type(value, struct pair); } shared SEC(".maps");
+extern struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, int); __type(value, long); } of_second SEC(".maps");
+extern int add(int x, struct pair* p);
+extern int counter_second;
+static int hidden = 5;
+int counter_first = 1;
+const volatile int limit = 10;
+__weak int chosen(int x) { return x + 1; }
+static __noinline int helper(int x) { hidden += x; return hidden; }
+SEC("xdp") int first(struct xdp_md* ctx) {
+  int key = 1; struct pair p = {.a = ctx->ingress_ifindex, .b = 2};
+  bpf_map_update_elem(&shared, &key, &p, 0);
+  long* v = bpf_map_lookup_elem(&of_second, &key);
+  if (v) *v += counter_second;
+  counter_first++;
+  return add(limit, &p) + helper(3) + chosen(4);
+}
+"""
+SECOND = HEAD + """
+struct pair { int a; long b; };
+extern struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, int); __type(value, struct pair); } shared SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, int); __type(value, long); } of_second SEC(".maps");
+static int hidden = 7;
+int counter_second = 20;
+extern int counter_first;
+int chosen(int x) { return x + 100; }
+__noinline int add(int x, struct pair* p) { if (!p) return 0; hidden++; return x + p->a + hidden + counter_first; }
+static long count(__u32 i, void* ctx) { hidden += i; return 0; }
+SEC("xdp") int second(struct xdp_md* ctx) {
+  int key = 1;
+  struct pair* p = bpf_map_lookup_elem(&shared, &key);
+  bpf_loop(5, count, 0, 0);
+  return p ? p->a : hidden;
+}
+"""
+
+
+class Compiled(Case):
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+
+    def object(self, name, source):
+        path = self.directory / f"{name}.o"
+        self.skep("compile", self.write(f"{name}.bpf.c", source), "-o", path, check=0)
+        return path
+
+
+class Linked(Compiled):
+    def test_programs_are_those_of_bpftool(self):
+        first, second, linked = self.object("first", FIRST), self.object("second", SECOND), self.directory / "all.o"
+        self.skep("gen", "object", linked, first, second, check=0)
+        self.assertEqual(self.skep("verify", linked, check=0).stdout.count("accepted"), 2)
+        self.skep("verify", "--rules", "kernel", linked, check=0)
+        text = self.skep("disasm", linked, check=0).stdout
+        self.assertIn("chosen", text)
+        self.assertIn("w0 += 100", text, "the strong definition replaces the weak one")
+        again = self.directory / "again"
+        again.mkdir()
+        self.skep("gen", "object", again / "all.o", linked, check=0)
+        self.assertEqual(self.skep("disasm", again / "all.o", check=0).stdout, text, "linked once more it is the same")
+        if not shutil.which("bpftool"):
+            print("left out: bpftool is not installed, so its linker is not compared")
+            return
+        theirs = self.directory / "bpftool"
+        theirs.mkdir()
+        subprocess.run(["bpftool", "gen", "object", theirs / "all.o", first, second], check=True, capture_output=True)
+        self.assertEqual(self.skep("disasm", theirs / "all.o", check=0).stdout, text)
+        if can_use_kernel_bpf():
+            pin = f"/sys/fs/bpf/skep-gen-test-{os.getpid()}"
+            try:
+                loaded = subprocess.run(["bpftool", "prog", "loadall", linked, pin], text=True, capture_output=True)
+                if "bpf file system" not in loaded.stderr:
+                    self.assertEqual(loaded.returncode, 0, loaded.stderr)
+            finally:
+                shutil.rmtree(pin, ignore_errors=True)
+
+    def test_disagreements_name_both_files(self):
+        second = self.object("second", SECOND)
+        for name, change in {"map": ("__type(value, long)", "__type(value, int)"), "counter_second": ("extern int counter_second", "extern long counter_second"),
+                             "add": ("extern int add(int x, struct pair* p)", "extern int add(int x, struct pair* p, int more)")}.items():
+            first = self.object(f"other_{name}", FIRST.replace(*change).replace("add(limit, &p)", "add(limit, &p, 1)" if name == "add" else "add(limit, &p)"))
+            message = self.skep("gen", "object", self.directory / "bad.o", first, second, check=1).stderr
+            self.assertIn(str(first), message)
+            self.assertIn(str(second), message)
+            self.assertIn("of_second" if name == "map" else name, message)
+        licence = self.object("licence", SECOND.replace('"GPL"', '"MIT"'))
+        self.assertIn("'MIT'", self.skep("gen", "object", self.directory / "bad.o", self.object("first", FIRST), licence, check=1).stderr)
+        self.assertIn("is defined in", self.skep("gen", "object", self.directory / "bad.o", second, second, check=1).stderr)
+        self.assertFalse((self.directory / "bad.o").exists())
+        self.skep("gen", "object", self.directory / "bad.o", check=2)
+
+    def test_changed_files_are_errors_or_objects(self):
+        good, second, bad = self.object("first", FIRST).read_bytes(), self.object("second", SECOND), self.directory / "changed.o"
+        chance = random.Random(5)
+        for _ in range(60):
+            data = bytearray(good)
+            for _ in range(chance.randrange(1, 8)):
+                data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
+            bad.write_bytes(data)
+            result = self.skep("gen", "object", self.directory / "out.o", bad, second)
+            self.assertIn(result.returncode, (0, 1), result.stderr)
+            if result.returncode == 0:
+                self.assertIn(self.skep("verify", self.directory / "out.o").returncode, (0, 1, 2))
+
+
+class SmallTypes(Compiled):
+    SOURCE = HEAD + """
+#include <bpf/bpf_core_read.h>
+struct mm_struct { unsigned long start_code; } __attribute__((preserve_access_index));
+struct task_struct { int pid; struct task_struct* real_parent; struct mm_struct* mm; char comm[16]; int not_there; } __attribute__((preserve_access_index));
+enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
+SEC("raw_tp/sched_switch") int p(void* ctx) {
+  struct task_struct* task = (void*)bpf_get_current_task();
+  int size = bpf_core_type_size(struct task_struct) + bpf_core_enum_value(enum pid_type, PIDTYPE_TGID) + bpf_core_field_exists(task->not_there);
+  return BPF_CORE_READ(task, real_parent, pid) + BPF_CORE_READ(task, mm, start_code) + BPF_CORE_READ(task, comm[3]) + size;
+}
+"""
+
+    def test_relocations_are_answered_by_a_few_hundred_bytes(self):
+        vmlinux = "/sys/kernel/btf/vmlinux"
+        need(os.path.exists(vmlinux), "the kernel has no types (/sys/kernel/btf/vmlinux)")
+        objects, small, smaller = [self.object("core", self.SOURCE)], self.directory / "small.btf", self.directory / "smaller.btf"
+        result = self.skep("gen", "min_core_btf", vmlinux, small, *objects, check=0)
+        self.assertRegex(result.stderr, r"\d+ types, \d+ bytes, for [1-9]\d* relocations")
+        self.skep("gen", "min_core_btf", small, smaller, *objects, check=0)
+        self.assertEqual(small.read_bytes(), smaller.read_bytes(), "nothing in it is unneeded")
+        if not shutil.which("bpftool"):
+            print("left out: bpftool is not installed, so sizes are not compared")
+            return
+        theirs = self.directory / "theirs.btf"
+        subprocess.run(["bpftool", "gen", "min_core_btf", vmlinux, theirs, *objects], check=True, capture_output=True)
+        self.assertLessEqual(small.stat().st_size, theirs.stat().st_size * 1.1)
+        dump = subprocess.run(["bpftool", "btf", "dump", "file", small], text=True, capture_output=True)
+        self.assertEqual(dump.returncode, 0, dump.stderr)
+        self.assertIn("STRUCT 'task_struct'", dump.stdout)
+
+    def test_every_object_of_the_corpus(self):
+        archive = CORPUS / "selftests-6.12-progs-objects.tar.xz"
+        need(archive.exists() and os.path.exists("/sys/kernel/btf/vmlinux"), f"{archive} or the kernel's types are absent")
+        with tarfile.open(archive) as files:
+            files.extractall(self.directory / "corpus")
+        objects = [str(path) for path in sorted((self.directory / "corpus").rglob("*.o"))]
+        self.assertGreater(len(objects), 100)
+        answered = 0
+        for path in [one for one in objects if "core" in one]:
+            result = self.skep("gen", "min_core_btf", "/sys/kernel/btf/vmlinux", self.directory / "one.btf", path)
+            self.assertEqual(result.returncode, 0, f"{path}: {result.stderr}")
+            answered += 1
+        self.assertGreater(answered, 5)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 #include "base/mapped_file.hpp"
 #include "compile/compile.hpp"
 #include "compile/record_types.hpp"
+#include "gen/link.hpp"
+#include "gen/min_core.hpp"
 #include "gen/skeleton.hpp"
 
 namespace skep::tools {
@@ -12,9 +14,14 @@ namespace {
 
 constexpr std::string_view usage =
     "usage: skep gen skeleton FILE [name NAME] [-o OUT]    a C++ header with the object, its maps, globals and\n"
-    "                                                      programs as one class (FILE: an object, or C source)\n\n"
-    "example:\n  skep gen skeleton count_execs.bpf.o name count_execs -o count_execs.skel.hpp\n"
-    "  then, in C++:  auto counter = SKEP_TRY(count_execs::open());  SKEP_TRY(counter.load(*engine));\n";
+    "                                                      programs as one class (FILE: an object, or C source)\n"
+    "       skep gen object OUT IN...                      several objects become one\n"
+    "       skep gen min_core_btf FULL OUT OBJECT...       of a kernel's types (raw BTF), those that the objects'\n"
+    "                                                      CO-RE relocations ask for\n\n"
+    "examples:\n  skep gen skeleton count_execs.bpf.o name count_execs -o count_execs.skel.hpp\n"
+    "  then, in C++:  auto counter = SKEP_TRY(count_execs::open());  SKEP_TRY(counter.load(*engine));\n"
+    "  skep gen object all.bpf.o first.bpf.o second.bpf.o && skep verify all.bpf.o\n"
+    "  skep gen min_core_btf /sys/kernel/btf/vmlinux small.btf all.bpf.o\n";
 
 Result<void> write_output(const std::string& output, std::string_view text) {
   if (output.empty() || output == "-") {
@@ -55,6 +62,48 @@ Result<int> skeleton(Words& words) {
   return 0;
 }
 
+Result<int> link(Words& words) {
+  const std::string output = words.next();
+  if (output.empty() || words.done())
+    return fail(Code::invalid_argument, "gen object: expected the file to write and at least one object");
+  std::vector<std::vector<std::byte>> files;
+  std::vector<gen::LinkInput> inputs;
+  while (!words.done()) {
+    inputs.push_back({words.next(), {}});
+    files.push_back(SKEP_TRY(base::read_file(inputs.back().name)));
+  }
+  for (std::size_t i = 0; i < inputs.size(); i++) inputs[i].bytes = files[i];
+  const auto linked = SKEP_TRY(gen::link_objects(inputs));
+  SKEP_TRY(base::write_file_atomic(output, linked));
+  return 0;
+}
+
+Result<int> min_core_btf(Words& words) {
+  const std::string input = words.next(), output = words.next();
+  if (output.empty() || words.done())
+    return fail(Code::invalid_argument,
+                "gen min_core_btf: expected the kernel's types, the file to write, and at least one object");
+  const auto full = SKEP_TRY_AT(input, btf::Btf::from_file(input));
+  std::vector<ObjectSpec> objects;
+  while (!words.done()) {
+    const auto file = words.next();
+    objects.push_back(SKEP_TRY(compile::load_program(file)));
+    if (!objects.back().btf) return fail(Code::not_found, file + ": no types: compile with -g");
+  }
+  const auto small = SKEP_TRY(gen::min_core_btf(*full, objects));
+  for (const auto& text : small.notes) note(text);
+  SKEP_TRY(base::write_file_atomic(output, small.bytes));
+  note(fmt::format("{} types, {} bytes, for {} relocations", small.types, small.bytes.size(), small.relocations));
+  return 0;
+}
+
+Result<int> generate(std::string_view verb, Words& words) {
+  if (verb == "skeleton") return skeleton(words);
+  if (verb == "object") return link(words);
+  if (verb == "min_core_btf") return min_core_btf(words);
+  return fail(Code::invalid_argument, fmt::format("gen {}: expected skeleton, object or min_core_btf", verb));
+}
+
 }  // namespace
 
 int gen_verb(const Arguments& arguments) {
@@ -64,9 +113,7 @@ int gen_verb(const Arguments& arguments) {
     return words.help ? 0 : 2;
   }
   const auto verb = words.next();
-  const auto status = verb == "skeleton"
-                          ? skeleton(words)
-                          : Result<int>(fail(Code::invalid_argument, fmt::format("gen {}: expected skeleton", verb)));
+  const auto status = generate(verb, words);
   return status ? *status : complain(status.error());
 }
 
