@@ -11,6 +11,14 @@ mkdir "$work/objects" "$work/linked"
 for source in "$root"/examples/*.bpf.c; do
   "$build/tools/skep/skep" compile "$source" -o "$work/objects/$(basename "$source" .c).o" || true
 done
+# The fuzzer of types begins with the objects' own, behind the byte that says "not cut" (btf.cpp).
+mkdir "$work/types"
+objcopy=$(command -v llvm-objcopy || command -v llvm-objcopy-14 || true)
+[ -n "$objcopy" ] || echo "fuzz_btf begins with nothing: llvm-objcopy is missing (package llvm)"
+for object in "$work"/objects/*.o; do
+  [ -n "$objcopy" ] && "$objcopy" --dump-section .BTF="$work/section" "$object" "$work/copy" || continue
+  { printf '\0' && cat "$work/section"; } >"$work/types/$(basename "$object" .o)"
+done
 cc -nostdlib -shared "$root/fuzz/probed.S" -o "$work/linked/probed.so" || true
 broken=
 for fuzzer in "$build"/fuzz_*; do
@@ -20,6 +28,7 @@ for fuzzer in "$build"/fuzz_*; do
   mkdir "$work/$name"
   case $name in
     fuzz_elf_object | fuzz_object_pipeline) corpus="$work/$name $work/objects" ;;
+    fuzz_btf) corpus="$work/$name $work/types" ;;
     fuzz_elf_probes) corpus="$work/$name $work/linked" ;;
     *) corpus="$work/$name" ;;
   esac
