@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -73,12 +74,7 @@ Result<void> Attachment::read_output(const std::function<bool(std::string_view)>
 Attached attach(const AttachRequest& request) {
   const AttachKind kind = request.hook.kind;
   const Way* way = way_of(kind);
-  if (way != nullptr) {
-    if (way->target == Target::named && request.hook.target.empty())
-      return fail(Code::not_found, fmt::format("{} names no target; say where to attach it: --attach {}:{}",
-                                               name_of(kind), name_of(kind), way->form));
-    return way->attacher(request);
-  }
+  if (way != nullptr) return way->attacher(request);
   for (const NoWay& no_way : no_ways)
     if (no_way.kind == kind)
       return fail(Code::unsupported,
@@ -109,6 +105,13 @@ Error link_error(const AttachRequest& request, int error_number, std::string_vie
   if (!hint.empty()) error.message += fmt::format(" ({})", hint);
   if (error_number == ENODEV || error_number == ENOENT) error.code = Code::not_found;
   return error;
+}
+
+bool is_pattern(std::string_view name) noexcept { return name.find_first_of("*?[") != name.npos; }
+
+KernelMap* map_named(const AttachRequest& request, std::string_view name) {
+  const auto found = std::ranges::find(request.maps, name, [](const auto& map) { return map->info().name; });
+  return found == request.maps.end() ? nullptr : found->get();
 }
 
 bool is_unknown(int error_number) noexcept {
@@ -153,11 +156,13 @@ Result<base::Fd> open_path(const AttachRequest& request, const std::string& path
 
 Result<void> attach_to_event(const AttachRequest& request, base::Fd event, Attachment& attachment, u64 cookie) {
   uapi::LinkCreate attr{link_target(request, event.get(), AttachType::perf_event), cookie};
-  if (const int link = bpf(uapi::Cmd::link_create, attr); link >= 0) {
+  const int link = bpf(uapi::Cmd::link_create, attr);
+  if (link >= 0) {
     attachment.hold(std::move(event));
     attachment.hold(base::Fd(link));
     return {};
   }
+  if (cookie != 0 && request.session.features.event_cookies()) return tl::unexpected(link_error(request, -link));
   if (cookie != 0)
     return fail(Code::unsupported,
                 fmt::format("{}: this kernel has no cookies for events (they came with 5.15)", request.place));

@@ -30,6 +30,8 @@ class Attachment final : public Link::Impl {
   void hold(base::Fd fd) { held_.push_back(std::move(fd)); }
   /// For hooks without links: called once, before the descriptors are closed.
   void undo_with(std::function<void()> undo) { undo_ = std::move(undo); }
+  /// Let go after the descriptors are closed.
+  void keep(std::shared_ptr<void> kept) { kept_ = std::move(kept); }
   bool empty() const noexcept { return held_.empty() && !undo_; }
 
   std::string carried_by() const override { return carried_by_; }
@@ -37,6 +39,7 @@ class Attachment final : public Link::Impl {
   Result<void> read_output(const std::function<bool(std::string_view)>& on_text) override;
 
  private:
+  std::shared_ptr<void> kept_;
   std::vector<base::Fd> held_;
   std::function<void()> undo_;
   std::string carried_by_;

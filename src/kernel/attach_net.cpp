@@ -155,8 +155,9 @@ Attached attach_namespace(const AttachRequest& request) {
   const int link = bpf(uapi::Cmd::link_create, attr);
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   std::string_view hint;
-  if (link == -E2BIG) hint = "64 programs are attached to that namespace, which is all that it can have";
-  if (link == -EEXIST) hint = "the namespace has a flow dissector";
+  const bool dissects = request.hook.kind == AttachKind::flow_dissector;  // one for each namespace
+  if (link == -E2BIG && !dissects) hint = "64 programs are attached to that namespace, which is all that it can have";
+  if (link == -EEXIST || (link == -E2BIG && dissects)) hint = "the namespace, or the first one, has a flow dissector";
   if (is_unknown(-link)) hint = "this kernel has no links for network namespaces (5.8; sk_lookup 5.9)";
   return tl::unexpected(link_error(request, -link, hint));
 }

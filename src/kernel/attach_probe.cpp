@@ -19,12 +19,13 @@ namespace skep::kernel {
 
 namespace {
 
-constexpr std::size_t most_events = 4096;  ///< one descriptor each
-
-bool is_pattern(std::string_view name) { return name.find_first_of("*?[") != std::string_view::npos; }
+constexpr std::size_t most_events = 4096;  ///< two descriptors each
 
 Result<std::vector<std::string>> matching(const AttachRequest& request, const std::string& pattern) {
-  auto names = SKEP_TRY(probeable_functions(request.session));
+  constexpr u32 first_that_looks_into_modules = 6u << 16 | 2u << 8;  // kprobe.multi; single events always do
+  const bool single = request.hook.kind == AttachKind::kprobe || request.hook.kind == AttachKind::kretprobe;
+  auto names = SKEP_TRY(
+      probeable_functions(request.session, single || Features::version_code() >= first_that_looks_into_modules));
   std::erase_if(names, [&](const std::string& name) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) != 0; });
   if (names.empty())
     return fail(Code::not_found, fmt::format("{}: no function that can be probed fits this pattern "
@@ -95,7 +96,9 @@ Attached probe_each(const AttachRequest& request, const ProbeSource& source, con
   for (const std::string& name : names) {
     auto done = probe_one(request, source, name, 0, *attachment);
     if (done) continue;
-    if (done.error().code == Code::permission) return tl::unexpected(std::move(done).error());
+    const int reason = done.error().os_error;  // these are ours, not the function's
+    if (done.error().code == Code::permission || reason == EMFILE || reason == ENFILE || reason == ENOMEM)
+      return tl::unexpected(std::move(done).error());
     skipped.push_back(name);
     if (!first) first = std::move(done).error();
   }
@@ -138,9 +141,11 @@ Attached attach_kprobe_multi(const AttachRequest& request) {
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   if (is_unknown(-link))
     return fail(Code::unsupported,
-                fmt::format("{}: this kernel has no kprobe.multi links (5.18, CONFIG_FPROBE); the "
-                            "section kprobe takes the same pattern",
-                            request.place),
+                request.hook.kind == AttachKind::kprobe_session
+                    ? fmt::format("{}: this kernel has no kprobe.session links (6.10, CONFIG_FPROBE)", request.place)
+                    : fmt::format("{}: this kernel has no kprobe.multi links (5.18, CONFIG_FPROBE); the section kprobe "
+                                  "takes the same pattern",
+                                  request.place),
                 -link);
   if (link == -ENOENT || link == -ESRCH)
     return fail(Code::not_found, fmt::format("{}: the kernel has no such function to probe", request.place), -link);

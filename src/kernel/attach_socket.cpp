@@ -104,13 +104,14 @@ Attached attach_without_link(const AttachRequest& request, base::Fd target, Atta
   attr.attach_bpf_fd = static_cast<u32>(request.program_fd);
   attr.attach_type = static_cast<u32>(type);
   attr.attach_flags = flags;
+  base::Fd program(::fcntl(request.program_fd, F_DUPFD_CLOEXEC, 0));  // undoing needs it: before anything is attached
+  if (!program) return tl::unexpected(base::os_error(fmt::format("{}: duplicate the program", request.place)));
   const int status = bpf(uapi::Cmd::prog_attach, attr);
   if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::prog_attach, request.place, -status));
   request.session.note(
       fmt::format("{}: this kernel has no links for this hook; if skep is killed, the program stays "
                   "(bpftool {} detach)",
                   request.place, flags != 0 ? "cgroup" : "prog"));
-  base::Fd program(::fcntl(request.program_fd, F_DUPFD_CLOEXEC, 0));
   auto attachment = std::make_unique<Attachment>();
   attr.attach_bpf_fd = static_cast<u32>(program.get());
   attr.attach_flags = 0;
@@ -126,11 +127,13 @@ Result<base::Fd> sock_map(const AttachRequest& request) {
     uapi::ObjPath attr{address_of(name.c_str()), 0, 0};
     return bpf_fd(uapi::Cmd::obj_get, attr, fmt::format("{}: pinned map", request.place));
   }
-  const auto found = std::ranges::find(request.maps, name, [](const auto& map) { return map->info().name; });
-  if (found == request.maps.end())
+  const KernelMap* const map = map_named(request, name);
+  if (map == nullptr)
     return fail(Code::not_found, fmt::format("{}: this object has no map \"{}\"; a pinned one is named by its path",
                                              request.place, name));
-  return base::Fd(::fcntl((*found)->fd(), F_DUPFD_CLOEXEC, 0));
+  base::Fd copy(::fcntl(map->fd(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return tl::unexpected(base::os_error(fmt::format("{}: duplicate the map", request.place)));
+  return copy;
 }
 
 }  // namespace

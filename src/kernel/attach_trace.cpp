@@ -40,12 +40,22 @@ Attached attach_raw_tracepoint(const AttachRequest& request) {
   if (link == -ENOENT)
     return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name), ENOENT);
   Error error = bpf_error(uapi::Cmd::raw_tracepoint_open, request.place, -link);
-  if (link == -EINVAL)
+  if (link == -EINVAL && request.hook.cookie != 0)
+    error.message += " (cookies of raw tracepoints came with 6.10)";
+  else if (link == -EINVAL)
     error.message += " (the program reads more arguments than the tracepoint has, or its type does not fit)";
   return tl::unexpected(std::move(error));
 }
 
 Attached attach_trampoline(const AttachRequest& request) {
+  const bool takes_cookie_here = request.hook.kind == AttachKind::tp_btf;  // others lose it without a word
+  if (request.hook.cookie != 0 && !takes_cookie_here) {
+    uapi::LinkCreateTracing with_cookie{.on = link_target(request, 0, request.hook.attach_type()),
+                                        .cookie = request.hook.cookie};
+    const int link = bpf(uapi::Cmd::link_create, with_cookie);
+    if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
+    return tl::unexpected(link_error(request, -link, is_unknown(-link) ? "cookies of this hook came with 5.19" : ""));
+  }
   // The program named its target when it was loaded; the link needs the program only.
   uapi::RawTracepointOpen attr;
   attr.prog_fd = static_cast<u32>(request.program_fd);
@@ -89,10 +99,10 @@ struct IterScope {
 Result<void> read_scope(const AttachRequest& request, std::string_view kind, std::string_view text, IterScope& scope) {
   if (text.empty()) return {};
   if (kind == "bpf_map_elem" || kind == "bpf_sk_storage_map" || kind == "sockmap") {
-    const auto found = std::ranges::find(request.maps, text, [](const auto& m) { return m->info().name; });
-    if (found == request.maps.end())
+    const KernelMap* const map = map_named(request, text);
+    if (map == nullptr)
       return fail(Code::not_found, fmt::format("{}: this object has no map \"{}\"", request.place, text));
-    scope.map.map_fd = static_cast<u32>((*found)->fd());
+    scope.map.map_fd = static_cast<u32>(map->fd());
     scope.choose(scope.map);
     return {};
   }

@@ -20,8 +20,6 @@ namespace skep::kernel {
 
 namespace {
 
-bool is_pattern(std::string_view name) { return name.find_first_of("*?[") != std::string_view::npos; }
-
 /// There is no such function: what is near, or why it may be missing.
 Error no_such_function(const AttachRequest& request, const elf::File& file, std::string_view wanted) {
   const auto all = elf::functions(file, [](std::string_view) { return true; });
@@ -33,6 +31,11 @@ Error no_such_function(const AttachRequest& request, const elf::File& file, std:
                                        near.empty() ? "it may be inlined, or the file is stripped"
                                                     : fmt::format("did you mean \"{}\"?", near))};
 }
+
+bool is_return(AttachKind kind) { return kind == AttachKind::uretprobe || kind == AttachKind::uretprobe_multi; }
+/// Return probes take the word on top of the stack for the return address, which it is at a function's first
+/// instruction only.
+bool fires_at_return(AttachKind kind) { return is_return(kind) || kind == AttachKind::uprobe_session; }
 
 struct Place {
   std::string_view file;
@@ -50,6 +53,8 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Fil
   const auto [name, digits] = split_first(function, '+');
   const auto plus = digits.empty() ? std::optional<u64>(0) : whole_number(digits);
   if (!plus) return tl::unexpected(wrong_target(request, request.hook.target));
+  if (fires_at_return(request.hook.kind) && *plus != 0)
+    return fail(Code::invalid_argument, fmt::format("{}: a return probe takes no offset", request.place));
   const std::string pattern(name);
   const bool many = is_pattern(name);
   const auto found = SKEP_TRY_AT(request.place, elf::functions(file, [&](std::string_view candidate) {
@@ -62,8 +67,6 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Fil
   if (offsets.empty()) return tl::unexpected(no_such_function(request, file, name));
   return offsets;
 }
-
-bool is_return(AttachKind kind) { return kind == AttachKind::uretprobe || kind == AttachKind::uretprobe_multi; }
 
 }  // namespace
 
@@ -124,12 +127,15 @@ Attached attach_uprobe_multi(const AttachRequest& request) {
   attr.pid = static_cast<u32>(request.hook.pid);
   const int link = bpf(uapi::Cmd::link_create, attr);
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
-  if (is_unknown(-link) && request.session.features.version_code() < (6u << 16 | 6u << 8))
-    return fail(
-        Code::unsupported,
-        fmt::format("{}: this kernel has no uprobe.multi links (6.6); the section uprobe takes the same pattern",
-                    request.place),
-        -link);
+  const bool session = request.hook.kind == AttachKind::uprobe_session;
+  if (is_unknown(-link) && Features::version_code() < (session ? 6u << 16 | 13u << 8 : 6u << 16 | 6u << 8))
+    return fail(Code::unsupported,
+                session
+                    ? fmt::format("{}: this kernel has no uprobe.session links (6.13)", request.place)
+                    : fmt::format("{}: this kernel has no uprobe.multi links (6.6); the section uprobe takes the same "
+                                  "pattern",
+                                  request.place),
+                -link);
   return tl::unexpected(link_error(request, -link, link == -ESRCH ? "there is no such process" : ""));
 }
 

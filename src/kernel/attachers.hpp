@@ -44,6 +44,12 @@ inline uapi::LinkTarget link_target(const AttachRequest& request, int target, At
 /// The error of a failed BPF_LINK_CREATE, `hint` in brackets behind it ("" for none).
 Error link_error(const AttachRequest& request, int error_number, std::string_view hint = {});
 
+/// Whether a name stands for several: "tcp_*".
+bool is_pattern(std::string_view name) noexcept;
+
+/// A map of the program's object, or nullptr.
+KernelMap* map_named(const AttachRequest& request, std::string_view name);
+
 /// Whether this kernel does not know a command, a link type or an attach type: EINVAL and relatives, which say no more.
 bool is_unknown(int error_number) noexcept;
 

@@ -45,15 +45,21 @@ std::vector<std::string> names_of_lines(std::string_view text, NameOf&& name_of_
 
 }  // namespace
 
-Result<std::vector<std::string>> probeable_functions(Session& session) {
+Result<std::vector<std::string>> probeable_functions(Session& session, bool modules) {
   if (const auto tracefs = session.tracefs())
     if (auto list = (*tracefs)->open_file("available_filter_functions", O_RDONLY)) {
       const auto text = SKEP_TRY(whole(*list));
-      return names_of_lines(text, [](std::string_view line) { return line.substr(0, line.find(' ')); });
+      return names_of_lines(text, [modules](std::string_view line) {
+        // A weak function that was left out has a made-up name.
+        const bool is_left_out = line.starts_with("__ftrace_invalid_address__");
+        if (is_left_out || (!modules && line.find('[') != line.npos)) return std::string_view();
+        return line.substr(0, line.find(' '));
+      });
     }
   // "ffffffff814ca650 T name\t[module]"
   const auto text = SKEP_TRY(base::read_text("/proc/kallsyms", most_bytes));
-  return names_of_lines(text, [](std::string_view line) {
+  return names_of_lines(text, [modules](std::string_view line) {
+    if (!modules && line.find('[') != line.npos) return std::string_view();
     const auto space = line.find(' ');
     if (space == line.npos || line.size() < space + 4 || (line[space + 1] | 0x20) != 't') return std::string_view();
     const std::string_view name = line.substr(space + 3);

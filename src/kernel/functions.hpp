@@ -7,8 +7,9 @@
 
 namespace skep::kernel {
 
-/// Names, in the kernel's order, without those of modules that share a name: tracefs's available_filter_functions, else
+/// Names, in the kernel's order, each once: tracefs's available_filter_functions, else
 /// the functions of /proc/kallsyms. Errors: permission, unsupported.
-Result<std::vector<std::string>> probeable_functions(Session& session);
+/// `modules`: those of modules too.
+Result<std::vector<std::string>> probeable_functions(Session& session, bool modules);
 
 }  // namespace skep::kernel

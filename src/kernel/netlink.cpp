@@ -131,12 +131,13 @@ Result<void> set_xdp(int interface, int program_fd, u32 flags, int expected_fd) 
 }
 
 Result<TcPlace> add_tc(int interface, bool egress, int program_fd) {
-  TcPlace place{interface, egress, 0, 0, true};
+  TcPlace place{interface, egress, 0, 0};
+  bool made_qdisc = true;
   Request qdisc(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, qdisc_message(interface));
   qdisc.add_text(TCA_KIND, "clsact");
   if (auto made = send(qdisc); !made) {
     if (made.error().os_error != EEXIST) return tl::unexpected(std::move(made).error());
-    place.made_qdisc = false;
+    made_qdisc = false;
   }
   Request filter(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, filter_message(place));
   filter.add_text(TCA_KIND, "bpf");
@@ -153,15 +154,14 @@ Result<TcPlace> add_tc(int interface, bool egress, int program_fd) {
     place.priority = TC_H_MAJ(told->tcm_info) >> 16;
   });
   if (added && place.handle != 0) return place;
-  if (place.made_qdisc) (void)send(Request(RTM_DELQDISC, 0, qdisc_message(interface)));
+  if (made_qdisc) (void)send(Request(RTM_DELQDISC, 0, qdisc_message(interface)));
   if (!added) return tl::unexpected(std::move(added).error());
   return fail(Code::unsupported, "rtnetlink: the kernel did not say which filter it made");
 }
 
 Result<void> remove_tc(const TcPlace& place) {
-  auto removed = send(Request(RTM_DELTFILTER, 0, filter_message(place)));
-  if (place.made_qdisc) (void)send(Request(RTM_DELQDISC, 0, qdisc_message(place.interface)));
-  return removed;
+  // The qdisc stays: others may have put filters there since, and an empty one does nothing.
+  return send(Request(RTM_DELTFILTER, 0, filter_message(place)));
 }
 
 }  // namespace skep::kernel

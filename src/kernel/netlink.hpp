@@ -18,12 +18,11 @@ struct TcPlace {
   bool egress = false;
   u32 handle = 0;
   u32 priority = 0;
-  bool made_qdisc = false;  ///< the clsact qdisc was not there before
 };
 
 /// Adds a program as a direct-action filter, with the clsact qdisc where it is missing.
 Result<TcPlace> add_tc(int interface, bool egress, int program_fd);
-/// Removes it, and the qdisc where add_tc() made it.
+/// Removes it. A clsact qdisc that add_tc() made stays: it may hold filters of others.
 Result<void> remove_tc(const TcPlace& place);
 
 }  // namespace skep::kernel

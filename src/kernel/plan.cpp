@@ -113,7 +113,8 @@ bool is_bound_at_load(ProgramType type) {
 std::string Plan::key(const ProgramSpec& program) const {
   if (carrier) return fmt::format("{}:{}", static_cast<int>(carrier->hook), carrier->function);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
-  return fmt::format("{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()),
+  const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
+  return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()), frags,
                      is_bound_at_load(type) ? hook.text() : std::string());
 }
 

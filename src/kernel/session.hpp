@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <skep/backend.hpp>
 #include <string>
 #include <vector>
@@ -13,7 +14,7 @@
 
 namespace skep::kernel {
 
-class Session {
+class Session : public std::enable_shared_from_this<Session> {
  public:
   explicit Session(const KernelOptions& options) : types(options.btf) {}
 
@@ -62,10 +63,18 @@ class Session {
     return sees_all_;
   }
 
-  /// The first free description in a map of USDT descriptions.
-  u32 next_usdt_spec(u32 map_id) {
+  /// Takes the first free description in a map of USDT descriptions; given back when the probes that use it are closed.
+  u32 take_usdt_spec(u32 map_id) {
     const std::lock_guard lock(mutex_);
-    return usdt_specs_[map_id]++;
+    auto& taken = usdt_specs_[map_id];
+    u32 free = 0;
+    while (taken.contains(free)) ++free;
+    taken.insert(free);
+    return free;
+  }
+  void give_back_usdt_spec(u32 map_id, u32 spec) {
+    const std::lock_guard lock(mutex_);
+    usdt_specs_[map_id].erase(spec);
   }
 
   Features features;
@@ -76,7 +85,7 @@ class Session {
   std::optional<Tracefs> tracefs_;
   std::vector<std::string> notes_;
   std::string log_, sees_all_;
-  std::map<u32, u32> usdt_specs_;  ///< map id -> descriptions in use
+  std::map<u32, std::set<u32>> usdt_specs_;  ///< map id -> descriptions in use
 };
 
 }  // namespace skep::kernel

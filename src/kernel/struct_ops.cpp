@@ -101,6 +101,8 @@ Result<std::vector<std::byte>> ops_value(const ObjectSpec& object, const MapSpec
       std::ranges::copy(initial, value.begin() + static_cast<std::ptrdiff_t>(to));
       continue;
     }
+    if (bytes != sizeof(u64))
+      return fail(Code::malformed, fmt::format("{}: member {} is no pointer to a program", place_of(map), member.name));
     const int fd = fd_of(slot->name);
     if (fd < 0) return fail(Code::not_found, fmt::format("{}: program {} is not loaded", place_of(map), slot->name));
     const u64 number_of_program = static_cast<u64>(fd);

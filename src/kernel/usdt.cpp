@@ -91,10 +91,21 @@ Result<Spec> spec_of(const elf::UsdtNote& note, u64 cookie) {
   return spec;
 }
 
-KernelMap* map_named(const AttachRequest& request, std::string_view name) {
-  const auto found = std::ranges::find(request.maps, name, [](const auto& map) { return map->info().name; });
-  return found == request.maps.end() ? nullptr : found->get();
-}
+/// Descriptions that an attachment uses; free again when it goes.
+class Descriptions {
+ public:
+  Descriptions(std::shared_ptr<Session> session, u32 map_id) : session_(std::move(session)), map_id_(map_id) {}
+  Descriptions(const Descriptions&) = delete;
+  ~Descriptions() {
+    for (const u32 spec : taken_) session_->give_back_usdt_spec(map_id_, spec);
+  }
+  u32 take() { return taken_.emplace_back(session_->take_usdt_spec(map_id_)); }
+
+ private:
+  std::shared_ptr<Session> session_;
+  u32 map_id_;
+  std::vector<u32> taken_;
+};
 
 }  // namespace
 
@@ -120,13 +131,15 @@ Attached attach_usdt(const AttachRequest& request) {
                                                "knows where its arguments are",
                                                request.place));
   auto attachment = std::make_unique<Attachment>();
+  const auto descriptions = std::make_shared<Descriptions>(request.session.shared_from_this(), specs->info().id);
+  attachment->keep(descriptions);
   std::map<std::string, u32, std::less<>> known;  // places with the same arguments share a description
   for (const elf::UsdtNote& note : notes) {
     auto spec =
         SKEP_TRY_AT(fmt::format("{}: \"{}\"", request.place, note.arguments), spec_of(note, request.hook.cookie));
     auto [at, is_new] = known.try_emplace(note.arguments, 0);
     if (is_new) {
-      at->second = request.session.next_usdt_spec(specs->info().id);
+      at->second = descriptions->take();
       if (at->second >= specs->info().max_entries)
         return fail(Code::limit, fmt::format("{}: __bpf_usdt_specs has room for {} descriptions; define "
                                              "BPF_USDT_MAX_SPEC_CNT larger",

@@ -90,7 +90,7 @@ Result<RunResult> run_workload(const Workload& workload, StopSwitch& stop, const
     process = base::Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!process) return tl::unexpected(base::os_error(fmt::format("process {}: pidfd_open", pid)));
   }
-  if (workload.on_start) workload.on_start(process ? pid : 0);
+  if (workload.on_start) workload.on_start(workload.command.empty() ? 0 : pid);
   pollfd waiting[2] = {{stop.fd(), POLLIN, 0}, {process.get(), POLLIN, 0}};
   for (;;) {
     if (::poll(waiting, process ? 2 : 1, -1) < 0 && errno != EINTR) return tl::unexpected(base::os_error("poll"));

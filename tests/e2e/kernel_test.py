@@ -125,6 +125,18 @@ class Kernel(Case):
             time.sleep(0.1)
         self.assertEqual(mine(), set(), "programs outlived the process that attached them")
 
+    def test_a_watched_process_is_left_alone(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        source = self.write("left.bpf.c", LEFT.replace("MY", "x"))
+        watched = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(watched.wait)
+        self.addCleanup(watched.kill)
+        host = self.start("run", source, "--backend", "kernel", "--program", "x_user", "--attach", "uprobe:libc.so.6:getenv", "-p", str(watched.pid))
+        self.assertIn("kernel engine", host.stderr.readline())
+        host.terminate()
+        self.assertNotEqual(host.wait(timeout=20), None)
+        self.assertIsNone(watched.poll(), "stopping skep is not stopping what it watched")
+
     def test_pinned_by_name_is_shared_and_checked(self):
         need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
         need(os.path.ismount("/sys/fs/bpf") and os.access("/sys/fs/bpf", os.W_OK), "bpffs at /sys/fs/bpf, where maps are pinned by name")

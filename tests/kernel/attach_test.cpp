@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -156,6 +157,8 @@ TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
   EXPECT_NE(message("uprobe:" + self + ":skep_probed_frist", Code::not_found).find("no function"), std::string::npos);
   EXPECT_NE(message("uprobe:/nowhere/at/all:f", Code::not_found).find("no file"), std::string::npos);
   EXPECT_NE(message("uprobe:libnowhere.so:f", Code::not_found).find("/usr/lib"), std::string::npos);
+  EXPECT_NE(message("uretprobe:" + self + ":skep_probed_first+4", Code::invalid_argument).find("no offset"),
+            std::string::npos);
   EXPECT_NE(message("uprobe:/proc/self/exe", Code::invalid_argument).find("FILE:FUNCTION"), std::string::npos);
   EXPECT_NE(message("uprobe:/proc/self/status:f", Code::malformed).find("ELF"), std::string::npos);
   auto gone = AttachTarget::from_text("uprobe:libc.so.6:malloc");
@@ -180,6 +183,12 @@ TEST_F(Attach, StaticProbe) {
   EXPECT_EQ(seen(5), 2u);
   EXPECT_EQ(static_cast<s64>(seen(6)), -7);
   EXPECT_EQ(seen(7), (1ull << 40) + 2);
+  // Descriptions are used again: after three more attachments the second one was never needed.
+  for (int round = 0; round < 3; ++round) ASSERT_OK(attach("usdt:" + self + ":skep_test:hit"));
+  const u32 second = 1;
+  const auto description = object_->map("__bpf_usdt_specs")->lookup(std::as_bytes(std::span(&second, 1)));
+  ASSERT_OK(description);
+  EXPECT_TRUE(std::ranges::all_of(*description, [](std::byte b) { return b == std::byte{}; }));
   const auto missing = attach("usdt:" + self + ":skep_test:miss");
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, Code::not_found) << missing.error().message;

@@ -184,7 +184,8 @@ def read_output(text):
     for state, word in (("passed", "      OK"), ("left out", " SKIPPED"), ("FAILED", " FAILED ")):
         for name in re.findall(rf"^\[ {word} \] ([\w./]+) \(\d+ ms\)", text, re.M):
             tests[name] = state
-    return Outcome(release, tests, re.findall(r"SKEP complaint (.*)", text), "SKEP status" in text, text)
+    finished = re.search(r"^SKEP status [01]$", text, re.M) is not None  # 1: a test failed; others: the binary crashed
+    return Outcome(release, tests, re.findall(r"SKEP complaint (.*)", text), finished, text)
 
 
 def why_left_out(outcome, name):
@@ -238,10 +239,11 @@ def main():
             if state == "left out":
                 print(f"  left out: {name}: {why_left_out(outcome, name)}")
         bad = [name for name, state in outcome.tests.items() if state == "FAILED"]
-        if bad or outcome.complaints or not outcome.finished or not outcome.tests:
+        suite_failed = bool(bad or outcome.complaints or not outcome.finished or not outcome.tests)
+        if suite_failed:
             failed = True
             print("  FAILED: " + ", ".join(bad + outcome.complaints + ([] if outcome.finished else ["it did not finish"])))
-        if options.keep or (failed and outcome is outcomes[-1]):
+        if options.keep or suite_failed:
             print(outcome.text)
     if not outcomes:
         sys.exit("no kernel could be fetched")

@@ -228,7 +228,7 @@ Result<int> run(const RunOptions& options) {
     command_pid = pid;
     const std::string how = engine->notes();
     note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
-    if (pid != 0 && options.workload.pid == 0 && engine->name() == "kernel")
+    if (pid != 0 && engine->name() == "kernel")
       note("the kernel's hooks see the whole machine, not only the command", options.quiet);
   };
   auto result = engine->run(workload);
