@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "base/cpus.hpp"
 #include "kernel/attachers.hpp"
@@ -187,32 +188,43 @@ Result<perf_event_attr> read_counter(const AttachRequest& request) {
   return fail(Code::not_found, fmt::format("{}: \"{}\" is no counter; there are: {}", request.place, name, known));
 }
 
+/// The threads of a process: an event follows one of them, and those that it starts.
+Result<std::vector<int>> threads_of(const AttachRequest& request, int pid) {
+  std::vector<int> threads;
+  std::error_code error;
+  using Walk = std::filesystem::directory_iterator;
+  for (Walk at(fmt::format("/proc/{}/task", pid), error), end; !error && at != end; at.increment(error))
+    if (const auto thread = whole_number(at->path().filename().native())) threads.push_back(static_cast<int>(*thread));
+  if (threads.empty())
+    return fail(Code::not_found, fmt::format("{}: there is no process {}", request.place, pid), ESRCH);
+  return threads;
+}
+
+/// Samples one thread (-1: all) on one CPU. A CPU or a thread that is gone meanwhile is no error.
+Result<void> sample(const AttachRequest& request, perf_event_attr& attr, int thread, u32 cpu, Attachment& attachment) {
+  auto event = open_perf_event(attr, thread, static_cast<int>(cpu));
+  if (event) return attach_to_event(request, *std::move(event), attachment, request.hook.cookie);
+  const int reason = event.error().os_error;
+  if (reason == ENODEV || reason == ESRCH) return {};
+  if (reason == ENOENT || reason == EOPNOTSUPP)
+    return fail(Code::unsupported,
+                fmt::format("{}: this machine has no such counter (virtual machines often have no hardware counters; "
+                            "cpu-clock works everywhere)",
+                            request.place),
+                reason);
+  return tl::unexpected(std::move(event).error().within(request.place));
+}
+
 }  // namespace
 
 Attached attach_perf_event(const AttachRequest& request) {
   perf_event_attr attr = SKEP_TRY(read_counter(request));
   const bool one_process = request.hook.pid != 0;
-  attr.inherit = one_process ? 1 : 0;
+  attr.inherit = one_process ? 1 : 0;  // on a named CPU only, so each thread has an event on each
+  const auto threads = one_process ? SKEP_TRY(threads_of(request, request.hook.pid)) : std::vector<int>{-1};
   auto attachment = std::make_unique<Attachment>();
-  // An event of one process follows it from CPU to CPU; children inherit it only on a named CPU.
-  for (const u32 cpu : base::online_cpus()) {
-    auto event = open_perf_event(attr, one_process ? request.hook.pid : -1, static_cast<int>(cpu));
-    if (!event) {
-      const int reason = event.error().os_error;
-      if (reason == ENODEV) continue;  // the CPU went offline meanwhile
-      if (reason == ENOENT || reason == EOPNOTSUPP)
-        return fail(Code::unsupported,
-                    fmt::format("{}: this machine has no such counter (virtual machines often have no hardware "
-                                "counters; cpu-clock works everywhere)",
-                                request.place),
-                    reason);
-      if (reason == ESRCH)
-        return fail(Code::not_found, fmt::format("{}: there is no process {}", request.place, request.hook.pid),
-                    reason);
-      return tl::unexpected(std::move(event).error().within(request.place));
-    }
-    SKEP_TRY(attach_to_event(request, *std::move(event), *attachment, request.hook.cookie));
-  }
+  for (const int thread : threads)
+    for (const u32 cpu : base::online_cpus()) SKEP_TRY(sample(request, attr, thread, cpu, *attachment));
   if (attachment->empty()) return fail(Code::unsupported, fmt::format("{}: no CPU took the event", request.place));
   return attachment;
 }

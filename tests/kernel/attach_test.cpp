@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <thread>
 
 #include "support.hpp"
 
@@ -205,6 +207,21 @@ TEST_F(Attach, Sampling) {
   const u64 samples = counted("perf_event:cpu-clock:200hz", 4, work);
   EXPECT_GE(samples, 5u) << "200 samples a second in 0.2 s of work";
   EXPECT_LE(samples, 400u);
+  // A thread that runs already is a part of the process.
+  const u64 before = seen(4);
+  std::atomic<bool> stop = false;
+  std::thread busy([&] {
+    while (!stop) {
+    }
+  });
+  {
+    auto link = attach("perf_event:cpu-clock:200hz", ::getpid());
+    ASSERT_OK(link);
+    ::usleep(300000);
+  }
+  stop = true;
+  busy.join();
+  EXPECT_GE(seen(4), before + 5);
   EXPECT_EQ(attach("perf_event:cpu-clock").error().code, Code::invalid_argument);
   EXPECT_NE(attach("perf_event:nothing:99hz").error().message.find("cpu-clock"), std::string::npos);
 }
