@@ -26,24 +26,7 @@ TEST(LookUps, LeaveFieldsAloneInEveryTierAndInTheKernel) {
       for (int round = 0; round < 3; ++round) EXPECT_EQ(loaded.run(program), 0) << program << " " << vm::name_of(tier);
     EXPECT_EQ(loaded.live_objects(), 0u) << vm::name_of(tier);
   }
-  // The kernel makes timers and objects without waiting for memory: on a busy machine there is none for a moment, and
-  // the program says where. Then everything is loaded anew; a mistake of ours would stay.
-  std::string failed = "not run";
-  for (int attempt = 0; attempt < 10 && !failed.empty(); ++attempt) {
-    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    std::string why;
-    auto kernel = test::in_kernel(*spec, why);
-    if (!kernel) GTEST_SKIP() << "not compared with the kernel: " << why;
-    failed.clear();
-    for (const char* name : field_programs) {
-      auto program = kernel->program(name);
-      ASSERT_TRUE(program) << program.error().message;
-      const auto ran = program->test_run(test::input_for(ProgramType::sched_cls));
-      ASSERT_TRUE(ran) << ran.error().message;
-      if (ran->result != 0) failed += std::string(name) + " says " + std::to_string(ran->result) + "; ";
-    }
-  }
-  EXPECT_EQ(failed, "");
+  test::expect_zero_in_kernel(*spec, field_programs);
 }
 
 /// The CPUs that this thread may run on.

@@ -2,9 +2,13 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
+#include <optional>
 #include <skep/backend.hpp>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "compile/compile.hpp"
@@ -83,6 +87,29 @@ inline std::optional<Object> in_kernel(const ObjectSpec& spec, std::string& why)
   why = object.error().message;
   EXPECT_NE(object.error().code, Code::rejected) << why;
   return std::nullopt;
+}
+
+/// Runs each program once in the kernel, where it must give 0; skips the test where it cannot be loaded.
+///
+/// The kernel makes timers and objects without waiting for memory: on a busy machine there is none for a moment, and
+/// the program says where. Then everything is loaded anew; a mistake of ours would stay.
+inline void expect_zero_in_kernel(const ObjectSpec& spec, std::span<const char* const> names) {
+  std::string failed = "not run";
+  for (int attempt = 0; attempt < 10 && !failed.empty(); ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::string why;
+    auto kernel = in_kernel(spec, why);
+    if (!kernel) GTEST_SKIP() << "not compared with the kernel: " << why;
+    failed.clear();
+    for (const char* name : names) {
+      auto program = kernel->program(name);
+      ASSERT_TRUE(program) << program.error().message;
+      const auto ran = program->test_run(input_for(ProgramType::sched_cls));
+      ASSERT_TRUE(ran) << ran.error().message;
+      if (ran->result != 0) failed += std::string(name) + " says " + std::to_string(ran->result) + "; ";
+    }
+  }
+  EXPECT_EQ(failed, "");
 }
 
 }  // namespace skep::test

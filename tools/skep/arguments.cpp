@@ -95,4 +95,14 @@ Result<std::vector<std::byte>> parse_data(Words& words, u32 size, std::string_vi
   return bytes;
 }
 
+int run_words(const Arguments& arguments, std::string_view usage, Result<int> (*act)(Words&)) {
+  Words words(arguments);
+  if (words.help || words.done()) {
+    fmt::print("{}", usage);
+    return words.help ? 0 : 2;
+  }
+  const auto status = act(words);
+  return status ? *status : complain(status.error());
+}
+
 }  // namespace skep::tools

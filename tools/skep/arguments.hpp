@@ -27,6 +27,9 @@ struct Words {
   Result<void> end() const;
 };
 
+/// A verb that is words: prints `usage` where it is asked for or nothing is said (exit 2), else acts and tells errors.
+int run_words(const Arguments& arguments, std::string_view usage, Result<int> (*act)(Words&));
+
 /// Writes what a JsonWriter holds, with a newline.
 void print(base::JsonWriter& json);
 

@@ -189,20 +189,10 @@ Result<int> iter(Words& words) {
   return 0;
 }
 
-int run(const Arguments& arguments, std::string_view usage, Result<int> (*act)(Words&)) {
-  Words words(arguments);
-  if (words.help || words.done()) {
-    fmt::print("{}", usage);
-    return words.help ? 0 : 2;
-  }
-  const auto status = act(words);
-  return status ? *status : complain(status.error());
-}
-
 }  // namespace
 
-int perf_verb(const Arguments& arguments) { return run(arguments, perf_usage, perf); }
-int net_verb(const Arguments& arguments) { return run(arguments, net_usage, net); }
-int iter_verb(const Arguments& arguments) { return run(arguments, iter_usage, iter); }
+int perf_verb(const Arguments& arguments) { return run_words(arguments, perf_usage, perf); }
+int net_verb(const Arguments& arguments) { return run_words(arguments, net_usage, net); }
+int iter_verb(const Arguments& arguments) { return run_words(arguments, iter_usage, iter); }
 
 }  // namespace skep::tools

@@ -200,14 +200,6 @@ Result<int> prog_visual(Words& words) {
   return 0;
 }
 
-int prog_verb(const Arguments& arguments) {
-  Words words(arguments);
-  if (words.help || words.done()) {
-    fmt::print("{}", usage);
-    return words.help ? 0 : 2;
-  }
-  const auto status = act(words);
-  return status ? *status : complain(status.error());
-}
+int prog_verb(const Arguments& arguments) { return run_words(arguments, usage, act); }
 
 }  // namespace skep::tools
