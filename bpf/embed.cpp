@@ -78,12 +78,13 @@ void write_literal(std::ostream& out, std::string_view text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: %s OUTPUT.cpp HEADER_DIRECTORY\n", argv[0]);
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: %s OUTPUT.cpp HEADER_DIRECTORY HELPER_DEFS.h\n", argv[0]);
     return 2;
   }
   Headers headers = read_headers(argv[2]);
   headers["bpf/bpf_helper_defs.h"] = helper_defs();
+  std::ofstream(argv[3], std::ios::binary) << headers["bpf/bpf_helper_defs.h"];
   add_uapi_names(headers);
 
   skep::base::Digest digest;

@@ -1,6 +1,8 @@
 // Lines gathered under a lock, written in large pieces.
 #include "trace/output.hpp"
 
+#include <cerrno>
+
 namespace skep::trace {
 namespace {
 constexpr std::size_t write_at_bytes = 64 << 10;
@@ -21,6 +23,7 @@ void Output::flush() {
   std::lock_guard lock(mutex_);
   if (gathered_.empty() || failed_) return;
   failed_ = std::fwrite(gathered_.data(), 1, gathered_.size(), to_) != gathered_.size() || std::fflush(to_) != 0;
+  if (failed_ && errno == EPIPE) std::clearerr(to_);  // a reader that left is no error
   gathered_.clear();
 }
 

@@ -48,21 +48,30 @@ Pump::~Pump() {
   if (state_) finish();
 }
 
-Result<Pump> Pump::open(Backend& engine, Object& object, const ObjectSpec& spec, Output& output) {
+Result<Pump> Pump::make(Output& output) {
   auto state = std::make_unique<State>();
   state->output = &output;
   state->end = base::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!state->end) return tl::unexpected(base::os_error("eventfd"));
+  return Pump(std::move(state));
+}
+
+Result<Pump> Pump::open(Backend& engine, Object& object, const ObjectSpec& spec, Output& output) {
+  Pump pump = SKEP_TRY(make(output));
   if (std::any_of(spec.programs.begin(), spec.programs.end(), prints_to_pipe))
-    state->sources.push_back({SKEP_TRY_AT("trace pipe", engine.open_trace_pipe()),
-                              [&output](const Record& record) { print_trace_line(record, output); }});
+    pump.add(SKEP_TRY_AT("trace pipe", engine.open_trace_pipe()),
+             [&output](const Record& record) { print_trace_line(record, output); });
   for (auto& map : object.maps()) {
     if (!is_ring(map.info().type)) continue;
     auto decoder = std::make_shared<EventDecoder>(spec, map.info());
-    state->sources.push_back({SKEP_TRY_AT("map " + map.info().name, map.open_ring()),
-                              [decoder, &output](const Record& record) { decoder->print(record, output); }});
+    pump.add(SKEP_TRY_AT("map " + map.info().name, map.open_ring()),
+             [decoder, &output](const Record& record) { decoder->print(record, output); });
   }
-  return Pump(std::move(state));
+  return pump;
+}
+
+void Pump::add(RingReader reader, std::function<void(const Record&)> on_record) {
+  state_->sources.push_back({std::move(reader), std::move(on_record)});
 }
 
 void Pump::every(std::chrono::milliseconds interval, std::function<void()> action) {

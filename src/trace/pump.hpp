@@ -16,9 +16,13 @@ class Pump {
  public:
   /// Opens the trace pipe (when a program prints to it) and every ring buffer and perf event array of the object.
   static Result<Pump> open(Backend& engine, Object& object, const ObjectSpec& spec, Output& output);
+  /// Without sources; add() gives it some.
+  static Result<Pump> make(Output& output);
   Pump(Pump&&) noexcept;
   ~Pump();  ///< finishes
 
+  /// One more ring, whose records go to `on_record`, on the pump's thread. Before start() only.
+  void add(RingReader reader, std::function<void(const Record&)> on_record);
   /// Calls `action` on the pump's thread at this interval. Before start() only.
   void every(std::chrono::milliseconds interval, std::function<void()> action);
   void start();

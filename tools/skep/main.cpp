@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "kit/kit.hpp"
 #include "verb.hpp"
 
 namespace skep::tools {
@@ -47,7 +48,9 @@ int main(int argc, char** argv) {
   }
   for (const auto& verb : verbs())
     if (verb.name == name) return finish_output(verb.run(Arguments(argv + 2, argv + argc)));
+  for (const auto& tool : tools())
+    if (tool.name == name) return finish_output(tool.run(Arguments(argv + 2, argv + argc)));
   std::string names;
   for (const auto& verb : verbs()) names.append(names.empty() ? "" : ", ").append(verb.name);
-  return complain(fmt::format("no verb '{}'; there are: {}", name, names));
+  return complain(fmt::format("no verb '{}'; there are: {}; and the tools that `skep tools` lists", name, names));
 }

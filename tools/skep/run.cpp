@@ -4,16 +4,12 @@
 // what is left (maps, losses), end as the command ended. The engine's loop runs on this thread; a second
 // thread prints, so a slow terminal never holds up the traced processes.
 #include <fmt/core.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <skep/backend.hpp>
 
 #include "compile/compile.hpp"
+#include "interruption.hpp"
 #include "trace/events.hpp"
 #include "trace/map_table.hpp"
 #include "trace/pump.hpp"
@@ -34,35 +30,6 @@ struct RunOptions {
   bool quiet = false;
   bool log = false;
 };
-
-/// What a signal handler reaches. One `skep run` per process, so one of each.
-std::atomic<Backend*> running = nullptr;
-std::atomic<int> command_pid = 0;
-std::atomic<int> terminated_by = 0;
-std::atomic<bool> passed_on[NSIG];
-
-/// A command decides what a signal means: Ctrl-C reaches it through the terminal, other signals are passed on, and
-/// skep ends when it does. The same signal again, or any without a command, ends the observation.
-void on_signal(int number) {
-  if (const int pid = command_pid.load(); pid > 0 && !passed_on[number].exchange(true)) {
-    if (number != SIGINT) ::kill(pid, number);
-    return;
-  }
-  terminated_by = number;
-  if (Backend* engine = running.load()) engine->stop();
-}
-
-void install_signal_handlers() {
-  struct sigaction action{};
-  action.sa_flags = SA_RESTART;
-  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
-    // A closed pipe is seen by the writer; ignoring the signal instead would be inherited by the command.
-    action.sa_handler = number == SIGPIPE ? [](int) {} : on_signal;
-    struct sigaction before{};
-    ::sigaction(number, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) ::sigaction(number, &action, nullptr);  // nohup stays nohup
-  }
-}
 
 std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
   if (const auto dashes = std::find(arguments.begin(), arguments.end(), "--"); dashes != arguments.end()) {
@@ -181,22 +148,6 @@ Result<void> print_iterators(Object& object, std::vector<Link>& links) {
   return {};
 }
 
-/// Ends this process as the command ended: same exit status, or the same signal.
-int end_as(int wait_status) {
-  if (WIFEXITED(wait_status)) return WEXITSTATUS(wait_status);
-  if (!WIFSIGNALED(wait_status)) return 1;
-  const int number = WTERMSIG(wait_status);
-  const rlimit no_core{0, 0};
-  ::setrlimit(RLIMIT_CORE, &no_core);  // the command's core is the interesting one
-  ::signal(number, SIG_DFL);
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, number);
-  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
-  ::raise(number);
-  return 128 + number;
-}
-
 Result<int> run(const RunOptions& options) {
   compile::CompileOptions compile_options;
   compile_options.cflags = options.cflags;
@@ -220,36 +171,30 @@ Result<int> run(const RunOptions& options) {
   if (options.interval_seconds > 0)
     pump.every(std::chrono::milliseconds(static_cast<long>(options.interval_seconds * 1000)),
                [&] { trace::print_maps(object, spec, output); });
-  install_signal_handlers();
-  running = engine.get();
+  Interruption interruption([&] { engine->stop(); });
   pump.start();
   Workload workload = options.workload;
   workload.on_start = [&](int pid) {
-    command_pid = pid;
+    interruption.command_started(pid);
     const std::string how = engine->notes();
     note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
     if (pid != 0 && engine->name() == "kernel")
       note("the kernel's hooks see the whole machine, not only the command", options.quiet);
   };
   auto result = engine->run(workload);
-  running = nullptr;
+  interruption.end();
   SKEP_TRY(print_iterators(object, links));
   links.clear();
   pump.finish();
   if (!result) {
-    // As a shell says it: 127 there is no such command, 126 it cannot be run.
-    const int number = result.error().os_error;
-    const bool exec_failed =
-        !options.workload.command.empty() && (number == ENOENT || number == EACCES || number == ENOEXEC);
-    return exec_failed ? complain(result.error().message, number == ENOENT ? 127 : 126) : complain(result.error());
+    return complain_of_run(result.error(), !options.workload.command.empty());
   }
   const RunResult ended = *result;
 
   if (!options.quiet) trace::print_maps(object, spec, output);
   output.flush();
   if (pump.lost() > 0) note(fmt::format("{} events were lost: the reader was slower than the program", pump.lost()));
-  if (terminated_by != 0 && !ended.exited) return terminated_by == SIGINT ? 0 : 128 + terminated_by;
-  return ended.exited && !options.workload.command.empty() ? end_as(ended.wait_status) : 0;
+  return interruption.status_for(ended, !options.workload.command.empty());
 }
 
 }  // namespace

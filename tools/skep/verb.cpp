@@ -28,6 +28,7 @@ constexpr Verb table[] = {
     {"iter", "iterators of the kernel: pin", iter_verb},
     {"struct_ops", "structures of kernel functions: show, dump, unregister", struct_ops_verb},
     {"feature", "what this kernel, or another version, can do: probe", feature_verb},
+    {"tools", "the built-in tools, such as opensnoop: what each one shows", tools_verb},
     {"gen", "files from objects: skeleton, object, min_core_btf", gen_verb},
 };
 

@@ -70,6 +70,7 @@ int net_verb(const Arguments& arguments);
 int iter_verb(const Arguments& arguments);
 int struct_ops_verb(const Arguments& arguments);
 int feature_verb(const Arguments& arguments);
+int tools_verb(const Arguments& arguments);
 int gen_verb(const Arguments& arguments);
 
 }  // namespace skep::tools

@@ -189,6 +189,12 @@ typedef struct {
 struct list_head {
   struct list_head *next, *prev;
 };
+typedef struct {
+  uid_t val;
+} kuid_t;
+typedef struct {
+  gid_t val;
+} kgid_t;
 struct ns_common {
   unsigned int inum;
 } SKEP_KERNEL_STRUCT;
@@ -196,16 +202,41 @@ struct pid_namespace {
   unsigned int level;
   struct ns_common ns;
 } SKEP_KERNEL_STRUCT;
+struct mnt_namespace {
+  struct ns_common ns;
+} SKEP_KERNEL_STRUCT;
+struct net {
+  struct ns_common ns;
+} SKEP_KERNEL_STRUCT;
+typedef struct {
+  struct net *net;
+} possible_net_t;
 struct nsproxy {
+  struct mnt_namespace *mnt_ns;
   struct pid_namespace *pid_ns_for_children;
+  struct net *net_ns;
 } SKEP_KERNEL_STRUCT;
 struct mm_struct {
   unsigned long arg_start, arg_end, env_start, env_end;
 } SKEP_KERNEL_STRUCT;
+struct cred {
+  kuid_t uid, euid;
+  kgid_t gid, egid;
+} SKEP_KERNEL_STRUCT;
+struct signal_struct {
+  atomic_t live;
+  int group_exit_code;
+} SKEP_KERNEL_STRUCT;
+struct thread_info {
+  unsigned long flags;
+  u32 status;
+} SKEP_KERNEL_STRUCT;
 struct task_struct {
+  struct thread_info thread_info;
   unsigned int __state;
   unsigned int flags;
   int prio;
+  int exit_state;
   int exit_code;
   pid_t pid;
   pid_t tgid;
@@ -214,17 +245,39 @@ struct task_struct {
   struct task_struct *group_leader;
   struct mm_struct *mm;
   struct nsproxy *nsproxy;
+  struct signal_struct *signal;
+  const struct cred *real_cred;
+  const struct cred *cred;
   u64 start_time;
+  u64 start_boottime;
   char comm[16];
 } SKEP_KERNEL_STRUCT;
+/* Linux before 5.14 has the state of a task under another name. */
+struct task_struct___before_5_14 {
+  long state;
+} SKEP_KERNEL_STRUCT;
+
+/* Files. */
 struct qstr {
   u32 hash;
   u32 len;
   const unsigned char *name;
 } SKEP_KERNEL_STRUCT;
+struct super_block {
+  dev_t s_dev;
+  char s_id[32];
+} SKEP_KERNEL_STRUCT;
+struct inode {
+  umode_t i_mode;
+  struct super_block *i_sb;
+  unsigned long i_ino;
+  dev_t i_rdev;
+  loff_t i_size;
+} SKEP_KERNEL_STRUCT;
 struct dentry {
   struct dentry *d_parent;
   struct qstr d_name;
+  struct inode *d_inode;
 } SKEP_KERNEL_STRUCT;
 struct vfsmount;
 struct path {
@@ -233,6 +286,12 @@ struct path {
 } SKEP_KERNEL_STRUCT;
 struct file {
   struct path f_path;
+  struct inode *f_inode;
+  unsigned int f_flags;
+} SKEP_KERNEL_STRUCT;
+struct kiocb {
+  struct file *ki_filp;
+  loff_t ki_pos;
 } SKEP_KERNEL_STRUCT;
 struct filename {
   const char *name;
@@ -240,6 +299,64 @@ struct filename {
 struct linux_binprm {
   const char *filename;
 } SKEP_KERNEL_STRUCT;
+
+/* Block devices. */
+struct gendisk {
+  int major;
+  int first_minor;
+  char disk_name[32];
+} SKEP_KERNEL_STRUCT;
+struct request_queue {
+  struct gendisk *disk;
+} SKEP_KERNEL_STRUCT;
+struct bvec_iter {
+  u64 bi_sector;
+  unsigned int bi_size;
+} SKEP_KERNEL_STRUCT;
+struct block_device {
+  dev_t bd_dev;
+  struct gendisk *bd_disk;
+} SKEP_KERNEL_STRUCT;
+struct bio {
+  struct block_device *bi_bdev;
+  unsigned int bi_opf;
+  struct bvec_iter bi_iter;
+} SKEP_KERNEL_STRUCT;
+struct request {
+  struct request_queue *q;
+  unsigned int cmd_flags;
+  unsigned int __data_len;
+  u64 __sector;
+  struct bio *bio;
+  struct block_device *part;
+} SKEP_KERNEL_STRUCT;
+
+/* Interrupts. */
+struct irqaction {
+  const char *name;
+} SKEP_KERNEL_STRUCT;
+
+/* Sockets. */
+struct in6_addr {
+  union {
+    __u8 u6_addr8[16];
+    __be16 u6_addr16[8];
+    __be32 u6_addr32[4];
+  } in6_u;
+};
+struct sockaddr_in {
+  unsigned short sin_family;
+  __be16 sin_port;
+  __be32 sin_addr;
+  unsigned char zero[8];
+};
+struct sockaddr_in6 {
+  unsigned short sin6_family;
+  __be16 sin6_port;
+  __be32 sin6_flowinfo;
+  struct in6_addr sin6_addr;
+  __u32 sin6_scope_id;
+};
 struct sock_common {
   __be32 skc_daddr;
   __be32 skc_rcv_saddr;
@@ -247,9 +364,41 @@ struct sock_common {
   __u16 skc_num;
   unsigned short skc_family;
   volatile unsigned char skc_state;
+  possible_net_t skc_net;
+  struct in6_addr skc_v6_daddr;
+  struct in6_addr skc_v6_rcv_saddr;
 } SKEP_KERNEL_STRUCT;
 struct sock {
   struct sock_common __sk_common;
+  u16 sk_type;
+  u16 sk_protocol;
+  int sk_err;
+  u32 sk_ack_backlog;
+  u32 sk_max_ack_backlog;
+  int sk_bound_dev_if;
+} SKEP_KERNEL_STRUCT;
+struct socket {
+  short type;
+  struct sock *sk;
+} SKEP_KERNEL_STRUCT;
+struct inet_sock {
+  struct sock sk;
+  __be16 inet_sport;
+} SKEP_KERNEL_STRUCT;
+struct tcp_sock {
+  u32 srtt_us;
+  u32 snd_cwnd;
+  u64 bytes_received;
+  u64 bytes_acked;
+  u32 total_retrans;
+} SKEP_KERNEL_STRUCT;
+struct sk_buff {
+  unsigned int len;
+  __u16 transport_header;
+  __u16 network_header;
+  unsigned char *head;
+  unsigned char *data;
+  struct sock *sk;
 } SKEP_KERNEL_STRUCT;
 
 /* ---- packets -------------------------------------------------------------------------------------------------- */
@@ -269,13 +418,6 @@ struct iphdr {
   __u8 ttl, protocol;
   __sum16 check;
   __be32 saddr, daddr;
-};
-struct in6_addr {
-  union {
-    __u8 u6_addr8[16];
-    __be16 u6_addr16[8];
-    __be32 u6_addr32[4];
-  } in6_u;
 };
 struct ipv6hdr {
   __u8 priority : 4, version : 4;

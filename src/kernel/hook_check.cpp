@@ -1,0 +1,44 @@
+#include "kernel/hook_check.hpp"
+
+#include "kernel/plan.hpp"
+
+namespace skep::kernel {
+namespace {
+
+Result<void> check_tracepoint(Session& session, const std::string& target) {
+  const auto slash = target.find('/');
+  if (slash == std::string::npos) return {};
+  const Tracefs* tracefs = SKEP_TRY(session.tracefs());
+  SKEP_TRY(tracefs->event_id(target.substr(0, slash), target.substr(slash + 1)));
+  return {};
+}
+
+}  // namespace
+
+Result<void> HookCheck::check(const ProgramSpec& program) {
+  const AttachTarget& target = program.attach;
+  switch (target.kind) {
+    case AttachKind::tp_btf:
+    case AttachKind::raw_tp:
+    case AttachKind::raw_tracepoint:
+      SKEP_TRY(session_->types.tracepoint(target.target));
+      return {};
+    case AttachKind::tracepoint:
+    case AttachKind::tp:
+      return check_tracepoint(*session_, target.target);
+    case AttachKind::fentry:
+    case AttachKind::fexit:
+    case AttachKind::kprobe:
+    case AttachKind::kretprobe:
+      if (target.target.empty()) return {};
+      SKEP_TRY(session_->types.function(target.target));
+      break;
+    default:
+      break;
+  }
+  auto plan = SKEP_TRY(plan_hook(program, target, session_->features, session_->types));
+  if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
+  return {};
+}
+
+}  // namespace skep::kernel

@@ -1,0 +1,22 @@
+// Whether this kernel has the hook that a program names, asked before anything is loaded.
+//
+// A tool that can do its work through several hooks loads the first one that is there. Answers come from the kernel's
+// types, tracefs and the feature probes; they cost microseconds where the question is about types.
+#pragma once
+#include <skep/spec.hpp>
+
+#include "kernel/session.hpp"
+
+namespace skep::kernel {
+
+class HookCheck {
+ public:
+  HookCheck() : session_(std::make_shared<Session>(KernelOptions{})) {}
+  /// Errors: not_found, unsupported: what is missing, as a clause that a sentence can end with.
+  Result<void> check(const ProgramSpec& program);
+
+ private:
+  std::shared_ptr<Session> session_;
+};
+
+}  // namespace skep::kernel

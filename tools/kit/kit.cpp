@@ -1,0 +1,263 @@
+// See kit.hpp. The engine's loop runs on the main thread; the pump's thread reads rings, prints, and ends the run.
+#include "kit/kit.hpp"
+
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "btf/btf.hpp"
+#include "interruption.hpp"
+#include "kernel/hook_check.hpp"
+#include "kit/choice.hpp"
+
+namespace skep::tools {
+namespace {
+
+constexpr u8 tree_root = 1;  // tool.bpf.h
+
+Result<u32> user_number(const std::string& text) {
+  u32 number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size()) return number;
+  const passwd* known = ::getpwnam(text.c_str());
+  if (known == nullptr) return fail(Code::invalid_argument, fmt::format("no user '{}'", text));
+  return static_cast<u32>(known->pw_uid);
+}
+
+/// Where a constant lies in the object: its section's map and its place in there.
+struct Place {
+  MapSpec* map = nullptr;
+  btf::SecVar variable;
+};
+
+std::optional<Place> find_constant(ObjectSpec& spec, std::string_view name) {
+  if (!spec.btf) return std::nullopt;
+  for (MapSpec& map : spec.maps) {
+    if (!map.is_global_data || map.btf_value_type_id == 0) continue;
+    const btf::Type section = spec.btf->type(map.btf_value_type_id);
+    if (section.kind != btf::Kind::datasec) continue;
+    for (const btf::SecVar& variable : spec.btf->section_vars(section))
+      if (spec.btf->type(variable.type_id).name == name) return Place{&map, variable};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about), std::string(facts.name)) {
+  std::string footer = "examples:\n" + std::string(facts.examples);
+  if (facts.user_engine)
+    footer += fmt::format(
+        "\n\n`skep {} [OPTIONS] -- CMD ARG...` observes one command without privileges (user engine).", facts.name);
+  app_.footer(footer);
+  app_.add_flag("-j,--json", json_, "one JSON object a line");
+  app_.add_option("--backend", backend_, facts.user_engine ? "user (needs a command or -p) or kernel" : "kernel")
+      ->check(CLI::IsMember({"user", "kernel"}));
+  auto bytes = tool_object(facts.name);
+  auto spec = bytes ? ObjectSpec::from_bytes(*bytes, facts.name) : tl::unexpected(bytes.error());
+  if (spec)
+    spec_ = *std::move(spec);
+  else
+    mistake_ = spec.error();
+}
+
+Kit::~Kit() = default;
+
+void Kit::wants_pid() {
+  app_.add_option("-p,--pid", workload_.pid, "this process only")->check(CLI::Range(1, 1 << 22));
+}
+void Kit::wants_tid(std::string_view flags) {
+  app_.add_option(std::string(flags), tid_, "this thread only")->check(CLI::Range(1, 1 << 22));
+}
+void Kit::wants_uid(std::string_view flags) {
+  app_.add_option(std::string(flags), user_, "this user only, by number or name");
+}
+void Kit::wants_duration(std::string_view flags) {
+  app_.add_option(std::string(flags), duration_s_, "seconds to run")->check(CLI::PositiveNumber);
+}
+void Kit::wants_interval(double every_s) {
+  needs_interval_ = true;
+  interval_s_ = every_s;
+  app_.add_option("INTERVAL", interval_s_, "seconds between outputs")->check(CLI::PositiveNumber);
+  app_.add_option("COUNT", count_, "number of outputs")->check(CLI::PositiveNumber);
+}
+
+std::optional<int> Kit::parse(const Arguments& all) {
+  Arguments arguments = all;
+  if (const auto dashes = std::find(arguments.begin(), arguments.end(), "--"); dashes != arguments.end()) {
+    workload_.command.assign(dashes + 1, arguments.end());
+    if (workload_.command.empty()) return complain("`--` must be followed by a command to run");
+    arguments.erase(dashes, arguments.end());
+  }
+  if (auto status = tools::parse(app_, arguments)) return status;
+  if (!workload_.command.empty() && workload_.pid != 0) return complain("give a command or -p PID, not both");
+  in_kernel_ = backend_ == "kernel" || (backend_.empty() && !(facts_.user_engine && has_scope()));
+  if (!in_kernel_ && !facts_.user_engine)
+    return complain(
+        fmt::format("{}: its events are inside of the kernel: there is no user-engine version", facts_.name));
+  if (!in_kernel_ && !has_scope())
+    return complain(
+        fmt::format("the user engine observes a command or a process: skep {} -- CMD, or -p PID", facts_.name));
+  output_ = std::make_unique<trace::Output>(json_);
+  return std::nullopt;
+}
+
+void Kit::set_bytes(std::string_view name, std::span<const std::byte> value) {
+  if (mistake_) return;
+  const auto place = find_constant(spec_, name);
+  if (!place || place->variable.size != value.size() ||
+      place->variable.offset + value.size() > place->map->initial_value.size()) {
+    mistake_ = Error{Code::invalid_argument,
+                     fmt::format("{}: the program has no constant '{}' of {} bytes", facts_.name, name, value.size())};
+    return;
+  }
+  std::copy(value.begin(), value.end(), place->map->initial_value.begin() + place->variable.offset);
+}
+
+void Kit::only_if(bool wanted, std::string_view stem) {
+  if (!wanted) left_out_.emplace_back(stem);
+}
+
+void Kit::on_bytes(std::string_view map, std::size_t least, std::function<void(std::span<const std::byte>)> handler) {
+  handlers_.push_back({std::string(map), least, std::move(handler)});
+}
+
+Result<void> Kit::open_engine() {
+  if (mistake_) return tl::unexpected(*mistake_);
+  engine_ = SKEP_TRY(in_kernel_ ? kernel_backend() : user_backend());
+  return {};
+}
+
+Result<void> Kit::point_at_target() {
+  if (!user_.empty()) set("wanted_uid", SKEP_TRY(user_number(user_)));
+  if (tid_ != 0) set("wanted_tid", tid_);
+  if (in_kernel_ && workload_.pid != 0) set("wanted_pid", static_cast<u32>(workload_.pid));
+  if (in_kernel_ && !workload_.command.empty()) set("wanted_tree", true);
+  if (mistake_) return tl::unexpected(*mistake_);
+  return {};
+}
+
+Result<void> Kit::choose_programs() {
+  kernel::HookCheck hooks;
+  Choice choice{.in_kernel = in_kernel_,
+                .follow_forks = in_kernel_ && !workload_.command.empty(),
+                .left_out = left_out_,
+                .has_hook = [&](const ProgramSpec& program) { return hooks.check(program); }};
+  for (const std::string& line : SKEP_TRY_AT(facts_.name, choose(spec_, choice))) note(line);
+  return {};
+}
+
+Result<std::vector<Link>> Kit::attach_all() {
+  std::vector<Link> links;
+  for (auto& program : object_->programs()) {
+    if (program.target().target.empty()) continue;  // the tool attaches it itself
+    links.push_back(SKEP_TRY_AT(program.info().name, program.attach()));
+    note(links.back().carried_by());
+  }
+  if (on_attach_) SKEP_TRY(on_attach_(*object_, links));
+  if (links.empty()) return fail(Code::not_found, fmt::format("{}: nothing was attached", facts_.name));
+  return links;
+}
+
+Result<trace::Pump> Kit::open_pump() {
+  trace::Pump pump = SKEP_TRY(trace::Pump::make(*output_));
+  for (const Handler& handler : handlers_) {
+    const Map map = SKEP_TRY(object_->map(handler.map));
+    pump.add(SKEP_TRY_AT("map " + handler.map, map.open_ring()), [this, &handler](const Record& record) {
+      if (record.data.size() < handler.least)
+        ++damaged_;
+      else
+        handler.call(record.data);
+      if (output_->failed()) stop();  // nobody reads any more
+    });
+  }
+  const auto milliseconds = [](double seconds) { return std::chrono::milliseconds(static_cast<long>(seconds * 1000)); };
+  if (interval_s_ > 0)
+    pump.every(milliseconds(interval_s_), [this] {
+      summary();
+      if (count_ != 0 && summaries_ >= count_) stop();
+    });
+  else if (duration_s_ > 0)
+    pump.every(milliseconds(duration_s_), [this] { stop(); });
+  return pump;
+}
+
+void Kit::summary() {
+  if (!on_summary_ || (count_ != 0 && summaries_ >= count_)) return;
+  ++summaries_;
+  on_summary_();
+  output_->flush();
+}
+
+void Kit::stop() {
+  stopped_ = true;
+  if (engine_) engine_->stop();
+}
+
+Result<int> Kit::run_all(const std::function<void()>& on_start) {
+  SKEP_TRY(open_engine());
+  SKEP_TRY(point_at_target());
+  SKEP_TRY(choose_programs());
+  object_ = SKEP_TRY(engine_->load(spec_));
+  if (in_kernel_ && !workload_.command.empty()) {
+    const auto self = static_cast<u32>(::getpid());
+    const Map tree = SKEP_TRY(object_->map("tree"));
+    SKEP_TRY(tree.update(std::as_bytes(std::span(&self, 1)), std::as_bytes(std::span(&tree_root, 1))));
+  }
+  if (on_loaded_) SKEP_TRY(on_loaded_(*object_));
+  auto links = SKEP_TRY(attach_all());
+  trace::Pump pump = SKEP_TRY(open_pump());
+  Interruption interruption([this] { engine_->stop(); });
+  Workload workload = workload_;
+  if (in_kernel_) workload.pid = 0;  // filtered by the program; the hooks see all
+  workload.on_start = [&](int pid) {
+    interruption.command_started(pid);
+    if (!engine_->notes().empty()) note(engine_->notes());
+    if (on_start) on_start();
+    output_->flush();
+    pump.start();
+  };
+  auto result = engine_->run(workload);
+  interruption.end();
+  links.clear();
+  pump.finish();
+  if (!result) return complain_of_run(result.error(), !workload_.command.empty());
+  if (summaries_ == 0 || !stopped_) summary();
+  output_->flush();
+  if (pump.lost() > 0)
+    note(fmt::format("{} events were lost: they came faster than they could be printed", pump.lost()));
+  if (damaged_ > 0) note(fmt::format("{} records were shorter than expected and were left out", damaged_.load()));
+  return interruption.status_for(*result, !workload_.command.empty());
+}
+
+int Kit::run(const std::function<void()>& on_start) {
+  auto status = run_all(on_start);
+  return status ? *status : complain(status.error());
+}
+
+Result<void> Kit::read_entries(std::string_view name, bool take, std::size_t key_size, std::size_t value_size,
+                               const std::function<void(const std::byte*, const std::byte*)>& visit) {
+  const Map map = SKEP_TRY(object_->map(name));
+  if (map.info().key_size != key_size || map.info().value_size != value_size)
+    return fail(Code::invalid_argument, fmt::format("map {}: entries of {} and {} bytes, expected {} and {}", name,
+                                                    map.info().key_size, map.info().value_size, key_size, value_size));
+  MapBatch batch;
+  std::vector<std::vector<std::byte>> taken;
+  do {
+    SKEP_TRY(map.next_batch(batch));
+    for (u32 i = 0; i < batch.count; ++i) {
+      if (i < batch.errors.size() && batch.errors[i] != 0) continue;
+      const std::byte* key = batch.keys.data() + i * key_size;
+      visit(key, batch.values.data() + i * (batch.values.size() / batch.count));
+      if (take) taken.emplace_back(key, key + key_size);
+    }
+  } while (!batch.last);
+  for (const auto& key : taken) [[maybe_unused]]
+    const auto gone = map.erase(key);
+  return {};
+}
+
+}  // namespace skep::tools

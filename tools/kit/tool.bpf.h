@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the built-in tools' programs share: who is wanted, system calls on either engine, times.
+ *
+ * The kit (kit.hpp) chooses among an object's programs by their names:
+ *   user_*         for the user engine only
+ *   kernel_*       for the kernel engine only
+ *   STEM__VARIANT  alternatives: the first of a stem, in the order of the file, whose hook this kernel has
+ *   maybe_*        left out, with a note, where the kernel has no such hook; every other stem is needed
+ *   follow_*       only where a command's own processes are wanted in the kernel engine
+ * and sets the constants wanted_*.
+ */
+#ifndef SKEP_TOOL_BPF_H
+#define SKEP_TOOL_BPF_H
+
+#include "vmlinux.h"
+#include <asm/unistd.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* ---- who is wanted ------------------------------------------------------------------------------------------- */
+
+const volatile u32 wanted_pid = 0;    /* the process; 0: any */
+const volatile u32 wanted_tid = 0;    /* the thread; 0: any */
+const volatile u32 wanted_uid = -1;   /* the user; -1: any */
+const volatile bool wanted_tree = 0;  /* only processes that `tree` has */
+
+enum { TREE_ROOT = 1, TREE_MEMBER = 2 }; /* the tool itself, whose children are members; a process of the command */
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 16384);
+  __type(key, u32);
+  __type(value, u8);
+} tree SEC(".maps");
+
+static __always_inline bool wanted_task(u32 pid, u32 tid) {
+  if (wanted_pid && pid != wanted_pid) return false;
+  if (wanted_tid && tid != wanted_tid) return false;
+  if (wanted_tree) {
+    u8 *place = bpf_map_lookup_elem(&tree, &pid);
+    return place && *place == TREE_MEMBER;
+  }
+  return true;
+}
+
+/* Whether the current task is. */
+static __always_inline bool wanted(void) {
+  if (wanted_uid != (u32)-1 && (u32)bpf_get_current_uid_gid() != wanted_uid) return false;
+  if (!wanted_pid && !wanted_tid && !wanted_tree) return true;
+  u64 id = bpf_get_current_pid_tgid();
+  return wanted_task(id >> 32, id);
+}
+
+SEC("?raw_tp/sched_process_fork")
+int follow_fork(struct bpf_raw_tracepoint_args *ctx) {
+  struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
+  u32 from = BPF_CORE_READ(parent, tgid), to = BPF_CORE_READ(child, tgid);
+  u8 member = TREE_MEMBER;
+  if (from != to && bpf_map_lookup_elem(&tree, &from)) bpf_map_update_elem(&tree, &to, &member, BPF_ANY);
+  return 0;
+}
+
+/* ---- system calls --------------------------------------------------------------------------------------------- */
+
+/*
+ * A tool says once which calls it watches, and what happens at their beginning and end:
+ *
+ *   #define CALLS(X) X(openat) X(openat2)
+ *   static __always_inline int on_enter(void *ctx, u32 nr, const u64 *args);
+ *   static __always_inline int on_exit(void *ctx, u32 nr, s64 ret);
+ *   TOOL_CALLS_ENTER(CALLS, on_enter)
+ *   TOOL_CALLS_EXIT(CALLS, on_exit)
+ *
+ * In the user engine each call has its tracepoint, so that no other call is stopped. In the kernel one typed
+ * tracepoint sees all calls: attaching and leaving it takes microseconds, where a perf event for each tracepoint
+ * takes the kernel tens of milliseconds to let go. Callers with 32-bit numbers are left out, as tracepoints do.
+ */
+#define TOOL_TS_COMPAT 2
+
+static __always_inline bool tool_is_compat(void) {
+#if defined(__TARGET_ARCH_x86)
+  struct task_struct *task = bpf_get_current_task_btf();
+  return bpf_core_field_exists(task->thread_info.status) && (task->thread_info.status & TOOL_TS_COMPAT);
+#else
+  return false;
+#endif
+}
+
+#define TOOL_USER_ENTER(call)                                                          \
+  SEC("?tracepoint/syscalls/sys_enter_" #call)                                         \
+  int user_enter_##call(struct trace_event_raw_sys_enter *ctx) {                       \
+    u64 args[6] = {ctx->args[0], ctx->args[1], ctx->args[2], ctx->args[3], ctx->args[4], ctx->args[5]}; \
+    return TOOL_ON_ENTER(ctx, __NR_##call, args);                                      \
+  }
+#define TOOL_USER_EXIT(call)                                                           \
+  SEC("?tracepoint/syscalls/sys_exit_" #call)                                          \
+  int user_exit_##call(struct trace_event_raw_sys_exit *ctx) { return TOOL_ON_EXIT(ctx, __NR_##call, ctx->ret); }
+#define TOOL_IS_CALL(call) || nr == __NR_##call
+
+#if defined(__TARGET_ARCH_x86)
+#define TOOL_SYSCALL_ARGS(regs) {regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9}
+#define TOOL_SYSCALL_NR(regs) ((s64)regs->orig_ax)
+#else
+#define TOOL_SYSCALL_ARGS(regs) \
+  {BPF_CORE_READ(regs, orig_x0), BPF_CORE_READ(regs, regs[1]), BPF_CORE_READ(regs, regs[2]), BPF_CORE_READ(regs, regs[3]), BPF_CORE_READ(regs, regs[4]), BPF_CORE_READ(regs, regs[5])}
+#define TOOL_SYSCALL_NR(regs) ((s64)BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno))
+#endif
+
+#define TOOL_CALLS_ENTER(calls, body)                                                  \
+  static __always_inline int TOOL_ON_ENTER(void *ctx, u32 nr, const u64 *args) {       \
+    return wanted() ? body(ctx, nr, args) : 0;                                         \
+  }                                                                                    \
+  calls(TOOL_USER_ENTER) SEC("?tp_btf/sys_enter") int kernel_sys_enter(u64 *ctx) {     \
+    struct pt_regs *regs = (struct pt_regs *)ctx[0];                                   \
+    s64 nr = ctx[1];                                                                   \
+    if (!(0 calls(TOOL_IS_CALL)) || tool_is_compat()) return 0;                        \
+    u64 args[6] = TOOL_SYSCALL_ARGS(regs);                                             \
+    return TOOL_ON_ENTER(ctx, nr, args);                                               \
+  }
+#define TOOL_CALLS_EXIT(calls, body)                                                   \
+  static __always_inline int TOOL_ON_EXIT(void *ctx, u32 nr, s64 ret) { return body(ctx, nr, ret); } \
+  calls(TOOL_USER_EXIT) SEC("?tp_btf/sys_exit") int kernel_sys_exit(u64 *ctx) {        \
+    struct pt_regs *regs = (struct pt_regs *)ctx[0];                                   \
+    s64 nr = TOOL_SYSCALL_NR(regs);                                                    \
+    if (!(0 calls(TOOL_IS_CALL)) || tool_is_compat()) return 0;                        \
+    return TOOL_ON_EXIT(ctx, nr, ctx[1]);                                              \
+  }
+
+/* ---- histograms ------------------------------------------------------------------------------------------------ */
+
+#define TOOL_SLOTS 64
+struct log2_histogram {
+  u64 slots[TOOL_SLOTS]; /* [n]: values of n bits less one: 0 and 1, 2 and 3, 4 to 7, ... */
+  u64 total;
+};
+
+static __always_inline u32 tool_log2(u64 value) {
+  u32 bits = 0, step;
+  step = (value > 0xffffffff) << 5, value >>= step, bits |= step;
+  step = (value > 0xffff) << 4, value >>= step, bits |= step;
+  step = (value > 0xff) << 3, value >>= step, bits |= step;
+  step = (value > 0xf) << 2, value >>= step, bits |= step;
+  step = (value > 0x3) << 1, value >>= step, bits |= step;
+  return bits | (value > 1);
+}
+
+static __always_inline void tool_observe(struct log2_histogram *histogram, u64 value) {
+  u32 slot = tool_log2(value);
+  if (slot < TOOL_SLOTS) __sync_fetch_and_add(&histogram->slots[slot], 1);
+  __sync_fetch_and_add(&histogram->total, value);
+}
+
+/* The entry of a key, made of zeros where there is none. `zero` is a variable in .rodata or .bss. */
+static __always_inline void *tool_lookup_or_init(void *map, const void *key, const void *zero) {
+  void *value = bpf_map_lookup_elem(map, key);
+  if (value) return value;
+  bpf_map_update_elem(map, key, zero, BPF_NOEXIST);
+  return bpf_map_lookup_elem(map, key);
+}
+
+#endif
