@@ -240,7 +240,7 @@ class Checker {
   bool stack_range(u32 reg, s32 off, u32 size, Access access);
   void grow_stack(Frame& frame, u32 slots);
   void forget_spill(Slot& slot);
-  void note_stack_use(const Register& r, s64 low, s64 high);
+  void note_stack_use(u32 reg, const Register& r, s64 low, s64 high);
   bool fill_region(u32 reg, u32 size);
 
   // --- calls (call.cpp, arguments.cpp, subprogram.cpp) ---
@@ -454,10 +454,13 @@ class Checker {
   std::vector<std::vector<u32>> function_calls_;
   std::vector<s32> context_load_at_;  ///< by instruction: native offset + 1, 0 none, -1 plain
   std::vector<bool> helper_used_;
-  std::vector<InsnProof> proofs_;         ///< by instruction; divisor_nonzero means "so far"
-  std::vector<StackTouch> touches_;       ///< by instruction: the first frame owner it was seen to touch
-  std::vector<StackTouch> more_touches_;  ///< further owners; few
-  std::vector<u8> pointer_group_at_;      ///< by instruction: which group of pointers it was seen to use, 0 none
+  std::vector<InsnProof> proofs_;  ///< by instruction; divisor_nonzero means "so far"
+  struct NotedTouch {
+    StackTouch touch;
+    u32 next = 0;  ///< of the same instruction, in touches_; 0: none
+  };
+  std::vector<NotedTouch> touches_;   ///< by instruction, and behind those what else it was seen to touch
+  std::vector<u8> pointer_group_at_;  ///< by instruction: which group of pointers it was seen to use, 0 none
   u32 tp_buffer_bytes_ = 0;
   u32 context_bytes_ = 0;
   u32 stack_bytes_ = 0;

@@ -1,5 +1,6 @@
 // The exploration: one step at a time, one path after the other.
 #include <algorithm>
+#include <tuple>
 
 #include "btf/btf.hpp"
 #include "catalog/helpers.hpp"
@@ -321,11 +322,11 @@ std::vector<ContextLoad> Checker::context_loads() const {
 }
 
 std::vector<StackTouch> Checker::stack_touches() const {
-  std::vector<StackTouch> touches = more_touches_;
-  for (const StackTouch& touch : touches_)
-    if (touch.low != 0) touches.push_back(touch);
+  std::vector<StackTouch> touches;
+  for (const NotedTouch& noted : touches_)
+    if (noted.touch.low != 0) touches.push_back(noted.touch);
   std::sort(touches.begin(), touches.end(), [](const StackTouch& a, const StackTouch& b) {
-    return a.insn != b.insn ? a.insn < b.insn : a.function < b.function;
+    return std::tie(a.insn, a.function, a.reg) < std::tie(b.insn, b.function, b.reg);
   });
   return touches;
 }

@@ -39,29 +39,28 @@ bool Checker::stack_bounds(u32 index, const Register& r, s32 off, u32 size, s64&
   }
   if (low < lowest || high >= 0 || high + size > 0)  // no address at or above r10, not even for no bytes
     return refuse_for(static_cast<s32>(index), MessageId::stack_out_of_bounds, size, low, high);
-  note_stack_use(r, low, high + size);
+  note_stack_use(index, r, low, high + size);
   return true;
 }
 
 /// `high` is behind the last byte.
-void Checker::note_stack_use(const Register& r, s64 low, s64 high) {
-  u32 owner = analysis_.functions[state_.frames[r.frame]->function].first;
-  auto join = [&](StackTouch& touch) {
-    touch.low = std::min(touch.low, static_cast<s16>(low));
-    touch.high = std::max(touch.high, static_cast<s16>(high));
-  };
-  StackTouch& first = touches_[insn_];
-  if (first.low == 0) {  // nothing yet: a touch begins below the frame pointer
-    first = {insn_, owner, static_cast<s16>(low), static_cast<s16>(high)};
-  } else if (first.function == owner) {
-    join(first);
-  } else {
-    auto it = std::find_if(more_touches_.begin(), more_touches_.end(),
-                           [&](const StackTouch& t) { return t.insn == insn_ && t.function == owner; });
-    if (it != more_touches_.end())
-      join(*it);
-    else
-      more_touches_.push_back({insn_, owner, static_cast<s16>(low), static_cast<s16>(high)});
+void Checker::note_stack_use(u32 reg, const Register& r, s64 low, s64 high) {
+  const u32 owner = analysis_.functions[state_.frames[r.frame]->function].first;
+  const StackTouch touch{insn_, owner, static_cast<s16>(low), static_cast<s16>(high), static_cast<u8>(reg)};
+  for (u32 at = insn_;; at = touches_[at].next) {
+    StackTouch& noted = touches_[at].touch;
+    if (noted.low == 0) {  // nothing yet: a touch begins below the frame pointer
+      noted = touch;
+    } else if (noted.function == owner && noted.reg == touch.reg) {
+      noted.low = std::min(noted.low, touch.low);
+      noted.high = std::max(noted.high, touch.high);
+    } else if (touches_[at].next != 0) {
+      continue;
+    } else {
+      touches_[at].next = static_cast<u32>(touches_.size());
+      touches_.push_back({touch});
+    }
+    break;
   }
   u32& deepest = function_stack_[state_.frames[r.frame]->function];
   deepest = std::max(deepest, static_cast<u32>(-low));

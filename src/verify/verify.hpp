@@ -112,13 +112,15 @@ struct InsnProof {
 };
 
 /// Bytes of a stack frame that an instruction touches on some path: load, store, atomic or helper argument. One entry
-/// per instruction and frame owner, the union over all paths; also for accesses to a caller's frame. What an iterator
-/// hands out lies inside the iterator: loads through it are not listed, the calls that were given the iterator are.
+/// per instruction, register that points there and frame owner, the union over all paths; also for accesses to a
+/// caller's frame. What an iterator hands out lies inside the iterator: loads through it are not listed, the calls that
+/// were given the iterator are.
 struct StackTouch {
   u32 insn = 0;
   u32 function = 0;  ///< first instruction of the function that owns the frame
   s16 low = 0;       ///< first byte, relative to that frame's r10
   s16 high = 0;      ///< behind the last byte (at most 0)
+  u8 reg = 0;        ///< that holds the address: of a call, which argument it is
 };
 
 /// A call of a kernel function that makes an object of one of the program's own types.

@@ -81,17 +81,32 @@ TEST(Verify, StackTouchesAreTheUnionOverAllPaths) {
   struct Expected {
     u32 insn, function;
     s16 low, high;
+    u8 reg;
   };
   std::vector<Expected> found;
-  for (const StackTouch& t : program.stack_touches()) found.push_back({t.insn, t.function, t.low, t.high});
-  const std::vector<Expected> expected = {{1, 0, -16, -8}, {7, 0, -16, -7}, {13, 0, -8, -4}, {14, 13, -4, 0}};
+  for (const StackTouch& t : program.stack_touches()) found.push_back({t.insn, t.function, t.low, t.high, t.reg});
+  const std::vector<Expected> expected = {
+      {1, 0, -16, -8, 10}, {7, 0, -16, -7, 2}, {13, 0, -8, -4, 1}, {14, 13, -4, 0, 10}};
   ASSERT_EQ(found.size(), expected.size());
   for (std::size_t i = 0; i < found.size(); i++) {
     EXPECT_EQ(found[i].insn, expected[i].insn);
     EXPECT_EQ(found[i].function, expected[i].function);
     EXPECT_EQ(found[i].low, expected[i].low);
     EXPECT_EQ(found[i].high, expected[i].high);
+    EXPECT_EQ(found[i].reg, expected[i].reg);
   }
+}
+
+TEST(Verify, TheKeyAndTheValueOfAnUpdateAreTwoTouches) {
+  const auto program = proof_of(
+      "*(u64 *)(r10 -8) = 1\n*(u64 *)(r10 -32) = 2\nr1 = map[counts]\nr2 = r10\nr2 += -8\nr3 = r10\nr3 += -32\n"
+      "r4 = 0\ncall map_update_elem\nr0 = 0\nexit");
+  std::vector<StackTouch> of_call;
+  for (const StackTouch& t : program.stack_touches())
+    if (t.insn == 9) of_call.push_back(t);
+  ASSERT_EQ(of_call.size(), 2u);
+  EXPECT_TRUE(of_call[0].reg == 2 && of_call[0].low == -8 && of_call[0].high == 0);
+  EXPECT_TRUE(of_call[1].reg == 3 && of_call[1].low == -32 && of_call[1].high == -24);
 }
 
 TEST(Verify, PathsThatDifferInUninterestingNumbersMeet) {

@@ -51,7 +51,7 @@ void FunctionBuilder::call_helper() {
   if (const auto* view = map_argument(); view != nullptr && call_map(*view)) return;
   if (call_back_inline()) return;
   if (code_.slots[at_].helper == &base::cpu_of_run) {
-    write(0, make_.load(32, false, make_.run(), offsetof(base::Run, cpu)));
+    write(0, cpu_of_run());
     return forget_arguments();
   }
   call(reinterpret_cast<u64>(code_.slots[at_].helper));

@@ -110,12 +110,16 @@ void FunctionBuilder::give_by_address(u32 argument) {
 
 // --- arrays ---
 
+Value FunctionBuilder::cpu_of_run() {
+  return make_.load(32, false, make_.run(), offsetof(base::Run, cpu), Inst::steady);
+}
+
 /// values + index * stride, and where that is one value a CPU, this CPU's.
 Value FunctionBuilder::value_address(const MapView& view, Value index) {
   const Value offset = make_.arithmetic(ir::Op::mul, 64, index, make_.constant(view.stride));
   Value address = make_.arithmetic(ir::Op::add, 64, offset, make_.constant(view.values));
   if (view.cpu_stride != 0) {
-    const Value cpu = make_.load(32, false, make_.run(), offsetof(base::Run, cpu));
+    const Value cpu = cpu_of_run();
     const Value of_cpu = make_.arithmetic(ir::Op::mul, 64, cpu, make_.constant(view.cpu_stride));
     address = make_.arithmetic(ir::Op::add, 64, address, of_cpu);
   }

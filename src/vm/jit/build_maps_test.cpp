@@ -87,7 +87,7 @@ struct Program {
     proofs_.assign(assembly->insns.size(), {.reached = true, .jump_taken = true, .jump_passed = true});
     // The two stores and the helper's key.
     const auto key_end = static_cast<s16>(-16 + static_cast<s32>(table.view.key_size));
-    touches_ = {{1, 0, -16, -8}, {3, 0, -8, 0}, {8, 0, -16, key_end}};
+    touches_ = {{1, 0, -16, -8, 10}, {3, 0, -8, 0, 10}, {8, 0, -16, key_end, 2}};
     auto translated = translate({.insns = assembly->insns,
                                  .references = {&reference, 1},
                                  .context_loads = {},

@@ -150,6 +150,8 @@ class FunctionBuilder {
   void hash_found(HashWalk& walk);
   void hash_call(HashWalk& walk);
   Value value_address(const base::MapView& view, Value index);
+  /// Stays the same during a run.
+  Value cpu_of_run();
   Value acquire(u8 bits, Value base, s64 offset);
   Value begin_phi(BlockId block);
 

@@ -62,6 +62,7 @@ struct Inst {
   enum Flag : u8 {
     sign = 1,     ///< load: sign-extend
     fetch = 2,    ///< atomic: the old value is the result
+    steady = 2,   ///< load: what it reads is there and the same during the whole run, whoever asks where
     nonzero = 4,  ///< division: see ir.def
     stack = 8,    ///< load or store: touches only the function's own frame
     likely = 16,  ///< branch: successor 0 is the usual way

@@ -20,7 +20,8 @@ u64 seen(u8 width, u64 number) { return width == 32 ? sign_extended(number, 32) 
 
 Value Maker::place(Inst inst, std::span<const Value> operands) {
   inst.block = block_;
-  const bool is_numbered = dominators_ != nullptr && row(inst.op).effect == Effect::pure;
+  const bool is_steady = inst.op == Op::load && inst.has(Inst::steady);
+  const bool is_numbered = dominators_ != nullptr && (row(inst.op).effect == Effect::pure || is_steady);
   std::size_t at = 0;
   if (is_numbered) {
     if (const Value old = find(inst, operands, at); old != no_value) return old;

@@ -19,6 +19,7 @@ constexpr Pass order[] = {
     SKEP_PASS(simplify),
     SKEP_PASS(sweep),
     SKEP_PASS(merge_blocks),
+    SKEP_PASS(hoist_invariants),
     SKEP_PASS(group_selects),
 };
 

@@ -28,6 +28,9 @@ void group_selects(Function& f);
 /// Trees of comparisons of one value with constants become a switch.
 void recover_switches(Function& f);
 
+/// What a loop computes anew in every round moves in front of it, where that is worth a register.
+void hoist_invariants(Function& f);
+
 struct Pass {
   const char* name;
   void (*run)(Function&, Counts);

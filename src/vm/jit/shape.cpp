@@ -56,8 +56,9 @@ struct Shaper::Accesses {
   }
   bool is_given(const verify::StackTouch& touch) const {
     const auto at = std::ranges::equal_range(given, touch.insn, {}, &Given::insn);
-    return std::ranges::any_of(
-        at, [&](const Given& g) { return g.bytes.low == touch.low && g.bytes.low + g.bytes.bytes == touch.high; });
+    return std::ranges::any_of(at, [&](const Given& g) {
+      return g.argument == touch.reg && g.bytes.low == touch.low && g.bytes.low + g.bytes.bytes == touch.high;
+    });
   }
 };
 

@@ -7,6 +7,7 @@
 #include "vm/jit/backend/backend.hpp"
 #include "vm/jit/backend/random_ir.hpp"
 #include "vm/jit/code_memory.hpp"
+#include "vm/jit/passes.hpp"
 
 #if defined(__x86_64__)
 
@@ -83,8 +84,12 @@ struct Outcome {
 
 class Machine_ {
  public:
-  /// Empty when the machine code does what the evaluator does.
+  /// Empty when the machine code does what the evaluator does; with the module as it was before the passes.
   std::string compare(const ir::Module& module, const Target& target, std::span<const u64> numbers) {
+    return compare(module, module, target, numbers);
+  }
+  std::string compare(const ir::Module& module, const ir::Module& before, const Target& target,
+                      std::span<const u64> numbers) {
     const auto compiled = emit(module, target);
     if (!compiled) return compiled.error().message;
     auto code = memory_->add(compiled->code);
@@ -92,7 +97,7 @@ class Machine_ {
     const auto native = reinterpret_cast<base::HelperFn>(reinterpret_cast<u64>(code->data()) + compiled->entries[0]);
     u64 broken = 0;
     const Outcome expected =
-        outcome(numbers, [&](void* run, const u64* p) { return ir::evaluate(module, 0, run, std::span(p, 5)); });
+        outcome(numbers, [&](void* run, const u64* p) { return ir::evaluate(before, 0, run, std::span(p, 5)); });
     const Outcome got =
         outcome(numbers, [&](void* run, const u64* p) { return skep_guarded_call(native, run, p, &broken); });
     if (broken != 0) return "a callee-saved register came back changed";
@@ -254,7 +259,7 @@ TEST(Backend, EveryCondition) {
       every_operand({.op = ir::Op::select, .width = width, .condition = static_cast<ir::Condition>(c)});
 }
 
-void random_functions(u64 first, u64 count, RandomOptions options) {
+void random_functions(u64 first, u64 count, RandomOptions options, bool optimised = false) {
   Machine_ machine;
   options.helper = mix;
   options.counts = Target::host().popcnt && Target::host().lzcnt;
@@ -270,9 +275,12 @@ void random_functions(u64 first, u64 count, RandomOptions options) {
     }
     for (const auto& f : module.functions) ASSERT_EQ(ir::check(f), "") << "seed " << seed;
     const u64 numbers[] = {seed, seed * 0x9e3779b97f4a7c15u, ~seed, 5};
+    const ir::Module before = module;
+    for (auto& f : module.functions)
+      if (optimised) ir::optimise(f, {options.counts, options.counts});
     for (const Target& target : targets())
-      ASSERT_EQ(machine.compare(module, target, numbers), "") << "seed " << seed << "\n"
-                                                              << ir::print(module.functions[0]);
+      ASSERT_EQ(machine.compare(module, before, target, numbers), "") << "seed " << seed << "\n"
+                                                                      << ir::print(module.functions[0]);
   }
 }
 
@@ -282,6 +290,10 @@ u64 amount() {
 }
 
 TEST(Backend, RandomFunctions) { random_functions(1, amount(), {}); }
+TEST(Backend, RandomFunctionsThroughThePasses) {
+  random_functions(400001, amount(), {}, true);
+  random_functions(500001, amount() / 4, {.pieces = 30, .insns = 20, .scope = 60, .calls = false}, true);
+}
 TEST(Backend, RandomFunctionsWithoutCalls) { random_functions(100001, amount(), {.calls = false}); }
 TEST(Backend, RandomFunctionsUnderPressure) {
   random_functions(200001, amount() / 2, {.pieces = 20, .insns = 30, .scope = 60});
