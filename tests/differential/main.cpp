@@ -15,6 +15,7 @@
 #include <cstdlib>
 
 #include "catalog/helpers.hpp"
+#include "edits.hpp"
 #include "engines.hpp"
 #include "fleet.hpp"
 #include "isa/isa.hpp"
@@ -133,7 +134,23 @@ class Worker {
     // What was on the stack before is zeroes here and anything in the kernel.
     if (!kernel || program.mutated || user_.reads_untouched_stack()) return "";
     if (tally != nullptr) tally->kernel_runs++;
-    return compare("kernel", kernel_->run(input), true);
+    auto what = compare("kernel", kernel_->run(input), true);
+    if (what.empty() || !is_fetch_mistake(program, input, *expected)) return what;
+    if (tally != nullptr) tally->kernel_mistakes++;
+    return "";
+  }
+
+  /// Linux 6.18 takes two paths for one whose atomic operations fetch different values from the stack, and does not
+  /// clear the upper half of what a 32-bit compare-exchange gives (tests/cases/atomics.case has both). Whether that is
+  /// why it differs: spelt without such operations, the program does there what it does here.
+  bool is_fetch_mistake(const RandomProgram& program, u32 input, const Observed& expected) {
+    const auto spelt_out = without_fetches(program);
+    if (!spelt_out) return false;
+    const auto refusal = kernel_->load(*spelt_out);
+    const bool is_loaded = refusal && !refusal->has_value();
+    const auto got = is_loaded ? kernel_->run(input) : Result<Observed>(fail(Code::io, "refused"));
+    const auto back = kernel_->load(program);
+    return got && back && !back->has_value() && difference(program, expected, *got, true).empty();
   }
 
   /// Whether moving stack and heap changes what comes out.
@@ -241,8 +258,10 @@ void print_coverage(const Tally& t) {
 void print(const Tally& t) {
   fmt::print(
       "random programs: {} made, {} accepted ({} of them changed at random), {} runs compared ({} with the "
-      "kernel), {} beyond the budget, {} hold addresses, {} failures\n",
-      t.programs, t.accepted, t.mutated_accepted, t.runs, t.kernel_runs, t.over_budget, t.addresses, t.failures);
+      "kernel, of which {} met its mistake about atomic fetches), {} beyond the budget, {} hold addresses, {} "
+      "failures\n",
+      t.programs, t.accepted, t.mutated_accepted, t.runs, t.kernel_runs, t.kernel_mistakes, t.over_budget, t.addresses,
+      t.failures);
   print_groups("refused, by reason:", t.refused);
   if (t.both_accept + t.both_reject + t.only_we + t.only_kernel == 0)
     return fmt::print("the kernel was not asked: this process may not load programs, or --no-kernel\n");

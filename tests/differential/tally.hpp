@@ -20,7 +20,8 @@ struct Group {
 
 struct Tally {
   Progress progress;
-  u64 programs, accepted, mutated_accepted, runs, checked_runs, kernel_runs, over_budget, addresses, failures;
+  u64 programs, accepted, mutated_accepted, runs, checked_runs, kernel_runs, kernel_mistakes, over_budget, addresses,
+      failures;
   u64 both_accept, both_reject, only_we, only_kernel;
   u64 ops[256];      ///< accepted programs with the instruction (isa::Op) on a path that is reached
   u64 ir_ops[64];    ///< accepted programs with the IR operation (vm::ir::Op)
