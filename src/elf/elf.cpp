@@ -45,7 +45,6 @@ struct RawRela {
 static_assert(sizeof(RawHeader) == 64 && sizeof(RawSection) == 64 && sizeof(RawSegment) == 56);
 static_assert(sizeof(RawSymbol) == 24 && sizeof(RawRel) == 16 && sizeof(RawRela) == 24);
 
-constexpr u32 section_symtab_shndx = 18;
 constexpr u16 index_extended = 0xffff;
 constexpr u64 longest_section_name = 4096;
 constexpr u64 longest_symbol_name = 16384;
@@ -96,12 +95,12 @@ Relocation RelocationTable::at(u64 index) const {
   return {raw.offset, static_cast<u32>(raw.info), static_cast<u32>(raw.info >> 32), 0};
 }
 
-Result<File> File::parse(std::span<const std::byte> bytes) {
-  File file;
-  file.bytes_ = base::ByteReader(bytes);
-  const auto header = file.bytes_.at<RawHeader>(0);
+namespace {
+
+Result<RawHeader> checked_header(const base::ByteReader& bytes) {
+  const auto header = bytes.at<RawHeader>(0);
   static constexpr u8 magic[] = {0x7f, 'E', 'L', 'F'};
-  if (bytes.size() < 4 || std::memcmp(bytes.data(), magic, 4) != 0)
+  if (const auto begin = bytes.at<std::array<u8, 4>>(0); !begin || std::memcmp(begin->data(), magic, 4) != 0)
     return fail(Code::malformed, "not an ELF file: it does not begin with 7f 45 4c 46");
   if (!header)
     return fail(Code::malformed, fmt::format("ELF header: 64 bytes expected, the file has {}", bytes.size()));
@@ -109,12 +108,37 @@ Result<File> File::parse(std::span<const std::byte> bytes) {
   if (header->ident[5] != 1)
     return fail(Code::unsupported,
                 "ELF byte order: a big-endian file; skep reads little-endian ones (clang -target bpfel)");
-  file.type_ = header->type;
-  file.machine_ = header->machine;
-  file.entry_ = header->entry;
-  SKEP_TRY(
-      file.read_sections(header->sections_offset, header->section_size, header->section_count, header->names_index));
-  SKEP_TRY(file.read_segments(header->segments_offset, header->segment_size, header->segment_count));
+  return *header;
+}
+
+/// More than 0xfeff sections: the counts do not fit the header and lie in section 0.
+u64 section_count(u16 count, const RawSection& first) { return count != 0 ? count : first.size; }
+
+}  // namespace
+
+Result<std::array<File::Range, 2>> File::tables(std::span<const std::byte> bytes) {
+  const base::ByteReader reader(bytes);
+  const RawHeader header = SKEP_TRY(checked_header(reader));
+  std::array<Range, 2> ranges{};
+  if (const auto first = reader.at<RawSection>(header.sections_offset); header.sections_offset != 0 && first) {
+    const u64 most = (reader.size() - header.sections_offset) / sizeof(RawSection);
+    const u64 count = std::clamp<u64>(section_count(header.section_count, *first), 1, most);
+    ranges[0] = {header.sections_offset, count * sizeof(RawSection)};
+  }
+  const Range segments{header.segments_offset, u64{header.segment_count} * sizeof(RawSegment)};
+  if (reader.contains(segments.offset, segments.size)) ranges[1] = segments;
+  return ranges;
+}
+
+Result<File> File::parse(std::span<const std::byte> bytes) {
+  File file;
+  file.bytes_ = base::ByteReader(bytes);
+  const RawHeader header = SKEP_TRY(checked_header(file.bytes_));
+  file.type_ = header.type;
+  file.machine_ = header.machine;
+  file.entry_ = header.entry;
+  SKEP_TRY(file.read_sections(header.sections_offset, header.section_size, header.section_count, header.names_index));
+  SKEP_TRY(file.read_segments(header.segments_offset, header.segment_size, header.segment_count));
   return file;
 }
 
@@ -126,8 +150,7 @@ Result<void> File::read_sections(u64 offset, u16 entry_size, u16 count, u16 name
   if (!first)
     return fail(Code::malformed,
                 fmt::format("ELF section table: offset {} lies outside the file ({} bytes)", offset, bytes_.size()));
-  // More than 0xfeff sections: the counts do not fit the header and lie in section 0.
-  const u64 real_count = count != 0 ? count : first->size;
+  const u64 real_count = section_count(count, *first);
   const u32 real_names = names_index != index_extended ? names_index : first->link;
   if (real_count > bytes_.size() / sizeof(RawSection) || !bytes_.contains(offset, real_count * sizeof(RawSection)))
     return fail(Code::malformed,
@@ -151,6 +174,7 @@ Result<void> File::read_sections(u64 offset, u16 entry_size, u16 count, u16 name
                          .alignment = raw.alignment,
                          .entry_size = raw.entry_size});
   }
+  names_ = real_names;
   if (real_names == 0) return {};
   const auto strings = SKEP_TRY_AT("ELF section names", string_table(real_names));
   for (u64 i = 0; i < real_count; i++) sections_[i].name = bounded_string(strings, names[i], longest_section_name);

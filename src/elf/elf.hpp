@@ -9,6 +9,7 @@
 // are fine, because nothing is ever written.
 // Source: System V ABI, chapters 4 and 5 (ELF-64); kernel Documentation/bpf/llvm_reloc.rst for EM_BPF.
 #pragma once
+#include <array>
 #include <optional>
 #include <skep/result.hpp>
 #include <skep/types.hpp>
@@ -25,13 +26,16 @@ inline constexpr u16 type_relocatable = 1;
 inline constexpr u16 machine_bpf = 247;
 // sh_type
 inline constexpr u32 section_progbits = 1, section_symtab = 2, section_strtab = 3, section_rela = 4, section_nobits = 8,
-                     section_rel = 9, section_dynsym = 11;
+                     section_note = 7, section_rel = 9, section_dynsym = 11, section_symtab_shndx = 18;
 // sh_flags
 inline constexpr u64 flag_write = 1, flag_alloc = 2, flag_exec = 4;
 // symbol types and bindings
-inline constexpr u8 symbol_notype = 0, symbol_object = 1, symbol_func = 2, symbol_section = 3, symbol_file = 4;
+inline constexpr u8 symbol_notype = 0, symbol_object = 1, symbol_func = 2, symbol_section = 3, symbol_file = 4,
+                    symbol_ifunc = 10;  ///< its value is the code that chooses the function (GNU)
 inline constexpr u8 bind_local = 0, bind_global = 1, bind_weak = 2;
 inline constexpr u8 visibility_default = 0, visibility_internal = 1, visibility_hidden = 2;
+// p_type, p_flags
+inline constexpr u32 segment_load = 1, segment_executable = 1;
 // special section indices of symbols
 inline constexpr u32 index_undefined = 0, index_absolute = 0xfff1, index_common = 0xfff2;
 
@@ -115,6 +119,17 @@ class File {
   /// First section with that name, or nullptr.
   const Section* section(std::string_view name) const;
 
+  /// The section that holds the names of sections, or nullptr.
+  const Section* names() const { return names_ < sections_.size() && names_ != 0 ? &sections_[names_] : nullptr; }
+
+  /// Where the tables of sections and segments lie, for readers that fetch a file piece by piece: parse() reads the
+  /// header, these, and the contents of names(). `bytes` is as long as the file; what was not fetched yet is zero, so
+  /// ask again after fetching the first section, which may hold the real count. Errors: as parse().
+  struct Range {
+    u64 offset = 0, size = 0;
+  };
+  static Result<std::array<Range, 2>> tables(std::span<const std::byte> bytes);
+
   /// The section's bytes in the file: empty for section_nobits. Errors: malformed.
   Result<std::span<const std::byte>> contents(const Section& section) const;
   /// Opens a table of type section_symtab or section_dynsym. Errors: malformed.
@@ -129,6 +144,7 @@ class File {
 
   base::ByteReader bytes_{{}};
   u16 type_ = 0, machine_ = 0;
+  u32 names_ = 0;
   u64 entry_ = 0;
   std::vector<Section> sections_;
   std::vector<Segment> segments_;

@@ -9,7 +9,6 @@ namespace skep::elf {
 
 namespace {
 
-constexpr u32 segment_load = 1;
 constexpr std::size_t most_segments = 65536 / 56;           // Linux, fs/binfmt_elf.c: load_elf_phdrs()
 constexpr std::size_t most_name_bytes = 256 * 1024 * 1024;  // names may overlap in the file: 24 bytes name 16 KiB each
 
@@ -50,6 +49,15 @@ std::optional<u64> file_offset(const File& file, u64 address) {
   for (const Segment& segment : file.segments())
     if (segment.type == segment_load && address >= segment.address && address - segment.address < segment.size_file)
       return address - segment.address + segment.offset;
+  return std::nullopt;
+}
+
+std::optional<u64> loaded_address(std::span<const Segment> segments, u64 file_offset) {
+  for (const u32 wanted : {segment_executable, u32{0}})
+    for (const Segment& segment : segments)
+      if (segment.type == segment_load && (segment.flags & segment_executable) == wanted &&
+          file_offset >= segment.offset && file_offset - segment.offset < segment.size_file)
+        return file_offset - segment.offset + segment.address;
   return std::nullopt;
 }
 

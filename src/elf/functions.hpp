@@ -27,5 +27,8 @@ Result<std::vector<Function>> functions(const File& file, const std::function<bo
 Result<void> check_segments(const File& file);
 /// The offset in the file of an address of the linked program; nullopt where no segment holds it.
 std::optional<u64> file_offset(const File& file, u64 address);
+/// The other way: the address of the linked program that a byte of the file is loaded at. Executable segments come
+/// first, because what is mapped is rounded to pages and may show bytes of a neighbour. nullopt where none holds it.
+std::optional<u64> loaded_address(std::span<const Segment> segments, u64 file_offset);
 
 }  // namespace skep::elf

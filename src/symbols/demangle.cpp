@@ -1,0 +1,124 @@
+// Demangling, within bounds. See demangle.hpp.
+#include "symbols/demangle.hpp"
+
+#include <cxxabi.h>
+#include <fmt/core.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+
+namespace skep::symbols {
+
+namespace {
+
+constexpr std::size_t longest_mangled = 4096, longest_name = 8192;
+constexpr double most_text = 4u << 20;
+
+/// A bound of the text that a mangled name can stand for. What makes text grow beyond a factor are references to
+/// earlier parts (S_, S0_, T_, T0_, ...), which may hold references themselves, and packs (Dp, sp), which repeat their
+/// pattern. Of k references, d levels of k/d each give (k/d)^d copies, at most e^(k/e); a pack has no more elements
+/// than the name has characters. Counted anywhere in the name, also inside of identifiers: too many rather than too
+/// few. Of 59,000 names in libstdc++, libLLVM and skep, 34 are above the limit.
+double text_bound(std::string_view name) {
+  double references = 0, packs = 0;
+  for (std::size_t i = 0; i + 1 < name.size(); ++i) {
+    if (name.substr(i, 2) == "Dp" || name.substr(i, 2) == "sp") ++packs;
+    if (name[i] != 'S' && name[i] != 'T') continue;
+    std::size_t end = i + 1;
+    while (end < name.size() && ((name[end] >= '0' && name[end] <= '9') || (name[end] >= 'A' && name[end] <= 'Z')))
+      ++end;
+    if (end < name.size() && name[end] == '_') ++references;
+  }
+  const auto length = static_cast<double>(name.size());
+  constexpr double e = 2.718281828459045;
+  return length * std::exp(references / e) * std::pow(length, packs);
+}
+
+/// "::h" and sixteen hex digits, which Rust's first scheme puts behind every name.
+bool has_rust_hash(std::string_view name) {
+  constexpr std::size_t digits = 16;
+  if (name.size() <= digits + 3 || name.substr(name.size() - digits - 3, 3) != "::h") return false;
+  return name.substr(name.size() - digits).find_first_not_of("0123456789abcdef") == name.npos;
+}
+
+struct Escape {
+  std::string_view code, text;
+};
+constexpr Escape rust_escapes[] = {{"$SP$", "@"},  {"$BP$", "*"},  {"$RF$", "&"},  {"$LT$", "<"},  {"$GT$", ">"},
+                                   {"$LP$", "("},  {"$RP$", ")"},  {"$C$", ","},   {"$u20$", " "}, {"$u22$", "\""},
+                                   {"$u27$", "'"}, {"$u2b$", "+"}, {"$u3b$", ";"}, {"$u5b$", "["}, {"$u5d$", "]"},
+                                   {"$u7b$", "{"}, {"$u7d$", "}"}, {"$u7e$", "~"}};
+
+std::string rust_name(std::string_view name) {
+  name.remove_suffix(19);  // the hash
+  std::string text;
+  for (std::size_t i = 0; i < name.size();) {
+    const std::string_view rest = name.substr(i);
+    const Escape* found = nullptr;
+    for (const Escape& escape : rust_escapes)
+      if (rest.starts_with(escape.code)) found = &escape;
+    if (found != nullptr) {
+      text += found->text;
+      i += found->code.size();
+    } else if (rest.starts_with("..")) {
+      text += "::";
+      i += 2;
+    } else if (rest.starts_with("_$") && (i == 0 || name.substr(i - 1, 1) == ":")) {
+      ++i;  // an underscore in front of an escape at the beginning of a part
+    } else {
+      text += name[i++];
+    }
+  }
+  return text;
+}
+
+std::size_t utf8_length(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  const std::size_t length = first < 0x80                    ? 1
+                             : first >= 0xc2 && first < 0xe0 ? 2
+                             : first >= 0xe0 && first < 0xf0 ? 3
+                             : first >= 0xf0 && first < 0xf5 ? 4
+                                                             : 0;
+  if (length == 0 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i)
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
+  // Second bytes that would make it overlong, a surrogate, beyond the last character, or a C1 control character.
+  const auto second = length > 1 ? static_cast<unsigned char>(text[1]) : 0;
+  if ((first == 0xc2 && second < 0xa0) || (first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
+    return 0;
+  return length;
+}
+
+}  // namespace
+
+std::string demangle(std::string_view name) {
+  if (!name.starts_with("_Z") || name.size() > longest_mangled) return std::string(name);
+  const std::string mangled(name);
+  if (text_bound(name) > most_text) return mangled;
+  const std::unique_ptr<char, decltype(&std::free)> found(
+      abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, nullptr), &std::free);
+  if (!found) return mangled;
+  const std::string_view text(found.get());
+  if (text.size() > longest_name) return mangled;
+  return has_rust_hash(text) ? rust_name(text) : std::string(text);
+}
+
+std::string printable(std::string_view name) {
+  std::string text;
+  while (!name.empty()) {
+    const std::size_t length = utf8_length(name);
+    const auto byte = static_cast<unsigned char>(name[0]);
+    if (length == 0 || byte < 0x20 || byte == 0x7f) {
+      text += fmt::format("\\x{:02x}", byte);
+      name.remove_prefix(1);
+    } else {
+      text += name.substr(0, length);
+      name.remove_prefix(length);
+    }
+  }
+  return text;
+}
+
+}  // namespace skep::symbols

@@ -1,0 +1,20 @@
+// Names as their language writes them: C++ (Itanium ABI) and Rust's first scheme, which borrows it.
+//
+// The names come from files that anybody may have written. A mangled name of 200 bytes can stand for more text than
+// fits into memory: where that could be, and where the text is longer than 8 KiB, the mangled name is given instead.
+// Rust's second scheme ("_R...") stays as it is.
+// Source: Itanium C++ ABI, chapter 5; rustc, compiler/rustc_symbol_mangling (legacy).
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace skep::symbols {
+
+/// "skep::verify(skep::Program const&)" of "_ZN4skep6verifyERKNS_7ProgramE"; names that are not mangled, too long or
+/// broken come back as they are.
+std::string demangle(std::string_view name);
+
+/// The same bytes with control characters and what is not UTF-8 written as \xNN, so that a name can go to a terminal.
+std::string printable(std::string_view name);
+
+}  // namespace skep::symbols
