@@ -316,6 +316,10 @@ class Translator {
       case Form::call_local:
         return check_target(i, insn.imm);
       case Form::call_helper:
+        if (is_dead(i)) {
+          code_->slots[i].helper = never_called;
+          return {};
+        }
         SKEP_TRY(check_helper(i));
         if (insn.imm != isa::helper_tail_call) code_->slots[i].helper = bindings_.helpers[static_cast<u32>(insn.imm)];
         return {};
@@ -325,6 +329,10 @@ class Translator {
       case Form::call_kfunc:
         if (const auto body = kfuncs_.find(i); body != kfuncs_.end()) {
           code_->slots[i].helper = body->second;
+          return {};
+        }
+        if (is_dead(i)) {
+          code_->slots[i].helper = never_called;
           return {};
         }
         return fail(Code::unsupported,
@@ -341,6 +349,11 @@ class Translator {
         return {};
     }
   }
+
+  /// Whether the proof says that no path executes it: a program written for several engines decides by a constant, and
+  /// what the other branch calls need not be here.
+  bool is_dead(std::size_t i) const { return i < source_.proofs.size() && !source_.proofs[i].reached; }
+  static u64 never_called(void*, u64, u64, u64, u64, u64) noexcept { __builtin_trap(); }
 
   Result<void> check_helper(std::size_t i) {
     const s32 id = code_->insns[i].imm;

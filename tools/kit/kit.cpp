@@ -132,6 +132,7 @@ Result<void> Kit::open_engine() {
 }
 
 Result<void> Kit::point_at_target() {
+  set("in_kernel", in_kernel_);
   if (!user_.empty()) set("wanted_uid", SKEP_TRY(user_number(user_)));
   if (tid_ != 0) set("wanted_tid", tid_);
   if (in_kernel_ && workload_.pid != 0) set("wanted_pid", static_cast<u32>(workload_.pid));

@@ -55,10 +55,13 @@ class Kit {
   // ---- before run()
   bool json() const { return json_; }
   bool in_kernel() const { return in_kernel_; }
+  bool has_command() const { return !workload_.command.empty(); }
   bool has_scope() const { return !workload_.command.empty() || workload_.pid != 0; }
   double interval_s() const { return interval_s_; }
   trace::Output& output() { return *output_; }
   ObjectSpec& spec() { return spec_; }
+  /// Seconds between summaries, for tools with an option of their own; 0: one at the end.
+  void print_every(double seconds) { interval_s_ = seconds; }
 
   /// Sets a constant of the program. A name or size that the object does not have is a mistake of the tool: run()
   /// fails.

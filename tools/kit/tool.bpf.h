@@ -23,6 +23,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* ---- who is wanted ------------------------------------------------------------------------------------------- */
 
+const volatile bool in_kernel = 0;    /* the kernel engine: the kernel's memory can be read */
 const volatile u32 wanted_pid = 0;    /* the process; 0: any */
 const volatile u32 wanted_tid = 0;    /* the thread; 0: any */
 const volatile u32 wanted_uid = -1;   /* the user; -1: any */
@@ -53,6 +54,13 @@ static __always_inline bool wanted(void) {
   if (!wanted_pid && !wanted_tid && !wanted_tree) return true;
   u64 id = bpf_get_current_pid_tgid();
   return wanted_task(id >> 32, id);
+}
+
+/* The process that started the current one; 0 where the engine cannot tell. */
+static __always_inline u32 tool_parent(void) {
+  if (!in_kernel) return 0;
+  struct task_struct *task = (void *)bpf_get_current_task();
+  return BPF_CORE_READ(task, real_parent, tgid);
 }
 
 SEC("?raw_tp/sched_process_fork")
@@ -90,15 +98,25 @@ static __always_inline bool tool_is_compat(void) {
 #endif
 }
 
+/* The records of syscalls/sys_enter_* and sys_exit_*: the same on every kernel. */
+struct tool_enter_record {
+  u64 common;
+  s64 nr;
+  u64 args[6];
+};
+struct tool_exit_record {
+  u64 common;
+  s64 nr, ret;
+};
+
 #define TOOL_USER_ENTER(call)                                                          \
   SEC("?tracepoint/syscalls/sys_enter_" #call)                                         \
-  int user_enter_##call(struct trace_event_raw_sys_enter *ctx) {                       \
-    u64 args[6] = {ctx->args[0], ctx->args[1], ctx->args[2], ctx->args[3], ctx->args[4], ctx->args[5]}; \
-    return TOOL_ON_ENTER(ctx, __NR_##call, args);                                      \
+  int user_enter_##call(struct tool_enter_record *ctx) {                               \
+    return TOOL_ON_ENTER(ctx, __NR_##call, ctx->args);                                 \
   }
 #define TOOL_USER_EXIT(call)                                                           \
   SEC("?tracepoint/syscalls/sys_exit_" #call)                                          \
-  int user_exit_##call(struct trace_event_raw_sys_exit *ctx) { return TOOL_ON_EXIT(ctx, __NR_##call, ctx->ret); }
+  int user_exit_##call(struct tool_exit_record *ctx) { return TOOL_ON_EXIT(ctx, __NR_##call, ctx->ret); }
 #define TOOL_IS_CALL(call) || nr == __NR_##call
 
 #if defined(__TARGET_ARCH_x86)

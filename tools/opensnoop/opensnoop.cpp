@@ -1,7 +1,6 @@
 // skep opensnoop: every open(), who did it and how it ended.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/types.h>
 
 #include <filesystem>
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* What the program of opensnoop sends. */
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
 struct open_event {
   __u64 time_ns;
   __u32 pid, tid, uid;

@@ -216,6 +216,7 @@ struct nsproxy {
   struct pid_namespace *pid_ns_for_children;
   struct net *net_ns;
 } SKEP_KERNEL_STRUCT;
+struct files_struct;
 struct mm_struct {
   unsigned long arg_start, arg_end, env_start, env_end;
 } SKEP_KERNEL_STRUCT;
@@ -245,6 +246,7 @@ struct task_struct {
   struct task_struct *group_leader;
   struct mm_struct *mm;
   struct nsproxy *nsproxy;
+  struct files_struct *files;
   struct signal_struct *signal;
   const struct cred *real_cred;
   const struct cred *cred;
@@ -287,7 +289,15 @@ struct path {
 struct file {
   struct path f_path;
   struct inode *f_inode;
+  void *private_data;
   unsigned int f_flags;
+} SKEP_KERNEL_STRUCT;
+struct fdtable {
+  unsigned int max_fds;
+  struct file **fd;
+} SKEP_KERNEL_STRUCT;
+struct files_struct {
+  struct fdtable *fdt;
 } SKEP_KERNEL_STRUCT;
 struct kiocb {
   struct file *ki_filp;
@@ -364,6 +374,8 @@ struct sock_common {
   __u16 skc_num;
   unsigned short skc_family;
   volatile unsigned char skc_state;
+  unsigned char skc_reuse : 4, skc_reuseport : 1;
+  int skc_bound_dev_if;
   possible_net_t skc_net;
   struct in6_addr skc_v6_daddr;
   struct in6_addr skc_v6_rcv_saddr;
@@ -375,7 +387,6 @@ struct sock {
   int sk_err;
   u32 sk_ack_backlog;
   u32 sk_max_ack_backlog;
-  int sk_bound_dev_if;
 } SKEP_KERNEL_STRUCT;
 struct socket {
   short type;
@@ -383,7 +394,12 @@ struct socket {
 } SKEP_KERNEL_STRUCT;
 struct inet_sock {
   struct sock sk;
+  unsigned long inet_flags;
   __be16 inet_sport;
+} SKEP_KERNEL_STRUCT;
+/* Linux before 6.6 has these options as bits. */
+struct inet_sock___before_6_6 {
+  unsigned char freebind : 1, transparent : 1, bind_address_no_port : 1;
 } SKEP_KERNEL_STRUCT;
 struct tcp_sock {
   u32 srtt_us;

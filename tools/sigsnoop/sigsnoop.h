@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the program of sigsnoop sends. */
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+struct signal_event {
+  __u64 time_ns;
+  __u32 pid;
+  __s32 target, signal, result;
+  char comm[16];
+};
