@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <ctime>
 
 #include "base/json_writer.hpp"
@@ -48,7 +49,9 @@ std::string join(const std::vector<Column>& columns, bool commas, const auto& te
     if (!columns[i].shown) continue;
     if (!first) line.push_back(commas ? ',' : ' ');
     first = false;
-    const std::string text = text_of(i);
+    std::string text = text_of(i);
+    const auto width = static_cast<std::size_t>(std::abs(columns[i].width));
+    if (columns[i].cut && !commas && text.size() > width) text.resize(width);
     line += commas ? text : align(text, columns[i].width);
   }
   while (!commas && line.ends_with(' ')) line.pop_back();

@@ -16,6 +16,7 @@ struct Column {
   std::string_view key;  ///< in JSON
   int width = 0;         ///< characters; negative: to the left; 0: as long as it is
   bool shown = true;     ///< JSON has every column
+  bool cut = false;      ///< longer texts end at the width
 };
 
 /// A number with so many decimals.

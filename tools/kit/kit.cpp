@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <pwd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -75,6 +76,11 @@ void Kit::wants_tid(std::string_view flags) {
 void Kit::wants_uid(std::string_view flags) {
   app_.add_option(std::string(flags), user_, "this user only, by number or name");
 }
+void Kit::wants_family() {
+  has_family_ = true;
+  auto* four = app_.add_flag("-4,--ipv4", ipv4_, "IPv4 only");
+  app_.add_flag("-6,--ipv6", ipv6_, "IPv6 only")->excludes(four);
+}
 void Kit::wants_duration(std::string_view flags) {
   app_.add_option(std::string(flags), duration_s_, "seconds to run")->check(CLI::PositiveNumber);
 }
@@ -134,6 +140,7 @@ Result<void> Kit::open_engine() {
 Result<void> Kit::point_at_target() {
   set("in_kernel", in_kernel_);
   if (!user_.empty()) set("wanted_uid", SKEP_TRY(user_number(user_)));
+  if (has_family_) set("wanted_family", static_cast<u16>(ipv4_ ? AF_INET : ipv6_ ? AF_INET6 : 0));
   if (tid_ != 0) set("wanted_tid", tid_);
   if (in_kernel_ && workload_.pid != 0) set("wanted_pid", static_cast<u32>(workload_.pid));
   if (in_kernel_ && !workload_.command.empty()) set("wanted_tree", true);

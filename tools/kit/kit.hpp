@@ -45,6 +45,7 @@ class Kit {
   void wants_pid();                        ///< -p, --pid
   void wants_tid(std::string_view flags);  ///< such as "-t,--tid"
   void wants_uid(std::string_view flags);  ///< a number or a name
+  void wants_family();  ///< -4, -6: the constant wanted_family
   void wants_duration(std::string_view flags);
   /// INTERVAL [COUNT]; `every_s` 0: one summary at the end.
   void wants_interval(double every_s);
@@ -122,6 +123,7 @@ class Kit {
   ToolFacts facts_;
   CLI::App app_;
   std::string backend_, user_;
+  bool ipv4_ = false, ipv6_ = false, has_family_ = false;
   Workload workload_;
   u32 tid_ = 0;
   bool json_ = false, in_kernel_ = true, needs_interval_ = false;
