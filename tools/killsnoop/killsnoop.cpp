@@ -1,9 +1,9 @@
 // skep killsnoop: signals that processes send each other.
 
+#include "killsnoop/killsnoop.h"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/process.hpp"
-#include "killsnoop/killsnoop.h"
 
 namespace skep::tools {
 

@@ -34,7 +34,7 @@ foreach(program ${skep_tool_programs})
     OUTPUT ${object}
     COMMAND ${SKEP_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wno-unused-function -Wno-address-of-packed-member
       -Wno-compare-distinct-pointer-types -fno-stack-protector -D__TARGET_ARCH_${skep_bpf_arch}
-      -I${CMAKE_SOURCE_DIR}/tools/kit -isystem ${CMAKE_SOURCE_DIR}/bpf/include/minimal
+      -I${CMAKE_SOURCE_DIR}/tools/kit -I${CMAKE_SOURCE_DIR}/tools -isystem ${CMAKE_SOURCE_DIR}/bpf/include/minimal
       -isystem ${CMAKE_SOURCE_DIR}/bpf/include -isystem ${CMAKE_BINARY_DIR}/generated/bpf_include
       -idirafter ${skep_bpf_uapi} -idirafter ${CMAKE_SOURCE_DIR}/bpf/include/gnu
       -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -c ${program} -o ${object}.full

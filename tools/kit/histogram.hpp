@@ -15,6 +15,13 @@ struct Log2Histogram {
   u64 total;
 };
 
+/// The slots of a record that both sides share, whose __u64 is another type than ours on 64-bit machines.
+inline std::array<u64, 64> slots_of(const unsigned long long (&slots)[64]) {
+  std::array<u64, 64> out;
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = slots[i];
+  return out;
+}
+
 /// `unit`: "usecs". In JSON: {NAME: label, "unit", "histogram": [{"from", "to", "count"}...]}; `label` "" leaves it
 /// out.
 void print_log2(trace::Output& output, std::span<const u64> slots, std::string_view unit, std::string_view name = "",

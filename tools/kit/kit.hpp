@@ -45,7 +45,7 @@ class Kit {
   void wants_pid();                        ///< -p, --pid
   void wants_tid(std::string_view flags);  ///< such as "-t,--tid"
   void wants_uid(std::string_view flags);  ///< a number or a name
-  void wants_family();  ///< -4, -6: the constant wanted_family
+  void wants_family();                     ///< -4, -6: the constant wanted_family
   void wants_duration(std::string_view flags);
   /// INTERVAL [COUNT]; `every_s` 0: one summary at the end.
   void wants_interval(double every_s);

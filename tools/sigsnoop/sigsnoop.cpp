@@ -1,9 +1,9 @@
 // skep sigsnoop: every signal, whoever sends it.
 
+#include "sigsnoop/sigsnoop.h"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/process.hpp"
-#include "sigsnoop/sigsnoop.h"
 
 namespace skep::tools {
 
@@ -11,8 +11,9 @@ const std::string_view sigsnoop_summary = "every signal that is sent, the kernel
 
 int sigsnoop(const Arguments& arguments) {
   Kit kit({.name = "sigsnoop",
-           .about = "Traces signals: who sent which to whom. In the kernel all of them, those the kernel sends included; in "
-                    "the user engine those that system calls send.",
+           .about =
+               "Traces signals: who sent which to whom. In the kernel all of them, those the kernel sends included; in "
+               "the user engine those that system calls send.",
            .examples = "  skep sigsnoop                # every signal of the machine\n"
                        "  skep sigsnoop -n -s TERM     # only SIGTERM, by name\n"
                        "  skep sigsnoop -p 181         # sent by process 181\n"

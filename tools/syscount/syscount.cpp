@@ -54,9 +54,10 @@ void print_counts(Kit& kit, const CountOptions& options) {
   });
   if (rows->size() > options.top) rows->resize(options.top);
   const double unit = options.milliseconds ? 1e6 : 1e3;
-  Columns columns(kit.output(), {{options.by_process ? "PID    COMM" : "SYSCALL", options.by_process ? "process" : "syscall", -22},
-                                 {"COUNT", "count", 8},
-                                 {options.milliseconds ? "TIME (ms)" : "TIME (us)", "time", 16, options.latency}});
+  Columns columns(kit.output(),
+                  {{options.by_process ? "PID    COMM" : "SYSCALL", options.by_process ? "process" : "syscall", -22},
+                   {"COUNT", "count", 8},
+                   {options.milliseconds ? "TIME (ms)" : "TIME (us)", "time", 16, options.latency}});
   if (!kit.json()) kit.output().line(fmt::format("[{}]", clock_time()));
   columns.heading();
   for (const auto& [key, row] : *rows) {

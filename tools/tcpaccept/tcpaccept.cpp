@@ -36,8 +36,8 @@ int tcpaccept(const Arguments& arguments) {
   TcpEvents events(kit, TCP_EVENT_ACCEPT, [&](const tcp_event& event) {
     const tool_addresses& ends = event.addresses;
     if (!is_listed(*ports, ends.local_port)) return;
-    columns.row({clock_time(), Decimal{seconds_since_start(event.time_ns), 3}, event.pid, text(event.comm), ip_version(ends),
-                 remote_address(ends), ends.remote_port, local_address(ends), ends.local_port});
+    columns.row({clock_time(), Decimal{seconds_since_start(event.time_ns), 3}, event.pid, text(event.comm),
+                 ip_version(ends), remote_address(ends), ends.remote_port, local_address(ends), ends.local_port});
   });
   return kit.run([&] { columns.heading(); });
 }

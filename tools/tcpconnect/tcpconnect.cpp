@@ -44,7 +44,9 @@ int tcpconnect(const Arguments& arguments) {
                                  {"LPORT", "lport", -6, local_port},
                                  {"DADDR", "daddr", -16},
                                  {"DPORT", "dport", -6}});
-  Columns counts(kit.output(), {{"LADDR", "laddr", -25}, {"RADDR", "raddr", -25}, {"RPORT", "rport", -20}, {"CONNECTS", "connects", -10}});
+  Columns counts(
+      kit.output(),
+      {{"LADDR", "laddr", -25}, {"RADDR", "raddr", -25}, {"RPORT", "rport", -20}, {"CONNECTS", "connects", -10}});
   std::map<std::tuple<std::string, std::string, u16>, u64> by_address;
   TcpEvents events(kit, TCP_EVENT_ATTEMPT, [&](const tcp_event& event) {
     const tool_addresses& ends = event.addresses;
@@ -53,8 +55,8 @@ int tcpconnect(const Arguments& arguments) {
       ++by_address[{local_address(ends), remote_address(ends), ends.remote_port}];
       return;
     }
-    columns.row({Decimal{seconds_since_start(event.time_ns), 3}, event.uid, event.pid, text(event.comm), ip_version(ends),
-                 local_address(ends), ends.local_port, remote_address(ends), ends.remote_port});
+    columns.row({Decimal{seconds_since_start(event.time_ns), 3}, event.uid, event.pid, text(event.comm),
+                 ip_version(ends), local_address(ends), ends.local_port, remote_address(ends), ends.remote_port});
   });
   if (count)
     kit.on_summary([&] {

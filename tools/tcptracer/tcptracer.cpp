@@ -36,8 +36,12 @@ int tcptracer(const Arguments& arguments) {
   TcpEvents events(kit, TCP_EVENT_CONNECT | TCP_EVENT_ACCEPT | TCP_EVENT_CLOSE, [&](const tcp_event& event) {
     if (space != 0 && event.network_namespace != space) return;
     const bool connects = event.kind == TCP_EVENT_CONNECT, accepts = event.kind == TCP_EVENT_ACCEPT;
-    const char* kind = verbose ? (connects ? "connect" : accepts ? "accept" : "close")
-                               : (connects ? "C" : accepts ? "A" : "X");
+    const char* kind = verbose ? (connects  ? "connect"
+                                  : accepts ? "accept"
+                                            : "close")
+                               : (connects  ? "C"
+                                  : accepts ? "A"
+                                            : "X");
     const tool_addresses& ends = event.addresses;
     columns.row({Decimal{seconds_since_start(event.time_ns), 3}, kind, event.pid, text(event.comm), ip_version(ends),
                  local_address(ends), remote_address(ends), ends.local_port, ends.remote_port,

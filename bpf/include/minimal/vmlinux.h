@@ -408,7 +408,11 @@ struct tcp_sock {
   u64 bytes_acked;
   u32 total_retrans;
 } SKEP_KERNEL_STRUCT;
+struct tcp_skb_cb {
+  __u32 seq;
+} SKEP_KERNEL_STRUCT;
 struct sk_buff {
+  char cb[48];
   unsigned int len;
   __u16 transport_header;
   __u16 network_header;

@@ -1,0 +1,22 @@
+#include "kit/screen.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/mapped_file.hpp"
+#include "kit/columns.hpp"
+
+namespace skep::tools {
+
+void begin_screen(trace::Output& output, bool keep, bool no_summary) {
+  if (output.json()) return;
+  output.line(!keep && ::isatty(STDOUT_FILENO) ? "\x1b[H\x1b[2J" : "");
+  if (no_summary) return;
+  auto load = base::read_text("/proc/loadavg");
+  std::string averages = load ? *load : "";
+  while (averages.ends_with('\n')) averages.pop_back();
+  output.line(fmt::format("{:<8} loadavg: {}", clock_time(), averages));
+  output.line("");
+}
+
+}  // namespace skep::tools
