@@ -1,3 +1,4 @@
+// What a program needs of the kernel, asked of its types, of tracefs and of the planner, in this order of cost.
 #include "kernel/hook_check.hpp"
 
 #include "kernel/plan.hpp"

@@ -1,3 +1,4 @@
+// inet_ntop(3) behind one name.
 #include "kit/address.hpp"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+// One pass over the programs collects the alternatives of each stem, a second one takes the first that fits.
 #include "kit/choice.hpp"
 
 #include <fmt/format.h>

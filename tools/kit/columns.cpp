@@ -1,3 +1,4 @@
+// Cells to text or JSON, and text that a terminal may be trusted with.
 #include "kit/columns.hpp"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// The layout of BCC's histograms: a column of ranges, of counts, and bars of 40 places (20 where numbers are long).
 #include "kit/histogram.hpp"
 
 #include <fmt/format.h>

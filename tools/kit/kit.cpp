@@ -28,6 +28,10 @@ Result<u32> user_number(const std::string& text) {
   return static_cast<u32>(known->pw_uid);
 }
 
+bool is_user_function(AttachKind kind) {
+  return kind == AttachKind::uprobe || kind == AttachKind::uretprobe || kind == AttachKind::usdt;
+}
+
 /// Where a constant lies in the object: its section's map and its place in there.
 struct Place {
   MapSpec* map = nullptr;
@@ -162,7 +166,9 @@ Result<std::vector<Link>> Kit::attach_all() {
   std::vector<Link> links;
   for (auto& program : object_->programs()) {
     if (program.target().target.empty()) continue;  // the tool attaches it itself
-    links.push_back(SKEP_TRY_AT(program.info().name, program.attach()));
+    AttachTarget target = program.target();
+    if (is_user_function(target.kind)) target.pid = workload_.pid;
+    links.push_back(SKEP_TRY_AT(program.info().name, program.attach(target)));
     note(links.back().carried_by());
   }
   if (on_attach_) SKEP_TRY(on_attach_(*object_, links));

@@ -1,3 +1,4 @@
+// /proc is asked after the event: a process that has ended is no error, its columns stay empty.
 #include "kit/process.hpp"
 
 #include <fmt/format.h>

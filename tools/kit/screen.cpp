@@ -1,3 +1,4 @@
+// Clears only where standard output is a terminal, so that a pipe gets text alone.
 #include "kit/screen.hpp"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// pidfd_open(2), pidfd_getfd(2), getsockname(2), getpeername(2); the copy is closed at once.
 #include "kit/socket.hpp"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+// What the kernel engine sends is whole. The user engine's events know what the call said; the rest is asked here.
 #include "kit/tcp_events.hpp"
 
 #include <fmt/format.h>
@@ -27,9 +28,14 @@ TcpEvents::TcpEvents(Kit& kit, u32 kinds, std::function<void(const tcp_event&)> 
 void TcpEvents::complete(tcp_event& event) {
   const u64 key = u64{event.pid} << 32 | static_cast<u32>(event.descriptor);
   if ((event.kind & (TCP_EVENT_CLOSE | TCP_EVENT_END)) == 0) {
+    tool_addresses now{};
     u32 protocol = 0;
-    if (look_at_socket(event.pid, event.descriptor, event.addresses, protocol)) known_[key] = event.addresses;
-    if (protocol != 0 && protocol != IPPROTO_TCP) event.addresses.family = 0;
+    if (!look_at_socket(event.pid, event.descriptor, now, protocol)) return;
+    // The descriptor may be another socket by now: what the call said must agree.
+    const tool_addresses& said = event.addresses;
+    const bool same = said.remote_port == 0 || (now.family == said.family && now.remote_port == said.remote_port);
+    if (same && protocol != IPPROTO_TCP) event.addresses.family = 0;
+    if (same && protocol == IPPROTO_TCP) known_[key] = event.addresses = now;
     return;
   }
   const auto found = known_.find(key);

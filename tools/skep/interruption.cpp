@@ -1,3 +1,4 @@
+// The handlers reach the observation through one atomic pointer: there is one in a process.
 #include "interruption.hpp"
 
 #include <signal.h>
