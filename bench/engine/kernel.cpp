@@ -29,7 +29,7 @@ class KernelSubject final : public Subject {
 
   Result<void> prepare(const Sources& sources) {
     kernel::KernelTypes kernel({});
-    maps_ = SKEP_TRY(kernel::create_maps(*sources.object, -1, kernel));
+    maps_ = SKEP_TRY(kernel::create_maps(*sources.object, {}, -1, kernel));
     if (sources.object->btf) {
       auto types = SKEP_TRY(kernel::TypesImage::copy_of(sources.object->btf));
       annotations_ = kernel::annotate(sources.object->programs.at(0), types);

@@ -39,7 +39,7 @@ Result<KernelObject> KernelObject::open(const ObjectSpec& object) {
     auto image = SKEP_TRY(kernel::TypesImage::copy_of(object.btf));
     if (auto btf = kernel::load_types(image.bytes())) made.btf_ = *std::move(btf);
   }
-  made.maps_ = SKEP_TRY(kernel::create_maps(object, made.btf_.get(), *made.types_));
+  made.maps_ = SKEP_TRY(kernel::create_maps(object, {}, made.btf_.get(), *made.types_));
   return made;
 }
 

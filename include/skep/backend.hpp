@@ -169,6 +169,9 @@ class Map {
   /// Ring buffers and perf event arrays only.
   Result<RingReader> open_ring() const { return impl_->open_ring(); }
 
+  /// What the engine made: for engines, which look for their own maps among those that are handed to them.
+  const std::shared_ptr<Impl>& impl() const { return impl_; }
+
   /// Typed access for trivially copyable keys and values; sizes are checked against the map's.
   template <class V, class K>
   Result<V> get(const K& key) const;
@@ -209,6 +212,13 @@ class Object {
 struct LoadOptions {
   std::vector<std::string> programs;  ///< names to load; empty: all with autoload
   bool verifier_log = false;          ///< keep the full log of an accepted program too
+  /// Maps that are there already: the object's map of that name is this one, made by the same engine, and none is
+  /// made. So programs of one object can be loaded one after the other, and objects can share a map.
+  struct Given {
+    std::string name;  ///< in ObjectSpec::maps
+    Map map;
+  };
+  std::vector<Given> maps;
 };
 
 /// What to observe and how long.

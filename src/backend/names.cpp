@@ -101,4 +101,18 @@ std::string_view attach_type_name(AttachType type) noexcept {
   return "unknown";
 }
 
+Result<void> check_given(const MapSpec& wanted, const MapInfo& map) {
+  const auto differs = [&](std::string_view what, std::string found, std::string expected) {
+    return fail(Code::invalid_argument, "the map \"" + map.name + "\" that was given for it has " + std::string(what) +
+                                            " " + found + ", expected " + expected);
+  };
+  if (map.type != wanted.type)
+    return differs("type", std::string(name_of(map.type)), std::string(name_of(wanted.type)));
+  if (wanted.key_size != 0 && map.key_size != wanted.key_size)
+    return differs("keys of", std::to_string(map.key_size), std::to_string(wanted.key_size) + " bytes");
+  if (wanted.value_size != 0 && map.value_size != wanted.value_size)
+    return differs("values of", std::to_string(map.value_size), std::to_string(wanted.value_size) + " bytes");
+  return {};
+}
+
 }  // namespace skep::backend

@@ -5,6 +5,7 @@
 // either. Maps of global data are called after their object and section ("hello.rodata"), as libbpf does.
 // Source: kernel/bpf/syscall.c, bpf_obj_name_cpy; libbpf, internal_map_name.
 #pragma once
+#include <skep/inspect.hpp>
 #include <skep/spec.hpp>
 #include <span>
 #include <string>
@@ -30,6 +31,10 @@ std::string_view nearest(std::string_view wanted, std::span<const std::string_vi
 /// "object hello has no program "helo"; did you mean "hello"? It has: hello, bye".
 Error no_such(std::string_view owner, std::string_view kind, std::string_view wanted,
               std::span<const std::string_view> candidates);
+
+/// Whether `map` can stand for a map of the object that is described by `wanted`.
+/// Errors: invalid_argument, saying in what they differ.
+Result<void> check_given(const MapSpec& wanted, const MapInfo& map);
 
 /// bpftool's name of an attach type ("cgroup_inet_ingress"), or "unknown".
 std::string_view attach_type_name(AttachType type) noexcept;

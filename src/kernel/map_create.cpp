@@ -156,6 +156,13 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
   return KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name);
 }
 
+Result<std::shared_ptr<KernelMap>> take_given(const MapSpec& wanted, const Map& given) {
+  auto map = std::dynamic_pointer_cast<KernelMap>(given.impl());
+  if (!map) return fail(Code::invalid_argument, "the map that was given for it is not the kernel's");
+  SKEP_TRY(backend::check_given(wanted, map->info()));
+  return map;
+}
+
 }  // namespace
 
 MapSpec completed(const MapSpec& spec, u32 cpus, u64 page_size) {
@@ -184,12 +191,21 @@ MapSpec completed(const MapSpec& spec, u32 cpus, u64 page_size) {
   return map;
 }
 
-Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd, KernelTypes& kernel) {
+Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object,
+                                                            std::span<const LoadOptions::Given> given, int btf_fd,
+                                                            KernelTypes& kernel) {
   std::vector<std::shared_ptr<KernelMap>> maps;
   maps.reserve(object.maps.size());
-  for (const MapSpec& map : object.maps) maps.push_back(SKEP_TRY(create_one(object, map, btf_fd, kernel)));
+  const auto given_for = [&](const MapSpec& map) {
+    return std::ranges::find(given, map.name, &LoadOptions::Given::name);
+  };
+  for (const MapSpec& map : object.maps) {
+    const auto found = given_for(map);
+    maps.push_back(found != given.end() ? SKEP_TRY_AT(fmt::format("map {}", map.name), take_given(map, found->map))
+                                        : SKEP_TRY(create_one(object, map, btf_fd, kernel)));
+  }
   for (std::size_t i = 0; i < object.maps.size(); ++i) {
-    if (!is_map_of_maps(object.maps[i].type)) continue;
+    if (!is_map_of_maps(object.maps[i].type) || given_for(object.maps[i]) != given.end()) continue;
     for (const MapSpec::Slot& slot : object.maps[i].slots) {
       const auto inner = std::ranges::find(object.maps, slot.name, &MapSpec::name);
       if (inner == object.maps.end())

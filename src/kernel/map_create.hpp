@@ -4,7 +4,9 @@
 // maps when every map exists. Program arrays are filled after the programs are loaded.
 #pragma once
 #include <memory>
+#include <skep/backend.hpp>
 #include <skep/spec.hpp>
+#include <span>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -14,9 +16,11 @@
 
 namespace skep::kernel {
 
-/// Creates every map of the object, in its order. `btf_fd`: the object's types, or -1.
+/// Every map of the object, in its order: made, or taken from `given`. `btf_fd`: the object's types, or -1.
 /// Errors name the map and what was refused.
-Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object, int btf_fd, KernelTypes& kernel);
+Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object,
+                                                            std::span<const LoadOptions::Given> given, int btf_fd,
+                                                            KernelTypes& kernel);
 
 /// One map that belongs to no object; `inner_fd`: the template of a map of maps, or -1.
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& map, int inner_fd);

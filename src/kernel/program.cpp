@@ -307,7 +307,7 @@ Result<Object> load_object(const std::shared_ptr<Session>& session, const Object
     else
       session->note(fmt::format("object {} is loaded without its types: {}", spec.name, btf.error().message));
   }
-  object->maps = SKEP_TRY(create_maps(object->spec, object->btf.get(), session->types));
+  object->maps = SKEP_TRY(create_maps(object->spec, options.maps, object->btf.get(), session->types));
   for (std::size_t i = 0; i < programs.size(); ++i) {
     if (!prepared[i].plan.loadable) continue;
     auto fd = SKEP_TRY(object->load(prepared[i], object->btf.get()));

@@ -56,10 +56,16 @@ class Loader {
   Result<void> make_map(const MapSpec& spec) {
     auto made = std::make_unique<LoadedMap>();
     made->object = object_.get();
+    made->tables = registry_;
+    const auto given = std::ranges::find(options_.maps, spec.name, &LoadOptions::Given::name);
+    if (given != options_.maps.end()) {
+      SKEP_TRY(borrow(spec, given->map, *made));
+      object_->maps.push_back(std::move(made));
+      return {};
+    }
     made->map = SKEP_TRY(map::Map::create(spec));
     SKEP_TRY(object_->types->describe(*made->map));
     made->id = SKEP_TRY(registry_->map_table->reserve());
-    made->tables = registry_;
     MapInfo& info = made->map->info;
     info.id = made->id.id();
     info.type = spec.type;
@@ -72,6 +78,17 @@ class Loader {
     info.bytes_memlock = made->map->memory_bytes();
     info.frozen = made->map->frozen();
     object_->maps.push_back(std::move(made));
+    return {};
+  }
+
+  /// A map that another object of this engine has.
+  Result<void> borrow(const MapSpec& spec, const Map& given, LoadedMap& into) {
+    OwnMap own = own_map(given);
+    if (!own.map)
+      return fail(Code::invalid_argument, "the map that was given for it belongs to another engine or process");
+    SKEP_TRY(backend::check_given(spec, given.info()));
+    into.map = std::move(own.map);
+    object_->lenders.push_back(own.owner->shared_from_this());
     return {};
   }
 
@@ -108,7 +125,7 @@ class Loader {
     made->id = SKEP_TRY_AT(place, registry_->program_table->reserve());
     made->target = spec.attach;
     made->lines = spec.lines;
-    for (const auto& map : object_->maps) made->map_ids_by_index.push_back(map->id.id());
+    for (const auto& map : object_->maps) made->map_ids_by_index.push_back(map->map->info.id);
     made->facts = describe(spec, made->id.id(), outcome.report);
     object_->programs.push_back(std::move(made));
     return {};
@@ -129,7 +146,7 @@ class Loader {
     for (const Reference& reference : spec.references) {
       const bool is_map = reference.kind == Reference::Kind::map || reference.kind == Reference::Kind::map_value;
       if (!is_map || reference.map >= object_->maps.size()) continue;
-      const u32 map_id = object_->maps[reference.map]->id.id();
+      const u32 map_id = object_->maps[reference.map]->map->info.id;
       if (std::ranges::find(info.map_ids, map_id) == info.map_ids.end()) info.map_ids.push_back(map_id);
     }
     info.btf_id = object_->btf ? object_->btf_id.id() : 0;
@@ -142,6 +159,8 @@ class Loader {
   /// Static contents of program arrays and maps of maps: `.values = {[1] = &other}`.
   Result<void> fill_slots(std::size_t index) {
     map::Map& map = *object_->maps[index]->map;
+    const bool borrowed = object_->maps[index]->id.id() == 0;
+    if (borrowed && map.spec().type != MapType::prog_array) return {};  // filled by its own object
     for (const MapSpec::Slot& slot : spec_.maps[index].slots) {
       s64 error = 0;
       if (map.spec().type == MapType::prog_array) {
@@ -165,7 +184,8 @@ class Loader {
   /// From here on others see it.
   void publish() {
     if (object_->btf) object_->btf_id.publish(object_->btf);
-    for (const auto& map : object_->maps) map->id.publish(std::shared_ptr<const RegisteredMap>(object_, map.get()));
+    for (const auto& map : object_->maps)
+      if (map->id.id() != 0) map->id.publish(std::shared_ptr<const RegisteredMap>(object_, map.get()));
     for (const auto& program : object_->programs)
       program->id.publish(std::shared_ptr<const RegisteredProgram>(object_, program.get()));
   }
@@ -238,17 +258,20 @@ Result<TestRunResult> LoadedProgram::test_run(const TestRun& run) const {
 
 LoadedObject::~LoadedObject() {
   // Program arrays first: they may hold programs of other objects, whose turn is to go before our maps do.
-  for (const auto& map : maps) map::prog_array_clear(*map->map);
+  for (const auto& map : maps)
+    if (map->id.id() != 0) map::prog_array_clear(*map->map);
   programs.clear();
   maps.clear();
 }
 
 void LoadedObject::release_users() noexcept {
-  for (const auto& map : maps) map->map->release_users();
+  for (const auto& map : maps)
+    if (map->id.id() != 0) map->map->release_users();
 }
 
 void LoadedObject::regain_users() noexcept {
-  for (const auto& map : maps) map->map->regain_users();
+  for (const auto& map : maps)
+    if (map->id.id() != 0) map->map->regain_users();
 }
 
 namespace {
@@ -263,6 +286,7 @@ struct UserReference {
       object->release_users();
     }
     for (const auto& map : object->maps) {
+      if (map->id.id() == 0) continue;  // its own object's handles decide
       map::ProgArrayTargets targets;
       {
         const std::lock_guard lock(object->user_mutex);

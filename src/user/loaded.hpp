@@ -27,7 +27,7 @@ struct LoadedObject;
 struct LoadedMap final : RegisteredMap {
   LoadedObject* object = nullptr;  ///< that it is part of
   std::shared_ptr<map::Map> map;
-  Table<const RegisteredMap>::Lease id;
+  Table<const RegisteredMap>::Lease id;  ///< none where the map is another object's
   ObjectTables tables;
 
   MapInfo describe() const override;
@@ -51,7 +51,7 @@ struct LoadedProgram final : RegisteredProgram {
   Result<TestRunResult> test_run(const TestRun& run) const override;
 };
 
-struct LoadedObject {
+struct LoadedObject : std::enable_shared_from_this<LoadedObject> {
   LoadedObject() = default;
   ~LoadedObject();
   LoadedObject(const LoadedObject&) = delete;
@@ -63,9 +63,10 @@ struct LoadedObject {
   std::string name;
   std::shared_ptr<const btf::Btf> btf;
   Table<const btf::Btf>::Lease btf_id;
-  std::unique_ptr<helper::ObjectTypes> types;            ///< what its programs make; outlives maps and programs
-  std::vector<std::unique_ptr<LoadedMap>> maps;          ///< by ObjectSpec::maps index
-  std::vector<std::unique_ptr<LoadedProgram>> programs;  ///< by ObjectSpec::programs index
+  std::vector<std::shared_ptr<const LoadedObject>> lenders;  ///< whose maps it uses too; no user's references
+  std::unique_ptr<helper::ObjectTypes> types;                ///< what its programs make; outlives maps and programs
+  std::vector<std::unique_ptr<LoadedMap>> maps;              ///< by ObjectSpec::maps index
+  std::vector<std::unique_ptr<LoadedProgram>> programs;      ///< by ObjectSpec::programs index
 
   std::mutex user_mutex;
   std::weak_ptr<void> user;  ///< what all handles share, while there are any

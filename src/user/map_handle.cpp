@@ -84,6 +84,8 @@ class MapHandle final : public Map::Impl {
     return {};
   }
 
+  OwnMap own() const { return {map_, owner_}; }
+
  private:
   /// Queues have keys of no bytes; the map room takes those as nullptr.
   static const void* pointer(std::span<const std::byte> key) { return key.empty() ? nullptr : key.data(); }
@@ -166,6 +168,11 @@ class MapHandle final : public Map::Impl {
 std::shared_ptr<Map::Impl> make_map_handle(std::shared_ptr<map::Map> map, std::shared_ptr<const LoadedObject> owner,
                                            ObjectTables tables) {
   return std::make_shared<MapHandle>(std::move(map), std::move(owner), std::move(tables));
+}
+
+OwnMap own_map(const Map& handle) {
+  const auto* own = dynamic_cast<const MapHandle*>(handle.impl().get());
+  return own != nullptr ? own->own() : OwnMap{};
 }
 
 }  // namespace skep::user

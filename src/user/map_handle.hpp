@@ -14,4 +14,11 @@ struct LoadedObject;
 std::shared_ptr<Map::Impl> make_map_handle(std::shared_ptr<map::Map> map, std::shared_ptr<const LoadedObject> owner,
                                            ObjectTables tables);
 
+/// A map of this engine behind a handle, and the object that it is part of; `map` is null for others' maps.
+struct OwnMap {
+  std::shared_ptr<map::Map> map;
+  std::shared_ptr<const LoadedObject> owner;  ///< a user's reference
+};
+OwnMap own_map(const Map& handle);
+
 }  // namespace skep::user

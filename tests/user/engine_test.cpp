@@ -1,6 +1,7 @@
 // Loading: what the user engine takes, what it refuses and how it says so; what a loaded object looks like.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "support.hpp"
@@ -123,6 +124,37 @@ TEST_F(UserEngine, ObjectsGoWithTheirHandles) {
   kept.reset();
   EXPECT_TRUE(engine->inspector().programs()->empty());
   EXPECT_TRUE(engine->inspector().maps()->empty());
+}
+
+TEST_F(UserEngine, ProgramsComeOneByOneToMapsThatAreThere) {
+  const ObjectSpec spec = program_object("hello");
+  ObjectSpec maps_only = spec;
+  maps_only.programs.clear();
+  std::optional<Object> maps = engine->load(maps_only).value();
+  LoadOptions options;
+  options.programs = {"hello"};
+  for (std::size_t i = 0; i < spec.maps.size(); ++i) options.maps.push_back({spec.maps[i].name, maps->maps()[i]});
+  std::optional<Object> program = engine->load(spec, options).value();
+  EXPECT_EQ(engine->inspector().maps()->size(), spec.maps.size()) << "none was made";
+  EXPECT_EQ(program->map("counter_table")->info().id, maps->map("counter_table")->info().id);
+  const auto& used = program->programs()[0].info().map_ids;
+  EXPECT_NE(std::ranges::find(used, maps->map("counter_table")->info().id), used.end());
+  // The program's object keeps the maps, whoever made them.
+  maps.reset();
+  options.maps.clear();
+  EXPECT_TRUE(program->map("counter_table")->update(test::bytes(u64{1}), test::bytes(u64{2})));
+  program.reset();
+  EXPECT_TRUE(engine->inspector().maps()->empty());
+}
+
+TEST_F(UserEngine, GivenMapsMustFit) {
+  const ObjectSpec spec = program_object("hello");
+  const auto object = engine->load(spec).value();
+  LoadOptions options;
+  options.maps.push_back({"counter_table", object.map(".rodata").value()});
+  const auto wrong = engine->load(spec, options);
+  ASSERT_FALSE(wrong);
+  expect_mentions(wrong.error(), Code::invalid_argument, {"map counter_table", "array", "hash"});
 }
 
 TEST_F(UserEngine, FrozenAndWronglySizedMapsSayNo) {
