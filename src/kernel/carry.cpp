@@ -117,6 +117,13 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
     case CarrierHook::fexit:
       copy_context_word(code, regs_ax, static_cast<s32>(8 * carrier.argument_count));
       break;
+    case CarrierHook::stand_in:
+      for (std::size_t i = 0; i < std::size(carrier.stand_in->arguments); ++i) {
+        if (carrier.stand_in->arguments[i] < 0) continue;
+        code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->arguments[i]));
+        code.store64(isa::frame_pointer, static_cast<s16>(view + argument_registers[i]), 2);
+      }
+      break;
   }
   code.store64(isa::frame_pointer, context_slot, 6);
 }
@@ -135,7 +142,15 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
   return code.take();
 }
 
+constexpr StandIn stand_in_rows[] = {
+#define SKEP_STAND_IN(function, tracepoint, di, si, dx, cx, difference) \
+  {#function, #tracepoint, {di, si, dx, cx}, difference},
+#include "kernel/stand_ins.def"
+};
+
 }  // namespace
+
+std::span<const StandIn> stand_ins() noexcept { return stand_in_rows; }
 
 AttachTarget carrier_hook(const Carrier& carrier) {
   switch (carrier.hook) {
@@ -147,6 +162,8 @@ AttachTarget carrier_hook(const Carrier& carrier) {
       return {AttachKind::fentry, carrier.function};
     case CarrierHook::fexit:
       return {AttachKind::fexit, carrier.function};
+    case CarrierHook::stand_in:
+      return {AttachKind::raw_tracepoint, std::string(carrier.stand_in->tracepoint)};
   }
   return {};
 }
@@ -197,6 +214,12 @@ std::string describe(const Carrier& carrier, std::string_view asked) {
           "refused are seen too{}; other registers read as 0",
           asked, carrier.typed_context ? "tp_btf" : "raw_tracepoint",
           carrier.status_offset ? "" : ", and those of 32-bit callers with the same number");
+    case CarrierHook::stand_in:
+      return fmt::format(
+          "{} is carried by raw_tracepoint/{} (this kernel has no kprobes and no fentry): {}{}; other "
+          "registers read as 0, stacks begin at the tracepoint",
+          asked, carrier.stand_in->tracepoint,
+          carrier.stand_in->difference.empty() ? "exact" : "approximate: ", carrier.stand_in->difference);
   }
   return {};
 }

@@ -12,27 +12,37 @@
 // right behind the view. The verifier knows a context spilled to the stack for what it is, so a wrong guess is
 // refused at load, never a fault at run time.
 //
-// Three hooks carry: fentry/fexit on the same function where the kernel permits them; for system calls the raw
-// tracepoint sys_enter, and sys_exit for return probes.
+// What carries: fentry/fexit on the same function where the kernel permits them; for system calls the raw tracepoint
+// sys_enter, and sys_exit for return probes; for some functions a tracepoint that lies in them (stand_ins.def).
 // Source: arch/x86/include/asm/ptrace.h, arch/x86/include/asm/syscall_wrapper.h; System V ABI AMD64, section 3.2.
 #pragma once
 #include <optional>
 #include <skep/spec.hpp>
+#include <span>
 #include <string>
 
 namespace skep::kernel {
 
-enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit };
+enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit, stand_in };
+
+/// A tracepoint that stands for a kernel function: a row of stand_ins.def.
+struct StandIn {
+  std::string_view function, tracepoint;
+  s8 arguments[4];              ///< the tracepoint's argument that is the function's first to fourth, or -1
+  std::string_view difference;  ///< "" where it is exact
+};
+std::span<const StandIn> stand_ins() noexcept;
 
 /// What carries a program, and the facts of this kernel that the carrier needs.
 struct Carrier {
   CarrierHook hook = CarrierHook::sys_enter;
-  std::string function;              ///< the kernel function the program asked for: "__x64_sys_execve"
-  u32 syscall_number = 0;            ///< sys_enter, sys_exit: the call that is meant
-  u64 function_address = 0;          ///< for pt_regs::ip; 0 where the kernel hides addresses
-  u32 argument_count = 0;            ///< fentry, fexit: of the function
-  bool typed_context = false;        ///< sys_exit: the program type is tracing, so orig_ax is read without a helper
-  std::optional<u32> status_offset;  ///< thread_info::status inside task_struct, to leave out 32-bit callers
+  std::string function;               ///< the kernel function the program asked for: "__x64_sys_execve"
+  u32 syscall_number = 0;             ///< sys_enter, sys_exit: the call that is meant
+  u64 function_address = 0;           ///< for pt_regs::ip; 0 where the kernel hides addresses
+  u32 argument_count = 0;             ///< fentry, fexit: of the function
+  bool typed_context = false;         ///< sys_exit: the program type is tracing, so orig_ax is read without a helper
+  const StandIn* stand_in = nullptr;  ///< stand_in: which
+  std::optional<u32> status_offset;   ///< thread_info::status inside task_struct, to leave out 32-bit callers
 };
 
 /// Rewrites a resolved program (CO-RE applied) for its carrier; the type and attach target change with it.

@@ -56,6 +56,13 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
   return carrier;
 }
 
+/// The tracepoint of this kernel that stands for a function, or nullptr.
+const StandIn* stand_in_for(std::string_view function, KernelTypes& kernel) {
+  for (const StandIn& row : stand_ins())
+    if (row.function == function && kernel.tracepoint(row.tracepoint)) return &row;
+  return nullptr;
+}
+
 Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& asked, const Features& features,
                               KernelTypes& kernel) {
   const std::string function = function_of(target);
@@ -73,6 +80,14 @@ Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& ask
   const std::string_view syscall = syscall_of_function(function);
   if (features.fentry()) return trampoline_carrier(function, is_return(target.kind), kernel);
   if (!syscall.empty()) return syscall_carrier(function, syscall, is_return(target.kind), kernel);
+  if (!is_return(target.kind))
+    if (const StandIn* const row = stand_in_for(function, kernel)) {
+      Carrier carrier;
+      carrier.hook = CarrierHook::stand_in;
+      carrier.function = function;
+      carrier.stand_in = row;
+      return carrier;
+    }
   return fail(Code::unsupported,
               fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and {}. System calls can still be probed "
                           "(ksyscall/NAME), and tracepoints "
