@@ -23,6 +23,26 @@ add_custom_command(OUTPUT ${merged}
   VERBATIM)
 add_custom_target(skep_library ALL DEPENDS ${merged})
 
+# A sanitizer's runtime belongs to a program: there is no libskep.so then, and no `skep python`.
+if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  # libskep.so: the C interfaces, nothing else visible. References inside of it are bound when it is linked, what no function
+  # of the interface reaches is left out, and addresses are few and packed: it is loaded in about a millisecond.
+  add_library(skep_shared SHARED $<TARGET_OBJECTS:skep_capi>)
+  set_target_properties(skep_shared PROPERTIES OUTPUT_NAME skep VERSION ${PROJECT_VERSION} SOVERSION 1
+    LINK_DEPENDS ${CMAKE_SOURCE_DIR}/src/capi/libskep.map DISABLE_PRECOMPILE_HEADERS ON)
+  target_link_libraries(skep_shared PRIVATE -Wl,--undefined=skep_vm_version skep_host skep_capi)
+  target_link_options(skep_shared PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/libskep.map -Wl,-Bsymbolic
+    -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu -Wl,-z,relro -Wl,--no-undefined)
+  install(TARGETS skep_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)
+
+  # The Python packages: in a directory of their own, so that they hide no BCC that is installed. In the build tree they
+  # are where `skep python` looks too.
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/python/ DESTINATION ${CMAKE_INSTALL_DATADIR}/skep/python
+    FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/share/skep)
+  file(CREATE_LINK ${CMAKE_SOURCE_DIR}/python ${CMAKE_BINARY_DIR}/share/skep/python SYMBOLIC)
+endif()
+
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/skep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${merged} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 file(RELATIVE_PATH SKEP_PREFIX_FROM_PKGCONFIG /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)

@@ -19,6 +19,7 @@ function(skep_room name)
 
   if(sources)
     add_library(skep_${name} STATIC ${sources})
+    set_target_properties(skep_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
     set(scope PUBLIC)
   else()
     add_library(skep_${name} INTERFACE)

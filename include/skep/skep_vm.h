@@ -27,6 +27,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
 
 #define SKEP_VM_API_VERSION 1
 /* The SKEP_VM_API_VERSION and the release ("0.1.0") of the library that is linked. */
@@ -154,6 +157,9 @@ int skep_ring_fd(const skep_ring* ring);
 uint64_t skep_ring_lost(const skep_ring* ring);
 void skep_ring_close(skep_ring* ring);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
