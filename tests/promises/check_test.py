@@ -141,8 +141,9 @@ class Check(unittest.TestCase):
         rows = [line.split("\t") for line in result.stdout.splitlines()]
         self.assertGreater(len(rows), 20)
         for command, *_ in rows:
-            program = command.split()[0].removeprefix("build/release/bench_")
-            self.assertTrue((ROOT / "bench" / f"{program}.cpp").exists(), command)
+            program = command.split()[0]
+            source = program if program.endswith(".py") else f"bench/{program.removeprefix('build/release/bench_')}.cpp"
+            self.assertTrue((ROOT / source).exists(), command)
 
 
 if __name__ == "__main__":

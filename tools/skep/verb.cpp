@@ -11,6 +11,7 @@ namespace {
 
 constexpr Verb table[] = {
     {"run", "load a program, attach it, run a command, print what it says", run_verb},
+    {"python", "run a Python driver of BCC's interface, or of skep's own, on either engine", python_verb},
     {"compile", "C (BCC dialect or libbpf style) to an object", compile_verb},
     {"verify", "prove a program safe, or explain why not", verify_verb},
     {"test", "run a program on given inputs in every engine, and compare", test_verb},

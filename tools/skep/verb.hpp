@@ -53,6 +53,7 @@ struct ProgramFile {
 Result<ObjectSpec> read_program_file(const ProgramFile& source);
 
 int run_verb(const Arguments& arguments);
+int python_verb(const Arguments& arguments);
 int compile_verb(const Arguments& arguments);
 int verify_verb(const Arguments& arguments);
 int test_verb(const Arguments& arguments);
