@@ -39,6 +39,12 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   # are where `skep python` looks too.
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/python/ DESTINATION ${CMAKE_INSTALL_DATADIR}/skep/python
     FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE)
+  # Compiled once here, not at each start of a user who may not write there: that costs 40 ms.
+  install(CODE "execute_process(COMMAND python3 -m compileall -q \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/skep/python\" OUTPUT_QUIET ERROR_QUIET)
+    if(NOT EXISTS \"/usr/lib/python3/dist-packages/bcc\")
+      message(STATUS \"skep python finds the packages. For other ways to start drivers, tell Python of them once:\\n\"
+        \"  echo \${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/skep/python > \\$(python3 -c 'import site; print(site.getsitepackages()[0])')/skep.pth\")
+    endif()")
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/share/skep)
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/python ${CMAKE_BINARY_DIR}/share/skep/python SYMBOLIC)
 endif()
