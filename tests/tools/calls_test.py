@@ -362,5 +362,57 @@ class Behaviour(support.Case):
         self.assertIn("localhost", [row["host"] for row in rows])
 
 
+@unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
+class Functions(support.Case):
+    """Functions of the C library, in the kernel engine; `-- CMD` picks out the command's processes."""
+
+    CALLS = "import ctypes, os\nlibc = ctypes.CDLL(None)\nfor _ in range(1000): libc.getppid()\n"
+
+    def run_tool(self, tool, *options, script=CALLS, check=0):
+        return self.skep(tool, *options, "--", sys.executable, "-I", "-S", self.write("calls.py", script), check=check)
+
+    def test_funccount(self):
+        rows = [json.loads(line) for line in self.run_tool("funccount", "-j", "c:getppid").stdout.splitlines()]
+        self.assertEqual([(row["func"], row["count"]) for row in rows], [("getppid", 1000)])
+        rows = [json.loads(line) for line in self.run_tool("funccount", "-j", "t:sched:sched_process_e*").stdout.splitlines()]
+        self.assertEqual({row["func"] for row in rows}, {"sched:sched_process_exec", "sched:sched_process_exit"})
+        self.assertIn("nothing matches", self.run_tool("funccount", "c:no_such_function_*", check=1).stderr)
+        self.assertIn("not a regular expression", self.run_tool("funccount", "-r", "c:(", check=2).stderr)
+
+    def test_funclatency(self):
+        rows = [json.loads(line) for line in self.run_tool("funclatency", "-j", "c:getppid").stdout.splitlines()]
+        self.assertEqual(sum(slot["count"] for slot in rows[0]["histogram"]), 1000)
+        text = self.run_tool("funclatency", "-F", "c:getppid").stdout
+        self.assertIn("Function = getppid", text)
+        self.assertRegex(text, r"avg = \d+ nsecs, total: \d+ nsecs, count: 1000")
+
+    def test_funcslower(self):
+        script = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.usleep(20000)\nlibc.usleep(10)\n"
+        rows = [json.loads(line) for line in self.run_tool("funcslower", "-j", "-m", "15", "-a", "1", "c:usleep", script=script).stdout.splitlines()]
+        self.assertEqual([row["func"] for row in rows], ["usleep 0x4e20"])
+        self.assertGreaterEqual(rows[0]["lat"], 20)
+
+    def test_stackcount(self):
+        rows = [json.loads(line) for line in self.run_tool("stackcount", "-j", "-U", "c:getppid").stdout.splitlines()]
+        self.assertEqual(sum(row["count"] for row in rows), 1000)
+
+    def test_memleak(self):
+        script = ("import ctypes\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\nlibc.free.argtypes = [ctypes.c_void_p]\n"
+                  "for i in range(100):\n  libc.malloc(12345)\n  libc.free(libc.malloc(23456))\n")
+        rows = [json.loads(line) for line in self.run_tool("memleak", "-j", "-o", "0", "-z", "12000", "-Z", "24000", script=script).stdout.splitlines()]
+        self.assertEqual(sum(row["allocations"] for row in rows if row["bytes"] % 12345 == 0), 100, rows)
+        self.assertEqual([row for row in rows if row["bytes"] % 23456 == 0], [])
+
+    def test_sslsniff(self):
+        script = ("import ssl\na, b = ssl.MemoryBIO(), ssl.MemoryBIO()\n"
+                  "c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(a, b, server_hostname='x')\n"
+                  "try: c.do_handshake()\nexcept ssl.SSLWantReadError: pass\n")
+        result = self.run_tool("sslsniff", "-j", "--handshake", script=script, check=None)
+        if "no TLS library" in result.stderr:
+            self.skipTest("no OpenSSL, GnuTLS or NSS on this machine")
+        kinds = [json.loads(line)["func"] for line in result.stdout.splitlines()]
+        self.assertTrue(kinds == ["HANDSHAKE"] or kinds == [], kinds)  # [] where the interpreter has OpenSSL inside
+
+
 if __name__ == "__main__":
     support.main()

@@ -172,8 +172,23 @@ Result<std::vector<Link>> Kit::attach_all() {
     note(links.back().carried_by());
   }
   if (on_attach_) SKEP_TRY(on_attach_(*object_, links));
+  if (links.empty() && first_refusal_) return tl::unexpected(*first_refusal_);
   if (links.empty()) return fail(Code::not_found, fmt::format("{}: nothing was attached", facts_.name));
+  if (refusals_ > 0)
+    note(fmt::format("{} places could not be attached to; the first: {}", refusals_, first_refusal_->message));
+  attached_ = links.size();
   return links;
+}
+
+bool Kit::attach_one(Program& program, const AttachTarget& target, std::vector<Link>& links) {
+  auto link = program.attach(target);
+  if (!link) {
+    if (refusals_++ == 0) first_refusal_ = link.error();
+    return false;
+  }
+  note(link->carried_by());
+  links.push_back(*std::move(link));
+  return true;
 }
 
 Result<trace::Pump> Kit::open_pump() {

@@ -58,6 +58,7 @@ class Kit {
   bool in_kernel() const { return in_kernel_; }
   bool has_command() const { return !workload_.command.empty(); }
   bool has_scope() const { return !workload_.command.empty() || workload_.pid != 0; }
+  int pid() const { return workload_.pid; }
   double interval_s() const { return interval_s_; }
   trace::Output& output() { return *output_; }
   ObjectSpec& spec() { return spec_; }
@@ -94,6 +95,9 @@ class Kit {
 
   /// Runs until the command or process ends, the time is over, or Ctrl-C. `on_start`: everything is attached.
   int run(const std::function<void()>& on_start = {});
+  /// For on_attach: one place more. False, with a note, where that one cannot be had; run() fails when none can.
+  bool attach_one(Program& program, const AttachTarget& target, std::vector<Link>& links);
+  std::size_t attached() const { return attached_; }
   /// Ends run() soon; from any thread.
   void stop();
 
@@ -139,6 +143,8 @@ class Kit {
   std::function<Result<void>(Object&, std::vector<Link>&)> on_attach_;
   std::unique_ptr<Backend> engine_;
   std::optional<Object> object_;
+  std::size_t attached_ = 0, refusals_ = 0;
+  std::optional<Error> first_refusal_;  ///< of attach_one()
   std::atomic<u64> damaged_ = 0, summaries_ = 0;
   std::atomic<bool> stopped_ = false;
 };

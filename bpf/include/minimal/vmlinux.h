@@ -341,6 +341,12 @@ struct request {
   struct block_device *part;
 } SKEP_KERNEL_STRUCT;
 
+/* Memory. */
+struct kmem_cache {
+  unsigned int size;
+  const char *name;
+} SKEP_KERNEL_STRUCT;
+
 /* Interrupts. */
 struct irqaction {
   const char *name;

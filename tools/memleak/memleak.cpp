@@ -1,0 +1,161 @@
+// skep memleak: allocations that nobody frees, by the stacks that made them.
+#include "memleak/memleak.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <map>
+
+#include "kit/columns.hpp"
+#include "kit/kit.hpp"
+#include "kit/stacks.hpp"
+
+namespace skep::tools {
+
+const std::string_view memleak_summary = "allocations that are not freed, by their stacks";
+
+namespace {
+
+struct LeakOptions {
+  bool show_allocations = false;
+  u32 older_ms = 500, top = 10;
+  u64 sample_every = 1, least_bytes = 0, most_bytes = ~u64{0};
+  std::string library = "libc.so.6";
+};
+
+struct UserFunction {
+  std::string_view program, function;
+  bool at_return;
+  bool needed;
+};
+constexpr UserFunction user_functions[] = {
+    {"malloc_enter", "malloc", false, true},
+    {"alloc_exit", "malloc", true, true},
+    {"calloc_enter", "calloc", false, true},
+    {"alloc_exit", "calloc", true, true},
+    {"realloc_enter", "realloc", false, true},
+    {"alloc_exit", "realloc", true, true},
+    {"mmap_enter", "mmap", false, false},
+    {"alloc_exit", "mmap", true, false},
+    {"posix_memalign_enter", "posix_memalign", false, false},
+    {"posix_memalign_exit", "posix_memalign", true, false},
+    {"aligned_alloc_enter", "aligned_alloc", false, false},
+    {"alloc_exit", "aligned_alloc", true, false},
+    {"memalign_enter", "memalign", false, false},
+    {"alloc_exit", "memalign", true, false},
+    {"valloc_enter", "valloc", false, false},
+    {"alloc_exit", "valloc", true, false},
+    {"pvalloc_enter", "pvalloc", false, false},
+    {"alloc_exit", "pvalloc", true, false},
+    {"free_enter", "free", false, true},
+    {"munmap_enter", "munmap", false, false},
+};
+
+u64 monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<u64>(now.tv_sec) * 1000000000u + static_cast<u64>(now.tv_nsec);
+}
+
+struct Leak {
+  u64 bytes = 0, count = 0, pid = 0;
+};
+
+void print_leaks(Kit& kit, const LeakOptions& options, Stacks& stacks) {
+  const auto rows = kit.entries<allocation_key, allocation>("allocations");
+  if (!rows) return note(rows.error().message);
+  const u64 now = monotonic_ns();
+  std::map<std::pair<s64, u64>, Leak> by_stack;
+  if (!kit.json())
+    kit.output().line(fmt::format("[{}] Top {} stacks with outstanding allocations:", clock_time(), options.top));
+  for (const auto& [key, one] : *rows) {
+    if (one.time_ns + u64{options.older_ms} * 1000000 > now) continue;
+    Leak& leak = by_stack[{one.stack, key.pid}];
+    leak.bytes += one.size, ++leak.count, leak.pid = key.pid;
+    if (options.show_allocations && !kit.json())
+      kit.output().line(fmt::format("\taddr = {:x} size = {}", key.address, one.size));
+  }
+  std::vector<std::pair<std::pair<s64, u64>, Leak>> sorted(by_stack.begin(), by_stack.end());
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.bytes < b.second.bytes; });
+  if (sorted.size() > options.top) sorted.erase(sorted.begin(), sorted.end() - options.top);
+  const Map map = *kit.object().map("stacks");
+  for (const auto& [key, leak] : sorted) {
+    const auto addresses = stack_of(map, key.first);
+    const auto names = leak.pid != 0 ? stacks.user(static_cast<u32>(leak.pid), addresses) : stacks.kernel(addresses);
+    if (kit.json()) {
+      Columns row(kit.output(), {{"", "pid"}, {"", "bytes"}, {"", "allocations"}, {"", "stack"}});
+      row.row({leak.pid, leak.bytes, leak.count, folded("", names, {})});
+      continue;
+    }
+    kit.output().line(fmt::format("\t{} bytes in {} allocations from stack", leak.bytes, leak.count));
+    for (std::size_t i = 0; i < names.size(); ++i)
+      kit.output().line(fmt::format("\t\t{:#018x}\t{}", addresses[i], names[i]));
+    if (names.empty()) kit.output().line("\t\t[stack lost]");
+  }
+}
+
+void add_options(Kit& kit, LeakOptions& options) {
+  auto& app = kit.options();
+  kit.wants_pid();
+  kit.wants_interval(5);
+  app.add_flag("-a,--show-allocs", options.show_allocations, "each allocation with its address and size, too");
+  app.add_option("-o,--older", options.older_ms, "leaves out allocations younger than this many milliseconds")
+      ->capture_default_str();
+  app.add_option("-s,--sample-rate", options.sample_every, "looks at one of so many allocations, by chance")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("-T,--top", options.top, "stacks that are printed")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("-z,--min-size", options.least_bytes, "only allocations of at least this many bytes");
+  app.add_option("-Z,--max-size", options.most_bytes, "only allocations of at most this many bytes");
+  app.add_option("-O,--obj", options.library, "the library with the functions that allocate")->capture_default_str();
+}
+
+}  // namespace
+
+int memleak(const Arguments& arguments) {
+  Kit kit(
+      {.name = "memleak",
+       .about =
+           "Shows allocations that are not freed, by the stacks that made them: of a process (-p, or a command), or of "
+           "the kernel.",
+       .examples = "  skep memleak -p 181            # of process 181, every 5 seconds\n"
+                   "  skep memleak -p 181 -a 10 3    # each allocation too; three times, every 10 seconds\n"
+                   "  skep memleak --backend kernel -- ./server   # of a command\n"
+                   "  skep memleak -o 60000          # of the kernel, older than a minute"});
+  LeakOptions options;
+  add_options(kit, options);
+  if (auto status = kit.parse(arguments)) return *status;
+  if (options.least_bytes > options.most_bytes) return complain("-z is larger than -Z: nothing can be shown");
+  const bool of_process = kit.has_scope();
+  kit.set("least_bytes", options.least_bytes);
+  kit.set("most_bytes", options.most_bytes);
+  kit.set("sample_every", options.sample_every);
+  for (const ProgramSpec& program : kit.spec().programs) {
+    const bool is_user = program.section.starts_with("?uprobe") || program.section.starts_with("?uretprobe");
+    if (is_user != of_process && !program.name.starts_with("follow_"))
+      kit.only_if(false, program.name.starts_with("kernel_") ? program.name.substr(7) : program.name);
+  }
+  kit.on_attach([&](Object& object, std::vector<Link>& links) -> Result<void> {
+    if (!of_process) return {};
+    for (const UserFunction& row : user_functions) {
+      auto program = SKEP_TRY(object.program(row.program));
+      const AttachTarget target{.kind = row.at_return ? AttachKind::uretprobe : AttachKind::uprobe,
+                                .target = fmt::format("{}:{}", options.library, row.function),
+                                .pid = kit.pid()};
+      auto link = program.attach(target);
+      if (!link && row.needed) return tl::unexpected(link.error());
+      if (link) links.push_back(*std::move(link));
+    }
+    return {};
+  });
+  Stacks stacks({.offset = true, .module = true});
+  if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
+  kit.on_summary([&] { print_leaks(kit, options, stacks); });
+  return kit.run([&] {
+    note(of_process ? "watching allocations of a process; Ctrl-C ends"
+                    : "watching the kernel's allocations; Ctrl-C ends");
+  });
+}
+
+}  // namespace skep::tools
