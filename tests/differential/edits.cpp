@@ -1,7 +1,7 @@
 // Programs made of programs (see edits.hpp).
 //
-// Every instruction becomes some instructions or none. What names another one (a jump, a call of a function, the address
-// of one) is made absolute first, and relative again when every instruction has its new place.
+// Every instruction becomes some instructions or none. What names another one (a jump, a call of a function, the
+// address of one) is made absolute first, and relative again when every instruction has its new place.
 #include "edits.hpp"
 
 #include <algorithm>
