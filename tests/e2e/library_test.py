@@ -2,9 +2,10 @@
 import os
 import shutil
 import subprocess
+import sys
 import unittest
 
-from support import EXAMPLES, Case, main, need, need_clang
+from support import EXAMPLES, Case, can_use_kernel_bpf, main, need, need_clang
 
 CMAKE = os.environ["CMAKE"]
 FLAGS = os.environ.get("SKEP_CXX_FLAGS", "")  # a library built with a sanitizer needs its users built with it
@@ -60,6 +61,29 @@ class Library(Case):
         subprocess.run([CMAKE, "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_FLAGS={FLAGS}"], check=True, capture_output=True)
         subprocess.run([CMAKE, "--build", project / "build"], check=True)
         self.run_example(project / "build/count_execs")
+
+    def test_bccs_way_in_cpp(self):
+        build = self.directory / "bcc"
+        subprocess.run([CMAKE, "-S", EXAMPLES / "bcc", "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_FLAGS={FLAGS}"], check=True, capture_output=True)
+        subprocess.run([CMAKE, "--build", build], check=True, capture_output=True)
+
+        def run(*command):
+            return subprocess.run(list(map(str, command)), text=True, capture_output=True, env=self.environment, timeout=60)
+        hello = run(build / "hello_world", "sh", "-c", "/bin/true; /bin/true")
+        self.assertEqual((hello.returncode, hello.stdout.count("Hello, World!")), (0, 3), hello.stdout + hello.stderr)
+        if not can_use_kernel_bpf():
+            print("the examples for the kernel are built and not run: they take root and a kernel with BTF", file=sys.stderr)
+            return
+        shares = run(build / "cpu_distribution", "1")
+        self.assertEqual(shares.returncode, 0, shares.stderr)
+        self.assertRegex(shares.stdout, r"(?m)^ +\d+ +\d+ +[\d.]+ +[\d.]+%$")
+        sender = subprocess.Popen([sys.executable, "-I", "-c", "import socket, time\na, b = socket.socketpair()\nfor _ in range(300):\n  a.send(b'x'); b.recv(1); time.sleep(0.01)"])
+        self.addCleanup(sender.wait)
+        self.addCleanup(sender.kill)
+        stacks = run(build / "send_stacks", "1", sender.pid)
+        self.assertEqual(stacks.returncode, 0, stacks.stderr)
+        self.assertRegex(stacks.stdout, rf"\({sender.pid}\): \d+ calls of send")
+        self.assertIn("send", stacks.stdout.splitlines()[1])
 
 
 if __name__ == "__main__":
