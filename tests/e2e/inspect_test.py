@@ -188,7 +188,8 @@ char _license[] SEC("license") = "GPL";
             self.assertGreater(max(line["count"] for line in counted["lines"]), 0, name)
 
     def test_wrong_names(self):
-        self.assertIn("hello", self.skep("prog", "show", "name", "no-such-program", check=1).stderr)
+        said = self.skep("prog", "show", "name", "no-such-program", check=1).stderr
+        self.assertTrue("hello" in said or " more" in said, said)  # a busy machine has too many to name
         self.skep("prog", "show", "id", "x", check=2)
         self.skep("prog", "show", "nonsense", check=2)
         self.skep("map", "dump", check=2)
