@@ -123,6 +123,10 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
         code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->arguments[i]));
         code.store64(isa::frame_pointer, static_cast<s16>(view + argument_registers[i]), 2);
       }
+      if (carrier.stand_in->result >= 0) {
+        code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->result));
+        code.store64(isa::frame_pointer, view + regs_ax, 2);
+      }
       break;
   }
   code.store64(isa::frame_pointer, context_slot, 6);
@@ -132,6 +136,10 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
   assembler::Program code;
   code.copy(6, 1);
   if (carrier.hook == CarrierHook::sys_enter || carrier.hook == CarrierHook::sys_exit) check_syscall(code, carrier);
+  if (carrier.hook == CarrierHook::stand_in && carrier.stand_in->condition >= 0) {
+    code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->condition));
+    code.leave_unless_equal(2, carrier.stand_in->value);
+  }
   build_view(code, carrier);
   code.copy(1, isa::frame_pointer);
   code.add_number(1, view);
@@ -143,8 +151,10 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
 }
 
 constexpr StandIn stand_in_rows[] = {
-#define SKEP_STAND_IN(function, tracepoint, di, si, dx, cx, difference) \
-  {#function, #tracepoint, {di, si, dx, cx}, difference},
+#define SKEP_STAND_IN_WHEN(function, tracepoint, argument, value, di, si, dx, cx, difference) \
+  {#function, #tracepoint, argument, value, -1, {di, si, dx, cx}, difference},
+#define SKEP_STAND_IN_RETURN(function, tracepoint, ax, difference) \
+  {#function, #tracepoint, -1, 0, ax, {-1, -1, -1, -1}, difference},
 #include "kernel/stand_ins.def"
 };
 

@@ -28,6 +28,9 @@ enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit, stand_in };
 /// A tracepoint that stands for a kernel function: a row of stand_ins.def.
 struct StandIn {
   std::string_view function, tracepoint;
+  s8 condition;  ///< the tracepoint's argument that must be `value`, or -1
+  s32 value;
+  s8 result;                    ///< of a return probe: the tracepoint's argument that is the result; -1: an entry
   s8 arguments[4];              ///< the tracepoint's argument that is the function's first to fourth, or -1
   std::string_view difference;  ///< "" where it is exact
 };

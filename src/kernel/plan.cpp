@@ -57,9 +57,9 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
 }
 
 /// The tracepoint of this kernel that stands for a function, or nullptr.
-const StandIn* stand_in_for(std::string_view function, KernelTypes& kernel) {
+const StandIn* stand_in_for(std::string_view function, bool at_return, KernelTypes& kernel) {
   for (const StandIn& row : stand_ins())
-    if (row.function == function && kernel.tracepoint(row.tracepoint)) return &row;
+    if (row.function == function && (row.result >= 0) == at_return && kernel.tracepoint(row.tracepoint)) return &row;
   return nullptr;
 }
 
@@ -80,14 +80,13 @@ Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& ask
   const std::string_view syscall = syscall_of_function(function);
   if (features.fentry()) return trampoline_carrier(function, is_return(target.kind), kernel);
   if (!syscall.empty()) return syscall_carrier(function, syscall, is_return(target.kind), kernel);
-  if (!is_return(target.kind))
-    if (const StandIn* const row = stand_in_for(function, kernel)) {
-      Carrier carrier;
-      carrier.hook = CarrierHook::stand_in;
-      carrier.function = function;
-      carrier.stand_in = row;
-      return carrier;
-    }
+  if (const StandIn* const row = stand_in_for(function, is_return(target.kind), kernel)) {
+    Carrier carrier;
+    carrier.hook = CarrierHook::stand_in;
+    carrier.function = function;
+    carrier.stand_in = row;
+    return carrier;
+  }
   return fail(Code::unsupported,
               fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and {}. System calls can still be probed "
                           "(ksyscall/NAME), and tracepoints "
@@ -126,7 +125,9 @@ bool is_bound_at_load(ProgramType type) {
 }  // namespace
 
 std::string Plan::key(const ProgramSpec& program) const {
-  if (carrier) return fmt::format("{}:{}", static_cast<int>(carrier->hook), carrier->function);
+  if (carrier)
+    return fmt::format("{}:{}:{}", static_cast<int>(carrier->hook), carrier->function,
+                       carrier->stand_in != nullptr ? carrier->stand_in->result : 0);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
   const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
   return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()), frags,

@@ -111,10 +111,11 @@ TEST_F(Events, TracepointsStandForFunctions) {
   auto program = object->program("on_function");
   ASSERT_OK(program);
   kernel::KernelTypes types{{}};
-  std::set<std::string_view> tried;
+  std::set<std::pair<std::string_view, bool>> tried;
   for (const kernel::StandIn& row : kernel::stand_ins()) {
-    if (!types.tracepoint(row.tracepoint) || !tried.insert(row.function).second) continue;
-    auto link = program->attach({AttachKind::kprobe, std::string(row.function)});
+    if (!types.tracepoint(row.tracepoint) || !tried.insert({row.function, row.result >= 0}).second) continue;
+    const AttachKind kind = row.result < 0 ? AttachKind::kprobe : AttachKind::kretprobe;
+    auto link = program->attach({kind, std::string(row.function)});
     ASSERT_OK(link);
     const std::string line = link->carried_by();
     EXPECT_NE(line.find(row.tracepoint), std::string::npos) << line;
