@@ -414,5 +414,43 @@ class Functions(support.Case):
         self.assertTrue(kinds == ["HANDSHAKE"] or kinds == [], kinds)  # [] where the interpreter has OpenSSL inside
 
 
+class Trace(support.Case):
+    """Probes that the command line says, as C that is compiled when it runs."""
+
+    @classmethod
+    def setUpClass(cls):
+        support.need_clang()
+        super().setUpClass()
+
+    def messages(self, *arguments):
+        return [json.loads(line)["message"] for line in self.skep("trace", "-j", *arguments, check=0).stdout.splitlines() if line.startswith("{")]
+
+    def test_a_system_call(self):
+        script = self.write("open.py", "import os\nos.open('/dev/null', os.O_WRONLY)\nos.open('/dev/zero', os.O_RDONLY)\n")
+        command = ["--", sys.executable, "-I", "-S", script]
+        probe = 't:syscalls:sys_enter_openat (args->flags & 1) "%s %#o %5d|%%", args->filename, args->flags & 3, $pid - $tid'
+        self.assertEqual(self.messages(probe, *command), ["/dev/null 01     0|%"])
+        if support.can_use_kernel_bpf():
+            mine = [m for m in self.messages("--backend", "kernel", probe, *command) if m.startswith("/dev/null")]
+            self.assertIn("/dev/null 01     0|%", mine)
+
+    @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
+    def test_a_function_with_its_signature(self):
+        script = "import ctypes, time\nlibc = ctypes.CDLL(None)\nwhile True:\n  libc.setenv(b'SKEP_NAME', b'value', 1); libc.getenv(b'SKEP_NAME'); time.sleep(0.01)\n"
+        process = subprocess.Popen([sys.executable, "-I", "-c", script])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        messages = self.messages("--backend", "kernel", "-p", process.pid, "-M", "3", 'c:setenv(const char *name, const char *value) "%s=%s %d", name, value, arg3')
+        self.assertEqual(messages, ["SKEP_NAME=value 1"] * 3)
+
+    def test_bad_probes(self):
+        for probe, words in [("t:nosuch", "expected FUNCTION"), ("x:c:f", "no kind of probe"), ('c:f "%s"', "wants 1 values"), ('c:f (a', "not closed"),
+                             ('c:f "%y", 1', "expected a conversion"), ("c:f nonsense", "in quotation marks"), ("c:no_such_function_anywhere", "nothing matches"),
+                             ('t:syscalls:sys_enter_close (nosuch)', "undeclared identifier")]:
+            result = self.skep("trace", probe, "--", "true")
+            self.assertNotEqual(result.returncode, 0, probe)
+            self.assertIn(words, result.stderr, probe)
+
+
 if __name__ == "__main__":
     support.main()

@@ -25,7 +25,7 @@ file(GLOB skep_tool_bpf_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/*/*.
 set(skep_tool_directory ${CMAKE_BINARY_DIR}/generated/tools)
 file(MAKE_DIRECTORY ${skep_tool_directory})
 
-set(skep_tool_list "// Made by tools/kit/Tools.cmake: SKEP_TOOL(name) for each.\n")
+set(skep_tool_list "// Made by tools/kit/Tools.cmake: SKEP_TOOL(name) for each, SKEP_TOOL_ALONE(name) for those without an object.\n")
 foreach(program ${skep_tool_programs})
   get_filename_component(name ${program} NAME_WE)
   get_filename_component(folder ${program} DIRECTORY)
@@ -46,6 +46,18 @@ foreach(program ${skep_tool_programs})
   string(APPEND skep_tool_list "SKEP_TOOL(${name})\n")
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
   target_sources(skep_tool PRIVATE ${sources})
+endforeach()
+
+# Tools that make their program themselves, from what the command line says.
+file(GLOB skep_tool_sources_alone CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/*/*.cpp)
+foreach(source ${skep_tool_sources_alone})
+  get_filename_component(name ${source} NAME_WE)
+  get_filename_component(folder ${source} DIRECTORY)
+  get_filename_component(folder_name ${folder} NAME)
+  if(name STREQUAL folder_name AND NOT name STREQUAL kit AND NOT EXISTS ${folder}/CMakeLists.txt AND NOT EXISTS ${folder}/${name}.bpf.c)
+    target_sources(skep_tool PRIVATE ${source})
+    string(APPEND skep_tool_list "SKEP_TOOL_ALONE(${name})\n")
+  endif()
 endforeach()
 file(GENERATE OUTPUT ${skep_tool_directory}/tools.def CONTENT "${skep_tool_list}")
 

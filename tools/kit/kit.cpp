@@ -61,6 +61,7 @@ Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about),
   app_.add_flag("-j,--json", json_, "one JSON object a line");
   app_.add_option("--backend", backend_, facts.user_engine ? "user (needs a command or -p) or kernel" : "kernel")
       ->check(CLI::IsMember({"user", "kernel"}));
+  if (facts.compiled_at_run_time) return;
   auto bytes = tool_object(facts.name);
   auto spec = bytes ? ObjectSpec::from_bytes(*bytes, facts.name) : tl::unexpected(bytes.error());
   if (spec)
@@ -142,6 +143,7 @@ Result<void> Kit::open_engine() {
 }
 
 Result<void> Kit::point_at_target() {
+  if (facts_.compiled_at_run_time) return {};
   set("in_kernel", in_kernel_);
   if (!user_.empty()) set("wanted_uid", SKEP_TRY(user_number(user_)));
   if (has_family_) set("wanted_family", static_cast<u16>(ipv4_ ? AF_INET : ipv6_ ? AF_INET6 : 0));
@@ -153,6 +155,7 @@ Result<void> Kit::point_at_target() {
 }
 
 Result<void> Kit::choose_programs() {
+  if (facts_.compiled_at_run_time) return {};
   kernel::HookCheck hooks;
   Choice choice{.in_kernel = in_kernel_,
                 .follow_forks = in_kernel_ && !workload_.command.empty(),
@@ -231,7 +234,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   SKEP_TRY(point_at_target());
   SKEP_TRY(choose_programs());
   object_ = SKEP_TRY(engine_->load(spec_));
-  if (in_kernel_ && !workload_.command.empty()) {
+  if (in_kernel_ && !workload_.command.empty() && !facts_.compiled_at_run_time) {
     const auto self = static_cast<u32>(::getpid());
     const Map tree = SKEP_TRY(object_->map("tree"));
     SKEP_TRY(tree.update(std::as_bytes(std::span(&self, 1)), std::as_bytes(std::span(&tree_root, 1))));

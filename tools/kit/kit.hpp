@@ -31,8 +31,9 @@ namespace skep::tools {
 struct ToolFacts {
   std::string_view name;  ///< the verb, and the embedded object
   std::string_view about;
-  std::string_view examples;  ///< lines for --help
-  bool user_engine = false;   ///< its events are there without privileges too
+  std::string_view examples;          ///< lines for --help
+  bool user_engine = false;           ///< its events are there without privileges too
+  bool compiled_at_run_time = false;  ///< the program is given by use(); it has none of tool.bpf.h
 };
 
 class Kit {
@@ -62,6 +63,8 @@ class Kit {
   double interval_s() const { return interval_s_; }
   trace::Output& output() { return *output_; }
   ObjectSpec& spec() { return spec_; }
+  /// The program of a tool that makes it itself.
+  void use(ObjectSpec spec) { spec_ = std::move(spec); }
   /// Seconds between summaries, for tools with an option of their own; 0: one at the end.
   void print_every(double seconds) { interval_s_ = seconds; }
 
@@ -164,8 +167,10 @@ Result<std::vector<std::pair<K, V>>> Kit::entries(std::string_view map, bool tak
 #define SKEP_TOOL(name)                         \
   extern const std::string_view name##_summary; \
   int name(const Arguments& arguments);
+#define SKEP_TOOL_ALONE SKEP_TOOL
 #include "tools.def"
 #undef SKEP_TOOL
+#undef SKEP_TOOL_ALONE
 
 /// The object of a tool, as it was built in. Errors: not_found.
 Result<std::span<const std::byte>> tool_object(std::string_view name);

@@ -9,6 +9,7 @@
   asm(".section .rodata\n.balign 16\nskep_object_" #name ":\n.incbin \"" SKEP_TOOL_DIRECTORY "/" #name \
       ".bpf.o\"\nskep_object_end_" #name ":\n.byte 0\n.previous\n");                                   \
   extern "C" __attribute__((visibility("hidden"))) const std::byte skep_object_##name[], skep_object_end_##name[];
+#define SKEP_TOOL_ALONE(name)
 #include "tools.def"
 #undef SKEP_TOOL
 
@@ -19,14 +20,17 @@ Result<std::span<const std::byte>> tool_object(std::string_view tool) {
   if (tool == #name) return std::span(skep_object_##name, skep_object_end_##name);
 #include "tools.def"
 #undef SKEP_TOOL
+#undef SKEP_TOOL_ALONE
   return fail(Code::not_found, "no built-in tool " + std::string(tool));
 }
 
 std::span<const Verb> tools() {
   static const std::vector<Verb> all = {
 #define SKEP_TOOL(name) {#name, name##_summary, name},
+#define SKEP_TOOL_ALONE SKEP_TOOL
 #include "tools.def"
 #undef SKEP_TOOL
+#undef SKEP_TOOL_ALONE
   };
   return all;
 }

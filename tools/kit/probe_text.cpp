@@ -1,0 +1,260 @@
+// One pass from left to right; brackets and quotes are counted, everything between them is C and not ours to judge.
+#include "kit/probe_text.hpp"
+
+#include <fmt/format.h>
+
+#include <cctype>
+
+#include "kit/columns.hpp"
+#include "kit/probes.hpp"
+
+namespace skep::tools {
+namespace {
+
+tl::unexpected<Error> bad(std::string_view text, std::string_view why) {
+  return fail(Code::invalid_argument, fmt::format("probe '{}': {}", text, why));
+}
+
+void skip_spaces(std::string_view& rest) {
+  while (!rest.empty() && std::isspace(static_cast<unsigned char>(rest.front()))) rest.remove_prefix(1);
+}
+
+std::string trimmed(std::string_view text) {
+  skip_spaces(text);
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
+  return std::string(text);
+}
+
+/// What stands between the bracket that `rest` begins with and its partner; nullopt where there is none.
+std::optional<std::string> take_brackets(std::string_view& rest) {
+  int depth = 0;
+  char quote = 0;
+  for (std::size_t i = 0; i < rest.size(); ++i) {
+    const char c = rest[i];
+    if (quote != 0) {
+      if (c == '\\') ++i;
+      if (c == quote) quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '(') {
+      ++depth;
+    } else if (c == ')' && --depth == 0) {
+      std::string inside(rest.substr(1, i - 1));
+      rest.remove_prefix(i + 1);
+      return inside;
+    }
+  }
+  return std::nullopt;
+}
+
+/// At commas outside of brackets and quotes.
+std::vector<std::string> split(std::string_view text) {
+  std::vector<std::string> out;
+  int depth = 0;
+  char quote = 0;
+  std::string part;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quote != 0) {
+      if (c == '\\' && i + 1 < text.size()) part.push_back(text[i++]);
+      if (text[i] == quote && c != '\\') quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '(' || c == '[') {
+      ++depth;
+    } else if (c == ')' || c == ']') {
+      --depth;
+    } else if (c == ',' && depth == 0) {
+      out.push_back(trimmed(part));
+      part.clear();
+      continue;
+    }
+    part.push_back(text[i]);
+  }
+  if (!trimmed(part).empty()) out.push_back(trimmed(part));
+  return out;
+}
+
+std::string without_escapes(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\' || i + 1 == text.size()) {
+      out.push_back(text[i]);
+      continue;
+    }
+    const char next = text[++i];
+    out.push_back(next == 'n' ? '\n' : next == 't' ? '\t' : next);
+  }
+  return out;
+}
+
+Result<void> parse_place(std::string_view whole, std::string_view head, ProbeText& out) {
+  std::vector<std::string> parts(1);
+  for (const char c : head) {
+    if (c == ':')
+      parts.emplace_back();
+    else
+      parts.back().push_back(c);
+  }
+  if (parts.size() == 1) parts = {"p", "", parts[0]};
+  if (parts.size() == 2) parts = {"p", parts[0], parts[1]};
+  if (parts.size() != 3 || parts[0].size() > 1)
+    return bad(whole,
+               "expected FUNCTION, LIBRARY:FUNCTION, p:LIBRARY:FUNCTION, r:LIBRARY:FUNCTION or t:CATEGORY:EVENT");
+  out.type = parts[0].empty() ? 'p' : parts[0][0];
+  out.library = parts[1], out.function = parts[2];
+  if (out.type != 'p' && out.type != 'r' && out.type != 't')
+    return bad(whole, fmt::format("'{}' is no kind of probe that is known here: p, r or t", out.type));
+  if (out.function.empty() || (out.type == 't' && out.library.empty())) return bad(whole, "names no function or event");
+  return {};
+}
+
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '$'; }
+
+std::string word_in_c(const ProbeText& probe, const std::string& word) {
+  if (word.size() == 4 && word.starts_with("arg") && word[3] >= '1' && word[3] <= '6')
+    return fmt::format("PT_REGS_PARM{}(ctx)", word[3]);
+  if (word == "retval" || word == "$retval") return probe.type == 'r' ? "PT_REGS_RC(ctx)" : word;
+  if (word == "$pid" || word == "$tgid") return "((unsigned)(bpf_get_current_pid_tgid() >> 32))";
+  if (word == "$tid") return "((unsigned)bpf_get_current_pid_tgid())";
+  if (word == "$uid") return "((unsigned)bpf_get_current_uid_gid())";
+  if (word == "$gid") return "((unsigned)(bpf_get_current_uid_gid() >> 32))";
+  if (word == "$cpu") return "bpf_get_smp_processor_id()";
+  if (word == "$task") return "((struct task_struct *)bpf_get_current_task())";
+  return word;
+}
+
+}  // namespace
+
+Result<ProbeText> parse_probe(std::string_view text) {
+  ProbeText out;
+  std::string_view rest = text;
+  skip_spaces(rest);
+  std::size_t end = 0;
+  while (end < rest.size() && !std::isspace(static_cast<unsigned char>(rest[end])) && rest[end] != '(' &&
+         rest[end] != '"')
+    ++end;
+  SKEP_TRY(parse_place(text, rest.substr(0, end), out));
+  rest.remove_prefix(end);
+  if (rest.starts_with('(')) {
+    const auto signature = take_brackets(rest);
+    if (!signature) return bad(text, "the bracket of the signature is not closed");
+    out.signature = *signature;
+  }
+  skip_spaces(rest);
+  if (rest.starts_with('(')) {
+    const auto predicate = take_brackets(rest);
+    if (!predicate) return bad(text, "the bracket of the condition is not closed");
+    out.predicate = *predicate;
+    skip_spaces(rest);
+  }
+  if (rest.empty()) return out;
+  if (rest.front() != '"') return bad(text, fmt::format("expected a message in quotation marks, found '{}'", rest));
+  std::size_t close = 1;
+  while (close < rest.size() && rest[close] != '"') close += rest[close] == '\\' ? 2 : 1;
+  if (close >= rest.size()) return bad(text, "the message's quotation mark is not closed");
+  out.format = without_escapes(rest.substr(1, close - 1));
+  rest.remove_prefix(close + 1);
+  skip_spaces(rest);
+  if (rest.starts_with(',')) out.values = split(rest.substr(1));
+  const auto wanted = SKEP_TRY(conversions(out.format));
+  if (wanted.size() != out.values.size())
+    return bad(text, fmt::format("the message wants {} values, {} are given", wanted.size(), out.values.size()));
+  return out;
+}
+
+Result<AttachTarget> target_of(const ProbeText& probe, int pid) {
+  if (probe.type == 't')
+    return AttachTarget{.kind = AttachKind::tracepoint, .target = probe.library + "/" + probe.function};
+  AttachTarget target{.kind = AttachKind::kprobe, .target = probe.function};
+  if (!probe.library.empty())
+    target = SKEP_TRY(find_probes({.pattern = probe.library + ":" + probe.function, .pid = pid})).front().target;
+  return probe.type == 'r' ? return_of(target) : target;
+}
+
+std::string handler_head(const ProbeText& probe, std::string_view name) {
+  if (probe.type == 't')
+    return fmt::format("int {}(struct tracepoint__{}__{} *args) {{\n  void *ctx = args;\n", name, probe.library,
+                       probe.function);
+  std::string out = fmt::format("int {}(struct pt_regs *ctx) {{\n", name);
+  if (probe.type == 'r') return out;
+  std::size_t number = 1;
+  for (const std::string& parameter : split(probe.signature)) {
+    // The name is the last word; what stands before it is the type.
+    std::size_t at = parameter.size();
+    while (at > 0 && is_word(parameter[at - 1])) --at;
+    const std::string type = trimmed(parameter.substr(0, at));
+    if (at < parameter.size() && !type.empty() && number <= 6)
+      out += fmt::format("  {0} {1} = ({0})PT_REGS_PARM{2}(ctx);\n", type, parameter.substr(at), number);
+    ++number;
+  }
+  return out;
+}
+
+std::string expression(const ProbeText& probe, std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    if (!is_word(text[i])) {
+      out.push_back(text[i++]);
+      continue;
+    }
+    std::size_t end = i;
+    while (end < text.size() && is_word(text[end])) ++end;
+    const bool is_member = out.ends_with("->") || out.ends_with('.');
+    const std::string word(text.substr(i, end - i));
+    out += is_member ? word : word_in_c(probe, word);
+    i = end;
+  }
+  return out;
+}
+
+Result<std::vector<char>> conversions(std::string_view format) {
+  std::vector<char> out;
+  for (std::size_t i = 0; i < format.size(); ++i) {
+    if (format[i] != '%') continue;
+    if (++i < format.size() && format[i] == '%') continue;
+    while (i < format.size() && (std::isdigit(static_cast<unsigned char>(format[i])) ||
+                                 std::string_view("-+ #0.lhz").find(format[i]) != std::string_view::npos))
+      ++i;
+    if (i >= format.size() || std::string_view("sduxXoicpKU").find(format[i]) == std::string_view::npos)
+      return fail(Code::invalid_argument,
+                  fmt::format("message \"{}\": expected a conversion such as %s, %d, %u, %x, %c, %K or %U", format));
+    out.push_back(format[i]);
+  }
+  return out;
+}
+
+std::string format_message(std::string_view format, const std::vector<MessageValue>& values) {
+  std::string out;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < format.size(); ++i) {
+    if (format[i] != '%' || i + 1 == format.size()) {
+      out.push_back(format[i]);
+      continue;
+    }
+    if (format[i + 1] == '%') {
+      out.push_back(format[++i]);
+      continue;
+    }
+    std::string one = "%";
+    while (++i < format.size() && std::string_view("sduxXoicpKU").find(format[i]) == std::string_view::npos)
+      if (std::string_view("lhz").find(format[i]) == std::string_view::npos) one.push_back(format[i]);
+    if (i >= format.size() || next >= values.size()) break;
+    const MessageValue& value = values[next++];
+    const char kind = format[i];
+    char buffer[512];
+    if (kind == 's' || kind == 'K' || kind == 'U') {
+      std::snprintf(buffer, sizeof buffer, (one + "s").c_str(), value.text.c_str());
+    } else if (kind == 'c') {
+      std::snprintf(buffer, sizeof buffer, (one + "c").c_str(), static_cast<int>(value.number & 0xff));
+    } else if (kind == 'p') {
+      std::snprintf(buffer, sizeof buffer, "%#llx", static_cast<unsigned long long>(value.number));
+    } else {
+      std::snprintf(buffer, sizeof buffer, (one + "ll" + kind).c_str(), static_cast<long long>(value.number));
+    }
+    out += buffer;
+  }
+  return out;
+}
+
+}  // namespace skep::tools
