@@ -454,7 +454,7 @@ class BPF(Attaching, Machine):
         """Gives up the source; attached programs stay."""
 
     def cleanup(self):
-        """Detaches everything and closes what is open."""
+        """Detaches everything and gives back programs and maps: the object is of no use afterwards."""
         for attached in (self.kprobe_fds, self.uprobe_fds, self.tracepoint_fds, self.raw_tracepoint_fds,
                          self.kfunc_entry_fds, self.kfunc_exit_fds, self.lsm_fds):
             for link in attached.values():
@@ -472,6 +472,8 @@ class BPF(Attaching, Machine):
         if self._trace_reader:
             self._trace_reader.close()
             self._trace_reader = None
+        self.funcs.clear()
+        self._object.close()
 
     def __enter__(self):
         return self

@@ -68,7 +68,7 @@ def _finish(status, session):
         sys.stderr.flush()
     except (BrokenPipeError, KeyboardInterrupt):
         pass
-    if session.plan.started and session.engine().workload().state == 1:
+    if session.plan.started and not session.plan.failed and not session.has_ended():
         session.engine().stop()
     os._exit(status if isinstance(status, int) else 1)
 

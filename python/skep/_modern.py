@@ -314,7 +314,8 @@ class Object:
 
     def run(self, *command: str, pid: int = 0) -> _Run:
         """Starts a command, or begins to observe a process. The user engine's programs are attached before."""
-        self._object.engine.start(command, pid)
+        with _session.DefaultSignals():
+            self._object.engine.start(command, pid)
         self._running = True
         return _Run(self)
 

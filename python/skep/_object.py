@@ -12,7 +12,7 @@ class Table:
 
     def __init__(self, owner, handle):
         self.owner = owner
-        self.handle = handle
+        self._handle = handle
         info = _library.TableInfo()
         call.table_describe(handle, byref(info))
         self.name = info.name
@@ -21,6 +21,13 @@ class Table:
         self.key_size, self.value_size = info.key_size, info.value_size
         self.stored_value_size = info.stored_value_size
         self.key_type, self.value_type = info.key_type, info.value_type
+
+    @property
+    def handle(self):
+        """It goes with its object: what is used afterwards is told so, and does not follow a dead pointer."""
+        if self.owner.handle is None:
+            raise _library.Error("the object of map %s was closed" % self.name.decode(), _library.CLOSED)
+        return self._handle
 
     def reader(self):
         return _session.Reader(call.table_reader(self.handle), self)

@@ -106,6 +106,22 @@ def _start_by_timer():
         _real_sleep(left)
 
 
+class DefaultSignals:
+    """Python ignores SIGPIPE and SIGXFSZ, and a command would inherit that: `yes | head` would complain."""
+
+    _IGNORED = (13, 25)
+
+    def __enter__(self):
+        import ctypes
+        self._signal = ctypes.CDLL(None).signal
+        self._signal.restype, self._signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+        self._before = [self._signal(number, None) for number in self._IGNORED]
+
+    def __exit__(self, *exception):
+        for number, before in zip(self._IGNORED, self._before):
+            self._signal(number, before)
+
+
 def begin():
     """To be called before something waits for events or reads what programs wrote: starts the command."""
     if plan.started or not plan.wanted():
@@ -115,7 +131,8 @@ def begin():
         return
     plan.started = True
     try:
-        this.start(plan.command, plan.pid)
+        with DefaultSignals():
+            this.start(plan.command, plan.pid)
     except _library.Error as error:
         plan.failed = error
         raise

@@ -1,9 +1,9 @@
 // Engines and their workloads.
 //
 // Backend::run() serves a workload on the thread that calls it; C's callers have other things to do, so it gets a
-// thread of its own. That thread takes no signals: they are for the program's own threads, whose waiting they end.
+// thread of its own. The thread has the signal mask of its caller, which the command inherits; a signal to the process
+// goes to its main thread all the same where that takes it, so its waiting ends.
 #include <fmt/format.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -44,9 +44,6 @@ Result<void> EngineState::start(Workload workload) {
     state = SKEP_WORKLOAD_RUNNING;
     changed.notify_all();
   };
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   thread = std::thread([this, workload = std::move(workload)] {
     auto result = backend->run(workload);
     const std::lock_guard guard(mutex);
@@ -54,7 +51,6 @@ Result<void> EngineState::start(Workload workload) {
     end(result ? *result : RunResult{});
     changed.notify_all();
   });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   changed.wait(lock, [this] { return state != SKEP_WORKLOAD_NONE; });
   if (failure) return tl::unexpected<Error>(*failure);
   return {};

@@ -5,7 +5,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(os.environ["SKEP_SOURCE"]) / "tests" / "e2e"))
-from support import EXAMPLES, Case, can_use_kernel_bpf, demoted, finish, main, need, need_clang  # noqa: E402,F401
+from support import EXAMPLES, SKEP, Case, can_use_kernel_bpf, demoted, finish, main, need, need_clang  # noqa: E402,F401
 
 # bpf_trace_printk's line as a driver prints it: a bytes literal.
 PRINTED_LINE = (r"^b['\"] *(?P<comm>.{1,16})-(?P<pid>\d+) +\[(?P<cpu>\d{3})\] \S{3,6} +(?P<time>\d+\.\d{6}): "

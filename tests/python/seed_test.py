@@ -5,7 +5,8 @@ import signal
 import subprocess
 import time
 
-from common import EXAMPLES, PRINTED_LINE, DriverCase, can_use_kernel_bpf, main, need, while_the_pipe_is_taken
+from common import (EXAMPLES, PRINTED_LINE, SKEP, DriverCase, can_use_kernel_bpf, finish, main, need,
+                    while_the_pipe_is_taken)
 
 DRIVER, COUNTER = EXAMPLES / "driver.py", EXAMPLES / "counter_driver.py"
 OWN_UID = "ID %d: " % os.getuid()
@@ -51,11 +52,25 @@ class UserEngine(DriverCase):
         self.assertEqual(missing.returncode, 1, missing.stderr)
         self.assertIn("/no/such/command", missing.stderr)
 
+    def test_the_command_has_the_signals_that_it_would_have(self):
+        """Blocked and ignored ones are inherited: nothing of Python's or of skep's threads may reach the command."""
+        shown = ["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]
+        alone = subprocess.run(shown, capture_output=True, text=True, env=self.environment)
+        observed = self.skep("python", DRIVER, "--", *shown, check=0)
+        own = [line for line in observed.stdout.splitlines() if line.startswith("Sig")]
+        self.assertEqual(own, alone.stdout.splitlines())
+        waits = self.skep("python", DRIVER, "--", "sh", "-c", "sleep 5 & kill -TERM $!; wait; yes | head -1", check=0)
+        self.assertNotIn("yes:", waits.stderr)
+
     def test_a_process_that_runs_already(self):
         shell = subprocess.Popen(["sh", "-c", "read line; /bin/true; /bin/true"], stdin=subprocess.PIPE)
         self.addCleanup(shell.wait)
         driver = self.start("python", "-p", shell.pid, DRIVER)
-        time.sleep(2.5)  # the driver attaches, then waits
+        for _ in range(600):  # the driver attaches, then begins to observe
+            with open("/proc/%d/status" % shell.pid) as status:
+                if "TracerPid:\t0\n" not in status.read():
+                    break
+            time.sleep(0.1)
         shell.stdin.write(b"\n")
         shell.stdin.close()
         out, err = driver.communicate(timeout=30)
@@ -81,29 +96,34 @@ class KernelEngine(DriverCase):
         need(can_use_kernel_bpf(), "the kernel engine needs CAP_BPF and CAP_PERFMON (root), and a kernel with BTF")
         super().setUpClass()
 
-    def run_beside(self, driver, seconds):
-        return while_the_pipe_is_taken(lambda: self.run_once(driver, seconds))
+    def run_beside(self, driver, seen):
+        return while_the_pipe_is_taken(lambda: self.run_once(driver, seen))
 
-    def run_once(self, driver, seconds):
-        """Starts a driver system-wide, causes five execve calls, ends it with Ctrl-C."""
-        process = self.start("python", driver)
-        time.sleep(seconds / 2)
-        for _ in range(5):
+    def run_once(self, driver, seen):
+        """Starts a driver system-wide and causes execve calls until its output holds `seen`; ends it with Ctrl-C."""
+        path = self.directory / "out"
+        with open(path, "w") as out:
+            process = subprocess.Popen([SKEP, "python", str(driver)], stdout=out, stderr=subprocess.PIPE, text=True,
+                                       env=dict(self.environment, PYTHONUNBUFFERED="1"))
+        self.addCleanup(finish, process)
+        for _ in range(300):
             subprocess.run(["/bin/true"])
-        time.sleep(seconds / 2)
+            time.sleep(0.2)
+            if process.poll() is not None or re.search(seen, path.read_text(errors="replace"), re.S):
+                break
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-        return process.returncode, out, err
+        err = process.communicate(timeout=60)[1]
+        return process.returncode, path.read_text(errors="replace"), err
 
     def test_a_line_for_each_execve(self):
-        status, out, err = self.run_beside(DRIVER, 3)
+        status, out, err = self.run_beside(DRIVER, "(Hello World!.*){5}")
         lines = [line for line in trace_lines(out) if line["text"] == "Hello World!"]
         self.assertGreaterEqual(len(lines), 5, out + err)
         self.assertEqual(status, 130)
         self.assertNotIn("Traceback", err)
 
     def test_counts(self):
-        _, out, err = self.run_beside(COUNTER, 6)
+        _, out, err = self.run_beside(COUNTER, OWN_UID + r"([5-9]|\d{2,})\b")
         counts = [int(count) for count in re.findall(OWN_UID + r"(\d+)", out)]
         self.assertGreaterEqual(max(counts, default=0), 5, out + err)
 

@@ -180,6 +180,21 @@ class Tables(unittest.TestCase):
             self.bpf["counts"]["text"] = 1
         self.assertFalse(hasattr(self.bpf["counts"], "open_perf_buffer"))
 
+    def test_after_cleanup(self):
+        counts = self.bpf["counts"]
+        counts[1] = 2
+        with self.bpf:
+            pass
+        with self.assertRaises(Exception) as raised:
+            counts[1]
+        self.assertIn("closed", str(raised.exception))
+        self.bpf.cleanup()
+
+    def test_many_objects_come_and_go(self):
+        for _ in range(150):  # a process of the user engine can name 512 maps at a time
+            with BPF(text=SOURCE):
+                pass
+
     def test_histograms_of_a_table(self):
         dist = self.bpf["dist"]
         dist[dist.Key(3)] = dist.Leaf(10)
