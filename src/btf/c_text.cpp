@@ -82,7 +82,8 @@ Result<std::string> CText::base_text(const Type& t, u32 depth, u32 indent) {
     case Kind::enum_:
     case Kind::enum64:
       if (!t.name.empty()) return fmt::format("{} {}", tag_word(t), name_for(t));
-      return fmt::format("{} {}", tag_word(t), SKEP_TRY(body(t, depth + 1, indent)));
+      return fmt::format("{} {}{}", tag_word(t), is_composite(t.kind) ? attribute_of(t) : std::string_view(),
+                         SKEP_TRY(body(t, depth + 1, indent)));
     default:
       return fail(Code::malformed, fmt::format("BTF type {}: a {} is no C type", t.id, name_of(t.kind)));
   }
@@ -190,11 +191,11 @@ void CText::pad(std::string& out, u64 from, u64 to, u32 indent) const {
       type = unit.type;
       break;
     }
-    // A long gap of whole words is one array-like run; a member is shorter than a thousand lines.
-    if (bits == 64 && to - from >= 64 * 16) {
-      const u64 words = (to - from) / 64;
-      out += fmt::format("{:\t>{}}unsigned long long __pad_{}[{}];\n", "", indent, from / 8, words);
-      from += words * 64;
+    // A long gap is one array: a member is shorter than a thousand lines. Of bytes, which ask for no alignment.
+    if (bits == 64 && to - from >= 64 * 4) {
+      const u64 bytes = (to - from) / 8;
+      out += fmt::format("{:\t>{}}char __pad_{}[{}];\n", "", indent, from / 8, bytes);
+      from += bytes * 8;
       continue;
     }
     out += fmt::format("{:\t>{}}{}: {};\n", "", indent, type, bits);

@@ -3,6 +3,7 @@
 // A CText remembers the names it handed out, so that a name that occurs twice gets a suffix the second time, and every
 // later use of either type says the right one.
 #pragma once
+#include <functional>
 #include <string>
 #include <unordered_map>
 
@@ -23,7 +24,11 @@ inline constexpr std::size_t largest_c_output = 256u << 20;
 
 class CText {
  public:
-  explicit CText(const Btf& btf) : btf_(btf) {}
+  explicit CText(const Btf& btf, std::function<std::string_view(const Type&)> attribute = {})
+      : btf_(btf), attribute_(std::move(attribute)) {}
+
+  /// What a record's definition has behind its first word.
+  std::string_view attribute_of(const Type& t) const { return attribute_ ? attribute_(t) : std::string_view(); }
 
   /// The name to print: identifiers only, with a suffix where it was taken before.
   const std::string& name_for(const Type& t);
@@ -42,6 +47,7 @@ class CText {
   Result<void> room(std::size_t size) const;
 
   const Btf& btf_;
+  std::function<std::string_view(const Type&)> attribute_;
   std::unordered_map<u32, std::string> names_;
   std::unordered_map<std::string, u32> tags_, identifiers_;
 };

@@ -39,7 +39,8 @@ constexpr std::string_view epilogue = R"(#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 
 class Printer {
  public:
-  explicit Printer(const Btf& btf) : btf_(btf), c_(btf), state_(btf.type_count(), State::untouched) {}
+  Printer(const Btf& btf, const DumpOptions& options)
+      : btf_(btf), options_(options), c_(btf, options.attribute), state_(btf.type_count(), State::untouched) {}
 
   Result<void> add(u32 id);
   Result<void> add_kfuncs();
@@ -62,6 +63,7 @@ class Printer {
   }
 
   const Btf& btf_;
+  const DumpOptions& options_;
   CText c_;
   std::vector<State> state_;
   std::vector<bool> mentioned_;  ///< by another type; filled when first asked for
@@ -115,6 +117,10 @@ Result<void> Printer::need_members(const Type& t, u32 depth) {
 Result<void> Printer::need_record(const Type& t, bool by_value, u32 depth) {
   State& state = state_[t.id];
   if (state == State::done) return {};
+  if (!t.name.empty() && options_.is_known && options_.is_known(t)) {
+    state = State::done;
+    return {};
+  }
   if (is_enumeration(t.kind)) {
     state = State::done;
     if (t.name.empty()) return {};  // printed where it is used
@@ -134,7 +140,7 @@ Result<void> Printer::need_record(const Type& t, bool by_value, u32 depth) {
   if (!t.name.empty()) {
     const auto text = SKEP_TRY(c_.record_body(t, depth, 0));
     SKEP_TRY(room(text.size()));
-    out_ += fmt::format("{} {} {};\n\n", tag_word(t), c_.name_for(t), text);
+    out_ += fmt::format("{} {}{} {};\n\n", tag_word(t), c_.attribute_of(t), c_.name_for(t), text);
   }
   state_[t.id] = State::done;
   return {};
@@ -249,7 +255,7 @@ Result<std::string> dump_c(const Btf& btf, const DumpOptions& options) {
 }
 
 Result<std::string> dump_c(const Btf& btf, std::span<const u32> roots, const DumpOptions& options) {
-  Printer printer(btf);
+  Printer printer(btf, options);
   if (options.header) printer.text(prologue);
   for (const u32 id : roots) SKEP_TRY(printer.add(id));
   if (options.header) {

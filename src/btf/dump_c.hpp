@@ -5,6 +5,8 @@
 // gap, and structs whose members sit below their natural alignment are packed. Names that occur more than once get
 // "___2", "___3", ... (CO-RE ignores what follows three underscores).
 #pragma once
+#include <functional>
+
 #include "btf/btf.hpp"
 
 namespace skep::btf {
@@ -13,6 +15,11 @@ struct DumpOptions {
   /// Include guard, preserve_access_index for every record, and prototypes of the kernel functions that programs may
   /// call (kfuncs), as a vmlinux.h has them.
   bool header = true;
+  /// Records that the reader has a definition of already: named, never printed. May be empty.
+  std::function<bool(const Type&)> is_known;
+  /// What stands between `struct` and a record's name, or its body where it has none: "__attribute__((...)) ". Records
+  /// inside do not inherit it. May be empty.
+  std::function<std::string_view(const Type&)> attribute;
 };
 
 /// All types. Errors: malformed (a struct that contains itself), limit (types nested absurdly deep, output too large).

@@ -21,11 +21,16 @@
 #include <set>
 
 #include "btf/btf.hpp"
+#include "compile/implicit_reads.hpp"
+#include "compile/insn_shapes.hpp"
+#include "compile/relocation_path.hpp"
+#include "compile/rewriter.hpp"
 
 namespace skep::compile {
 namespace {
 
 using btf::Kind;
+using namespace shape;
 
 constexpr std::string_view bcc_section = "skep.bcc";
 
@@ -60,16 +65,6 @@ constexpr std::array<s16, 4> syscall_arguments = {0, 8, 16, 24};
 constexpr s16 registers_bytes = 32;
 #endif
 constexpr s32 helper_probe_read_kernel = 113;
-
-constexpr Insn load_u64(u8 to, u8 from, s16 offset) { return {.code = 0x79, .dst = to, .src = from, .off = offset}; }
-constexpr Insn move(u8 to, u8 from) { return {.code = 0xbf, .dst = to, .src = from}; }
-constexpr Insn move_imm(u8 to, s32 value) { return {.code = 0xb7, .dst = to, .imm = value}; }
-constexpr Insn add_imm(u8 to, s32 value) { return {.code = 0x07, .dst = to, .imm = value}; }
-constexpr Insn shift_left(u8 reg, s32 bits) { return {.code = 0x67, .dst = reg, .imm = bits}; }
-constexpr Insn shift_right(u8 reg, s32 bits, bool is_signed) {
-  return {.code = static_cast<u8>(is_signed ? 0xc7 : 0x77), .dst = reg, .imm = bits};
-}
-constexpr Insn call(s32 helper) { return {.code = 0x85, .imm = helper}; }
 
 /// A parameter after the context.
 struct Parameter {
@@ -109,26 +104,6 @@ std::vector<Insn> prologue(std::span<const Parameter> parameters, bool is_syscal
   return out;
 }
 
-/// Puts instructions in front of a program; everything that names an instruction moves.
-void prepend(ProgramSpec& program, const std::vector<Insn>& insns) {
-  const auto count = static_cast<u32>(insns.size());
-  program.insns.insert(program.insns.begin(), insns.begin(), insns.end());
-  for (Reference& r : program.references) {
-    r.insn += count;
-    if (r.kind == Reference::Kind::function) r.addend += count;
-  }
-  for (CoreRelocation& r : program.relocations) r.insn += count;
-  for (FunctionInfo& f : program.functions)
-    if (f.insn != 0) f.insn += count;
-  for (SourceLine& line : program.lines) line.insn += count;
-  // The prologue belongs to the line that declares the handler.
-  if (!program.lines.empty() && program.lines.front().insn == count) {
-    SourceLine line = program.lines.front();
-    line.insn = 0;
-    program.lines.insert(program.lines.begin(), std::move(line));
-  }
-}
-
 // ---- one program -------------------------------------------------------------------------------------------------
 
 /// The parameters of a program's entry function; nullopt where the object does not tell.
@@ -161,6 +136,13 @@ Result<Parameter> parameter(const btf::Btf& btf, const btf::Param& param) {
                   param.name));
 }
 
+/// The function of a system call is given the registers of who called it, and its parameters are theirs.
+bool receives_callers_registers(const AttachTarget& attach) {
+  return attach.kind == AttachKind::ksyscall ||
+         (attach.kind == AttachKind::kprobe &&
+          (attach.target.starts_with("__x64_sys_") || attach.target.starts_with("__arm64_sys_")));
+}
+
 Result<void> receive_parameters(const ObjectSpec& spec, ProgramSpec& program) {
   const auto params = parameters_of(spec, program);
   if (!params || params->size() <= 1) return {};
@@ -176,21 +158,39 @@ Result<void> receive_parameters(const ObjectSpec& spec, ProgramSpec& program) {
     return fail(Code::invalid_argument, fmt::format("{} parameters; a BPF function takes at most 5, the context and 4 "
                                                     "more: read the others with PT_REGS_PARMn(ctx)",
                                                     params->size()));
-  prepend(program, prologue(parameters, program.attach.kind == AttachKind::ksyscall));
+  prepend(program, prologue(parameters, receives_callers_registers(program.attach)));
   return {};
+}
+
+/// Bit-fields stand in structs without a name (kernel_types.cpp); their places are those of the kernel that the source
+/// was compiled for.
+void leave_bit_fields(const ObjectSpec& spec, ProgramSpec& program) {
+  if (!spec.btf) return;
+  std::erase_if(program.relocations, [&](const CoreRelocation& r) {
+    const auto field = relocated_field(*spec.btf, r);
+    return field && field->name.empty() && !field->is_element;
+  });
 }
 
 Result<void> finish_program(const ObjectSpec& spec, ProgramSpec& program) {
   program.attach = target_of_name(program.name);
   if (program.attach.kind != AttachKind::none) program.type = program.attach.program_type();
-  return receive_parameters(spec, program);
+  leave_bit_fields(spec, program);
+  SKEP_TRY(receive_parameters(spec, program));
+  return make_reads_explicit(spec, program);
 }
 
 // ---- the object --------------------------------------------------------------------------------------------------
 
-/// Functions that another program calls are no programs of their own.
+/// Functions that another program calls are no programs of their own: prelude.cpp notes them, because calls are
+/// inlined.
 void leave_out_callees(ObjectSpec& spec) {
   std::set<std::string, std::less<>> called;
+  constexpr std::string_view note = "skep_called__";
+  if (const auto section = spec.btf ? spec.btf->find("skep.records", Kind::datasec) : std::nullopt)
+    for (const btf::SecVar& entry : spec.btf->section_vars(spec.btf->type(*section)))
+      if (const btf::Type variable = spec.btf->type(entry.type_id); variable.name.starts_with(note))
+        called.emplace(variable.name.substr(note.size()));
   for (const ProgramSpec& program : spec.programs)
     for (std::size_t i = 1; i < program.functions.size(); ++i) called.insert(program.functions[i].name);
   for (ProgramSpec& program : spec.programs)

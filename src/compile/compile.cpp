@@ -15,9 +15,12 @@
 #include "compile/diagnostics.hpp"
 #include "compile/entry.hpp"
 #include "compile/headers.hpp"
+#include "compile/kernel_header.hpp"
+#include "compile/kernel_names.hpp"
 #include "compile/prelude.hpp"
 #include "compile/process.hpp"
 #include "compile/scan.hpp"
+#include "compile/wide_handlers.hpp"
 
 namespace skep::compile {
 namespace {
@@ -28,7 +31,7 @@ constexpr std::size_t most_source_bytes = 16u << 20;
 constexpr std::size_t most_object_bytes = 64u << 20;
 
 /// Counts up when the same inputs give another object.
-constexpr u64 key_format = 1;
+constexpr u64 key_format = 2;
 
 #if defined(__x86_64__)
 constexpr std::string_view host_arch = "x86";
@@ -76,6 +79,8 @@ class Compilation {
       return fail(Code::invalid_argument, fmt::format("arch {}: expected x86 or arm64", arch_));
     clang_ = SKEP_TRY(find_clang(cache_));
     out_.clang_version = clang_.version;
+    kernel_id_ = kernel_types_id();
+    if (scan_.dialect == Dialect::bcc && !kernel_id_.empty()) scan_.names_uapi = false;  // BTF has those, too
     prelude_ = SKEP_TRY(prelude_text(scan_));
     key_ = key() + ".o";
     if (options_.use_cache && from_cache()) return std::move(out_);
@@ -93,9 +98,13 @@ class Compilation {
     digest.number(options_.cflags.size());
     for (const std::string& flag : options_.cflags) digest.field(flag);
     digest.field(clang_.identity).field(clang_.version).field(embedded_digest()).field(prelude_);
-    if (scan_.may_include_vmlinux) digest.field(kernel_types_id());
+    if (takes_kernel_types()) digest.field(kernel_names_id());
+    if (scan_.may_include_vmlinux || takes_kernel_types()) digest.field(kernel_id_);
     return digest.name();
   }
+
+  /// A BCC source has the kernel's types without asking; where the kernel does not describe them, some of skep's own.
+  bool takes_kernel_types() const { return scan_.dialect == Dialect::bcc && !kernel_id_.empty(); }
 
   bool from_cache() {
     const auto bytes = cache_.read(key_);
@@ -142,10 +151,14 @@ class Compilation {
     const auto add = [&](auto... words) { (line.emplace_back(words), ...); };
     add("-std=gnu11", "-fno-stack-protector", "-fno-jump-tables", "-fno-strict-aliasing");
     add("-fno-color-diagnostics", "-fmacro-backtrace-limit=1", "-Wno-unknown-warning-option", "-Wno-pointer-sign",
-        "-Wno-address-of-packed-member", "-Wno-compare-distinct-pointer-types", "-Wno-gnu-folding-constant",
-        "-Wno-error=incompatible-pointer-types", "-Wno-error=int-conversion");
+        "-Wno-address-of-packed-member", "-Wno-compare-distinct-pointer-types", "-Wno-pragma-clang-attribute",
+        "-Wno-gnu-folding-constant", "-Wno-error=incompatible-pointer-types", "-Wno-error=int-conversion");
     add("-D__TARGET_ARCH_" + arch_, "-D__BPF_TRACING__");
-    if (scan_.dialect == Dialect::bcc) add("-isystem", (headers_ / "bcc").native());
+    if (takes_kernel_types()) add("-isystem", (scratch / "kernel").native());
+    if (scan_.dialect == Dialect::bcc) {
+      add("-isystem", (headers_ / "bcc").native());
+      add("-Werror=implicit-function-declaration");  // it would become a kernel function that nobody has
+    }
     add("-isystem", headers_.native());
     if (!vmlinux_.empty()) add("-isystem", vmlinux_.native());
     add("-idirafter", system_headers);
@@ -157,18 +170,49 @@ class Compilation {
       add("-include", (scratch / "prelude.h").native());
     }
     if (scan_.dialect == Dialect::bcc) add("-include", (headers_ / "skep" / "bcc.h").native());
+    if (takes_kernel_types()) {
+      SKEP_TRY(kernel_side(scratch));
+      add("-include", (scratch / "kernel.h").native());
+    }
     line.insert(line.end(), options_.cflags.begin(), options_.cflags.end());
+    if (!source_.in_memory) add("-iquote", source_.path.has_parent_path() ? source_.path.parent_path().native() : ".");
     add("-MD", "-MF", (scratch / "object.d").native(), "-MT", "object", "-o", (scratch / "object.o").native());
     add("-x", "c", "-c", SKEP_TRY(input(scratch)).native());
     return line;
   }
 
+  /// Stands for the kernel's headers: one with all that the source needs of them, and empty ones to include.
+  Result<void> kernel_side(const fs::path& scratch) const {
+    const SourceTree tree =
+        read_source_tree(source_.text, source_.in_memory ? fs::path(".") : source_.path.parent_path(), options_.cflags);
+    const std::string text = SKEP_TRY_AT("types of the kernel", kernel_header(tree));
+    SKEP_TRY(write_stubs(tree, scratch / "kernel"));
+    return base::write_file_atomic(scratch / "kernel.h", std::as_bytes(std::span(text)), 0600);
+  }
+
   /// The file clang reads. A path that begins with '-' must not look like an option.
   Result<fs::path> input(const fs::path& scratch) {
-    if (!source_.in_memory) return source_.path.native().starts_with('-') ? fs::path("." / source_.path) : source_.path;
-    fs::path file = scratch / source_.path.filename();
-    SKEP_TRY(base::write_file_atomic(file, std::as_bytes(std::span(source_.text)), 0600));
+    const fs::path path = source_.path.native().starts_with('-') ? fs::path("." / source_.path) : source_.path;
+    const bool is_bcc = scan_.dialect == Dialect::bcc;
+    if (!source_.in_memory && !is_bcc) return path;
+    std::string other = is_bcc ? rewrite_wide_handlers(source_.text) : std::string();
+    if (other.empty()) other = source_.text;
+    if (is_bcc) other += "\n#pragma clang attribute pop\n";
+    // A copy still goes by its own name.
+    if (!source_.in_memory) other = fmt::format("#line 1 {}\n{}", quoted(path.native()), other);
+    fs::path file = scratch / path.filename();
+    SKEP_TRY(base::write_file_atomic(file, std::as_bytes(std::span(other)), 0600));
     return file;
+  }
+
+  /// A C string.
+  static std::string quoted(std::string_view text) {
+    std::string out = "\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    return out + '"';
   }
 
   Error refusal(const std::string& said, int status) const {
@@ -195,7 +239,7 @@ class Compilation {
       const fs::path path = fs::absolute(name, error);
       const std::string& text = path.native();
       if (text.starts_with(cache_.directory().native() + "/")) continue;
-      if (fs::equivalent(path, source_.path, error)) continue;
+      if (fs::equivalent(path, source_.path, error) || text.starts_with(scratch.native() + "/")) continue;
       auto dependency = depend_on(text);
       if (!dependency) return false;
       entry.dependencies.push_back(*std::move(dependency));
@@ -208,7 +252,7 @@ class Compilation {
   Cache cache_;
   Scan scan_;
   Clang clang_;
-  std::string arch_, prelude_, key_;
+  std::string arch_, prelude_, kernel_id_, key_;
   fs::path headers_, vmlinux_;
   Compiled out_;
 };
@@ -225,7 +269,9 @@ fs::path text_name(std::string_view name) {
   std::string out(name.substr(name.find_last_of('/') + 1));
   for (char& c : out)
     if (static_cast<unsigned char>(c) < ' ' || c == ':') c = '_';
-  if (out.empty() || out == "." || out == ".." || out.starts_with("object.") || out == "prelude.h") out = "text.c";
+  if (out.empty() || out == "." || out == ".." || out.starts_with("object.") || out == "prelude.h" ||
+      out == "kernel.h" || out == "kernel")
+    out = "text.c";
   return out.substr(0, 200);
 }
 

@@ -20,9 +20,8 @@ std::string about_header(std::string_view header, Dialect dialect) {
     return fmt::format("hint: <{}> comes with Debian's package linux-libc-dev\n", header);
   if (dialect == Dialect::bcc && !own)
     return fmt::format(
-        "hint: <{}> belongs to the kernel's own source, which skep does not use. Helpers, maps and registers need no "
-        "include; for kernel structs write the program with SEC() and \"vmlinux.h\", and read members with "
-        "BPF_CORE_READ\n",
+        "hint: <{}> is not known to skep. Helpers, maps and registers need no include; structs of the kernel come from "
+        "its BTF (/sys/kernel/btf/vmlinux), where it has one\n",
         header);
   return {};
 }
@@ -49,8 +48,8 @@ std::string advice(std::string_view diagnostics, Dialect dialect) {
         "PT_REGS_PARM5(ctx), PT_REGS_PARM6(ctx)\n";
   if (dialect == Dialect::bcc && says("incomplete definition of type"))
     out +=
-        "hint: members of kernel structs are not known in the BCC dialect; write the program with SEC() and "
-        "\"vmlinux.h\", and read them with BPF_CORE_READ\n";
+        "hint: structs of the kernel come from its BTF: this kernel has none (/sys/kernel/btf/vmlinux), or the struct "
+        "belongs to a module that is not loaded, or has another name in this version\n";
   if (says("built-in function 'mem") || says("call to undeclared library function"))
     out +=
         "hint: there is no C library in a BPF program: use __builtin_memcpy, __builtin_memset with a constant size\n";

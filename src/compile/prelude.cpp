@@ -26,6 +26,9 @@ Result<std::string> prelude_text(const Scan& scan) {
     out += fmt::format("#define SKEP_MAP_AT_{} {}\n", call.line, call.map);
   for (const MapOfMaps& map : scan.maps_of_maps)
     out += fmt::format("#define SKEP_INNER_OF_{} skep_map_{}\n", map.outer, map.inner);
+  // BCC inlines what is called, so it is no program of its own: bcc_program.cpp reads these names.
+  for (const std::string& function : scan.called)
+    out += fmt::format("char skep_called__{} __attribute__((section(\"skep.records\"), used));\n", function);
   for (const TracepointName& name : scan.tracepoints) out += SKEP_TRY(tracepoint_struct(name));
   return out;
 }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "compile/source_names.hpp"
+
 namespace skep::compile {
 namespace {
 
@@ -176,6 +178,11 @@ class Scanner {
       const bool one_map = std::all_of(maps.begin(), maps.end(), [&](auto& m) { return m == maps.front(); });
       if (one_map) scan_.record_calls.push_back({line, std::move(maps.front())});
     }
+    SourceNames names;
+    names.add(clean_);
+    for (const std::string& function : names.functions)
+      if (names.called.count(function) != 0) scan_.called.push_back(function);
+    std::sort(scan_.called.begin(), scan_.called.end());
     scan_.dialect = uses_sections_ || includes_libbpf_ ? Dialect::libbpf : Dialect::bcc;
   }
 

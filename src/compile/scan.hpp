@@ -38,6 +38,7 @@ struct Scan {
   std::vector<TracepointName> tracepoints;  ///< sorted, each once
   std::vector<RecordCall> record_calls;     ///< one a line; a line with calls through two maps is left out
   std::vector<MapOfMaps> maps_of_maps;
+  std::vector<std::string> called;     ///< functions with a body here that are called here, sorted
   std::optional<std::string> license;  ///< of `#define BPF_LICENSE ...`
   bool defines_license = false;        ///< has a variable in section "license"
   bool names_uapi = false;             ///< uses packets, verdicts or other things of <linux/bpf.h>

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/mapped_file.hpp"
+#include "base/tracefs_root.hpp"
 #include "btf/btf.hpp"
 
 namespace skep::compile {
@@ -294,10 +295,20 @@ Result<std::string> struct_from_format(const TracepointName& name, std::string_v
 Result<std::string> tracepoint_struct(const TracepointName& name, const TracepointSources& sources) {
   if (auto known = syscall_struct(name)) return *std::move(known);
   bool forbidden = false;
-  for (const std::string& root : {sources.tracefs, sources.debugfs}) {
+  const auto format_in = [&](const std::string& root) -> std::optional<std::string> {
     auto format = base::read_text(fmt::format("{}/events/{}/{}/format", root, name.category, name.event), 1 << 20);
-    if (format) return struct_from_format(name, *format);
+    if (format) return *std::move(format);
     forbidden |= format.error().code == Code::permission;
+    return std::nullopt;
+  };
+  for (const std::string& root : {sources.tracefs, sources.debugfs})
+    if (const auto format = format_in(root)) return struct_from_format(name, *format);
+  if (sources.may_mount) {
+    bool is_private = false;
+    const base::Fd own = base::open_tracefs(is_private);
+    if (own)
+      if (const auto format = format_in(fmt::format("/proc/self/fd/{}", own.get())))
+        return struct_from_format(name, *format);
   }
   if (auto from_btf = struct_from_btf(name, sources.btf)) return *std::move(from_btf);
   return fail(

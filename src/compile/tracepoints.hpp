@@ -17,6 +17,7 @@ struct TracepointSources {
   std::string tracefs = "/sys/kernel/tracing";
   std::string debugfs = "/sys/kernel/debug/tracing";
   std::string btf = "/sys/kernel/btf/vmlinux";
+  bool may_mount = true;  ///< where tracefs is mounted nowhere, a mount that only this process sees
 };
 
 /// `struct tracepoint__CATEGORY__EVENT {...};`

@@ -19,7 +19,9 @@ constexpr std::string_view exec_format =
     "\tfield:struct odd thing;\toffset:40;\tsize:12;\tsigned:0;\n"
     "\tfield:const void * ptr;\toffset:56;\tsize:8;\tsigned:0;\n\nprint fmt: \"field:int x;\toffset:99;\"\n";
 
-TracepointSources nowhere() { return {.tracefs = "/nonexistent", .debugfs = "/nonexistent", .btf = "/nonexistent"}; }
+TracepointSources nowhere() {
+  return {.tracefs = "/nonexistent", .debugfs = "/nonexistent", .btf = "/nonexistent", .may_mount = false};
+}
 
 TEST(Tracepoints, SystemCallsNeedNoKernel) {
   const auto text = tracepoint_struct({"syscalls", "sys_enter_openat"}, nowhere());

@@ -6,9 +6,9 @@
 #include <memory>
 #include <optional>
 
+#include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
 #include "kernel/features.hpp"
-#include "kernel/gunzip.hpp"
 #include "spec/resolve.hpp"
 
 namespace skep::kernel {
@@ -45,7 +45,7 @@ Result<void> resolve_kconfig(ObjectSpec& object) {
     if (name == "LINUX_HAS_SYSCALL_WRAPPER") return Features::version_code() >= first_with_syscall_wrapper ? "1" : "0";
     if (name == "LINUX_HAS_BPF_COOKIE") return Features().event_cookies() ? "1" : "0";
     if (!config && !unreadable) {
-      auto text = kernel_config();
+      auto text = base::kernel_config();
       if (text)
         config = *std::move(text);
       else
@@ -64,18 +64,6 @@ Result<ObjectSpec> close_object(const ObjectSpec& object) {
     if (program.type == ProgramType::unspec) program.type = ProgramType::kprobe;
   }
   return out;
-}
-
-Result<std::string> kernel_config() {
-  constexpr const char* packed = "/proc/config.gz";
-  const std::string places[] = {"/boot/config-" + Features::release(),
-                                fmt::format("/lib/modules/{}/config", Features::release())};
-  if (const auto bytes = base::read_file(packed, 16u << 20)) return gunzip(*bytes);
-  for (const std::string& place : places)
-    if (auto text = base::read_text(place, 16u << 20)) return *std::move(text);
-  return fail(Code::not_found,
-              fmt::format("this kernel's configuration is in none of {} (CONFIG_IKCONFIG_PROC), {}, {}", packed,
-                          places[0], places[1]));
 }
 
 }  // namespace skep::kernel

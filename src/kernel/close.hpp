@@ -20,10 +20,6 @@ Result<void> resolve_kconfig(ObjectSpec& object);
 /// without a type of their own (BCC dialect) are kprobes, as BCC's functions are.
 Result<ObjectSpec> close_object(const ObjectSpec& object);
 
-/// The running kernel's configuration as text: /proc/config.gz, /boot/config-RELEASE or, since Debian 14,
-/// /lib/modules/RELEASE/config.
-/// Errors: not_found, naming both.
-Result<std::string> kernel_config();
 /// The value of `name` in the text of a .config: "CONFIG_X=y", "# CONFIG_X is not set".
 std::optional<std::string> config_value(std::string_view config, std::string_view name);
 

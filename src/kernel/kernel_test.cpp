@@ -7,10 +7,11 @@
 #include <cstring>
 
 #include "base/cpus.hpp"
+#include "base/gunzip.hpp"
+#include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
 #include "kernel/carry.hpp"
 #include "kernel/close.hpp"
-#include "kernel/gunzip.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/plan.hpp"
@@ -256,18 +257,19 @@ TEST(Gunzip, UnpacksAndSurvivesDamage) {
                        0x73, 0xf3, 0x74, 0x8f, 0x77, 0xb4, 0xad, 0xe4, 0x72, 0xc6, 0x60, 0x3a, 0xd9,
                        0x9a, 0x18, 0x71, 0x01, 0x00, 0x95, 0xa7, 0x8c, 0x24, 0x22, 0x00, 0x00, 0x00};
   const auto bytes = std::as_bytes(std::span(packed));
-  const auto text = gunzip(bytes);
+  const auto text = base::gunzip(bytes);
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_EQ(*text, "CONFIG_A=y\nCONFIG_A=y\nCONFIG_B=42\n");
-  for (std::size_t length = 0; length + 9 < bytes.size(); ++length) EXPECT_FALSE(gunzip(bytes.first(length))) << length;
+  for (std::size_t length = 0; length + 9 < bytes.size(); ++length)
+    EXPECT_FALSE(base::gunzip(bytes.first(length))) << length;
   std::vector<std::byte> damaged(bytes.begin(), bytes.end());
   for (std::size_t i = 0; i < damaged.size(); ++i)
     for (int bit = 0; bit < 8; ++bit) {
       damaged[i] ^= std::byte(1 << bit);
-      static_cast<void>(gunzip(damaged, 4096));  // any answer, no fault
+      static_cast<void>(base::gunzip(damaged, 4096));  // any answer, no fault
       damaged[i] ^= std::byte(1 << bit);
     }
-  EXPECT_EQ(gunzip(bytes, 5).error().code, Code::limit);
+  EXPECT_EQ(base::gunzip(bytes, 5).error().code, Code::limit);
 }
 
 TEST(TypeFinder, AgreesWithTheWholeParse) {
@@ -308,7 +310,7 @@ TEST(TypeFinder, SurvivesDamage) {
 }
 
 TEST(KernelConfig, IsReadWhereTheKernelShowsIt) {
-  const auto config = kernel_config();
+  const auto config = base::kernel_config();
   if (!config && config.error().code == Code::not_found) GTEST_SKIP() << config.error().message;
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_NE(config->find("\nCONFIG_BPF=y\n"), std::string::npos);

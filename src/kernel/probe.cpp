@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
 #include "catalog/helpers.hpp"
 #include "kernel/close.hpp"
@@ -267,7 +268,7 @@ std::vector<Setting> probe_settings() {
     while (text && !text->empty() && text->back() == '\n') text->pop_back();
     settings.push_back({sysctl.name, text ? std::optional(*text) : std::nullopt, true});
   }
-  const auto config = kernel_config();
+  const auto config = base::kernel_config();
   for (const char* option : options) {
     const std::string name = fmt::format("CONFIG_{}", option);
     settings.push_back({name, config ? config_value(*config, name) : std::nullopt, false});

@@ -4,40 +4,17 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 
 #include "backend/names.hpp"
+#include "base/tracefs_root.hpp"
 
 namespace skep::kernel {
 
 namespace {
-
-constexpr long tracefs_magic = 0x74726163;                   // TRACEFS_MAGIC
-constexpr unsigned fsopen_cloexec = 1, fsmount_cloexec = 1;  // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
-constexpr unsigned fsconfig_create = 6;                      // FSCONFIG_CMD_CREATE
-constexpr unsigned attr_nosuid_nodev_noexec = 2 | 4 | 8;     // MOUNT_ATTR_*
-
-base::Fd open_mounted() {
-  for (const char* path : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
-    base::Fd fd(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    struct statfs status{};
-    if (fd && ::fstatfs(fd.get(), &status) == 0 && status.f_type == tracefs_magic) return fd;
-  }
-  return {};
-}
-
-/// A mount in no directory tree, as a directory descriptor; empty with errno set where the kernel refuses.
-base::Fd open_detached() {
-  const base::Fd context(static_cast<int>(::syscall(SYS_fsopen, "tracefs", fsopen_cloexec)));
-  if (!context) return {};
-  if (::syscall(SYS_fsconfig, context.get(), fsconfig_create, nullptr, nullptr, 0) != 0) return {};
-  return base::Fd(static_cast<int>(::syscall(SYS_fsmount, context.get(), fsmount_cloexec, attr_nosuid_nodev_noexec)));
-}
 
 bool plain_name(std::string_view name) {
   return !name.empty() && name[0] != '.' && name.find('/') == std::string_view::npos;
@@ -46,8 +23,8 @@ bool plain_name(std::string_view name) {
 }  // namespace
 
 Result<Tracefs> Tracefs::open() {
-  if (auto root = open_mounted()) return Tracefs(std::move(root), false);
-  if (auto root = open_detached()) return Tracefs(std::move(root), true);
+  bool is_private = false;
+  if (auto root = base::open_tracefs(is_private)) return Tracefs(std::move(root), is_private);
   const int reason = errno;
   if (reason == ENODEV)
     return fail(Code::unsupported, "this kernel has no tracefs (CONFIG_TRACING is off), so it has no tracepoint events",

@@ -71,7 +71,10 @@ Result<void> patch_memory(Insn& insn, const btf::CoreValue& value) {
     poison(insn);
     return {};
   }
-  insn.off = static_cast<s16>(value.value);
+  // A compiler reads a bit-field with the narrowest load, which need not begin where its storage does.
+  const s64 offset = value.validate ? static_cast<s64>(value.value)
+                                    : insn.off + static_cast<s64>(value.value) - static_cast<s64>(value.original);
+  insn.off = static_cast<s16>(offset);
   if (value.size == value.original_size) return {};
   const auto before = size_code(value.original_size);
   const auto after = size_code(value.size);

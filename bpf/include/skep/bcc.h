@@ -117,6 +117,19 @@ typedef _Bool bool;
   int SKEP_PROGRAM(kretfunc__##function, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
 #define LSM_PROBE(hook, ...) int SKEP_PROGRAM(lsm__##hook, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
 
+/*
+ * Arguments of the probed function, for handlers with more parameters than five. The function of a system call is
+ * given a pointer to the registers of its caller.
+ */
+#define SKEP_ARGUMENT(context, number) PT_REGS_PARM##number(context)
+#define SKEP_CALLERS_ARGUMENT(context, number) SKEP_CALLERS_ARGUMENT_##number((struct pt_regs *)PT_REGS_PARM1(context))
+#define SKEP_CALLERS_ARGUMENT_1 PT_REGS_PARM1
+#define SKEP_CALLERS_ARGUMENT_2 PT_REGS_PARM2
+#define SKEP_CALLERS_ARGUMENT_3 PT_REGS_PARM3
+#define SKEP_CALLERS_ARGUMENT_4(regs) ((regs)->SKEP_REG_PARM4_SYSCALL)
+#define SKEP_CALLERS_ARGUMENT_5 PT_REGS_PARM5
+#define SKEP_CALLERS_ARGUMENT_6 PT_REGS_PARM6
+
 /* A string that a tracepoint carries behind its fields: `TP_DATA_LOC_READ(to, filename)`. */
 #define TP_DATA_LOC_LENGTH(field) (args->data_loc_##field >> 16)
 #define TP_DATA_LOC(field) ((void *)args + (args->data_loc_##field & 0xffff))
@@ -196,7 +209,11 @@ static __always_inline unsigned int bpf_log2l(unsigned long value) {
 char skep_license[] __attribute__((section("license"), used)) = SKEP_LICENSE;
 #endif
 
-/* From here on every function without a section of its own is a program. */
+/*
+ * From here on every function without a section of its own is a program, and is inlined where it is called, static or
+ * not, as BCC does it: the file that clang reads ends this again.
+ */
+#pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
 #pragma clang section text = "skep.bcc"
 
 #endif

@@ -8,10 +8,10 @@
 #include <span>
 #include <string>
 
-namespace skep::kernel {
+namespace skep::base {
 
 /// The content of one gzip member. Errors: malformed; limit, when it would be larger than `limit_bytes`.
 /// The checksum at the end is not compared.
 Result<std::string> gunzip(std::span<const std::byte> bytes, std::size_t limit_bytes = 16u << 20);
 
-}  // namespace skep::kernel
+}  // namespace skep::base

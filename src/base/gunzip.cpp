@@ -1,11 +1,11 @@
 // DEFLATE, the plain way: one bit at a time through the canonical code.
-#include "kernel/gunzip.hpp"
+#include "base/gunzip.hpp"
 
 #include <array>
 #include <skep/types.hpp>
 #include <vector>
 
-namespace skep::kernel {
+namespace skep::base {
 
 namespace {
 
@@ -177,4 +177,4 @@ Result<std::string> gunzip(std::span<const std::byte> bytes, std::size_t limit_b
   return Inflater(bytes.subspan(start), limit_bytes).run();
 }
 
-}  // namespace skep::kernel
+}  // namespace skep::base
