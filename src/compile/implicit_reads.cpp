@@ -64,7 +64,7 @@ std::string place(const ProgramSpec& program, u32 insn) {
   if (line == nullptr) return fmt::format("instruction {}", insn);
   std::string_view text = line->text;
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  return fmt::format("{}:{}: `{}`", line->file, line->line, text);
+  return fmt::format("line {}: `{}`", line->line, text);
 }
 
 class Pass {

@@ -29,10 +29,9 @@ class Types : public ::testing::Test {
     const u32 to_node = b_.add_pointer(0);
     const u32 to_other = b_.add_pointer(other);
     const u32 tail = b_.add_array(character, word, 200);
-    const Builder::NewMember members[] = {{"id", integer, 0, 0},       {"next", to_node, 64, 0},
-                                          {"other", to_other, 128, 0}, {"inner", inner, 192, 0},
-                                          {"bits", word, 224, 3},      {"more", word, 227, 5},
-                                          {"tail", tail, 256, 0}};
+    const Builder::NewMember members[] = {
+        {"id", integer, 0, 0},  {"next", to_node, 64, 0}, {"other", to_other, 128, 0}, {"inner", inner, 192, 0},
+        {"bits", word, 224, 3}, {"more", word, 227, 5},   {"tail", tail, 256, 0}};
     const u32 node = b_.add_struct("node", 232, members);
     b_.set_type(to_node, node);
     b_.add_modifier(btf::Kind::typedef_, "node_t", node);
@@ -55,7 +54,9 @@ class Types : public ::testing::Test {
     EXPECT_TRUE(out) << out.error().message;
     return out ? *std::move(out) : KernelTypes{};
   }
-  static bool has(const KernelTypes& types, std::string_view text) { return types.text.find(text) != std::string::npos; }
+  static bool has(const KernelTypes& types, std::string_view text) {
+    return types.text.find(text) != std::string::npos;
+  }
 
   Builder b_;
 };
@@ -81,7 +82,8 @@ TEST_F(Types, PointersAreFollowedByName) {
 
 TEST_F(Types, BitFieldsStandApart) {
   const auto got = types("struct node *n; n->more");
-  EXPECT_TRUE(has(got, "\tstruct {\n\t\tchar: 3;\n\t\tunsigned int more: 5;\n\t} __attribute__((packed));\n")) << got.text;
+  EXPECT_TRUE(has(got, "\tstruct {\n\t\tchar: 3;\n\t\tunsigned int more: 5;\n\t} __attribute__((packed));\n"))
+      << got.text;
 }
 
 TEST_F(Types, WhatTheSourceDefinesIsItsOwn) {
@@ -125,7 +127,8 @@ TEST(SourceNames, AreToldApart) {
       "struct mine { struct theirs *x; };\ntypedef struct { int a; } mine_t;\ntypedef int (*callback)(int z);\n"
       "enum kind { FIRST = 1, SECOND };\nBPF_HASH(counts, u32, struct key);\n"
       "BPF_TABLE(\"hash\", u32, u64, table, 10);\n// struct comment\n"
-      "static int helper(int x) { return x; }\nint declared(int);\nint f(void *ctx) { if (1) {} return helper(2); }\n"));
+      "static int helper(int x) { return x; }\nint declared(int);\nint f(void *ctx) { if (1) {} return helper(2); "
+      "}\n"));
   EXPECT_EQ(names.defined_tags, (NameSet{"mine", "kind"}));
   EXPECT_EQ(names.tags, (NameSet{"mine", "theirs", "kind", "key"}));
   for (const char* name : {"LIMIT", "MAX", "mine_t", "callback", "FIRST", "SECOND", "counts", "table", "helper", "f"})
@@ -140,7 +143,8 @@ TEST(SourceNames, AreToldApart) {
 }
 
 TEST(SourceNames, OddTextsAreReadToTheirEnd) {
-  const std::string text = "struct { typedef (*( enum { A, ] } BPF_X((( #define\n#define Q\\\nstruct x{typedef int y[3] BPF_TABLE(1,2";
+  const std::string text =
+      "struct { typedef (*( enum { A, ] } BPF_X((( #define\n#define Q\\\nstruct x{typedef int y[3] BPF_TABLE(1,2";
   for (std::size_t n = 0; n <= text.size(); ++n) {
     SourceNames names;
     names.add(std::string_view(text).substr(0, n));
@@ -151,7 +155,8 @@ TEST(WideHandlers, BecomeLocals) {
   EXPECT_EQ(rewrite_wide_handlers("int f(struct pt_regs *ctx, int a, int b, int c, int d) { return 0; }"), "");
   EXPECT_EQ(rewrite_wide_handlers("int f(int a, int b, int c, int d, int e, int g) { return 0; }"), "");
   const std::string source =
-      "int syscall__mount(struct pt_regs *ctx, char *from,\n  char *const to, int a, u64 flags, void *data)\n{\n  return a;\n}\n";
+      "int syscall__mount(struct pt_regs *ctx, char *from,\n  char *const to, int a, u64 flags, void *data)\n{\n  "
+      "return a;\n}\n";
   const std::string got = rewrite_wide_handlers(source);
   EXPECT_EQ(std::count(got.begin(), got.end(), '\n'), std::count(source.begin(), source.end(), '\n'));
   EXPECT_NE(got.find("(struct pt_regs *ctx"), std::string::npos) << got;
@@ -176,7 +181,7 @@ TEST(SourceTree, OwnHeadersAreReadAndKernelPathsCollected) {
 class Kernel : public test::EachClang {
  protected:
   void SetUp() override {
-    if (!fs::exists("/sys/kernel/btf/vmlinux")) GTEST_SKIP() << "this kernel has no BTF";
+    if (!std::filesystem::exists("/sys/kernel/btf/vmlinux")) GTEST_SKIP() << "this kernel has no BTF";
   }
 };
 
@@ -222,27 +227,32 @@ TEST_P(Kernel, HeadersOfAnyKindMacrosAndFunctions) {
 
 TEST_P(Kernel, ASourcesOwnStructWins) {
   const auto spec = load(
-      "struct mount { int mine; };\nstruct dentry { int also_mine; };\nint f(struct pt_regs *ctx, struct file *file) {\n"
+      "struct mount { int mine; };\nstruct dentry { int also_mine; };\nint f(struct pt_regs *ctx, struct file *file) "
+      "{\n"
       "  struct mount m = {1}; struct dentry *d = (void *)file; bpf_trace_printk(\"%d\", m.mine + d->also_mine);\n"
       "  return file->f_path.mnt != 0; }\n");
   EXPECT_TRUE(spec) << spec.error().message;
 }
 
 TEST_P(Kernel, StoresIntoTheKernelAreRefusedWithTheirLine) {
-  const auto spec = load(
-      "int f(struct pt_regs *ctx, struct task_struct *t) {\n  int x = t->pid;\n  t->tgid = x;\n  return 0;\n}\n");
+  const auto spec =
+      load("int f(struct pt_regs *ctx, struct task_struct *t) {\n  int x = t->pid;\n  t->tgid = x;\n  return 0;\n}\n");
   ASSERT_FALSE(spec);
-  EXPECT_NE(spec.error().message.find("test.c:3: `t->tgid = x;` writes through a pointer"), std::string::npos)
+  EXPECT_NE(spec.error().message.find("line 3: `t->tgid = x;` writes through a pointer"), std::string::npos)
       << spec.error().message;
 }
 
 TEST_P(Kernel, AFullStackIsExplained) {
-  const auto spec = load(
-      "BPF_HASH(h, u64, u64);\nint f(struct pt_regs *ctx, struct task_struct *t) {\n  char b[496];\n"
-      "  bpf_probe_read(b, sizeof(b), t);\n  bpf_trace_printk(\"%s %d\", b, t->pid);\n  return 0;\n}\n");
-  ASSERT_FALSE(spec);
-  EXPECT_NE(spec.error().message.find("reads kernel memory and needs"), std::string::npos) << spec.error().message;
-  EXPECT_NE(spec.error().message.find("test.c:5"), std::string::npos) << spec.error().message;
+  // Of some size on the compiler still has room for its variables, and the reads have none.
+  std::string explained;
+  for (int size = 504; size >= 440 && explained.empty(); size -= 8) {
+    const auto spec = load("int f(struct pt_regs *ctx, struct task_struct *t) {\n  char b[" + std::to_string(size) +
+                           "];\n  bpf_probe_read(b, sizeof(b), t);\n"
+                           "  return b[3] + t->pid * t->tgid + t->real_parent->pid * t->real_parent->tgid;\n}\n");
+    if (!spec && spec.error().message.find("needs") != std::string::npos) explained = spec.error().message;
+  }
+  EXPECT_NE(explained.find("line 4: `return b[3]"), std::string::npos) << explained;
+  EXPECT_NE(explained.find("BPF_PERCPU_ARRAY"), std::string::npos) << explained;
 }
 
 TEST_P(Kernel, TypedContextsAreReadDirectly) {
@@ -256,7 +266,8 @@ TEST_P(Kernel, TypedContextsAreReadDirectly) {
 TEST_P(Kernel, StaticProbesReadTheirArguments) {
   const auto spec = load(
       "BPF_HASH(h);\nint f(struct pt_regs *ctx) {\n  u64 a = 0; u32 b = 0; char text[16];\n"
-      "  bpf_usdt_readarg(1, ctx, &a); bpf_usdt_readarg(2, ctx, &b);\n  bpf_usdt_readarg_p(3, ctx, text, sizeof(text));\n"
+      "  bpf_usdt_readarg(1, ctx, &a); bpf_usdt_readarg(2, ctx, &b);\n  bpf_usdt_readarg_p(3, ctx, text, "
+      "sizeof(text));\n"
       "  a += b + text[0]; h.increment(a); return 0; }\n");
   ASSERT_TRUE(spec) << spec.error().message;
   EXPECT_NE(spec->map("__bpf_usdt_specs"), nullptr);

@@ -24,17 +24,42 @@ bool is_elf(std::span<const std::byte> bytes) {
   return bytes.size() >= 4 && std::equal(magic, magic + 4, bytes.begin());
 }
 
-Result<ObjectSpec> load_compiled(const Compiled& compiled, std::string_view name, const CompileOptions& options) {
+Result<void> finish(ObjectSpec& spec) {
+  SKEP_TRY(finish_bcc(spec));
+  note_record_types(spec);
+  return {};
+}
+
+/// The lines of a text in memory: clang puts a line's text beside its number only where it finds a file of that name.
+void fill_lines(ObjectSpec& spec, std::string_view name, std::string_view text) {
+  std::vector<std::string_view> lines;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  const std::string_view file = name.substr(name.find_last_of('/') + 1);
+  for (ProgramSpec& program : spec.programs)
+    for (SourceLine& line : program.lines)
+      if (line.text.empty() && line.line >= 1 && line.line <= lines.size() && line.file.ends_with(file))
+        line.text = lines[line.line - 1];
+}
+
+/// `text` is the source where it is no file.
+Result<ObjectSpec> load_compiled(const Compiled& compiled, std::string_view name, const CompileOptions& options,
+                                 std::string_view text = {}) {
   if (!compiled.warnings.empty() && options.on_warning) options.on_warning(compiled.warnings);
-  return load_object(compiled.object, name);
+  ObjectSpec spec = SKEP_TRY(ObjectSpec::from_bytes(compiled.object, name));
+  fill_lines(spec, name, text);
+  SKEP_TRY(finish(spec));
+  return spec;
 }
 
 }  // namespace
 
 Result<ObjectSpec> load_object(std::span<const std::byte> elf, std::string_view name) {
   ObjectSpec spec = SKEP_TRY(ObjectSpec::from_bytes(elf, name));
-  SKEP_TRY(finish_bcc(spec));
-  note_record_types(spec);
+  SKEP_TRY(finish(spec));
   return spec;
 }
 
@@ -60,7 +85,7 @@ Result<ObjectSpec> load_program(const fs::path& path, const CompileOptions& opti
 
 Result<ObjectSpec> load_text(std::string_view text, std::string_view name, const CompileOptions& options) {
   const auto compiled = SKEP_TRY(compile_text(text, name, options));
-  return load_compiled(compiled, name, options);
+  return load_compiled(compiled, name, options, text);
 }
 
 }  // namespace skep::compile
