@@ -51,6 +51,8 @@ constexpr NamePrefix prefixes[] = {
     {"kfunc__", "fentry/"},
     {"kretfunc__", "fexit/"},
     {"lsm__", "lsm/"},
+    {"kmod_ret__", "fmod_ret/"},
+    {"bpf_iter__", "iter/"},
 };
 
 // ---- prologue ----------------------------------------------------------------------------------------------------

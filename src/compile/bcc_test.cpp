@@ -428,6 +428,66 @@ TEST_P(Bcc, KernelFunctionProbes) {
   EXPECT_EQ(spec.program("kretfunc__vfs_read")->attach.kind, AttachKind::fexit);
 }
 
+TEST_P(Bcc, MoreProbeForms) {
+  if (!std::filesystem::exists("/sys/kernel/btf/vmlinux")) GTEST_SKIP() << "this kernel has no BTF";
+  const auto spec = must_load(R"(
+    MODULE_KFUNC_PROBE(ext4, ext4_sync_fs, struct super_block *sb) { return 0; }
+    KMOD_RET(security_file_open, struct file *file, int ret) { return ret; }
+    LSM_PROBE(bpf, int cmd, void *attr, unsigned int size) { return 0; }
+    BPF_ITER(task) { struct task_struct *task = ctx->task; return task ? task->pid == 0 : 0; })");
+  const std::pair<const char*, AttachKind> expected[] = {{"kfunc__ext4_sync_fs", AttachKind::fentry},
+                                                         {"kmod_ret__security_file_open", AttachKind::fmod_ret},
+                                                         {"lsm__bpf", AttachKind::lsm},
+                                                         {"bpf_iter__task", AttachKind::iter}};
+  for (const auto& [name, kind] : expected) {
+    ASSERT_NE(spec.program(name), nullptr) << name;
+    EXPECT_EQ(spec.program(name)->attach.kind, kind) << name;
+  }
+  EXPECT_EQ(spec.program("bpf_iter__task")->attach.target, "task");
+}
+
+TEST_P(Bcc, SocketsStoragesAndQueues) {
+  if (!std::filesystem::exists("/sys/kernel/btf/vmlinux")) GTEST_SKIP() << "this kernel has no BTF";
+  const auto spec = must_load(R"(
+    BPF_SOCKMAP(by_number, 8);
+    BPF_SOCKHASH(by_key, u64, 16);
+    BPF_CGROUP_STORAGE(groups, u64);
+    BPF_PERCPU_CGROUP_STORAGE(groups_of_cpus, u64);
+    BPF_STACK_TRACE_BUILDID(stacks, 64);
+    BPF_QUEUE(queue, u32, 7, 0);
+    BPF_QUEUESTACK("stack", stack, u64, 9, 0);
+    BPF_XDP_REDIRECT_MAP("devmap", int, devices, 4);
+    int sock_ops(struct bpf_sock_ops *ctx) {
+      u64 key = ctx->local_port; u32 number = 1;
+      return by_key.sock_hash_update(ctx, &key, BPF_NOEXIST) + by_number.sock_map_update(ctx, &number, 0);
+    }
+    int message(struct sk_msg_md *message) { u64 key = 1; return by_key.msg_redirect_hash(message, &key, 0); }
+    int packet(struct __sk_buff *skb) {
+      u64 *seen = groups.get_local_storage(0); if (seen) *seen += skb->len;
+      u64 key = 2; u32 v = 3; queue.push(&v, 0); stack.push(&key, BPF_EXIST);
+      return by_key.sk_redirect_hash(skb, &key, 0) + by_number.sk_redirect_map(skb, 0, 0);
+    }
+    int xdp(struct xdp_md *ctx) { return devices.redirect_map(0, 0); })");
+  const std::pair<const char*, MapType> expected[] = {{"by_number", MapType::sockmap},
+                                                      {"by_key", MapType::sockhash},
+                                                      {"groups", MapType::cgroup_storage},
+                                                      {"groups_of_cpus", MapType::percpu_cgroup_storage},
+                                                      {"stacks", MapType::stack_trace},
+                                                      {"queue", MapType::queue},
+                                                      {"stack", MapType::stack},
+                                                      {"devices", MapType::devmap}};
+  for (const auto& [name, type] : expected) {
+    ASSERT_NE(spec.map(name), nullptr) << name;
+    EXPECT_EQ(spec.map(name)->type, type) << name;
+  }
+  EXPECT_EQ(spec.map("by_key")->key_size, 8u);
+  EXPECT_EQ(spec.map("groups")->key_size, 16u);
+  EXPECT_EQ(spec.map("groups")->max_entries, 0u);
+  EXPECT_EQ(spec.map("stacks")->value_size, 127u * 32);
+  EXPECT_EQ(spec.map("stacks")->flags, 32u);
+  EXPECT_EQ(spec.map("queue")->max_entries, 7u);
+}
+
 TEST_P(Bcc, TablesThatDoNotExist) {
   // A table by an unknown name, and one that skep does not have.
   EXPECT_NE(must_fail("BPF_TABLE(\"no_such_kind\", u32, u64, t, 10);\nint f(void *c) { return 0; }").find("negative"),

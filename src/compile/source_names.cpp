@@ -89,6 +89,14 @@ class Reader {
     const std::string_view word = tokens_[i].text;
     if (word == "struct" || word == "union" || word == "enum") {
       tag(i);
+    } else if (word == "BPF_ITER" && is(i + 1, "(") && is_name(i + 2)) {
+      names_.tags.emplace("bpf_iter__" + std::string(tokens_[i + 2].text));
+    } else if (word.starts_with("BPF_SOCK")) {
+      names_.tags.insert({"bpf_sock_ops", "sk_msg_md", "__sk_buff"});
+      if (is(i + 1, "(")) map(i);
+    } else if (word.find("CGROUP_STORAGE") != word.npos) {
+      names_.tags.emplace("bpf_cgroup_storage_key");
+      if (is(i + 1, "(")) map(i);
     } else if (word == "typedef") {
       type_definition(i);
     } else if (word.starts_with("BPF_") && is(i + 1, "(")) {

@@ -115,6 +115,12 @@ typedef _Bool bool;
   int SKEP_PROGRAM(kfunc__##function, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
 #define KRETFUNC_PROBE(function, ...) \
   int SKEP_PROGRAM(kretfunc__##function, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
+/* A function of a module is found by its name, too. */
+#define MODULE_KFUNC_PROBE(module, function, ...) KFUNC_PROBE(function, ##__VA_ARGS__)
+#define MODULE_KRETFUNC_PROBE(module, function, ...) KRETFUNC_PROBE(function, ##__VA_ARGS__)
+#define KMOD_RET(function, ...) \
+  int SKEP_PROGRAM(kmod_ret__##function, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
+#define BPF_ITER(target) int bpf_iter__##target(struct bpf_iter__##target *ctx)
 #define LSM_PROBE(hook, ...) int SKEP_PROGRAM(lsm__##hook, u64, SKEP_FROM_ARRAY(__VA_ARGS__), ##__VA_ARGS__)
 
 /*
@@ -129,6 +135,9 @@ typedef _Bool bool;
 #define SKEP_CALLERS_ARGUMENT_4(regs) ((regs)->SKEP_REG_PARM4_SYSCALL)
 #define SKEP_CALLERS_ARGUMENT_5 PT_REGS_PARM5
 #define SKEP_CALLERS_ARGUMENT_6 PT_REGS_PARM6
+
+/* What the function of a system call is given: the registers of its caller. */
+#define PT_REGS_SYSCALL_REGS(context) ((struct pt_regs *)PT_REGS_PARM1(context))
 
 /* A string that a tracepoint carries behind its fields: `TP_DATA_LOC_READ(to, filename)`. */
 #define TP_DATA_LOC_LENGTH(field) (args->data_loc_##field >> 16)

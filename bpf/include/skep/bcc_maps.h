@@ -248,13 +248,69 @@ SKEP_METHOD void skep_atomic_increment(void *value, u32 size, u64 by) {
 struct bpf_stacktrace {
   u64 ip[127];
 };
+/* Of each frame the build id of its file and the place in it: status, id, offset (union with the address). */
+struct bpf_stacktrace_buildid {
+  struct {
+    int status;
+    unsigned char build_id[20];
+    u64 offset;
+  } trace[127];
+};
 #define BPF_STACK_TRACE(name, entries) SKEP_TABLE(name, 7, int, struct bpf_stacktrace, entries, 0)
+#define BPF_STACK_TRACE_BUILDID(name, entries) \
+  SKEP_TABLE(name, 7, int, struct bpf_stacktrace_buildid, entries, 32 /* BPF_F_STACK_BUILD_ID */)
 #define BPF_PROG_ARRAY(name, entries) SKEP_TABLE(name, 3, u32, u32, entries, 0)
 #define BPF_PERF_ARRAY(name, entries) SKEP_TABLE(name, 4, int, u32, entries, 0)
 #define BPF_CGROUP_ARRAY(name, entries) SKEP_TABLE(name, 8, int, u32, entries, 0)
 #define BPF_DEVMAP(name, entries) SKEP_TABLE(name, 14, int, int, entries, 0)
 #define BPF_CPUMAP(name, entries) SKEP_TABLE(name, 16, int, u32, entries, 0)
 #define BPF_XSKMAP(name, entries) SKEP_TABLE(name, 17, int, int, entries, 0)
+#define BPF_XDP_REDIRECT_MAP(kind, value_type, name, entries) BPF_TABLE(kind, int, value_type, name, entries)
+
+/* ---- sockets by number or by key ------------------------------------------------------------------------------ */
+
+#define SKEP_SOCKETS(name, map_type, kind, key_type, entries)                                                     \
+  SKEP_KEY_VALUE_MAP(name, map_type, key_type, u32, entries, 0);                                                  \
+  SKEP_METHOD int skep_##name##_update(struct bpf_sock_ops *context, __typeof__(key_type) *key, u64 flags) {      \
+    return bpf_sock_##kind##_update(context, &skep_map_##name, key, flags);                                       \
+  }                                                                                                               \
+  SKEP_METHOD int skep_##name##_delete(__typeof__(key_type) *key) {                                               \
+    return bpf_map_delete_elem(&skep_map_##name, key);                                                            \
+  }
+#define BPF_SOCKMAP(name, entries)                                                                                \
+  SKEP_SOCKETS(name, 15, map, u32, entries)                                                                       \
+  SKEP_METHOD int skep_##name##_msg(struct sk_msg_md *message, u32 key, u64 flags) {                              \
+    return bpf_msg_redirect_map(message, &skep_map_##name, key, flags);                                           \
+  }                                                                                                               \
+  SKEP_METHOD int skep_##name##_skb(struct __sk_buff *skb, u32 key, u64 flags) {                                  \
+    return bpf_sk_redirect_map(skb, &skep_map_##name, key, flags);                                                \
+  }                                                                                                               \
+  static const struct {                                                                                           \
+    int (*sock_map_update)(struct bpf_sock_ops *, u32 *, u64);                                                    \
+    int (*delete)(u32 *);                                                                                         \
+    int (*msg_redirect_map)(struct sk_msg_md *, u32, u64);                                                        \
+    int (*sk_redirect_map)(struct __sk_buff *, u32, u64);                                                         \
+  } name __attribute__((unused)) = {skep_##name##_update, skep_##name##_delete, skep_##name##_msg,                \
+                                    skep_##name##_skb}
+#define SKEP_SOCKHASH_3(name, key_type, entries)                                                                  \
+  SKEP_SOCKETS(name, 18, hash, key_type, entries)                                                                 \
+  SKEP_METHOD int skep_##name##_msg(struct sk_msg_md *message, __typeof__(key_type) *key, u64 flags) {            \
+    return bpf_msg_redirect_hash(message, &skep_map_##name, key, flags);                                          \
+  }                                                                                                               \
+  SKEP_METHOD int skep_##name##_skb(struct __sk_buff *skb, __typeof__(key_type) *key, u64 flags) {                \
+    return bpf_sk_redirect_hash(skb, &skep_map_##name, key, flags);                                               \
+  }                                                                                                               \
+  static const struct {                                                                                           \
+    int (*sock_hash_update)(struct bpf_sock_ops *, __typeof__(key_type) *, u64);                                  \
+    int (*delete)(__typeof__(key_type) *);                                                                        \
+    int (*msg_redirect_hash)(struct sk_msg_md *, __typeof__(key_type) *, u64);                                    \
+    int (*sk_redirect_hash)(struct __sk_buff *, __typeof__(key_type) *, u64);                                     \
+  } name __attribute__((unused)) = {skep_##name##_update, skep_##name##_delete, skep_##name##_msg,                \
+                                    skep_##name##_skb}
+#define SKEP_SOCKHASH_1(name) SKEP_SOCKHASH_3(name, u32, 10240)
+#define SKEP_SOCKHASH_2(name, key_type) SKEP_SOCKHASH_3(name, key_type, 10240)
+#define SKEP_SOCKHASH_4(name, key_type, value_type, entries) SKEP_SOCKHASH_3(name, key_type, entries)
+#define BPF_SOCKHASH(...) SKEP_PICK(SKEP_SOCKHASH_, ##__VA_ARGS__)(__VA_ARGS__)
 
 /* ---- storage beside a socket, an inode, a task ---------------------------------------------------------------- */
 
@@ -272,6 +328,17 @@ struct bpf_stacktrace {
   } name __attribute__((unused)) = {skep_##name##_get, skep_##name##_delete}
 #define BPF_SK_STORAGE(name, value_type) SKEP_STORAGE(name, 24, sk, void, value_type)
 #define BPF_INODE_STORAGE(name, value_type) SKEP_STORAGE(name, 28, inode, void, value_type)
+/* Beside a control group: the group is the one that the program is attached to. */
+#define SKEP_CGROUP_STORAGE(name, map_type, value_type)                                                           \
+  SKEP_KEY_VALUE_MAP(name, map_type, struct bpf_cgroup_storage_key, value_type, 0, 0);                            \
+  SKEP_METHOD value_type *skep_##name##_get(u64 flags) {                                                          \
+    return bpf_get_local_storage(&skep_map_##name, flags);                                                        \
+  }                                                                                                               \
+  static const struct {                                                                                           \
+    value_type *(*get_local_storage)(u64);                                                                        \
+  } name __attribute__((unused)) = {skep_##name##_get}
+#define BPF_CGROUP_STORAGE(name, value_type) SKEP_CGROUP_STORAGE(name, 19, value_type)
+#define BPF_PERCPU_CGROUP_STORAGE(name, value_type) SKEP_CGROUP_STORAGE(name, 21, value_type)
 #define BPF_TASK_STORAGE(name, value_type) SKEP_STORAGE(name, 29, task, struct task_struct, value_type)
 
 /* ---- maps of maps: the inner map is the pattern. It is named by a string, which only skep can unquote: it -- */
@@ -298,11 +365,12 @@ struct bpf_stacktrace {
 
 /* ---- queue and stack ---------------------------------------------------------------------------------- */
 
-#define SKEP_QUEUE(name, map_type, value_type, entries)                                                 \
+#define SKEP_QUEUE(name, map_type, value_type, entries, flags)                                                 \
   struct {                                                                                              \
     SKEP_NUMBER(type, map_type);                                                                        \
     __typeof__(value_type) *value;                                                                      \
     SKEP_NUMBER(max_entries, entries);                                                                  \
+    SKEP_NUMBER(map_flags, flags);                                                                      \
   } skep_map_##name SKEP_MAP_ATTRIBUTES;                                                                \
   SKEP_METHOD int skep_##name##_push(__typeof__(value_type) *value, u64 flags) {                        \
     return bpf_map_push_elem(&skep_map_##name, value, flags);                                           \
@@ -318,8 +386,14 @@ struct bpf_stacktrace {
     int (*pop)(__typeof__(value_type) *);                                                               \
     int (*peek)(__typeof__(value_type) *);                                                              \
   } name __attribute__((unused)) = {skep_##name##_push, skep_##name##_pop, skep_##name##_peek}
-#define BPF_QUEUE(name, value_type, entries) SKEP_QUEUE(name, 22, value_type, entries)
-#define BPF_STACK(name, value_type, entries) SKEP_QUEUE(name, 23, value_type, entries)
+#define SKEP_QUEUE_3(name, value_type, entries) SKEP_QUEUE(name, 22, value_type, entries, 0)
+#define SKEP_QUEUE_4(name, value_type, entries, flags) SKEP_QUEUE(name, 22, value_type, entries, flags)
+#define BPF_QUEUE(...) SKEP_PICK(SKEP_QUEUE_, ##__VA_ARGS__)(__VA_ARGS__)
+#define SKEP_STACK_3(name, value_type, entries) SKEP_QUEUE(name, 23, value_type, entries, 0)
+#define SKEP_STACK_4(name, value_type, entries, flags) SKEP_QUEUE(name, 23, value_type, entries, flags)
+#define BPF_STACK(...) SKEP_PICK(SKEP_STACK_, ##__VA_ARGS__)(__VA_ARGS__)
+#define BPF_QUEUESTACK(kind, name, value_type, entries, flags) \
+  SKEP_QUEUE(name, (SKEP_IS(kind, "queue") ? 22 : SKEP_IS(kind, "stack") ? 23 : -1), value_type, entries, flags)
 
 /* ---- output ------------------------------------------------------------------------------------------- */
 
