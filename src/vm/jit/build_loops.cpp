@@ -4,8 +4,10 @@
 // at the call, which is nearly always so, the callback becomes the body of a loop in the program itself: no call
 // through a pointer, and its context pointer is an address in the frame that promote_frame() may turn into registers.
 //
-//   site -> head: index < count ? -> callback -> (thrown? out) -> result == 0 ? head : done
-//             \------------------------------------------------------------------> done
+//   site -> count > 0 ? -> head: callback -> (thrown? out) -> result == 0 ? -> index + 1 < count ? head : done
+//             \----------------------------------------------------\----------------------------------> done
+//
+// The count is asked at the end of a round, so that every round is one that runs.
 //
 // Source: Linux 6.18, kernel/bpf/verifier.c (inline_bpf_loop), bpf_iter.c (bpf_loop), arraymap.c
 // (bpf_for_each_array_elem); src/helper/callbacks.cpp here.
@@ -90,14 +92,17 @@ FunctionBuilder::Rounds FunctionBuilder::begin_rounds(Value flags, Value count, 
   };
   refuse(Condition::ne, flags, 0, EINVAL);
   refuse(Condition::ugt, count, most, E2BIG);
+  if (make_.comparison(Condition::eq, 64, count, make_.constant(0)).known < 0) {
+    const BlockId some = continuation(site);
+    branch_to(Condition::eq, 64, count, make_.constant(0), rounds.done, some);
+    rounds.results.push_back(make_.constant(0));
+    make_.enter(some);
+  }
+  rounds.count = count;
   jump_to(rounds.head);
   make_.enter(rounds.head);
   rounds.index = f_.add({.op = ir::Op::phi, .block = rounds.head}, {});
   f_.blocks[rounds.head].insns.push_back(rounds.index);
-  const BlockId body = continuation(site);
-  branch_to(Condition::ult, 64, rounds.index, count, body, rounds.done);
-  rounds.results.push_back(rounds.index);
-  make_.enter(body);
   return rounds;
 }
 
@@ -110,8 +115,15 @@ void FunctionBuilder::round(Rounds& rounds, const Shape& callback, std::span<con
   const Value next = make_.arithmetic(ir::Op::add, 64, rounds.index, make_.constant(1));
   const auto outcome = make_.comparison(Condition::ne, 64, stop, make_.constant(0));
   if (outcome.known != 0) rounds.results.push_back(next);
-  if (outcome.known != 1) rounds.nexts.push_back(next);
-  branch_to(Condition::ne, 64, stop, make_.constant(0), rounds.done, rounds.head);
+  if (outcome.known == 1) return jump_to(rounds.done);
+  if (outcome.known < 0) {
+    const BlockId more = continuation(make_.block());
+    branch_to(Condition::ne, 64, stop, make_.constant(0), rounds.done, more);
+    make_.enter(more);
+  }
+  rounds.results.push_back(next);
+  rounds.nexts.push_back(next);
+  branch_to(Condition::ult, 64, next, rounds.count, rounds.head, rounds.done);
 }
 
 void FunctionBuilder::finish_rounds(Rounds& rounds) {

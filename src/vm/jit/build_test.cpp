@@ -79,9 +79,44 @@ TEST(Build, StackSlotsBecomeValues) {
   EXPECT_EQ(module.functions[0].frame_bytes, 0u);
 }
 
-TEST(Build, AFrameWhoseAddressIsUsedStaysMemory) {
+TEST(Build, AFrameThatIsReadByAddressBecomesValues) {
   const auto module = of("r2 = r10\nr2 += -8\n*(u64 *)(r10 - 8) = 7\nr0 = *(u64 *)(r2 + 0)\nexit");
+  EXPECT_EQ(count(module, ir::Op::load), 0u);
+  EXPECT_EQ(module.functions[0].frame_bytes, 0u);
+}
+
+TEST(Build, AFrameWhoseAddressDependsOnANumberStaysMemory) {
+  const auto module =
+      of("*(u64 *)(r10 - 8) = 7\n*(u64 *)(r10 - 16) = 9\nr1 &= 8\nr2 = r10\nr2 += -16\nr2 += r1\nr0 = *(u64 *)(r2 + "
+         "0)\nexit",
+         8);
   EXPECT_EQ(count(module, ir::Op::load), 1u);
+  EXPECT_EQ(count(module, ir::Op::store), 2u);
+}
+
+/// What a function gets by address is its caller's: in a loop, in pieces of every size, swapped.
+TEST(Build, WhatAnInlinedFunctionGetsByAddressBecomesValues) {
+  const auto module = of(
+      "r7 = r1\n*(u64 *)(r10 - 8) = 1\n*(u32 *)(r10 - 16) = -5\n*(u16 *)(r10 - 24) = 0x1234\nr6 = 10\nl: r1 = r10\n"
+      "r1 += -24\nr2 = r7\ncall f\nr6 -= 1\nif r6 != 0 goto l\nr0 = *(u64 *)(r10 - 8)\nr1 = *(u32 *)(r10 - 16)\nr0 ^= "
+      "r1\nr1 = *(u16 *)(r10 - 24)\nr1 <<= 48\nr0 ^= r1\nexit\n"
+      "f: r3 = *(u64 *)(r1 + 16)\nr3 *= 31\nr3 += r2\n*(u64 *)(r1 + 16) = r3\nr4 = *(s32 *)(r1 + 8)\nr4 s>>= 1\n"
+      "r4 ^= r3\n*(u32 *)(r1 + 8) = r4\nr5 = *(u16 *)(r1 + 0)\nr5 = be16 r5\nr5 += r4\n*(u16 *)(r1 + 0) = r5\nr0 = "
+      "0\nexit",
+      0x1234567890abcdef);
+  EXPECT_EQ(count(module, ir::Op::load), 0u);
+  EXPECT_EQ(count(module, ir::Op::store), 0u);
+  EXPECT_EQ(module.functions[0].frame_bytes, 0u);
+}
+
+/// Two helpers that share a place of the stack: the key is written over the low half of a value.
+TEST(Build, APartOfAWordThatIsReplacedIsTheNewOne) {
+  const auto module =
+      of("*(u64 *)(r10 - 8) = r1\nr3 = *(u64 *)(r10 - 8)\n*(u32 *)(r10 - 8) = r2\nr0 = *(u32 *)(r10 - 8)\nr0 += "
+         "r3\nexit",
+         0x1122334455667788, 0x99aabbccddeeff00);
+  EXPECT_EQ(count(module, ir::Op::or_), 0u);
+  EXPECT_EQ(count(module, ir::Op::and_), 0u);
 }
 
 TEST(Build, SubprogramsAreInlinedAndTheirFramesApart) {

@@ -166,6 +166,7 @@ class FunctionBuilder {
   struct Rounds {
     BlockId head = no_block, done = no_block;
     Value index = no_value;      ///< phi: how many rounds are over
+    Value count = no_value;      ///< of them at most
     std::vector<Value> nexts;    ///< of `index`, behind the first
     std::vector<Value> results;  ///< by predecessor of `done`
   };

@@ -167,9 +167,27 @@ Value Maker::low_part(Value v, u32 bits) const {
     const bool extends = (inst.op == Op::zext || inst.op == Op::sext) && inst.bits >= bits;
     const bool masks = inst.op == Op::and_ && f_.is_constant(operand(v, 1)) &&
                        low_bits(~number(operand(v, 1)), bits) == 0 && (inst.width == 64 || bits <= 32);
+    // A part of a word that was replaced: what is kept of the old word lies above.
+    const bool combines = inst.op == Op::or_ || inst.op == Op::xor_ || inst.op == Op::add;
+    if (combines && (inst.width == 64 || bits <= 32))
+      if (const u32 empty = is_empty_below(operand(v, 0), bits) ? 0 : 1;
+          empty == 0 || is_empty_below(operand(v, 1), bits)) {
+        v = operand(v, 1 - empty);
+        continue;
+      }
     if (!extends && !masks) return v;
     v = operand(v, 0);
   }
+}
+
+/// The low `bits` are zero.
+bool Maker::is_empty_below(Value v, u32 bits) const {
+  const Inst& inst = f_.insns[v];
+  if (inst.op == Op::constant) return low_bits(number(v), bits) == 0;
+  if ((inst.op != Op::and_ && inst.op != Op::shl) || (inst.width == 32 && bits > 32)) return false;
+  const Value by = operand(v, 1);
+  if (!f_.is_constant(by)) return false;
+  return inst.op == Op::and_ ? low_bits(number(by), bits) == 0 : (number(by) & (inst.width - 1u)) >= bits;
 }
 
 Value Maker::fold_constants(Op op, u8 width, Value a, Value b) {
@@ -296,6 +314,7 @@ Value Maker::bitwise_and(u8 width, Value a, Value b) {
     return bitwise_and(width, operand(a, 0), constant(seen(width, number(operand(a, 1)) & mask)));
   const u32 bits = significant_bits(a);
   if (low_bits(~mask, bits) == 0) return whole(width, a);
+  if (low_bits(mask, bits) == 0) return constant(0);
   if (f_.insns[a].op == Op::zext && std::bit_width(mask) <= f_.insns[a].bits)
     return bitwise_and(width, operand(a, 0), b);
   // A mask below 2^32 makes the upper half zero by itself.

@@ -68,6 +68,7 @@ class Maker {
 
   /// The value with what only changes bits above `bits` taken off.
   Value low_part(Value v, u32 bits) const;
+  bool is_empty_below(Value v, u32 bits) const;
   /// Puts leaves at the front of the entry block: they dominate everything. Once, at the end.
   void place_leaves();
 

@@ -10,6 +10,7 @@ constexpr Pass order[] = {
     SKEP_PASS(simplify),
     SKEP_PASS(sweep),
     SKEP_PASS(merge_blocks),
+    SKEP_PASS(promote_frame),
     SKEP_PASS(fuse_loads),
     {"recognise_counts", recognise_counts},
     SKEP_PASS(convert_branches),

@@ -50,7 +50,7 @@ Result<Placed> compile_optimised(const Bytecode& code, const verify::VerifiedPro
   target.blinding_seed = blinding_seed;
   auto built = build(code, runtime, {.blind = blinding_seed != 0});
   for (auto& function : built.module.functions) ir::optimise(function, {target.popcnt, target.lzcnt});
-  const auto compiled = SKEP_TRY(backend::emit(built.module, target));
+  const auto compiled = SKEP_TRY(backend::emit_host(built.module, target));
   Placed placed;
   placed.code = SKEP_TRY(memory.add(compiled.code));
   for (const auto& callback : code.callbacks) {

@@ -16,6 +16,8 @@ void simplify(Function& f);
 void sweep(Function& f);
 /// Joins blocks that follow each other without a choice, and skips blocks that only jump on.
 void merge_blocks(Function& f);
+/// Memory of the frame that nothing but loads and stores of it touches becomes values.
+void promote_frame(Function& f);
 /// Byte-wise loads combined by shifts become one wide load, byte-swapped where the order says so.
 void fuse_loads(Function& f);
 /// Counting set bits or leading zeros, as it is spelt with shifts and masks, becomes one instruction where the CPU has

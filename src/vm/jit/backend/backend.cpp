@@ -1,4 +1,4 @@
-// Which CPU's emitter; see backend.hpp.
+// This machine's emitter; see backend.hpp. The other one is in no program that does not ask for it (emit.cpp).
 #include "vm/jit/backend/backend.hpp"
 
 #include "vm/jit/arm64.hpp"
@@ -16,8 +16,12 @@ Target Target::host() {
 #endif
 }
 
-Result<Compiled> emit(const ir::Module& module, const Target& target) {
-  return target.machine == Machine::x86_64 ? emit_x86_64(module, target) : emit_arm64(module, target);
+Result<Compiled> emit_host(const ir::Module& module, const Target& target) {
+#if defined(__aarch64__)
+  return emit_arm64(module, target);
+#else
+  return emit_x86_64(module, target);
+#endif
 }
 
 }  // namespace skep::vm::backend

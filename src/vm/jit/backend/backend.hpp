@@ -51,7 +51,9 @@ struct Compiled {
   std::vector<u32> entries;  ///< where each function of the module begins
 };
 
-/// Errors: limit (the function is too large for this tier), unsupported (a machine without an emitter).
+/// `target` is this machine. Errors: limit (the function is too large for this tier).
+Result<Compiled> emit_host(const ir::Module& module, const Target& target);
+/// For either machine: tests run arm64 code under an emulator. Errors as above.
 Result<Compiled> emit(const ir::Module& module, const Target& target);
 
 }  // namespace skep::vm::backend
