@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "catalog/helpers.hpp"
@@ -113,6 +115,30 @@ TEST_F(Helpers, ClocksAreTheMachines) {
     EXPECT_LE(helper, after);
   }
   EXPECT_GT(run(call, HelperId::jiffies64), 0);
+}
+
+/// Ids are kept for the thread: another thread, and a forked child, are asked for theirs.
+TEST_F(Helpers, ThreadsAndForkedChildrenHaveIdsOfTheirOwn) {
+  const auto is_right = [&] {
+    Call fresh{.task = &task};
+    return run(fresh, HelperId::get_current_pid_tgid) == ((s64{::getpid()} << 32) | ::gettid());
+  };
+  EXPECT_TRUE(is_right());
+  bool in_thread = false;
+  std::thread([&] { in_thread = is_right() && is_right(); }).join();
+  EXPECT_TRUE(in_thread);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const pid_t grandchild = is_right() ? ::fork() : -1;
+    if (grandchild == 0) ::_exit(is_right() && is_right() ? 0 : 1);
+    int status = 1;
+    if (grandchild > 0) ::waitpid(grandchild, &status, 0);
+    ::_exit(status == 0 && is_right() ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(is_right());
 }
 
 TEST_F(Helpers, TheTaskAndItsName) {

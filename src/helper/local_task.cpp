@@ -2,16 +2,52 @@
 #include "helper/local_task.hpp"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 namespace skep::helper {
 
-u64 LocalTask::pid_tgid() noexcept { return static_cast<u64>(::getpid()) << 32 | static_cast<u32>(::gettid()); }
+namespace {
+
+/// A word that differs from one process to the next: fork clears it in the child, which then takes a new number. Null:
+/// no memory, or a kernel before 4.14.
+std::atomic<u32>* process_word() noexcept {
+  static std::atomic<u32>* const word = []() noexcept -> std::atomic<u32>* {
+    const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* const page = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return nullptr;
+    if (::madvise(page, size, MADV_WIPEONFORK) == 0) return ::new (page) std::atomic<u32>(0);
+    ::munmap(page, size);
+    return nullptr;
+  }();
+  return word;
+}
+
+/// The calling thread's ids. glibc keeps none of them, and two system calls take longer than most programs: they are
+/// asked for once in a thread, and again in a forked child.
+u64 ids_of_thread() noexcept {
+  static constinit std::atomic<u32> processes = 0;
+  static constinit thread_local u64 ids = 0;
+  static constinit thread_local u32 ids_in = 0;
+  std::atomic<u32>* const word = process_word();
+  const u32 before = word != nullptr ? word->load(std::memory_order_relaxed) : 0;
+  if (before != 0 && before == ids_in) return ids;
+  if (before == 0 && word != nullptr) word->store(processes.fetch_add(1) + 1, std::memory_order_relaxed);
+  ids = static_cast<u64>(::getpid()) << 32 | static_cast<u32>(::gettid());
+  ids_in = word != nullptr ? word->load(std::memory_order_relaxed) : 0;
+  return ids;
+}
+
+}  // namespace
+
+u64 LocalTask::pid_tgid() noexcept { return ids_of_thread(); }
 
 u64 LocalTask::uid_gid() noexcept { return static_cast<u64>(::getgid()) << 32 | ::getuid(); }
 
