@@ -468,14 +468,11 @@ TEST_P(Bcc, SocketsStoragesAndQueues) {
       return by_key.sk_redirect_hash(skb, &key, 0) + by_number.sk_redirect_map(skb, 0, 0);
     }
     int xdp(struct xdp_md *ctx) { return devices.redirect_map(0, 0); })");
-  const std::pair<const char*, MapType> expected[] = {{"by_number", MapType::sockmap},
-                                                      {"by_key", MapType::sockhash},
-                                                      {"groups", MapType::cgroup_storage},
-                                                      {"groups_of_cpus", MapType::percpu_cgroup_storage},
-                                                      {"stacks", MapType::stack_trace},
-                                                      {"queue", MapType::queue},
-                                                      {"stack", MapType::stack},
-                                                      {"devices", MapType::devmap}};
+  const std::pair<const char*, MapType> expected[] = {
+      {"by_number", MapType::sockmap},     {"by_key", MapType::sockhash},
+      {"groups", MapType::cgroup_storage}, {"groups_of_cpus", MapType::percpu_cgroup_storage},
+      {"stacks", MapType::stack_trace},    {"queue", MapType::queue},
+      {"stack", MapType::stack},           {"devices", MapType::devmap}};
   for (const auto& [name, type] : expected) {
     ASSERT_NE(spec.map(name), nullptr) << name;
     EXPECT_EQ(spec.map(name)->type, type) << name;
@@ -493,8 +490,13 @@ TEST_P(Bcc, TablesThatDoNotExist) {
   EXPECT_NE(must_fail("BPF_TABLE(\"no_such_kind\", u32, u64, t, 10);\nint f(void *c) { return 0; }").find("negative"),
             std::string::npos);
   EXPECT_NE(must_fail("BPF_TABLE_PINNED(\"hash\", u32, u64, t, 10, \"/x\");\nint f(void *c) { return 0; }")
-                .find("LIBBPF_PIN_BY_NAME"),
+                .find("a pinned table's path must be /sys/fs/bpf/ and its name"),
             std::string::npos);
+  const auto pinned = must_load(
+      "BPF_TABLE_PINNED(\"hash\", u32, u64, t, 10, \"/sys/fs/bpf/t\");\nint f(void *c) { u32 k = 1; return "
+      "t.lookup(&k) != 0; }");
+  ASSERT_NE(pinned.map("t"), nullptr);
+  EXPECT_TRUE(pinned.map("t")->pin_by_name);
 }
 
 TEST_P(Bcc, EightParametersAreExplained) {

@@ -199,8 +199,17 @@ SKEP_METHOD void skep_atomic_increment(void *value, u32 size, u64 by) {
   BPF_F_TABLE(kind, key_type, value_type, name, entries, (SKEP_IS(kind, "lpm_trie") ? BPF_F_NO_PREALLOC : 0))
 #define BPF_TABLE_PUBLIC BPF_TABLE
 #define BPF_TABLE_SHARED BPF_TABLE
-#define BPF_TABLE_PINNED(kind, key_type, value_type, name, entries, path) \
-  _Static_assert(0, "skep has no pinned BCC tables; pin with a libbpf-style map and LIBBPF_PIN_BY_NAME")
+/* A table that other programs share by its file; the file has the table's name, as with LIBBPF_PIN_BY_NAME. */
+#define BPF_TABLE_PINNED(kind, key_type, value_type, name, entries, path)                                     \
+  _Static_assert(SKEP_IS(path, "/sys/fs/bpf/" #name), "a pinned table's path must be /sys/fs/bpf/ and its name"); \
+  struct {                                                                                                    \
+    SKEP_NUMBER(type, SKEP_TYPE_NUMBER(kind));                                                                \
+    __typeof__(key_type) *key;                                                                                \
+    __typeof__(value_type) *value;                                                                            \
+    SKEP_NUMBER(max_entries, entries);                                                                        \
+    SKEP_NUMBER(pinning, 1);                                                                                  \
+  } skep_map_##name SKEP_MAP_ATTRIBUTES;                                                                      \
+  SKEP_KEY_VALUE_METHODS(name, __typeof__(key_type), __typeof__(value_type))
 
 #define SKEP_HASH_1(name) SKEP_TABLE(name, 1, u64, u64, 10240, 0)
 #define SKEP_HASH_2(name, key_type) SKEP_TABLE(name, 1, key_type, u64, 10240, 0)
@@ -365,12 +374,12 @@ struct bpf_stacktrace_buildid {
 
 /* ---- queue and stack ---------------------------------------------------------------------------------- */
 
-#define SKEP_QUEUE(name, map_type, value_type, entries, flags)                                                 \
+#define SKEP_QUEUE(name, map_type, value_type, entries, creation)                                                 \
   struct {                                                                                              \
     SKEP_NUMBER(type, map_type);                                                                        \
     __typeof__(value_type) *value;                                                                      \
     SKEP_NUMBER(max_entries, entries);                                                                  \
-    SKEP_NUMBER(map_flags, flags);                                                                      \
+    SKEP_NUMBER(map_flags, creation);                                                                   \
   } skep_map_##name SKEP_MAP_ATTRIBUTES;                                                                \
   SKEP_METHOD int skep_##name##_push(__typeof__(value_type) *value, u64 flags) {                        \
     return bpf_map_push_elem(&skep_map_##name, value, flags);                                           \
