@@ -1,3 +1,4 @@
+// /proc/config.gz is unpacked; other places are read as they are.
 #include "base/kernel_config.hpp"
 
 #include <fmt/format.h>

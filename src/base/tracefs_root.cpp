@@ -1,3 +1,4 @@
+// The usual mount points first, each checked by the magic number of its file system; then fsopen(2) and its kin.
 #include "base/tracefs_root.hpp"
 
 #include <fcntl.h>

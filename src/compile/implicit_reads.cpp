@@ -1,3 +1,5 @@
+// See implicit_reads.hpp: facts flow through the program until they settle, then each load through a plain number
+// becomes a call.
 #include "compile/implicit_reads.hpp"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// The table of names that the kernel's types lack, as text for the prelude.
 #include "compile/kernel_names.hpp"
 
 #include <fmt/format.h>

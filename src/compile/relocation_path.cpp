@@ -1,3 +1,4 @@
+// An access string of CO-RE read along the types, member by member.
 #include "compile/relocation_path.hpp"
 
 #include <algorithm>

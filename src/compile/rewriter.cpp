@@ -1,3 +1,4 @@
+// Instructions put in and taken out; everything that names an instruction moves along.
 #include "compile/rewriter.hpp"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// A scan for function heads with too many parameters; each becomes a head with the context alone and a line of locals.
 #include "compile/wide_handlers.hpp"
 
 #include <fmt/format.h>

@@ -10,14 +10,11 @@ import sys
 
 root = pathlib.Path(sys.argv[1])
 depends = {}
-for line in (root / "CMakeLists.txt").read_text().splitlines():
-    match = re.match(r"\s*skep_room\((\w+)([^)]*)\)", line)
-    if not match:
-        continue
+for match in re.finditer(r"^\s*skep_room\((\w+)([^)]*)\)", (root / "CMakeLists.txt").read_text(), re.M):
     words = match.group(2).split()
     wanted, taking = [], False
     for word in words:
-        if word in ("DEPENDS", "LIBRARIES"):
+        if word in ("DEPENDS", "LIBRARIES", "COLD", "SMALL"):
             taking = word == "DEPENDS"
         elif taking:
             wanted.append(word)

@@ -399,7 +399,7 @@ class Functions(support.Case):
     def test_memleak(self):
         script = ("import ctypes\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\nlibc.free.argtypes = [ctypes.c_void_p]\n"
                   "for i in range(100):\n  libc.malloc(12345)\n  libc.free(libc.malloc(23456))\n")
-        rows = [json.loads(line) for line in self.run_tool("memleak", "-j", "-o", "0", "-z", "12000", "-Z", "24000", script=script).stdout.splitlines()]
+        rows = [json.loads(line) for line in self.run_tool("memleak", "-j", "-o", "0", "-z", "12000", "-Z", "24000", "1000", script=script).stdout.splitlines()]
         self.assertEqual(sum(row["allocations"] for row in rows if row["bytes"] % 12345 == 0), 100, rows)
         self.assertEqual([row for row in rows if row["bytes"] % 23456 == 0], [])
 

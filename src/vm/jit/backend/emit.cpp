@@ -1,7 +1,7 @@
 // Machine code for any CPU that there is an emitter for.
 //
-// A file of its own, so that a program which compiles for the machine it runs on (emit_host(), backend.cpp) is linked with
-// one emitter and not with all.
+// A file of its own, so that a program which compiles for the machine it runs on (emit_host(), backend.cpp) is linked
+// with one emitter and not with all.
 #include "vm/jit/backend/passes.hpp"
 
 namespace skep::vm::backend {
