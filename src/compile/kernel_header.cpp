@@ -140,6 +140,7 @@ class Collector {
     collect_rows();
     wishes_.tags = source_.tags;
     wishes_.words = source_.words;
+    wishes_.beginnings = source_.beginnings;
     const auto base = SKEP_TRY(kernel_btf_with({}));
     KernelTypes types = SKEP_TRY(kernel_types(*base, wishes_));
     if (!types.missing.empty()) {

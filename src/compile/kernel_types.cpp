@@ -103,10 +103,18 @@ class Selection {
     if (by_tag_.emplace(tag, t.id).second) roots_.push_back(t.id);
   }
 
+  /// Short beginnings, such as a macro's `a##b`, would bring half of the kernel.
+  bool is_pasted(std::string_view name) const {
+    constexpr std::size_t least = 8;
+    return std::any_of(wishes_.beginnings.begin(), wishes_.beginnings.end(), [&](const std::string& beginning) {
+      return beginning.size() >= least && name.starts_with(beginning) && wishes_.defined.count(text_of(name)) == 0;
+    });
+  }
+
   void find_enumerators(const Type& t, const Filter& words) {
     bool any = false;
     for (const btf::Enumerator& e : btf_.enumerators(t)) {
-      if (!words.may_have(e.name) || !wanted_word(e.name)) continue;
+      if ((!words.may_have(e.name) || !wanted_word(e.name)) && !is_pasted(e.name)) continue;
       any |= enumerators_.emplace(text_of(e.name), t.id).second;
     }
     if (any) roots_.push_back(t.id);

@@ -22,6 +22,7 @@ namespace skep::compile {
 struct TypeWishes {
   NameSet tags;         ///< records and enumerations
   NameSet words;        ///< typedefs, enumerators, members
+  NameSet beginnings;   ///< of enumerators: the source pastes the rest
   NameSet defined;      ///< typedefs, enumerators that exist: not declared again
   NameSet macros;       ///< words that cannot name a member
   NameSet source_tags;  ///< records that the source defines: a kernel record that holds one has bytes in its place

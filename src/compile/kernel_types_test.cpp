@@ -120,6 +120,12 @@ TEST_F(Types, ModulesAreAskedForWhatTheKernelLacks) {
   EXPECT_FALSE(kernel_btf_with({}, directory.path() / "absent"));
 }
 
+TEST(SourceNames, BeginningsOfPastedNames) {
+  SourceNames names;
+  names.add("#define MAP(kind) BPF_MAP_TYPE_##kind\n#define AT(a, b) a ## b\nint x;\n");
+  EXPECT_EQ(names.beginnings, (NameSet{"BPF_MAP_TYPE_", "a"}));
+}
+
 TEST(SourceNames, AreToldApart) {
   SourceNames names;
   names.add(blank_comments_and_strings(

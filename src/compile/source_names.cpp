@@ -58,6 +58,7 @@ class Reader {
         i = directive(i + 1);
       } else if (tokens_[i].is_name) {
         names_.words.emplace(tokens_[i].text);
+        if (is(i + 1, "#") && is(i + 2, "#")) names_.beginnings.emplace(tokens_[i].text);
         name(i);
       }
     }

@@ -14,6 +14,7 @@ using NameSet = std::unordered_set<std::string>;
 
 struct SourceNames {
   NameSet words;         ///< every identifier, also member names
+  NameSet beginnings;    ///< of names that macros paste together: BPF_MAP_TYPE_##kind
   NameSet tags;          ///< what stands behind struct, union, enum
   NameSet defined_tags;  ///< `struct X {`, `union X {`, `enum X {`
   NameSet defined;       ///< macros, functions with a body, typedefs, enumerators, maps
