@@ -1,5 +1,66 @@
-"""What only the kernel engine has: counters, symbols, stacks."""
+"""What only the kernel engine has: static probes, counters, symbols, stacks."""
+import os
+import shutil
+import subprocess
+
 from common import DriverCase, can_use_kernel_bpf, main, need
+
+# A library with a static probe, as <sys/sdt.h> makes them: skep_test:hit with an int and a pointer.
+PROBED = r"""
+void skep_test_hit(int number, const char *text) {
+  __asm__ volatile(
+      "990: nop\n"
+      ".pushsection .note.stapsdt,\"\",\"note\"\n"
+      ".balign 4\n"
+      ".4byte 992f-991f,994f-993f,3\n"
+      "991: .asciz \"stapsdt\"\n"
+      "992: .balign 4\n"
+      "993: .8byte 990b\n"
+      ".8byte _.stapsdt.base\n"
+      ".8byte 0\n"
+      ".asciz \"skep_test\"\n"
+      ".asciz \"hit\"\n"
+      ".asciz \"-4@%0 8@%1\"\n"
+      "994: .balign 4\n"
+      ".popsection\n"
+      ".ifndef _.stapsdt.base\n"
+      ".pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n"
+      ".weak _.stapsdt.base\n"
+      ".hidden _.stapsdt.base\n"
+      "_.stapsdt.base: .space 1\n"
+      ".size _.stapsdt.base, 1\n"
+      ".popsection\n"
+      ".endif\n" ::"r"(number), "r"(text));
+}
+"""
+
+STATIC_PROBE = """from bcc import BPF, USDT
+import ctypes, os, sys
+library = ctypes.CDLL(sys.argv[1])
+usdt = USDT(path=sys.argv[1], pid=os.getpid())
+probe, = usdt.enumerate_probes()
+print(probe.short_name(), probe.num_arguments, usdt.get_probe_arg_ctype("hit", 0))
+usdt.enable_probe("skep_test:hit", "on_hit")
+b = BPF(text='''struct event { s64 number; char text[8]; };
+BPF_PERF_OUTPUT(events);
+int on_hit(struct pt_regs *ctx) {
+  struct event e = {};
+  int number = 0;
+  bpf_usdt_readarg(1, ctx, &number);
+  e.number = number;
+  bpf_usdt_readarg_p(2, ctx, &e.text, sizeof(e.text));
+  events.perf_submit(ctx, &e, sizeof(e));
+  return 0;
+}''', usdt_contexts=[usdt])
+print(b.num_open_uprobes())
+b["events"].open_perf_buffer(lambda cpu, data, size: print(b["events"].event(data).number, b["events"].event(data).text))
+library.skep_test_hit(-5, b"text")
+b.perf_buffer_poll(1000)
+try:
+    usdt.enable_probe("no_such", "on_hit")
+except Exception as error:
+    print(type(error).__name__)
+"""
 
 COUNTERS = """from bcc import BPF, PerfSWConfig, PerfType
 b = BPF(text='''BPF_ARRAY(runs, u64, 2);
@@ -83,10 +144,17 @@ class KernelEngine(DriverCase):
         need(can_use_kernel_bpf(), "the kernel engine needs CAP_BPF and CAP_PERFMON (root), and a kernel with BTF")
         super().setUpClass()
 
-    def prints(self, driver, *lines):
-        result = self.driver(driver, before=["--backend", "kernel"])
+    def prints(self, driver, *lines, arguments=()):
+        result = self.driver(driver, before=["--backend", "kernel"], arguments=arguments)
         self.assertEqual(result.stdout.splitlines(), list(lines), result.stderr)
         self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_static_probes(self):
+        compiler = shutil.which("cc")
+        need(compiler and os.uname().machine == "x86_64", "a C compiler makes a library with a static probe")
+        library = self.directory / "libprobed.so"
+        subprocess.run([compiler, "-x", "c", "-shared", "-fPIC", "-O1", "-o", library, "-"], input=PROBED, text=True, check=True)
+        self.prints(STATIC_PROBE, "skep_test:hit 2 int32_t", "1", "-5 b'text'", "USDTException", arguments=[library])
 
     def test_counters(self):
         """A program that a counter runs, one that reads a counter, and a counter of one CPU."""
