@@ -10,8 +10,8 @@
 #include <fstream>
 
 #include "capi/state.hpp"
-#include "kernel/carry.hpp"
 #include "kernel/features.hpp"
+#include "kernel/hook_substitutes.hpp"
 #include "kernel/kernel_types.hpp"
 #include "kernel/open.hpp"
 
@@ -195,7 +195,7 @@ int skep_kernel_has_member(const char* name, const char* member) {
 }
 
 const char* skep_kernel_stand_in(uint32_t index) {
-  const auto rows = kernel::stand_ins();
+  const auto rows = kernel::hook_substitutes();
   return index < rows.size() ? rows[index].function.data() : nullptr;
 }
 

@@ -1,5 +1,6 @@
 // The few instructions that a carrier is written with, as functions. RFC 9669 section 3 for the encodings.
 #pragma once
+#include <optional>
 #include <skep/insn.hpp>
 #include <vector>
 
@@ -23,6 +24,12 @@ class Program {
     add({isa::code_ld_imm64, dst, 0, 0, static_cast<s32>(value)});
     add({0, 0, 0, 0, static_cast<s32>(value >> 32)});
   }
+  /// A map by its descriptor.
+  void set_map(u8 dst, int fd) {
+    constexpr u8 pseudo_map_fd = 1;
+    add({isa::code_ld_imm64, dst, pseudo_map_fd, 0, fd});
+    add({0, 0, 0, 0, 0});
+  }
   /// To the end (place_end): if dst != value, if dst & value, if dst == value.
   void leave_unless_equal(u8 dst, s32 value) { leave({0x55, dst, 0, 0, value}); }
   void leave_if_any_bit(u8 dst, s32 value) { leave({0x45, dst, 0, 0, value}); }
@@ -38,7 +45,7 @@ class Program {
   }
   /// The instructions; call_behind() calls what comes right after them.
   std::vector<Insn> take() {
-    insns_[call_].imm = static_cast<s32>(insns_.size() - call_ - 1);
+    if (call_) insns_[*call_].imm = static_cast<s32>(insns_.size() - *call_ - 1);
     return std::move(insns_);
   }
 
@@ -51,7 +58,7 @@ class Program {
 
   std::vector<Insn> insns_;
   std::vector<std::size_t> leaves_;
-  std::size_t call_ = 0;
+  std::optional<std::size_t> call_;
 };
 
 }  // namespace skep::kernel::assembler

@@ -20,7 +20,7 @@ constexpr s16 argument_registers[] = {112, 104, 96, 88, 72, 64};  // di si dx cx
 // The carrier's stack.
 constexpr s16 context_slot = -8, view = context_slot - regs_bytes;
 
-constexpr s32 helper_get_current_task = 35, helper_probe_read_kernel = 113;
+constexpr s32 helper_map_lookup = 1, helper_get_current_task = 35, helper_probe_read_kernel = 113;
 constexpr s32 ts_compat = 2;                      // TS_COMPAT: the call came from 32-bit code
 constexpr s32 fork_family[] = {56, 57, 58, 435};  // clone, fork, vfork, clone3
 
@@ -83,6 +83,54 @@ void check_syscall(assembler::Program& code, const Carrier& carrier) {
   code.leave_if_any_bit(2, ts_compat);
 }
 
+/// r6 = the context; leaves where a test of the substitute fails.
+void check_event(assembler::Program& code, const Carrier& carrier) {
+  for (const CarrierTest& test : carrier.tests) {
+    code.load64(2, 6, static_cast<s16>(8 * test.argument));
+    if (test.offset) {
+      code.copy(3, 2);
+      code.add_number(3, static_cast<s32>(*test.offset));
+      code.store64_number(isa::frame_pointer, context_slot, 0);
+      code.copy(1, isa::frame_pointer);
+      code.add_number(1, context_slot);
+      code.set(2, test.bytes);
+      code.call_helper(helper_probe_read_kernel);
+      code.load64(2, isa::frame_pointer, context_slot);
+    }
+    if (test.equal) {
+      code.leave_unless_equal(2, test.value);
+    } else {
+      code.leave_if_equal(2, test.value);
+    }
+  }
+}
+
+/// r2 = the task that ran before, as SwitchRecorder has noted it for this CPU.
+void load_previous_task(assembler::Program& code, const Carrier& carrier) {
+  code.store64_number(isa::frame_pointer, context_slot, 0);
+  code.copy(2, isa::frame_pointer);
+  code.add_number(2, context_slot);
+  code.set_map(1, carrier.previous_tasks_map);
+  code.call_helper(helper_map_lookup);
+  code.leave_if_equal(0, 0);
+  code.load64(2, 0, 0);
+}
+
+/// The parameters, or the result, that the tracepoint knows.
+void fill_from_tracepoint(assembler::Program& code, const Carrier& carrier) {
+  for (std::size_t i = 0; i < std::min(carrier.arguments.size(), std::size(argument_registers)); ++i) {
+    const s8 argument = carrier.arguments[i];
+    if (argument == argument_unknown || argument == argument_zero) continue;
+    if (argument == argument_previous_task) {
+      load_previous_task(code, carrier);
+    } else {
+      code.load64(2, 6, static_cast<s16>(8 * argument));
+    }
+    const s16 to = carrier.hook == CarrierHook::tracepoint_return ? regs_ax : argument_registers[i];
+    code.store64(isa::frame_pointer, static_cast<s16>(view + to), 2);
+  }
+}
+
 /// A word of the context as a plain number: a typed pointer would make the program's arithmetic on it illegal.
 void copy_context_word(assembler::Program& code, s16 view_offset, s32 context_offset) {
   code.copy(1, isa::frame_pointer);
@@ -117,16 +165,9 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
     case CarrierHook::fexit:
       copy_context_word(code, regs_ax, static_cast<s32>(8 * carrier.argument_count));
       break;
-    case CarrierHook::stand_in:
-      for (std::size_t i = 0; i < std::size(carrier.stand_in->arguments); ++i) {
-        if (carrier.stand_in->arguments[i] < 0) continue;
-        code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->arguments[i]));
-        code.store64(isa::frame_pointer, static_cast<s16>(view + argument_registers[i]), 2);
-      }
-      if (carrier.stand_in->result >= 0) {
-        code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->result));
-        code.store64(isa::frame_pointer, view + regs_ax, 2);
-      }
+    case CarrierHook::tracepoint_entry:
+    case CarrierHook::tracepoint_return:
+      fill_from_tracepoint(code, carrier);
       break;
   }
   code.store64(isa::frame_pointer, context_slot, 6);
@@ -136,10 +177,7 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
   assembler::Program code;
   code.copy(6, 1);
   if (carrier.hook == CarrierHook::sys_enter || carrier.hook == CarrierHook::sys_exit) check_syscall(code, carrier);
-  if (carrier.hook == CarrierHook::stand_in && carrier.stand_in->condition >= 0) {
-    code.load64(2, 6, static_cast<s16>(8 * carrier.stand_in->condition));
-    code.leave_unless_equal(2, carrier.stand_in->value);
-  }
+  check_event(code, carrier);
   build_view(code, carrier);
   code.copy(1, isa::frame_pointer);
   code.add_number(1, view);
@@ -150,17 +188,11 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
   return code.take();
 }
 
-constexpr StandIn stand_in_rows[] = {
-#define SKEP_STAND_IN_WHEN(function, tracepoint, argument, value, di, si, dx, cx, difference) \
-  {#function, #tracepoint, argument, value, -1, {di, si, dx, cx}, difference},
-#define SKEP_STAND_IN_RETURN(function, tracepoint, ax, difference) \
-  {#function, #tracepoint, -1, 0, ax, {-1, -1, -1, -1}, difference},
-#include "kernel/stand_ins.def"
-};
-
 }  // namespace
 
-std::span<const StandIn> stand_ins() noexcept { return stand_in_rows; }
+bool Carrier::needs_previous_task() const {
+  return std::ranges::find(arguments, argument_previous_task) != arguments.end();
+}
 
 AttachTarget carrier_hook(const Carrier& carrier) {
   switch (carrier.hook) {
@@ -172,8 +204,9 @@ AttachTarget carrier_hook(const Carrier& carrier) {
       return {AttachKind::fentry, carrier.function};
     case CarrierHook::fexit:
       return {AttachKind::fexit, carrier.function};
-    case CarrierHook::stand_in:
-      return {AttachKind::raw_tracepoint, std::string(carrier.stand_in->tracepoint)};
+    case CarrierHook::tracepoint_entry:
+    case CarrierHook::tracepoint_return:
+      return {AttachKind::raw_tracepoint, carrier.tracepoint};
   }
   return {};
 }
@@ -224,12 +257,10 @@ std::string describe(const Carrier& carrier, std::string_view asked) {
           "refused are seen too{}; other registers read as 0",
           asked, carrier.typed_context ? "tp_btf" : "raw_tracepoint",
           carrier.status_offset ? "" : ", and those of 32-bit callers with the same number");
-    case CarrierHook::stand_in:
-      return fmt::format(
-          "{} is carried by raw_tracepoint/{} (this kernel has no kprobes and no fentry): {}{}; other "
-          "registers read as 0, stacks begin at the tracepoint",
-          asked, carrier.stand_in->tracepoint,
-          carrier.stand_in->difference.empty() ? "exact" : "approximate: ", carrier.stand_in->difference);
+    case CarrierHook::tracepoint_entry:
+    case CarrierHook::tracepoint_return:
+      return fmt::format("{} is carried by raw_tracepoint/{} ({}): {}; {}; stacks begin at the tracepoint", asked,
+                         carrier.tracepoint, carrier.reason, carrier.is_exact ? "exact" : "approximate", carrier.note);
   }
   return {};
 }

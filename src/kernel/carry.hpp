@@ -12,40 +12,51 @@
 // right behind the view. The verifier knows a context spilled to the stack for what it is, so a wrong guess is
 // refused at load, never a fault at run time.
 //
-// What carries: fentry/fexit on the same function where the kernel permits them; for system calls the raw tracepoint
-// sys_enter, and sys_exit for return probes; for some functions a tracepoint that lies in them (stand_ins.def).
+// Three kinds of hook carry: fentry/fexit on the same function where the kernel permits them; for system calls the raw
+// tracepoint sys_enter, and sys_exit for return probes; for some other functions a tracepoint that has the same values
+// at hand (hook_substitutes.def).
 // Source: arch/x86/include/asm/ptrace.h, arch/x86/include/asm/syscall_wrapper.h; System V ABI AMD64, section 3.2.
 #pragma once
 #include <optional>
 #include <skep/spec.hpp>
-#include <span>
 #include <string>
+#include <vector>
 
 namespace skep::kernel {
 
-enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit, stand_in };
+enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit, tracepoint_entry, tracepoint_return };
 
-/// A tracepoint that stands for a kernel function: a row of stand_ins.def.
-struct StandIn {
-  std::string_view function, tracepoint;
-  s8 condition;  ///< the tracepoint's argument that must be `value`, or -1
-  s32 value;
-  s8 result;                    ///< of a return probe: the tracepoint's argument that is the result; -1: an entry
-  s8 arguments[4];              ///< the tracepoint's argument that is the function's first to fourth, or -1
-  std::string_view difference;  ///< "" where it is exact
+/// An argument of a tracepoint, or a member of what it points to, compared with a number.
+struct CarrierTest {
+  u8 argument = 0;
+  std::optional<u32> offset;  ///< of the member; none: the argument itself
+  u8 bytes = 8;               ///< of the member
+  bool equal = true;          ///< the event is meant where it is equal; false: where it is not
+  s32 value = 0;
 };
-std::span<const StandIn> stand_ins() noexcept;
+
+/// Places of a substitute's parameters that are no argument of the tracepoint.
+inline constexpr s8 argument_unknown = -1, argument_previous_task = -2,
+                    argument_zero = -3;  ///< reads as 0, and the table says so
 
 /// What carries a program, and the facts of this kernel that the carrier needs.
 struct Carrier {
   CarrierHook hook = CarrierHook::sys_enter;
-  std::string function;               ///< the kernel function the program asked for: "__x64_sys_execve"
-  u32 syscall_number = 0;             ///< sys_enter, sys_exit: the call that is meant
-  u64 function_address = 0;           ///< for pt_regs::ip; 0 where the kernel hides addresses
-  u32 argument_count = 0;             ///< fentry, fexit: of the function
-  bool typed_context = false;         ///< sys_exit: the program type is tracing, so orig_ax is read without a helper
-  const StandIn* stand_in = nullptr;  ///< stand_in: which
-  std::optional<u32> status_offset;   ///< thread_info::status inside task_struct, to leave out 32-bit callers
+  std::string function;              ///< the kernel function the program asked for: "__x64_sys_execve"
+  u32 syscall_number = 0;            ///< sys_enter, sys_exit: the call that is meant
+  u64 function_address = 0;          ///< for pt_regs::ip; 0 where the kernel hides addresses
+  u32 argument_count = 0;            ///< fentry, fexit: of the function
+  bool typed_context = false;        ///< sys_exit: the program type is tracing, so orig_ax is read without a helper
+  std::optional<u32> status_offset;  ///< thread_info::status inside task_struct, to leave out 32-bit callers
+  // tracepoint_entry, tracepoint_return:
+  std::string tracepoint;
+  std::vector<s8> arguments;  ///< for each parameter (for the result) the tracepoint's argument, or argument_*
+  std::vector<CarrierTest> tests;
+  bool is_exact = false;
+  std::string note;             ///< what is different there
+  std::string reason;           ///< why the function itself is not probed
+  int previous_tasks_map = -1;  ///< where arguments has argument_previous_task: descriptor of SwitchRecorder's map
+  bool needs_previous_task() const;
 };
 
 /// Rewrites a resolved program (CO-RE applied) for its carrier; the type and attach target change with it.

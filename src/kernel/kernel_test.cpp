@@ -12,9 +12,11 @@
 #include "base/mapped_file.hpp"
 #include "kernel/carry.hpp"
 #include "kernel/close.hpp"
+#include "kernel/hook_substitutes.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/plan.hpp"
+#include "kernel/register_use.hpp"
 #include "kernel/rewrite.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/trace_lines.hpp"
@@ -220,6 +222,108 @@ TEST(Insert, RefusesJumpsOutOfTheProgramAndTooLongOnes) {
   program.insns[0] = {0x05, 0, 0, 32767, 0};
   program.insns.back() = exit_insn;
   EXPECT_EQ(insert(program, one).error().code, Code::unsupported);
+}
+
+TEST(HookSubstitutes, EveryRowCanBeRead) {
+  for (const HookSubstitute& row : hook_substitutes()) {
+    SCOPED_TRACE(row.function);
+    const auto arguments = parse_arguments(row.arguments);
+    ASSERT_TRUE(arguments);
+    EXPECT_LE(arguments->size(), 6u);
+    const bool at_return = row.when == HookSubstitute::When::at_return;
+    EXPECT_TRUE(!at_return || arguments->size() == 1);
+    EXPECT_TRUE(parse_tests(row.tests));
+    EXPECT_FALSE(row.note.empty());
+    EXPECT_EQ(row.function.find('.'), row.function.npos);
+  }
+  EXPECT_FALSE(parse_arguments("x"));
+  EXPECT_FALSE(parse_arguments("0,12"));
+  for (const char* text : {"", "0", "0=1", "0==", "0==1x", "0.sock==6", "0.sock.a:3==6", "12==1", "-1==1"})
+    EXPECT_EQ(parse_tests(text).has_value(), std::string_view(text).empty()) << text;
+  const auto tests = parse_tests("0.sock.sk_protocol:2==6 2!=10");
+  ASSERT_TRUE(tests && tests->size() == 2);
+  EXPECT_TRUE((*tests)[0].member == "sk_protocol" && (*tests)[0].bytes == 2 && (*tests)[0].value == 6);
+  EXPECT_TRUE(!(*tests)[1].equal && (*tests)[1].argument == 2 && (*tests)[1].member.empty());
+  EXPECT_EQ(source_name("finish_task_switch.isra.0"), "finish_task_switch");
+}
+
+/// The reference is the table as people read it: a row that changed is copied from what this test expects.
+TEST(HookSubstitutes, TheReferenceShowsTheTable) {
+  std::string table = "| function | tracepoint | parameters | exactness | what is different |\n|---|---|---|---|---|\n";
+  for (const HookSubstitute& row : hook_substitutes()) {
+    const auto arguments = *parse_arguments(row.arguments);
+    std::string known;
+    for (std::size_t i = 0; i < arguments.size(); ++i)
+      if (arguments[i] != argument_unknown) known += fmt::format("{}{}", known.empty() ? "" : ", ", i + 1);
+    const bool at_return = row.when == HookSubstitute::When::at_return;
+    table += fmt::format(
+        "| {}{} | {} | {} | {}{} | {} |\n", row.function, at_return ? " (return)" : "", row.tracepoint,
+        at_return                                              ? "result"
+        : arguments.empty()                                    ? "it has none"
+        : known.empty()                                        ? "none"
+        : std::ranges::count(arguments, argument_unknown) == 0 ? "all"
+                                                               : known,
+        row.exactness == HookSubstitute::Exactness::exact ? "exact" : "approximate",
+        row.current == HookSubstitute::Current::other ? ", not for programs that ask for the current task" : "",
+        row.note);
+  }
+  const auto text = base::read_text("docs/reference/hook-substitutes.md");
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_NE(text->find(table), std::string::npos) << "docs/reference/hook-substitutes.md should hold:\n" << table;
+}
+
+/// What a program reads of pt_regs, by hand-made instructions.
+class RegisterUseTest : public testing::Test {
+ protected:
+  static RegisterUse use(std::vector<Insn> insns) {
+    ProgramSpec program;
+    program.insns = std::move(insns);
+    return register_use(program);
+  }
+  static Insn load(u8 dst, u8 base, s16 offset) { return {0x79, dst, base, offset, 0}; }
+  static Insn copy(u8 dst, u8 src) { return {0xbf, dst, src, 0, 0}; }
+  static Insn call(s32 id) { return {0x85, 0, 0, 0, id}; }
+  static constexpr u32 di = 112, si = 104, dx = 96;
+};
+
+TEST_F(RegisterUseTest, IsFollowedThroughCopiesAndSpills) {
+  EXPECT_EQ(use({load(2, 1, di), exit_insn}).words, 1u << 14);
+  EXPECT_EQ(use({copy(6, 1), call(14), load(2, 6, si), exit_insn}).words, 1u << 13);
+  // r7 = ctx + 8; spilled, loaded again
+  const auto spilled =
+      use({copy(7, 1), {0x07, 7, 0, 0, 8}, {0x7b, 10, 7, -16, 0}, load(3, 10, -16), load(0, 3, si - 8), exit_insn});
+  EXPECT_EQ(spilled.words, 1u << 13);
+  EXPECT_FALSE(spilled.everything);
+  // after a call r1 is no context any more
+  EXPECT_EQ(use({call(14), load(2, 1, di), exit_insn}).words, 0u);
+  // a word that two loads share, a byte of the third
+  EXPECT_EQ(use({{0x61, 2, 1, di + 4, 0}, {0x71, 3, 1, dx + 7, 0}, exit_insn}).words, 1u << 14 | 1u << 12);
+}
+
+TEST_F(RegisterUseTest, BranchesAreJoined) {
+  // r6 is the context on one way and a number on the other
+  const auto joined = use({copy(6, 1), {0x15, 1, 0, 1, 0}, mov(6, 0), load(2, 6, di), exit_insn});
+  EXPECT_TRUE(joined.everything);
+  // a loop
+  EXPECT_EQ(use({copy(6, 1), load(2, 6, di), {0x15, 2, 0, -2, 0}, exit_insn}).words, 1u << 14);
+  // code that is not reached does not count
+  EXPECT_EQ(use({{0x05, 0, 0, 1, 0}, load(2, 1, di), exit_insn}).words, 0u);
+  EXPECT_EQ(use({{0x05, 0, 0, 30000, 0}}).words, 0u);  // the verifier refuses it
+}
+
+TEST_F(RegisterUseTest, AContextOutOfSightIsEverything) {
+  EXPECT_TRUE(use({{0x85, 0, 1, 0, 1}, exit_insn, exit_insn}).everything);      // a subprogram gets it
+  EXPECT_TRUE(use({{0x7b, 2, 1, 0, 0}, exit_insn}).everything);                 // stored somewhere
+  EXPECT_TRUE(use({{0x0f, 1, 2, 0, 0}, load(2, 1, 0), exit_insn}).everything);  // moved by an unknown distance
+  EXPECT_TRUE(use({copy(3, 1), mov(2, 168), call(4), exit_insn}).words == (1u << 21) - 1);  // copied whole
+  EXPECT_EQ(use({copy(3, 1), {0x07, 3, 0, 0, di}, mov(2, 8), call(113), exit_insn}).words, 1u << 14);
+  EXPECT_TRUE(use({copy(3, 1), load(2, 10, -8), call(113), exit_insn}).everything);  // with an unknown size
+  EXPECT_FALSE(use({call(25), exit_insn}).everything);                               // perf_event_output
+}
+
+TEST_F(RegisterUseTest, HelpersOfTheCurrentTaskAreNamed) {
+  const auto found = use({call(14), call(14), call(16), call(5), exit_insn});
+  EXPECT_EQ(found.of_current, (std::vector<std::string_view>{"get_current_pid_tgid", "get_current_comm"}));
 }
 
 #if defined(__x86_64__)

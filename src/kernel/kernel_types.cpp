@@ -88,6 +88,32 @@ Result<u32> KernelTypes::argument_count(std::string_view function_name) {
   return static_cast<u32>(params.size());
 }
 
+Result<u32> KernelTypes::tracepoint_argument_count(std::string_view name) {
+  const u32 id = SKEP_TRY(tracepoint(name));
+  const auto types = SKEP_TRY(running());
+  const auto pointer = types->type(types->resolve(id));  // typedef void (*btf_trace_NAME)(void *, ...)
+  const auto prototype = types->type(pointer.type_id());
+  if (pointer.kind != btf::Kind::ptr || prototype.kind != btf::Kind::func_proto || types->params(prototype).empty())
+    return fail(Code::malformed, fmt::format("kernel types: tracepoint {} has no prototype", name));
+  return static_cast<u32>(types->params(prototype).size() - 1);
+}
+
+std::string KernelTypes::parameter_name(std::string_view function_name, u32 index) {
+  const auto id = function(function_name);
+  const auto types = running();
+  if (id && types)
+    if (const auto prototype = (*types)->type((*types)->type(*id).type_id()); prototype.kind == btf::Kind::func_proto) {
+      const auto params = (*types)->params(prototype);
+      if (index < params.size() && !params[index].name.empty()) return std::string(params[index].name);
+    }
+  return std::to_string(index + 1);
+}
+
+std::optional<u32> KernelTypes::member_offset(std::string_view structure, std::string_view member) {
+  const auto types = finder();
+  return types ? (*types)->member_offset(structure, member) : std::nullopt;
+}
+
 std::optional<u32> KernelTypes::thread_status_offset() {
   const auto types = finder();
   if (!types) return std::nullopt;

@@ -36,6 +36,12 @@ class KernelTypes {
   Result<u32> tracepoint(std::string_view name);
   /// Parameters of a function; unsupported when one is passed by value as a structure.
   Result<u32> argument_count(std::string_view function_name);
+  /// Arguments that a raw tracepoint hands to programs. Errors: not_found.
+  Result<u32> tracepoint_argument_count(std::string_view name);
+  /// The name of a parameter, by its place from 0; its number, from 1, where this kernel has no such function.
+  std::string parameter_name(std::string_view function_name, u32 index);
+  /// Byte offset of a member of a structure, or none (bit-fields included).
+  std::optional<u32> member_offset(std::string_view structure, std::string_view member);
   /// Byte offset of thread_info::status inside task_struct, where both are known.
   std::optional<u32> thread_status_offset();
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "catalog/syscalls.hpp"
+#include "kernel/hook_substitutes.hpp"
 
 namespace skep::kernel {
 
@@ -56,15 +57,8 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
   return carrier;
 }
 
-/// The tracepoint of this kernel that stands for a function, or nullptr.
-const StandIn* stand_in_for(std::string_view function, bool at_return, KernelTypes& kernel) {
-  for (const StandIn& row : stand_ins())
-    if (row.function == function && (row.result >= 0) == at_return && kernel.tracepoint(row.tracepoint)) return &row;
-  return nullptr;
-}
-
-Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& asked, const Features& features,
-                              KernelTypes& kernel) {
+Result<Carrier> probe_carrier(const ProgramSpec& program, const AttachTarget& target, const std::string& asked,
+                              const Features& features, KernelTypes& kernel) {
   const std::string function = function_of(target);
   if (function.find_first_of("*?[") != std::string::npos)
     return fail(
@@ -80,18 +74,36 @@ Result<Carrier> probe_carrier(const AttachTarget& target, const std::string& ask
   const std::string_view syscall = syscall_of_function(function);
   if (features.fentry()) return trampoline_carrier(function, is_return(target.kind), kernel);
   if (!syscall.empty()) return syscall_carrier(function, syscall, is_return(target.kind), kernel);
-  if (const StandIn* const row = stand_in_for(function, is_return(target.kind), kernel)) {
-    Carrier carrier;
-    carrier.hook = CarrierHook::stand_in;
-    carrier.function = function;
-    carrier.stand_in = row;
-    return carrier;
+  auto substitute = substitute_carrier(program, function, is_return(target.kind), kernel);
+  if (substitute) {
+    substitute->reason = "this kernel has no kprobes and no fentry";
+    return substitute;
   }
   return fail(Code::unsupported,
-              fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and {}. System calls can still be probed "
-                          "(ksyscall/NAME), and tracepoints "
-                          "(tracepoint/..., raw_tracepoint/..., tp_btf/...) may serve instead of this function",
-                          asked, features.fentry_refusal()));
+              fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), {}, and {}. System calls can be probed "
+                          "(ksyscall/NAME), and tracepoints (tracepoint/..., raw_tracepoint/..., tp_btf/...) may serve "
+                          "instead of this function; skep's reference of hook substitutes names those that do so by "
+                          "themselves",
+                          asked, features.fentry_refusal(), substitute.error().message));
+}
+
+/// A function that this kernel does not have: inlined, renamed or gone. With kprobes its substitute still serves.
+std::optional<Carrier> carrier_of_missing_function(const ProgramSpec& program, const AttachTarget& target,
+                                                   const std::string& function, KernelTypes& kernel) {
+  const auto rows = hook_substitutes();
+  const std::string_view name = source_name(function);
+  if (std::ranges::find(rows, name, &HookSubstitute::function) == rows.end()) return std::nullopt;
+  if (!kernel.addresses({std::string(name), function}).empty()) return std::nullopt;
+  auto substitute = substitute_carrier(program, function, is_return(target.kind), kernel);
+  if (!substitute) return std::nullopt;
+  substitute->reason = "this kernel has no such function: it is inlined, renamed or gone";
+  return *std::move(substitute);
+}
+
+void use_carrier(Plan& plan, const Carrier& carrier, const std::string& asked) {
+  plan.hook = carrier_hook(carrier);
+  plan.carried_by = describe(carrier, asked);
+  plan.carrier = carrier;
 }
 
 Plan plan_probe(const ProgramSpec& program, const AttachTarget& target, const Features& features, KernelTypes& kernel) {
@@ -100,8 +112,13 @@ Plan plan_probe(const ProgramSpec& program, const AttachTarget& target, const Fe
   const std::string function = function_of(target);
   plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
                target.target.empty() ? std::string() : function};
-  if (features.kprobes() || target.target.empty()) return plan;
-  auto carrier = probe_carrier(target, asked, features, kernel);
+  if (target.target.empty()) return plan;
+  if (features.kprobes()) {
+    if (auto substitute = carrier_of_missing_function(program, target, function, kernel))
+      use_carrier(plan, *substitute, asked);
+    return plan;
+  }
+  auto carrier = probe_carrier(program, target, asked, features, kernel);
   if (!carrier) {
     plan.unattachable = std::move(carrier).error();
     return plan;
@@ -111,9 +128,7 @@ Plan plan_probe(const ProgramSpec& program, const AttachTarget& target, const Fe
     if (const auto at = found.find(function); at != found.end())
       carrier->function_address = at->second + 1;  // as an int3 kprobe has it
   }
-  plan.hook = carrier_hook(*carrier);
-  plan.carried_by = describe(*carrier, asked);
-  plan.carrier = *std::move(carrier);
+  use_carrier(plan, *carrier, asked);
   return plan;
 }
 
@@ -125,9 +140,7 @@ bool is_bound_at_load(ProgramType type) {
 }  // namespace
 
 std::string Plan::key(const ProgramSpec& program) const {
-  if (carrier)
-    return fmt::format("{}:{}:{}", static_cast<int>(carrier->hook), carrier->function,
-                       carrier->stand_in != nullptr ? carrier->stand_in->result : 0);
+  if (carrier) return fmt::format("{}:{}", static_cast<int>(carrier->hook), carrier->function);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
   const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
   return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()), frags,

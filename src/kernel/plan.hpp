@@ -1,7 +1,9 @@
 // How a program reaches its hook on this kernel: directly, or carried by another one.
 //
 // A plan is made before loading, because the hook decides the program type and even the instructions. The order for
-// kprobe programs: a real kprobe; else fentry/fexit on the same function; else, for system calls, the raw tracepoint.
+// kprobe programs: a real kprobe; else fentry/fexit on the same function; else, for system calls, the raw
+// tracepoint; else a tracepoint that knows the same values (hook_substitutes.def), also where there are kprobes but the
+// function itself is gone.
 #pragma once
 #include <optional>
 #include <skep/result.hpp>

@@ -181,6 +181,8 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
   if (!out.plan.loadable) return out;
   out.program = SKEP_TRY(close_program(original, spec, session->types));
   if (out.plan.carrier) {
+    if (out.plan.carrier->needs_previous_task())
+      out.plan.carrier->previous_tasks_map = SKEP_TRY(session->previous_tasks_map());
     SKEP_TRY(carry(out.program, *out.plan.carrier));
     if (image != nullptr) make_functions_static(out.program, *image);
   } else {

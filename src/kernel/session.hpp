@@ -10,6 +10,7 @@
 
 #include "kernel/features.hpp"
 #include "kernel/kernel_types.hpp"
+#include "kernel/switch_recorder.hpp"
 #include "kernel/tracefs.hpp"
 
 namespace skep::kernel {
@@ -77,6 +78,13 @@ class Session : public std::enable_shared_from_this<Session> {
     usdt_specs_[map_id].erase(spec);
   }
 
+  /// The map in which the task that ran before on a CPU is found; from the first call on it is kept up to date.
+  Result<int> previous_tasks_map() {
+    const std::lock_guard lock(mutex_);
+    if (!switches_) switches_ = SKEP_TRY(SwitchRecorder::start());
+    return switches_->map();
+  }
+
   Features features;
   KernelTypes types;
 
@@ -85,6 +93,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<Tracefs> tracefs_;
   std::vector<std::string> notes_;
   std::string log_, sees_all_;
+  std::optional<SwitchRecorder> switches_;
   std::map<u32, std::set<u32>> usdt_specs_;  ///< map id -> descriptions in use
 };
 

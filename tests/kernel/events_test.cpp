@@ -91,48 +91,6 @@ TEST_F(Events, EveryCallArrivesThroughPerfAndRingBuffer) {
   for (std::size_t i = 0; i < returns.size(); ++i) EXPECT_EQ(returns[i].result >= 0, i % std::size(paths) == 1) << i;
 }
 
-/// Where nothing else probes kernel functions, a tracepoint stands for some: every row of stand_ins.def attaches.
-TEST_F(Events, TracepointsStandForFunctions) {
-  const kernel::Features features;
-  if (features.kprobes() || features.fentry()) GTEST_SKIP() << "this kernel probes the functions themselves";
-  auto spec = compile("stand_ins");
-  ASSERT_OK(spec);
-  constexpr int forks = 5;
-  Child child([] {
-    for (int i = 0; i < forks; ++i) {
-      const pid_t pid = ::fork();
-      if (pid == 0) ::_exit(0);
-      ::waitpid(pid, nullptr, 0);
-    }
-  });
-  set_global(*spec, "wanted_pid", child.pid());
-  auto object = load(*spec);
-  ASSERT_OK(object);
-  auto program = object->program("on_function");
-  ASSERT_OK(program);
-  kernel::KernelTypes types{{}};
-  std::set<std::pair<std::string_view, bool>> tried;
-  for (const kernel::StandIn& row : kernel::stand_ins()) {
-    if (!types.tracepoint(row.tracepoint) || !tried.insert({row.function, row.result >= 0}).second) continue;
-    const AttachKind kind = row.result < 0 ? AttachKind::kprobe : AttachKind::kretprobe;
-    auto link = program->attach({kind, std::string(row.function)});
-    ASSERT_OK(link);
-    const std::string line = link->carried_by();
-    EXPECT_NE(line.find(row.tracepoint), std::string::npos) << line;
-    EXPECT_NE(line.find(row.difference.empty() ? "exact" : "approximate"), std::string::npos) << line;
-  }
-  EXPECT_FALSE(tried.empty());
-  auto link = program->attach({AttachKind::kprobe, "sched_fork"});
-  ASSERT_OK(link);
-  ASSERT_TRUE(child.run());
-  EXPECT_EQ(counter(*object, "counters", 0), forks);
-  EXPECT_EQ(counter(*object, "counters", 1), 0u) << "the flags of clone are not known there";
-  EXPECT_EQ(counter(*object, "counters", 2), forks) << "the new task is";
-  const auto no_return = program->attach({AttachKind::kretprobe, "sched_fork"});
-  ASSERT_FALSE(no_return) << "a tracepoint has no return value";
-  EXPECT_EQ(no_return.error().code, Code::unsupported);
-}
-
 TEST_F(Events, LostRecordsAreCounted) {
   auto spec = compile("flood");
   ASSERT_OK(spec);

@@ -1,0 +1,52 @@
+// Tracepoints that stand in for kernel functions: the rows of hook_substitutes.def, and whether one fits a program.
+//
+// A substitute is used when the program can have everything that it reads there. What it reads is seen in its
+// instructions (register_use.hpp), so a refusal names the parameter; nothing is made up.
+#pragma once
+#include <skep/spec.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kernel/carry.hpp"
+#include "kernel/kernel_types.hpp"
+
+namespace skep::kernel {
+
+struct HookSubstitute {
+  enum class When : u8 { entry, at_return };
+  enum class Current : u8 { same, other };
+  enum class Exactness : u8 { exact, approximate };
+  std::string_view function;
+  When when = When::entry;
+  std::string_view tracepoint;
+  std::string_view arguments;  ///< "0,-,2"
+  std::string_view tests;      ///< "2==1 0.sock.sk_protocol:2==6"
+  Current current = Current::same;
+  Exactness exactness = Exactness::exact;
+  std::string_view note;
+};
+
+/// Every row, in the file's order.
+std::span<const HookSubstitute> hook_substitutes() noexcept;
+
+/// A function's name without what compilers add: "finish_task_switch" of "finish_task_switch.isra.0".
+std::string_view source_name(std::string_view function) noexcept;
+
+/// The parts of a row's texts. nullopt where the text is broken.
+std::optional<std::vector<s8>> parse_arguments(std::string_view text);  ///< numbers, or argument_* of carry.hpp
+struct SubstituteTest {
+  u8 argument = 0;
+  std::string_view structure, member;  ///< both "" where the argument itself is compared
+  u8 bytes = 8;
+  bool equal = true;
+  s32 value = 0;
+};
+std::optional<std::vector<SubstituteTest>> parse_tests(std::string_view text);
+
+/// What carries `program` where it asks for `function`. Errors: not_found, where the table has no row for it;
+/// unsupported, naming what stands in the way of the row that comes closest.
+Result<Carrier> substitute_carrier(const ProgramSpec& program, const std::string& function, bool at_return,
+                                   KernelTypes& kernel);
+
+}  // namespace skep::kernel
