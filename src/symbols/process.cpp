@@ -181,6 +181,14 @@ void Process::name_in_file(const Mapping& mapping, Frame& frame, FileCache& file
   }
 }
 
+void Process::read_files(FileCache& files, const Root* own) {
+  refresh(std::chrono::milliseconds(100));
+  for (const Mapping& mapping : mappings_) {
+    Frame unused;
+    if (mapping.executable && !may_be_made_at_run_time(mapping)) name_in_file(mapping, unused, files, own);
+  }
+}
+
 void Process::name_in_vdso(const Mapping& mapping, Frame& frame) {
   if (!vdso_) {
     auto read = FileSymbols::read(own_vdso(mapping.end - mapping.begin));

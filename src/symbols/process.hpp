@@ -29,6 +29,8 @@ class Process {
   void refresh(std::chrono::milliseconds age);
   /// Names addresses.
   std::vector<Frame> resolve(std::span<const u64> addresses, FileCache& files, const Root* own);
+  /// Looks at every file that it may execute.
+  void read_files(FileCache& files, const Root* own);
   const std::vector<Mapping>& mappings() const noexcept { return mappings_; }
 
  private:

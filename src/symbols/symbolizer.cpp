@@ -71,11 +71,16 @@ bool Symbolizer::remember(u32 pid) {
   return found->exists();
 }
 
-Frame Symbolizer::build_id(std::string_view id, u64 file_offset) {
+Frame Symbolizer::build_id(std::string_view id, u64 file_offset, u32 pid) {
   Frame frame;
   frame.module_offset = file_offset;
   frame.module = id;
-  if (const auto symbols = files_.find_build_id(id))
+  auto symbols = files_.find_build_id(id);
+  if (Process* const found = symbols || pid == 0 ? nullptr : process(pid); found != nullptr) {
+    found->read_files(files_, own_root());
+    symbols = files_.find_build_id(id);
+  }
+  if (symbols)
     if (auto found = symbols->at_offset(file_offset)) {
       frame.name = std::move(found->name);
       frame.offset = found->offset;

@@ -45,8 +45,8 @@ class Symbolizer {
   bool remember(u32 pid);
 
   /// One element of a build-id stack: a place in a file that is told by its build id (in hex). Found among the files
-  /// looked at, and among the debug files of this machine.
-  Frame build_id(std::string_view id, u64 file_offset);
+  /// looked at, and among those that `pid` has mapped (0: no process).
+  Frame build_id(std::string_view id, u64 file_offset, u32 pid = 0);
 
   const FileCache& files() const noexcept { return files_; }
 
