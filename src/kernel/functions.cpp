@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <unordered_set>
 
-#include "base/mapped_file.hpp"
+#include "symbols/kernel_symbols.hpp"
 
 namespace skep::kernel {
 
@@ -29,42 +29,45 @@ Result<std::string> whole(const base::Fd& fd) {
   }
 }
 
-/// The first word of each line, each once.
-template <class NameOf>
-std::vector<std::string> names_of_lines(std::string_view text, NameOf&& name_of_line) {
-  std::vector<std::string> names;
-  std::unordered_set<std::string_view> seen;
+/// Names in the order they come in, each once.
+class Names {
+ public:
+  void add(std::string_view name) {
+    if (!name.empty() && seen_.insert(std::string(name)).second) names_.emplace_back(name);
+  }
+  std::vector<std::string> take() { return std::move(names_); }
+
+ private:
+  std::vector<std::string> names_;
+  std::unordered_set<std::string> seen_;
+};
+
+/// "tcp_v4_connect [module]" a line; a weak function that was left out has a made-up name.
+void add_lines(Names& names, std::string_view text, bool modules) {
   while (!text.empty()) {
     const auto end = std::min(text.find('\n'), text.size());
-    const std::string_view name = name_of_line(text.substr(0, end));
-    if (!name.empty() && seen.insert(name).second) names.emplace_back(name);
+    const std::string_view line = text.substr(0, end);
+    if (!line.starts_with("__ftrace_invalid_address__") && (modules || line.find('[') == line.npos))
+      names.add(line.substr(0, line.find(' ')));
     text.remove_prefix(std::min(end + 1, text.size()));
   }
-  return names;
 }
 
 }  // namespace
 
 Result<std::vector<std::string>> probeable_functions(Session& session, bool modules) {
+  Names names;
   if (const auto tracefs = session.tracefs())
     if (auto list = (*tracefs)->open_file("available_filter_functions", O_RDONLY)) {
-      const auto text = SKEP_TRY(whole(*list));
-      return names_of_lines(text, [modules](std::string_view line) {
-        // A weak function that was left out has a made-up name.
-        const bool is_left_out = line.starts_with("__ftrace_invalid_address__");
-        if (is_left_out || (!modules && line.find('[') != line.npos)) return std::string_view();
-        return line.substr(0, line.find(' '));
-      });
+      add_lines(names, SKEP_TRY(whole(*list)), modules);
+      return names.take();
     }
-  // "ffffffff814ca650 T name\t[module]"
-  const auto text = SKEP_TRY(base::read_text("/proc/kallsyms", most_bytes));
-  return names_of_lines(text, [modules](std::string_view line) {
-    if (!modules && line.find('[') != line.npos) return std::string_view();
-    const auto space = line.find(' ');
-    if (space == line.npos || line.size() < space + 4 || (line[space + 1] | 0x20) != 't') return std::string_view();
-    const std::string_view name = line.substr(space + 3);
-    return name.substr(0, name.find_first_of("\t "));
-  });
+  SKEP_TRY(symbols::each_kernel_symbol(symbols::kallsyms_path, [&](const symbols::KernelSymbol& symbol) {
+    const bool is_text = symbol.type == 't' || symbol.type == 'T';
+    if (is_text && (modules || symbol.module.empty())) names.add(symbol.name);
+    return true;
+  }));
+  return names.take();
 }
 
 }  // namespace skep::kernel

@@ -4,11 +4,9 @@
 #include <fmt/core.h>
 
 #include <cerrno>
-#include <charconv>
-#include <cstdio>
 #include <memory>
 
-#include "base/fd.hpp"
+#include "symbols/kernel_symbols.hpp"
 
 namespace skep::kernel {
 
@@ -125,20 +123,10 @@ std::optional<u32> KernelTypes::thread_status_offset() {
 
 std::map<std::string, u64, std::less<>> KernelTypes::addresses(const std::set<std::string, std::less<>>& names) const {
   std::map<std::string, u64, std::less<>> found;
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/kallsyms", "re"), std::fclose);
-  if (!file) return found;
-  char line[1024];  // "ffffffff814ca650 T name\t[module]"; a longer line cannot be one of ours
-  while (found.size() < names.size() && std::fgets(line, sizeof line, file.get()) != nullptr) {
-    const std::string_view text(line);
-    const auto first = text.find(' ');
-    if (first == std::string_view::npos || text.size() < first + 4) continue;
-    std::string_view name = text.substr(first + 3);
-    name = name.substr(0, name.find_first_of("\t\n "));
-    if (names.find(name) == names.end()) continue;
-    u64 address = 0;
-    std::from_chars(line, line + first, address, 16);
-    if (address != 0) found.try_emplace(std::string(name), address);
-  }
+  static_cast<void>(symbols::each_kernel_symbol(symbols::kallsyms_path, [&](const symbols::KernelSymbol& symbol) {
+    if (symbol.address != 0 && names.contains(symbol.name)) found.try_emplace(std::string(symbol.name), symbol.address);
+    return found.size() < names.size();
+  }));
   return found;
 }
 

@@ -1,15 +1,10 @@
 // Events that leave the kernel: perf and ring buffers filled by a carried kprobe program, and the trace pipe.
 #include <fcntl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
-#include <set>
 
-#include "kernel/carry.hpp"
-#include "kernel/features.hpp"
-#include "kernel/kernel_types.hpp"
 #include "support.hpp"
 
 namespace skep::kernel_test {
