@@ -4,6 +4,9 @@
 #include <linux/bpf.h>
 #include <skep/spec.hpp>
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cstring>
 
 #include "base/cpus.hpp"

@@ -5,18 +5,18 @@
 
 #include <cstdio>
 
-namespace fixture {
+namespace fixture __attribute__((visibility("default"))) {
 
-struct Point {
-  int x, y;
-};
+  struct Point {
+    int x, y;
+  };
 
-__attribute__((noipa, used)) int scale(const Point& point, int by) { return point.x * by + point.y; }
+  __attribute__((noipa, used)) int scale(const Point& point, int by) { return point.x * by + point.y; }
 
-template <class T>
-__attribute__((noipa, used)) T twice(T value) {
-  return value + value;
-}
+  template <class T>
+  __attribute__((noipa, used)) T twice(T value) {
+    return value + value;
+  }
 
 }  // namespace fixture
 
@@ -24,7 +24,7 @@ static __attribute__((noipa, used)) int only_in_symtab(int value) { return value
 
 extern "C" __attribute__((noipa, used, visibility("default"))) int fixture_exported(int value) { return value - 3; }
 
-asm(".text\n.globl fixture_label\nfixture_label:\n  nop\n  nop\n  ret\n");
+asm(".text\n.globl fixture_label\nfixture_label:\n  nop\n  nop\n  ret\n.size fixture_label, .-fixture_label\n");
 extern "C" void fixture_label();
 
 int main() {
