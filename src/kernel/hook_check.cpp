@@ -14,6 +14,9 @@ Result<void> check_tracepoint(Session& session, const std::string& target) {
   return {};
 }
 
+/// A module's function is in no types that are looked at, but a probe can stand on it.
+bool has_symbol(const KernelTypes& types, const std::string& function) { return !types.addresses({function}).empty(); }
+
 }  // namespace
 
 Result<void> HookCheck::check(const ProgramSpec& program) {
@@ -31,8 +34,11 @@ Result<void> HookCheck::check(const ProgramSpec& program) {
     case AttachKind::fexit:
     case AttachKind::kprobe:
     case AttachKind::kretprobe:
-      if (target.target.empty()) return {};
-      SKEP_TRY(session_->types.function(target.target));
+      if (target.target.empty() || target.target.find('*') != std::string::npos) break;
+      if (auto known = session_->types.function(target.target);
+          !known && ((target.kind != AttachKind::kprobe && target.kind != AttachKind::kretprobe) ||
+                     !has_symbol(session_->types, target.target)))
+        return tl::unexpected(std::move(known).error());
       break;
     default:
       break;

@@ -128,6 +128,15 @@ void Kit::set_bytes(std::string_view name, std::span<const std::byte> value) {
   std::copy(value.begin(), value.end(), place->map->initial_value.begin() + place->variable.offset);
 }
 
+void Kit::set_map_size(std::string_view name, u32 entries) {
+  const auto found =
+      std::find_if(spec_.maps.begin(), spec_.maps.end(), [&](const MapSpec& map) { return map.name == name; });
+  if (found != spec_.maps.end())
+    found->max_entries = entries;
+  else if (!mistake_)
+    mistake_ = Error{Code::invalid_argument, fmt::format("{}: the program has no map '{}'", facts_.name, name)};
+}
+
 void Kit::only_if(bool wanted, std::string_view stem) {
   if (!wanted) left_out_.emplace_back(stem);
 }
@@ -149,7 +158,10 @@ Result<void> Kit::point_at_target() {
   if (has_family_) set("wanted_family", static_cast<u16>(ipv4_ ? AF_INET : ipv6_ ? AF_INET6 : 0));
   if (tid_ != 0) set("wanted_tid", tid_);
   if (in_kernel_ && workload_.pid != 0) set("wanted_pid", static_cast<u32>(workload_.pid));
-  if (in_kernel_ && !workload_.command.empty()) set("wanted_tree", true);
+  if (in_kernel_ && !workload_.command.empty())
+    set("wanted_tree", true);
+  else
+    set_map_size("tree", 1);  // nobody asks it: it need not take memory
   if (mistake_) return tl::unexpected(*mistake_);
   return {};
 }
@@ -229,6 +241,16 @@ void Kit::stop() {
   if (engine_) engine_->stop();
 }
 
+bool Kit::is_loaded(std::string_view name) const {
+  return std::any_of(spec_.programs.begin(), spec_.programs.end(),
+                     [&](const ProgramSpec& program) { return program.autoload && program.name == name; });
+}
+
+void Kit::give_up(Error error) {
+  if (!failure_) failure_ = std::move(error);
+  stop();
+}
+
 Result<int> Kit::run_all(const std::function<void()>& on_start) {
   SKEP_TRY(open_engine());
   SKEP_TRY(point_at_target());
@@ -259,6 +281,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   if (!result) return complain_of_run(result.error(), !workload_.command.empty());
   if (summaries_ == 0 || !stopped_) summary();
   output_->flush();
+  if (failure_) return tl::unexpected(*failure_);
   if (pump.lost() > 0)
     note(fmt::format("{} events were lost: they came faster than they could be printed", pump.lost()));
   if (damaged_ > 0) note(fmt::format("{} records were shorter than expected and were left out", damaged_.load()));

@@ -67,6 +67,9 @@ class Kit {
   void use(ObjectSpec spec) { spec_ = std::move(spec); }
   /// Seconds between summaries, for tools with an option of their own; 0: one at the end.
   void print_every(double seconds) { interval_s_ = seconds; }
+  double duration_s() const { return duration_s_; }
+  /// The time to run where the options say none.
+  void end_after(double seconds) { duration_s_ = seconds; }
 
   /// Sets a constant of the program. A name or size that the object does not have is a mistake of the tool: run()
   /// fails.
@@ -75,6 +78,8 @@ class Kit {
     static_assert(std::is_trivially_copyable_v<T>);
     set_bytes(constant, std::as_bytes(std::span(&value, 1)));
   }
+  /// Entries of a map, where the tool's options need more or fewer than the object says.
+  void set_map_size(std::string_view map, u32 entries);
   /// Loads only programs of this stem when `wanted`.
   void only_if(bool wanted, std::string_view stem);
 
@@ -103,8 +108,12 @@ class Kit {
   std::size_t attached() const { return attached_; }
   /// Ends run() soon; from any thread.
   void stop();
+  /// The same because of an error, which run() then tells. From a handler.
+  void give_up(Error error);
 
   // ---- during run()
+  /// Whether this alternative was chosen.
+  bool is_loaded(std::string_view program) const;
   Object& object() { return *object_; }
   /// Every entry of a map, taken out when `take`. Typed; entries of another size fail the tool.
   template <class K, class V>
@@ -138,7 +147,7 @@ class Kit {
   u64 count_ = 0;
   std::unique_ptr<trace::Output> output_;
   ObjectSpec spec_;
-  std::optional<Error> mistake_;
+  std::optional<Error> mistake_, failure_;
   std::vector<std::string> left_out_;  ///< stems
   std::vector<Handler> handlers_;
   std::function<void()> on_summary_;

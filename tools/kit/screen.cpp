@@ -9,14 +9,17 @@
 
 namespace skep::tools {
 
+std::string load_average() {
+  std::string averages = base::read_text("/proc/loadavg").value_or("");
+  while (averages.ends_with('\n')) averages.pop_back();
+  return averages;
+}
+
 void begin_screen(trace::Output& output, bool keep, bool no_summary) {
   if (output.json()) return;
   output.line(!keep && ::isatty(STDOUT_FILENO) ? "\x1b[H\x1b[2J" : "");
   if (no_summary) return;
-  auto load = base::read_text("/proc/loadavg");
-  std::string averages = load ? *load : "";
-  while (averages.ends_with('\n')) averages.pop_back();
-  output.line(fmt::format("{:<8} loadavg: {}", clock_time(), averages));
+  output.line(fmt::format("{:<8} loadavg: {}", clock_time(), load_average()));
   output.line("");
 }
 

@@ -1,7 +1,10 @@
 // The table of verbs, and what all of them share.
 #include "verb.hpp"
 
+// Help and configuration of CLI11 are compiled here, once: whoever includes these headers compiles all of them.
 #include <fmt/core.h>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 
 #include <algorithm>
 #include <cstdio>

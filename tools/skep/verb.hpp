@@ -5,8 +5,6 @@
 // 2 wrong usage or undecidable.
 #pragma once
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <optional>
 #include <skep/result.hpp>
 #include <skep/spec.hpp>

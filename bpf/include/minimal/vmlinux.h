@@ -232,6 +232,20 @@ struct thread_info {
   unsigned long flags;
   u32 status;
 } SKEP_KERNEL_STRUCT;
+/* Run queues. */
+struct rq {
+  unsigned int nr_running;
+} SKEP_KERNEL_STRUCT;
+struct cfs_rq {
+  unsigned int nr_queued;
+  struct rq *rq;
+} SKEP_KERNEL_STRUCT;
+struct cfs_rq___before_6_14 {
+  unsigned int nr_running;
+} SKEP_KERNEL_STRUCT;
+struct sched_entity {
+  struct cfs_rq *cfs_rq;
+} SKEP_KERNEL_STRUCT;
 struct task_struct {
   struct thread_info thread_info;
   unsigned int __state;
@@ -244,6 +258,7 @@ struct task_struct {
   struct task_struct *real_parent;
   struct task_struct *parent;
   struct task_struct *group_leader;
+  struct sched_entity se;
   struct mm_struct *mm;
   struct nsproxy *nsproxy;
   struct files_struct *files;
@@ -303,6 +318,22 @@ struct kiocb {
   struct file *ki_filp;
   loff_t ki_pos;
 } SKEP_KERNEL_STRUCT;
+struct iovec {
+  void *iov_base;
+  u64 iov_len;
+} SKEP_KERNEL_STRUCT;
+struct iov_iter {
+  u8 iter_type;
+  u64 iov_offset;
+  u64 count;
+  void *ubuf;
+  const struct iovec *__iov;
+  unsigned long nr_segs;
+} SKEP_KERNEL_STRUCT;
+struct iov_iter___before_6_4 {
+  const struct iovec *iov;
+} SKEP_KERNEL_STRUCT;
+enum iter_type { ITER_UBUF, ITER_IOVEC };
 struct filename {
   const char *name;
 } SKEP_KERNEL_STRUCT;
@@ -318,6 +349,9 @@ struct gendisk {
 } SKEP_KERNEL_STRUCT;
 struct request_queue {
   struct gendisk *disk;
+} SKEP_KERNEL_STRUCT;
+struct mddev {
+  struct gendisk *gendisk;
 } SKEP_KERNEL_STRUCT;
 struct bvec_iter {
   u64 bi_sector;
@@ -340,12 +374,25 @@ struct request {
   struct bio *bio;
   struct block_device *part;
 } SKEP_KERNEL_STRUCT;
+struct request___before_5_17 {
+  struct gendisk *rq_disk;
+} SKEP_KERNEL_STRUCT;
 
 /* Memory. */
 struct kmem_cache {
   unsigned int size;
   const char *name;
 } SKEP_KERNEL_STRUCT;
+struct oom_control {
+  unsigned long totalpages;
+  struct task_struct *chosen;
+} SKEP_KERNEL_STRUCT;
+struct page;
+struct folio {
+  unsigned long flags;
+} SKEP_KERNEL_STRUCT;
+struct buffer_head;
+struct address_space;
 
 /* Interrupts. */
 struct irqaction {

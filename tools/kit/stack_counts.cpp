@@ -1,0 +1,131 @@
+// See stack_counts.hpp.
+#include "kit/stack_counts.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/json_writer.hpp"
+#include "kit/columns.hpp"
+
+namespace skep::tools {
+
+void StackCounts::add_common_options() {
+  kit_.options().add_flag("-f,--folded", folded_, "one line for each stack, for flame graphs");
+  kit_.options()
+      .add_option("--stack-storage-size", storage_, "different stacks that are kept")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+}
+
+void StackCounts::add_options() {
+  auto* user = kit_.options().add_flag("-U,--user-stacks-only", only_user_, "only the programs' part of the stacks");
+  kit_.options().add_flag("-K,--kernel-stacks-only", only_kernel_, "only the kernel's part")->excludes(user);
+  kit_.options().add_flag("-d,--delimited", delimited_, "a mark between the two parts");
+  add_common_options();
+}
+
+void StackCounts::apply() {
+  kit_.set("with_kernel_stacks", !only_user_);
+  kit_.set("with_user_stacks", !only_kernel_);
+  kit_.set_map_size("stacks", storage_);
+}
+
+std::string_view StackCounts::kind() const { return only_user_ ? "user" : only_kernel_ ? "kernel" : "user + kernel"; }
+
+std::vector<u64> StackCounts::addresses(s32 id) {
+  if (id == -EFAULT) return {};
+  if (id < 0) {
+    ++missing_;
+    is_full_ = is_full_ || id == -ENOMEM || id == -EEXIST;
+    return {};
+  }
+  std::vector<u64> frames(STACK_FRAMES);
+  const auto map = kit_.object().map("stacks");
+  const auto key = static_cast<u32>(id);
+  if (!map || !map->lookup_into(std::as_bytes(std::span(&key, 1)), std::as_writable_bytes(std::span(frames)))) {
+    ++missing_;
+    return {};
+  }
+  frames.erase(std::find(frames.begin(), frames.end(), 0), frames.end());
+  return frames;
+}
+
+std::string StackCounts::kernel_name(u64 address) { return symbols::text(symbolizer_.kernel(address)); }
+
+StackCounts::Named StackCounts::names_of(const stack_key& key, bool mark_kernel) {
+  Named named;
+  for (const auto& frame : symbolizer_.kernel(addresses(key.kernel)))
+    named.kernel.push_back(symbols::text(frame) + (mark_kernel ? "_[k]" : ""));
+  for (const auto& frame : symbolizer_.user(key.pid, addresses(key.user))) named.user.push_back(symbols::text(frame));
+  named.has_kernel = key.kernel >= 0, named.has_user = key.user >= 0;
+  if (key.kernel < 0 && key.kernel != -EFAULT) named.kernel = {"[Missed Kernel Stack]"};
+  if (key.user < 0 && key.user != -EFAULT) named.user = {"[Missed User Stack]"};
+  return named;
+}
+
+void StackCounts::print_folded(const stack_key& key, const Named& named, u64 count) {
+  std::string line = printable(text(key.comm));
+  for (auto name = named.user.rbegin(); name != named.user.rend(); ++name) line += ";" + *name;
+  if (delimited_ && named.has_kernel && named.has_user) line += ";-";
+  for (auto name = named.kernel.rbegin(); name != named.kernel.rend(); ++name) line += ";" + *name;
+  kit_.output().line(fmt::format("{} {}", line, count));
+}
+
+void StackCounts::print_lines(const stack_key& key, const Named& named, u64 count) {
+  trace::Output& output = kit_.output();
+  for (const std::string& name : named.kernel) output.line("    " + name);
+  if (delimited_ && named.has_kernel && named.has_user) output.line("    --");
+  for (const std::string& name : named.user) output.line("    " + name);
+  output.line(fmt::format("    {:<16} {} ({})", "-", printable(text(key.comm)), key.tid));
+  output.line(fmt::format("        {}", count));
+  output.line("");
+}
+
+void StackCounts::print_json(const stack_key& key, const Named& named, u64 count, std::string_view unit) {
+  base::JsonWriter json(false);
+  json.begin_object();
+  json.member("comm", text(key.comm));
+  json.member("pid", u64{key.pid});
+  json.member("tid", u64{key.tid});
+  for (const auto& [part, names] : {std::pair{"kernel", &named.kernel}, {"user", &named.user}}) {
+    json.key(part);
+    json.begin_array();
+    for (const std::string& name : *names) json.string(name);
+    json.end_array();
+  }
+  json.member(unit, count);
+  json.end_object();
+  kit_.output().line(json.text());
+}
+
+void StackCounts::print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit, bool mark_kernel) {
+  std::sort(counted.begin(), counted.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (!folded_ && !kit_.json()) kit_.output().line("");
+  for (const auto& [key, count] : counted) {
+    const Named named = names_of(key, mark_kernel);
+    if (kit_.json())
+      print_json(key, named, count, unit);
+    else if (folded_)
+      print_folded(key, named, count);
+    else
+      print_lines(key, named, count);
+  }
+}
+
+void StackCounts::tell_missing() const {
+  if (missing_ == 0) return;
+  note(fmt::format("WARNING: {} stack traces lost and could not be displayed.{}", missing_,
+                   is_full_ ? " Consider increasing --stack-storage-size." : ""));
+}
+
+std::string_view scope_words(const Kit& kit) {
+  return kit.has_command() ? "the command" : kit.has_scope() ? "one process" : "all threads";
+}
+
+std::string duration_words(const Kit& kit) {
+  return kit.duration_s() > 0 ? fmt::format(" for {} secs.", kit.duration_s()) : "... Hit Ctrl-C to end.";
+}
+
+}  // namespace skep::tools
