@@ -1,0 +1,48 @@
+// skep slabratetop: which of the kernel's slab caches are allocated from most.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kit/columns.hpp"
+#include "kit/kit.hpp"
+#include "kit/screen.hpp"
+#include "slabratetop/slabratetop.h"
+
+namespace skep::tools {
+
+const std::string_view slabratetop_summary = "the kernel's slab caches that are allocated from most";
+
+int slabratetop(const Arguments& arguments) {
+  Kit kit({.name = "slabratetop",
+           .about = "Shows again and again which of the kernel's slab caches are allocated from most.",
+           .examples = "  skep slabratetop          # each second, until Ctrl-C\n"
+                       "  skep slabratetop -C 5     # every 5 seconds, the screen is not cleared\n"
+                       "  skep slabratetop 5 10     # every 5 seconds, ten times\n"
+                       "  skep slabratetop -- make  # by what the command starts"});
+  bool keep = false;
+  std::size_t rows_shown = 20;
+  kit.wants_pid();
+  kit.wants_interval(1);
+  kit.options().add_flag("-C,--noclear", keep, "does not clear the screen");
+  kit.options()
+      .add_option("-r,--maxrows", rows_shown, "rows that are printed")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  if (auto status = kit.parse(arguments)) return *status;
+  Columns columns(kit.output(), {{"CACHE", "cache", -32}, {"ALLOCS", "allocs", 6}, {"BYTES", "bytes", 10}});
+  kit.on_summary([&] {
+    auto rows = kit.entries<cache_key, cache_use>("caches", true);
+    if (!rows) return kit.give_up(rows.error());
+    std::sort(rows->begin(), rows->end(), [](auto& a, auto& b) { return a.second.bytes > b.second.bytes; });
+    begin_screen(kit.output(), keep, false);
+    columns.heading();
+    for (std::size_t i = 0; i < rows->size() && i < rows_shown; ++i)
+      columns.row({text((*rows)[i].first.name), (*rows)[i].second.count, (*rows)[i].second.bytes});
+  });
+  return kit.run([&] {
+    if (!kit.json())
+      kit.output().line(fmt::format("Tracing... Output every {} secs. Hit Ctrl-C to end", kit.interval_s()));
+  });
+}
+
+}  // namespace skep::tools
