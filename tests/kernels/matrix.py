@@ -3,7 +3,7 @@
 
   tests/kernels/matrix.py --build build/release                all suites
   tests/kernels/matrix.py --build build/release bookworm       one of them
-  ... --filter 'Attach*'   --write docs/reference/kernels.md   --keep
+  ... --filter 'Attach*'   --only tools   --write docs/reference/kernels.md   --keep
 
 Each kernel comes from the machine's own Debian mirror (apt, in folders of its own below BUILD/kernels; nothing is
 installed). The initramfs holds busybox, the test binary with its libraries, and the test programs compiled here, since
@@ -23,11 +23,14 @@ import subprocess
 import sys
 import tempfile
 
+import tools
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SUITES = ["bookworm", "bookworm-backports", "sid"]
 # Loaded before the tests where the kernel has them as modules: traffic control of older kernels, netkit.
 MODULES = ["sch_ingress", "cls_bpf", "netkit"]
 TESTS = "tests/kernel/kernel_engine_test"
+SKEP = "tools/skep/skep"
 # exc_debug_kernel: the interpreter sometimes carries the single step of a user probe into the kernel, which warns.
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -38,11 +41,17 @@ for module in /modules/*.ko; do [ -e "$module" ] && insmod "$module" 2>/dev/null
 ip link set lo up
 export PATH=/bin SKEP_TEST_OBJECTS=/objects
 echo "SKEP kernel $(uname -r)"
-/tests/kernel_engine_test --gtest_color=no --gtest_filter='@FILTER@' 2>&1
-echo "SKEP status $?"
+@ENGINE@
+@TOOLS@
 dmesg | grep -E 'BUG:|Oops|WARNING:|general protection' | grep -v exc_debug_kernel | sed 's/^/SKEP complaint /'
 poweroff -f
 """
+
+
+RUN_ENGINE = """/tests/kernel_engine_test --gtest_color=no --gtest_filter='@FILTER@' 2>&1
+echo "SKEP status $?\""""
+# Where the tools' objects are in the binary, so is all that they need.
+RUN_TOOLS = "sh /tests/tools.sh; echo SKEP tools done"
 
 
 def run(command, **options):
@@ -108,9 +117,9 @@ def newest(pattern):
     return found[-1] if found else None
 
 
-def copy_module(root, name, where):
+def copy_module(root, name, where, prefix):
     for path in glob.glob(f"{root}/**/{name}.ko*", recursive=True):
-        target = os.path.join(where, name + ".ko")
+        target = os.path.join(where, prefix + name + ".ko")
         if path.endswith(".xz"):
             with lzma.open(path) as packed, open(target, "wb") as out:
                 shutil.copyfileobj(packed, out)
@@ -138,7 +147,7 @@ def compile_programs(where):
              "-o", out])
 
 
-def make_initramfs(build, kernel_root, where, test_filter):
+def make_initramfs(build, kernel_root, where, options):
     root = os.path.join(where, "initramfs")
     for folder in ("bin", "dev", "proc", "sys", "tmp", "run", "tests", "modules", "objects", "lib64", "etc", "boot"):
         os.makedirs(os.path.join(root, folder))
@@ -146,29 +155,46 @@ def make_initramfs(build, kernel_root, where, test_filter):
     if busybox is None:
         raise RuntimeError("busybox-static is not installed")
     shutil.copy(busybox, os.path.join(root, "bin/busybox"))
-    copy_program(os.path.join(build, TESTS), root, "kernel_engine_test")
-    for module in MODULES:
-        copy_module(kernel_root, module, os.path.join(root, "modules"))
+    if options.only != "tools":
+        copy_program(os.path.join(build, TESTS), root, "kernel_engine_test")
+        compile_programs(os.path.join(root, "objects"))
+    copy_program(os.path.join(build, SKEP), root, "skep")
+    for number, module in enumerate(MODULES + tools.MODULES):
+        copy_module(kernel_root, module, os.path.join(root, "modules"), f"{number:02}-")
     for config in glob.glob(f"{kernel_root}/boot/config-*") + glob.glob(f"{kernel_root}/usr/lib/modules/*/config"):
         target = root + config[len(kernel_root) :].replace("/usr/lib/", "/lib/")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copy(config, target)
-    compile_programs(os.path.join(root, "objects"))
     with open(os.path.join(root, "init"), "w") as init:
-        init.write(INIT.replace("@FILTER@", test_filter))
+        init.write(INIT.replace("@ENGINE@", RUN_ENGINE if options.only != "tools" else "")
+                   .replace("@TOOLS@", RUN_TOOLS if options.only != "engine" else "").replace("@FILTER@", options.filter))
+    with open(os.path.join(root, "tests/tools.sh"), "w") as out:
+        out.write(tools.script(sorted(tools.TOOLS)))
     os.chmod(os.path.join(root, "init"), 0o755)
     out = os.path.join(where, "initramfs.cpio")
     subprocess.run(f"find . | cpio -o -H newc --quiet > {out}", shell=True, check=True, cwd=root)
     return out
 
 
-def boot(kernel, initramfs, seconds, console):
+def make_disk(where):
+    """A small ext4 file system with one file in it."""
+    folder = os.path.join(where, "disk")
+    os.makedirs(folder)
+    with open(os.path.join(folder, "file"), "wb") as out:
+        out.write(os.urandom(8 << 20))
+    image = os.path.join(where, "disk.img")
+    run(["mke2fs", "-q", "-t", "ext4", "-d", folder, image, "32M"], env=dict(os.environ, PATH=os.environ["PATH"] + ":/sbin:/usr/sbin"))
+    return image
+
+
+def boot(kernel, initramfs, disk, seconds, console):
     """Runs the guest until it powers off; its console stands in the file `console` meanwhile and afterwards."""
     # One thread for both CPUs: with one for each, kernels died now and then in places that have nothing to do with BPF.
     command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2",
                "-m", "1536", "-nodefaults",
-               "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initramfs, "-append",
-               "console=ttyS0 quiet panic=-1 mitigations=off"]
+               "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initramfs,
+               "-drive", f"file={disk},if=virtio,format=raw", "-append",
+               "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check"]
     with open(console, "w") as out:
         try:
             subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, stdin=subprocess.DEVNULL)
@@ -180,7 +206,11 @@ def boot(kernel, initramfs, seconds, console):
 Outcome = collections.namedtuple("Outcome", "release tests complaints finished text")
 
 
-def read_output(text):
+def tool_tests(text, options):
+    return {f"tool {name}": state for name, state in tools.outcomes(text).items()} if options.only != "engine" else {}
+
+
+def read_output(text, options):
     text = text.replace("\r", "")
     release = (re.search(r"SKEP kernel (\S+)", text) or [None, "?"])[1]
     tests = {}
@@ -188,7 +218,14 @@ def read_output(text):
         for name in re.findall(rf"^\[ {word} \] ([\w./]+) \(\d+ ms\)", text, re.M):
             tests[name] = state
     finished = re.search(r"^SKEP status [01]$", text, re.M) is not None  # 1: a test failed; others: the binary crashed
+    if options.only == "tools":
+        finished = "SKEP tools done" in text
+    tests.update(tool_tests(text, options))
     return Outcome(release, tests, re.findall(r"SKEP complaint (.*)", text), finished, text)
+
+
+def is_failure(state):
+    return state not in ("passed", "left out", "names the missing hook")
 
 
 def why_left_out(outcome, name):
@@ -201,7 +238,7 @@ def table(outcomes):
     lines = ["| test | " + " | ".join(outcome.release for outcome in outcomes) + " |",
              "|---|" + "---|" * len(outcomes)]
     for name in names:
-        lines.append(f"| {name} | " + " | ".join(outcome.tests.get(name, "did not run") for outcome in outcomes) + " |")
+        lines.append(f"| {name} | " + " | ".join(outcome.tests.get(name, "did not run").partition(":")[0] for outcome in outcomes) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -210,7 +247,8 @@ def main():
     parser.add_argument("suites", nargs="*", default=SUITES)
     parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     parser.add_argument("--filter", default="*")
-    parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--only", choices=["engine", "tools"], help="one of the two parts")
+    parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--write", help="a file whose table is to be replaced")
     parser.add_argument("--keep", action="store_true", help="print the whole console")
     options = parser.parse_args()
@@ -227,21 +265,22 @@ def main():
             continue
         kernel = newest(f"{root}/boot/vmlinuz-*") or newest(f"{root}/usr/lib/modules/*/vmlinuz")
         with tempfile.TemporaryDirectory(prefix="skep-kernels-") as where:
-            initramfs = make_initramfs(build, root, where, options.filter)
+            initramfs = make_initramfs(build, root, where, options)
+            disk = make_disk(where)
             console = os.path.join(build, "kernels", suite, "console.log")
             # An interpreted machine sometimes dies before it reaches our first line, which says nothing about skep.
             for attempt in range(3):
-                outcome = read_output(boot(kernel, initramfs, options.seconds, console))
+                outcome = read_output(boot(kernel, initramfs, disk, options.seconds, console), options)
                 if outcome.release != "?":
                     break
                 print(f"{suite}: boot {attempt + 1} did not reach the tests")
         outcomes.append(outcome)
-        counts = collections.Counter(outcome.tests.values())
+        counts = collections.Counter("FAILED" if is_failure(state) else state for state in outcome.tests.values())
         print(f"{suite}: Linux {outcome.release}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
         for name, state in sorted(outcome.tests.items()):
             if state == "left out":
                 print(f"  left out: {name}: {why_left_out(outcome, name)}")
-        bad = [name for name, state in outcome.tests.items() if state == "FAILED"]
+        bad = [name if state == "FAILED" else f"{name}: {state}" for name, state in outcome.tests.items() if is_failure(state)]
         suite_failed = bool(bad or outcome.complaints or not outcome.finished or not outcome.tests)
         if suite_failed:
             failed = True
