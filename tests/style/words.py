@@ -30,5 +30,14 @@ for file in files:
     if file.suffix in (".cpp", ".hpp") and len(lines) > 1000:
         problems.append(f"{name}: {len(lines)} lines; 1000 is the limit: split it by its story")
 
+# Records of different tools with one name would be one type to the linker, whatever their members.
+records = {}
+for file in files:
+    if file.suffix == ".h" and file.relative_to(root).parts[0] == "tools" and file.exists():
+        for record in re.findall(r"^(?:struct|union) (\w+) \{", file.read_text(), re.M):
+            if record in records:
+                problems.append(f"{file.relative_to(root)}: struct {record} is also in {records[record]}")
+            records[record] = file.relative_to(root)
+
 print("\n".join(problems) or f"words: {len(files)} files are clean")
 sys.exit(bool(problems))

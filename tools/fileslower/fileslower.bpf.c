@@ -15,7 +15,7 @@ struct {
 static __always_inline void io_finished(const struct io_done *done) {
   u64 spent = done->ended_ns - done->started_ns;
   if (spent < least_ns || (!all_files && done->type != TOOL_S_IFREG)) return;
-  struct slow_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+  struct slow_io_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
   if (!event) return;
   event->time_ns = done->ended_ns, event->spent_ns = spent;
   event->bytes = done->bytes;

@@ -36,7 +36,7 @@ int fileslower(const Arguments& arguments) {
                                  {"BYTES", "bytes", -7},
                                  {"LAT(ms)", "lat_ms", 7},
                                  {"FILENAME", "filename"}});
-  kit.on_record<slow_event>("events", [&](const slow_event& event) {
+  kit.on_record<slow_io_event>("events", [&](const slow_io_event& event) {
     std::string name(text(event.name));
     if (name.empty()) name = fmt::format("fd {}", event.descriptor);
     columns.row({Decimal{seconds_since_start(event.time_ns), 3}, text(event.comm), event.tid,

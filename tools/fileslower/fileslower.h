@@ -4,7 +4,7 @@
 #include <linux/types.h>
 #endif
 
-struct slow_event {
+struct slow_io_event {
   __u64 time_ns, spent_ns;
   __s64 bytes;
   __u32 tid;

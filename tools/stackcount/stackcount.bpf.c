@@ -18,7 +18,7 @@ struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 16384);
   __uint(map_flags, BPF_F_NO_PREALLOC);
-  __type(key, struct stack_key);
+  __type(key, struct stack_count_key);
   __type(value, u64);
 } counts SEC(".maps");
 
@@ -26,7 +26,7 @@ static u64 nothing;
 
 static __always_inline int count(void *ctx) {
   if (!wanted() || (wanted_cpu >= 0 && bpf_get_smp_processor_id() != wanted_cpu)) return 0;
-  struct stack_key key = {.user_stack = -1, .kernel_stack = -1};
+  struct stack_count_key key = {.user_stack = -1, .kernel_stack = -1};
   if (by_process || user_stacks) { /* user addresses mean something in one process only */
     key.pid = bpf_get_current_pid_tgid() >> 32;
     bpf_get_current_comm(key.comm, sizeof(key.comm));

@@ -50,14 +50,14 @@ void print_stack(Kit& kit, const StackOptions& options, const std::vector<u64>& 
     kit.output().line(options.addresses ? fmt::format("  {:<16x} {}", addresses[i], names[i]) : "  " + names[i]);
 }
 
-void print_json(Kit& kit, const stack_key& key, u64 count, const std::vector<std::string>& user,
+void print_json(Kit& kit, const stack_count_key& key, u64 count, const std::vector<std::string>& user,
                 const std::vector<std::string>& kernel) {
   Columns row(kit.output(), {{"", "pid"}, {"", "comm"}, {"", "count"}, {"", "folded"}});
   row.row({key.pid, text(key.comm), count, folded(text(key.comm), user, kernel)});
 }
 
 void print_counts(Kit& kit, const StackOptions& options, Stacks& stacks) {
-  auto rows = kit.entries<stack_key, u64>("counts", true);
+  auto rows = kit.entries<stack_count_key, u64>("counts", true);
   if (!rows) return note(rows.error().message);
   std::sort(rows->begin(), rows->end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const Map map = *kit.object().map("stacks");

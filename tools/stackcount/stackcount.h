@@ -4,7 +4,7 @@
 #include <linux/types.h>
 #endif
 
-struct stack_key {
+struct stack_count_key {
   __u32 pid; /* 0: of all processes together */
   __s32 user_stack, kernel_stack; /* ids; negative: none */
   char comm[16];
