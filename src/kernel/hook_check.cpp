@@ -14,8 +14,15 @@ Result<void> check_tracepoint(Session& session, const std::string& target) {
   return {};
 }
 
-/// A module's function is in no types that are looked at, but a probe can stand on it.
-bool has_symbol(const KernelTypes& types, const std::string& function) { return !types.addresses({function}).empty(); }
+/// Whether a probe or trampoline has its function. A module's is in no types that are looked at, but a probe can stand
+/// on it: then the symbols are asked, which the kernel takes tens of milliseconds to print.
+Result<void> check_function(Session& session, const AttachTarget& target) {
+  if (target.target.empty() || target.target.find('*') != std::string::npos) return {};
+  const auto known = session.types.function(target.target);
+  const bool is_probe = target.kind == AttachKind::kprobe || target.kind == AttachKind::kretprobe;
+  if (known || (is_probe && !session.types.addresses({target.target}).empty())) return {};
+  return tl::unexpected(known.error());
+}
 
 }  // namespace
 
@@ -30,22 +37,20 @@ Result<void> HookCheck::check(const ProgramSpec& program) {
     case AttachKind::tracepoint:
     case AttachKind::tp:
       return check_tracepoint(*session_, target.target);
-    case AttachKind::fentry:
-    case AttachKind::fexit:
-    case AttachKind::kprobe:
-    case AttachKind::kretprobe:
-      if (target.target.empty() || target.target.find('*') != std::string::npos) break;
-      if (auto known = session_->types.function(target.target);
-          !known && ((target.kind != AttachKind::kprobe && target.kind != AttachKind::kretprobe) ||
-                     !has_symbol(session_->types, target.target)))
-        return tl::unexpected(std::move(known).error());
-      break;
     default:
       break;
   }
   auto plan = SKEP_TRY(plan_hook(program, target, session_->features, session_->types));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
-  return {};
+  switch (target.kind) {
+    case AttachKind::fentry:
+    case AttachKind::fexit:
+    case AttachKind::kprobe:
+    case AttachKind::kretprobe:
+      return check_function(*session_, target);
+    default:
+      return {};
+  }
 }
 
 }  // namespace skep::kernel
