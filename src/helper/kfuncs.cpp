@@ -1,8 +1,8 @@
 // Bodies of kernel functions: iterators over numbers and bits, exceptions, sections, arenas.
 //
-// An iterator lives on the program's stack, in the room the verifier has set aside for it: its layout is ours. RCU and
-// preemption need nothing here: what a program looked up lives as long as its run, and a run is its thread's own.
-// Source: Linux 6.18, kernel/bpf/helpers.c and bpf_iter.c.
+// An iterator lives on the program's stack, in the room the verifier has set aside for it: its layout is ours. RCU,
+// preemption and interrupts need nothing here: what a program looked up lives as long as its run, and a run is its
+// thread's own. Source: Linux 6.18, kernel/bpf/helpers.c and bpf_iter.c.
 #include "helper/kfuncs.hpp"
 
 #include <bit>
@@ -116,6 +116,12 @@ u64 throw_cookie(void* run, u64 cookie, u64, u64, u64, u64) noexcept {
 
 u64 nothing(void*, u64, u64, u64, u64, u64) noexcept { return 0; }
 
+/// There are no interrupts to hold off in a process: the flag is what the program has to give back, no more.
+u64 local_irq_save(void*, u64 flags, u64, u64, u64, u64) noexcept {
+  at<u64>(flags) = 0;
+  return 0;
+}
+
 // --- a task's memory, a map's elements ---
 
 /// The length with the terminator, or an error; `flags`: 1 fills the rest with zeros.
@@ -160,6 +166,8 @@ constexpr KfuncRow rows[] = {
     {"bpf_rcu_read_unlock", nothing},
     {"bpf_preempt_disable", nothing},
     {"bpf_preempt_enable", nothing},
+    {"bpf_local_irq_save", local_irq_save},
+    {"bpf_local_irq_restore", nothing},
     {"bpf_arena_alloc_pages", arena_alloc},
     {"bpf_arena_free_pages", arena_free},
     {"bpf_arena_reserve_pages", arena_reserve},

@@ -310,6 +310,8 @@ class Checker {
   bool check_local_type(const KfuncCall& call, u32 reg);
   bool check_buffer(KfuncCall& call, u32 index);
   bool check_iterator(KfuncCall& call, u32 reg);
+  bool save_interrupts(const KfuncCall& call, u32 index);
+  bool restore_interrupts(const KfuncCall& call, u32 index);
   bool check_kernel_object(KfuncCall& call, u32 index);
   bool check_dynptr(KfuncCall& call, u32 index);
   bool initialised_dynptr(u32 reg, Register& found);

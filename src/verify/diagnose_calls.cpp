@@ -112,7 +112,8 @@ void Narrator::leak() {
   }
   const State& state = c_.state_;
   s64 begun = -1;
-  if (id_ == MessageId::reference_leak && !state.acquired.empty()) {
+  if ((id_ == MessageId::reference_leak || id_ == MessageId::section_open) && !state.lock.held &&
+      !state.acquired.empty()) {
     begun = state.acquired.back().insn;
   } else {
     // The last call on the path that opened what is still open.

@@ -24,8 +24,7 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
     return refuse(MessageId::kfunc_not_in_engine, kfunc.name);
   if (kfunc.has(flag::sleeps)) {
     if (!program_.sleepable) return refuse(MessageId::helper_sleeps, kfunc.name);
-    if (state_.rcu || state_.preempt_depth != 0 || state_.lock.held)
-      return refuse(MessageId::sleeps_in_section, kfunc.name);
+    if (state_.in_section() || state_.lock.held) return refuse(MessageId::sleeps_in_section, kfunc.name);
   }
   if (state_.lock.held && !kfunc.has(flag::under_lock)) return refuse(MessageId::lock_held, kfunc.name);
   return true;

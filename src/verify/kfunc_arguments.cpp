@@ -14,6 +14,7 @@ namespace flag = catalog::kfunc_flags;
 namespace {
 constexpr u64 max_size = 1 << 29;
 constexpr u32 dynptr_slots = 2;
+constexpr u32 irq_flag_slots = 1;
 
 bool is_trusted(const Register& r, const State& state, bool rcu_is_enough, bool plain_is_enough) {
   if (r.trust == Trust::trusted) return true;
@@ -103,8 +104,9 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
     case KfuncArg::iterator:
       return check_iterator(call, r);
     case KfuncArg::irq_flag:
+      return save_interrupts(call, r);
     case KfuncArg::irq_flag_saved:
-      return refuse(MessageId::unsupported_kfunc, call.row->name);
+      return restore_interrupts(call, r);
     case KfuncArg::dynptr_or_null:
       if (value.is_zero()) return need_precise(r);
       [[fallthrough]];
@@ -185,6 +187,36 @@ bool Checker::check_iterator(KfuncCall& call, u32 index) {
     return release_reference(index, ref);
   }
   return true;
+}
+
+/// Interrupts are disabled from here on, once more: their state is 8 bytes of stack that only the restoring call reads.
+/// Source: Linux 6.18, process_irq_flag and mark_stack_slot_irq_flag.
+bool Checker::save_interrupts(const KfuncCall& call, u32 index) {
+  const Register pointer = reg(index);
+  if (pointer.kind != Kind::stack || find_object(state_, pointer, Kind::irq_flag, irq_flag_slots) != nullptr)
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index,
+                      name_of(KfuncArg::irq_flag), pointer.kind == Kind::stack ? "flags in use" : name(pointer));
+  Register flags = Register::pointer(Kind::irq_flag);
+  flags.id = flags.ref_id = new_id();
+  if (!put_object(index, flags, irq_flag_slots)) return false;
+  state_.acquired.push_back({flags.ref_id, insn_, true});
+  return true;
+}
+
+/// What was saved last is restored first. Source: Linux 6.18, unmark_stack_slot_irq_flag and release_irq_state.
+bool Checker::restore_interrupts(const KfuncCall& call, u32 index) {
+  const Register pointer = reg(index);
+  const Register* found = find_object(state_, pointer, Kind::irq_flag, irq_flag_slots);
+  if (found == nullptr)
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index,
+                      name_of(KfuncArg::irq_flag_saved), name(pointer));
+  const Acquired* last = state_.saved_interrupts();
+  if (last == nullptr || last->id != found->ref_id)
+    return refuse(MessageId::irq_order, last != nullptr ? last->insn : 0);
+  read_slot(pointer.frame, static_cast<u32>((-pointer.off - 1) / static_cast<s32>(slot_bytes)));
+  const u32 ref = found->ref_id;
+  drop_object(state_, pointer, irq_flag_slots);
+  return release_reference(index, ref);
 }
 
 bool Checker::check_kernel_object(KfuncCall& call, u32 index) {

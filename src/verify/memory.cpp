@@ -458,9 +458,8 @@ bool Checker::do_packet_load() {
   if (reg(6).kind != Kind::context || !reg(6).is_fixed() || reg(6).off != 0)
     return refuse_for(6, MessageId::packet_load_context, name(reg(6)));
   if (form() == Form::ld_ind && !readable(i.src)) return false;
-  if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
   if (state_.lock.held) return refuse(MessageId::lock_held, "a packet load");
-  if (state_.rcu || state_.preempt_depth != 0) return check_resources("a packet load may end the program");
+  if (!check_resources("a packet load may end the program")) return false;
   // A read outside the packet returns 0 from the function, for Linux: one that returns a number may have that.
   const FunctionInfo* function = analysis_.functions[state_.current().function].info;
   if (state_.depth > 0 && !(is_kernel() && function != nullptr && function->type_id != 0))

@@ -211,7 +211,9 @@ bool Checker::states_match(const Checkpoint& old, Match match) {
        !same_id(old.state.lock.id, state_.lock.id)))
     return false;
   for (std::size_t i = 0; i < state_.acquired.size(); i++)
-    if (!same_id(old.state.acquired[i].id, state_.acquired[i].id)) return false;
+    if (old.state.acquired[i].interrupts != state_.acquired[i].interrupts ||
+        !same_id(old.state.acquired[i].id, state_.acquired[i].id))
+      return false;
   for (u32 depth = 0; depth <= state_.depth; depth++)
     if (!frame_matches(old, depth, match)) return false;
   return true;

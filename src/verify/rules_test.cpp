@@ -10,6 +10,9 @@
 namespace skep::verify {
 namespace {
 
+#define SAVE_INTERRUPTS(below) "r1 = r10\nr1 += -" #below "\ncall local_irq_save\n"
+#define RESTORE_INTERRUPTS(below) "r1 = r10\nr1 += -" #below "\ncall local_irq_restore\n"
+
 const Case cases[] = {
     // --- accepted ---
     {"", kprobe, RETURN},
@@ -247,6 +250,16 @@ const Case cases[] = {
     {"section_open", kprobe, "call preempt_disable\n" RETURN},
     {"section_twice", kprobe, "call rcu_read_lock\ncall rcu_read_lock\n" RETURN},
     {"section_not_open", kprobe, "call preempt_enable\n" RETURN},
+    {"", kprobe, SAVE_INTERRUPTS(8) SAVE_INTERRUPTS(16) RESTORE_INTERRUPTS(16) RESTORE_INTERRUPTS(8) RETURN},
+    {"", kprobe, SAVE_INTERRUPTS(8) "r1 = r10\nr1 += -8\ncall f\n" RETURN "f: call local_irq_restore\n" RETURN},
+    {"section_open", kprobe, SAVE_INTERRUPTS(8) RETURN},
+    {"irq_order", kprobe, SAVE_INTERRUPTS(8) SAVE_INTERRUPTS(16) RESTORE_INTERRUPTS(8) RESTORE_INTERRUPTS(16) RETURN},
+    {"wrong_argument", kprobe, SAVE_INTERRUPTS(8) SAVE_INTERRUPTS(8) RESTORE_INTERRUPTS(8) RETURN},
+    {"wrong_argument", kprobe, SAVE_INTERRUPTS(8) RESTORE_INTERRUPTS(8) RESTORE_INTERRUPTS(8) RETURN},
+    {"wrong_argument", kprobe, "*(u64 *)(r10 -8) = 0\n" RESTORE_INTERRUPTS(8) RETURN},
+    {"stack_object_place", kprobe, SAVE_INTERRUPTS(12) RESTORE_INTERRUPTS(12) RETURN},
+    {"wrong_argument", kprobe, SAVE_INTERRUPTS(8) "*(u64 *)(r10 -8) = 0\n" RESTORE_INTERRUPTS(8) RETURN},
+    {"reference_leak", kprobe, SAVE_INTERRUPTS(8) RESERVE RESTORE_INTERRUPTS(8) RETURN},
     {"kfunc_not_for_type", kprobe, "call cpumask_create\n" RETURN},
     {"no_arena", kprobe, "r1 = 1\nr1 = addr_space_cast(r1, 0, 1)\n" RETURN},
     // --- timers, dynptrs ---
@@ -351,6 +364,8 @@ const Special specials[] = {
      [](ProgramSpec& program, ObjectSpec&, Options&) { program.references[0].name = "bpf_of_another_kernel"; }},
     {"unsupported_instruction", kprobe, "r3 = subprog[f]\ncallx r3\n" RETURN "f: r0 = 0\nexit", kernel_rules},
     {"sleeps_in_section", kprobe, "call rcu_read_lock\n" COPY_FROM_USER "call rcu_read_unlock\n" RETURN,
+     [](ProgramSpec& program, ObjectSpec&, Options&) { program.sleepable = true; }},
+    {"sleeps_in_section", kprobe, SAVE_INTERRUPTS(16) COPY_FROM_USER RESTORE_INTERRUPTS(16) RETURN,
      [](ProgramSpec& program, ObjectSpec&, Options&) { program.sleepable = true; }},
     {"callback_not_static", kprobe, "r1 = 8\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall loop\n" RETURN "f: r0 = 0\nexit",
      with_global_function},

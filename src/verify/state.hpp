@@ -65,6 +65,7 @@ struct Frame {
 struct Acquired {
   u32 id = 0;
   u32 insn = 0;
+  bool interrupts = false;  ///< not a reference: bpf_local_irq_save(), to be restored in reverse order
 };
 
 /// The spin lock held, if any.
@@ -87,6 +88,15 @@ struct State {
   u32 preempt_depth = 0;  ///< bpf_preempt_disable() calls that are open
   u32 rounds = 0;         ///< how often this path went round a loop that converges: not compared, but no such loop is
                           ///< taken for an endless one
+
+  /// The last bpf_local_irq_save() that was not restored, or nullptr.
+  const Acquired* saved_interrupts() const {
+    for (std::size_t at = acquired.size(); at-- > 0;)
+      if (acquired[at].interrupts) return &acquired[at];
+    return nullptr;
+  }
+  /// Where nothing may sleep; a lock is asked for beside it.
+  bool in_section() const { return rcu || preempt_depth != 0 || saved_interrupts() != nullptr; }
 
   Frame& current() { return *frames[depth]; }
   const Frame& current() const { return *frames[depth]; }

@@ -284,7 +284,11 @@ bool Checker::do_exit() {
 /// Nothing may be held here.
 bool Checker::check_resources(std::string_view what) {
   if (state_.lock.held) return refuse(MessageId::lock_still_held);
-  if (!state_.acquired.empty()) return refuse(MessageId::reference_leak, state_.acquired.back().insn);
+  if (!state_.acquired.empty()) {
+    if (state_.acquired.back().interrupts)
+      return refuse(MessageId::section_open, what, "interrupts disabled", "bpf_local_irq_restore()");
+    return refuse(MessageId::reference_leak, state_.acquired.back().insn);
+  }
   if (state_.rcu) return refuse(MessageId::section_open, what, "an RCU section", "bpf_rcu_read_unlock()");
   if (state_.preempt_depth != 0)
     return refuse(MessageId::section_open, what, "preemption disabled", "bpf_preempt_enable()");

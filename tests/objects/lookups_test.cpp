@@ -14,8 +14,8 @@ namespace {
 
 using test::Loaded;
 
-const char* const field_programs[] = {"guarded",      "guarded_by_two", "guarded_indexed", "timed",
-                                      "timed_recent", "owning",         "owning_recent",   "owning_by_cpu"};
+const char* const field_programs[] = {"guarded", "guarded_by_two", "guarded_indexed", "timed",      "timed_recent",
+                                      "owning",  "owning_recent",  "owning_by_cpu",   "in_sections"};
 
 TEST(LookUps, LeaveFieldsAloneInEveryTierAndInTheKernel) {
   SKEP_OBJECT(spec, "lookups");

@@ -232,4 +232,32 @@ SEC("tc") int count_later(struct __sk_buff* ctx) {
   return bpf_timer_start(&value->timer, 100000, 0) ? 5 : 0;
 }
 
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+extern void bpf_preempt_disable(void) __ksym;
+extern void bpf_preempt_enable(void) __ksym;
+extern void bpf_local_irq_save(unsigned long* flags) __ksym;
+extern void bpf_local_irq_restore(unsigned long* flags) __ksym;
+
+/* Sections inside of sections, each around a look-up; what stood on the stack before is there after them. */
+SEC("tc") int in_sections(struct __sk_buff* ctx) {
+  unsigned long outer, inner;
+  __u32 key = 1;
+  volatile __u64 kept[4] = {1, 2, 3, 4};
+  bpf_rcu_read_lock();
+  bpf_preempt_disable();
+  bpf_local_irq_save(&outer);
+  __u64* first = bpf_map_lookup_elem(&percpu_values, &key);
+  if (first) *first = 5;
+  bpf_local_irq_save(&inner);
+  __u64* second = bpf_map_lookup_elem(&percpu_values, &key);
+  __u64 sum = first && second ? *first + *second : 0;
+  bpf_local_irq_restore(&inner);
+  bpf_local_irq_restore(&outer);
+  bpf_preempt_enable();
+  bpf_rcu_read_unlock();
+  if (sum != 10) return 1;
+  return kept[0] + kept[1] + kept[2] + kept[3] == 10 ? 0 : 2;
+}
+
 char LICENSE[] SEC("license") = "GPL";
