@@ -14,8 +14,9 @@ inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, 
                           dynptr = KfuncArg::dynptr, dynptr_or_null = KfuncArg::dynptr_or_null,
                           dynptr_new = KfuncArg::dynptr_new, iterator = KfuncArg::iterator, local = KfuncArg::local,
                           local_or_shared = KfuncArg::local_or_shared, local_type = KfuncArg::local_type,
-                          list_head = KfuncArg::list_head, list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root,
-                          rb_node = KfuncArg::rb_node, rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
+                          local_percpu = KfuncArg::local_percpu, list_head = KfuncArg::list_head,
+                          list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root, rb_node = KfuncArg::rb_node,
+                          rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
                           workqueue = KfuncArg::workqueue, deferred = KfuncArg::deferred, irq_flag = KfuncArg::irq_flag,
                           irq_flag_saved = KfuncArg::irq_flag_saved;
 constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, type}; }
@@ -111,6 +112,8 @@ std::string_view name_of(KfuncArg arg) noexcept {
       return "a trusted pointer to a kernel object, or 0";
     case KfuncArg::local:
       return "an owned object from bpf_obj_new()";
+    case KfuncArg::local_percpu:
+      return "an owned object from bpf_percpu_obj_new()";
     case KfuncArg::local_or_shared:
       return "an object from bpf_obj_new() with a bpf_refcount";
     case KfuncArg::local_type:

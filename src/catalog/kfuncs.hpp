@@ -44,6 +44,7 @@ enum class KfuncArg : u8 {
   object_or_null,
   local,            ///< what bpf_obj_new() or a graph function returned, owned
   local_or_shared,  ///< the same, owned or not
+  local_percpu,     ///< what bpf_percpu_obj_new() returned, owned
   local_type,       ///< a constant: the program's own type
   list_head,
   list_node,
@@ -62,11 +63,12 @@ enum class KfuncResult : u8 {
   number,
   nothing,
   boolean,
-  object,      ///< a kernel `type`
-  local,       ///< a new object of the program's own type
-  same_local,  ///< another reference to the object passed
-  list_node,   ///< the object behind a list head, owned
-  rb_node,     ///< the object behind a list head or a tree, not owned
+  object,        ///< a kernel `type`
+  local,         ///< a new object of the program's own type
+  local_percpu,  ///< a new one of each CPU
+  same_local,    ///< another reference to the object passed
+  list_node,     ///< the object behind a list head, owned
+  rb_node,       ///< the object behind a list head or a tree, not owned
   rb_node_owned,
   number_pointer,  ///< the iterator's number
   slice,           ///< memory of the size of the `buffer` argument

@@ -46,7 +46,7 @@ enum class Arg : u8 {
   task_or_null,
   object,  ///< a kernel structure: object_argument() says which
   object_or_null,
-  percpu_object,      ///< a kernel variable of which each CPU has one
+  percpu_object,      ///< a kernel variable, or an object in a map, of which each CPU has one
   callback,           ///< a static function of the program
   callback_ctx,       ///< what the callback gets: stack memory or 0
   timer,              ///< the bpf_timer inside a map value

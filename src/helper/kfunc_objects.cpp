@@ -35,6 +35,11 @@ u64 make(void* run, u64, u64 pool, u64, u64, u64) noexcept {
   return pool != 0 ? lend(run, map::object_new(at<map::ObjectPool>(pool))) : 0;
 }
 
+/// Its parts are lent where they are picked.
+u64 make_percpu(void*, u64, u64 pool, u64, u64, u64) noexcept {
+  return pool != 0 ? word(map::object_new(at<map::ObjectPool>(pool))) : 0;
+}
+
 u64 drop(void*, u64 object, u64, u64, u64, u64) noexcept {
   map::object_put(pointer(object));
   return 0;
@@ -108,6 +113,8 @@ u64 tree_right(void* run, u64 root, u64 node, u64, u64, u64) noexcept {
 constexpr KfuncRow rows[] = {
     {"bpf_obj_new_impl", make},
     {"bpf_obj_drop_impl", drop},
+    {"bpf_percpu_obj_new_impl", make_percpu},
+    {"bpf_percpu_obj_drop_impl", drop},
     {"bpf_refcount_acquire_impl", acquire},
     {"bpf_list_push_front_impl", push_front},
     {"bpf_list_push_back_impl", push_back},
@@ -126,6 +133,19 @@ constexpr KfuncRow rows[] = {
 }  // namespace
 
 std::span<const KfuncRow> object_kfuncs() noexcept { return rows; }
+
+/// Of variables of the kernel's there are none here, so it is an object of the program's.
+static void* per_cpu_ptr(Call& call, const void* object, u32 cpu) noexcept {
+  void* const part = map::object_copy(const_cast<void*>(object), cpu);
+  if (part != nullptr) call.lend(part, map::object_bytes(part), true);
+  return part;
+}
+SKEP_BIND(per_cpu_ptr)
+
+static void* this_cpu_ptr(Call& call, const void* object) noexcept {
+  return per_cpu_ptr(call, object, map::current_cpu());
+}
+SKEP_BIND(this_cpu_ptr)
 
 static void* kptr_xchg(Call& call, void* field, void* object) noexcept {
   void* const before = pointer(map::word_at(field, 0).exchange(word(object), std::memory_order_acq_rel));

@@ -133,10 +133,10 @@ Result<void> ObjectTypes::describe(Map& map) {
 }
 
 /// nullptr: the kernel makes no object of this size, so none is made.
-Result<map::ObjectPool*> ObjectTypes::pool_of(u32 type) {
-  auto& pool = pools_[type];
+Result<map::ObjectPool*> ObjectTypes::pool_of(u32 type, u32 copies) {
+  auto& pool = pools_[{type, copies}];
   if (pool) return pool.get();
-  map::ObjectShape shape{.size = cpumask_bytes(), .fields = nullptr};
+  map::ObjectShape shape{.size = cpumask_bytes(), .fields = nullptr, .copies = copies};
   if (type != 0) {
     shape.size = types_->type(type).size();
     if (shape.size > map::largest_object) return nullptr;
@@ -149,10 +149,13 @@ Result<map::ObjectPool*> ObjectTypes::pool_of(u32 type) {
 Result<base::HiddenArgument> ObjectTypes::hidden(std::string_view kfunc, u32 local_type) {
   if (kfunc.starts_with("bpf_cpumask_create"))
     return base::HiddenArgument{1, reinterpret_cast<u64>(SKEP_TRY(pool_of(0)))};
-  if (!kfunc.starts_with("bpf_obj_new_impl")) return base::HiddenArgument{};
+  const bool is_percpu = kfunc.starts_with("bpf_percpu_obj_new_impl");
+  if (!is_percpu && !kfunc.starts_with("bpf_obj_new_impl")) return base::HiddenArgument{};
   const bool is_known =
       types_ && local_type != 0 && local_type < types_->type_count();  // else the call is never reached
-  return base::HiddenArgument{2, is_known ? reinterpret_cast<u64>(SKEP_TRY(pool_of(local_type))) : 0};
+  if (!is_known) return base::HiddenArgument{2, 0};
+  return base::HiddenArgument{
+      2, reinterpret_cast<u64>(SKEP_TRY(pool_of(local_type, is_percpu ? map::possible_cpus() : 1)))};
 }
 
 u64 ObjectTypes::live_objects() const noexcept {

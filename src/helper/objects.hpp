@@ -38,13 +38,13 @@ class ObjectTypes {
   u64 live_objects() const noexcept;
 
  private:
-  Result<map::ObjectPool*> pool_of(u32 type);
+  Result<map::ObjectPool*> pool_of(u32 type, u32 copies = 1);
   Result<std::shared_ptr<const map::Fields>> fields_of(u32 type, u32 size);
 
   std::shared_ptr<const btf::Btf> types_;
   std::shared_ptr<TraceSink> trace_;
   std::shared_ptr<map::Timers> timers_;
-  std::map<u32, std::shared_ptr<map::ObjectPool>> pools_;  ///< by type; 0: CPU masks
+  std::map<std::pair<u32, u32>, std::shared_ptr<map::ObjectPool>> pools_;  ///< by type (0: CPU masks) and copies
 };
 
 }  // namespace skep::helper

@@ -15,6 +15,7 @@ namespace {
 
 constexpr u64 pool_bytes = u64{64} << 20;
 constexpr u64 pool_header_bytes = 64;
+constexpr u32 most_copies = 8192;  ///< Linux: NR_CPUS at most; the largest object of each still fits the pool
 
 /// What stands before every object.
 struct Prefix {
@@ -32,7 +33,7 @@ class ObjectPool {
       : shape_(shape),
         region_(std::move(region)),
         bytes_(round_up(shape.size, 8)),
-        slot_bytes_(static_cast<u32>(sizeof(Prefix) + round_up(bytes_, 16))),
+        slot_bytes_(static_cast<u32>(sizeof(Prefix) + round_up(bytes_ * shape.copies, 16))),
         slots_(static_cast<u32>((pool_bytes - pool_header_bytes) / slot_bytes_)) {
     const u64 first = reinterpret_cast<u64>(region_.data());
     begin_ = region_.data() + (round_up(first, pool_bytes) - first);
@@ -42,7 +43,9 @@ class ObjectPool {
   static ObjectPool& of(const void* inside) noexcept {
     return **reinterpret_cast<ObjectPool**>(reinterpret_cast<u64>(inside) & ~(pool_bytes - 1));  // NOLINT
   }
-  static bool fits(const ObjectShape& shape) noexcept { return shape.size > 0 && shape.size <= largest_object; }
+  static bool fits(const ObjectShape& shape) noexcept {
+    return shape.size > 0 && shape.size <= largest_object && shape.copies > 0 && shape.copies <= most_copies;
+  }
 
   Prefix& prefix_of(const void* inside) const noexcept {
     const u64 offset = static_cast<u64>(static_cast<const std::byte*>(inside) - begin_) - pool_header_bytes;
@@ -63,7 +66,7 @@ class ObjectPool {
     if (prefix == nullptr) return nullptr;
     users_.fetch_add(1, std::memory_order_relaxed);
     // Others may still be looking at what was here before: word by word.
-    clear_words(object_of(*prefix), bytes_);
+    clear_words(object_of(*prefix), bytes_ * shape_.copies);
     prefix->references.store(1, std::memory_order_release);
     return object_of(*prefix);
   }
@@ -86,6 +89,7 @@ class ObjectPool {
   }
 
   u64 bytes() const noexcept { return bytes_; }
+  u32 copies() const noexcept { return shape_.copies; }
   u64 count() const noexcept { return users_.load(std::memory_order_relaxed) - 1; }
 
  private:
@@ -142,6 +146,10 @@ void object_put(void* inside) noexcept {
 
 void* object_begin(void* inside) noexcept { return ObjectPool::object_of(ObjectPool::of(inside).prefix_of(inside)); }
 u64 object_bytes(void* inside) noexcept { return ObjectPool::of(inside).bytes(); }
+void* object_copy(void* inside, u32 copy) noexcept {
+  const ObjectPool& pool = ObjectPool::of(inside);
+  return copy < pool.copies() ? static_cast<std::byte*>(object_begin(inside)) + copy * pool.bytes() : nullptr;
+}
 u64 object_count(const ObjectPool& pool) noexcept { return pool.count(); }
 
 }  // namespace skep::map

@@ -23,6 +23,7 @@ class ObjectPool;
 struct ObjectShape {
   u32 size = 0;
   std::shared_ptr<const Fields> fields;  ///< of the object; null: plain bytes
+  u32 copies = 1;                        ///< of an object that each CPU has one of: as many as there may be CPUs
 };
 
 /// Errors: limit (no memory, or an object that no pool could hold).
@@ -36,8 +37,10 @@ bool object_get(void* inside) noexcept;
 void object_put(void* inside) noexcept;
 /// First byte of the object that `inside` points into.
 void* object_begin(void* inside) noexcept;
-/// Bytes of the object, rounded up to words.
+/// Bytes of the object, or of each of its copies, rounded up to words.
 u64 object_bytes(void* inside) noexcept;
+/// Copy number `copy` of the object that `inside` points into, nullptr: there are not so many.
+void* object_copy(void* inside, u32 copy) noexcept;
 /// Objects that somebody has a reference to.
 u64 object_count(const ObjectPool& pool) noexcept;
 

@@ -180,7 +180,9 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
       return refuse_for(static_cast<s32>(r), MessageId::wrong_object, call.row->name, r, type, name(value));
     }
     case Arg::percpu_object:
-      if (value.kind != Kind::object || value.trust != Trust::percpu || !unmoved) return wrong();
+      if (value.kind != Kind::object || (value.trust != Trust::percpu && value.trust != Trust::shared_percpu) ||
+          !unmoved)
+        return wrong();
       call.kptr = value;
       return true;
     default:
@@ -382,6 +384,19 @@ bool Checker::check_dynptr_argument(Arg arg, u32 index, CallFacts& call) {
   return true;
 }
 
+/// A per-CPU object that went into a map stays alive for the rest of the RCU section: the program's pointers to it are
+/// as good as one read from the map. Source: Linux 6.18, check_helper_call, BPF_FUNC_kptr_xchg.
+bool Checker::share_reference(u32 ref_id) {
+  std::erase_if(state_.acquired, [ref_id](const Acquired& a) { return a.id == ref_id; });
+  for_each_register(pool_, state_, [ref_id](Register& r) {
+    if (r.ref_id != ref_id) return false;
+    r.ref_id = 0;
+    r.trust = Trust::shared_percpu;
+    return true;
+  });
+  return true;
+}
+
 /// kptr_xchg: an owned object, or null, goes into a field of its type, and what was there comes out.
 bool Checker::check_kptr_exchange(CallFacts& call) {
   const Register field = reg(1), value = reg(2);
@@ -395,18 +410,25 @@ bool Checker::check_kptr_exchange(CallFacts& call) {
   if (fields == nullptr || field.or_null || !field.number.is_const()) return wrong(1, Arg::kptr_field);
   const SpecialField* found = nullptr;
   for (const SpecialField& f : *fields)
-    if (f.what == SpecialField::What::kptr && f.offset == s64{field.off} + static_cast<s64>(field.number.value()))
+    if ((f.what == SpecialField::What::kptr || f.what == SpecialField::What::kptr_percpu) &&
+        f.offset == s64{field.off} + static_cast<s64>(field.number.value()))
       found = &f;
   if (found == nullptr || found->target == 0 || object_.btf == nullptr) return wrong(1, Arg::kptr_field);
   std::string_view type = object_.btf->type(found->target).name;
   call.kptr = Register::pointer(Kind::object);
   bool kernels = is_kernel_type(type);
   call.kptr.object = kernels ? kernel_type_index(type) : local_type_index(found->target);
-  call.kptr.trust = kernels ? Trust::trusted : Trust::owned;
+  call.kptr.trust = kernels                                          ? Trust::trusted
+                    : found->what == SpecialField::What::kptr_percpu ? Trust::owned_percpu
+                                                                     : Trust::owned;
   if (value.is_zero()) return need_precise(2);
+  // Linux 6.18 takes a single object for one of each CPU (map_kptr_match_type: what is allowed, not what is needed).
+  const bool is_taken = value.trust == call.kptr.trust ||
+                        (is_kernel() && value.trust == Trust::owned && call.kptr.trust == Trust::owned_percpu);
   if (value.kind != Kind::object || value.or_null || !value.is_fixed() || value.off != 0 ||
-      value.object != call.kptr.object || value.trust != call.kptr.trust || value.ref_id == 0)
+      value.object != call.kptr.object || !is_taken || value.ref_id == 0)
     return wrong(2, Arg::kptr_value);
+  if (value.trust == Trust::owned_percpu && in_rcu()) return share_reference(value.ref_id);
   return release_reference(2, value.ref_id);
 }
 

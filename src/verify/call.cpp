@@ -197,8 +197,10 @@ bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& c
     case Returns::cpu_object:
     case Returns::cpu_object_or_null: {
       Register r = call.kptr;
-      r.trust = Trust::plain;
-      r.or_null = prototype.returns == Returns::cpu_object_or_null;
+      const bool is_local = r.trust == Trust::shared_percpu;
+      r.trust = is_local ? Trust::cpu_part : Trust::plain;
+      // Linux 6.18 forgets the null for objects of the program's own.
+      r.or_null = prototype.returns == Returns::cpu_object_or_null && !(is_local && is_kernel());
       r.id = r.or_null ? new_id() : 0;
       reg(0) = r;
       return true;

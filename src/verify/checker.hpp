@@ -307,7 +307,9 @@ class Checker {
   bool next_iteration(KfuncCall& call);
   bool has_exception_callback() const;
   bool check_string_memory(u32 reg);
+  bool share_reference(u32 ref_id);
   bool check_local_type(const KfuncCall& call, u32 reg);
+  static bool is_percpu_type(const btf::Btf& types, u32 type, u32 depth = 0);
   bool check_buffer(KfuncCall& call, u32 index);
   bool check_iterator(KfuncCall& call, u32 reg);
   bool save_interrupts(const KfuncCall& call, u32 index);

@@ -63,7 +63,7 @@ bool Checker::change_section(const catalog::Kfunc& kfunc) {
       if (!state_.rcu) return refuse(MessageId::section_not_open, "bpf_rcu_read_unlock()", "bpf_rcu_read_lock()");
       state_.rcu = false;
       for_each_register(pool_, state_, [](Register& r) {
-        if (r.kind != Kind::object || r.trust != Trust::rcu) return false;
+        if (r.kind != Kind::object || !ends_with_rcu(r.trust)) return false;
         r.trust = Trust::untrusted;
         return true;
       });
@@ -188,11 +188,12 @@ bool Checker::set_kfunc_result(KfuncCall& call) {
       r.trust = Trust::trusted;
       break;
     case KfuncResult::local:
+    case KfuncResult::local_percpu:
     case KfuncResult::same_local:
       r = Register::pointer(Kind::object);
-      r.object =
-          row.result == KfuncResult::local ? local_type_index(static_cast<u32>(call.constant)) : call.object.object;
-      r.trust = Trust::owned;
+      r.object = row.result == KfuncResult::same_local ? call.object.object
+                                                       : local_type_index(static_cast<u32>(call.constant));
+      r.trust = row.result == KfuncResult::local_percpu ? Trust::owned_percpu : Trust::owned;
       break;
     case KfuncResult::list_node:
     case KfuncResult::rb_node:

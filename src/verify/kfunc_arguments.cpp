@@ -141,9 +141,27 @@ bool Checker::check_local_type(const KfuncCall& call, u32 index) {
   if (types == nullptr || call.constant == 0 || call.constant >= types->type_count()) return no();
   btf::Type type = types->type(static_cast<u32>(call.constant));
   if (type.kind != btf::Kind::struct_ || type.size() == 0) return no();
+  if (call.row->result == catalog::KfuncResult::local_percpu && !is_percpu_type(*types, type.id)) return no();
   // The call is linked with its type's memory, so it is one type on every path.
   const auto [known, is_first] = local_types_.try_emplace(insn_, static_cast<u32>(call.constant));
   return is_kernel() || is_first || known->second == call.constant ? true : no();
+}
+
+/// An object of each CPU is numbers only, and small. Source: Linux 6.18, __btf_type_is_scalar_struct and
+/// BPF_GLOBAL_PERCPU_MA_MAX_SIZE.
+bool Checker::is_percpu_type(const btf::Btf& types, u32 id, u32 depth) {
+  constexpr u64 largest = 512;
+  constexpr u32 most_depth = 4;
+  const btf::Type type = types.type(id);
+  if (type.size() > largest || depth > most_depth) return false;
+  for (u32 m = 0; m < type.vlen; m++) {
+    u32 member = types.resolve(types.member(type, m).type_id);
+    if (types.type(member).kind == btf::Kind::array) member = types.resolve(types.array(types.type(member)).element_id);
+    const btf::Kind kind = types.type(member).kind;
+    const bool is_number = kind == btf::Kind::int_ || kind == btf::Kind::enum_ || kind == btf::Kind::enum64;
+    if (!is_number && (kind != btf::Kind::struct_ || !is_percpu_type(types, member, depth + 1))) return false;
+  }
+  return special_fields(types, id, static_cast<u32>(type.size())).empty();
 }
 
 /// The buffer before a constant size: memory to copy to, or 0.
@@ -338,6 +356,12 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
   };
   if (value.or_null) return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
   switch (kind) {
+    case KfuncArg::local_percpu:
+      if (value.kind != Kind::object || value.trust != Trust::owned_percpu || !value.is_fixed() || value.off != 0)
+        return wrong();
+      call.object = value;
+      call.object_reg = r;
+      return true;
     case KfuncArg::local:
     case KfuncArg::local_or_shared: {
       if (value.kind != Kind::object || !value.is_fixed() || value.off != 0) return wrong();

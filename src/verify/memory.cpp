@@ -60,7 +60,8 @@ bool Checker::check_map_value(u32 index, const Register& r, s32 off, u32 size, A
 
 /// A pointer to an object may be read, whole; it comes back as one (load_kptr).
 bool Checker::is_kptr_load(const SpecialField& f, s64 low, u32 size, const Register& r, Access access) const {
-  bool kptr = f.what == SpecialField::What::kptr || f.what == SpecialField::What::kptr_untrusted;
+  bool kptr = f.what == SpecialField::What::kptr || f.what == SpecialField::What::kptr_untrusted ||
+              f.what == SpecialField::What::kptr_percpu;
   return kptr && access == Access::read && low == f.offset && size == 8 && r.number.is_const() &&
          isa::row(facts().op).form == Form::load;
 }

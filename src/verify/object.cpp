@@ -153,7 +153,10 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
   const Register r = reg(index);
   const ObjectType type = types_[r.object];
   const std::string what = fmt::format("struct {}", type.name);
-  const bool own = r.trust == Trust::owned || r.trust == Trust::shared;
+  const bool own = r.trust == Trust::owned || r.trust == Trust::shared || r.trust == Trust::cpu_part;
+  if (r.trust == Trust::owned_percpu || r.trust == Trust::shared_percpu)
+    return refuse_for(static_cast<s32>(index), MessageId::object_elsewhere, what, "each CPU",
+                      "bpf_per_cpu_ptr() or bpf_this_cpu_ptr()");
   if (type.types == nullptr || type.id == 0 || (!own && !is_kernel()))
     return refuse_for(static_cast<s32>(index), MessageId::unsupported_access, name(r));
   auto bytes = type.types->size_of(type.id);
@@ -278,7 +281,10 @@ bool Checker::load_kptr(const SpecialField& field, Register* result) {
   r.object = is_kernel_type(type) ? kernel_type_index(type) : local_type_index(field.target);
   bool rcu_type = type == "task_struct" || type == "cgroup" || type == "bpf_cpumask" || type == "bpf_crypto_ctx" ||
                   !is_kernel_type(type);
-  r.trust = in_rcu() && rcu_type && field.what == SpecialField::What::kptr ? Trust::rcu : Trust::untrusted;
+  const bool stays = in_rcu() && rcu_type;
+  r.trust = stays && field.what == SpecialField::What::kptr          ? Trust::rcu
+            : stays && field.what == SpecialField::What::kptr_percpu ? Trust::shared_percpu
+                                                                     : Trust::untrusted;
   r.or_null = true;
   r.id = new_id();
   if (result != nullptr) *result = r;

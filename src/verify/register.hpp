@@ -39,15 +39,23 @@ enum class Kind : u8 {
 /// How far a pointer to an object may be believed.
 enum class Trust : u8 {
   none,
-  trusted,    ///< alive: the kernel, or an acquired reference, keeps it
-  rcu,        ///< alive inside the RCU section
-  plain,      ///< read from a trusted object: may be read, and passed where no trust is asked for
-  untrusted,  ///< may be stale: may be read, no more
-  user,       ///< an address of a process: only helpers read it
-  percpu,     ///< one of each CPU: a helper picks
-  owned,      ///< made by bpf_obj_new() and held by nobody else (ref_id)
-  shared,     ///< in a list or tree whose lock is held
+  trusted,        ///< alive: the kernel, or an acquired reference, keeps it
+  rcu,            ///< alive inside the RCU section
+  plain,          ///< read from a trusted object: may be read, and passed where no trust is asked for
+  untrusted,      ///< may be stale: may be read, no more
+  user,           ///< an address of a process: only helpers read it
+  percpu,         ///< one of each CPU: a helper picks
+  owned,          ///< made by bpf_obj_new() and held by nobody else (ref_id)
+  owned_percpu,   ///< made by bpf_percpu_obj_new() and held by nobody else (ref_id): one of each CPU
+  shared_percpu,  ///< such an object, read from a map inside the RCU section
+  cpu_part,       ///< a CPU's part of it, alive inside the RCU section
+  shared,         ///< in a list or tree whose lock is held
 };
+
+/// What is no longer alive for sure when the RCU section ends.
+constexpr bool ends_with_rcu(Trust trust) noexcept {
+  return trust == Trust::rcu || trust == Trust::shared_percpu || trust == Trust::cpu_part;
+}
 
 std::string_view name_of(Kind kind) noexcept;
 

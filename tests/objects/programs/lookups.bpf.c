@@ -27,6 +27,7 @@ struct owning {
 struct pair {
   __u64 first, second;
 };
+typedef struct pair pair_t; /* as plain_t above */
 
 #define MAP(name, type_, entries, key_type, value_type) \
   struct {                                              \
@@ -258,6 +259,64 @@ SEC("tc") int in_sections(struct __sk_buff* ctx) {
   bpf_rcu_read_unlock();
   if (sum != 10) return 1;
   return kept[0] + kept[1] + kept[2] + kept[3] == 10 ? 0 : 2;
+}
+
+struct spread {
+  pair_t __percpu_kptr_field* pairs;
+};
+MAP(spread, ARRAY, 1, __u32, struct spread);
+MAP(spread_hash, HASH, 2, __u32, struct spread);
+
+/* An object of each CPU: made, put into a map and found there, each CPU's part apart, taken out, dropped. */
+SEC("tc") int of_each_cpu(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  if (!place) return 1;
+  pair_t* made = bpf_percpu_obj_new(struct pair);
+  if (!made) return 2;
+  pair_t* before = bpf_kptr_xchg(&place->pairs, made);
+  if (before) {
+    bpf_percpu_obj_drop(before);
+    return 3;
+  }
+  pair_t* pairs = place->pairs;
+  if (!pairs) return 4;
+  pair_t* own = bpf_this_cpu_ptr(pairs);
+  if (own->first != 0 || own->second != 0) return 5; /* new ones are zero */
+  own->first = 3;
+  own->second = 4;
+  __u64 sum = 0;
+  __u32 cpus = 0;
+  for (__u32 cpu = 0; cpu < 64; cpu++) {
+    pair_t* part = bpf_per_cpu_ptr(pairs, cpu);
+    if (!part) break;
+    cpus++;
+    sum += part->first;
+  }
+  if (cpus == 0 || sum != 3) return 6;
+  pair_t* mine = bpf_per_cpu_ptr(pairs, bpf_get_smp_processor_id());
+  if (!mine || mine->second != 4) return 7;
+  if (bpf_per_cpu_ptr(pairs, 0xffffffff)) return 8;
+  pair_t* out = bpf_kptr_xchg(&place->pairs, 0);
+  if (!out) return 9;
+  bpf_percpu_obj_drop(out);
+  return place->pairs ? 10 : 0;
+}
+
+/* What a map value owns goes with it. */
+SEC("tc") int of_each_left(struct __sk_buff* ctx) {
+  __u32 key = 1;
+  struct spread none = {};
+  if (bpf_map_update_elem(&spread_hash, &key, &none, BPF_ANY)) return 1;
+  struct spread* place = bpf_map_lookup_elem(&spread_hash, &key);
+  if (!place) return 2;
+  pair_t* made = bpf_percpu_obj_new(struct pair);
+  if (!made) return 3;
+  pair_t* before = bpf_kptr_xchg(&place->pairs, made);
+  if (before) bpf_percpu_obj_drop(before);
+  pair_t* own = bpf_this_cpu_ptr(made); /* still alive: in the map, and this is an RCU section */
+  own->first++;
+  return bpf_map_delete_elem(&spread_hash, &key) ? 4 : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
+#define __percpu_kptr_field __attribute__((btf_type_tag("percpu_kptr")))
 #define __kptr_field __attribute__((btf_type_tag("kptr")))
 
 struct bpf_list_head {
@@ -33,6 +34,8 @@ struct bpf_refcount {
 
 extern void* bpf_obj_new_impl(__u64 local_type_id, void* meta) __ksym;
 extern void bpf_obj_drop_impl(void* object, void* meta) __ksym;
+extern void* bpf_percpu_obj_new_impl(__u64 local_type_id, void* meta) __ksym;
+extern void bpf_percpu_obj_drop_impl(void* object, void* meta) __ksym;
 extern void* bpf_refcount_acquire_impl(void* object, void* meta) __ksym;
 extern int bpf_list_push_front_impl(struct bpf_list_head* head, struct bpf_list_node* node, void* meta,
                                     __u64 off) __ksym;
@@ -47,6 +50,8 @@ extern struct bpf_rb_node* bpf_rbtree_remove(struct bpf_rb_root* root, struct bp
 extern struct bpf_rb_node* bpf_rbtree_first(struct bpf_rb_root* root) __ksym;
 
 #define bpf_obj_new(type) ((type*)bpf_obj_new_impl(bpf_core_type_id_local(type), 0))
+#define bpf_percpu_obj_new(type) ((type*)bpf_percpu_obj_new_impl(bpf_core_type_id_local(type), 0))
+#define bpf_percpu_obj_drop(object) bpf_percpu_obj_drop_impl(object, 0)
 #define bpf_obj_drop(object) bpf_obj_drop_impl(object, 0)
 #define bpf_refcount_acquire(object) ((typeof(object))bpf_refcount_acquire_impl(object, 0))
 #define bpf_list_push_front(head, node) bpf_list_push_front_impl(head, node, 0, 0)

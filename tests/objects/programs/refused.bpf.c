@@ -1,0 +1,125 @@
+/* Mistakes with objects of each CPU and with saved interrupts: each program is refused. The message that we give
+ * is the program's name, up to "__". Linux 6.18 takes two of
+ * them: it forgets that bpf_per_cpu_ptr() may give null, and lets
+ * a single object into the place of one of each CPU. */
+#include "objects.h"
+
+struct pair {
+  __u64 first, second;
+};
+typedef struct pair pair_t; /* clang 14 loses a tag before a structure's own name */
+struct linked {
+  pair_t* other;
+};
+struct large {
+  __u64 words[65];
+};
+struct spread {
+  pair_t __percpu_kptr_field* pairs;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct spread);
+} spread SEC(".maps");
+
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+extern void bpf_local_irq_save(unsigned long* flags) __ksym;
+extern void bpf_local_irq_restore(unsigned long* flags) __ksym;
+
+SEC("tc") int reference_leak__new(struct __sk_buff* ctx) {
+  return bpf_percpu_obj_new(struct pair) != 0;
+}
+SEC("tc") int object_elsewhere__new(struct __sk_buff* ctx) {
+  pair_t* made = bpf_percpu_obj_new(struct pair);
+  if (!made) return 0;
+  made->first = 1;
+  bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int object_elsewhere__in_map(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  pair_t* pairs = place ? place->pairs : 0;
+  return pairs ? (int)pairs->first : 0;
+}
+SEC("tc") int wrong_argument__drop_of_one(struct __sk_buff* ctx) {
+  pair_t* made = bpf_obj_new(struct pair);
+  if (!made) return 0;
+  bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__drop_of_all(struct __sk_buff* ctx) {
+  pair_t* made = bpf_percpu_obj_new(struct pair);
+  if (!made) return 0;
+  bpf_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__not_in_map(struct __sk_buff* ctx) {
+  pair_t* made = bpf_percpu_obj_new(struct pair);
+  if (!made) return 0;
+  pair_t* own = bpf_this_cpu_ptr(made);
+  own->first = 1;
+  bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__has_pointers(struct __sk_buff* ctx) {
+  struct linked* made = bpf_percpu_obj_new(struct linked);
+  if (made) bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__too_large(struct __sk_buff* ctx) {
+  struct large* made = bpf_percpu_obj_new(struct large);
+  if (made) bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__one_into_all(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  if (!place) return 0;
+  pair_t* made = bpf_obj_new(struct pair);
+  if (!made) return 0;
+  pair_t* before = bpf_kptr_xchg(&place->pairs, made);
+  if (before) bpf_percpu_obj_drop(before);
+  return 0;
+}
+SEC("tc") int maybe_null__in_map(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  if (!place) return 0;
+  pair_t* own = bpf_this_cpu_ptr(place->pairs);
+  return (int)own->first;
+}
+SEC("tc") int maybe_null__part(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  pair_t* pairs = place ? place->pairs : 0;
+  if (!pairs) return 0;
+  pair_t* part = bpf_per_cpu_ptr(pairs, 1);
+  return (int)part->first;
+}
+SEC("tc") int outside_region__part(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  pair_t* pairs = place ? place->pairs : 0;
+  if (!pairs) return 0;
+  pair_t* own = bpf_this_cpu_ptr(pairs);
+  return (int)((volatile __u64*)own)[2];
+}
+SEC("tc") int section_open__interrupts(struct __sk_buff* ctx) {
+  unsigned long flags;
+  bpf_local_irq_save(&flags);
+  return 0;
+}
+SEC("tc") int irq_order__interrupts(struct __sk_buff* ctx) {
+  unsigned long outer, inner;
+  bpf_local_irq_save(&outer);
+  bpf_local_irq_save(&inner);
+  bpf_local_irq_restore(&outer);
+  bpf_local_irq_restore(&inner);
+  return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
