@@ -8,10 +8,12 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 
+#include "hook/proc_file.hpp"
 #include "hook/ptrace_errors.hpp"
 
 namespace skep::hook {
@@ -22,6 +24,16 @@ constexpr int syscall_stop = SIGTRAP | 0x80;
 constexpr int follow_options =
     PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
 
+/// Whether a task at its end came there by a call of its own.
+bool is_in_exit_call(int tid) noexcept {
+  user_regs_struct registers;
+  if (::ptrace(PTRACE_GETREGS, tid, nullptr, &registers) != 0) return false;
+  constexpr u64 i386_exit = 1, i386_exit_group = 252, i386_segment = 0x23;
+  const u64 number = registers.orig_rax & ~u64{catalog::x32_bit};
+  if (registers.cs == i386_segment) return number == i386_exit || number == i386_exit_group;
+  return number == SYS_exit || number == SYS_exit_group;
+}
+
 bool is_stopping(int signal) noexcept {
   return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
@@ -30,19 +42,26 @@ bool is_stopping(int signal) noexcept {
 
 // --- attaching ---
 
+int PtraceLoop::options() const noexcept { return follow_options | life_.ptrace_options(); }
+
 Result<void> PtraceLoop::seize(int tid, int options) {
   if (::ptrace(PTRACE_SEIZE, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(options))) != 0)
     return tl::unexpected(ptrace_error(tid, errno));
   return {};
 }
 
+void PtraceLoop::know(int tid, int pid) {
+  Tracee& task = tracees_[static_cast<u32>(tid)];
+  task.tgid = static_cast<u32>(pid);
+  task.begun = true;
+}
+
 Result<void> PtraceLoop::seize_command() {
   const int pid = command_->pid();
   // EXITKILL: a filtered task whose tracer is killed could make no wanted call any more (ENOSYS). Ended, not broken.
-  const int options =
-      scope_ == Scope::filtered ? follow_options | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL : follow_options;
-  SKEP_TRY(seize(pid, options));
-  tracees_[static_cast<u32>(pid)].tgid = static_cast<u32>(pid);
+  const int wanted = scope_ == Scope::filtered ? options() | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL : options();
+  SKEP_TRY(seize(pid, wanted));
+  know(pid, pid);
   return {};
 }
 
@@ -58,14 +77,14 @@ Result<void> PtraceLoop::seize_process(int pid) {
     found = false;
     for (const int tid : SKEP_TRY(threads_of(pid))) {
       if (tracees_.contains(static_cast<u32>(tid))) continue;
-      if (auto seized = seize(tid, follow_options); !seized) {
+      if (auto seized = seize(tid, options()); !seized) {
         if (seized.error().os_error == ESRCH) continue;  // it ended meanwhile
         // A thread that was just born to a traced one is ours already.
         if (!tracees_.empty() && tracer_of(tid) == ::getpid()) continue;
         return seized;
       }
       ::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
-      tracees_[static_cast<u32>(tid)].tgid = static_cast<u32>(pid);
+      know(tid, pid);
       found = true;
     }
   }
@@ -116,8 +135,16 @@ bool PtraceLoop::serve(Interrupts& interrupts) {
   return false;
 }
 
-void PtraceLoop::ended(int tid, int status) noexcept {
-  tracees_.erase(static_cast<u32>(tid));
+void PtraceLoop::ended(int tid, int status) {
+  const u32 id = static_cast<u32>(tid);
+  if (interest_.life.any()) {
+    const auto at = tracees_.find(id);
+    const bool known = at != tracees_.end();
+    const u32 tgid = known ? group_of(id, at->second) : id;
+    life_.ended(id, tgid, !known || at->second.exiting, is_last_of_group(id, tgid), status);
+    release_newborns();
+  }
+  tracees_.erase(id);
   if (command_ == nullptr || tid != command_->pid()) return;
   command_->wait_status = status;
   command_->ended = true;
@@ -127,11 +154,10 @@ void PtraceLoop::ended(int tid, int status) noexcept {
 void PtraceLoop::stopped(int tid, int stop) {
   const int signal = stop & 0xff;
   const int event = stop >> 8;
-  const bool known = tracees_.contains(static_cast<u32>(tid));
   Tracee& task = tracees_[static_cast<u32>(tid)];
   if (relax_options_) {  // the first stop is the command's exec: nothing has inherited the old options yet
     relax_options_ = false;
-    ::ptrace(PTRACE_SETOPTIONS, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(follow_options)));
+    ::ptrace(PTRACE_SETOPTIONS, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(options())));
   }
   if (event == PTRACE_EVENT_SECCOMP) {
     follower_.stopped(static_cast<u32>(tid));
@@ -139,19 +165,108 @@ void PtraceLoop::stopped(int tid, int stop) {
     return resume(tid, 0);
   }
   if (event == stop_event) {
-    if (!known) on_newborn(tid, task);
-    // LISTEN leaves a group-stopped task stopped, yet lets SIGCONT be reported.
-    if (is_stopping(signal) && ::ptrace(PTRACE_LISTEN, tid, nullptr, nullptr) == 0) return;
+    if (!task.begun && !life_.may_begin(static_cast<u32>(tid), signal)) return;  // until its maker has told of it
+    if (!task.begun) return begin_newborn(tid, signal);
+    return go_on(tid, signal);
+  }
+  if (event != 0) {
+    on_event(tid, task, event);
     return resume(tid, 0);
   }
-  if (event == PTRACE_EVENT_EXEC) on_exec(tid);
-  if (event != 0) return resume(tid, 0);
   if (signal == syscall_stop) {
     follower_.stopped(static_cast<u32>(tid));
     on_syscall_stop(tid, task);
     return resume(tid, 0);
   }
+  if (life_.wants_signals())
+    life_.signals().delivering(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), signal);
   resume(tid, signal);
+}
+
+void PtraceLoop::on_event(int tid, Tracee& task, int event) {
+  switch (event) {
+    case PTRACE_EVENT_EXEC:
+      return on_exec(tid);
+    case PTRACE_EVENT_FORK:
+    case PTRACE_EVENT_VFORK:
+    case PTRACE_EVENT_CLONE:
+      return on_fork(tid, task);
+    case PTRACE_EVENT_EXIT: {
+      const u32 id = static_cast<u32>(tid), tgid = group_of(id, task);
+      task.exiting = true;
+      life_.exiting(id, tgid, is_last_of_group(id, tgid), static_cast<s32>(event_message(tid)), is_in_exit_call(tid));
+      return release_newborns();
+    }
+    default:
+      return;
+  }
+}
+
+/// A stop that is no event of its own: a new task's first, a group's, or one we asked for.
+void PtraceLoop::go_on(int tid, int signal) {
+  // LISTEN leaves a group-stopped task stopped, yet lets SIGCONT be reported.
+  if (is_stopping(signal) && ::ptrace(PTRACE_LISTEN, tid, nullptr, nullptr) == 0) return;
+  resume(tid, 0);
+}
+
+void PtraceLoop::on_fork(int tid, Tracee& task) {
+  if (!life_.orders_births()) return;
+  const u32 child = static_cast<u32>(event_message(tid));
+  // From now on it counts as a thread of its process. One that was killed and reaped already has no file.
+  char text[4096];
+  if (const auto tgid = status_number(read_proc(child, "status", text, sizeof text), "\nTgid:"); child != 0 && tgid)
+    tracees_[child].tgid = static_cast<u32>(*tgid);
+  life_.forked(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), child);
+  release_newborns();
+}
+
+void PtraceLoop::begin_newborn(int tid, int signal) {
+  Tracee& task = tracees_[static_cast<u32>(tid)];
+  task.begun = true;
+  on_newborn(tid, task);
+  go_on(tid, signal);
+}
+
+void PtraceLoop::release_newborns() {
+  for (const auto& [child, stop] : life_.take_released()) begin_newborn(static_cast<int>(child), stop);
+}
+
+unsigned long PtraceLoop::event_message(int tid) noexcept {
+  unsigned long message = 0;
+  ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message);
+  return message;
+}
+
+u32 PtraceLoop::group_of(u32 tid, Tracee& task) noexcept {
+  if (task.tgid != 0) return task.tgid;
+  event_.tid = tid;
+  event_.time_ns = monotonic_ns();
+  task_.begin(event_, *this, 0);
+  return task.tgid = static_cast<u32>(task_.pid_tgid() >> 32);
+}
+
+/// Whether no other thread of its process is left that has not come to its end.
+bool PtraceLoop::is_last_of_group(u32 tid, u32 tgid) const noexcept {
+  for (const auto& [other, task] : tracees_)
+    if (other != tid && task.tgid == tgid && !task.exiting) return false;
+  return true;
+}
+
+bool PtraceLoop::is_traced(u32 tgid) const noexcept {
+  return std::ranges::any_of(tracees_, [&](const auto& each) { return each.second.tgid == tgid; });
+}
+
+void PtraceLoop::emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept {
+  event_.tid = tid;
+  event_.nr = -1;
+  event_.is_exit = true;
+  event_.ip = 0;
+  event_.regs = {};
+  has_registers_ = false;
+  event_.time_ns = monotonic_ns();
+  task_.begin(event_, *this, tgid);
+  counters_.events.fetch_add(1, std::memory_order_relaxed);
+  sink_.on_life(event, event_, task_);
 }
 
 void PtraceLoop::resume(int tid, int signal) noexcept {
@@ -163,8 +278,7 @@ void PtraceLoop::resume(int tid, int signal) noexcept {
 }
 
 void PtraceLoop::on_exec(int tid) {
-  unsigned long former = 0;
-  ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &former);
+  const unsigned long former = event_message(tid);
   const u32 now = static_cast<u32>(tid);
   // A thread that is not the leader takes the leader's id, and with it what we know of its call.
   if (former != 0 && former != now) {
@@ -177,6 +291,8 @@ void PtraceLoop::on_exec(int tid) {
   Tracee& task = tracees_[now];
   task.tgid = now;
   task.execed = true;
+  task.exiting = false;
+  life_.execed(now, static_cast<u32>(former));
 }
 
 void PtraceLoop::on_newborn(int tid, Tracee& task) {
@@ -233,12 +349,17 @@ void PtraceLoop::emit_entry(int tid, Tracee& task) {
     decode_socketcall(event_, task_);
   }
   task.in_call = true;
-  task.wants_return = interest_.wants_exit(event_.nr);
+  const bool sends_signal = life_.wants_calls(event_.nr);
+  task.wants_return = sends_signal || interest_.wants_exit(event_.nr);
   task.entry.nr = event_.nr;
   task.entry.own_nr = event_.own_nr;
   task.entry.abi = event_.abi;
   task.entry.args = event_.args;
   if (interest_.wants_enter(event_.nr)) emit(task);
+  if (!sends_signal) return;
+  const u32 tgid = group_of(event_.tid, task);
+  task_.begin(event_, *this, tgid);
+  life_.signals().call_begins(event_.tid, tgid, event_, task_);
 }
 
 void PtraceLoop::emit_return(int tid, Tracee& task, s64 result, u64 ip) {
@@ -280,7 +401,8 @@ void PtraceLoop::on_syscall_stop(int tid, Tracee& task) {
   if (info.op != PTRACE_SYSCALL_INFO_EXIT) return;
   const bool wanted = task.in_call && task.wants_return;
   task.in_call = task.wants_return = false;
-  if (wanted) emit_return(tid, task, info.exit.rval, info.instruction_pointer);
+  if (wanted && life_.wants_calls(task.entry.nr)) life_.signals().call_returned(static_cast<u32>(tid), info.exit.rval);
+  if (wanted && interest_.wants_exit(task.entry.nr)) emit_return(tid, task, info.exit.rval, info.instruction_pointer);
   task.execed = false;
 }
 
@@ -323,6 +445,8 @@ void PtraceLoop::carry_on() noexcept {
   follower_.leave();
   for (const siginfo_t& waited : in_hand_)
     if (waited.si_pid != 0) resume_unobserved(waited);
+  for (const LifeTracker::Held& held : life_.held())
+    if (held.child != 0) ::ptrace(PTRACE_CONT, static_cast<pid_t>(held.child), nullptr, nullptr);
   // Where every call stops no filter was installed: the kernel detaches all when this process ends.
   if (scope_ == Scope::every_call) return;
   for (;;) {

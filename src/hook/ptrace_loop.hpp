@@ -15,18 +15,24 @@
 #include "hook/command.hpp"
 #include "hook/cpu_follower.hpp"
 #include "hook/event_decode.hpp"
+#include "hook/life_tracker.hpp"
 #include "hook/tracee_task.hpp"
 #include "hook/tracer_process.hpp"
 
 namespace skep::hook {
 
-class PtraceLoop final : private EventSource {
+class PtraceLoop final : private EventSource, private LifeEmitter {
  public:
   enum class Scope { filtered, every_call };
 
   /// `command`: null for a process that was attached to.
   PtraceLoop(Command* command, const SyscallInterest& interest, SyscallSink& sink, TraceCounters& counters)
-      : command_(command), interest_(interest), sink_(sink), counters_(counters), task_(counters) {}
+      : command_(command),
+        interest_(interest),
+        sink_(sink),
+        counters_(counters),
+        task_(counters),
+        life_(interest.life, *this) {}
 
   /// Traces the command, which waits for its orders. Errors: permission with what forbids it.
   Result<void> seize_command();
@@ -42,23 +48,35 @@ class PtraceLoop final : private EventSource {
  private:
   struct Tracee {
     u32 tgid = 0;
+    bool begun = false;         // its first stop is behind it
     bool in_call = false;       // between the entry we saw and its return
     bool wants_return = false;  // resume so that the return stops
     bool execed = false;        // by this call: its registers are the new program's
+    bool exiting = false;       // its PTRACE_EVENT_EXIT was seen
     RawCall call;
     SyscallEvent entry;  // what the return tells again (numbers, arguments); regs unused
   };
 
+  int options() const noexcept;
   Result<void> seize(int tid, int options);
+  void know(int tid, int pid);
   static bool wait(siginfo_t& waited, int options) noexcept;
   void collect() noexcept;
   void handle(const siginfo_t& waited);
-  void ended(int tid, int status) noexcept;
+  void ended(int tid, int status);
   void stopped(int tid, int stop);
   void on_seccomp(int tid, Tracee& tracee);
   void on_syscall_stop(int tid, Tracee& tracee);
   void on_newborn(int tid, Tracee& tracee);
   void on_exec(int tid);
+  void on_event(int tid, Tracee& tracee, int event);
+  void on_fork(int tid, Tracee& tracee);
+  void go_on(int tid, int signal);
+  void begin_newborn(int tid, int signal);
+  void release_newborns();
+  u32 group_of(u32 tid, Tracee& tracee) noexcept;
+  bool is_last_of_group(u32 tid, u32 tgid) const noexcept;
+  static unsigned long event_message(int tid) noexcept;
   static bool read_stop(int tid, __ptrace_syscall_info& info) noexcept;
   void take_entry(Tracee& tracee, const __ptrace_syscall_info& info) noexcept;
   void emit_entry(int tid, Tracee& tracee);
@@ -68,6 +86,12 @@ class PtraceLoop final : private EventSource {
   void resume(int tid, int signal) noexcept;
   static void resume_unobserved(const siginfo_t& waited) noexcept;
   bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;
+  void emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept override;
+  bool is_traced(u32 tgid) const noexcept override;
+  bool has_begun(u32 tid) const noexcept override {
+    const auto at = tracees_.find(tid);
+    return at != tracees_.end() && at->second.begun;
+  }
   bool still_waiting() noexcept override { return true; }  // a traced task's id is kept until we have waited for it
 
   Command* command_;
@@ -78,6 +102,7 @@ class PtraceLoop final : private EventSource {
   Scope scope_ = Scope::filtered;
   bool relax_options_ = false;
   CpuFollower follower_;
+  LifeTracker life_;
   std::unordered_map<u32, Tracee> tracees_;
   SyscallEvent event_;
   bool has_registers_ = false;  // event_.regs holds all of them

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "catalog/syscalls.hpp"
+#include "hook/life_context.hpp"
 
 namespace skep::hook {
 namespace {
@@ -57,9 +58,8 @@ Result<HookPlan> plan_tracepoint(std::string_view name, const std::string& text)
   if (name == "raw_syscalls/sys_exit") return every_call(Context::raw_syscalls_exit, 24);
   if (!name.starts_with(group))
     return fail(Code::unsupported,
-                text +
-                    ": the user engine observes system calls (syscalls/*, raw_syscalls/*) and no other tracepoint; " +
-                    std::string(where_it_exists));
+                text + ": the user engine observes system calls (syscalls/*, raw_syscalls/*), process life (" +
+                    std::string(life_hooks()) + ") and no other tracepoint; " + std::string(where_it_exists));
   const std::string_view event = name.substr(group.size());
   if (event.starts_with(enter)) return one_call(event.substr(enter.size()), Context::tracepoint_enter, text);
   if (event.starts_with(exit)) return one_call(event.substr(exit.size()), Context::tracepoint_exit, text);
@@ -158,14 +158,14 @@ Result<HookPlan> plan(const AttachTarget& target) {
   }
 }
 
-Result<void> check_fits(const HookPlan& plan, const AttachTarget& target, ProgramType type, u32 context_bytes) {
+Result<void> check_fits(u32 hook_bytes, const AttachTarget& target, ProgramType type, u32 context_bytes) {
   if (type != target.program_type())
     return fail(Code::invalid_argument, target.text() + ": takes " + std::string(name_of(target.program_type())) +
                                             " programs, this one was verified as " + std::string(name_of(type)));
-  if (context_bytes > plan.context_bytes)
+  if (context_bytes > hook_bytes)
     return fail(Code::invalid_argument, target.text() + ": the program reads its context up to byte " +
                                             std::to_string(context_bytes) + ", this hook's has " +
-                                            std::to_string(plan.context_bytes));
+                                            std::to_string(hook_bytes));
   return {};
 }
 

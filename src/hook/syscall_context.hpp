@@ -57,8 +57,8 @@ struct HookPlan {
 Result<HookPlan> plan(const AttachTarget& target);
 
 /// Refuses what the kernel refuses: a program of another type than the target's, one that reads more context than there
-/// is. Errors: invalid_argument.
-Result<void> check_fits(const HookPlan& plan, const AttachTarget& target, ProgramType type, u32 context_bytes);
+/// is (`hook_bytes`). Errors: invalid_argument.
+Result<void> check_fits(u32 hook_bytes, const AttachTarget& target, ProgramType type, u32 context_bytes);
 
 /// The memory of one context; lives as long as the program that runs on it.
 class SyscallContext {

@@ -133,9 +133,10 @@ TEST(HookPlan, RefusalsSayWhy) {
 TEST(HookPlan, ProgramsThatDoNotFit) {
   const auto target = *AttachTarget::from_section("tp/syscalls/sys_enter_getpid");
   const HookPlan made = *plan(target);
-  EXPECT_TRUE(check_fits(made, target, ProgramType::tracepoint, 12));
-  EXPECT_FALSE(check_fits(made, target, ProgramType::tracepoint, 13)) << "as the kernel: past the event's last field";
-  EXPECT_FALSE(check_fits(made, target, ProgramType::kprobe, 8));
+  EXPECT_TRUE(check_fits(made.context_bytes, target, ProgramType::tracepoint, 12));
+  EXPECT_FALSE(check_fits(made.context_bytes, target, ProgramType::tracepoint, 13))
+      << "as the kernel: past the event's last field";
+  EXPECT_FALSE(check_fits(made.context_bytes, target, ProgramType::kprobe, 8));
 }
 
 TEST(SyscallContext, Tracepoints) {

@@ -12,6 +12,7 @@
 
 #include "catalog/syscalls.hpp"
 #include "helper/call.hpp"
+#include "hook/life_event.hpp"
 
 namespace skep::hook {
 
@@ -30,11 +31,13 @@ struct SyscallInterest {
   bool all_enter = false;        ///< every call, also those without an x86-64 number
   bool all_exit = false;         ///< the same at the return
   bool needs_registers = false;  ///< programs read more of pt_regs than arguments, number and ip
+  LifeInterest life;             ///< beside calls
 
   bool wants_enter(s32 number) const noexcept { return all_enter || (in_range(number) && enter[to_index(number)]); }
   bool wants_exit(s32 number) const noexcept { return all_exit || (in_range(number) && exit[to_index(number)]); }
   bool any_exit() const noexcept { return all_exit || exit.any(); }
-  bool any() const noexcept { return all_enter || enter.any() || any_exit(); }
+  bool any_call() const noexcept { return all_enter || enter.any() || any_exit(); }
+  bool any() const noexcept { return any_call() || life.any(); }
 
  private:
   static bool in_range(s32 number) noexcept { return number >= 0 && static_cast<u32>(number) < catalog::syscall_limit; }
@@ -68,6 +71,8 @@ class SyscallSink {
   /// Runs on the tracer's own thread of execution, which shares this process's memory and file descriptors but has a
   /// process id of its own (see tracer_process.hpp): treat it as another thread. The caller waits until it returns.
   virtual void on_event(SyscallEvent& event, helper::Task& task) noexcept = 0;
+  /// The same for process life. `frame` holds the current task's id, the time, and its registers for those who ask.
+  virtual void on_life(const LifeEvent& /*event*/, SyscallEvent& /*frame*/, helper::Task& /*task*/) noexcept {}
 };
 
 }  // namespace skep::hook

@@ -24,7 +24,7 @@ class SyscallTracer::Work final : public TracerWork {
  public:
   Work(std::unique_ptr<Command> command, int pid, const SyscallInterest& interest, SyscallSink& sink)
       : interest_(interest), command_(std::move(command)), pid_(pid) {
-    if (command_ && !interest.any_exit() && !interest.needs_registers)
+    if (command_ && !interest.any_exit() && !interest.needs_registers && !interest.life.any())
       notify_.emplace(*command_, interest_, sink, counters_);
     ptrace_.emplace(command_.get(), interest_, sink, counters_);
   }
@@ -97,9 +97,17 @@ class SyscallTracer::Work final : public TracerWork {
     return {};
   }
 
+  /// What programs want, and what the tracer itself must see for them.
+  SyscallInterest stopping_calls() const {
+    SyscallInterest calls = interest_;
+    if (interest_.life.signals())
+      for (const u32 number : SignalTracker::sending_calls) calls.exit.set(number);
+    return calls;
+  }
+
   /// Tries with the newest flags first; older kernels answer EINVAL.
   Result<int> install(u32 action, unsigned flags) {
-    const auto filter = SKEP_TRY(syscall_filter(interest_, action, action == SECCOMP_RET_TRACE));
+    const auto filter = SKEP_TRY(syscall_filter(stopping_calls(), action, action == SECCOMP_RET_TRACE));
     // SPEC_ALLOW: the filter must not slow the command down by turning on speculation mitigations (before 5.16).
     flags |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     if (action == SECCOMP_RET_USER_NOTIF) {
@@ -207,7 +215,10 @@ std::string SyscallTracer::mechanism_text() const {
       break;
     case Mechanism::ptrace_filtered:
       text = "ptrace behind a seccomp filter (";
-      text += work.interest().any_exit() ? "programs want returns" : "entries";
+      text += work.interest().any_exit()   ? "programs want returns"
+              : work.interest().any_call() ? "entries"
+                                           : "no calls";
+      text += work.interest().life.any() ? ", process life" : "";
       text += work.interest().needs_registers ? ", all registers" : "";
       text += "; other calls run at full speed)";
       break;

@@ -10,10 +10,10 @@
 #include <time.h>
 
 #include <cerrno>
-#include <charconv>
-#include <cstdio>
 #include <cstring>
 #include <string_view>
+
+#include "hook/proc_file.hpp"
 
 namespace skep::hook {
 namespace {
@@ -39,14 +39,8 @@ u64 now_ns() noexcept {
   return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
 }
 
-int open_proc(u32 tid, const char* file) noexcept {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/%u/%s", tid, file);
-  return ::open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /// Reads a small proc file through a kept descriptor; opened again when it belonged to a task that is gone.
-ssize_t read_proc(base::Fd& kept, u32 tid, const char* file, char* to, std::size_t size) noexcept {
+ssize_t read_kept(base::Fd& kept, u32 tid, const char* file, char* to, std::size_t size) noexcept {
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (!kept) kept = base::Fd(open_proc(tid, file));
     if (!kept) return -1;
@@ -55,16 +49,6 @@ ssize_t read_proc(base::Fd& kept, u32 tid, const char* file, char* to, std::size
     kept.reset();
   }
   return -1;
-}
-
-/// The first number after "\nKey:" in /proc/TID/status.
-bool status_number(std::string_view status, std::string_view key, u32& value) noexcept {
-  const auto at = status.find(key);
-  if (at == std::string_view::npos) return false;
-  const char* from = status.data() + at + key.size();
-  const char* end = status.data() + status.size();
-  while (from < end && (*from == ' ' || *from == '\t')) ++from;
-  return std::from_chars(from, end, value).ec == std::errc();
 }
 
 }  // namespace
@@ -116,11 +100,14 @@ bool TraceeTask::identify_by_pidfd() noexcept {
 
 bool TraceeTask::identify_by_status() noexcept {
   char text[2048];
-  const ssize_t size = read_proc(files().status, tid_, "status", text, sizeof text);
+  const ssize_t size = read_kept(files().status, tid_, "status", text, sizeof text);
   if (size <= 0) return false;
   const std::string_view status(text, static_cast<std::size_t>(size));
-  return status_number(status, "\nTgid:", identity_.tgid) && status_number(status, "\nUid:", identity_.uid) &&
-         status_number(status, "\nGid:", identity_.gid);
+  const auto tgid = status_number(status, "\nTgid:"), uid = status_number(status, "\nUid:"),
+             gid = status_number(status, "\nGid:");
+  if (!tgid || !uid || !gid) return false;
+  identity_ = {static_cast<u32>(*tgid), static_cast<u32>(*uid), static_cast<u32>(*gid)};
+  return true;
 }
 
 void TraceeTask::identify() noexcept {
@@ -148,7 +135,7 @@ void TraceeTask::comm(char (&comm)[16]) noexcept {
     has_comm_ = true;
     std::memset(comm_, 0, sizeof comm_);
     char text[17];
-    const ssize_t size = read_proc(files().comm, tid_, "comm", text, sizeof text);
+    const ssize_t size = read_kept(files().comm, tid_, "comm", text, sizeof text);
     // The file adds a newline; a name may hold newlines of its own.
     if (size > 0) std::memcpy(comm_, text, std::min<std::size_t>(15, static_cast<std::size_t>(size) - 1));
   }

@@ -9,17 +9,30 @@
 
 namespace skep::user {
 
+namespace {
+Result<Attachment::Plan> plan_of(const AttachTarget& target) {
+  if (const auto life = hook::plan_life(target)) return Attachment::Plan(*life);
+  return Attachment::Plan(SKEP_TRY(hook::plan(target)));
+}
+
+std::string_view link_type(const Attachment::Plan& plan) {
+  if (std::holds_alternative<hook::LifePlan>(plan)) return "tracepoint";
+  using Context = hook::HookPlan::Context;
+  const Context context = std::get<hook::HookPlan>(plan).context;
+  return context == Context::raw_enter || context == Context::raw_exit ? "raw_tracepoint" : "syscall";
+}
+}  // namespace
+
 Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const LoadedProgram> program,
                                                      const AttachTarget& target, Registry& registry) {
-  const hook::HookPlan plan = SKEP_TRY(hook::plan(target));
+  Plan plan = SKEP_TRY(plan_of(target));
   const verify::VerifiedProgram& proof = program->function->program();
-  SKEP_TRY(hook::check_fits(plan, target, proof.type(), proof.context_bytes()));
-  std::shared_ptr<Attachment> made(new Attachment(std::move(program), plan));
+  const u32 context_bytes = std::visit([](const auto& any) { return any.context_bytes; }, plan);
+  SKEP_TRY(hook::check_fits(context_bytes, target, proof.type(), proof.context_bytes()));
+  std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
   made->id_ = SKEP_TRY(registry.link_table->reserve());
-  const bool is_raw =
-      plan.context == hook::HookPlan::Context::raw_enter || plan.context == hook::HookPlan::Context::raw_exit;
   made->info_ = {.id = made->id_.id(),
-                 .type = is_raw ? "raw_tracepoint" : "syscall",
+                 .type = std::string(link_type(made->plan_)),
                  .target = target.text(),
                  .program_id = made->program_->facts.id,
                  .host_pid = registry.pid(),
@@ -29,14 +42,19 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
 }
 
 void Attachment::run(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept {
-  inside_.fetch_add(1);
-  if (active_) run_program(event, task, trace);
-  inside_.fetch_sub(1);
+  hook::SyscallContext memory;
+  run_program(memory.fill(std::get<hook::HookPlan>(plan_), event, task), task, trace);
 }
 
-void Attachment::run_program(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept {
-  hook::SyscallContext memory;
-  void* const context = memory.fill(plan_, event, task);
+void Attachment::run(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task,
+                     helper::TraceSink& trace) noexcept {
+  hook::LifeContext memory;
+  run_program(memory.fill(std::get<hook::LifePlan>(plan_), event, frame), task, trace);
+}
+
+void Attachment::run_program(void* context, helper::Task& task, helper::TraceSink& trace) noexcept {
+  const Inside inside(*this);
+  if (!active_) return;
   helper::Call call;
   call.task = &task;
   call.trace = &trace;
@@ -54,7 +72,12 @@ void Attachment::run_program(hook::SyscallEvent& event, helper::Task& task, help
 RunSink::RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::TraceSink& trace)
     : attachments_(std::move(attachments)), trace_(trace) {
   for (const auto& attachment : attachments_) {
-    const hook::HookPlan& plan = attachment->plan();
+    if (const auto* life = std::get_if<hook::LifePlan>(&attachment->plan())) {
+      interest_.life.add(life->kind);
+      by_life_[static_cast<u32>(life->kind)].push_back(attachment.get());
+      continue;
+    }
+    const auto& plan = std::get<hook::HookPlan>(attachment->plan());
     plan.add_to(interest_);
     (plan.every_call ? every_[plan.is_exit()] : by_number_[plan.is_exit()][plan.number]).push_back(attachment.get());
   }
@@ -62,13 +85,17 @@ RunSink::RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::T
 
 void RunSink::run_all(const List& list, hook::SyscallEvent& event, helper::Task& task) noexcept {
   for (Attachment* attachment : list)
-    if (attachment->plan().matches(event)) attachment->run(event, task, trace_);
+    if (std::get<hook::HookPlan>(attachment->plan()).matches(event)) attachment->run(event, task, trace_);
 }
 
 void RunSink::on_event(hook::SyscallEvent& event, helper::Task& task) noexcept {
   run_all(every_[event.is_exit], event, task);
   if (event.nr >= 0 && static_cast<u32>(event.nr) < catalog::syscall_limit)
     run_all(by_number_[event.is_exit][static_cast<u32>(event.nr)], event, task);
+}
+
+void RunSink::on_life(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task) noexcept {
+  for (Attachment* attachment : by_life_[static_cast<u32>(event.kind)]) attachment->run(event, frame, task, trace_);
 }
 
 Result<void> Attachments::add(std::shared_ptr<Attachment> attachment) {

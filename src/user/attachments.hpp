@@ -10,9 +10,11 @@
 #include <mutex>
 #include <skep/result.hpp>
 #include <skep/spec.hpp>
+#include <variant>
 #include <vector>
 
 #include "catalog/syscalls.hpp"
+#include "hook/life_context.hpp"
 #include "hook/syscall_context.hpp"
 #include "hook/syscall_event.hpp"
 #include "user/loaded.hpp"
@@ -23,21 +25,30 @@ namespace skep::user {
 /// One program at one target.
 class Attachment final : public RegisteredLink {
  public:
+  using Plan = std::variant<hook::HookPlan, hook::LifePlan>;
   /// Errors: those of hook::plan and hook::check_fits; limit.
   static Result<std::shared_ptr<Attachment>> make(std::shared_ptr<const LoadedProgram> program,
                                                   const AttachTarget& target, Registry& registry);
   LinkInfo describe() const override { return info_; }
-  const hook::HookPlan& plan() const { return plan_; }
-  /// Runs the program for an event that its plan matches.
+  const Plan& plan() const { return plan_; }
+  /// Runs the program for an event that its plan matches, which is of the event's kind.
   void run(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept;
+  void run(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task,
+           helper::TraceSink& trace) noexcept;
 
  private:
   friend class Attachments;
-  void run_program(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept;
-  Attachment(std::shared_ptr<const LoadedProgram> program, hook::HookPlan plan)
-      : program_(std::move(program)), plan_(plan) {}
+  /// Counts an event that is in the program.
+  struct Inside {
+    explicit Inside(Attachment& in) noexcept : attachment(in) { attachment.inside_.fetch_add(1); }
+    ~Inside() { attachment.inside_.fetch_sub(1); }
+    Attachment& attachment;
+  };
+  void run_program(void* context, helper::Task& task, helper::TraceSink& trace) noexcept;
+  Attachment(std::shared_ptr<const LoadedProgram> program, Plan plan)
+      : program_(std::move(program)), plan_(std::move(plan)) {}
   std::shared_ptr<const LoadedProgram> program_;
-  hook::HookPlan plan_;
+  Plan plan_;
   LinkInfo info_;
   Table<const RegisteredLink>::Lease id_;
   std::atomic<bool> active_{true};
@@ -49,6 +60,7 @@ class RunSink final : public hook::SyscallSink {
  public:
   RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::TraceSink& trace);
   void on_event(hook::SyscallEvent& event, helper::Task& task) noexcept override;
+  void on_life(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task) noexcept override;
   const hook::SyscallInterest& interest() const { return interest_; }
 
  private:
@@ -59,6 +71,7 @@ class RunSink final : public hook::SyscallSink {
   // [entry, return]: programs on every call, and by number.
   std::array<List, 2> every_;
   std::array<std::array<List, catalog::syscall_limit>, 2> by_number_;
+  std::array<List, hook::life_kinds> by_life_;
   helper::TraceSink& trace_;
   hook::SyscallInterest interest_;
 };

@@ -1,0 +1,175 @@
+// See life_tracker.hpp.
+#include "hook/life_tracker.hpp"
+
+#include <elf.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+#include "hook/proc_file.hpp"
+
+namespace skep::hook {
+namespace {
+
+constexpr std::size_t most_remembered = 1u << 16;
+
+void read_comm(u32 tid, char (&comm)[16]) noexcept {
+  char text[17];
+  const std::string_view name = read_proc(tid, "comm", text, sizeof text);
+  if (!name.empty()) std::memcpy(comm, name.data(), std::min<std::size_t>(15, name.size() - 1));
+}
+
+/// Where the new program finds the name it was executed by: AT_EXECFN, which the kernel copies from bprm->filename.
+u64 address_of_filename(u32 tid) noexcept {
+  char text[1024];
+  const std::string_view vector = read_proc(tid, "auxv", text, sizeof text);
+  const auto find = [&]<class Word>(Word) -> u64 {
+    for (std::size_t at = 0; at + 2 * sizeof(Word) <= vector.size(); at += 2 * sizeof(Word)) {
+      Word entry[2];
+      std::memcpy(entry, vector.data() + at, sizeof entry);
+      if (entry[0] == AT_EXECFN) return entry[1];
+      if (entry[0] == AT_NULL) return 0;
+    }
+    return 0;
+  };
+  // A 32-bit program's vector read as 64-bit words has no small keys but by accident: page size and flags tell.
+  if (const u64 wide = find(u64{}); wide != 0) return wide;
+  return find(u32{});
+}
+
+/// Reads page by page up to the terminator; what cannot be read ends it.
+std::string_view read_path(u32 tid, u64 address, std::array<char, 4096>& to) noexcept {
+  constexpr u64 page = 4096;
+  std::size_t done = 0;
+  while (address != 0 && done < to.size()) {
+    const std::size_t piece = std::min<std::size_t>(to.size() - done, page - (address + done) % page);
+    const iovec local{to.data() + done, piece}, remote{reinterpret_cast<void*>(address + done), piece};  // NOLINT
+    const ssize_t got = ::process_vm_readv(static_cast<pid_t>(tid), &local, 1, &remote, 1, 0);
+    if (got <= 0) break;
+    if (const void* end = std::memchr(to.data() + done, 0, static_cast<std::size_t>(got)); end != nullptr)
+      return {to.data(), static_cast<std::size_t>(static_cast<const char*>(end) - to.data())};
+    done += static_cast<std::size_t>(got);
+  }
+  return {to.data(), std::min(done, to.size() - 1)};
+}
+
+}  // namespace
+
+int LifeTracker::ptrace_options() const noexcept {
+  return interest_.exit || interest_.signals() ? PTRACE_O_TRACEEXIT : 0;
+}
+
+void LifeTracker::execed(u32 tid, u32 former) {
+  if (!interest_.exec) return;
+  LifeEvent event;
+  event.kind = LifeKind::exec;
+  event.subject = tid;
+  event.old_pid = former != 0 ? former : tid;
+  event.filename = read_path(tid, address_of_filename(tid), path_);
+  read_comm(tid, event.comm);
+  emitter_.emit_life(tid, tid, event);
+}
+
+void LifeTracker::tell_birth(u32 tid, u32 tgid, u32 child) {
+  if (told_.size() >= most_remembered) told_.clear();
+  told_.insert(child);
+  if (!interest_.fork) return;
+  LifeEvent event;
+  event.kind = LifeKind::fork;
+  event.subject = child;
+  read_comm(tid, event.comm);
+  emitter_.emit_life(tid, tgid, event);
+}
+
+bool LifeTracker::may_begin(u32 child, int first_stop) {
+  if (!orders_births() || announced_.erase(child) != 0) return true;
+  const auto place = std::ranges::find(held_, 0u, &Held::child);
+  if (place == held_.end()) return true;
+  place->stop = first_stop;
+  place->child = child;
+  return false;
+}
+
+void LifeTracker::release(Held& held) {
+  released_.push_back(held);
+  held.child = 0;
+}
+
+void LifeTracker::forked(u32 tid, u32 tgid, u32 child) {
+  if (!orders_births() || child == 0 || told_by_death_.erase(child) != 0) return;
+  tell_birth(tid, tgid, child);
+  if (const auto at = std::ranges::find(held_, child, &Held::child); at != held_.end())
+    release(*at);
+  else
+    announced_.insert(child);
+}
+
+/// SIGKILL may keep a task from reporting the children it made, and a held thread from being announced.
+void LifeTracker::tell_unreported_births(u32 tid, u32 tgid) {
+  if (const auto at = std::ranges::find(held_, tid, &Held::child); at != held_.end()) {
+    at->child = 0;  // it left its stop to end
+    tell_birth(tgid, tgid, tid);
+    told_by_death_.insert(tid);
+  }
+  char file[48], text[4096];
+  std::snprintf(file, sizeof file, "task/%u/children", tid);
+  const std::string_view children = read_proc(tid, file, text, sizeof text);
+  const char* from = children.data();
+  const char* const end = children.data() + children.size();
+  for (u32 child = 0; from < end; from += *from == ' ') {
+    const auto parsed = std::from_chars(from, end, child);
+    if (parsed.ec != std::errc()) return;
+    from = parsed.ptr;
+    // Those that have ended are listed until their parent has waited for them.
+    if (emitter_.has_begun(child) || told_.contains(child)) continue;
+    forked(tid, tgid, child);
+    told_by_death_.insert(child);
+  }
+}
+
+void LifeTracker::exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, bool by_own_call) {
+  if (orders_births() && (exit_code & 0x7f) == SIGKILL) tell_unreported_births(tid, tgid);
+  if (interest_.signals()) signals_.ending(tid, tgid, exit_code, by_own_call);
+  if (!interest_.exit) return;
+  LifeEvent event;
+  event.kind = LifeKind::exit;
+  event.subject = tid;
+  event.exit_code = exit_code;
+  event.group_dead = group_dead;
+  read_comm(tid, event.comm);
+  // task_prio() shows the kernel's number less 100.
+  constexpr s32 first_normal = 100, usual = 120;
+  char text[1024];
+  const auto shown = stat_number(read_proc(tid, "stat", text, sizeof text), 18);
+  event.priority = shown ? static_cast<s32>(*shown) + first_normal : usual;
+  emitter_.emit_life(tid, tgid, event);
+}
+
+void LifeTracker::ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_code) {
+  if (!seen) exiting(tid, tgid, group_dead, exit_code, (exit_code & 0x7f) == 0);
+  announced_.erase(tid);
+  told_by_death_.erase(tid);
+  if (const auto at = std::ranges::find(held_, tid, &Held::child); at != held_.end()) at->child = 0;
+  // Did it die between making a child and reporting it?
+  for (Held& held : held_) {
+    if (held.child == 0) continue;
+    char text[4096];
+    const std::string_view status = read_proc(held.child, "status", text, sizeof text);
+    const u64 own_group = status_number(status, "\nTgid:").value_or(0);
+    const bool is_thread = own_group != held.child;
+    // An orphan has been given to another process by now: for a process, any end may be its maker's.
+    if (is_thread && own_group != tgid) continue;
+    const u64 parent = status_number(status, "\nPPid:").value_or(0);
+    if (!is_thread && parent != tgid && emitter_.is_traced(static_cast<u32>(parent))) continue;
+    tell_birth(tid, tgid, held.child);
+    told_by_death_.insert(held.child);
+    release(held);
+  }
+}
+
+}  // namespace skep::hook

@@ -1,0 +1,69 @@
+// Turns ptrace's reports of a tree's life into the events of life_event.hpp.
+//
+// Order is the kernel's: a task's birth is told before anything of its own, its end after everything. A child's first
+// stop may be reported before its parent's (wait(2) gives the youngest first), so a child that nobody has announced is
+// held until its parent's report; if that never comes, for the parent was killed meanwhile, its birth is told when the
+// parent's end is. PTRACE_EVENT_EXIT comes before the kernel's sched_process_exit and everything the program did, while
+// the task still has its memory. Source: ptrace(2); Linux 6.18, kernel/{fork,exit}.c, fs/exec.c.
+#pragma once
+#include <array>
+#include <span>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "hook/life_event.hpp"
+#include "hook/signal_tracker.hpp"
+
+namespace skep::hook {
+
+class LifeTracker {
+ public:
+  LifeTracker(const LifeInterest& interest, LifeEmitter& emitter)
+      : interest_(interest), emitter_(emitter), signals_(interest, emitter) {}
+
+  /// PTRACE_O_* that its interest needs.
+  int ptrace_options() const noexcept;
+
+  /// PTRACE_EVENT_EXEC of `tid`, which a thread `former` called.
+  void execed(u32 tid, u32 former);
+  /// The first stop of a child. False: it must wait until forked() or released() names it.
+  bool may_begin(u32 child, int first_stop);
+  /// PTRACE_EVENT_FORK, VFORK or CLONE of `tid`.
+  void forked(u32 tid, u32 tgid, u32 child);
+  struct Held {
+    u32 child = 0;  ///< 0: a free place
+    int stop = 0;   ///< the stop it is held in
+  };
+  /// Children that may go on now; empties the list.
+  std::vector<Held> take_released() noexcept { return std::exchange(released_, {}); }
+  /// Children that wait. Readable wherever the tracker was left: for those who let everything go.
+  std::span<const Held> held() const noexcept { return held_; }
+  bool orders_births() const noexcept { return interest_.fork || interest_.exit; }
+  /// PTRACE_EVENT_EXIT; `by_own_call`: in exit or exit_group.
+  void exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, bool by_own_call);
+  /// The task was reaped. `seen`: exiting() was called for it.
+  void ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_code);
+
+  bool wants_signals() const noexcept { return interest_.signals(); }
+  bool wants_calls(s32 number) const noexcept { return interest_.signals() && SignalTracker::sends(number); }
+  SignalTracker& signals() noexcept { return signals_; }
+
+ private:
+  void release(Held& held);
+  void tell_unreported_births(u32 tid, u32 tgid);
+  void tell_birth(u32 tid, u32 tgid, u32 child);
+
+  const LifeInterest& interest_;
+  LifeEmitter& emitter_;
+  SignalTracker signals_;
+  std::unordered_set<u32> announced_;  ///< children whose birth was told and whose first stop has not come
+  /// Children that wait. Bounded: where more come at once, the rest begin unannounced.
+  std::array<Held, 64> held_{};
+  std::unordered_set<u32> told_by_death_;  ///< children that were let go by released_: their parent may still report
+  std::unordered_set<u32> told_;           ///< children whose birth was told
+  std::vector<Held> released_;
+  std::array<char, 4096> path_{};  ///< PATH_MAX
+};
+
+}  // namespace skep::hook
