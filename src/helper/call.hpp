@@ -26,6 +26,10 @@ struct Task {
   virtual s64 write_user(u64 address, const void* from, u32 size) noexcept = 0;
   /// Reads what the program may take for kernel memory: contexts and pt_regs of the current event. 0 or -EFAULT.
   virtual s64 read_kernel(void* to, u64 address, u32 size) noexcept = 0;
+  /// The task itself as programs see it, a struct task_struct *; 0: this task has no such structure. And which task (a
+  /// thread id) such a pointer means; 0: none that is known.
+  virtual u64 object() noexcept { return 0; }
+  virtual u32 task_of(u64 /*object*/) noexcept { return 0; }
   /// The registers a walk of the task's user stack begins with. `frame` 0: not known, the walk ends after the first
   /// address. 0 or -EFAULT (nothing is known here).
   virtual s64 user_frame(u64& /*instruction*/, u64& /*frame*/) noexcept { return -EFAULT; }
@@ -49,6 +53,7 @@ struct Call : base::Run {
   TraceSink* trace = nullptr;
   void* context = nullptr;  ///< r1 of the run
   u64 attach_cookie = 0;
+  u64 function_address = 0;  ///< of the function a probe stands in; 0: none
   Packet* packet = nullptr;  ///< of packet programs (packet.hpp): without one, helpers that move it answer -EINVAL
 };
 

@@ -1,9 +1,9 @@
 // Helpers that act on the current task: its storage, its signals, its user stack.
 //
-// A struct task_struct * of this engine is an opaque word that means "the task of this run": helpers take it, programs
-// cannot read through it. Stacks are walked by frame pointers, as the kernel walks user stacks, so code built without
-// them gives short ones; there are no kernel stacks (-EFAULT, as where the kernel finds none).
-// Source: kernel/bpf/bpf_task_storage.c, stackmap.c, kernel/trace/bpf_trace.c (bpf_send_signal), arch/x86/events/core.c
+// A struct task_struct * of this engine is what the hook's task gives (Task::object), or where it has none an opaque
+// word that means "the task of this run". Stacks are walked by frame pointers, as the kernel walks user stacks, so code
+// built without them gives short ones; there are no kernel stacks (-EFAULT, as where the kernel finds none). Source:
+// kernel/bpf/bpf_task_storage.c, stackmap.c, kernel/trace/bpf_trace.c (bpf_send_signal), arch/x86/events/core.c
 // (perf_callchain_user).
 #include <cerrno>
 
@@ -16,8 +16,20 @@ namespace skep::helper {
 
 namespace {
 
-map::TaskIdentity current(Call& call) noexcept {
-  return call.task != nullptr ? map::identify_task(static_cast<u32>(call.task->pid_tgid())) : map::TaskIdentity{};
+/// The thread that a pointer means: the current one, or one that the hook handed out.
+u32 thread_of(Call& call, const void* task) noexcept {
+  if (call.task == nullptr) return 0;
+  const u32 known = call.task->task_of(reinterpret_cast<u64>(task));
+  return known != 0 ? known : static_cast<u32>(call.task->pid_tgid());
+}
+
+map::TaskIdentity identity_of(Call& call, const void* task) noexcept {
+  const u32 thread = thread_of(call, task);
+  return thread != 0 ? map::identify_task(thread) : map::TaskIdentity{};
+}
+
+bool is_current(Call& call, const void* task) noexcept {
+  return call.task != nullptr && thread_of(call, task) == static_cast<u32>(call.task->pid_tgid());
 }
 
 constexpr u32 deepest = 127;  // sysctl_perf_event_max_stack
@@ -51,19 +63,24 @@ s64 user_stack(Call& call, u64 flags, u64 permitted, u64 (&addresses)[deepest], 
 
 /// Without a task of its own a run still has one here: the word is never 0.
 static void* get_current_task_btf(Call& call) noexcept {
-  return call.task != nullptr ? static_cast<void*>(call.task) : static_cast<void*>(&call);
+  if (call.task == nullptr) return &call;
+  const u64 object = call.task->object();
+  return object != 0 ? reinterpret_cast<void*>(object) : call.task;  // NOLINT
 }
 SKEP_BIND(get_current_task_btf)
+
+static u64 get_current_task(Call& call) noexcept { return reinterpret_cast<u64>(get_current_task_btf(call)); }
+SKEP_BIND(get_current_task)
 
 static void* task_storage_get(Call& call, Map& storage, void* task, MapValue initial, u64 flags) noexcept {
   constexpr u64 create = 1;  // BPF_LOCAL_STORAGE_GET_F_CREATE
   if (task == nullptr || (flags & ~create) != 0) return nullptr;
-  return map::task_storage_get(storage, current(call), (flags & create) != 0, initial.data);
+  return map::task_storage_get(storage, identity_of(call, task), (flags & create) != 0, initial.data);
 }
 SKEP_BIND(task_storage_get)
 
 static s64 task_storage_delete(Call& call, Map& storage, void* task) noexcept {
-  return task != nullptr ? map::task_storage_erase(storage, current(call)) : -EINVAL;
+  return task != nullptr ? map::task_storage_erase(storage, identity_of(call, task)) : -EINVAL;
 }
 SKEP_BIND(task_storage_delete)
 
@@ -104,15 +121,19 @@ static s64 get_stack(Call& call, void*, WriteMem to, u64 flags) noexcept {
 }
 SKEP_BIND(get_stack)
 
-/// The task is the current one: no other is handed out.
+/// Only the current task's registers are known.
 static s64 get_task_stack(Call& call, void* task, WriteMem to, u64 flags) noexcept {
-  return get_stack(call, task, to, flags);
+  if (is_current(call, task)) return get_stack(call, task, to, flags);
+  std::memset(to.data, 0, to.size);
+  return -EFAULT;
 }
 SKEP_BIND(get_task_stack)
 
-static s64 copy_from_user_task(Call& call, WriteMem to, const void* from, void*, u64 flags) noexcept {
+static s64 copy_from_user_task(Call& call, WriteMem to, const void* from, void* task, u64 flags) noexcept {
   if (flags != 0) return -EINVAL;
-  const s64 error = read_memory(call, Space::user, to.data, reinterpret_cast<u64>(from), to.size);
+  const s64 error = is_current(call, task) || call.task == nullptr
+                        ? read_memory(call, Space::user, to.data, reinterpret_cast<u64>(from), to.size)
+                        : -EFAULT;
   if (error != 0) std::memset(to.data, 0, to.size);
   return error;
 }

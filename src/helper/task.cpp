@@ -140,4 +140,7 @@ SKEP_BIND(get_numa_node_id)
 static u64 get_attach_cookie(Call& call, const void*) noexcept { return call.attach_cookie; }
 SKEP_BIND(get_attach_cookie)
 
+static u64 get_func_ip(Call& call, const void*) noexcept { return call.function_address; }
+SKEP_BIND(get_func_ip)
+
 }  // namespace skep::helper

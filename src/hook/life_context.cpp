@@ -8,14 +8,16 @@ namespace skep::hook {
 namespace {
 
 struct LifeHook {
-  std::string_view name;
+  std::string_view group, name;
   LifeKind kind;
-  u32 record_bytes;
+  u32 record_bytes, arguments;
 };
 constexpr LifeHook hooks[] = {
-    {"sched/sched_process_exec", LifeKind::exec, 20},        {"sched/sched_process_fork", LifeKind::fork, 24},
-    {"sched/sched_process_exit", LifeKind::exit, 36},        {"signal/signal_generate", LifeKind::signal_generate, 48},
-    {"signal/signal_deliver", LifeKind::signal_deliver, 40},
+    {"sched", "sched_process_exec", LifeKind::exec, 20, 3},
+    {"sched", "sched_process_fork", LifeKind::fork, 24, 2},
+    {"sched", "sched_process_exit", LifeKind::exit, 36, 2},
+    {"signal", "signal_generate", LifeKind::signal_generate, 48, 5},
+    {"signal", "signal_deliver", LifeKind::signal_deliver, 40, 3},
 };
 
 }  // namespace
@@ -23,10 +25,19 @@ constexpr LifeHook hooks[] = {
 std::string_view life_hooks() { return "sched/sched_process_{exec,fork,exit}, signal/signal_{generate,deliver}"; }
 
 std::optional<LifePlan> plan_life(const AttachTarget& target) {
-  if (target.kind != AttachKind::tracepoint && target.kind != AttachKind::tp) return std::nullopt;
-  const auto found = std::ranges::find(hooks, target.target, &LifeHook::name);
-  if (found == std::end(hooks)) return std::nullopt;
-  return LifePlan{.kind = found->kind, .context_bytes = found->record_bytes};
+  const bool is_record = target.kind == AttachKind::tracepoint || target.kind == AttachKind::tp;
+  const bool is_raw = target.kind == AttachKind::raw_tracepoint || target.kind == AttachKind::raw_tp ||
+                      target.kind == AttachKind::tp_btf;
+  if (!is_record && !is_raw) return std::nullopt;
+  std::string_view name = target.target;
+  for (const LifeHook& hook : hooks) {
+    if (is_raw && name == hook.name)
+      return LifePlan{.kind = hook.kind, .arguments = true, .context_bytes = hook.arguments * 8};
+    const bool fits = name.size() == hook.group.size() + 1 + hook.name.size() && name.starts_with(hook.group) &&
+                      name[hook.group.size()] == '/' && name.ends_with(hook.name);
+    if (is_record && fits) return LifePlan{.kind = hook.kind, .context_bytes = hook.record_bytes};
+  }
+  return std::nullopt;
 }
 
 template <class T>
@@ -42,9 +53,7 @@ void LifeContext::put_string(u32 offset, std::string_view text) noexcept {
   size_ += length + 1;
 }
 
-void* LifeContext::fill(const LifePlan& plan, const LifeEvent& event, SyscallEvent& frame) noexcept {
-  size_ = plan.context_bytes;
-  std::memset(bytes_.data(), 0, size_);
+void LifeContext::fill_record(const LifePlan& plan, const LifeEvent& event, const SyscallEvent& frame) noexcept {
   put(4, static_cast<s32>(frame.tid));  // trace_entry.pid; the other common fields describe the kernel's own state
   switch (plan.kind) {
     case LifeKind::exec:
@@ -80,6 +89,38 @@ void* LifeContext::fill(const LifePlan& plan, const LifeEvent& event, SyscallEve
       put(44, static_cast<s32>(event.result));
       break;
   }
+}
+
+void LifeContext::fill_arguments(const LifeEvent& event, helper::Task& task, ShadowTasks& shadow) noexcept {
+  const auto words = [&](std::initializer_list<u64> values) {
+    u32 at = 0;
+    for (const u64 value : values) put(8 * at++, value);
+  };
+  const auto number = [](s32 value) { return static_cast<u64>(s64{value}); };
+  switch (event.kind) {
+    case LifeKind::exec:
+      return words({task.object(), event.old_pid, shadow.binprm(event.filename)});
+    case LifeKind::fork:
+      return words({task.object(), shadow.task(event.subject, 0)});
+    case LifeKind::exit:
+      return words({task.object(), event.group_dead});
+    case LifeKind::signal_generate:
+      return words({number(event.signal), shadow.siginfo(event.signal, event.error, event.code),
+                    shadow.task(event.subject, 0), event.to_group, static_cast<u64>(event.result)});
+    case LifeKind::signal_deliver:
+      return words({number(event.signal), shadow.siginfo(event.signal, event.error, event.code),
+                    shadow.sigaction(event.handler, event.handler_flags)});
+  }
+}
+
+void* LifeContext::fill(const LifePlan& plan, const LifeEvent& event, SyscallEvent& frame, helper::Task& task,
+                        ShadowTasks* shadow) noexcept {
+  size_ = plan.context_bytes;
+  std::memset(bytes_.data(), 0, size_);
+  if (!plan.arguments)
+    fill_record(plan, event, frame);
+  else if (shadow != nullptr)
+    fill_arguments(event, task, *shadow);
   frame.readable = {};
   frame.readable[0] = std::span(bytes_).first(size_);
   return bytes_.data();

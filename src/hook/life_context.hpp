@@ -7,6 +7,14 @@
 //   tracepoint signal/signal_generate      sig, errno, code from 8, comm at 20, pid at 36, group at 40, result at 44 48
 //   tracepoint signal/signal_deliver       sig, errno, code from 8, sa_handler at 24, sa_flags at 32  40
 //
+//   raw_tracepoint and tp_btf of the same  the arguments, eight bytes each:
+//     sched_process_exec                   task_struct *, old pid, linux_binprm *                     24
+//     sched_process_fork                   parent and child task_struct *                             16
+//     sched_process_exit                   task_struct *, group_dead                                  16
+//     signal_generate                      sig, kernel_siginfo *, task_struct *, group, result        40
+//     signal_deliver                       sig, kernel_siginfo *, k_sigaction *                       24
+// Pointers are shadow addresses (shadow_tasks.hpp).
+//
 // A __data_loc is offset and length (terminator included, shifted by 16) of a string behind the fields. Programs find
 // fields by CO-RE or by this layout; that of sched_process_fork and _exit is other in older kernels.
 // Source: include/trace/events/{sched,signal}.h, events/*/format.
@@ -18,13 +26,15 @@
 #include <skep/spec.hpp>
 
 #include "hook/life_event.hpp"
+#include "hook/shadow_tasks.hpp"
 #include "hook/syscall_event.hpp"
 
 namespace skep::hook {
 
 struct LifePlan {
   LifeKind kind = LifeKind::exec;
-  u32 context_bytes = 0;  ///< fields; a program that reads more is refused, as by the kernel
+  bool arguments = false;  ///< raw: the tracepoint's arguments instead of its record
+  u32 context_bytes = 0;   ///< fields; a program that reads more is refused, as by the kernel
 };
 
 /// The plan of a target that means process life; nothing for all others.
@@ -36,10 +46,13 @@ std::string_view life_hooks();
 /// The memory of one context; lives as long as the program that runs on it.
 class LifeContext {
  public:
-  /// Lays the record out and lets Task::read_kernel serve it. The result is r1.
-  void* fill(const LifePlan& plan, const LifeEvent& event, SyscallEvent& frame) noexcept;
+  /// Lays the context out and lets Task::read_kernel serve it. `shadow`: what arguments point to. The result is r1.
+  void* fill(const LifePlan& plan, const LifeEvent& event, SyscallEvent& frame, helper::Task& task,
+             ShadowTasks* shadow) noexcept;
 
  private:
+  void fill_record(const LifePlan& plan, const LifeEvent& event, const SyscallEvent& frame) noexcept;
+  void fill_arguments(const LifeEvent& event, helper::Task& task, ShadowTasks& shadow) noexcept;
   template <class T>
   void put(u32 offset, const T& value) noexcept;
   /// Appends a string and its __data_loc at `offset`.

@@ -16,7 +16,9 @@ inline constexpr u32 life_kinds = 5;
 struct LifeInterest {
   bool exec = false, fork = false, exit = false, signal_generate = false, signal_deliver = false;
 
-  bool any() const noexcept { return exec || fork || exit || signals(); }
+  bool births = false;  ///< the tracer itself must know who made whom (probes)
+
+  bool any() const noexcept { return exec || fork || exit || signals() || births; }
   bool signals() const noexcept { return signal_generate || signal_deliver; }
   void add(LifeKind kind) noexcept {
     switch (kind) {

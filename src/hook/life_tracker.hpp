@@ -39,7 +39,7 @@ class LifeTracker {
   std::vector<Held> take_released() noexcept { return std::exchange(released_, {}); }
   /// Children that wait. Readable wherever the tracker was left: for those who let everything go.
   std::span<const Held> held() const noexcept { return held_; }
-  bool orders_births() const noexcept { return interest_.fork || interest_.exit; }
+  bool orders_births() const noexcept { return interest_.fork || interest_.exit || interest_.births; }
   /// PTRACE_EVENT_EXIT; `by_own_call`: in exit or exit_group.
   void exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, bool by_own_call);
   /// The task was reaped. `seen`: exiting() was called for it.
@@ -58,10 +58,10 @@ class LifeTracker {
   LifeEmitter& emitter_;
   SignalTracker signals_;
   std::unordered_set<u32> announced_;  ///< children whose birth was told and whose first stop has not come
+  std::unordered_set<u32> told_;       ///< children whose birth was told
   /// Children that wait. Bounded: where more come at once, the rest begin unannounced.
   std::array<Held, 64> held_{};
   std::unordered_set<u32> told_by_death_;  ///< children that were let go by released_: their parent may still report
-  std::unordered_set<u32> told_;           ///< children whose birth was told
   std::vector<Held> released_;
   std::array<char, 4096> path_{};  ///< PATH_MAX
 };

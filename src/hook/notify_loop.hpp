@@ -20,8 +20,9 @@ namespace skep::hook {
 
 class NotifyLoop final : private EventSource {
  public:
-  NotifyLoop(Command& command, const SyscallInterest& interest, SyscallSink& sink, TraceCounters& counters)
-      : command_(command), interest_(interest), sink_(sink), counters_(counters), task_(counters) {}
+  NotifyLoop(Command& command, const SyscallInterest& interest, SyscallSink& sink, TraceCounters& counters,
+             ShadowTasks* shadow)
+      : command_(command), interest_(interest), sink_(sink), counters_(counters), task_(counters, shadow) {}
 
   /// Takes over the listener.
   void listen(int listener) noexcept;

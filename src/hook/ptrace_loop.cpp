@@ -3,10 +3,12 @@
 
 #include <linux/audit.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -130,6 +132,9 @@ bool PtraceLoop::serve(Interrupts& interrupts) {
       if (waited.si_pid == 0) break;
       handle(waited);
       waited.si_pid = 0;
+      if (deferred_.si_pid == 0) continue;
+      handle(deferred_);
+      deferred_.si_pid = 0;
     }
   }
   return false;
@@ -144,6 +149,8 @@ void PtraceLoop::ended(int tid, int status) {
     life_.ended(id, tgid, !known || at->second.exiting, is_last_of_group(id, tgid), status);
     release_newborns();
   }
+  if (shadow_ != nullptr) shadow_->reaped(id);
+  probes_.ended(id);
   tracees_.erase(id);
   if (command_ == nullptr || tid != command_->pid()) return;
   command_->wait_status = status;
@@ -164,7 +171,17 @@ void PtraceLoop::stopped(int tid, int stop) {
     on_seccomp(tid, task);
     return resume(tid, 0);
   }
+  if (signal == SIGTRAP && event == 0 && probes_.any()) {
+    int wanted = 0;
+    if (probes_.trapped(static_cast<u32>(tid), wanted)) {
+      follower_.stopped(static_cast<u32>(tid));
+      if (wanted > 0 && life_.wants_signals())
+        life_.signals().delivering(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), wanted);
+      return wanted < 0 ? void() : resume(tid, wanted);
+    }
+  }
   if (event == stop_event) {
+    if (probes_.any() && task.begun) adopt_for_probes(static_cast<u32>(tid), task);
     if (!task.begun && !life_.may_begin(static_cast<u32>(tid), signal)) return;  // until its maker has told of it
     if (!task.begun) return begin_newborn(tid, signal);
     return go_on(tid, signal);
@@ -194,6 +211,7 @@ void PtraceLoop::on_event(int tid, Tracee& task, int event) {
     case PTRACE_EVENT_EXIT: {
       const u32 id = static_cast<u32>(tid), tgid = group_of(id, task);
       task.exiting = true;
+      if (shadow_ != nullptr) shadow_->ending(id, tgid, static_cast<s32>(event_message(tid)));
       life_.exiting(id, tgid, is_last_of_group(id, tgid), static_cast<s32>(event_message(tid)), is_in_exit_call(tid));
       return release_newborns();
     }
@@ -216,6 +234,7 @@ void PtraceLoop::on_fork(int tid, Tracee& task) {
   char text[4096];
   if (const auto tgid = status_number(read_proc(child, "status", text, sizeof text), "\nTgid:"); child != 0 && tgid)
     tracees_[child].tgid = static_cast<u32>(*tgid);
+  probes_.forked(static_cast<u32>(tid), child);
   life_.forked(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), child);
   release_newborns();
 }
@@ -292,6 +311,8 @@ void PtraceLoop::on_exec(int tid) {
   task.tgid = now;
   task.execed = true;
   task.exiting = false;
+  if (former != 0 && former != now) probes_.ended(static_cast<u32>(former));
+  probes_.begin_program(now);
   life_.execed(now, static_cast<u32>(former));
 }
 
@@ -350,7 +371,8 @@ void PtraceLoop::emit_entry(int tid, Tracee& task) {
   }
   task.in_call = true;
   const bool sends_signal = life_.wants_calls(event_.nr);
-  task.wants_return = sends_signal || interest_.wants_exit(event_.nr);
+  task.maps_code = probes_.any() && event_.nr == SYS_mmap && (event_.args[2] & PROT_EXEC) != 0;
+  task.wants_return = sends_signal || task.maps_code || interest_.wants_exit(event_.nr);
   task.entry.nr = event_.nr;
   task.entry.own_nr = event_.own_nr;
   task.entry.abi = event_.abi;
@@ -401,6 +423,7 @@ void PtraceLoop::on_syscall_stop(int tid, Tracee& task) {
   if (info.op != PTRACE_SYSCALL_INFO_EXIT) return;
   const bool wanted = task.in_call && task.wants_return;
   task.in_call = task.wants_return = false;
+  if (wanted && task.maps_code) probes_.look_for_code(static_cast<u32>(tid));
   if (wanted && life_.wants_calls(task.entry.nr)) life_.signals().call_returned(static_cast<u32>(tid), info.exit.rval);
   if (wanted && interest_.wants_exit(task.entry.nr)) emit_return(tid, task, info.exit.rval, info.instruction_pointer);
   task.execed = false;
@@ -429,6 +452,51 @@ bool PtraceLoop::fill_registers(SyscallEvent& event, u32, u32) noexcept {
   return true;
 }
 
+// --- probes ---
+
+/// A task that was there before us.
+void PtraceLoop::adopt_for_probes(u32 tid, Tracee& task) {
+  if (probes_.knows(tid)) return;
+  for (const auto& [other, sibling] : tracees_)
+    if (sibling.tgid == task.tgid && other != tid && probes_.knows(other)) return probes_.joined(tid, other);
+  probes_.begin_program(tid);
+}
+
+void PtraceLoop::on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept {
+  constexpr u64 user_code_32 = 0x23;
+  Tracee& task = tracees_[tid];
+  event_.tid = tid;
+  event_.nr = -1;
+  event_.abi = registers.cs == user_code_32 ? catalog::Abi::i386 : catalog::Abi::x86_64;
+  event_.is_exit = hit.at_return;
+  event_.ip = registers.rip;
+  event_.ret = static_cast<s64>(registers.rax);
+  std::memcpy(static_cast<void*>(&event_.regs), &registers, sizeof(PtRegs));
+  has_registers_ = true;
+  event_.time_ns = monotonic_ns();
+  task_.begin(event_, *this, group_of(tid, task));
+  counters_.events.fetch_add(1, std::memory_order_relaxed);
+  sink_.on_probe(hit, event_, task_);
+}
+
+bool PtraceLoop::await_stop(u32 tid, int& status) noexcept {
+  for (;;) {
+    deferred_.si_pid = 0;
+    if (::waitid(P_PID, static_cast<id_t>(tid), &deferred_, WEXITED | WSTOPPED | __WALL) != 0) {
+      if (errno == EINTR) continue;
+      return false;
+    }
+    const bool stopped = deferred_.si_code == CLD_TRAPPED || deferred_.si_code == CLD_STOPPED;
+    if (!stopped || deferred_.si_status >> 8 == PTRACE_EVENT_EXIT) return false;
+    status = deferred_.si_status & 0xff;
+    const bool is_signal = deferred_.si_status >> 8 == 0;
+    deferred_.si_pid = 0;
+    if (is_signal) return true;
+    // Stopped with its group in the middle of an instruction: that one first.
+    ::ptrace(PTRACE_SINGLESTEP, static_cast<pid_t>(tid), nullptr, nullptr);
+  }
+}
+
 // --- when nobody watches any more ---
 
 void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
@@ -438,17 +506,30 @@ void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
   if (event == stop_event && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, waited.si_pid, nullptr, nullptr) == 0)
     return;
   if (event != 0 || signal == syscall_stop) signal = 0;
+  if (signal == SIGTRAP && probes_.fix_stray(static_cast<u32>(waited.si_pid))) signal = 0;
   ::ptrace(PTRACE_CONT, waited.si_pid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
+}
+
+/// Tasks that ran onto a breakpoint just before it was taken out: detached as they are they would get its SIGTRAP.
+void PtraceLoop::let_strays_go() noexcept {
+  if (!probes_.any()) return;
+  for (int i = 0; i < 20; ++i) {
+    while (wait(in_hand_[0], WNOHANG)) resume_unobserved(in_hand_[0]);
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
 }
 
 void PtraceLoop::carry_on() noexcept {
   follower_.leave();
+  probes_.remove_all();
   for (const siginfo_t& waited : in_hand_)
     if (waited.si_pid != 0) resume_unobserved(waited);
+  if (deferred_.si_pid != 0) resume_unobserved(deferred_);
   for (const LifeTracker::Held& held : life_.held())
     if (held.child != 0) ::ptrace(PTRACE_CONT, static_cast<pid_t>(held.child), nullptr, nullptr);
   // Where every call stops no filter was installed: the kernel detaches all when this process ends.
-  if (scope_ == Scope::every_call) return;
+  if (scope_ == Scope::every_call) return let_strays_go();
   for (;;) {
     if (wait(in_hand_[0], 0))
       resume_unobserved(in_hand_[0]);

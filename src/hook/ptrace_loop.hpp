@@ -18,21 +18,25 @@
 #include "hook/life_tracker.hpp"
 #include "hook/tracee_task.hpp"
 #include "hook/tracer_process.hpp"
+#include "hook/user_probes.hpp"
 
 namespace skep::hook {
 
-class PtraceLoop final : private EventSource, private LifeEmitter {
+class PtraceLoop final : private EventSource, private LifeEmitter, private ProbeHost {
  public:
   enum class Scope { filtered, every_call };
 
   /// `command`: null for a process that was attached to.
-  PtraceLoop(Command* command, const SyscallInterest& interest, SyscallSink& sink, TraceCounters& counters)
+  PtraceLoop(Command* command, const SyscallInterest& interest, SyscallSink& sink, TraceCounters& counters,
+             ShadowTasks* shadow)
       : command_(command),
         interest_(interest),
         sink_(sink),
         counters_(counters),
-        task_(counters),
-        life_(interest.life, *this) {}
+        shadow_(shadow),
+        task_(counters, shadow),
+        life_(interest.life, *this),
+        probes_(interest.probes, *this) {}
 
   /// Traces the command, which waits for its orders. Errors: permission with what forbids it.
   Result<void> seize_command();
@@ -52,6 +56,7 @@ class PtraceLoop final : private EventSource, private LifeEmitter {
     bool in_call = false;       // between the entry we saw and its return
     bool wants_return = false;  // resume so that the return stops
     bool execed = false;        // by this call: its registers are the new program's
+    bool maps_code = false;     // by this call
     bool exiting = false;       // its PTRACE_EVENT_EXIT was seen
     RawCall call;
     SyscallEvent entry;  // what the return tells again (numbers, arguments); regs unused
@@ -84,7 +89,11 @@ class PtraceLoop final : private EventSource, private LifeEmitter {
   void emit(Tracee& tracee);
   static void keep_traced(int tid, const RawCall& call) noexcept;
   void resume(int tid, int signal) noexcept;
-  static void resume_unobserved(const siginfo_t& waited) noexcept;
+  void resume_unobserved(const siginfo_t& waited) noexcept;
+  void let_strays_go() noexcept;
+  void adopt_for_probes(u32 tid, Tracee& tracee);
+  void on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept override;
+  bool await_stop(u32 tid, int& status) noexcept override;
   bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;
   void emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept override;
   bool is_traced(u32 tgid) const noexcept override;
@@ -98,17 +107,20 @@ class PtraceLoop final : private EventSource, private LifeEmitter {
   const SyscallInterest& interest_;
   SyscallSink& sink_;
   TraceCounters& counters_;
+  ShadowTasks* shadow_;
   TraceeTask task_;
   Scope scope_ = Scope::filtered;
   bool relax_options_ = false;
   CpuFollower follower_;
   LifeTracker life_;
+  UserProbes probes_;
   std::unordered_map<u32, Tracee> tracees_;
   SyscallEvent event_;
   bool has_registers_ = false;  // event_.regs holds all of them
   // What was waited for and not yet resumed. The kernel itself writes it, so that carry_on() finds it wherever serve()
   // was left: si_pid is 0 exactly when nothing is in hand.
   std::array<siginfo_t, 64> in_hand_{};
+  siginfo_t deferred_{};  // what came in the middle of a step; the same rule
 };
 
 }  // namespace skep::hook

@@ -92,8 +92,9 @@ Result<HookPlan> plan_function(std::string_view name, bool at_return, const std:
 
 Result<HookPlan> plan_raw(std::string_view name, bool direct, const std::string& text) {
   if (name != "sys_enter" && name != "sys_exit")
-    return fail(Code::unsupported, text + ": the user engine has the raw tracepoints sys_enter and sys_exit; " +
-                                       std::string(where_it_exists));
+    return fail(Code::unsupported,
+                text + ": the user engine has the raw tracepoints sys_enter, sys_exit and those of process life (" +
+                    std::string(life_hooks()) + "); " + std::string(where_it_exists));
   HookPlan plan = every_call(name == "sys_enter" ? Context::raw_enter : Context::raw_exit, 16);
   plan.needs_registers = direct;
   return plan;
@@ -188,7 +189,13 @@ u64 SyscallContext::registers_of(const HookPlan& plan, SyscallEvent& event) noex
   return reinterpret_cast<u64>(&view_);
 }
 
-void* SyscallContext::fill(const HookPlan& plan, SyscallEvent& event, helper::Task& task) noexcept {
+/// Typed programs load from the registers themselves, so they get them where their loads reach.
+u64 SyscallContext::raw_registers(const HookPlan& plan, SyscallEvent& event, ShadowTasks* shadow) noexcept {
+  return plan.needs_registers && shadow != nullptr ? shadow->registers(event.regs) : reinterpret_cast<u64>(&event.regs);
+}
+
+void* SyscallContext::fill(const HookPlan& plan, SyscallEvent& event, helper::Task& task,
+                           ShadowTasks* shadow) noexcept {
   event.readable = {};
   if (plan.needs_registers) {
     PtRegs all;  // asking for all of them fetches all of them
@@ -216,11 +223,11 @@ void* SyscallContext::fill(const HookPlan& plan, SyscallEvent& event, helper::Ta
       tracepoint_.values[0] = static_cast<u64>(event.ret);
       break;
     case Context::raw_enter:
-      raw_[0] = reinterpret_cast<u64>(&event.regs);
+      raw_[0] = raw_registers(plan, event, shadow);
       raw_[1] = event.own_nr;
       break;
     case Context::raw_exit:
-      raw_[0] = reinterpret_cast<u64>(&event.regs);
+      raw_[0] = raw_registers(plan, event, shadow);
       raw_[1] = static_cast<u64>(event.ret);
       break;
     case Context::function_entry:

@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "hook/shadow_tasks.hpp"
 #include "hook/syscall_event.hpp"
 
 namespace skep::hook {
@@ -63,8 +64,9 @@ Result<void> check_fits(u32 hook_bytes, const AttachTarget& target, ProgramType 
 /// The memory of one context; lives as long as the program that runs on it.
 class SyscallContext {
  public:
-  /// Lays out the context of `plan` for the event and lets Task::read_kernel serve it. The result is r1.
-  void* fill(const HookPlan& plan, SyscallEvent& event, helper::Task& task) noexcept;
+  /// Lays out the context of `plan` for the event and lets Task::read_kernel serve it. `shadow`: where typed programs
+  /// find registers. The result is r1.
+  void* fill(const HookPlan& plan, SyscallEvent& event, helper::Task& task, ShadowTasks* shadow = nullptr) noexcept;
 
  private:
   struct Tracepoint {  // struct trace_entry, then the event's own fields
@@ -75,6 +77,7 @@ class SyscallContext {
     s64 number;
     u64 values[6];
   };
+  static u64 raw_registers(const HookPlan& plan, SyscallEvent& event, ShadowTasks* shadow) noexcept;
   u64 registers_of(const HookPlan& plan, SyscallEvent& event) noexcept;
 
   union {

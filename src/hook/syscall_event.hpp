@@ -9,10 +9,12 @@
 #include <cstddef>
 #include <skep/types.hpp>
 #include <span>
+#include <vector>
 
 #include "catalog/syscalls.hpp"
 #include "helper/call.hpp"
 #include "hook/life_event.hpp"
+#include "hook/probe_event.hpp"
 
 namespace skep::hook {
 
@@ -32,12 +34,15 @@ struct SyscallInterest {
   bool all_exit = false;         ///< the same at the return
   bool needs_registers = false;  ///< programs read more of pt_regs than arguments, number and ip
   LifeInterest life;             ///< beside calls
+  std::vector<ProbeSite> probes;
+  /// Adds a place, or what is wanted of one that is there; its index.
+  u32 add_probe(const ProbeSite& site, bool at_return);
 
   bool wants_enter(s32 number) const noexcept { return all_enter || (in_range(number) && enter[to_index(number)]); }
   bool wants_exit(s32 number) const noexcept { return all_exit || (in_range(number) && exit[to_index(number)]); }
   bool any_exit() const noexcept { return all_exit || exit.any(); }
   bool any_call() const noexcept { return all_enter || enter.any() || any_exit(); }
-  bool any() const noexcept { return any_call() || life.any(); }
+  bool any() const noexcept { return any_call() || life.any() || !probes.empty(); }
 
  private:
   static bool in_range(s32 number) noexcept { return number >= 0 && static_cast<u32>(number) < catalog::syscall_limit; }
@@ -71,7 +76,9 @@ class SyscallSink {
   /// Runs on the tracer's own thread of execution, which shares this process's memory and file descriptors but has a
   /// process id of its own (see tracer_process.hpp): treat it as another thread. The caller waits until it returns.
   virtual void on_event(SyscallEvent& event, helper::Task& task) noexcept = 0;
-  /// The same for process life. `frame` holds the current task's id, the time, and its registers for those who ask.
+  /// The same for functions and for process life. `frame` holds the current task's id, the time, and its registers for
+  /// those who ask.
+  virtual void on_probe(const ProbeHit& /*hit*/, SyscallEvent& /*frame*/, helper::Task& /*task*/) noexcept {}
   virtual void on_life(const LifeEvent& /*event*/, SyscallEvent& /*frame*/, helper::Task& /*task*/) noexcept {}
 };
 

@@ -4,6 +4,7 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -26,8 +27,8 @@ sock_filter jump(u16 op, u32 value, u8 yes, u8 no) {
   return sock_filter{static_cast<u16>(BPF_JMP | op | BPF_K), yes, no, value};
 }
 
-/// What happens to a number: a filter action, or one of the two that look at an argument.
-enum class Verdict : u8 { allow, stop, socketcall, clone };
+/// What happens to a number: a filter action, or one of those that look at an argument.
+enum class Verdict : u8 { allow, stop, socketcall, clone, code_mapping };
 
 struct Segment {
   u32 start;
@@ -87,6 +88,10 @@ class Builder {
       points.push_back({SYS_clone, Verdict::clone});
       points.push_back({SYS_clone | catalog::x32_bit, Verdict::clone});
     }
+    if (!interest_.probes.empty() && !wants(SYS_mmap)) {
+      points.push_back({SYS_mmap, Verdict::code_mapping});
+      points.push_back({SYS_mmap | catalog::x32_bit, Verdict::code_mapping});
+    }
     return points;
   }
 
@@ -97,6 +102,8 @@ class Builder {
         points.push_back({pair.own, Verdict::stop});
       else if (catch_untraced_ && pair.x86_64 == SYS_clone)
         points.push_back({pair.own, Verdict::clone});
+      else if (!interest_.probes.empty() && pair.x86_64 == SYS_mmap)
+        points.push_back({pair.own, Verdict::code_mapping});
     }
     const auto sockets = catalog::socketcall_numbers();
     if (std::any_of(sockets.begin(), sockets.end(),
@@ -113,6 +120,9 @@ class Builder {
         return {give(action_)};
       case Verdict::clone:
         return {load(offset_arg0), jump(BPF_JSET, CLONE_UNTRACED, 0, 1), give(action_), give(SECCOMP_RET_ALLOW)};
+      case Verdict::code_mapping:
+        return {load(offset_arg0 + 2 * sizeof(u64)), jump(BPF_JSET, PROT_EXEC, 0, 1), give(action_),
+                give(SECCOMP_RET_ALLOW)};
       case Verdict::socketcall: {
         Insns code{load(offset_arg0)};
         for (const catalog::NumberPair& pair : catalog::socketcall_numbers()) {

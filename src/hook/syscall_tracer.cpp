@@ -22,11 +22,13 @@ namespace skep::hook {
 
 class SyscallTracer::Work final : public TracerWork {
  public:
-  Work(std::unique_ptr<Command> command, int pid, const SyscallInterest& interest, SyscallSink& sink)
+  Work(std::unique_ptr<Command> command, int pid, const SyscallInterest& interest, SyscallSink& sink,
+       ShadowTasks* shadow)
       : interest_(interest), command_(std::move(command)), pid_(pid) {
-    if (command_ && !interest.any_exit() && !interest.needs_registers && !interest.life.any())
-      notify_.emplace(*command_, interest_, sink, counters_);
-    ptrace_.emplace(command_.get(), interest_, sink, counters_);
+    if (command_ && !interest.any_exit() && !interest.needs_registers && !interest.life.any() &&
+        interest.probes.empty())
+      notify_.emplace(*command_, interest_, sink, counters_, shadow);
+    ptrace_.emplace(command_.get(), interest_, sink, counters_, shadow);
   }
 
   Result<void> set_up(Interrupts&) override {
@@ -151,21 +153,22 @@ Result<std::unique_ptr<SyscallTracer>> SyscallTracer::launch(std::shared_ptr<Wor
 }
 
 Result<std::unique_ptr<SyscallTracer>> SyscallTracer::start(std::vector<std::string> argv,
-                                                            const SyscallInterest& interest, SyscallSink& sink) {
+                                                            const SyscallInterest& interest, SyscallSink& sink,
+                                                            ShadowTasks* shadow) {
   if (!interest.any())
     return fail(Code::invalid_argument, "no system call is wanted: attach a program before starting the command");
   auto command = SKEP_TRY(Command::prepare(std::move(argv)));
-  return launch(std::make_shared<Work>(std::move(command), 0, interest, sink));
+  return launch(std::make_shared<Work>(std::move(command), 0, interest, sink, shadow));
 }
 
 Result<std::unique_ptr<SyscallTracer>> SyscallTracer::attach(int pid, const SyscallInterest& interest,
-                                                             SyscallSink& sink) {
+                                                             SyscallSink& sink, ShadowTasks* shadow) {
   if (!interest.any())
     return fail(Code::invalid_argument, "no system call is wanted: attach a program before the process");
   if (pid <= 0) return fail(Code::invalid_argument, "pid " + std::to_string(pid) + ": a process id is positive");
   if (pid == ::getpid())
     return fail(Code::invalid_argument, "pid " + std::to_string(pid) + " is this process: it cannot wait for itself");
-  return launch(std::make_shared<Work>(nullptr, pid, interest, sink));
+  return launch(std::make_shared<Work>(nullptr, pid, interest, sink, shadow));
 }
 
 Result<RunResult> SyscallTracer::run() {
@@ -219,6 +222,7 @@ std::string SyscallTracer::mechanism_text() const {
               : work.interest().any_call() ? "entries"
                                            : "no calls";
       text += work.interest().life.any() ? ", process life" : "";
+      text += work.interest().probes.empty() ? "" : ", breakpoints";
       text += work.interest().needs_registers ? ", all registers" : "";
       text += "; other calls run at full speed)";
       break;

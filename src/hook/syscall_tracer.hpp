@@ -36,14 +36,16 @@ enum class Mechanism { notify, ptrace_filtered, ptrace_every_call };
 class SyscallTracer {
  public:
   /// Starts a command, found as a shell finds it. Events wait until run(). `sink` must outlive the tracer; on_event
-  /// runs as on another thread. Errors: not_found (no such command: a shell's 127), permission (not executable: 126; or
+  /// runs as on another thread. `shadow`, which must outlive it too, gives tasks as structures; null: there are none.
+  /// Errors: not_found (no such command: a shell's 127), permission (not executable: 126; or
   /// the system forbids tracing: the message says what), unsupported, invalid_argument (nothing is wanted).
   static Result<std::unique_ptr<SyscallTracer>> start(std::vector<std::string> argv, const SyscallInterest& interest,
-                                                      SyscallSink& sink);
+                                                      SyscallSink& sink, ShadowTasks* shadow = nullptr);
   /// Attaches to every thread of a running process; threads and children it makes later are followed, children it has
   /// are not. A sleeping system call may return EINTR once, as after SIGSTOP and SIGCONT.
   /// Errors: not_found, permission (names Yama, the other user or the other tracer), invalid_argument.
-  static Result<std::unique_ptr<SyscallTracer>> attach(int pid, const SyscallInterest& interest, SyscallSink& sink);
+  static Result<std::unique_ptr<SyscallTracer>> attach(int pid, const SyscallInterest& interest, SyscallSink& sink,
+                                                       ShadowTasks* shadow = nullptr);
 
   /// Lets everything still traced go on untraced.
   ~SyscallTracer();

@@ -61,7 +61,14 @@ void TraceeTask::begin(SyscallEvent& event, EventSource& source, u32 tgid) noexc
   identified_ = has_comm_ = false;
   window_size_ = 0;
   event.readable = {};
+  if (shadow_ != nullptr) shadow_->begin_event(event.compat());
 }
+
+u64 TraceeTask::object() noexcept {
+  return shadow_ != nullptr ? shadow_->task(tid_, static_cast<u32>(pid_tgid() >> 32)) : 0;
+}
+
+u32 TraceeTask::task_of(u64 object) noexcept { return shadow_ != nullptr ? shadow_->tid_of(object) : 0; }
 
 TraceeTask::Files& TraceeTask::files() noexcept {
   Files& files = files_[tid_ % files_.size()];
@@ -223,6 +230,7 @@ s64 TraceeTask::read_kernel(void* to, u64 address, u32 size) noexcept {
   };
   if (size == 0) return 0;
   if (event_ == nullptr) return -EFAULT;
+  if (ShadowTasks::is_shadow(address)) return shadow_ != nullptr && shadow_->read(to, address, size) ? 0 : -EFAULT;
   if (within(&event_->regs, sizeof(PtRegs))) {
     const u32 offset = static_cast<u32>(address - reinterpret_cast<u64>(&event_->regs));
     if (!source_->fill_registers(*event_, offset, size))

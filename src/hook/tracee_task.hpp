@@ -12,6 +12,7 @@
 
 #include "base/fd.hpp"
 #include "helper/call.hpp"
+#include "hook/shadow_tasks.hpp"
 #include "hook/syscall_event.hpp"
 
 namespace skep::hook {
@@ -37,7 +38,8 @@ class EventSource {
 
 class TraceeTask final : public helper::Task {
  public:
-  explicit TraceeTask(TraceCounters& counters) : counters_(counters) {}
+  /// `shadow`: what gives tasks as structures, or null.
+  TraceeTask(TraceCounters& counters, ShadowTasks* shadow) : counters_(counters), shadow_(shadow) {}
 
   /// A new event. `tgid`: 0 where the mechanism does not know it.
   void begin(SyscallEvent& event, EventSource& source, u32 tgid) noexcept;
@@ -50,6 +52,8 @@ class TraceeTask final : public helper::Task {
   s64 read_user(void* to, u64 address, u32 size) noexcept override;
   s64 write_user(u64 address, const void* from, u32 size) noexcept override;
   s64 read_kernel(void* to, u64 address, u32 size) noexcept override;
+  u64 object() noexcept override;
+  u32 task_of(u64 object) noexcept override;
   s64 user_frame(u64& instruction, u64& frame) noexcept override;
   s64 send_signal(u32 signal, bool thread) noexcept override;
 
@@ -73,6 +77,7 @@ class TraceeTask final : public helper::Task {
   s64 read_remote(void* to, u64 address, u32 size) noexcept;
 
   TraceCounters& counters_;
+  ShadowTasks* shadow_;
   SyscallEvent* event_ = nullptr;
   EventSource* source_ = nullptr;
   u32 tid_ = 0;

@@ -11,9 +11,9 @@
 
 #include "backend/names.hpp"
 #include "elf/functions.hpp"
+#include "elf/user_binary.hpp"
 #include "kernel/attachers.hpp"
 #include "kernel/perf_event.hpp"
-#include "kernel/user_binary.hpp"
 #include "kernel/user_probe.hpp"
 
 namespace skep::kernel {
@@ -104,7 +104,7 @@ Result<void> set_user_probe(const AttachRequest& request, const UserProbe& probe
 
 Attached attach_uprobe(const AttachRequest& request) {
   const auto place = SKEP_TRY(read_place(request));
-  const auto binary = SKEP_TRY_AT(request.place, open_user_binary(place.file, request.hook.pid));
+  const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
   const auto offsets = SKEP_TRY(offsets_of(request, binary.file, place.function));
   auto attachment = std::make_unique<Attachment>();
   for (const u64 offset : offsets)
@@ -115,7 +115,7 @@ Attached attach_uprobe(const AttachRequest& request) {
 
 Attached attach_uprobe_multi(const AttachRequest& request) {
   const auto place = SKEP_TRY(read_place(request));
-  const auto binary = SKEP_TRY_AT(request.place, open_user_binary(place.file, request.hook.pid));
+  const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
   const auto offsets = SKEP_TRY(offsets_of(request, binary.file, place.function));
   const std::vector<u64> cookies(request.hook.cookie != 0 ? offsets.size() : 0, request.hook.cookie);
   uapi::LinkCreateUprobeMulti attr{.on = link_target(request, 0, request.hook.attach_type())};

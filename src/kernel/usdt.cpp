@@ -12,8 +12,8 @@
 #include <map>
 
 #include "elf/usdt.hpp"
+#include "elf/user_binary.hpp"
 #include "kernel/attachers.hpp"
-#include "kernel/user_binary.hpp"
 #include "kernel/user_probe.hpp"
 
 namespace skep::kernel {
@@ -114,7 +114,7 @@ Attached attach_usdt(const AttachRequest& request) {
   const auto [path, provider] = split_last(rest);
   if (path.empty() || provider.empty() || name.empty())
     return tl::unexpected(wrong_target(request, request.hook.target));
-  const auto binary = SKEP_TRY_AT(request.place, open_user_binary(path, request.hook.pid));
+  const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(path, request.hook.pid));
   auto notes = SKEP_TRY_AT(binary.path, elf::usdt_notes(binary.file));
   const auto all = notes.size();
   std::erase_if(notes, [&](const elf::UsdtNote& note) { return note.provider != provider || note.name != name; });

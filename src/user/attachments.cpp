@@ -12,11 +12,13 @@ namespace skep::user {
 namespace {
 Result<Attachment::Plan> plan_of(const AttachTarget& target) {
   if (const auto life = hook::plan_life(target)) return Attachment::Plan(*life);
+  if (auto probe = SKEP_TRY(hook::plan_probe(target))) return Attachment::Plan(std::move(*probe));
   return Attachment::Plan(SKEP_TRY(hook::plan(target)));
 }
 
 std::string_view link_type(const Attachment::Plan& plan) {
-  if (std::holds_alternative<hook::LifePlan>(plan)) return "tracepoint";
+  if (const auto* life = std::get_if<hook::LifePlan>(&plan)) return life->arguments ? "raw_tracepoint" : "tracepoint";
+  if (std::holds_alternative<hook::ProbePlan>(plan)) return "perf_event";
   using Context = hook::HookPlan::Context;
   const Context context = std::get<hook::HookPlan>(plan).context;
   return context == Context::raw_enter || context == Context::raw_exit ? "raw_tracepoint" : "syscall";
@@ -30,6 +32,7 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
   const u32 context_bytes = std::visit([](const auto& any) { return any.context_bytes; }, plan);
   SKEP_TRY(hook::check_fits(context_bytes, target, proof.type(), proof.context_bytes()));
   std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
+  made->shadow_ = made->program_->object->shadow.get();
   made->id_ = SKEP_TRY(registry.link_table->reserve());
   made->info_ = {.id = made->id_.id(),
                  .type = std::string(link_type(made->plan_)),
@@ -43,22 +46,31 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
 
 void Attachment::run(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept {
   hook::SyscallContext memory;
-  run_program(memory.fill(std::get<hook::HookPlan>(plan_), event, task), task, trace);
+  run_program(memory.fill(std::get<hook::HookPlan>(plan_), event, task, shadow_), task, trace);
 }
 
 void Attachment::run(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task,
                      helper::TraceSink& trace) noexcept {
   hook::LifeContext memory;
-  run_program(memory.fill(std::get<hook::LifePlan>(plan_), event, frame), task, trace);
+  run_program(memory.fill(std::get<hook::LifePlan>(plan_), event, frame, task, shadow_), task, trace);
 }
 
-void Attachment::run_program(void* context, helper::Task& task, helper::TraceSink& trace) noexcept {
+void Attachment::run(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task,
+                     helper::TraceSink& trace) noexcept {
+  hook::ProbeContext memory;
+  run_program(memory.fill(frame), task, trace, std::get<hook::ProbePlan>(plan_).cookie, hit.function);
+}
+
+void Attachment::run_program(void* context, helper::Task& task, helper::TraceSink& trace, u64 cookie,
+                             u64 function) noexcept {
   const Inside inside(*this);
   if (!active_) return;
   helper::Call call;
   call.task = &task;
   call.trace = &trace;
   call.context = context;
+  call.attach_cookie = cookie;
+  call.function_address = function;
   const auto start = std::chrono::steady_clock::now();
   {
     const map::RunSection section(task.cpu());
@@ -75,6 +87,14 @@ RunSink::RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::T
     if (const auto* life = std::get_if<hook::LifePlan>(&attachment->plan())) {
       interest_.life.add(life->kind);
       by_life_[static_cast<u32>(life->kind)].push_back(attachment.get());
+      continue;
+    }
+    if (const auto* probe = std::get_if<hook::ProbePlan>(&attachment->plan())) {
+      for (const hook::ProbeSite& site : probe->sites) {
+        const u32 place = interest_.add_probe(site, probe->at_return);
+        if (place >= by_probe_.size()) by_probe_.resize(place + 1);
+        by_probe_[place][probe->at_return].push_back(attachment.get());
+      }
       continue;
     }
     const auto& plan = std::get<hook::HookPlan>(attachment->plan());
@@ -113,6 +133,17 @@ void Attachments::remove(const std::shared_ptr<Attachment>& attachment) noexcept
   attachment->active_ = false;
   // A tracer that crashed inside of the program never says that it is out; no program runs for a second.
   for (int i = 0; i < 1000 && attachment->inside_ != 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+void RunSink::on_probe(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task) noexcept {
+  for (Attachment* attachment : by_probe_[hit.site][hit.at_return]) attachment->run(hit, frame, task, trace_);
+}
+
+void RunSink::tell_wanted(hook::ShadowTasks& shadow) const {
+  shadow.want_nothing();
+  for (const auto& attachment : attachments_)
+    for (const verify::ObjectRead& read : attachment->proof().object_reads())
+      shadow.want(read.type, read.offset, read.size);
 }
 
 Result<std::unique_ptr<RunSink>> Attachments::begin_run(helper::TraceSink& trace) {

@@ -15,6 +15,7 @@
 
 #include "catalog/syscalls.hpp"
 #include "hook/life_context.hpp"
+#include "hook/probe_context.hpp"
 #include "hook/syscall_context.hpp"
 #include "hook/syscall_event.hpp"
 #include "user/loaded.hpp"
@@ -25,16 +26,18 @@ namespace skep::user {
 /// One program at one target.
 class Attachment final : public RegisteredLink {
  public:
-  using Plan = std::variant<hook::HookPlan, hook::LifePlan>;
+  using Plan = std::variant<hook::HookPlan, hook::LifePlan, hook::ProbePlan>;
   /// Errors: those of hook::plan and hook::check_fits; limit.
   static Result<std::shared_ptr<Attachment>> make(std::shared_ptr<const LoadedProgram> program,
                                                   const AttachTarget& target, Registry& registry);
   LinkInfo describe() const override { return info_; }
   const Plan& plan() const { return plan_; }
+  const verify::VerifiedProgram& proof() const { return program_->function->program(); }
   /// Runs the program for an event that its plan matches, which is of the event's kind.
   void run(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept;
   void run(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task,
            helper::TraceSink& trace) noexcept;
+  void run(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task, helper::TraceSink& trace) noexcept;
 
  private:
   friend class Attachments;
@@ -44,11 +47,13 @@ class Attachment final : public RegisteredLink {
     ~Inside() { attachment.inside_.fetch_sub(1); }
     Attachment& attachment;
   };
-  void run_program(void* context, helper::Task& task, helper::TraceSink& trace) noexcept;
+  void run_program(void* context, helper::Task& task, helper::TraceSink& trace, u64 cookie = 0,
+                   u64 function = 0) noexcept;
   Attachment(std::shared_ptr<const LoadedProgram> program, Plan plan)
       : program_(std::move(program)), plan_(std::move(plan)) {}
   std::shared_ptr<const LoadedProgram> program_;
   Plan plan_;
+  hook::ShadowTasks* shadow_ = nullptr;  ///< of the program's object
   LinkInfo info_;
   Table<const RegisteredLink>::Lease id_;
   std::atomic<bool> active_{true};
@@ -62,6 +67,9 @@ class RunSink final : public hook::SyscallSink {
   void on_event(hook::SyscallEvent& event, helper::Task& task) noexcept override;
   void on_life(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task) noexcept override;
   const hook::SyscallInterest& interest() const { return interest_; }
+  void on_probe(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task) noexcept override;
+  /// Which fields of tasks the programs load directly.
+  void tell_wanted(hook::ShadowTasks& shadow) const;
 
  private:
   using List = std::vector<Attachment*>;
@@ -72,6 +80,7 @@ class RunSink final : public hook::SyscallSink {
   std::array<List, 2> every_;
   std::array<std::array<List, catalog::syscall_limit>, 2> by_number_;
   std::array<List, hook::life_kinds> by_life_;
+  std::vector<std::array<List, 2>> by_probe_;  ///< by place: [entry, return]
   helper::TraceSink& trace_;
   hook::SyscallInterest interest_;
 };

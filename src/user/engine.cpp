@@ -71,8 +71,13 @@ Result<std::unique_ptr<Backend>> UserBackend::open(const UserOptions& options) {
 Result<Object> UserBackend::load(const ObjectSpec& spec, const LoadOptions& options) {
   const ObjectSpec selected = SKEP_TRY(select_programs(spec, options.programs));
   const ObjectSpec prepared = SKEP_TRY_AT("object " + spec.name, prepare(selected));
+  const ShadowProvider shadow = [&]() -> Result<std::shared_ptr<hook::ShadowTasks>> {
+    const std::lock_guard lock(parts_->shadow_mutex);
+    if (!parts_->shadow) parts_->shadow = SKEP_TRY(hook::ShadowTasks::create());
+    return parts_->shadow;
+  };
   const auto loaded = SKEP_TRY_AT("object " + spec.name, load_object(prepared, parts_->host->registry(), options,
-                                                                     vm::Tier::automatic, parts_->trace));
+                                                                     vm::Tier::automatic, parts_->trace, shadow));
   std::vector<Program> programs;
   for (std::size_t i = 0; i < loaded->programs.size(); ++i) {
     const ProgramRef program(loaded, loaded->programs[i].get());
@@ -99,8 +104,15 @@ Result<RunResult> UserBackend::run(const Workload& workload) {
 Result<RunResult> UserBackend::trace(const Workload& workload) {
   auto sink = SKEP_TRY(parts_->attachments.begin_run(*parts_->trace));
   const auto end = [&] { parts_->attachments.end_run(); };
-  auto started = workload.command.empty() ? hook::SyscallTracer::attach(workload.pid, sink->interest(), *sink)
-                                          : hook::SyscallTracer::start(workload.command, sink->interest(), *sink);
+  std::shared_ptr<hook::ShadowTasks> shadow;
+  {
+    const std::lock_guard lock(parts_->shadow_mutex);
+    shadow = parts_->shadow;
+  }
+  if (shadow) sink->tell_wanted(*shadow);
+  auto started = workload.command.empty()
+                     ? hook::SyscallTracer::attach(workload.pid, sink->interest(), *sink, shadow.get())
+                     : hook::SyscallTracer::start(workload.command, sink->interest(), *sink, shadow.get());
   if (!started) {
     end();
     return tl::unexpected<Error>(std::move(started).error());

@@ -23,6 +23,8 @@ struct EngineParts {
   std::shared_ptr<Host> host;
   std::shared_ptr<TracePipe> trace;
   Attachments attachments;
+  std::mutex shadow_mutex;
+  std::shared_ptr<hook::ShadowTasks> shadow;  ///< one for all programs: they see the tasks of one run
 };
 
 class UserBackend final : public Backend {

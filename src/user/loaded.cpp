@@ -35,8 +35,13 @@ const vm::Function* tail_target(u64 map, u32 index) noexcept {
 class Loader {
  public:
   Loader(const ObjectSpec& spec, const std::shared_ptr<Registry>& registry, const LoadOptions& options,
-         std::shared_ptr<helper::TraceSink> trace, vm::Tier tier)
-      : spec_(spec), registry_(registry), options_(options), tier_(tier), object_(std::make_shared<LoadedObject>()) {
+         std::shared_ptr<helper::TraceSink> trace, vm::Tier tier, const ShadowProvider& shadow)
+      : spec_(spec),
+        registry_(registry),
+        options_(options),
+        tier_(tier),
+        shadow_(shadow),
+        object_(std::make_shared<LoadedObject>()) {
     object_->types = std::make_unique<helper::ObjectTypes>(spec.btf, std::move(trace));
   }
 
@@ -118,6 +123,7 @@ class Loader {
     const auto outcome = SKEP_TRY_AT(place, verify::verify(spec, spec_, rules_));
     if (!outcome.program)
       return fail(Code::rejected, verify::explain(outcome.report, spec, verify::diagnose(spec, spec_, rules_).get()));
+    SKEP_TRY_AT(place, provide_shadow(*outcome.program));
     auto made = std::make_unique<LoadedProgram>();
     made->object = object_.get();
     bindings_.kfunc = [type = spec.type](std::string_view name) { return helper::kfunc_for(name, type); };
@@ -128,6 +134,21 @@ class Loader {
     for (const auto& map : object_->maps) made->map_ids_by_index.push_back(map->map->info.id);
     made->facts = describe(spec, made->id.id(), outcome.report);
     object_->programs.push_back(std::move(made));
+    return {};
+  }
+
+  /// Tasks as structures cost a window of addresses: only for programs that look at them.
+  Result<void> provide_shadow(const verify::VerifiedProgram& program) {
+    const auto calls = [&](catalog::HelperId id) {
+      return std::ranges::binary_search(program.helpers(), static_cast<u32>(id));
+    };
+    const bool looks = !program.window_accesses().empty() || calls(catalog::HelperId::get_current_task) ||
+                       calls(catalog::HelperId::get_current_task_btf) || program.type() == ProgramType::tracing ||
+                       program.type() == ProgramType::raw_tracepoint;
+    if (!looks || object_->shadow) return {};
+    object_->shadow =
+        shadow_ ? SKEP_TRY(shadow_()) : std::shared_ptr<hook::ShadowTasks>(SKEP_TRY(hook::ShadowTasks::create()));
+    bindings_.object_window = object_->shadow->window();
     return {};
   }
 
@@ -194,6 +215,7 @@ class Loader {
   const std::shared_ptr<Registry>& registry_;
   const LoadOptions& options_;
   const vm::Tier tier_;
+  const ShadowProvider& shadow_;
   std::shared_ptr<LoadedObject> object_;
   vm::Bindings bindings_;
   verify::Options rules_;
@@ -314,8 +336,9 @@ std::shared_ptr<LoadedObject> user_reference(const std::shared_ptr<LoadedObject>
 
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
                                                   const LoadOptions& options, vm::Tier tier,
-                                                  std::shared_ptr<helper::TraceSink> trace) {
-  return Loader(prepared, registry, options, std::move(trace), tier).load();
+                                                  std::shared_ptr<helper::TraceSink> trace,
+                                                  const ShadowProvider& shadow) {
+  return Loader(prepared, registry, options, std::move(trace), tier, shadow).load();
 }
 
 }  // namespace skep::user

@@ -9,6 +9,7 @@
 // object's last handle goes its program arrays are emptied; its programs go on in the slots of others.
 #pragma once
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <skep/backend.hpp>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "helper/objects.hpp"
+#include "hook/shadow_tasks.hpp"
 #include "map/map.hpp"
 #include "user/registry.hpp"
 #include "vm/function.hpp"
@@ -64,6 +66,7 @@ struct LoadedObject : std::enable_shared_from_this<LoadedObject> {
   std::shared_ptr<const btf::Btf> btf;
   Table<const btf::Btf>::Lease btf_id;
   std::vector<std::shared_ptr<const LoadedObject>> lenders;  ///< whose maps it uses too; no user's references
+  std::shared_ptr<hook::ShadowTasks> shadow;                 ///< what its programs see of tasks, where they look
   std::unique_ptr<helper::ObjectTypes> types;                ///< what its programs make; outlives maps and programs
   std::vector<std::unique_ptr<LoadedMap>> maps;              ///< by ObjectSpec::maps index
   std::vector<std::unique_ptr<LoadedProgram>> programs;      ///< by ObjectSpec::programs index
@@ -76,11 +79,15 @@ struct LoadedObject : std::enable_shared_from_this<LoadedObject> {
 /// a slot's or a registry's reference, or a handle's.
 std::shared_ptr<LoadedObject> user_reference(const std::shared_ptr<LoadedObject>& object);
 
+/// Where an object's programs find tasks as structures; asked when a program looks at them.
+using ShadowProvider = std::function<Result<std::shared_ptr<hook::ShadowTasks>>()>;
+
 /// Makes maps, verifies, links and registers everything in a prepared spec (prepare.hpp). A user's reference.
-/// `trace`: where functions print that run by themselves. `tier`: which code the programs run in. Errors: rejected (the
-/// verifier's explanation), limit, unsupported, invalid_argument.
+/// `trace`: where functions print that run by themselves. `shadow`: empty: the object gets tasks of its own. `tier`:
+/// which code the programs run in. Errors: rejected (the verifier's explanation), limit, unsupported, invalid_argument.
 Result<std::shared_ptr<LoadedObject>> load_object(const ObjectSpec& prepared, const std::shared_ptr<Registry>& registry,
                                                   const LoadOptions& options, vm::Tier tier = vm::Tier::automatic,
-                                                  std::shared_ptr<helper::TraceSink> trace = nullptr);
+                                                  std::shared_ptr<helper::TraceSink> trace = nullptr,
+                                                  const ShadowProvider& shadow = {});
 
 }  // namespace skep::user

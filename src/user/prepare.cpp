@@ -108,6 +108,7 @@ verify::Options engine_rules() {
   options.engine_helpers[isa::helper_tail_call] = true;
   for (const catalog::Kfunc& kfunc : catalog::kfuncs())
     options.engine_kfuncs.push_back(helper::kfunc(kfunc.name) != nullptr);
+  if (auto types = target_types()) options.kernel_types = *types;
   return options;
 }
 

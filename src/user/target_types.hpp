@@ -11,7 +11,7 @@
 
 namespace skep::user {
 
-/// The types; made anew at each call (about 0.1 ms).
+/// The types; made at the first call (about 0.1 ms).
 Result<std::shared_ptr<const btf::Btf>> target_types();
 
 }  // namespace skep::user

@@ -125,6 +125,8 @@ class Checker {
   std::vector<InsnProof> take_proofs() { return std::move(proofs_); }
   std::vector<StackTouch> stack_touches() const;
   std::vector<u32> arena_accesses() const;
+  std::vector<u32> window_accesses() const;
+  const std::vector<ObjectRead>& object_reads() const { return object_reads_; }
   std::vector<LocalType> local_types() const;
   s32 arena_map() const { return arena_map_; }
   s64 exception_callback() const { return exception_callback_; }
@@ -438,6 +440,8 @@ class Checker {
   };
   std::vector<CallxTarget> callx_targets_;  ///< which functions a callx was seen to call
   /// What a pointer to an object leads to.
+  struct ObjectType;
+  void note_object_read(const ObjectType& type, u64 offset, u32 size);
   struct ObjectType {
     const btf::Btf* types = nullptr;  ///< null: only the name is known
     u32 id = 0;
@@ -446,8 +450,10 @@ class Checker {
   };
   std::vector<ObjectType> types_;
   std::vector<bool> kfunc_used_;
-  std::map<u32, u32> local_types_;  ///< by call instruction
-  std::vector<bool> arena_access_;  ///< by instruction
+  std::map<u32, u32> local_types_;   ///< by call instruction
+  std::vector<bool> arena_access_;   ///< by instruction
+  std::vector<bool> window_access_;  ///< by instruction: reads an object of the engine's
+  std::vector<ObjectRead> object_reads_;
   s32 arena_map_ = -1;
   s64 exception_callback_ = -1;
 

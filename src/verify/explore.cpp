@@ -41,8 +41,7 @@ Checker::~Checker() {
 }
 
 bool Checker::run() {
-  if (is_kernel() && options_.kernel_types != nullptr)
-    typed_context_ = typed_context(program_, object_, *options_.kernel_types);
+  if (options_.kernel_types != nullptr) typed_context_ = typed_context(program_, object_, *options_.kernel_types);
   bool needs_types = program_.type == ProgramType::struct_ops || program_.type == ProgramType::netfilter;
   if (context_layout() == nullptr || (needs_types && !typed_context_))
     return refuse(MessageId::unsupported_program_type, name_of(program_.type));
@@ -71,6 +70,7 @@ bool Checker::run() {
   }
   touches_.resize(program_.insns.size());
   arena_access_.resize(program_.insns.size());
+  window_access_.resize(program_.insns.size());
   kfunc_used_.resize(catalog::kfuncs().size());
   types_.emplace_back();  // index 0 is no type
   if (!verify_function(0)) return false;
@@ -337,12 +337,18 @@ std::vector<LocalType> Checker::local_types() const {
   return found;
 }
 
-std::vector<u32> Checker::arena_accesses() const {
+namespace {
+std::vector<u32> those_set(const std::vector<bool>& by_insn) {
   std::vector<u32> insns;
-  for (u32 i = 0; i < arena_access_.size(); i++)
-    if (arena_access_[i]) insns.push_back(i);
+  for (u32 i = 0; i < by_insn.size(); i++)
+    if (by_insn[i]) insns.push_back(i);
   return insns;
 }
+}  // namespace
+
+std::vector<u32> Checker::arena_accesses() const { return those_set(arena_access_); }
+
+std::vector<u32> Checker::window_accesses() const { return those_set(window_access_); }
 
 std::vector<u32> Checker::helpers_used() const {
   std::vector<u32> ids;

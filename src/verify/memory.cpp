@@ -13,8 +13,11 @@ namespace {
 constexpr s64 max_offset = 1 << 29;
 
 /// Kinds whose loads the engine performs in its own way: an instruction may not mix them with others.
-u8 pointer_group(Kind kind) {
+u8 pointer_group(const Register& r, bool is_kernel) {
+  const Kind kind = r.kind;
   switch (kind) {
+    case Kind::object:  // the program's own are plain memory
+      return is_kernel || r.trust == Trust::owned || r.trust == Trust::shared ? 1 : static_cast<u8>(kind) + 1;
     case Kind::context:
     case Kind::sock_common:
     case Kind::socket:
@@ -234,7 +237,7 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
   if (r.kind == Kind::uninitialised) return readable(index);
   if (r.is_scalar()) return refuse_for(static_cast<s32>(index), MessageId::not_a_pointer, index, size, describe(r, ""));
   if (r.or_null) return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(r));
-  u8 group = pointer_group(r.kind);
+  u8 group = pointer_group(r, is_kernel());
   if (u8& seen = pointer_group_at_[insn_]; seen != 0 && seen != group)
     return refuse_for(static_cast<s32>(index), MessageId::mixed_pointers, name(r));
   else

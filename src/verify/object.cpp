@@ -3,6 +3,8 @@
 // A program's own object (bpf_obj_new) is plain memory but for its special fields. A kernel's object is read field by
 // field: a number, or a pointer to another structure, which may be believed less than the one it was read from.
 // Source: Linux 6.18, btf_struct_walk and check_ptr_to_btf_access.
+#include <algorithm>
+
 #include "btf/btf.hpp"
 #include "catalog/map_rules.hpp"
 #include "verify/checker.hpp"
@@ -157,7 +159,7 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
   if (r.trust == Trust::owned_percpu || r.trust == Trust::shared_percpu)
     return refuse_for(static_cast<s32>(index), MessageId::object_elsewhere, what, "each CPU",
                       "bpf_per_cpu_ptr() or bpf_this_cpu_ptr()");
-  if (type.types == nullptr || type.id == 0 || (!own && !is_kernel()))
+  if (type.types == nullptr || type.id == 0)
     return refuse_for(static_cast<s32>(index), MessageId::unsupported_access, name(r));
   auto bytes = type.types->size_of(type.id);
   if (!r.number.is_const()) return refuse_for(static_cast<s32>(index), MessageId::context_offset_varies, name(r));
@@ -182,7 +184,16 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
     if (may_write_kernel_object(r, low, end)) return true;
     return refuse_for(static_cast<s32>(index), MessageId::memory_not_writable, name(r));
   }
+  if (!is_kernel()) note_object_read(type, static_cast<u64>(low), size);
   return read_kernel_object(index, low, size, r, result);
+}
+
+/// The engine's own objects lie in a window of memory: a load through a stale or null pointer gives zeroes there, as
+/// the kernel gives them for a fault.
+void Checker::note_object_read(const ObjectType& type, u64 offset, u32 size) {
+  window_access_[insn_] = true;
+  const ObjectRead read{type.name, static_cast<u32>(offset), size};
+  if (std::ranges::find(object_reads_, read) == object_reads_.end()) object_reads_.push_back(read);
 }
 
 /// The map itself, as the kernel's structure of its type: may be read.
@@ -293,7 +304,10 @@ bool Checker::load_kptr(const SpecialField& field, Register* result) {
 
 /// Whether a structure of this name is the kernel's rather than the program's own.
 bool Checker::is_kernel_type(std::string_view type_name) const {
-  if (options_.kernel_types != nullptr) return options_.kernel_types->find(type_name, btf::Kind::struct_).has_value();
+  const bool known =
+      options_.kernel_types != nullptr && options_.kernel_types->find(type_name, btf::Kind::struct_).has_value();
+  // Our engine has few of the kernel's structures; objects that kernel functions make are known by those.
+  if (known || (options_.kernel_types != nullptr && is_kernel())) return known;
   for (const catalog::Kfunc& k : catalog::kfuncs())
     if (k.result == catalog::KfuncResult::object && k.type == type_name) return true;
   return false;

@@ -62,6 +62,8 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     data.proofs = checker.take_proofs();
     data.stack_touches = checker.stack_touches();
     data.arena_accesses = checker.arena_accesses();
+    data.window_accesses = checker.window_accesses();
+    data.object_reads = checker.object_reads();
     data.local_types = checker.local_types();
     data.arena_map = checker.arena_map();
     data.exception_callback = checker.exception_callback();

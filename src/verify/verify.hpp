@@ -65,7 +65,8 @@ struct Options {
   u32 kernel_version = 0;
   /// CPUs the machine may have: what bpf_get_smp_processor_id() gives is below. 0: as many as Linux can manage.
   u32 possible_cpus = 0;
-  /// The types of the kernel the program is meant for, for what its pointers lead to. Null: such accesses are refused.
+  /// The types of the kernel the program is meant for, or of our engine's objects, for what its pointers lead to. Null:
+  /// such accesses are refused.
   std::shared_ptr<const btf::Btf> kernel_types;
 };
 
@@ -129,6 +130,13 @@ struct LocalType {
   u32 type = 0;  ///< in the object's BTF
 };
 
+/// A place in a structure of Options::kernel_types that the program reads by a load of its own.
+struct ObjectRead {
+  std::string type;
+  u32 offset = 0, size = 0;
+  bool operator==(const ObjectRead&) const = default;
+};
+
 struct Outcome;
 /// Errors mean "could not decide" (malformed input); a refusal is a Report with accepted == false.
 Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
@@ -159,6 +167,10 @@ class VerifiedProgram {
   /// Loads, stores and atomics that go to the arena, sorted: their address is the arena's window, plus the low 32 bits
   /// of the register, plus the offset.
   const std::vector<u32>& arena_accesses() const { return data_->arena_accesses; }
+  /// Loads from the engine's own objects (Rules::user), sorted: their address is the objects' window, plus the low 32
+  /// bits of the register, plus the offset. And which places of which structures they read.
+  const std::vector<u32>& window_accesses() const { return data_->window_accesses; }
+  const std::vector<ObjectRead>& object_reads() const { return data_->object_reads; }
   /// Calls of bpf_obj_new(), and the type of the program's own that each makes; sorted by instruction.
   const std::vector<LocalType>& local_types() const { return data_->local_types; }
   /// Helper ids the program calls, sorted.
@@ -177,6 +189,8 @@ class VerifiedProgram {
     std::vector<InsnProof> proofs;
     std::vector<StackTouch> stack_touches;
     std::vector<u32> arena_accesses;
+    std::vector<u32> window_accesses;
+    std::vector<ObjectRead> object_reads;
     std::vector<LocalType> local_types;
     s64 exception_callback = -1;
     s32 arena_map = -1;

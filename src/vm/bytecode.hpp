@@ -57,7 +57,8 @@ struct Bytecode : base::CodeOwner {
   std::vector<HelperFn> helpers;  ///< by id, as far as the program needs them (callx: all)
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   LoadPacketFn load_packet = nullptr;
-  /// The arena's window (4 GiB and a guard on either side), 0 without one; its low 32 bits are 0.
+  /// The window (4 GiB and a guard on either side) of the arena or of the engine's objects, 0 without one; its low 32
+  /// bits are 0. A program has one of the two at most.
   u64 arena = 0;
   /// By instruction: the access goes to arena + low 32 bits of its register + offset. Empty: none does.
   std::vector<bool> arena_access;
@@ -82,6 +83,7 @@ struct Source {
   s64 exception_callback = -1;  ///< first instruction of the function, or -1
   s32 arena_map = -1;           ///< index into Bindings::map_values, or -1
   std::span<const u32> arena_accesses;
+  std::span<const u32> window_accesses;  ///< loads from the engine's objects
   std::span<const verify::LocalType> local_types;
   std::span<const verify::InsnProof> proofs;  ///< these two must outlive the Bytecode
   std::span<const verify::StackTouch> stack_touches;

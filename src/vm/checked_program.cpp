@@ -88,6 +88,7 @@ Result<std::shared_ptr<const CheckedProgram>> CheckedProgram::compile(const veri
                                        .exception_callback = program.exception_callback(),
                                        .arena_map = program.arena_map(),
                                        .arena_accesses = program.arena_accesses(),
+                                       .window_accesses = program.window_accesses(),
                                        .local_types = program.local_types()},
                                       bindings));
   return compiled(std::move(data), jit);

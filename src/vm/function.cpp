@@ -39,6 +39,7 @@ Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedPro
                       .exception_callback = program.exception_callback(),
                       .arena_map = program.arena_map(),
                       .arena_accesses = program.arena_accesses(),
+                      .window_accesses = program.window_accesses(),
                       .local_types = program.local_types(),
                       .proofs = program.proofs(),
                       .stack_touches = program.stack_touches()};

@@ -37,7 +37,10 @@ struct Bindings {
   std::vector<u64> map_values;  ///< by ObjectSpec::maps index: address of the value of a global-data map, of an
                                 ///< arena its first page; else 0
   std::vector<base::MapView> map_views;  ///< by ObjectSpec::maps index: what may be inlined; empty: nothing
-  std::span<const HelperFn> helpers;     ///< by helper id; null: not in this engine
+  /// Base of the window that holds the engine's objects (VerifiedProgram::window_accesses); a multiple of 4 GiB, 0:
+  /// none.
+  u64 object_window = 0;
+  std::span<const HelperFn> helpers;  ///< by helper id; null: not in this engine
   /// Program array look-up for tail calls: the Function at `index` of that map, or nullptr.
   const Function* (*tail_target)(u64 map, u32 index) noexcept = nullptr;
   /// The body of a kernel function by its name, or nullptr where this engine has none. Empty: there are none at all.

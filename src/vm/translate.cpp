@@ -234,13 +234,30 @@ class Translator {
   }
 
   Result<void> bind_arena() {
-    if (source_.arena_map < 0) return {};
-    const auto map = static_cast<std::size_t>(source_.arena_map);
-    if (map >= bindings_.map_values.size() || bindings_.map_values[map] == 0)
-      return fail(Code::invalid_argument, fmt::format("the arena (map {}) was not bound", map));
-    code_->arena = bindings_.map_values[map] >> 32 << 32;  // the arena's pages lie within one window
+    if (source_.arena_map < 0 && source_.window_accesses.empty()) return {};
+    if (source_.arena_map >= 0) {
+      if (!source_.window_accesses.empty())
+        return fail(Code::unsupported,
+                    at(source_.window_accesses.front(),
+                       "reads a structure of the kernel's by a load, and the program has an arena: this engine has one "
+                       "such window for a program; use bpf_probe_read_kernel() or BPF_CORE_READ()"));
+      const auto map = static_cast<std::size_t>(source_.arena_map);
+      if (map >= bindings_.map_values.size() || bindings_.map_values[map] == 0)
+        return fail(Code::invalid_argument, fmt::format("the arena (map {}) was not bound", map));
+      code_->arena = bindings_.map_values[map] >> 32 << 32;  // the arena's pages lie within one window
+      return mark_window_accesses(source_.arena_accesses);
+    }
+    if (bindings_.object_window == 0)
+      return fail(Code::unsupported, at(source_.window_accesses.front(),
+                                        "reads a structure of the kernel's, and this "
+                                        "engine has no such objects here"));
+    code_->arena = bindings_.object_window;
+    return mark_window_accesses(source_.window_accesses);
+  }
+
+  Result<void> mark_window_accesses(std::span<const u32> accesses) {
     code_->arena_access.assign(code_->insns.size(), false);
-    for (const u32 insn : source_.arena_accesses) {
+    for (const u32 insn : accesses) {
       if (!is_start(insn) || isa::access_bytes(code_->insns[insn]) == 0)
         return fail(Code::malformed, at(insn, "is to reach the arena but is no load, store or atomic"));
       code_->arena_access[insn] = true;

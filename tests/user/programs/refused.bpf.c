@@ -1,8 +1,8 @@
 /* One program for everything the user engine refuses: hooks of the kernel, kernel symbols, unproved access. */
 #include "common.h"
 
-struct task_struct {
-  int pid;
+struct sk_buff {
+  unsigned int len;
 } __attribute__((preserve_access_index));
 struct xdp_md {
   __u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
@@ -50,8 +50,8 @@ int kernel_call(void* ctx) {
 
 SEC("?tracepoint/syscalls/sys_enter_execve")
 int kernel_type(void* ctx) {
-  struct task_struct* task = ctx;
-  return BPF_CORE_READ(task, pid);
+  struct sk_buff* packet = ctx;
+  return BPF_CORE_READ(packet, len);
 }
 
 SEC("?tracepoint/syscalls/sys_enter_execve")

@@ -7,13 +7,13 @@
 #include "base/mapped_file.hpp"
 #include "elf/elf.hpp"
 
-namespace skep::kernel {
+namespace skep::elf {
 
 /// A file to set probes on.
 struct UserBinary {
   std::string path;  ///< as the kernel is to open it
   std::vector<std::byte> bytes;
-  elf::File file;
+  File file;
 };
 
 /// "bash" is looked for in PATH, "libc.so.6" where the dynamic linker looks, "/bin/bash" is itself. With `pid`, the
@@ -21,4 +21,4 @@ struct UserBinary {
 /// that it has mapped. Errors: not_found, permission, malformed; messages name the places that were looked at.
 Result<UserBinary> open_user_binary(std::string_view name, int pid);
 
-}  // namespace skep::kernel
+}  // namespace skep::elf

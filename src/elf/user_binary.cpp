@@ -1,5 +1,5 @@
 // Finding the file of a user probe.
-#include "kernel/user_binary.hpp"
+#include "elf/user_binary.hpp"
 
 #include <fmt/core.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 
 #include <cstdlib>
 
-namespace skep::kernel {
+namespace skep::elf {
 
 namespace {
 
@@ -91,8 +91,8 @@ Result<UserBinary> open_user_binary(std::string_view name, int pid) {
   UserBinary binary;
   binary.path = SKEP_TRY(resolve(name, pid));
   binary.bytes = SKEP_TRY(base::read_file(binary.path, most_binary_bytes));
-  binary.file = SKEP_TRY_AT(binary.path, elf::File::parse(binary.bytes));
+  binary.file = SKEP_TRY_AT(binary.path, File::parse(binary.bytes));
   return binary;
 }
 
-}  // namespace skep::kernel
+}  // namespace skep::elf

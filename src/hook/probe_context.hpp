@@ -1,0 +1,33 @@
+// From a target (uprobe/FILE:FUNCTION) to places in a file, and the context of a hit: pt_regs.
+#pragma once
+#include <optional>
+#include <skep/result.hpp>
+#include <skep/spec.hpp>
+#include <vector>
+
+#include "hook/syscall_event.hpp"
+
+namespace skep::hook {
+
+struct ProbePlan {
+  std::vector<ProbeSite> sites;  ///< functions of the same name may lie in several places
+  bool at_return = false;
+  u64 cookie = 0;
+  u32 context_bytes = sizeof(PtRegs);
+};
+
+/// The plan of a uprobe or uretprobe target; nothing for all others. FILE is a path, a program in PATH, or a library's
+/// name where the dynamic linker looks. Errors: not_found (file, function), invalid_argument (the target's form),
+/// unsupported (an instruction that cannot be probed), malformed.
+Result<std::optional<ProbePlan>> plan_probe(const AttachTarget& target);
+
+/// The memory of one context; lives as long as the program that runs on it.
+class ProbeContext {
+ public:
+  void* fill(SyscallEvent& frame) noexcept;
+
+ private:
+  PtRegs registers_;
+};
+
+}  // namespace skep::hook

@@ -1,0 +1,88 @@
+// The kernel's structures as the user engine has them: what can be known of a task from outside, and nothing else.
+//
+// Names are the kernel's, places are ours: programs find them by CO-RE (user/target_types.def makes BTF of these
+// structures, member by member). A pointer is a shadow address: an opaque number that looks like one of the kernel's,
+// and means a place in the window of ShadowTasks by its lower half. Source: Linux 6.18,
+// include/linux/{sched,cred,nsproxy, mm_types,ns_common}.h.
+#pragma once
+#include <cstddef>
+#include <skep/types.hpp>
+
+namespace skep::hook::shadow {
+
+/// A pointer as programs see it; 0 is null.
+using Pointer = u64;
+
+struct id {
+  u32 val;
+};
+struct capabilities {
+  u64 val;
+};
+struct atomic {
+  s32 counter;
+};
+struct ns_common {
+  u32 inum;
+};
+/// uts_namespace, ipc_namespace, mnt_namespace, pid_namespace, time_namespace, cgroup_namespace, net: what they share.
+struct name_space {
+  ns_common ns;
+};
+
+struct cred {
+  id uid, gid, suid, sgid, euid, egid, fsuid, fsgid;
+  capabilities cap_inheritable, cap_permitted, cap_effective, cap_bset, cap_ambient;
+};
+
+struct signal_struct {
+  atomic live;  ///< threads that have not come to their end
+  s32 nr_threads;
+};
+
+struct mm_struct {
+  u64 start_code, end_code, start_data, end_data, start_brk, start_stack;
+  u64 arg_start, arg_end, env_start, env_end;
+};
+
+struct nsproxy {
+  Pointer uts_ns, ipc_ns, mnt_ns, pid_ns_for_children, net_ns, time_ns, cgroup_ns;
+};
+
+struct thread_info {
+  u32 status;  ///< TS_COMPAT (2) while in a 32-bit call
+};
+
+struct task_struct {
+  struct thread_info thread_info;
+  u32 flags;
+  s32 prio, static_prio;
+  s32 exit_code;
+  s32 pid, tgid;
+  Pointer real_parent, parent, group_leader;
+  Pointer mm;
+  u64 start_time, start_boottime;
+  Pointer real_cred, cred;
+  char comm[16];
+  Pointer nsproxy;
+  Pointer signal;
+};
+
+struct linux_binprm {
+  Pointer filename;
+};
+
+/// What every signal says of itself; who sent it is in a union that only some signals fill.
+struct kernel_siginfo {
+  s32 si_signo, si_errno, si_code;
+};
+
+struct sigaction {
+  Pointer handler;  ///< sa_handler, which is a macro of <signal.h>
+  u64 flags;
+};
+struct k_sigaction {
+  struct sigaction sa;
+};
+
+}  // namespace skep::hook::shadow

@@ -1,0 +1,436 @@
+// See user_probes.hpp.
+#include "hook/user_probes.hpp"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "base/fd.hpp"
+#include "hook/proc_file.hpp"
+
+namespace skep::hook {
+namespace {
+
+constexpr u8 int3 = 0xcc;
+constexpr u64 user_code_32 = 0x23;
+constexpr std::size_t most_frames = 256;
+/// Frames further away lie on another stack, whose state nobody here knows.
+constexpr u64 same_stack = u64{1} << 20;
+
+pid_t id(u32 tid) noexcept { return static_cast<pid_t>(tid); }
+
+bool read_remote(u32 tid, u64 address, void* to, std::size_t size) noexcept {
+  const iovec local{to, size}, remote{reinterpret_cast<void*>(address), size};  // NOLINT
+  return ::process_vm_readv(id(tid), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+}
+
+bool write_data(u32 tid, u64 address, const void* from, std::size_t size) noexcept {
+  const iovec local{const_cast<void*>(from), size}, remote{reinterpret_cast<void*>(address), size};  // NOLINT
+  return ::process_vm_writev(id(tid), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+}
+
+/// Writes code, which process_vm_writev does not; the tracer may.
+bool write_remote(u32 tid, u64 address, const void* from, std::size_t size) noexcept {
+  const base::Fd memory([&] {
+    char path[40];
+    std::snprintf(path, sizeof path, "/proc/%u/mem", tid);
+    return ::open(path, O_RDWR | O_CLOEXEC);
+  }());
+  if (memory && ::pwrite(memory.get(), from, size, static_cast<off_t>(address)) == static_cast<ssize_t>(size))
+    return true;
+  // Where /proc/PID/mem is denied (proc_mem.restrict_write): word by word.
+  const auto* bytes = static_cast<const u8*>(from);
+  for (std::size_t done = 0; done < size; ++done) {
+    const u64 at = (address + done) & ~u64{7};
+    errno = 0;
+    const long word = ::ptrace(PTRACE_PEEKTEXT, id(tid), reinterpret_cast<void*>(at), nullptr);  // NOLINT
+    if (errno != 0) return false;
+    u8 parts[8];
+    std::memcpy(parts, &word, sizeof parts);
+    parts[(address + done) & 7] = bytes[done];
+    long changed = 0;
+    std::memcpy(&changed, parts, sizeof changed);
+    if (::ptrace(PTRACE_POKETEXT, id(tid), reinterpret_cast<void*>(at), reinterpret_cast<void*>(changed)) !=
+        0)  // NOLINT
+      return false;
+  }
+  return true;
+}
+
+u32 tgid_of(u32 tid) noexcept {
+  char text[4096];
+  return static_cast<u32>(status_number(read_proc(tid, "status", text, sizeof text), "\nTgid:").value_or(tid));
+}
+
+u64 entry_point_of(u32 tid, bool& compat) noexcept {
+  char text[1024];
+  const std::string_view vector = read_proc(tid, "auxv", text, sizeof text);
+  for (const std::size_t word : {std::size_t{8}, std::size_t{4}}) {
+    for (std::size_t at = 0; at + 2 * word <= vector.size(); at += 2 * word) {
+      u64 key = 0, value = 0;
+      std::memcpy(&key, vector.data() + at, word);
+      std::memcpy(&value, vector.data() + at + word, word);
+      compat = word == 4;
+      if (key == AT_ENTRY) return value;
+      if (key == AT_NULL) break;
+    }
+  }
+  return 0;
+}
+
+/// One line of /proc/PID/maps.
+struct Mapping {
+  u64 start = 0, end = 0, offset = 0, device = 0, inode = 0;
+  bool is_private_code = false;
+  std::string_view path;
+};
+
+bool parse_mapping(std::string_view line, Mapping& to) noexcept {
+  unsigned long long start = 0, end = 0, offset = 0, inode = 0;
+  unsigned major = 0, minor = 0;
+  char permissions[5] = {};
+  int path_at = 0;
+  char text[160];
+  const std::size_t head = std::min(line.size(), sizeof text - 1);
+  std::memcpy(text, line.data(), head);
+  text[head] = 0;
+  if (std::sscanf(text, "%llx-%llx %4s %llx %x:%x %llu %n", &start, &end, permissions, &offset, &major, &minor, &inode,
+                  &path_at) < 7)
+    return false;
+  to = {start, end, offset, makedev(major, minor), inode, permissions[2] == 'x' && permissions[3] == 'p', {}};
+  if (path_at > 0 && static_cast<std::size_t>(path_at) < line.size()) to.path = line.substr(static_cast<u32>(path_at));
+  return true;
+}
+
+std::string read_maps(u32 tid) {
+  std::string all;
+  const base::Fd file(open_proc(tid, "maps"));
+  char piece[16384];
+  for (ssize_t n = 0; file && (n = ::read(file.get(), piece, sizeof piece)) > 0;)
+    all.append(piece, static_cast<std::size_t>(n));
+  return all;
+}
+
+bool get_registers(u32 tid, user_regs_struct& to) noexcept {
+  return ::ptrace(PTRACE_GETREGS, id(tid), nullptr, &to) == 0;
+}
+bool set_registers(u32 tid, user_regs_struct& from) noexcept {
+  from.orig_rax = ~0ull;  // no system call to restart
+  return ::ptrace(PTRACE_SETREGS, id(tid), nullptr, &from) == 0;
+}
+
+}  // namespace
+
+// --- where probes stand ---
+
+void UserProbes::begin_program(u32 tid) {
+  if (!any()) return;
+  Task& task = tasks_[tid];
+  task.frames.clear();
+  task.space = std::make_shared<Space>();
+  task.space->tgid = tgid_of(tid);
+  task.space->scratch = entry_point_of(tid, task.space->compat);
+  look_for_code(tid);
+}
+
+void UserProbes::look_for_code(u32 tid) {
+  const auto at = tasks_.find(tid);
+  if (at == tasks_.end()) return;
+  Space& space = *at->second.space;
+  const std::string maps = read_maps(tid);
+  for (std::size_t from = 0; from < maps.size();) {
+    const std::size_t end = std::min(maps.find('\n', from), maps.size());
+    Mapping mapping;
+    const std::string_view line = std::string_view(maps).substr(from, end - from);
+    from = end + 1;
+    if (!parse_mapping(line, mapping) || !mapping.is_private_code || mapping.inode == 0) continue;
+    for (u32 site = 0; site < sites_.size(); ++site) {
+      const ProbeSite& wanted = sites_[site];
+      const bool is_file = mapping.inode == wanted.inode &&
+                           (mapping.device == wanted.device || mapping.path == std::string_view(wanted.path));
+      if (!is_file || wanted.file_offset < mapping.offset ||
+          wanted.file_offset - mapping.offset >= mapping.end - mapping.start)
+        continue;
+      const u64 address = mapping.start + (wanted.file_offset - mapping.offset);
+      const auto known = space.points.find(address);
+      if (known != space.points.end() && known->second.site >= 0) continue;
+      if (!insert(tid, space, address, {wanted.bytes[0], static_cast<s32>(site), false})) ++refused_;
+    }
+  }
+}
+
+/// False: what is there is not what the file has (another's breakpoint, code that changed itself), or there is no room.
+bool UserProbes::insert(u32 tid, Space& space, u64 address, const Point& point) {
+  if (const auto known = space.points.find(address); known != space.points.end()) {
+    if (point.site >= 0) known->second.site = point.site;
+    known->second.returns = known->second.returns || point.returns;
+    return true;
+  }
+  u8 byte = 0;
+  if (!read_remote(tid, address, &byte, 1) || byte == int3 || (point.site >= 0 && byte != point.original)) return false;
+  if (inserted_count_ == inserted_.size()) return false;
+  Point made = point;
+  made.original = byte;
+  space.points.emplace(address, made);
+  note(space.tgid, address, byte);
+  if (write_code(tid, space, address, &int3, 1)) return true;
+  space.points.erase(address);
+  return false;
+}
+
+bool UserProbes::write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept {
+  if (!space.memory) {
+    char path[40];
+    std::snprintf(path, sizeof path, "/proc/%u/mem", tid);
+    space.memory = base::Fd(::open(path, O_RDWR | O_CLOEXEC));
+  }
+  if (space.memory &&
+      ::pwrite(space.memory.get(), from, size, static_cast<off_t>(address)) == static_cast<ssize_t>(size))
+    return true;
+  return write_remote(tid, address, from, size);
+}
+
+void UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
+  if (inserted_count_ == inserted_.size()) return;
+  inserted_[inserted_count_] = {address, tgid, original, true};
+  ++inserted_count_;
+}
+
+void UserProbes::forked(u32 maker, u32 child) {
+  const auto at = tasks_.find(maker);
+  if (!any() || at == tasks_.end()) return;
+  const Space& old = *at->second.space;
+  const u32 tgid = tgid_of(child);
+  const long compared = ::syscall(SYS_kcmp, id(maker), id(child), KCMP_VM, 0, 0);
+  const bool shares = compared == 0 || (compared < 0 && tgid == old.tgid);
+  Task made;
+  if (shares) {
+    made.space = at->second.space;
+  } else {
+    made.space = std::make_shared<Space>();
+    made.space->tgid = tgid;
+    made.space->points = old.points;
+    made.space->scratch = old.scratch;
+    made.space->compat = old.compat;
+    made.frames = at->second.frames;  // it returns from the same functions
+    for (const auto& [address, point] : made.space->points) note(tgid, address, point.original);
+  }
+  tasks_[child] = std::move(made);
+}
+
+void UserProbes::joined(u32 tid, u32 sibling) {
+  const auto at = tasks_.find(sibling);
+  if (any() && at != tasks_.end()) tasks_[tid] = Task{at->second.space, {}};
+}
+
+void UserProbes::ended(u32 tid) {
+  const auto at = tasks_.find(tid);
+  if (at == tasks_.end()) return;
+  const bool is_last = at->second.space.use_count() == 1;
+  const u32 tgid = at->second.space->tgid;
+  tasks_.erase(at);
+  if (!is_last) return;
+  u32 kept = 0;
+  for (u32 i = 0; i < inserted_count_; ++i)
+    if (inserted_[i].tgid != tgid) inserted_[kept++] = inserted_[i];
+  inserted_count_ = kept;
+}
+
+// --- hits ---
+
+bool UserProbes::trapped(u32 tid, int& signal) {
+  signal = 0;
+  const auto at = tasks_.find(tid);
+  siginfo_t info{};
+  user_regs_struct registers;
+  if (at == tasks_.end() || ::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0 || info.si_code != SI_KERNEL ||
+      !get_registers(tid, registers))
+    return false;
+  const u64 address = registers.rip - 1;
+  const std::shared_ptr<Space> space = at->second.space;
+  const auto found = space->points.find(address);
+  if (found == space->points.end()) return false;
+  const Point point = found->second;
+  u8 byte = 0;
+  registers.rip = address;
+  if (!read_remote(tid, address, &byte, 1) || byte != int3) {  // the program wrote over it: its code is its own again
+    space->points.erase(found);
+    set_registers(tid, registers);
+    return true;
+  }
+  if (point.returns) leave(tid, at->second, address, registers);
+  if (point.site >= 0) enter(tid, at->second, static_cast<u32>(point.site), address, registers);
+  signal = step_over(tid, *space, address, point.original, registers);
+  return true;
+}
+
+void UserProbes::enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers) {
+  const ProbeSite& probed = sites_[site];
+  if (probed.entry) host_.on_hit(tid, {.site = site, .at_return = false, .function = address}, registers);
+  if (!probed.at_return) return;
+  const std::size_t word = registers.cs == user_code_32 ? 4 : 8;
+  Frame frame{.stack = registers.rsp, .function = address, .site = site};
+  if (!read_remote(tid, registers.rsp, &frame.return_address, word)) return;
+  // A longjmp leaves frames behind: they lie below where the stack is now.
+  std::erase_if(task.frames,
+                [&](const Frame& old) { return old.stack < frame.stack && frame.stack - old.stack < same_stack; });
+  if (!insert(tid, *task.space, frame.return_address, {.returns = true})) {
+    ++refused_;
+    return;
+  }
+  if (task.frames.size() == most_frames) task.frames.erase(task.frames.begin());
+  task.frames.push_back(frame);
+}
+
+void UserProbes::leave(u32 tid, Task& task, u64 address, user_regs_struct& registers) {
+  const u64 word = registers.cs == user_code_32 ? 4 : 8;
+  const u64 stack = registers.rsp - word;  // where the return address was
+  // Tail calls: several functions return here at once, the innermost first.
+  for (std::size_t i = task.frames.size(); i-- > 0;) {
+    const Frame frame = task.frames[i];
+    if (frame.return_address != address || frame.stack != stack) continue;
+    task.frames.erase(task.frames.begin() + static_cast<std::ptrdiff_t>(i));
+    host_.on_hit(tid, {.site = frame.site, .at_return = true, .function = frame.function}, registers);
+  }
+}
+
+// --- over the breakpoint ---
+
+/// The instruction's bytes as the program has them.
+InsnBytes UserProbes::bytes_at(u32 tid, const Space& space, u64 address) const noexcept {
+  InsnBytes bytes{};
+  constexpr u64 page = 4096;
+  if (!read_remote(tid, address, bytes.data(), bytes.size()))  // the next page may not be there
+    read_remote(tid, address, bytes.data(), std::min<u64>(bytes.size(), page - address % page));
+  for (auto at = space.points.lower_bound(address); at != space.points.end() && at->first < address + bytes.size();
+       ++at)
+    bytes[at->first - address] = at->second.original;
+  return bytes;
+}
+
+/// The signal the task must get when it goes on, or 0.
+int UserProbes::step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers) {
+  const bool is_32 = registers.cs == user_code_32;
+  if (!is_32) {
+    const InsnBytes bytes = bytes_at(tid, space, address);
+    user_regs_struct after = registers;
+    if (const auto done = emulate(bytes, address, after)) {
+      const bool pushed = !done->pushes || write_data(tid, after.rsp, &done->pushed, sizeof done->pushed);
+      if (pushed) {
+        set_registers(tid, after);
+        return 0;
+      }
+    }
+    const bool on_scratch = address >= space.scratch && address - space.scratch < sizeof bytes;
+    if (const auto copy = copy_of(bytes, address); copy && space.scratch != 0 && !on_scratch)
+      return step_copy(tid, space, address, *copy, registers);
+  }
+  return step_in_place(tid, space, address, original, registers);
+}
+
+/// Steps until the instruction at `from` was performed. A signal that comes first waits: its number is returned, and
+/// its siginfo is there for the task. `registers` are those after the step; where the instruction itself failed they
+/// are as before it.
+int UserProbes::single_step(u32 tid, user_regs_struct& registers, u64 from) {
+  int pending = 0;
+  siginfo_t waiting{};
+  for (;;) {
+    if (::ptrace(PTRACE_SINGLESTEP, id(tid), nullptr, nullptr) != 0) return -1;
+    int status = 0;
+    if (!host_.await_stop(tid, status) || !get_registers(tid, registers)) return -1;
+    siginfo_t info{};
+    if (::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0) return -1;
+    const bool stepped =
+        status == SIGTRAP && info.si_code != SI_USER && info.si_code != SI_TKILL && registers.rip != from;
+    if (stepped || (status == SIGTRAP && info.si_code == TRAP_TRACE)) break;
+    const bool is_fault =
+        (status == SIGSEGV || status == SIGBUS || status == SIGFPE || status == SIGILL) && info.si_code > 0;
+    if (pending != 0) ::syscall(SYS_tkill, id(tid), pending);  // one can wait here, others are sent again
+    if (is_fault) return status;
+    pending = status;
+    waiting = info;
+  }
+  if (pending != 0) ::ptrace(PTRACE_SETSIGINFO, id(tid), nullptr, &waiting);
+  return pending;
+}
+
+int UserProbes::step_copy(u32 tid, Space& space, u64 address, const Copy& copy, user_regs_struct& registers) {
+  InsnBytes before{};
+  if (!read_remote(tid, space.scratch, before.data(), before.size()) ||
+      !write_code(tid, space, space.scratch, copy.bytes.data(), copy.bytes.size()))
+    return step_in_place(tid, space, address, bytes_at(tid, space, address)[0], registers);
+  const auto spare_of = [&](user_regs_struct& r) -> unsigned long long& { return copy.spare == 7 ? r.rdi : r.rsi; };
+  const u64 kept = spare_of(registers);
+  registers.rip = space.scratch;
+  if (copy.spare >= 0) spare_of(registers) = copy.spare_value;
+  set_registers(tid, registers);
+  const int signal = single_step(tid, registers, space.scratch);
+  write_code(tid, space, space.scratch, before.data(), before.size());
+  if (signal < 0) return signal;  // it has ended, or is about to
+  if (copy.spare >= 0) spare_of(registers) = kept;
+  const u64 moved = address - space.scratch;
+  const bool failed = registers.rip == space.scratch;
+  if (failed || copy.is_relative) registers.rip += moved;
+  if (!failed && copy.pushes_return) {
+    u64 pushed = 0;
+    if (read_remote(tid, registers.rsp, &pushed, sizeof pushed)) {
+      pushed += moved;
+      write_data(tid, registers.rsp, &pushed, sizeof pushed);
+    }
+  }
+  set_registers(tid, registers);
+  return signal;
+}
+
+/// The byte is put back for one step; another thread may pass meanwhile.
+int UserProbes::step_in_place(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers) {
+  write_code(tid, space, address, &original, 1);
+  registers.rip = address;
+  set_registers(tid, registers);
+  const int signal = single_step(tid, registers, address);
+  write_code(tid, space, address, &int3, 1);
+  return signal;
+}
+
+// --- the end ---
+
+void UserProbes::remove_all() noexcept {
+  for (u32 i = 0; i < inserted_count_; ++i) {
+    u8 byte = 0;
+    const Inserted& one = inserted_[i];
+    if (one.used && read_remote(one.tgid, one.address, &byte, 1) && byte == int3)
+      write_remote(one.tgid, one.address, &one.original, 1);
+  }
+}
+
+bool UserProbes::fix_stray(u32 tid) noexcept {
+  user_regs_struct registers;
+  siginfo_t info{};
+  if (inserted_count_ == 0 || ::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0 || info.si_code != SI_KERNEL ||
+      !get_registers(tid, registers))
+    return false;
+  for (u32 i = 0; i < inserted_count_; ++i) {
+    if (!inserted_[i].used || inserted_[i].address != registers.rip - 1) continue;
+    u8 byte = 0;
+    registers.rip -= 1;
+    if (read_remote(tid, registers.rip, &byte, 1) && byte == int3)
+      write_remote(tid, registers.rip, &inserted_[i].original, 1);
+    return set_registers(tid, registers);
+  }
+  return false;
+}
+
+}  // namespace skep::hook

@@ -1,0 +1,110 @@
+// Breakpoints in a traced tree: functions of programs and libraries, at their entry and at their return.
+//
+// A probe is a place in a file. Where a process maps it as code (at an exec, or a later mmap), the first byte of the
+// instruction becomes int3, in that process only: the mapping is private, the file stays. A hit runs programs, then the
+// instruction is performed elsewhere (probe_step.hpp), so other threads never pass unseen. A return is caught by a
+// breakpoint where the caller goes on: the thread's frames (return address and stack pointer) say which functions
+// return there, so recursion, tail calls and longjmp are right, and the stack is not touched. Forked processes inherit
+// the bytes, and get tables of their own; tasks that share memory share one. Everything put in is also in a table
+// without pointers, from which it can be taken out wherever the tracer was left.
+#pragma once
+#include <sys/user.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "hook/probe_event.hpp"
+#include "hook/probe_step.hpp"
+
+namespace skep::hook {
+
+/// What probes need of the loop.
+class ProbeHost {
+ public:
+  virtual ~ProbeHost() = default;
+  virtual void on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept = 0;
+  /// Waits for the next report of `tid`, which runs; false: it ended, or stopped for a reason of its own, which the
+  /// loop will see. `status`: as waitid gives it.
+  virtual bool await_stop(u32 tid, int& status) noexcept = 0;
+};
+
+class UserProbes {
+ public:
+  UserProbes(std::span<const ProbeSite> sites, ProbeHost& host) : sites_(sites), host_(host) {}
+
+  bool any() const noexcept { return !sites_.empty(); }
+  /// The task has a new program, or is met for the first time.
+  void begin_program(u32 tid);
+  /// Code was mapped. The task is stopped.
+  void look_for_code(u32 tid);
+  /// A task begins with its maker's memory, or a copy of it.
+  void forked(u32 maker, u32 child);
+  /// A task that is met behind the back of its maker: it shares memory with `sibling`.
+  void joined(u32 tid, u32 sibling);
+  void ended(u32 tid);
+  bool knows(u32 tid) const noexcept { return tasks_.contains(tid); }
+  /// A SIGTRAP-stop. False: not ours, the task gets its signal. Else it may go on with `signal` (0: none), or, where
+  /// that is -1, has not stopped any more in a way that this is about.
+  bool trapped(u32 tid, int& signal);
+
+  /// Takes everything out. Tasks may run meanwhile: what they hit before that is set right by fix_stray().
+  void remove_all() noexcept;
+  /// A SIGTRAP-stop after remove_all(), or when nobody watches any more.
+  bool fix_stray(u32 tid) noexcept;
+
+  u64 refused() const noexcept { return refused_; }
+
+ private:
+  struct Point {
+    u8 original = 0;
+    s32 site = -1;  ///< none: a return comes by here
+    bool returns = false;
+  };
+  /// One address space.
+  struct Space {
+    u32 tgid = 0;
+    std::map<u64, Point> points;
+    base::Fd memory;  ///< /proc/TGID/mem
+    u64 scratch = 0;  ///< the program's entry point, which runs once, at its beginning
+    bool compat = false;
+  };
+  struct Frame {
+    u64 return_address = 0, stack = 0, function = 0;
+    u32 site = 0;
+  };
+  struct Task {
+    std::shared_ptr<Space> space;
+    std::vector<Frame> frames;
+  };
+  struct Inserted {
+    u64 address = 0;
+    u32 tgid = 0;
+    u8 original = 0;
+    bool used = false;
+  };
+
+  bool insert(u32 tid, Space& space, u64 address, const Point& point);
+  static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
+  void note(u32 tgid, u64 address, u8 original) noexcept;
+  void enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers);
+  void leave(u32 tid, Task& task, u64 address, user_regs_struct& registers);
+  int step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);
+  int step_copy(u32 tid, Space& space, u64 address, const Copy& copy, user_regs_struct& registers);
+  int step_in_place(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);
+  int single_step(u32 tid, user_regs_struct& registers, u64 from);
+  InsnBytes bytes_at(u32 tid, const Space& space, u64 address) const noexcept;
+
+  std::span<const ProbeSite> sites_;
+  ProbeHost& host_;
+  std::unordered_map<u32, Task> tasks_;
+  std::array<Inserted, 8192> inserted_{};
+  u32 inserted_count_ = 0;
+  u64 refused_ = 0;
+};
+
+}  // namespace skep::hook

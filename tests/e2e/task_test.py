@@ -1,0 +1,182 @@
+"""Tasks as structures: what programs read of task_struct in the user engine is what /proc says, and what the kernel has."""
+import os
+import re
+import shutil
+import unittest
+
+from support import TRACE_LINE, Case, can_use_kernel_bpf, main, need, need_clang
+
+HEAD = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+char LICENSE[] SEC("license") = "GPL";
+static int ours(void) {
+  char comm[16];
+  bpf_get_current_comm(comm, sizeof(comm));
+  return comm[0] == 's' && comm[1] == 'k' && comm[2] == '_';
+}
+"""
+READS = HEAD + """
+/* The ways to get at a field: a typed program's loads, and reads of every kind. */
+SEC("tp_btf/sched_process_exec") int BPF_PROG(typed, struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm) {
+  char name[32];
+  struct task_struct *now = bpf_get_current_task_btf();
+  if (!ours()) return 0;
+  bpf_probe_read_kernel_str(name, sizeof(name), bprm->filename);
+  bpf_printk("typed %s pid %d tgid %d", name, p->pid == (int)bpf_get_current_pid_tgid(), p->tgid == p->group_leader->pid);
+  bpf_printk("same %d comm %s old %d", now->pid == p->pid, p->comm, old_pid == p->pid);
+  bpf_printk("parent %d uid %d euid %d", p->real_parent->tgid == p->parent->tgid, p->cred->uid.val, p->real_cred->euid.val);
+  bpf_printk("caps %llx mnt %u net %u", p->cred->cap_effective.val, p->nsproxy->mnt_ns, p->nsproxy->net_ns->ns.inum);
+  return 0;
+}
+SEC("raw_tracepoint/sched_process_exit") int raw(struct bpf_raw_tracepoint_args *ctx) {
+  struct task_struct *p = (void *)ctx->args[0];
+  char comm[16];
+  if (!ours()) return 0;
+  BPF_CORE_READ_STR_INTO(&comm, p, comm);
+  bpf_printk("raw %s code %d prio %d", comm, BPF_CORE_READ(p, exit_code), BPF_CORE_READ(p, prio));
+  bpf_printk("live %d status %d kthread %d", BPF_CORE_READ(p, signal, live.counter), BPF_CORE_READ(p, thread_info.status), (BPF_CORE_READ(p, flags) & 0x200000) != 0);
+  bpf_printk("mm %d args %d", BPF_CORE_READ(p, mm) != 0, (int)(BPF_CORE_READ(p, mm, arg_end) - BPF_CORE_READ(p, mm, arg_start)));
+  return 0;
+}
+SEC("tp_btf/sched_process_fork") int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child) {
+  if (!ours()) return 0;
+  bpf_printk("fork own %d child %d thread %d", parent->pid == (int)bpf_get_current_pid_tgid(), child->real_parent->tgid == parent->tgid, child->tgid == parent->tgid);
+  return 0;
+}
+SEC("tp_btf/signal_generate") int BPF_PROG(sent, int sig, struct kernel_siginfo *info, struct task_struct *to, int group, int result) {
+  if (!ours() || sig == 17 || (long)info < 3 && (long)info >= 0) return 0;
+  bpf_printk("sent %d to %s", sig, to->comm);
+  return 0;
+}
+"""
+NUMBERS = HEAD + """
+SEC("tracepoint/syscalls/sys_enter_getppid") int on_call(void *ctx) {
+  struct task_struct *p = (void *)bpf_get_current_task();
+  bpf_printk("ids %d %d", BPF_CORE_READ(p, pid), BPF_CORE_READ(p, tgid));
+  bpf_printk("parents %d %d %d", BPF_CORE_READ(p, real_parent, tgid), BPF_CORE_READ(p, parent, pid), BPF_CORE_READ(p, real_parent, real_parent, tgid));
+  bpf_printk("start %llu threads %d", BPF_CORE_READ(p, start_boottime), BPF_CORE_READ(p, signal, nr_threads));
+  bpf_printk("uid %d gid %d fsuid %d", BPF_CORE_READ(p, cred, uid.val), BPF_CORE_READ(p, cred, gid.val), BPF_CORE_READ(p, cred, fsuid.val));
+  bpf_printk("ns1 %u %u %u", BPF_CORE_READ(p, nsproxy, uts_ns, ns.inum), BPF_CORE_READ(p, nsproxy, ipc_ns, ns.inum), BPF_CORE_READ(p, nsproxy, mnt_ns));
+  bpf_printk("ns2 %u %u %u", BPF_CORE_READ(p, nsproxy, pid_ns_for_children, ns.inum), BPF_CORE_READ(p, nsproxy, net_ns, ns.inum), BPF_CORE_READ(p, nsproxy, cgroup_ns, ns.inum));
+  bpf_printk("args %llu %llu %llu", BPF_CORE_READ(p, mm, arg_start), BPF_CORE_READ(p, mm, arg_end), BPF_CORE_READ(p, mm, env_start));
+  return 0;
+}
+"""
+ANCESTORS = HEAD + """
+SEC("tp_btf/sched_process_exec") int BPF_PROG(climb, struct task_struct *p) {
+  int depth = 0;
+  struct task_struct *at = p;
+  for (int i = 0; i < 40 && at->pid > 1; i++) {
+    at = at->real_parent;
+    depth++;
+  }
+  /* Nothing is there: loads give zeroes, they never fault. */
+  struct task_struct *nowhere = at->real_parent->real_parent->real_parent->real_parent;
+  bpf_printk("depth %d nowhere %d", depth, nowhere->real_parent->pid);
+  return 0;
+}
+"""
+# What the traced process says of itself.
+WITNESS = """
+import ctypes, os
+def link(name): return os.readlink(f"/proc/self/ns/{name}").split("[")[1][:-1]
+stat = open("/proc/self/stat").read().rsplit(")", 1)[1].split()
+parent = os.getppid()
+grand = open(f"/proc/{parent}/stat").read().rsplit(")", 1)[1].split()[1]
+print("ids", os.getpid(), os.getpid())
+print("parents", parent, parent, grand)
+print("start", int(stat[19]) * (10**9 // os.sysconf("SC_CLK_TCK")), "threads", stat[17])
+print("uid", os.getuid(), "gid", os.getgid(), "fsuid", os.geteuid())
+print("ns2", link("pid_for_children"), link("net"), link("cgroup"))
+print("args", *stat[45:48])
+"""
+
+
+class Task(Case):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        need_clang()
+        super().setUpClass()
+        for name, original in (("sk_shell", "/bin/dash"), ("sk_true", "/bin/true"), ("sk_sleep", "/bin/sleep")):
+            shutil.copy(original, cls.directory / name)
+
+    def texts(self, name, program, backend, *command, ours=True, **options):
+        result = self.skep("run", self.write(f"{name}.bpf.c", program), "--backend", backend, "--", *command, cwd=self.directory, **options)
+        lines = [m for m in (re.match(TRACE_LINE, line) for line in result.stdout.splitlines()) if m]
+        found = [(m["comm"], m["text"]) for m in lines if not ours or m["comm"].startswith("sk_")]
+        self.assertTrue(found, result.stdout + result.stderr)
+        return found, result
+
+    def test_numbers_are_those_of_proc(self):
+        witness = self.write("witness.py", WITNESS)
+        for user in (None, "nobody") if os.getuid() == 0 else (None,):
+            options = {} if user is None else {"user": user, "env": dict(self.environment, XDG_CACHE_HOME="/tmp", XDG_RUNTIME_DIR="/tmp")}
+            # The program runs at each getppid; os.getppid() is one.
+            source = NUMBERS.replace("mnt_ns)", "mnt_ns) != 0")
+            found, result = self.texts("numbers", source, "user", "/usr/bin/python3", witness, ours=False, **options)
+            said = set(result.stdout.splitlines())
+            for _, text in found:
+                if not text.startswith("ns1"):
+                    self.assertIn(text, said, result.stdout)
+
+    def test_typed_and_read_fields_are_the_kernels(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        reads = READS.replace("p->nsproxy->mnt_ns, ", "p->nsproxy->mnt_ns != 0, ")
+        asleep = 'while read name < /proc/$!/comm && [ "$name" != sk_sleep ]; do :; done'
+        script = f"./sk_true; (exit 3); ./sk_sleep 5 & {asleep}; kill $!; wait $!; exit 4"
+        seen = {backend: self.texts("reads", reads, backend, str(self.directory / "sk_shell"), "-c", script)[0] for backend in ("kernel", "user")}
+        self.assertEqual(sorted(seen["kernel"]), sorted(seen["user"]))
+
+    def test_ancestors_and_stale_pointers(self):
+        found, result = self.texts("ancestors", ANCESTORS, "user", "/bin/true", ours=False)
+        depth, pid = 0, os.getpid()
+        while pid > 1:
+            with open(f"/proc/{pid}/stat") as stat:
+                pid = int(stat.read().rsplit(")", 1)[1].split()[1])
+            depth += 1
+        # Between this process and the command: skep and its tracer.
+        self.assertEqual(found[0][1], f"depth {depth + 3} nowhere 0")
+
+    def test_a_missing_field_is_named(self):
+        program = HEAD + 'SEC("tp_btf/sched_process_exec") int BPF_PROG(p, struct task_struct *t) { return t->stack != 0; }'
+        result = self.skep("run", self.write("missing.bpf.c", program), "--", "true", check=1)
+        self.assertIn("`stack` (struct task_struct)", result.stderr)
+        guarded = HEAD + """
+const volatile bool in_kernel = false;
+SEC("tp_btf/sched_process_exec") int BPF_PROG(p, struct task_struct *t) {
+  bpf_printk("exists %d %d", bpf_core_field_exists(t->stack), bpf_core_field_exists(t->real_parent));
+  if (in_kernel) return t->stack != 0;
+  return 0;
+}"""
+        found, _ = self.texts("guarded", guarded, "user", "true", ours=False)
+        self.assertEqual(found[0][1], "exists 0 1")
+
+    def test_writes_are_refused(self):
+        program = HEAD + 'SEC("tp_btf/sched_process_exec") int BPF_PROG(p, struct task_struct *t) { t->pid = 1; return 0; }'
+        result = self.skep("run", self.write("writes.bpf.c", program), "--", "true", check=1)
+        self.assertIn("V", result.stderr)
+
+    def test_storage_of_another_task(self):
+        program = HEAD + """
+struct { __uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int); __type(value, int); } marks SEC(".maps");
+SEC("tp_btf/sched_process_fork") int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child) {
+  int *mark = bpf_task_storage_get(&marks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (mark) *mark = child->pid;
+  return 0;
+}
+SEC("tp_btf/sched_process_exit") int BPF_PROG(ended, struct task_struct *p) {
+  int *mark = bpf_task_storage_get(&marks, p, 0, 0);
+  bpf_printk("mark %d", mark ? *mark == p->pid : -1);
+  return 0;
+}"""
+        found, _ = self.texts("storage", program, "user", "sh", "-c", "/bin/true; (exit 1); true", ours=False)
+        self.assertEqual(sorted(text for _, text in found), ["mark -1", "mark 1", "mark 1"])
+
+
+if __name__ == "__main__":
+    main()

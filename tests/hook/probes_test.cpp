@@ -1,0 +1,237 @@
+// Probes of user functions: every call once, with its arguments and result, whatever the program does around it.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "hook/probe_context.hpp"
+#include "support.hpp"
+
+namespace skep::hook::test {
+namespace {
+
+struct Hit {
+  ProbeHit hit;
+  u32 tid, tgid;
+  u64 first, result, ip, sp;
+};
+
+class HitRecorder final : public SyscallSink {
+ public:
+  void on_event(SyscallEvent&, helper::Task&) noexcept override {}
+  void on_probe(const ProbeHit& hit, SyscallEvent& frame, helper::Task& task) noexcept override {
+    seen.push_back({hit, frame.tid, static_cast<u32>(task.pid_tgid() >> 32), frame.regs.di & 0xffffffff,
+                    frame.regs.ax & 0xffffffff, frame.regs.ip, frame.regs.sp});
+    if (then) then(seen.back());
+  }
+  std::vector<Hit> of(u32 site, bool at_return) const {
+    std::vector<Hit> found;
+    std::ranges::copy_if(seen, std::back_inserter(found),
+                         [&](const Hit& one) { return one.hit.site == site && one.hit.at_return == at_return; });
+    return found;
+  }
+  std::vector<u64> arguments(u32 site) const {
+    std::vector<u64> found;
+    for (const Hit& one : of(site, false)) found.push_back(one.first);
+    return found;
+  }
+  std::vector<u64> results(u32 site) const {
+    std::vector<u64> found;
+    for (const Hit& one : of(site, true)) found.push_back(one.result);
+    return found;
+  }
+  std::vector<Hit> seen;
+  std::function<void(const Hit&)> then;
+};
+
+const std::string& tracee() {
+  static const std::string path = program("hook_tracee_probes");
+  return path;
+}
+
+/// Entry and return of a function; the place's index.
+u32 probe(SyscallInterest& interest, const std::string& function, const std::string& file = tracee()) {
+  u32 place = 0;
+  for (const AttachKind kind : {AttachKind::uprobe, AttachKind::uretprobe}) {
+    const auto plan = plan_probe({.kind = kind, .target = file + ":" + function});
+    if (!plan || !*plan) {
+      ADD_FAILURE() << function << ": " << (plan ? "no plan" : plan.error().message);
+      return 0;
+    }
+    for (const ProbeSite& site : (*plan)->sites) place = interest.add_probe(site, (*plan)->at_return);
+  }
+  return place;
+}
+
+TEST(Probes, EntriesAndReturns) {
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "plain", "50"}, interest, recorder).result), 0);
+  const auto entries = recorder.of(plain, false), returns = recorder.of(plain, true);
+  ASSERT_EQ(entries.size(), 50u);
+  ASSERT_EQ(returns.size(), 50u);
+  for (u64 i = 0; i < 50; ++i) {
+    EXPECT_EQ(entries[i].first, i);
+    EXPECT_EQ(entries[i].ip, entries[i].hit.function);
+    EXPECT_EQ(returns[i].result, i * 3);
+    EXPECT_EQ(returns[i].hit.function, entries[i].hit.function);
+    EXPECT_EQ(returns[i].sp, entries[i].sp + 8);
+  }
+}
+
+TEST(Probes, RecursionTailCallsAndJumps) {
+  SyscallInterest interest;
+  const u32 recurse = probe(interest, "recurse"), last = probe(interest, "last"), tail = probe(interest, "tail");
+  const u32 jumper = probe(interest, "jumper"), plain = probe(interest, "plain");
+  HitRecorder recursion;
+  EXPECT_EQ(exit_code(run({tracee(), "recurse", "5"}, interest, recursion).result), 0);
+  EXPECT_EQ(recursion.arguments(recurse), (std::vector<u64>{5, 4, 3, 2, 1}));
+  EXPECT_EQ(recursion.results(recurse), (std::vector<u64>{1, 2, 6, 24, 120}));
+  HitRecorder tails;
+  EXPECT_EQ(exit_code(run({tracee(), "tail", "4"}, interest, tails).result), 0);
+  EXPECT_EQ(tails.results(last), (std::vector<u64>{9}));
+  EXPECT_EQ(tails.results(tail), (std::vector<u64>{9}));
+  HitRecorder jumps;
+  EXPECT_EQ(exit_code(run({tracee(), "jump", "3"}, interest, jumps).result), 0);
+  EXPECT_EQ(jumps.arguments(jumper), (std::vector<u64>{3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0}));
+  EXPECT_TRUE(jumps.results(jumper).empty()) << "none of them returned";
+  EXPECT_EQ(jumps.results(plain), (std::vector<u64>{6}));
+}
+
+TEST(Probes, InstructionsThatAreRelative) {
+  SyscallInterest interest;
+  const u32 relative = probe(interest, "relative"), branching = probe(interest, "branching");
+  const u32 calling = probe(interest, "calling"), last = probe(interest, "last");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "forms"}, interest, recorder).result), 0);
+  EXPECT_EQ(recorder.results(relative), (std::vector<u64>{0}));
+  EXPECT_EQ(recorder.results(branching), (std::vector<u64>{4}));
+  EXPECT_EQ(recorder.results(last), (std::vector<u64>{5}));
+  EXPECT_EQ(recorder.results(calling), (std::vector<u64>{6}));
+}
+
+TEST(Probes, ThreadsMissNothing) {
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain"), branching = probe(interest, "branching");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "threads", "100"}, interest, recorder).result), 0);
+  for (const u32 place : {plain, branching}) {
+    EXPECT_EQ(recorder.of(place, false).size(), 800u);
+    EXPECT_EQ(recorder.of(place, true).size(), 800u);
+  }
+}
+
+TEST(Probes, ChildrenInherit) {
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "children", "20"}, interest, recorder).result), 0);
+  EXPECT_EQ(recorder.of(plain, false).size(), 21u);
+  EXPECT_EQ(recorder.of(plain, true).size(), 21u);
+  HitRecorder spawned;
+  EXPECT_EQ(exit_code(run({tracee(), "spawned"}, interest, spawned).result), 0);
+  EXPECT_EQ(spawned.of(plain, true).size(), 3u);
+}
+
+TEST(Probes, SignalsInTheMiddle) {
+  SyscallInterest interest;
+  const u32 relative = probe(interest, "relative"), branching = probe(interest, "branching");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "signalled", "300"}, interest, recorder).result), 0);
+  EXPECT_GE(recorder.of(relative, false).size(), 301u);
+  EXPECT_EQ(recorder.of(relative, false).size(), recorder.of(relative, true).size());
+  EXPECT_EQ(recorder.of(branching, true).size(), 300u);
+}
+
+TEST(Probes, CodeThatChangesItself) {
+  SyscallInterest interest;
+  probe(interest, "plain");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "overwritten"}, interest, recorder).result), 0);
+  EXPECT_TRUE(recorder.seen.empty());
+}
+
+TEST(Probes, LibrariesAreFoundWhenTheyAreMapped) {
+  SyscallInterest interest;
+  const u32 cosine = probe(interest, "cos", "libm.so.6");
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "late", "libm.so.6"}, interest, recorder).result), 0);
+  EXPECT_LE(recorder.of(cosine, false).size(), 1u);  // an indirect function: its resolver may have another name
+  SyscallInterest allocation;
+  const u32 allocate = probe(allocation, "malloc", "libc.so.6");
+  HitRecorder allocations;
+  run({"/bin/true"}, allocation, allocations);
+  EXPECT_GT(allocations.of(allocate, false).size(), 0u);
+  EXPECT_EQ(allocations.of(allocate, false).size(), allocations.of(allocate, true).size());
+}
+
+TEST(Probes, EverythingIsTakenOutAtTheEnd) {
+  const std::string end = scratch("end");
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain");
+  HitRecorder recorder;
+  int status = -1;
+  {
+    auto tracer = SyscallTracer::start({tracee(), "steady", end}, interest, recorder);
+    ASSERT_TRUE(tracer) << tracer.error().message;
+    recorder.then = [&](const Hit&) {
+      if (recorder.seen.size() == 40) (*tracer)->stop();
+    };
+    const auto result = (*tracer)->run();
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_FALSE(result->exited);
+    status = (*tracer)->pid();
+  }
+  const auto seen = recorder.of(plain, false).size();
+  ::usleep(50'000);
+  EXPECT_TRUE(alive(status)) << "it runs on without its breakpoints";
+  EXPECT_EQ(recorder.of(plain, false).size(), seen);
+  std::ofstream(end) << "x";
+  EXPECT_TRUE(eventually([&] { return !alive(status); }));
+}
+
+TEST(Probes, AProcessThatIsAttachedTo) {
+  const std::string end = scratch("end");
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::execl(tracee().c_str(), "hook_tracee_probes", "steady", end.c_str(), nullptr);
+    ::_exit(99);
+  }
+  ASSERT_TRUE(eventually([&] { return content("/proc/" + std::to_string(pid) + "/comm") == "hook_tracee_pro\n"; }));
+  ::usleep(50'000);
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain");
+  HitRecorder recorder;
+  {
+    auto tracer = SyscallTracer::attach(pid, interest, recorder);
+    ASSERT_TRUE(tracer) << tracer.error().message;
+    recorder.then = [&](const Hit&) {
+      if (recorder.seen.size() == 40) (*tracer)->stop();
+    };
+    ASSERT_TRUE((*tracer)->run());
+  }
+  EXPECT_GE(recorder.of(plain, true).size(), 19u);
+  ::usleep(50'000);
+  EXPECT_TRUE(alive(pid));
+  std::ofstream(end) << "x";
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(Probes, WhatCannotBeProbedIsRefused) {
+  const auto refusal = [&](AttachKind kind, const std::string& target) {
+    const auto plan = plan_probe({.kind = kind, .target = target});
+    return plan ? std::string() : plan.error().message;
+  };
+  EXPECT_NE(refusal(AttachKind::uprobe, tracee() + ":no_such").find("no function \"no_such\""), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uprobe, "/no/such/file:main").find("/no/such/file"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uprobe, "nothing").find("FILE:FUNCTION"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uretprobe, tracee() + ":plain+4").find("no offset"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace skep::hook::test

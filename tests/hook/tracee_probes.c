@@ -1,0 +1,152 @@
+// A program whose functions are probed: each mode calls them in a way that is hard to follow, and its exit status says
+// whether they did what they must.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROBED __attribute__((noinline, noclone, used))
+
+int counter;
+extern char** environ;
+
+PROBED int plain(int a, int b) {
+  __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED);
+  return a * b;
+}
+PROBED int recurse(int n) { return n <= 1 ? 1 : n * recurse(n - 1); }
+PROBED int last(int n) {
+  __asm__ volatile("");
+  return n + 1;
+}
+PROBED __attribute__((optimize("O2"))) int tail(int n) { return last(n * 2); }
+
+static jmp_buf jump;
+PROBED int jumper(int n) {
+  if (n == 0) longjmp(jump, 7);
+  return jumper(n - 1) + 1;
+}
+
+/* First instructions that cannot run just anywhere. */
+PROBED int relative(void);
+PROBED int branching(int n);
+PROBED int calling(int n);
+__asm__(
+    ".text\n"
+    ".globl relative\n.type relative, @function\nrelative:\n  movl counter(%rip), %eax\n  ret\n"
+    ".size relative, .-relative\n"
+    ".globl branching\n.type branching, @function\nbranching:\n  jrcxz 1f\n1:  leal 3(%rdi), %eax\n  ret\n"
+    ".size branching, .-branching\n"
+    ".globl calling\n.type calling, @function\ncalling:\n  call *last_pointer(%rip)\n  addl $1, %eax\n  ret\n"
+    ".size calling, .-calling\n"
+    ".data\nlast_pointer: .quad last\n.text\n");
+
+static void* worker(void* argument) {
+  for (int i = 0; i < (int)(long)argument; ++i)
+    if (plain(i, 2) != i * 2 || branching(i) != i + 3) exit(77);
+  return NULL;
+}
+
+static int threads(int count, int each) {
+  pthread_t ids[64];
+  for (int i = 0; i < count; ++i) pthread_create(&ids[i], NULL, worker, (void*)(long)each);
+  for (int i = 0; i < count; ++i) pthread_join(ids[i], NULL);
+  return counter != count * each;
+}
+
+static int children(int count) {
+  int failed = 0;
+  for (int i = 0; i < count; ++i) {
+    pid_t pid = fork();
+    int status = 0;
+    if (pid == 0) _exit(plain(i, 3) == i * 3 ? 0 : 1);
+    waitpid(pid, &status, 0);
+    failed |= status;
+  }
+  return failed | (plain(2, 2) != 4);
+}
+
+static int spawned(char* self) {
+  char* arguments[] = {self, "plain", "2", NULL};
+  pid_t pid;
+  int status = 1;
+  if (posix_spawn(&pid, self, NULL, NULL, arguments, environ) != 0) return 1;
+  waitpid(pid, &status, 0);
+  return status | (plain(1, 1) != 1);
+}
+
+static volatile sig_atomic_t ticks;
+static void on_tick(int signal) {
+  (void)signal;
+  ++ticks;
+  if (relative() != counter) _exit(78);
+}
+/* Signals come in the middle of everything. */
+static int signalled(int count) {
+  struct sigaction action = {.sa_handler = on_tick};
+  sigaction(SIGUSR1, &action, NULL);
+  pid_t parent = getpid(), pid = fork();
+  if (pid == 0) {
+    for (int i = 0; i < 200; ++i) kill(parent, SIGUSR1), usleep(100);
+    _exit(0);
+  }
+  int failed = 0;
+  for (int i = 0; i < count; ++i) failed |= relative() != counter || branching(i) != i + 3;
+  waitpid(pid, NULL, 0);
+  return failed | (ticks == 0);
+}
+
+/* What is mapped is what is in the file, but for breakpoints: a debugger of its own would see ours. */
+static int overwritten(void) {
+  unsigned char* code = (unsigned char*)(void*)plain;
+  const long page = 4096;
+  mprotect((void*)((unsigned long)code & ~(unsigned long)(page - 1)), 2 * page, PROT_READ | PROT_WRITE | PROT_EXEC);
+  /* mov %edi, %eax; ret */
+  memcpy(code, "\x89\xf8\xc3", 3);
+  return plain(5, 9) != 5 || plain(6, 9) != 6;
+}
+
+int main(int argc, char** argv) {
+  const char* mode = argc > 1 ? argv[1] : "";
+  const int number = argc > 2 ? atoi(argv[2]) : 1;
+  if (!strcmp(mode, "plain")) {
+    for (int i = 0; i < number; ++i)
+      if (plain(i, 3) != i * 3) return 1;
+    return 0;
+  }
+  if (!strcmp(mode, "recurse")) return recurse(number) != 120;
+  if (!strcmp(mode, "tail")) return tail(number) != number * 2 + 1;
+  if (!strcmp(mode, "jump")) {
+    for (volatile int i = 0; i < 3; ++i)
+      if (setjmp(jump) == 0) jumper(number);
+    return plain(2, 3) != 6;
+  }
+  if (!strcmp(mode, "forms")) return relative() != 0 || branching(1) != 4 || calling(4) != 6;
+  if (!strcmp(mode, "threads")) return threads(8, number);
+  if (!strcmp(mode, "children")) return children(number);
+  if (!strcmp(mode, "spawned")) return spawned(argv[0]);
+  if (!strcmp(mode, "signalled")) return signalled(number);
+  if (!strcmp(mode, "overwritten")) return overwritten();
+  if (!strcmp(mode, "late")) {
+    /* Opened while it runs; what it does is called through a pointer. */
+    void* library = dlopen(argv[2], RTLD_NOW);
+    double (*cosine)(double) = library ? (double (*)(double))dlsym(library, "cos") : NULL;
+    return cosine == NULL || cosine(0.0) != 1.0;
+  }
+  if (!strcmp(mode, "steady")) {
+    for (;;) {
+      plain(1, 2);
+      usleep(1000);
+      if (access(argv[2], F_OK) == 0) return 0;
+    }
+  }
+  return 64;
+}
