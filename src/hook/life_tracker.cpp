@@ -12,11 +12,10 @@
 #include <cstring>
 
 #include "hook/proc_file.hpp"
+#include "hook/ptrace_errors.hpp"
 
 namespace skep::hook {
 namespace {
-
-constexpr std::size_t most_remembered = 1u << 16;
 
 void read_comm(u32 tid, char (&comm)[16]) noexcept {
   char text[17];
@@ -65,6 +64,7 @@ int LifeTracker::ptrace_options() const noexcept {
 }
 
 void LifeTracker::execed(u32 tid, u32 former) {
+  if (former != tid) told_.erase(former);  // a thread that took its leader's id
   if (!interest_.exec) return;
   LifeEvent event;
   event.kind = LifeKind::exec;
@@ -75,8 +75,11 @@ void LifeTracker::execed(u32 tid, u32 former) {
   emitter_.emit_life(tid, tid, event);
 }
 
+void LifeTracker::known(u32 tid) {
+  if (orders_births()) told_.insert(tid);
+}
+
 void LifeTracker::tell_birth(u32 tid, u32 tgid, u32 child) {
-  if (told_.size() >= most_remembered) told_.clear();
   told_.insert(child);
   if (!interest_.fork) return;
   LifeEvent event;
@@ -109,12 +112,35 @@ void LifeTracker::forked(u32 tid, u32 tgid, u32 child) {
     announced_.insert(child);
 }
 
-/// SIGKILL may keep a task from reporting the children it made, and a held thread from being announced.
-void LifeTracker::tell_unreported_births(u32 tid, u32 tgid) {
-  if (const auto at = std::ranges::find(held_, tid, &Held::child); at != held_.end()) {
+void LifeTracker::tell_by_death(u32 tid, u32 tgid, u32 child) {
+  if (told_.contains(child)) return;
+  forked(tid, tgid, child);
+  told_by_death_[child] = tgid;
+}
+
+/// A task that ends before anybody has told of it: its maker's report was lost or is yet to come.
+void LifeTracker::tell_own_birth(u32 tid, u32 tgid) {
+  if (told_.contains(tid)) return;
+  if (const auto at = std::ranges::find(held_, tid, &Held::child); at != held_.end())
     at->child = 0;  // it left its stop to end
-    tell_birth(tgid, tgid, tid);
-    told_by_death_.insert(tid);
+  u32 maker = tgid;
+  if (tid == tgid) {
+    char text[4096];
+    const std::string_view status = read_proc(tid, "status", text, sizeof text);
+    maker = static_cast<u32>(status_number(status, "\nPPid:").value_or(tid));
+    if (!emitter_.is_traced(maker)) maker = tid;  // an orphan
+  }
+  tell_birth(maker, maker, tid);
+  told_by_death_[tid] = maker;
+}
+
+/// What is killed may not report the tasks it made. Threads: once for a process, for one that is being killed makes
+/// none.
+void LifeTracker::tell_unreported_births(u32 tid, u32 tgid) {
+  if (last_killed_ != tgid) {
+    last_killed_ = tgid;
+    for (const int thread : threads_of(static_cast<int>(tgid)).value_or(std::vector<int>()))
+      tell_by_death(tid, tgid, static_cast<u32>(thread));
   }
   char file[48], text[4096];
   std::snprintf(file, sizeof file, "task/%u/children", tid);
@@ -125,15 +151,14 @@ void LifeTracker::tell_unreported_births(u32 tid, u32 tgid) {
     const auto parsed = std::from_chars(from, end, child);
     if (parsed.ec != std::errc()) return;
     from = parsed.ptr;
-    // Those that have ended are listed until their parent has waited for them.
-    if (emitter_.has_begun(child) || told_.contains(child)) continue;
-    forked(tid, tgid, child);
-    told_by_death_.insert(child);
+    // Those that have ended are listed until their parent has waited for them; we have, and trace them no more.
+    if (tracer_of(static_cast<int>(child)) != 0) tell_by_death(tid, tgid, child);
   }
 }
 
 void LifeTracker::exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, bool by_own_call) {
-  if (orders_births() && (exit_code & 0x7f) == SIGKILL) tell_unreported_births(tid, tgid);
+  if (orders_births()) tell_own_birth(tid, tgid);
+  if (orders_births() && !by_own_call) tell_unreported_births(tid, tgid);
   if (interest_.signals()) signals_.ending(tid, tgid, exit_code, by_own_call);
   if (!interest_.exit) return;
   LifeEvent event;
@@ -151,9 +176,13 @@ void LifeTracker::exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, boo
 }
 
 void LifeTracker::ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_code) {
-  if (!seen) exiting(tid, tgid, group_dead, exit_code, (exit_code & 0x7f) == 0);
+  // A task whose end had no stop was killed before or in it: what calls exit undisturbed stops.
+  if (!seen) exiting(tid, tgid, group_dead, exit_code, false);
   announced_.erase(tid);
-  told_by_death_.erase(tid);
+  told_.erase(tid);
+  // A maker that has ended reports nothing any more; the ids of what it made may come again.
+  if (group_dead) std::erase_if(told_by_death_, [&](const auto& each) { return each.second == tgid; });
+  if (group_dead && last_killed_ == tgid) last_killed_ = 0;
   if (const auto at = std::ranges::find(held_, tid, &Held::child); at != held_.end()) at->child = 0;
   // Did it die between making a child and reporting it?
   for (Held& held : held_) {
@@ -167,7 +196,7 @@ void LifeTracker::ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_
     const u64 parent = status_number(status, "\nPPid:").value_or(0);
     if (!is_thread && parent != tgid && emitter_.is_traced(static_cast<u32>(parent))) continue;
     tell_birth(tid, tgid, held.child);
-    told_by_death_.insert(held.child);
+    if (!group_dead) told_by_death_[held.child] = tgid;
     release(held);
   }
 }

@@ -8,6 +8,7 @@
 #pragma once
 #include <array>
 #include <span>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -25,6 +26,8 @@ class LifeTracker {
   /// PTRACE_O_* that its interest needs.
   int ptrace_options() const noexcept;
 
+  /// A task that was there before it was traced.
+  void known(u32 tid);
   /// PTRACE_EVENT_EXEC of `tid`, which a thread `former` called.
   void execed(u32 tid, u32 former);
   /// The first stop of a child. False: it must wait until forked() or released() names it.
@@ -53,15 +56,19 @@ class LifeTracker {
   void release(Held& held);
   void tell_unreported_births(u32 tid, u32 tgid);
   void tell_birth(u32 tid, u32 tgid, u32 child);
+  void tell_by_death(u32 tid, u32 tgid, u32 child);
+  void tell_own_birth(u32 tid, u32 tgid);
 
   const LifeInterest& interest_;
   LifeEmitter& emitter_;
   SignalTracker signals_;
   std::unordered_set<u32> announced_;  ///< children whose birth was told and whose first stop has not come
-  std::unordered_set<u32> told_;       ///< children whose birth was told
+  std::unordered_set<u32> told_;       ///< tasks that live and whose birth was told
   /// Children that wait. Bounded: where more come at once, the rest begin unannounced.
   std::array<Held, 64> held_{};
-  std::unordered_set<u32> told_by_death_;  ///< children that were let go by released_: their parent may still report
+  /// Children whose birth was told although their maker, whose process this is, may still report it.
+  std::unordered_map<u32, u32> told_by_death_;
+  u32 last_killed_ = 0;  ///< the process whose threads were looked through
   std::vector<Held> released_;
   std::array<char, 4096> path_{};  ///< PATH_MAX
 };

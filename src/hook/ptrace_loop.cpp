@@ -56,6 +56,7 @@ void PtraceLoop::know(int tid, int pid) {
   Tracee& task = tracees_[static_cast<u32>(tid)];
   task.tgid = static_cast<u32>(pid);
   task.begun = true;
+  life_.known(static_cast<u32>(tid));
 }
 
 Result<void> PtraceLoop::seize_command() {
@@ -207,12 +208,15 @@ void PtraceLoop::on_event(int tid, Tracee& task, int event) {
     case PTRACE_EVENT_FORK:
     case PTRACE_EVENT_VFORK:
     case PTRACE_EVENT_CLONE:
-      return on_fork(tid, task);
+      return on_fork(tid, task, event);
     case PTRACE_EVENT_EXIT: {
       const u32 id = static_cast<u32>(tid), tgid = group_of(id, task);
+      const bool by_own_call = is_in_exit_call(tid);
+      const auto exit_code = event_message(tid, PTRACE_EVENT_EXIT);
+      if (!exit_code) return;  // killed once more: ended() tells
       task.exiting = true;
-      if (shadow_ != nullptr) shadow_->ending(id, tgid, static_cast<s32>(event_message(tid)));
-      life_.exiting(id, tgid, is_last_of_group(id, tgid), static_cast<s32>(event_message(tid)), is_in_exit_call(tid));
+      if (shadow_ != nullptr) shadow_->ending(id, tgid, static_cast<s32>(*exit_code));
+      life_.exiting(id, tgid, is_last_of_group(id, tgid), static_cast<s32>(*exit_code), by_own_call);
       return release_newborns();
     }
     default:
@@ -227,12 +231,13 @@ void PtraceLoop::go_on(int tid, int signal) {
   resume(tid, 0);
 }
 
-void PtraceLoop::on_fork(int tid, Tracee& task) {
+void PtraceLoop::on_fork(int tid, Tracee& task, int event) {
   if (!life_.orders_births()) return;
-  const u32 child = static_cast<u32>(event_message(tid));
+  const u32 child = static_cast<u32>(event_message(tid, event).value_or(0));
+  if (child == 0) return;  // the maker was killed meanwhile: its end tells of what it made
   // From now on it counts as a thread of its process. One that was killed and reaped already has no file.
   char text[4096];
-  if (const auto tgid = status_number(read_proc(child, "status", text, sizeof text), "\nTgid:"); child != 0 && tgid)
+  if (const auto tgid = status_number(read_proc(child, "status", text, sizeof text), "\nTgid:"); tgid)
     tracees_[child].tgid = static_cast<u32>(*tgid);
   probes_.forked(static_cast<u32>(tid), child);
   life_.forked(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), child);
@@ -250,9 +255,17 @@ void PtraceLoop::release_newborns() {
   for (const auto& [child, stop] : life_.take_released()) begin_newborn(static_cast<int>(child), stop);
 }
 
-unsigned long PtraceLoop::event_message(int tid) noexcept {
+/// SIGKILL takes a task out of any stop and into that of its end, also while its stop is in our hands: what is asked of
+/// it then is of another stop than the one that was reported.
+bool PtraceLoop::is_in_stop_of(int tid, int event) noexcept {
+  siginfo_t info{};
+  return ::ptrace(PTRACE_GETSIGINFO, tid, nullptr, &info) == 0 && info.si_code == (SIGTRAP | event << 8);
+}
+
+std::optional<unsigned long> PtraceLoop::event_message(int tid, int event) noexcept {
   unsigned long message = 0;
-  ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message);
+  // In this order: a task that is in the stop now was in it before.
+  if (::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 || !is_in_stop_of(tid, event)) return std::nullopt;
   return message;
 }
 
@@ -290,6 +303,9 @@ void PtraceLoop::emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept {
 
 void PtraceLoop::resume(int tid, int signal) noexcept {
   const auto at = tracees_.find(static_cast<u32>(tid));
+  // Resumed from a stop that has not been reported, its end would pass unseen.
+  const bool is_ending = at != tracees_.end() && at->second.exiting;
+  if (life_.ptrace_options() != 0 && !is_ending && is_in_stop_of(tid, PTRACE_EVENT_EXIT)) return;
   const bool to_return = at != tracees_.end() && at->second.wants_return;
   const auto how = scope_ == Scope::every_call || to_return ? PTRACE_SYSCALL : PTRACE_CONT;
   if (::ptrace(how, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal))) != 0 && errno == ESRCH)
@@ -297,7 +313,7 @@ void PtraceLoop::resume(int tid, int signal) noexcept {
 }
 
 void PtraceLoop::on_exec(int tid) {
-  const unsigned long former = event_message(tid);
+  const unsigned long former = event_message(tid, PTRACE_EVENT_EXEC).value_or(0);
   const u32 now = static_cast<u32>(tid);
   // A thread that is not the leader takes the leader's id, and with it what we know of its call.
   if (former != 0 && former != now) {

@@ -10,6 +10,7 @@
 #include <sys/ptrace.h>
 
 #include <array>
+#include <optional>
 #include <unordered_map>
 
 #include "hook/command.hpp"
@@ -75,13 +76,15 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
   void on_newborn(int tid, Tracee& tracee);
   void on_exec(int tid);
   void on_event(int tid, Tracee& tracee, int event);
-  void on_fork(int tid, Tracee& tracee);
+  void on_fork(int tid, Tracee& tracee, int event);
   void go_on(int tid, int signal);
   void begin_newborn(int tid, int signal);
   void release_newborns();
   u32 group_of(u32 tid, Tracee& tracee) noexcept;
   bool is_last_of_group(u32 tid, u32 tgid) const noexcept;
-  static unsigned long event_message(int tid) noexcept;
+  static bool is_in_stop_of(int tid, int event) noexcept;
+  /// Nothing: the task is not in that event's stop any more.
+  static std::optional<unsigned long> event_message(int tid, int event) noexcept;
   static bool read_stop(int tid, __ptrace_syscall_info& info) noexcept;
   void take_entry(Tracee& tracee, const __ptrace_syscall_info& info) noexcept;
   void emit_entry(int tid, Tracee& tracee);
@@ -97,10 +100,6 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
   bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;
   void emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept override;
   bool is_traced(u32 tgid) const noexcept override;
-  bool has_begun(u32 tid) const noexcept override {
-    const auto at = tracees_.find(tid);
-    return at != tracees_.end() && at->second.begun;
-  }
   bool still_waiting() noexcept override { return true; }  // a traced task's id is kept until we have waited for it
 
   Command* command_;

@@ -218,6 +218,7 @@ void SignalTracker::tell_delivered(u32 tid, u32 tgid, s32 signal, s32 error, s32
 void SignalTracker::delivering(u32 tid, u32 tgid, s32 signal) {
   siginfo_t info{};
   if (::ptrace(PTRACE_GETSIGINFO, static_cast<pid_t>(tid), nullptr, &info) != 0) return;
+  if (info.si_signo != signal || info.si_code >> 8 == PTRACE_EVENT_EXIT) return;  // killed meanwhile: in another stop
   Disposition receiver;
   if (!disposition_of(tid, receiver)) return;
   // Of these two the kernel itself wrote the sender down.

@@ -21,8 +21,6 @@ class LifeEmitter {
   virtual void emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept = 0;
   /// Whether a thread of this process is traced.
   virtual bool is_traced(u32 tgid) const noexcept = 0;
-  /// Whether this task's first stop is behind it.
-  virtual bool has_begun(u32 tid) const noexcept = 0;
 };
 
 class SignalTracker {

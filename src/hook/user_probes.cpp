@@ -341,12 +341,54 @@ int UserProbes::step_over(u32 tid, Space& space, u64 address, u8 original, user_
   return step_in_place(tid, space, address, original, registers);
 }
 
-/// Steps until the instruction at `from` was performed. A signal that comes first waits: its number is returned, and
-/// its siginfo is there for the task. `registers` are those after the step; where the instruction itself failed they
-/// are as before it.
+/// Signals that wait while one instruction is performed. The first goes to the task with its siginfo when it goes on.
+/// From then on others are blocked, so that the step comes to its end however many are sent; but those by which the
+/// instruction itself may fail, since a fault that is blocked would end the task. Sent by somebody, they are sent
+/// again.
+class UserProbes::HeldSignals {
+ public:
+  explicit HeldSignals(u32 tid) : tid_(tid) {}
+  void hold(int signal, const siginfo_t& info) noexcept {
+    if (first_ == 0) {
+      first_ = signal;
+      info_ = info;
+      const u64 all_but_faults = ~(bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGILL) | bit(SIGTRAP));
+      blocked_ = ::ptrace(PTRACE_GETSIGMASK, id(tid_), sizeof mask_, &mask_) == 0;
+      if (blocked_) set_mask(mask_ | all_but_faults);
+    } else {
+      again_ |= bit(signal);
+    }
+  }
+  /// After the step: the signal to go on with, or 0.
+  int release() noexcept {
+    if (first_ == 0) return 0;
+    ::ptrace(PTRACE_SETSIGINFO, id(tid_), nullptr, &info_);
+    return release_after_fault();
+  }
+  /// The instruction failed: its own signal comes first, those that were held are sent again.
+  int release_after_fault(int fault = 0) noexcept {
+    if (blocked_) set_mask(mask_);
+    if (fault != 0 && first_ != 0) again_ |= bit(first_);
+    for (int signal = 1; again_ != 0; ++signal, again_ >>= 1)
+      if ((again_ & 1) != 0) ::syscall(SYS_tkill, id(tid_), signal);
+    return fault != 0 ? fault : first_;
+  }
+
+ private:
+  static constexpr u64 bit(int signal) noexcept { return u64{1} << (signal - 1); }
+  void set_mask(u64 mask) const noexcept { ::ptrace(PTRACE_SETSIGMASK, id(tid_), sizeof mask, &mask); }
+
+  u32 tid_;
+  int first_ = 0;
+  siginfo_t info_{};
+  u64 again_ = 0, mask_ = 0;
+  bool blocked_ = false;
+};
+
+/// Steps until the instruction at `from` was performed; the signal to go on with, 0 for none, -1 when the task ended.
+/// `registers` are those after the step; where the instruction itself failed they are as before it.
 int UserProbes::single_step(u32 tid, user_regs_struct& registers, u64 from) {
-  int pending = 0;
-  siginfo_t waiting{};
+  HeldSignals held(tid);
   for (;;) {
     if (::ptrace(PTRACE_SINGLESTEP, id(tid), nullptr, nullptr) != 0) return -1;
     int status = 0;
@@ -355,16 +397,12 @@ int UserProbes::single_step(u32 tid, user_regs_struct& registers, u64 from) {
     if (::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0) return -1;
     const bool stepped =
         status == SIGTRAP && info.si_code != SI_USER && info.si_code != SI_TKILL && registers.rip != from;
-    if (stepped || (status == SIGTRAP && info.si_code == TRAP_TRACE)) break;
+    if (stepped || (status == SIGTRAP && info.si_code == TRAP_TRACE)) return held.release();
     const bool is_fault =
         (status == SIGSEGV || status == SIGBUS || status == SIGFPE || status == SIGILL) && info.si_code > 0;
-    if (pending != 0) ::syscall(SYS_tkill, id(tid), pending);  // one can wait here, others are sent again
-    if (is_fault) return status;
-    pending = status;
-    waiting = info;
+    if (is_fault) return held.release_after_fault(status);
+    held.hold(status, info);
   }
-  if (pending != 0) ::ptrace(PTRACE_SETSIGINFO, id(tid), nullptr, &waiting);
-  return pending;
 }
 
 int UserProbes::step_copy(u32 tid, Space& space, u64 address, const Copy& copy, user_regs_struct& registers) {

@@ -88,6 +88,8 @@ class UserProbes {
     bool used = false;
   };
 
+  class HeldSignals;
+
   bool insert(u32 tid, Space& space, u64 address, const Point& point);
   static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
   void note(u32 tgid, u64 address, u8 original) noexcept;

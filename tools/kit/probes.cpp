@@ -9,8 +9,8 @@
 
 #include "elf/functions.hpp"
 #include "elf/usdt.hpp"
+#include "elf/user_binary.hpp"
 #include "kernel/functions.hpp"
-#include "kernel/user_binary.hpp"
 
 namespace skep::tools {
 namespace {
@@ -54,7 +54,7 @@ Result<std::vector<Probe>> kernel_probes(const ProbeQuery& query, const std::str
 }
 
 Result<std::vector<Probe>> user_probes(const ProbeQuery& query, const std::string& file, const std::string& pattern) {
-  const auto binary = SKEP_TRY(kernel::open_user_binary(library_file(file), query.pid));
+  const auto binary = SKEP_TRY(elf::open_user_binary(library_file(file), query.pid));
   const Matcher matches = SKEP_TRY(matcher_of(pattern, query.regular_expression));
   std::vector<Probe> out;
   for (const elf::Function& function : SKEP_TRY(elf::functions(binary.file, matches)))
@@ -80,7 +80,7 @@ Result<std::vector<Probe>> tracepoints(const ProbeQuery& query, const std::strin
 }
 
 Result<std::vector<Probe>> static_probes(const ProbeQuery& query, const std::string& file, const std::string& pattern) {
-  const auto binary = SKEP_TRY(kernel::open_user_binary(library_file(file), query.pid));
+  const auto binary = SKEP_TRY(elf::open_user_binary(library_file(file), query.pid));
   const Matcher matches = SKEP_TRY(matcher_of(pattern, query.regular_expression));
   std::vector<Probe> out;
   for (const elf::UsdtNote& note : SKEP_TRY(elf::usdt_notes(binary.file))) {
