@@ -78,8 +78,9 @@ class Life(Case):
             tasks[line["pid"]].append((line["comm"], line["text"]))
         return sorted(tasks.values())
 
-    # A child that is killed before it has executed its program would be a shell still.
-    ASLEEP = 'asleep() { while read name < /proc/$1/comm && [ "$name" != sk_sleep ]; do :; done; }; '
+    # Asleep in the program it has executed. One that is killed earlier is a shell still, or is killed within its exec,
+    # which has its new name before the kernel's tracepoint, and which ptrace then does not report.
+    ASLEEP = 'asleep() { until read stat < /proc/$1/stat && case "$stat" in *"(sk_sleep) S "*) ;; *) false;; esac; do :; done; }; '
     SCRIPTS = {
         "execs": "./sk_true; ./sk_true; exit 7",
         "subshells": "(exit 3); (./sk_true; (exit 4)); true",
