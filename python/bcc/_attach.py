@@ -411,8 +411,9 @@ class Attaching(object):
     _AUTOLOAD = (b"kprobe__", b"kretprobe__", b"tracepoint__", b"raw_tracepoint__", b"kfunc__", b"kretfunc__", b"lsm__")
 
     def _trace_autoload(self):
-        """Attaches what says in its name, or in its section, where it goes."""
-        for spec in list(self._object.specs()):
+        """Attaches what says in its name, or in its section, where it goes: returns last, since one tracepoint may stand in
+        for both sides of a function, and runs its programs in the order of attaching."""
+        for spec in sorted(self._object.specs(), key=lambda spec: spec.name.startswith((b"kretprobe__", b"kretfunc__"))):
             if not spec.autoload or not spec.target:
                 continue
             name, target = spec.name, spec.target

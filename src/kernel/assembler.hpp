@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 #include <skep/insn.hpp>
+#include <span>
 #include <vector>
 
 #include "isa/isa.hpp"
@@ -18,6 +19,9 @@ class Program {
   void load32(u8 dst, u8 base, s16 offset) { add({0x61, dst, base, offset, 0}); }
   void store64(u8 base, s16 offset, u8 src) { add({0x7b, base, src, offset, 0}); }
   void store64_number(u8 base, s16 offset, s32 value) { add({0x7a, base, 0, offset, value}); }
+  void add_register(u8 dst, u8 src) { add({0x0f, dst, src, 0, 0}); }
+  void shift_left(u8 dst, s32 bits) { add({0x67, dst, 0, 0, bits}); }
+  void shift_right(u8 dst, s32 bits) { add({0x77, dst, 0, 0, bits}); }
   void call_helper(s32 id) { add({isa::code_call, 0, isa::call_src_helper, 0, id}); }
   void exit() { add({isa::code_exit, 0, 0, 0, 0}); }
   void set64(u8 dst, u64 value) {
@@ -34,6 +38,14 @@ class Program {
   void leave_unless_equal(u8 dst, s32 value) { leave({0x55, dst, 0, 0, value}); }
   void leave_if_any_bit(u8 dst, s32 value) { leave({0x45, dst, 0, 0, value}); }
   void leave_if_equal(u8 dst, s32 value) { leave({0x15, dst, 0, 0, value}); }
+  /// To the end if dst >= src, without sign.
+  void leave_unless_below(u8 dst, u8 src) { leave({0x3d, dst, src, 0, 0}); }
+  /// To the end if dst is none of the values, of which there is one at least.
+  void leave_unless_any_of(u8 dst, std::span<const u32> values) {
+    for (std::size_t i = 0; i + 1 < values.size(); ++i)
+      add({0x15, dst, 0, static_cast<s16>(values.size() - 1 - i), static_cast<s32>(values[i])});
+    leave_unless_equal(dst, static_cast<s32>(values.back()));
+  }
   /// A local call whose distance is known when the program is complete.
   void call_behind() {
     call_ = insns_.size();

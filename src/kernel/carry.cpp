@@ -46,6 +46,21 @@ std::vector<Insertion> context_loads(const ProgramSpec& program) {
   return insertions;
 }
 
+/// Leaves where the caller is 32-bit code, whose system calls have other numbers.
+void check_caller(assembler::Program& code, const Carrier& carrier) {
+  if (!carrier.status_offset) return;
+  code.call_helper(helper_get_current_task);
+  code.copy(3, 0);
+  code.add_number(3, static_cast<s32>(*carrier.status_offset));
+  code.store64_number(isa::frame_pointer, context_slot, 0);
+  code.copy(1, isa::frame_pointer);
+  code.add_number(1, context_slot);
+  code.set(2, 4);
+  code.call_helper(helper_probe_read_kernel);
+  code.load32(2, isa::frame_pointer, context_slot);
+  code.leave_if_any_bit(2, ts_compat);
+}
+
 /// r6 = the context; leaves unless this is the system call that is meant, made by 64-bit code.
 void check_syscall(assembler::Program& code, const Carrier& carrier) {
   if (carrier.hook == CarrierHook::sys_enter) {
@@ -70,32 +85,104 @@ void check_syscall(assembler::Program& code, const Carrier& carrier) {
     code.load64(2, 6, 8);  // a return probe does not fire in the child, where the call returns 0
     code.leave_if_equal(2, 0);
   }
-  if (!carrier.status_offset) return;
-  code.call_helper(helper_get_current_task);
-  code.copy(3, 0);
-  code.add_number(3, static_cast<s32>(*carrier.status_offset));
+  check_caller(code, carrier);
+}
+
+/// dst = what lies `offset` bytes behind the kernel address in r3, 0 where nothing can be read. Spoils r0 to r5.
+void read_behind(assembler::Program& code, u8 dst, u32 offset, u8 bytes) {
+  code.add_number(3, static_cast<s32>(offset));
   code.store64_number(isa::frame_pointer, context_slot, 0);
   code.copy(1, isa::frame_pointer);
   code.add_number(1, context_slot);
-  code.set(2, 4);
+  code.set(2, bytes);
   code.call_helper(helper_probe_read_kernel);
-  code.load32(2, isa::frame_pointer, context_slot);
-  code.leave_if_any_bit(2, ts_compat);
+  code.load64(dst, isa::frame_pointer, context_slot);
+}
+
+/// dst = an argument of the system call, by its place from 0; r6 = the context.
+void load_syscall_argument(assembler::Program& code, u8 dst, s8 argument) {
+  constexpr u32 registers[] = {112, 104, 96, 56, 72, 64};  // di si dx r10 r8 r9
+  code.load64(3, 6, 0);
+  read_behind(code, dst, registers[argument], 8);
+}
+
+bool uses(const Carrier& carrier, std::initializer_list<s8> wanted) {
+  const auto is_wanted = [&](s8 argument) { return std::ranges::find(wanted, argument) != wanted.end(); };
+  return std::ranges::any_of(carrier.arguments, is_wanted) ||
+         std::ranges::any_of(carrier.tests, is_wanted, &CarrierTest::argument);
+}
+
+/// r7 = the file of the descriptor, r8 = its socket, r9 = its sock, as far as they are used; leaves where there is
+/// none.
+void find_file(assembler::Program& code, const Carrier& carrier) {
+  const bool is_new = uses(carrier, {argument_new_file, argument_new_sock});
+  if (!is_new && !uses(carrier, {argument_file, argument_socket, argument_sock})) return;
+  if (is_new) {
+    code.load64(8, 6, 8);  // an error is a number above every limit
+  } else {
+    load_syscall_argument(code, 8, 0);
+    code.shift_left(8, 32);  // the kernel takes it for an unsigned int
+    code.shift_right(8, 32);
+  }
+  const DescriptorPath& at = carrier.descriptor;
+  code.call_helper(helper_get_current_task);
+  code.copy(3, 0);
+  read_behind(code, 3, at.task_files, 8);
+  read_behind(code, 9, at.files_table, 8);
+  code.copy(3, 9);
+  read_behind(code, 2, at.table_limit, 4);
+  code.leave_unless_below(8, 2);
+  code.copy(3, 9);
+  read_behind(code, 3, at.table_files, 8);
+  code.shift_left(8, 3);  // pointers of 8 bytes
+  code.add_register(3, 8);
+  read_behind(code, 7, 0, 8);
+  code.leave_if_equal(7, 0);
+  if (!uses(carrier, {argument_socket, argument_sock, argument_new_sock})) return;
+  code.copy(3, 7);
+  read_behind(code, 8, at.file_private, 8);
+  code.copy(3, 8);
+  read_behind(code, 9, at.socket_sock, 8);
+}
+
+/// dst = what a column of the table names; r6 = the context.
+void load_value(assembler::Program& code, const Carrier& carrier, u8 dst, s8 argument) {
+  const bool boundary = carrier.hook == CarrierHook::boundary_entry || carrier.hook == CarrierHook::boundary_return;
+  if (argument == argument_file || argument == argument_new_file) {
+    code.copy(dst, 7);
+  } else if (argument == argument_socket) {
+    code.copy(dst, 8);
+  } else if (argument == argument_sock || argument == argument_new_sock) {
+    code.copy(dst, 9);
+  } else if (argument == argument_result) {
+    code.load64(dst, 6, 8);
+  } else if (boundary) {
+    load_syscall_argument(code, dst, argument);
+  } else {
+    code.load64(dst, 6, static_cast<s16>(8 * argument));
+  }
+}
+
+/// r6 = the context; leaves unless one of the calls was made by 64-bit code.
+void check_boundary(assembler::Program& code, const Carrier& carrier) {
+  if (carrier.hook == CarrierHook::boundary_entry) {
+    code.load64(2, 6, 8);  // {pt_regs, id}
+  } else {
+    code.load64(3, 6, 0);  // {pt_regs, return value}
+    read_behind(code, 2, regs_orig_ax, 8);
+  }
+  code.leave_unless_any_of(2, carrier.syscall_numbers);
+  check_caller(code, carrier);
+  find_file(code, carrier);
 }
 
 /// r6 = the context; leaves where a test of the substitute fails.
 void check_event(assembler::Program& code, const Carrier& carrier) {
   for (const CarrierTest& test : carrier.tests) {
-    code.load64(2, 6, static_cast<s16>(8 * test.argument));
-    if (test.offset) {
+    load_value(code, carrier, 2, test.argument);
+    for (std::size_t i = 0; i < test.path.size(); ++i) {
       code.copy(3, 2);
-      code.add_number(3, static_cast<s32>(*test.offset));
-      code.store64_number(isa::frame_pointer, context_slot, 0);
-      code.copy(1, isa::frame_pointer);
-      code.add_number(1, context_slot);
-      code.set(2, test.bytes);
-      code.call_helper(helper_probe_read_kernel);
-      code.load64(2, isa::frame_pointer, context_slot);
+      read_behind(code, 2, test.path[i], i + 1 == test.path.size() ? test.bytes : 8);
     }
     if (test.equal) {
       code.leave_unless_equal(2, test.value);
@@ -116,6 +203,10 @@ void load_previous_task(assembler::Program& code, const Carrier& carrier) {
   code.load64(2, 0, 0);
 }
 
+bool is_at_return(CarrierHook hook) {
+  return hook == CarrierHook::tracepoint_return || hook == CarrierHook::boundary_return;
+}
+
 /// The parameters, or the result, that the tracepoint knows.
 void fill_from_tracepoint(assembler::Program& code, const Carrier& carrier) {
   for (std::size_t i = 0; i < std::min(carrier.arguments.size(), std::size(argument_registers)); ++i) {
@@ -124,9 +215,9 @@ void fill_from_tracepoint(assembler::Program& code, const Carrier& carrier) {
     if (argument == argument_previous_task) {
       load_previous_task(code, carrier);
     } else {
-      code.load64(2, 6, static_cast<s16>(8 * argument));
+      load_value(code, carrier, 2, argument);
     }
-    const s16 to = carrier.hook == CarrierHook::tracepoint_return ? regs_ax : argument_registers[i];
+    const s16 to = is_at_return(carrier.hook) ? regs_ax : argument_registers[i];
     code.store64(isa::frame_pointer, static_cast<s16>(view + to), 2);
   }
 }
@@ -167,6 +258,8 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
       break;
     case CarrierHook::tracepoint_entry:
     case CarrierHook::tracepoint_return:
+    case CarrierHook::boundary_entry:
+    case CarrierHook::boundary_return:
       fill_from_tracepoint(code, carrier);
       break;
   }
@@ -177,6 +270,8 @@ std::vector<Insn> carrier_code(const Carrier& carrier) {
   assembler::Program code;
   code.copy(6, 1);
   if (carrier.hook == CarrierHook::sys_enter || carrier.hook == CarrierHook::sys_exit) check_syscall(code, carrier);
+  if (carrier.hook == CarrierHook::boundary_entry || carrier.hook == CarrierHook::boundary_return)
+    check_boundary(code, carrier);
   check_event(code, carrier);
   build_view(code, carrier);
   code.copy(1, isa::frame_pointer);
@@ -207,6 +302,10 @@ AttachTarget carrier_hook(const Carrier& carrier) {
     case CarrierHook::tracepoint_entry:
     case CarrierHook::tracepoint_return:
       return {AttachKind::raw_tracepoint, carrier.tracepoint};
+    case CarrierHook::boundary_entry:
+      return {AttachKind::raw_tracepoint, "sys_enter"};
+    case CarrierHook::boundary_return:
+      return {AttachKind::raw_tracepoint, "sys_exit"};
   }
   return {};
 }
@@ -259,6 +358,8 @@ std::string describe(const Carrier& carrier, std::string_view asked) {
           carrier.status_offset ? "" : ", and those of 32-bit callers with the same number");
     case CarrierHook::tracepoint_entry:
     case CarrierHook::tracepoint_return:
+    case CarrierHook::boundary_entry:
+    case CarrierHook::boundary_return:
       return fmt::format("{} is carried by raw_tracepoint/{} ({}): {}; {}; stacks begin at the tracepoint", asked,
                          carrier.tracepoint, carrier.reason, carrier.is_exact ? "exact" : "approximate", carrier.note);
   }

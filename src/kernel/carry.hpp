@@ -12,9 +12,12 @@
 // right behind the view. The verifier knows a context spilled to the stack for what it is, so a wrong guess is
 // refused at load, never a fault at run time.
 //
-// Three kinds of hook carry: fentry/fexit on the same function where the kernel permits them; for system calls the raw
+// Some functions are known where a system call comes to them: the carrier at sys_enter or sys_exit finds the file
+// behind the descriptor as the kernel would, in the task's table.
+//
+// Four kinds of hook carry: fentry/fexit on the same function where the kernel permits them; for system calls the raw
 // tracepoint sys_enter, and sys_exit for return probes; for some other functions a tracepoint that has the same values
-// at hand (hook_substitutes.def).
+// at hand, or the boundary of the system calls that lead to them (hook_substitutes.def).
 // Source: arch/x86/include/asm/ptrace.h, arch/x86/include/asm/syscall_wrapper.h; System V ABI AMD64, section 3.2.
 #pragma once
 #include <optional>
@@ -24,20 +27,37 @@
 
 namespace skep::kernel {
 
-enum class CarrierHook : u8 { fentry, fexit, sys_enter, sys_exit, tracepoint_entry, tracepoint_return };
+enum class CarrierHook : u8 {
+  fentry,
+  fexit,
+  sys_enter,
+  sys_exit,
+  tracepoint_entry,
+  tracepoint_return,
+  boundary_entry,  ///< sys_enter of the calls whose kernel side calls the function
+  boundary_return  ///< their sys_exit
+};
 
-/// An argument of a tracepoint, or a member of what it points to, compared with a number.
+/// An argument of a tracepoint (or an argument_*), or a member that it leads to, compared with a number.
 struct CarrierTest {
-  u8 argument = 0;
-  std::optional<u32> offset;  ///< of the member; none: the argument itself
-  u8 bytes = 8;               ///< of the member
-  bool equal = true;          ///< the event is meant where it is equal; false: where it is not
+  s8 argument = 0;
+  std::vector<u32> path;  ///< offsets: all but the last of pointers to follow; none: the argument itself
+  u8 bytes = 8;           ///< of the member
+  bool equal = true;      ///< the event is meant where it is equal; false: where it is not
   s32 value = 0;
 };
 
 /// Places of a substitute's parameters that are no argument of the tracepoint.
 inline constexpr s8 argument_unknown = -1, argument_previous_task = -2,
-                    argument_zero = -3;  ///< reads as 0, and the table says so
+                    argument_zero = -3,                            ///< reads as 0, and the table says so
+    argument_file = -4, argument_socket = -5, argument_sock = -6,  ///< behind the descriptor that a system call got,
+    argument_new_file = -7, argument_new_sock = -8,                ///< or that it returns
+    argument_result = -9;                                          ///< what the system call returns
+
+/// Where the file of a descriptor is found, and what is behind it: byte offsets in this kernel's structures.
+struct DescriptorPath {
+  u32 task_files = 0, files_table = 0, table_limit = 0, table_files = 0, file_private = 0, socket_sock = 0;
+};
 
 /// What carries a program, and the facts of this kernel that the carrier needs.
 struct Carrier {
@@ -56,6 +76,9 @@ struct Carrier {
   std::string note;             ///< what is different there
   std::string reason;           ///< why the function itself is not probed
   int previous_tasks_map = -1;  ///< where arguments has argument_previous_task: descriptor of SwitchRecorder's map
+  // boundary_entry, boundary_return; the fields above but `tracepoint` too:
+  std::vector<u32> syscall_numbers;
+  DescriptorPath descriptor;
   bool needs_previous_task() const;
 };
 

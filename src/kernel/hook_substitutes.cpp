@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "catalog/syscalls.hpp"
 #include "kernel/register_use.hpp"
 
 namespace skep::kernel {
@@ -36,17 +37,38 @@ std::string_view take_until(std::string_view& text, char end) {
   return part;
 }
 
+constexpr std::pair<std::string_view, s8> words[] = {
+    {"-", argument_unknown},         {"prev", argument_previous_task}, {"zero", argument_zero},
+    {"file", argument_file},         {"socket", argument_socket},      {"sock", argument_sock},
+    {"new_file", argument_new_file}, {"new_sock", argument_new_sock},  {"result", argument_result},
+};
+
+/// A number, or one of the words, as a whole.
+std::optional<s8> parse_argument(std::string_view text) {
+  for (const auto& [word, argument] : words)
+    if (text == word) return argument;
+  s32 number = -1;
+  if (!take_number(text, number) || !text.empty() || number < 0 || number > 11) return std::nullopt;
+  return static_cast<s8>(number);
+}
+
 std::optional<SubstituteTest> parse_test(std::string_view text) {
   SubstituteTest test;
-  s32 argument = 0;
-  if (!take_number(text, argument) || argument < 0 || argument > 11) return std::nullopt;
-  test.argument = static_cast<u8>(argument);
+  const auto end = text.find_first_of(".=!");
+  const auto argument = parse_argument(text.substr(0, end));
+  if (!argument || *argument == argument_unknown || end == text.npos) return std::nullopt;
+  test.argument = *argument;
+  text.remove_prefix(end);
   if (text.starts_with('.')) {
     text.remove_prefix(1);
-    test.structure = take_until(text, '.');
-    test.member = take_until(text, ':');
+    std::string_view path = take_until(text, ':');
+    while (!path.empty()) {
+      const std::string_view structure = take_until(path, '.'), member = take_until(path, '.');
+      if (structure.empty() || member.empty()) return std::nullopt;
+      test.path.emplace_back(structure, member);
+    }
     s32 bytes = 0;
-    if (test.structure.empty() || test.member.empty() || !take_number(text, bytes)) return std::nullopt;
+    if (test.path.empty() || !take_number(text, bytes)) return std::nullopt;
     if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) return std::nullopt;
     test.bytes = static_cast<u8>(bytes);
   }
@@ -92,16 +114,45 @@ std::string shortfall(const HookSubstitute& row, std::span<const s8> arguments, 
   return {};
 }
 
+Result<u32> offset_of(std::string_view structure, std::string_view member, KernelTypes& kernel) {
+  if (const auto offset = kernel.member_offset(structure, member)) return *offset;
+  return fail(Code::unsupported,
+              fmt::format("this kernel's struct {} has no member {}, by which the events that are meant are told from "
+                          "others",
+                          structure, member));
+}
+
+/// The calls of "sys_enter(read, pread64)" that this machine has, and how a descriptor leads to its file.
+Result<void> know_system_calls(Carrier& carrier, std::string_view tracepoint, KernelTypes& kernel) {
+  for (const std::string_view name : system_calls(tracepoint))
+    if (const auto* const row = catalog::syscall_by_name(name)) carrier.syscall_numbers.push_back(row->number);
+  if (carrier.syscall_numbers.empty())
+    return fail(Code::unsupported, fmt::format("this machine has none of the system calls of {}", tracepoint));
+  carrier.status_offset = kernel.thread_status_offset();
+  DescriptorPath& at = carrier.descriptor;
+  at.task_files = SKEP_TRY(offset_of("task_struct", "files", kernel));
+  at.files_table = SKEP_TRY(offset_of("files_struct", "fdt", kernel));
+  at.table_limit = SKEP_TRY(offset_of("fdtable", "max_fds", kernel));
+  at.table_files = SKEP_TRY(offset_of("fdtable", "fd", kernel));
+  at.file_private = SKEP_TRY(offset_of("file", "private_data", kernel));
+  at.socket_sock = SKEP_TRY(offset_of("socket", "sk", kernel));
+  return {};
+}
+
 /// The row's own conditions: this kernel has the tracepoint and the function as the row knows them.
 Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
   Carrier carrier;
-  carrier.hook = row.when == When::entry ? CarrierHook::tracepoint_entry : CarrierHook::tracepoint_return;
+  const bool at_return = row.when == When::at_return, boundary = row.tracepoint.ends_with(')');
+  carrier.hook = boundary ? (at_return ? CarrierHook::boundary_return : CarrierHook::boundary_entry)
+                          : (at_return ? CarrierHook::tracepoint_return : CarrierHook::tracepoint_entry);
   carrier.function = row.function;
   carrier.tracepoint = row.tracepoint;
   carrier.is_exact = row.exactness == HookSubstitute::Exactness::exact;
   carrier.note = row.note;
   carrier.arguments = *parse_arguments(row.arguments);  // a test parses every row
-  const u32 available = SKEP_TRY(kernel.tracepoint_argument_count(row.tracepoint));
+  if (boundary) SKEP_TRY(know_system_calls(carrier, row.tracepoint, kernel));
+  constexpr u32 syscall_arguments = 6;
+  const u32 available = boundary ? syscall_arguments : SKEP_TRY(kernel.tracepoint_argument_count(row.tracepoint));
   const auto check = [&](s32 argument) -> Result<void> {
     if (argument < static_cast<s32>(available)) return {};
     return fail(Code::unsupported,
@@ -117,16 +168,9 @@ Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
   const auto tests = *parse_tests(row.tests);
   for (const SubstituteTest& test : tests) {
     SKEP_TRY(check(test.argument));
-    std::optional<u32> offset;
-    if (!test.structure.empty()) {
-      offset = kernel.member_offset(test.structure, test.member);
-      if (!offset)
-        return fail(Code::unsupported,
-                    fmt::format("this kernel's struct {} has no member {}, by which the events that are meant are told "
-                                "from others",
-                                test.structure, test.member));
-    }
-    carrier.tests.push_back({test.argument, offset, test.bytes, test.equal, test.value});
+    std::vector<u32> path;
+    for (const auto& [structure, member] : test.path) path.push_back(SKEP_TRY(offset_of(structure, member, kernel)));
+    carrier.tests.push_back({test.argument, std::move(path), test.bytes, test.equal, test.value});
   }
   return carrier;
 }
@@ -135,19 +179,26 @@ Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
 
 std::span<const HookSubstitute> hook_substitutes() noexcept { return rows; }
 
+std::vector<std::string_view> system_calls(std::string_view tracepoint) {
+  std::vector<std::string_view> names;
+  static_cast<void>(take_until(tracepoint, '('));
+  std::string_view list = take_until(tracepoint, ')');
+  while (!list.empty()) {
+    names.push_back(take_until(list, ','));
+    if (list.starts_with(' ')) list.remove_prefix(1);
+  }
+  return names;
+}
+
 std::string_view source_name(std::string_view function) noexcept { return function.substr(0, function.find('.')); }
 
 std::optional<std::vector<s8>> parse_arguments(std::string_view text) {
   std::vector<s8> arguments;
   while (!text.empty()) {
-    std::string_view part = take_until(text, ',');
-    s32 number = -1;
-    if (part == "prev" || part == "zero") {
-      arguments.push_back(part == "prev" ? argument_previous_task : argument_zero);
-      continue;
-    }
-    if (part != "-" && (!take_number(part, number) || !part.empty() || number < 0 || number > 11)) return std::nullopt;
-    arguments.push_back(static_cast<s8>(number));
+    const std::string_view part = take_until(text, ',');
+    const auto argument = parse_argument(part);
+    if (!argument) return std::nullopt;
+    arguments.push_back(*argument);
   }
   return arguments;
 }

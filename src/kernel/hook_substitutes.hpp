@@ -33,11 +33,15 @@ std::span<const HookSubstitute> hook_substitutes() noexcept;
 /// A function's name without what compilers add: "finish_task_switch" of "finish_task_switch.isra.0".
 std::string_view source_name(std::string_view function) noexcept;
 
+/// The system calls of a row's tracepoint: "read" and "pread64" of "sys_enter(read, pread64)".
+std::vector<std::string_view> system_calls(std::string_view tracepoint);
+
 /// The parts of a row's texts. nullopt where the text is broken.
 std::optional<std::vector<s8>> parse_arguments(std::string_view text);  ///< numbers, or argument_* of carry.hpp
 struct SubstituteTest {
-  u8 argument = 0;
-  std::string_view structure, member;  ///< both "" where the argument itself is compared
+  s8 argument = 0;  ///< a number, or argument_* of carry.hpp
+  /// The members to follow; none where the argument itself is compared.
+  std::vector<std::pair<std::string_view, std::string_view>> path;
   u8 bytes = 8;
   bool equal = true;
   s32 value = 0;

@@ -13,6 +13,7 @@
 #include "base/gunzip.hpp"
 #include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
+#include "catalog/syscalls.hpp"
 #include "kernel/carry.hpp"
 #include "kernel/close.hpp"
 #include "kernel/hook_substitutes.hpp"
@@ -232,21 +233,30 @@ TEST(HookSubstitutes, EveryRowCanBeRead) {
     SCOPED_TRACE(row.function);
     const auto arguments = parse_arguments(row.arguments);
     ASSERT_TRUE(arguments);
-    EXPECT_LE(arguments->size(), 6u);
+    EXPECT_LE(arguments->size(), 7u);  // those behind the sixth are on the stack, and not known
     const bool at_return = row.when == HookSubstitute::When::at_return;
     EXPECT_TRUE(!at_return || arguments->size() == 1);
     EXPECT_TRUE(parse_tests(row.tests));
+    for (const std::string_view call : system_calls(row.tracepoint))
+      EXPECT_NE(catalog::syscall_by_name(call), nullptr) << call;
     EXPECT_FALSE(row.note.empty());
     EXPECT_EQ(row.function.find('.'), row.function.npos);
   }
   EXPECT_FALSE(parse_arguments("x"));
   EXPECT_FALSE(parse_arguments("0,12"));
-  for (const char* text : {"", "0", "0=1", "0==", "0==1x", "0.sock==6", "0.sock.a:3==6", "12==1", "-1==1"})
+  for (const char* text : {"", "0", "0=1", "0==", "0==1x", "0.sock==6", "0.sock.a:3==6", "12==1", "-1==1", "-==1",
+                           "file.file==1", "file.file.f_inode.inode:2==1", "0.:2==1", "0.a..b:2==1"})
     EXPECT_EQ(parse_tests(text).has_value(), std::string_view(text).empty()) << text;
   const auto tests = parse_tests("0.sock.sk_protocol:2==6 2!=10");
   ASSERT_TRUE(tests && tests->size() == 2);
-  EXPECT_TRUE((*tests)[0].member == "sk_protocol" && (*tests)[0].bytes == 2 && (*tests)[0].value == 6);
-  EXPECT_TRUE(!(*tests)[1].equal && (*tests)[1].argument == 2 && (*tests)[1].member.empty());
+  EXPECT_TRUE((*tests)[0].path[0].second == "sk_protocol" && (*tests)[0].bytes == 2 && (*tests)[0].value == 6);
+  EXPECT_TRUE(!(*tests)[1].equal && (*tests)[1].argument == 2 && (*tests)[1].path.empty());
+  const auto deep = parse_tests("file.file.f_inode.inode.i_mode:2==1");
+  ASSERT_TRUE(deep && deep->size() == 1 && deep->front().path.size() == 2);
+  EXPECT_TRUE(deep->front().argument == argument_file && deep->front().path[1].first == "inode");
+  const auto calls = system_calls("sys_enter(read, pread64)");
+  EXPECT_TRUE(calls.size() == 2 && calls[0] == "read" && calls[1] == "pread64");
+  EXPECT_TRUE(system_calls("sched_switch").empty());
   EXPECT_EQ(source_name("finish_task_switch.isra.0"), "finish_task_switch");
 }
 
@@ -262,7 +272,6 @@ TEST(HookSubstitutes, TheReferenceShowsTheTable) {
     table += fmt::format(
         "| {}{} | {} | {} | {}{} | {} |\n", row.function, at_return ? " (return)" : "", row.tracepoint,
         at_return                                              ? "result"
-        : arguments.empty()                                    ? "it has none"
         : known.empty()                                        ? "none"
         : std::ranges::count(arguments, argument_unknown) == 0 ? "all"
                                                                : known,
@@ -303,6 +312,17 @@ TEST_F(RegisterUseTest, IsFollowedThroughCopiesAndSpills) {
   EXPECT_EQ(use({{0x61, 2, 1, di + 4, 0}, {0x71, 3, 1, dx + 7, 0}, exit_insn}).words, 1u << 14 | 1u << 12);
 }
 
+/// Handlers load every parameter that they declare; those that nothing takes do not count.
+TEST_F(RegisterUseTest, ALoadThatNothingTakesIsNoUse) {
+  EXPECT_EQ(use({load(2, 1, di), load(3, 1, si), {0x7b, 10, 2, -8, 0}, call(14), exit_insn}).words, 1u << 14);
+  EXPECT_EQ(use({load(3, 1, si), copy(3, 10), exit_insn}).words, 0u);
+  EXPECT_EQ(use({load(3, 1, si), copy(2, 3), copy(3, 10), exit_insn}).words, 1u << 13);
+  EXPECT_EQ(use({load(3, 1, si), {0x15, 0, 0, 0, 0}, copy(3, 10), exit_insn}).words,
+            1u << 13);                                                    // a jump: not looked behind
+  EXPECT_EQ(use({load(2, 1, si), call(4), exit_insn}).words, 1u << 13);   // a helper's parameter
+  EXPECT_EQ(use({load(6, 1, si), call(14), exit_insn}).words, 1u << 13);  // outlives the call
+}
+
 TEST_F(RegisterUseTest, BranchesAreJoined) {
   // r6 is the context on one way and a number on the other
   const auto joined = use({copy(6, 1), {0x15, 1, 0, 1, 0}, mov(6, 0), load(2, 6, di), exit_insn});
@@ -330,6 +350,38 @@ TEST_F(RegisterUseTest, HelpersOfTheCurrentTaskAreNamed) {
 }
 
 #if defined(__x86_64__)
+/// At a system call's boundary the file is found behind the descriptor, in r7, and tests follow members from it.
+TEST(Carry, FindsTheFileAtTheBoundaryOfASystemCall) {
+  ProgramSpec program;
+  program.name = "f";
+  program.insns = {{0x79, 0, 1, 112, 0}, exit_insn};
+  program.functions = {FunctionInfo{0, 2, "f", true}};
+  Carrier carrier;
+  carrier.hook = CarrierHook::boundary_entry;
+  carrier.function = "vfs_read";
+  carrier.tracepoint = "sys_enter(read, pread64)";
+  carrier.syscall_numbers = {0, 17};
+  carrier.arguments = {argument_file, 1, argument_unknown};
+  carrier.tests = {{argument_file, {32, 40}, 2, true, 7}};
+  ASSERT_TRUE(carry(program, carrier));
+  EXPECT_EQ(program.attach.target, "sys_enter");
+  const auto has = [&](Insn wanted) {
+    return std::ranges::any_of(program.insns, [&](const Insn& insn) {
+      return insn.code == wanted.code && insn.dst == wanted.dst && insn.src == wanted.src && insn.imm == wanted.imm;
+    });
+  };
+  EXPECT_TRUE(has({0x15, 2, 0, 0, 0}) && has({0x55, 2, 0, 0, 17}));   // one of the two calls, or leave
+  EXPECT_TRUE(has({0x3d, 8, 2, 0, 0}));                               // below the table's limit
+  EXPECT_TRUE(has({0x07, 3, 0, 0, 32}) && has({0x07, 3, 0, 0, 40}));  // the members
+  EXPECT_TRUE(has({0x55, 2, 0, 0, 7}) && has({0xbf, 2, 7, 0, 0}));    // the test, the file as first parameter
+  for (std::size_t i = 0; i < program.insns.size(); ++i) {
+    const Insn& insn = program.insns[i];
+    if ((insn.code & 7) == 5 && insn.code != 0x85 && insn.code != 0x95)
+      EXPECT_LT(i + 1 + static_cast<std::size_t>(insn.off), program.insns.size());
+  }
+  EXPECT_NE(describe(carrier, "kprobe/vfs_read").find("sys_enter(read, pread64)"), std::string::npos);
+}
+
 TEST(Carry, PutsTheProgramBehindItsCarrier) {
   ProgramSpec program;
   program.name = "hello";

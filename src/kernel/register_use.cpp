@@ -115,9 +115,39 @@ class Walk {
 
   static s64 width(u8 code) { return std::array<s64, 4>{4, 2, 1, 8}[code >> 3 & 3]; }
 
-  void load(State& state, const Insn& insn) {
+  /// Whether what the load at `at` puts into a register is overwritten before anything takes it: the first lines of BCC
+  /// handlers load every parameter that is declared. Seen in a straight line only.
+  bool is_dead_load(std::size_t at) const {
+    const u8 reg = insns_[at].dst;
+    for (std::size_t i = at + 1; i < insns_.size(); ++i) {
+      const Insn& insn = insns_[i];
+      const u8 group = insn.code & 7, operation = insn.code & 0xf0;
+      if (insn.code == isa::code_call) {
+        return insn.src == isa::call_src_helper && reg <= 5 &&
+               (reg == 0 || reg > parameter_count(static_cast<HelperId>(insn.imm)));
+      }
+      if (group == 5 || group == 6) return false;  // a jump
+      if (isa::is_ld_imm64(insn)) {
+        if (insn.dst == reg) return true;
+        ++i;
+        continue;
+      }
+      if (group == 0 || (group == 3 && reg == 0)) return false;         // packet loads, compare and exchange
+      if (insn.src == reg && (group == 1 || group == 3)) return false;  // an address, or stored
+      if (insn.dst == reg && (group == 2 || group == 3)) return false;  // stored to
+      if (group != 4 && group != 7) {
+        if (insn.dst == reg) return group == 1;  // loaded anew
+        continue;
+      }
+      if ((insn.code & 8) != 0 && insn.src == reg) return false;
+      if (insn.dst == reg) return operation == 0xb0;  // mov
+    }
+    return false;
+  }
+
+  void load(State& state, const Insn& insn, std::size_t at) {
     const Value base = state.regs[insn.src];
-    read(base, insn.off, width(insn.code));
+    if (base.kind != Value::Kind::context || !is_dead_load(at)) read(base, insn.off, width(insn.code));
     const auto from = slot(base, insn.off);
     state.regs[insn.dst] = from && width(insn.code) == 8 ? state.stack[*from] : nothing;
   }
@@ -175,7 +205,7 @@ class Walk {
         state.regs[insn.dst] = nothing;
         return reach(next + (isa::is_ld_imm64(insn) ? 1 : 0), state);
       case 1:
-        load(state, insn);
+        load(state, insn, at);
         return reach(next, state);
       case 2:
         store(state, insn, nothing);

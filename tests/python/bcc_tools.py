@@ -29,10 +29,11 @@ KILL = "for i in 1 2 3 4; do sleep 5 & kill -TERM $!; wait; sleep 0.2; done"
 BUSY = "for i in 1 2; do timeout 1 sh -c 'while :; do :; done'; done"
 
 Row = collections.namedtuple("Row", "arguments workload expects", defaults=("", SHELL, r"\S"))
+NEED_TERMINAL = {"cachetop"}  # full-screen: given a terminal of its own by script(1)
 ROWS = {
     "argdist": Row("-i 1 -n 3 -C t:syscalls:sys_enter_openat()", SHELL, r"COUNT|t:syscalls"),
     "bashreadline": Row("", SHELL, "TIME"),
-    "bindsnoop": Row("", NET, r"TIME|PID"),
+    "bindsnoop": Row("", NET, r"(?m)^ *\d+ python3 +\S+ +127.0.0.1 +\d+ "),
     "biolatency": Row("1 3", DISK, "distribution"),
     "biolatpcts": Row("-i 1 /dev/vda", DISK, r"\d"),
     "biopattern": Row("1 3", DISK, "DISK"),
@@ -42,11 +43,11 @@ ROWS = {
     "bpflist": Row("", SHELL, "PID"),
     "btrfsdist": Row("1 2", FILES, "Tracing"),
     "btrfsslower": Row("1", FILES, "TIME"),
-    "cachestat": Row("1 3", FILES, "HITS"),
-    "cachetop": Row("1", FILES, "HITS"),
+    "cachestat": Row("1 3", FILES, r"(?m)^ +[1-9]\d* +\d+ +[1-9]\d* +\d+\.\d\d%"),
+    "cachetop": Row("1", FILES, r"READ_HIT"),
     "capable": Row("", SHELL, "CAP"),
     "compactsnoop": Row("", SHELL, "COMM"),
-    "cpudist": Row("1 3", SHELL, "distribution"),
+    "cpudist": Row("1 3", SHELL, r"-> \d+ +: [1-9]"),
     "cpuunclaimed": Row("1 3", BUSY, "unclaimed"),
     "criticalstat": Row("", SHELL, r"\S"),
     "dbslower": Row("mysql", SHELL, r"\S"),
@@ -54,16 +55,16 @@ ROWS = {
     "dcsnoop": Row("-a", SHELL, "TIME"),
     "dcstat": Row("1 3", SHELL, "REFS"),
     "deadlock": Row("--binary /lib/x86_64-linux-gnu/libc.so.6 $PID", SHELL, "Tracing"),
-    "dirtop": Row("-d /tmp 1 2", FILES, "READS"),
+    "dirtop": Row("-d /tmp/ 1 4", FILES, r"(?m)^[1-9]\d* +\d+ +\d+ +\d+ +/tmp"),
     "drsnoop": Row("", SHELL, "COMM"),
     "execsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) +\d+ +\d+ +0 /"),
     "exitsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) "),
-    "ext4dist": Row("1 3", FILES, "Tracing"),
+    "ext4dist": Row("1 3", FILES, r"(?s)operation = fsync.*operation = read|operation = read.*operation = write"),
     "ext4slower": Row("1", FILES, "TIME"),
     "filegone": Row("", FILES, r"f1|g"),
     "filelife": Row("", FILES, r"(?m) (f\d|g)$"),
-    "fileslower": Row("0", FILES, "FILENAME"),
-    "filetop": Row("-C 1 3", FILES, "READS"),
+    "fileslower": Row("0", FILES, r"(?m) cat +\d+ +R +\d+ +\d+\.\d\d f\d$"),
+    "filetop": Row("-a -C -r 2000 1 3", FILES, r"(?m)^\d+ +(cat|sh) +\d+ +\d+ +\d+ +\d+ +R f\d$"),
     "funccount": Row("-d 3 t:syscalls:sys_enter_open*", SHELL, r"sys_enter_openat\S* +\d"),
     "funcinterval": Row("-d 3 t:syscalls:sys_enter_openat", SHELL, "distribution"),
     "funclatency": Row("-d 3 c:getenv", SHELL, r"Tracing|distribution"),
@@ -105,7 +106,7 @@ ROWS = {
     "syscount": Row("-d 3", SHELL, r"(?m)^(openat|read|close|execve) +\d+"),
     "tcpaccept": Row("", NET, "127.0.0.1"),
     "tcpcong": Row("1 2", NET, "Tracing"),
-    "tcpconnect": Row("", NET, "127.0.0.1"),
+    "tcpconnect": Row("", NET, r"(?m)^\d+ +python3 +4 +127.0.0.1 +127.0.0.1 +\d+"),
     "tcpconnlat": Row("", NET, "127.0.0.1"),
     "tcpdrop": Row("", REFUSED, "STATE"),
     "tcplife": Row("", NET, r"127.0.0.1 +\d+ +127.0.0.1"),
@@ -113,15 +114,15 @@ ROWS = {
     "tcprtt": Row("-i 1 -d 3", NET, "distribution"),
     "tcpstates": Row("", NET, r"SYN_SENT|ESTABLISHED"),
     "tcpsubnet": Row("127.0.0.0/8 -i 1", NET, "127.0.0.0"),
-    "tcpsynbl": Row("", NET, "Tracing"),
-    "tcptop": Row("-C 1 3", NET, "127.0.0.1"),
-    "tcptracer": Row("", NET, "127.0.0.1"),
+    "tcpsynbl": Row("", NET, r"(?s)backlog_max = 1.* 0 -> 1 +: [1-9]"),
+    "tcptop": Row("-C 1 4", NET, r"python3'? +127.0.0.1:\d+ +127.0.0.1:[1-9]\d* +0 +[1-9]"),
+    "tcptracer": Row("", NET, r"(?ms)^C +\d+ +python3 .*^A +\d+ +python3 .*^X +\d+ +python3 "),
     "threadsnoop": Row("", SHELL, "TIME"),
     "tplist": Row("syscalls:sys_enter_open*", SHELL, "sys_enter_openat"),
     "trace": Row("-M 5 t:syscalls:sys_enter_openat", SHELL, "sys_enter_openat"),
     "ttysnoop": Row("$TTY", SHELL, r""),
-    "vfscount": Row("2", FILES, "vfs_"),
-    "vfsstat": Row("1 3", FILES, "READ/s"),
+    "vfscount": Row("3", FILES, r"vfs_rename'? +[1-9]"),
+    "vfsstat": Row("1 3", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +[1-9]"),
     "virtiostat": Row("1 3", DISK, "Driver"),
     "wakeuptime": Row("-f 2", SHELL, r" \d+"),
     "xfsdist": Row("1 2", FILES, "Tracing"),
@@ -185,6 +186,9 @@ def run(name, engine, skep):
     workload = None
     try:
         words = [*_with_debugfs(engine), *words]
+        if name in NEED_TERMINAL:
+            environment.update(TERM="xterm", COLUMNS="120", LINES="50")
+            words = ["script", "-qefc", __import__("shlex").join(words), "/dev/null"]
         if engine == "user":
             words += ["--", "sh", "-c", row.workload]
         with open(directory + "/out", "w+b") as out:
