@@ -183,7 +183,7 @@ TEST_F(Substitutes, EveryRowOfThisKernelAttaches) {
   kernel::KernelTypes types{{}};
   u32 attached = 0, known = 0;
   for (const kernel::HookSubstitute& row : kernel::hook_substitutes()) {
-    if (!types.tracepoint(row.tracepoint)) continue;
+    if (kernel::system_calls(row.tracepoint).empty() && !types.tracepoint(row.tracepoint)) continue;
     const bool at_return = row.when == kernel::HookSubstitute::When::at_return;
     const AttachTarget target{at_return ? AttachKind::kretprobe : AttachKind::kprobe, std::string(row.function)};
     const auto link = loaded->programs().front().attach(target);
@@ -203,7 +203,7 @@ TEST_F(Substitutes, WhatATracepointDoesNotKnowIsRefusedByName) {
   };
   says("reads_state", "it reads parameter state of try_to_wake_up");
   says("reads_sp", "it reads register sp");
-  says("reads_nothing", "no tracepoint is known that stands in for inet_listen");
+  says("reads_nothing", "no tracepoint is known that stands in for vfs_rmdir");
   says("matches_nothing", "a pattern cannot be carried");
 }
 

@@ -113,7 +113,7 @@ int reads_sp(struct pt_regs *ctx) {
   add(48, PT_REGS_SP(ctx));
   return 0;
 }
-SEC("kprobe/inet_listen")
+SEC("kprobe/vfs_rmdir")
 int reads_nothing(struct pt_regs *ctx) {
   add(48, 1);
   return 0;
