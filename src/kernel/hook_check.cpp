@@ -1,6 +1,8 @@
 // What a program needs of the kernel, asked of its types, of tracefs and of the planner, in this order of cost.
 #include "kernel/hook_check.hpp"
 
+#include <fmt/format.h>
+
 #include "kernel/plan.hpp"
 
 namespace skep::kernel {
@@ -24,6 +26,12 @@ Result<void> check_function(Session& session, const AttachTarget& target) {
   return tl::unexpected(known.error());
 }
 
+/// A tracepoint in a function's place: a tool knows better which of its programs serves then.
+bool stands_in(CarrierHook hook) {
+  return hook == CarrierHook::tracepoint_entry || hook == CarrierHook::tracepoint_return ||
+         hook == CarrierHook::boundary_entry || hook == CarrierHook::boundary_return;
+}
+
 }  // namespace
 
 Result<void> HookCheck::check(const ProgramSpec& program) {
@@ -42,6 +50,9 @@ Result<void> HookCheck::check(const ProgramSpec& program) {
   }
   auto plan = SKEP_TRY(plan_hook(program, target, session_->features, session_->types));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
+  if (plan.carrier && stands_in(plan.carrier->hook))
+    return fail(Code::unsupported,
+                fmt::format("this kernel has no kprobes, and what stands in for {} may tell less", target.target));
   switch (target.kind) {
     case AttachKind::fentry:
     case AttachKind::fexit:

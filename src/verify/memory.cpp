@@ -17,7 +17,9 @@ u8 pointer_group(const Register& r, bool is_kernel) {
   const Kind kind = r.kind;
   switch (kind) {
     case Kind::object:  // the program's own are plain memory
-      return is_kernel || r.trust == Trust::owned || r.trust == Trust::shared ? 1 : static_cast<u8>(kind) + 1;
+      return is_kernel || r.trust == Trust::owned || r.trust == Trust::shared || r.trust == Trust::cpu_part
+                 ? 1
+                 : static_cast<u8>(kind) + 1;
     case Kind::context:
     case Kind::sock_common:
     case Kind::socket:

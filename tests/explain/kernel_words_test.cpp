@@ -33,6 +33,9 @@ TEST(KernelWords, AreToldAsOurs) {
     auto object = compile::load_text(bug.refused, bug.file + ".bpf.c");
     ASSERT_TRUE(object) << object.error().message;
     explain::add_line_texts(*object, bug.file + ".bpf.c", explain::Source(bug.refused));
+    // Without its function: where there are no kprobes a program is carried elsewhere, behind instructions of ours, and
+    // the log would count those.
+    if (AttachTarget& hook = object->programs.front().attach; hook.kind == AttachKind::kprobe) hook.target.clear();
     auto loaded = (*backend)->load(*object, {});
     if (loaded || loaded.error().code != Code::rejected) {
       fmt::print("{:<28} {}\n", bug.file, loaded ? "the kernel accepts it" : loaded.error().message);
@@ -51,7 +54,11 @@ TEST(KernelWords, AreToldAsOurs) {
     same_family += id || family;
     if (bug.refused_line != 0) {
       with_line++;
-      same_line += r->rejection.source && r->rejection.source->line == bug.refused_line;
+      const bool is_same = r->rejection.source && r->rejection.source->line == bug.refused_line;
+      same_line += is_same;
+      if (!is_same)
+        fmt::print("{:<28} line {} for {}\n", bug.file, r->rejection.source ? r->rejection.source->line : 0,
+                   bug.refused_line);
     }
     if (!id) fmt::print("{:<28} {} for {}: {}\n", bug.file, r->rejection.id, bug.first_id, r->rejection.reason);
   }

@@ -1,0 +1,98 @@
+// Finding the file of a user probe.
+#include "kernel/user_binary.hpp"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace skep::kernel {
+
+namespace {
+
+constexpr std::size_t most_binary_bytes = 1u << 30;
+
+bool is_file(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+std::vector<std::string> split(std::string_view text, char at) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const auto end = std::min(text.find(at), text.size());
+    if (end != 0) parts.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return parts;
+}
+
+/// A file that the process has mapped whose last component is `name` or begins with it and a dot ("libc" finds
+/// libc.so.6).
+std::optional<std::string> mapped_by(int pid, std::string_view name) {
+  const auto maps = base::read_text(fmt::format("/proc/{}/maps", pid), 16u << 20);
+  if (!maps) return std::nullopt;
+  for (const std::string& line : split(*maps, '\n')) {
+    const auto slash = line.find('/');
+    if (slash == std::string::npos) continue;
+    const std::string path = line.substr(slash);
+    const std::string_view last = std::string_view(path).substr(path.rfind('/') + 1);
+    const bool fits =
+        last == name || (last.starts_with(name) && (last[name.size()] == '.' || last[name.size()] == '-'));
+    if (fits && last.find(".so") != last.npos) return path;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> folders_for(std::string_view name) {
+  std::vector<std::string> folders;
+  if (name.find(".so") != name.npos) {
+    if (const char* own = std::getenv("LD_LIBRARY_PATH")) folders = split(own, ':');
+#if defined(__aarch64__)
+    constexpr std::string_view triplet = "aarch64-linux-gnu";
+#else
+    constexpr std::string_view triplet = "x86_64-linux-gnu";
+#endif
+    for (const char* folder : {"/usr/lib64", "/usr/lib", "/lib64", "/lib", "/usr/local/lib"}) {
+      folders.push_back(fmt::format("{}/{}", folder, triplet));
+      folders.emplace_back(folder);
+    }
+    return folders;
+  }
+  const char* path = std::getenv("PATH");
+  return split(path != nullptr ? path : "/usr/bin:/bin:/usr/sbin:/sbin", ':');
+}
+
+Result<std::string> resolve(std::string_view name, int pid) {
+  const std::string root = pid != 0 ? fmt::format("/proc/{}/root", pid) : std::string();
+  if (pid != 0 && ::access(fmt::format("/proc/{}", pid).c_str(), F_OK) != 0)
+    return fail(Code::not_found, fmt::format("there is no process {}", pid));
+  if (name.find('/') != name.npos) {
+    const std::string path(name);
+    if (pid != 0 && path.starts_with('/') && is_file(root + path)) return root + path;
+    if (is_file(path)) return path;
+    return fail(Code::not_found, fmt::format("there is no file \"{}\"", path));
+  }
+  if (pid != 0)
+    if (const auto mapped = mapped_by(pid, name)) return root + *mapped;
+  std::string looked;
+  for (const std::string& folder : folders_for(name)) {
+    const std::string path = fmt::format("{}/{}", folder, name);
+    if (is_file(path)) return path;
+    looked.append(looked.empty() ? "" : ", ").append(folder);
+  }
+  return fail(Code::not_found, fmt::format("there is no \"{}\" in {}; give its path", name, looked));
+}
+
+}  // namespace
+
+Result<UserBinary> open_user_binary(std::string_view name, int pid) {
+  UserBinary binary;
+  binary.path = SKEP_TRY(resolve(name, pid));
+  binary.bytes = SKEP_TRY(base::read_file(binary.path, most_binary_bytes));
+  binary.file = SKEP_TRY_AT(binary.path, elf::File::parse(binary.bytes));
+  return binary;
+}
+
+}  // namespace skep::kernel
