@@ -50,6 +50,24 @@ std::optional<u32> insn_of(std::string_view line) {
   return rest.starts_with(": (") ? std::optional<u32>(insn) : std::nullopt;
 }
 
+/// How many instructions of a carrier (kernel/carry.cpp) stand before the program in the kernel's log: 0 mostly. The
+/// carrier's instructions have a remark that says so; the program's own begin below the next remark.
+u32 carrier_length(std::string_view log) {
+  auto at = log.find("; /* skep: ");
+  if (at == std::string_view::npos) return 0;
+  at = log.find("\n; ", at);
+  if (at == std::string_view::npos) return 0;
+  const auto line = log.find('\n', at + 1);
+  return line == std::string_view::npos ? 0 : insn_of(log.substr(line + 1)).value_or(0);
+}
+
+/// The program's own instruction that a line of the log tells of.
+std::optional<u32> own_insn(std::string_view line, u32 carrier, const ProgramSpec& program) {
+  const auto insn = insn_of(line);
+  if (!insn || *insn < carrier || *insn - carrier >= program.insns.size()) return std::nullopt;
+  return *insn - carrier;
+}
+
 /// "R7 invalid mem access" gives 7.
 std::optional<u32> register_of(std::string_view line) {
   const auto at = line.find('R');
@@ -79,11 +97,12 @@ std::string state_of(std::span<const std::string_view> lines, u32 reg) {
 }
 
 /// The last instruction of the trail, before the one refused, that wrote the register; moves are followed.
-std::optional<u32> writer_of(std::span<const std::string_view> lines, u32 reg, const ProgramSpec& program) {
+std::optional<u32> writer_of(std::span<const std::string_view> lines, u32 reg, u32 carrier,
+                             const ProgramSpec& program) {
   bool at_refused = true;
   for (std::size_t i = lines.size(); i-- > 0;) {
-    const auto insn = insn_of(lines[i]);
-    if (!insn || *insn >= program.insns.size()) continue;
+    const auto insn = own_insn(lines[i], carrier, program);
+    if (!insn) continue;
     if (std::exchange(at_refused, false)) continue;
     const Insn& written = program.insns[*insn];
     const auto op = isa::decode(written);
@@ -99,6 +118,7 @@ std::optional<u32> writer_of(std::span<const std::string_view> lines, u32 reg, c
 }  // namespace
 
 std::optional<verify::Refused> refusal_from_log(std::string_view log, const ProgramSpec& program) {
+  const u32 carrier = carrier_length(log);
   auto lines = last_lines(log);
   while (!lines.empty() && is_statistics(lines.back())) lines.pop_back();
   if (lines.empty() || insn_of(lines.back())) return std::nullopt;
@@ -118,7 +138,7 @@ std::optional<verify::Refused> refusal_from_log(std::string_view log, const Prog
   r.reason = fmt::format("the kernel says: {}", c_line::printable(words));
   bool found = false;
   for (std::size_t i = lines.size(); i-- > 0 && !found;)
-    if (const auto insn = insn_of(lines[i]); insn && *insn < program.insns.size()) {
+    if (const auto insn = own_insn(lines[i], carrier, program)) {
       r.insn = *insn;
       found = true;
     }
@@ -127,7 +147,7 @@ std::optional<verify::Refused> refusal_from_log(std::string_view log, const Prog
   auto diagnosis = std::make_shared<verify::Diagnosis>();
   if (const auto reg = register_of(words); found && reg) {
     r.registers = c_line::printable(state_of(lines, *reg));
-    if (const auto writer = writer_of(lines, *reg, program)) {
+    if (const auto writer = writer_of(lines, *reg, carrier, program)) {
       verify::Event e;
       e.role = verify::Event::Role::origin;
       e.is_cause = true;

@@ -50,6 +50,34 @@ TEST(KernelLog, NamesTheLineAndWhereThePointerComesFrom) {
   EXPECT_EQ(r->diagnosis->cause()->source->line, 12u);
 }
 
+/// A carried kprobe: the log counts the carrier's instructions, too, and some of its numbers exist in the program.
+TEST(KernelLog, CountsFromTheProgramBehindACarrier) {
+  const auto program = program_of(lookup);
+  const std::string log =
+      "0: R1=ctx() R10=fp0\n"
+      "; /* skep: a pt_regs for vfs_open, then its program */ @ skep:1\n"
+      "0: (bf) r6 = r1                       ; R1=ctx() R6=ctx()\n"
+      "5: (85) call pc+2\n"
+      "; value = bpf_map_lookup_elem(&counts, &key); @ p.bpf.c:12\n"
+      "8: (62) *(u32 *)(r10 -4) = 1\n"
+      "12: (85) call bpf_map_lookup_elem#1    ; frame1: R0_w=map_value_or_null(id=1,map=counts,ks=4,vs=8)\n"
+      "13: (bf) r6 = r0                       ; frame1: R6_w=map_value_or_null(id=1,map=counts,ks=4,vs=8)\n"
+      "; *value += 1; @ p.bpf.c:13\n"
+      "14: (79) r1 = *(u64 *)(r6 +0)\n"
+      "R6 invalid mem access 'map_value_or_null'\n";
+  const auto r = refusal_from_log(log, program);
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->rejection.insn, 6u);
+  ASSERT_TRUE(r->rejection.source);
+  EXPECT_EQ(r->rejection.source->line, 13u);
+  ASSERT_NE(r->diagnosis->cause(), nullptr);
+  EXPECT_EQ(r->diagnosis->cause()->insn, 4u);
+  // Refused in the carrier itself, or cut before its end: nothing of the program is named by a number of the carrier's.
+  const auto cut = refusal_from_log(log.substr(0, log.find("8: (62)")) + "R1 invalid mem access 'scalar'\n", program);
+  ASSERT_TRUE(cut);
+  EXPECT_EQ(cut->rejection.id, "not_a_pointer");
+}
+
 /// The 15 most common errors, in the words of Linux 6.1, 6.6, 6.12 and 6.18.
 TEST(KernelLog, KnowsTheCommonErrors) {
   const std::pair<const char*, const char*> wordings[] = {
