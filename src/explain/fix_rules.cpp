@@ -62,6 +62,8 @@ class Rules {
   void return_in_range();
   void bound_loop();
   void declare_licence();
+  void whole_field();
+  void other_argument();
   void replace_call(std::string_view from, std::string_view to);
   void guard_field();
 
@@ -383,19 +385,67 @@ void Rules::bound_loop() {
   }
 }
 
+/// The licence is what stands between `=` and `;`: a text, or the name of one. An array of a given size gets the size
+/// that fits. Where there is none, one is added under a name the source does not use for something else.
 void Rules::declare_licence() {
   for (u32 n = 1; n <= source_.size(); n++) {
     const std::string& l = source_.line(n);
-    if (l.find("SEC(\"license\")") == std::string::npos) continue;
-    const auto open = l.find('"', l.find('=')), close = open == std::string::npos ? open : l.find('"', open + 1);
-    if (close == std::string::npos) return;
+    if (l.find("\"license\"") == std::string::npos || c_line::trimmed(l).starts_with("//")) continue;
+    const auto equals = l.find('=');
+    const auto end = equals == std::string::npos ? equals : l.find(';', equals);
+    if (end == std::string::npos) return;
+    std::string declared = l.substr(0, equals);
+    const auto open = declared.find('['), close = declared.find(']');
+    if (open != std::string::npos && close != std::string::npos && open < close)
+      declared.erase(open + 1, close - open - 1);
     Source changed = source_;
-    changed.replace(n, l.substr(0, open + 1) + "GPL" + l.substr(close));
+    changed.replace(n, declared + "= \"GPL\"" + l.substr(end));
     return offer(std::move(changed));
   }
+  const std::string text = source_.text();
+  std::string name = "LICENSE";
+  while (c_line::mentions(text, name)) name.insert(0, 1, '_');
   Source changed = source_;
-  changed.insert_before(source_.size() + 1, "char LICENSE[] SEC(\"license\") = \"GPL\";");
+  changed.insert_before(source_.size() + 1, fmt::format("char {}[] SEC(\"license\") = \"GPL\";", name));
   offer(std::move(changed));
+}
+
+/// `*(__u64 *)&ctx->field` becomes `ctx->field`: the field has a width, and the compiler knows it.
+void Rules::whole_field() {
+  for (u32 n = statement_; n <= source_.statement_end(line_); n++) {
+    const std::string& l = source_.line(n);
+    for (auto at = l.find("*("); at != std::string::npos; at = l.find("*(", at + 1)) {
+      const auto close = l.find(')', at);
+      if (close == std::string::npos) break;
+      const std::string_view type = c_line::trimmed(std::string_view(l).substr(at + 2, close - at - 2));
+      const auto address = l.find_first_not_of(' ', close + 1);
+      if (!type.ends_with('*') || address == std::string::npos || l[address] != '&') continue;
+      Source changed = source_;
+      changed.replace(n, l.substr(0, at) + l.substr(address + 1));
+      offer(std::move(changed));
+    }
+  }
+}
+
+/// What the call most likely meant: the pointer instead of the number, the address instead of the value, the map
+/// instead of a value of it.
+void Rules::other_argument() {
+  if (d_.facts.release == "bpf_get_current_task") replace_call("bpf_get_current_task", "bpf_get_current_task_btf");
+  const s32 at = d_.facts.argument;
+  if (at < 0) return;
+  const auto arguments = c_line::arguments_of(source_.statement(line_), d_.facts.call);
+  if (static_cast<std::size_t>(at) >= arguments.size()) return;
+  const std::string& argument = arguments[static_cast<std::size_t>(at)];
+  const u32 origin = d_.facts.origin_line;
+  if (at == 0 && origin >= function_->body && origin < line_) {
+    const auto of = c_line::arguments_of(source_.statement(origin), "bpf_map_lookup_elem");
+    if (of.size() == 2) offer(with(statement_, {}, argument, of[0]));
+  }
+  std::string value = argument;
+  if (const auto cast = value.rfind(')'); value.starts_with('(') && cast != std::string::npos)
+    value = std::string(c_line::trimmed(std::string_view(value).substr(cast + 1)));
+  if (c_line::is_identifier(value) && source_.declaration(function_->body, line_, value))
+    offer(with(statement_, {}, argument, "&" + value));
 }
 
 void Rules::replace_call(std::string_view from, std::string_view to) {
@@ -473,13 +523,15 @@ std::vector<Candidate> Rules::all() {
       replace_call("bpf_copy_from_user", "bpf_probe_read_user");
       break;
     case Remedy::other_argument:
-      if (d_.facts.release == "bpf_get_current_task") replace_call("bpf_get_current_task", "bpf_get_current_task_btf");
+      other_argument();
+      break;
+    case Remedy::whole_field:
+      whole_field();
       break;
     case Remedy::keep_over_call:
     case Remedy::move_offset:
     case Remedy::shrink_stack:
     case Remedy::align:
-    case Remedy::whole_field:
     case Remedy::other_helper:
     case Remedy::end_function:
     case Remedy::drop_write:

@@ -53,6 +53,10 @@ void Narrator::argument() {
       d_.needed = fmt::format("{} bpf_{}({})", row->c_result, row->name, row->c_params);
   if (c_.culprit_ < 0) return;
   const u32 culprit = static_cast<u32>(c_.culprit_);
+  if ((f == Form::call_helper || f == Form::call_kfunc) && culprit >= 1) {
+    d_.facts.argument = static_cast<s32>(culprit) - 1;
+    d_.facts.call = call_name(insn_);
+  }
   d_.proved = fmt::format("a {}", c_.name(c_.state_.reg(culprit)));
   const auto links = trace(culprit, Follow::pointer, end_);
   add_links(links, 2);
