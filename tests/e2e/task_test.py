@@ -126,11 +126,16 @@ class Task(Case):
 
     def test_typed_and_read_fields_are_the_kernels(self):
         need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
-        reads = READS.replace("p->nsproxy->mnt_ns, ", "p->nsproxy->mnt_ns != 0, ")
+        # The kernel's pipe is everybody's, and its column of names a guess made when it is read: ours begin with a mark.
+        mark = f"reads{os.getpid()} "
+        reads = READS.replace("p->nsproxy->mnt_ns, ", "p->nsproxy->mnt_ns != 0, ").replace('bpf_printk("', f'bpf_printk("{mark}')
         asleep = 'while read name < /proc/$!/comm && [ "$name" != sk_sleep ]; do :; done'
         script = f"./sk_true; (exit 3); ./sk_sleep 5 & {asleep}; kill $!; wait $!; exit 4"
-        seen = {backend: self.texts("reads", reads, backend, str(self.directory / "sk_shell"), "-c", script)[0] for backend in ("kernel", "user")}
-        self.assertEqual(sorted(seen["kernel"]), sorted(seen["user"]))
+        seen = {}
+        for backend in ("kernel", "user"):
+            found, _ = self.texts("reads", reads, backend, str(self.directory / "sk_shell"), "-c", script, ours=False)
+            seen[backend] = sorted(text for _, text in found if text.startswith(mark))
+        self.assertEqual(seen["kernel"], seen["user"])
 
     def test_ancestors_and_stale_pointers(self):
         found, result = self.texts("ancestors", ANCESTORS, "user", "/bin/true", ours=False)
