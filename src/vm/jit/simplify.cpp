@@ -79,6 +79,7 @@ class Simplifier {
       make_.enter(b);
       block(b);
     }
+    forget_unreached();
     connect();
     fill_phis();
     make_.place_leaves();
@@ -186,6 +187,28 @@ class Simplifier {
     }
     const Value operands[] = {made.a, made.b};
     make_.place({.op = Op::branch, .width = made.width, .flags = inst.flags, .condition = made.condition}, operands);
+  }
+
+  /// A circle of blocks that lost every way in was still taken for one that may be entered.
+  void forget_unreached() {
+    std::vector<bool> reached(g_.blocks.size());
+    std::vector<BlockId> work{0};
+    reached[0] = true;
+    while (!work.empty()) {
+      const BlockId b = work.back();
+      work.pop_back();
+      for (const BlockId s : g_.blocks[b].successors) {
+        if (reached[s]) continue;
+        reached[s] = true;
+        work.push_back(s);
+      }
+    }
+    for (BlockId b = 0; b < g_.blocks.size(); b++) {
+      if (reached[b] || !alive_[b]) continue;
+      alive_[b] = false;
+      for (const Value v : g_.blocks[b].insns) g_.insns[v].block = no_block;
+      g_.blocks[b] = {};
+    }
   }
 
   /// Predecessors that are left, in the old order. A branch whose two ways were one gave up one edge.

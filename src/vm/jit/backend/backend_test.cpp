@@ -276,8 +276,12 @@ void random_functions(u64 first, u64 count, RandomOptions options, bool optimise
     for (const auto& f : module.functions) ASSERT_EQ(ir::check(f), "") << "seed " << seed;
     const u64 numbers[] = {seed, seed * 0x9e3779b97f4a7c15u, ~seed, 5};
     const ir::Module before = module;
-    for (auto& f : module.functions)
-      if (optimised) ir::optimise(f, {options.counts, options.counts});
+    if (optimised)
+      for (auto& f : module.functions)
+        for (const ir::Pass& pass : ir::passes()) {
+          pass.run(f, {options.counts, options.counts});
+          ASSERT_EQ(ir::check(f), "") << "seed " << seed << ", after " << pass.name;
+        }
     for (const Target& target : targets())
       ASSERT_EQ(machine.compare(module, before, target, numbers), "") << "seed " << seed << "\n"
                                                                       << ir::print(module.functions[0]);
@@ -297,6 +301,10 @@ TEST(Backend, RandomFunctionsThroughThePasses) {
 TEST(Backend, RandomFunctionsWithoutCalls) { random_functions(100001, amount(), {.calls = false}); }
 TEST(Backend, RandomFunctionsUnderPressure) {
   random_functions(200001, amount() / 2, {.pieces = 20, .insns = 30, .scope = 60});
+}
+TEST(Backend, RandomFunctionsWithCirclesOfTwoEntrances) {
+  random_functions(600001, amount(), {.calls = false, .circles = true});
+  random_functions(700001, amount() / 2, {.pieces = 20, .insns = 20, .scope = 40, .circles = true}, true);
 }
 TEST(Backend, LargeRandomFunctions) {
   random_functions(300001, amount() / 30, {.pieces = 120, .insns = 20, .scope = 40});

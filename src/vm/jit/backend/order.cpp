@@ -123,32 +123,44 @@ class Order {
 
   bool goes_back(u32 from, u32 to) const { return nodes_[from].rank >= nodes_[to].rank; }
 
-  /// Inner loops first: their headers come first in postorder.
+  /// Inner loops first: their headers come first in postorder. A circle that can be entered elsewhere than at its
+  /// header is no loop: nothing could be placed before it once for all ways in.
   void find_loops() {
-    std::vector<u32> work;
-    for (const u32 h : postorder_) {
-      if (!nodes_[h].header || nodes_[h].loop != none) continue;
-      const u32 loop = static_cast<u32>(loops_.size());
-      loops_.push_back({none, h});
-      nodes_[h].loop = loop;
-      for (const u32 p : predecessors(nodes_[h]))
-        if (p != none && goes_back(p, h)) work.push_back(p);
-      while (!work.empty()) {
-        u32 n = work.back();
-        work.pop_back();
-        if (nodes_[n].loop == none) {
-          nodes_[n].loop = loop;
-        } else {
-          u32 outer = nodes_[n].loop;
-          while (loops_[outer].parent != none) outer = loops_[outer].parent;
-          if (outer == loop) continue;
-          loops_[outer].parent = loop;
-          n = loops_[outer].header;
-        }
-        for (const u32 p : predecessors(nodes_[n]))
-          if (p != none) work.push_back(p);
+    for (const u32 h : postorder_)
+      if (nodes_[h].header && nodes_[h].loop == none) gather_loop(h);
+  }
+
+  void gather_loop(u32 h) {
+    const u32 loop = static_cast<u32>(loops_.size());
+    loops_.push_back({none, h});
+    std::vector<u32> work, members{h}, inner;
+    nodes_[h].loop = loop;
+    for (const u32 p : predecessors(nodes_[h]))
+      if (p != none && goes_back(p, h)) work.push_back(p);
+    while (!work.empty()) {
+      u32 n = work.back();
+      work.pop_back();
+      if (nodes_[n].rank < nodes_[h].rank) return forget_loop(members, inner);
+      if (nodes_[n].loop == none) {
+        nodes_[n].loop = loop;
+        members.push_back(n);
+      } else {
+        u32 outer = nodes_[n].loop;
+        while (loops_[outer].parent != none) outer = loops_[outer].parent;
+        if (outer == loop) continue;
+        loops_[outer].parent = loop;
+        inner.push_back(outer);
+        n = loops_[outer].header;
       }
+      for (const u32 p : predecessors(nodes_[n]))
+        if (p != none) work.push_back(p);
     }
+  }
+
+  void forget_loop(const std::vector<u32>& members, const std::vector<u32>& inner) {
+    for (const u32 n : members) nodes_[n].loop = none;
+    for (const u32 l : inner) loops_[l].parent = none;
+    loops_.pop_back();
   }
 
   bool inside(u32 node, u32 loop) const {

@@ -19,7 +19,8 @@ struct RandomOptions {
   u32 insns = 8;    ///< most instructions in one straight piece
   u32 scope = 24;   ///< how many of the youngest values operands are drawn from: the register pressure
   bool calls = true;
-  bool counts = false;  ///< popcount and leading_zeros, which the CPU must have
+  bool circles = false;  ///< circles of blocks with two ways in
+  bool counts = false;   ///< popcount and leading_zeros, which the CPU must have
   base::HelperFn helper = nullptr;
   u32 other_functions = 0;  ///< call_local may name functions 1..other_functions
 };
@@ -88,6 +89,7 @@ class RandomIr {
   // --- control flow ---
   void piece(u32 depth) {
     if (left_ > 0) left_--;
+    if (options_.circles && depth < 2 && chance(25)) return circle(depth);
     const u32 kind = depth < 3 ? below(10) : 9;
     if (kind < 2) return loop(depth);
     if (kind < 5) return fork(depth);
@@ -181,6 +183,44 @@ class RandomIr {
     edge(at_, after);
     at_ = after;
     (void)before;
+  }
+
+  /// Two blocks, or regions, that go to each other until one has counted to the end; each can be the first.
+  void circle(u32 depth) {
+    const u32 count = 1 + below(4);
+    const Value zero = constant(0), end = constant(1 + below(5));
+    std::vector<Value> starts;
+    for (u32 i = 0; i < count; i++) starts.push_back(operand());
+    const auto before = scope_;
+    const ir::BlockId heads[] = {new_block(), new_block()}, after = new_block();
+    branch(condition(), operand(), operand(), heads[0], heads[1]);
+    ir::BlockId ends[2];
+    Value index[2], next[2];
+    std::vector<Value> made[2];
+    std::vector<std::vector<Value>> scopes;
+    for (const int side : {0, 1}) {
+      at_ = heads[side];
+      scope_ = before;
+      index[side] = add({.op = ir::Op::phi}, {zero, zero});
+      for (const Value s : starts) made[side].push_back(add({.op = ir::Op::phi}, {s, s}));
+      scope_.insert(scope_.end(), made[side].begin(), made[side].end());
+      scope_.push_back(index[side]);
+      pieces(depth);
+      next[side] = add({.op = ir::Op::add, .width = width()}, {index[side], constant(1)});
+      add({.op = ir::Op::branch, .condition = ir::Condition::ult}, {next[side], end});
+      ends[side] = at_;
+      scopes.push_back(scope_);
+    }
+    for (const int side : {0, 1}) {
+      edge(ends[side], heads[1 - side]);
+      edge(ends[side], after);
+      scope_ = scopes[static_cast<std::size_t>(side)];
+      f_.operands[f_.insns[index[1 - side]].first + 1] = next[side];
+      for (const Value v : made[1 - side]) f_.operands[f_.insns[v].first + 1] = any_value();
+    }
+    at_ = after;
+    scope_ = before;
+    phis(scopes, 1 + below(4));
   }
 
   void choice(u32 depth) {
