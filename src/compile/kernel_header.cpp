@@ -37,7 +37,7 @@ bool is_kernel_path(std::string_view path) {
          std::find(other_headers.begin(), other_headers.end(), path) != other_headers.end();
 }
 
-/// A path that a stub can be written for: below the directory, of plain names.
+/// A path that a header in our words can stand for: below the directory, of plain names.
 bool is_plain_path(std::string_view path) {
   return !path.starts_with('/') && path.find("..") == path.npos && path.find("//") == path.npos &&
          path.find('\0') == path.npos && path.size() < 200;
