@@ -134,32 +134,39 @@ bool Checker::check_string_memory(u32 index) {
 
 bool Checker::check_local_type(const KfuncCall& call, u32 index) {
   const btf::Btf* types = object_.btf.get();
-  auto no = [&] {
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index,
-                      name_of(KfuncArg::local_type), name(reg(index)));
+  auto no = [&](std::string_view wanted = name_of(KfuncArg::local_type)) {
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, wanted,
+                      name(reg(index)));
   };
   if (types == nullptr || call.constant == 0 || call.constant >= types->type_count()) return no();
   btf::Type type = types->type(static_cast<u32>(call.constant));
   if (type.kind != btf::Kind::struct_ || type.size() == 0) return no();
-  if (call.row->result == catalog::KfuncResult::local_percpu && !is_percpu_type(*types, type.id)) return no();
+  if (call.row->result == catalog::KfuncResult::local_percpu && !is_percpu_type(*types, type.id))
+    return no("a constant: a type of the program's own that holds numbers only, at most 512 bytes");
   // The call is linked with its type's memory, so it is one type on every path.
   const auto [known, is_first] = local_types_.try_emplace(insn_, static_cast<u32>(call.constant));
   return is_kernel() || is_first || known->second == call.constant ? true : no();
 }
 
-/// An object of each CPU is numbers only, and small. Source: Linux 6.18, __btf_type_is_scalar_struct and
-/// BPF_GLOBAL_PERCPU_MA_MAX_SIZE.
+/// An object of each CPU is numbers only, alone or in arrays, and small. Source: Linux 6.18,
+/// __btf_type_is_scalar_struct and BPF_GLOBAL_PERCPU_MA_MAX_SIZE.
 bool Checker::is_percpu_type(const btf::Btf& types, u32 id, u32 depth) {
   constexpr u64 largest = 512;
-  constexpr u32 most_depth = 4;
+  constexpr u32 most_depth = 3;
   const btf::Type type = types.type(id);
   if (type.size() > largest || depth > most_depth) return false;
+  const auto is_number = [](btf::Kind kind) {
+    return kind == btf::Kind::int_ || kind == btf::Kind::enum_ || kind == btf::Kind::enum64;
+  };
   for (u32 m = 0; m < type.vlen; m++) {
-    u32 member = types.resolve(types.member(type, m).type_id);
-    if (types.type(member).kind == btf::Kind::array) member = types.resolve(types.array(types.type(member)).element_id);
+    const u32 member = types.resolve(types.member(type, m).type_id);
     const btf::Kind kind = types.type(member).kind;
-    const bool is_number = kind == btf::Kind::int_ || kind == btf::Kind::enum_ || kind == btf::Kind::enum64;
-    if (!is_number && (kind != btf::Kind::struct_ || !is_percpu_type(types, member, depth + 1))) return false;
+    if (kind == btf::Kind::array) {
+      const btf::Btf::Array array = types.array(types.type(member));
+      if (array.count == 0 || !is_number(types.type(types.resolve(array.element_id)).kind)) return false;
+    } else if (!is_number(kind) && !(btf::is_composite(kind) && is_percpu_type(types, member, depth + 1))) {
+      return false;
+    }
   }
   return special_fields(types, id, static_cast<u32>(type.size())).empty();
 }

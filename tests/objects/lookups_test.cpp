@@ -16,7 +16,7 @@ using test::Loaded;
 
 const char* const field_programs[] = {"guarded",      "guarded_by_two", "guarded_indexed", "timed",
                                       "timed_recent", "owning",         "owning_recent",   "owning_by_cpu",
-                                      "in_sections",  "of_each_cpu",    "of_each_left"};
+                                      "in_sections",  "of_each_cpu",    "of_each_left",    "of_each_nested"};
 
 TEST(LookUps, LeaveFieldsAloneInEveryTierAndInTheKernel) {
   SKEP_OBJECT(spec, "lookups");

@@ -303,6 +303,30 @@ SEC("tc") int of_each_cpu(struct __sk_buff* ctx) {
   return place->pairs ? 10 : 0;
 }
 
+union word {
+  __u64 whole;
+  __u32 halves[2];
+};
+struct words {
+  union word first;
+  struct {
+    struct {
+      struct {
+        __u64 number;
+      } third;
+    } second;
+  } deep;
+  enum { none, some } kind;
+};
+
+/* Numbers may lie in unions and in structures. */
+SEC("tc") int of_each_nested(struct __sk_buff* ctx) {
+  struct words* made = bpf_percpu_obj_new(struct words);
+  if (!made) return 1;
+  bpf_percpu_obj_drop(made);
+  return 0;
+}
+
 /* What a map value owns goes with it. */
 SEC("tc") int of_each_left(struct __sk_buff* ctx) {
   __u32 key = 1;

@@ -14,6 +14,23 @@ struct linked {
 struct large {
   __u64 words[65];
 };
+struct several {
+  struct pair pairs[3];
+};
+struct open_ended {
+  __u64 count, rest[0];
+};
+struct deep {
+  struct {
+    struct {
+      struct {
+        struct {
+          __u64 number;
+        } fourth;
+      } third;
+    } second;
+  } first;
+};
 struct spread {
   pair_t __percpu_kptr_field* pairs;
 };
@@ -72,6 +89,21 @@ SEC("tc") int wrong_argument__has_pointers(struct __sk_buff* ctx) {
 }
 SEC("tc") int wrong_argument__too_large(struct __sk_buff* ctx) {
   struct large* made = bpf_percpu_obj_new(struct large);
+  if (made) bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__array_of_structures(struct __sk_buff* ctx) {
+  struct several* made = bpf_percpu_obj_new(struct several);
+  if (made) bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__array_without_elements(struct __sk_buff* ctx) {
+  struct open_ended* made = bpf_percpu_obj_new(struct open_ended);
+  if (made) bpf_percpu_obj_drop(made);
+  return 0;
+}
+SEC("tc") int wrong_argument__too_deep(struct __sk_buff* ctx) {
+  struct deep* made = bpf_percpu_obj_new(struct deep);
   if (made) bpf_percpu_obj_drop(made);
   return 0;
 }
