@@ -209,27 +209,32 @@ class Analyser {
                           : i + 1 + static_cast<u32>(code_[i].imm);
   }
 
-  /// Which functions tail-call, and which move the packet directly or through others.
+  /// Which functions tail-call, and which throw, sleep or move the packet, directly or through others.
   void summarise_functions() {
     bool changed = true;
     while (changed) {
       changed = false;
       for (Function& f : out_.functions)
         for (u32 i = f.first; i < f.end; i = next(i)) {
-          bool moves = false, throws = false;
+          bool moves = false, throws = false, sleeps = false;
           if (form(i) == Form::call_helper) {
             const auto* prototype = catalog::prototype(static_cast<u32>(code_[i].imm));
             moves = prototype != nullptr && prototype->has(catalog::helper_flags::moves_packet);
+            sleeps = prototype != nullptr && prototype->has(catalog::helper_flags::sleeps);
             if (code_[i].imm == isa::helper_tail_call) f.has_tail_call = moves = true;
           } else if (form(i) == Form::call_kfunc) {
             const auto* kfunc = out_.kfunc_at(i);
             throws = kfunc != nullptr && kfunc->has(catalog::kfunc_flags::throws);
+            sleeps = kfunc != nullptr && kfunc->has(catalog::kfunc_flags::sleeps);
           } else if (form(i) == Form::call_local) {
-            throws = out_.functions[*out_.function_at(i + 1 + static_cast<u32>(code_[i].imm))].throws;
-            moves = out_.functions[*out_.function_at(i + 1 + static_cast<u32>(code_[i].imm))].moves_packet;
+            const Function& callee = out_.functions[*out_.function_at(i + 1 + static_cast<u32>(code_[i].imm))];
+            throws = callee.throws;
+            sleeps = callee.sleeps;
+            moves = callee.moves_packet;
           }
           if (moves && !f.moves_packet) f.moves_packet = changed = true;
           if (throws && !f.throws) f.throws = changed = true;
+          if (sleeps && !f.sleeps) f.sleeps = changed = true;
         }
     }
   }

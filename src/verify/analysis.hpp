@@ -32,6 +32,7 @@ struct Function {
   bool is_exception_callback = false;
   bool has_tail_call = false;
   bool throws = false;        ///< calls bpf_throw, also through others
+  bool sleeps = false;        ///< calls, also through others, what may sleep
   bool moves_packet = false;  ///< calls, also through others, a helper that invalidates packet pointers
 };
 

@@ -28,8 +28,7 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
                   catalog::helper_needs(id).empty() ? "what this host does not lend" : catalog::helper_needs(id));
   if (is_kernel() && prototype.has(flag::gpl) && !catalog::is_gpl_compatible(object_.license))
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
-  if (prototype.has(flag::sleeps) && !program_.sleepable) return refuse(MessageId::helper_sleeps, row.name);
-  if (prototype.has(flag::sleeps) && state_.in_section()) return refuse(MessageId::sleeps_in_section, row.name);
+  if (prototype.has(flag::sleeps) && !check_may_sleep(fmt::format("bpf_{}", row.name))) return false;
   if (!prototype.is_modelled()) return refuse(MessageId::unsupported_helper, row.name);
   if (state_.lock.held && prototype.id != HelperId::spin_unlock) return refuse(MessageId::lock_held, row.name);
   return true;

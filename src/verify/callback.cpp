@@ -59,7 +59,7 @@ bool Checker::call_back(const catalog::Prototype& prototype, const CallFacts& ca
   u32 callback_reg = prototype.id == HelperId::find_vma ? 3 : 2;
   u32 function = *analysis_.function_at(reg(callback_reg).object);
   if (prototype.id == HelperId::timer_set_callback) {
-    queue_async(function, call.timer_map);
+    queue_async(function, call.timer_map, false);
     return true;
   }
   if (prototype.id == HelperId::find_vma) return refuse(MessageId::unsupported_helper, call.row->name);
@@ -127,9 +127,9 @@ bool Checker::return_from_callback() {
   return true;
 }
 
-void Checker::queue_async(u32 function, u32 map) {
+void Checker::queue_async(u32 function, u32 map, bool may_sleep) {
   analysis_.functions[function].is_async = true;
-  Async wanted{function, map};
+  Async wanted{function, map, may_sleep};
   if (std::find(async_.begin(), async_.end(), wanted) == async_.end()) async_.push_back(wanted);
 }
 
@@ -138,6 +138,7 @@ bool Checker::verify_async() {
   for (std::size_t k = 0; k < async_.size(); k++) {
     const Async async = async_[k];
     verified_function_ = async.function;
+    may_sleep_ = async.may_sleep;
     enter_function(async.function);
     reg(1) = Register::pointer(Kind::map);
     reg(1).object = async.map;

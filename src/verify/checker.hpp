@@ -286,6 +286,7 @@ class Checker {
   std::optional<u32> callee_at(u32 insn, u32& callx) const;
   u32 function_named_at(u32 insn) const;
   std::string function_name(u32 function) const;
+  bool check_may_sleep(std::string_view what);
   bool check_resources(std::string_view what);
 
   // --- callbacks (callback.cpp) ---
@@ -294,7 +295,7 @@ class Checker {
   Pending& enter_callback(u32 function, ReturnRange range);
   bool return_from_callback();
   bool check_callback_result(ReturnRange range);
-  void queue_async(u32 function, u32 map);
+  void queue_async(u32 function, u32 map, bool may_sleep);
   bool verify_async();
   Register map_key_memory(u32 map) const;
 
@@ -337,7 +338,7 @@ class Checker {
   bool check_map_pointer(u32 reg, s32 off, u32 size, Access access, Register* result);
   bool read_kernel_object(u32 reg, s64 at, u32 size, const Register& r, Register* result);
   bool may_write_kernel_object(const Register& r, s64 low, s64 end) const;
-  bool in_rcu() const { return state_.rcu || state_.lock.held || !program_.sleepable; }
+  bool in_rcu() const { return state_.rcu || state_.lock.held || !may_sleep_; }
   bool load_kptr(const SpecialField& field, Register* result);
   bool iterator_is_active(const State& state) const;
   bool put_object(u32 reg, Register what, u32 slots);
@@ -426,10 +427,12 @@ class Checker {
   u64 processed_at_checkpoint_ = 0, jumps_at_checkpoint_ = 0;
   u64 state_count_ = 0;
   u32 verified_function_ = 0;
+  bool may_sleep_ = false;  ///< what is explored, outside of sections
 
   /// A callback that runs after the program: explored on its own, once for each map its timer is in.
   struct Async {
     u32 function = 0, map = 0;
+    bool may_sleep = false;  ///< a work queue's, whatever the program may; a timer's may not
     friend bool operator==(const Async&, const Async&) = default;
   };
   std::vector<Async> async_;

@@ -89,6 +89,7 @@ bool Checker::run() {
 
 bool Checker::verify_function(u32 function) {
   verified_function_ = function;
+  may_sleep_ = program_.sleepable;
   enter_function(function);
   return set_arguments(function) && explore_and_forget();
 }

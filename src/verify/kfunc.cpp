@@ -22,10 +22,7 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
     return refuse(MessageId::kfunc_not_for_attach, kfunc.name, program_.attach.text());
   if (!options_.engine_kfuncs.empty() && !options_.engine_kfuncs[static_cast<u32>(kfunc.id)])
     return refuse(MessageId::kfunc_not_in_engine, kfunc.name);
-  if (kfunc.has(flag::sleeps)) {
-    if (!program_.sleepable) return refuse(MessageId::helper_sleeps, kfunc.name);
-    if (state_.in_section() || state_.lock.held) return refuse(MessageId::sleeps_in_section, kfunc.name);
-  }
+  if (kfunc.has(flag::sleeps) && !check_may_sleep(kfunc.name)) return false;
   if (state_.lock.held && !kfunc.has(flag::under_lock)) return refuse(MessageId::lock_held, kfunc.name);
   return true;
 }

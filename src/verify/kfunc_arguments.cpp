@@ -414,7 +414,7 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
       if (analysis_.functions[function].is_global && object_.btf != nullptr)
         return refuse_for(static_cast<s32>(r), MessageId::callback_not_static, function_name(function));
       if (analysis_.functions[function].is_exception_callback) return refuse(MessageId::exception_callback_called);
-      queue_async(function, static_cast<u32>(call.work_map));
+      queue_async(function, static_cast<u32>(call.work_map), true);
       return true;
     }
     case KfuncArg::less: {

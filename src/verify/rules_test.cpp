@@ -326,6 +326,10 @@ void with_global_function(ProgramSpec& program, ObjectSpec&, Options&) {
   const u32 target = static_cast<u32>(at - program.insns.begin() + 1 + at->imm);
   program.functions = {{0, 0, "case", true}, {target, 1, "f", true}};
 }
+void with_sleeping_function(ProgramSpec& program, ObjectSpec& object, Options& options) {
+  with_global_function(program, object, options);
+  program.sleepable = true;
+}
 
 std::string many_functions() {
   std::string text, bodies;
@@ -367,6 +371,10 @@ const Special specials[] = {
      [](ProgramSpec& program, ObjectSpec&, Options&) { program.sleepable = true; }},
     {"sleeps_in_section", kprobe, SAVE_INTERRUPTS(16) COPY_FROM_USER RESTORE_INTERRUPTS(16) RETURN,
      [](ProgramSpec& program, ObjectSpec&, Options&) { program.sleepable = true; }},
+    {"sleeps_in_section", kprobe,
+     "call rcu_read_lock\ncall f\ncall rcu_read_unlock\n" RETURN "f: " COPY_FROM_USER "r0 = 0\nexit",
+     with_sleeping_function},
+    {"", kprobe, "call f\n" RETURN "f: " COPY_FROM_USER "r0 = 0\nexit", with_sleeping_function},
     {"callback_not_static", kprobe, "r1 = 8\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall loop\n" RETURN "f: r0 = 0\nexit",
      with_global_function},
     {"unsupported_global_argument", kprobe, "call f\n" RETURN "f: r0 = 0\nexit",

@@ -95,8 +95,8 @@ struct State {
       if (acquired[at].interrupts) return &acquired[at];
     return nullptr;
   }
-  /// Where nothing may sleep; a lock is asked for beside it.
-  bool in_section() const { return rcu || preempt_depth != 0 || saved_interrupts() != nullptr; }
+  /// Where nothing may sleep.
+  bool in_section() const { return rcu || lock.held || preempt_depth != 0 || saved_interrupts() != nullptr; }
 
   Frame& current() { return *frames[depth]; }
   const Frame& current() const { return *frames[depth]; }

@@ -129,6 +129,7 @@ bool Checker::set_arguments(u32 function) {
 bool Checker::call_global(u32 function) {
   const Function& f = analysis_.functions[function];
   if (state_.lock.held) return refuse(MessageId::lock_held, f.info->name);
+  if (f.sleeps && !check_may_sleep(f.info->name)) return false;
   if (f.throws && !check_resources(fmt::format("{}() may throw", f.info->name))) return false;
   auto params = parameters(*object_.btf, *f.info);
   for (u32 p = 0; p < params.size() && p < 5; p++) {
@@ -279,6 +280,12 @@ bool Checker::do_exit() {
   if (!check_return_value()) return false;
   path_ends_ = true;
   return true;
+}
+
+/// Whether what is called here may sleep. Source: Linux 6.18, in_sleepable_context.
+bool Checker::check_may_sleep(std::string_view what) {
+  if (!may_sleep_) return refuse(MessageId::helper_sleeps, what, async_range_ ? "a timer's callback" : "the program");
+  return state_.in_section() ? refuse(MessageId::sleeps_in_section, what) : true;
 }
 
 /// Nothing may be held here.

@@ -1,7 +1,6 @@
-/* Mistakes with objects of each CPU and with saved interrupts: each program is refused. The message that we give
- * is the program's name, up to "__". Linux 6.18 takes two of
- * them: it forgets that bpf_per_cpu_ptr() may give null, and lets
- * a single object into the place of one of each CPU. */
+/* Mistakes with objects of each CPU, with saved interrupts and with what may sleep: each program is refused. The message
+ * that we give is the program's name, up to "__". Linux 6.18 takes two of them: it forgets that bpf_per_cpu_ptr() may
+ * give null, and lets a single object into the place of one of each CPU. */
 #include "objects.h"
 
 struct pair {
@@ -152,6 +151,77 @@ SEC("tc") int irq_order__interrupts(struct __sk_buff* ctx) {
   bpf_local_irq_restore(&outer);
   bpf_local_irq_restore(&inner);
   return 0;
+}
+
+
+/* A global function is proved on its own: what it does matters where it is called. */
+__attribute__((noinline)) int sleeper(int from) {
+  char bytes[8];
+  return bpf_copy_from_user(bytes, sizeof(bytes), (void*)(long)from);
+}
+__attribute__((noinline)) int caller_of_sleeper(int from) { return sleeper(from) + 1; }
+SEC("syscall") int sleeps_in_section__global(void* ctx) {
+  unsigned long flags;
+  bpf_local_irq_save(&flags);
+  sleeper(1);
+  bpf_local_irq_restore(&flags);
+  return 0;
+}
+SEC("syscall") int sleeps_in_section__through_another(void* ctx) {
+  bpf_rcu_read_lock();
+  caller_of_sleeper(1);
+  bpf_rcu_read_unlock();
+  return 0;
+}
+
+/* A timer's callback may not sleep, whatever its program may; a work queue's may, so it is in no RCU section. */
+struct bpf_wq {
+  __u64 opaque[2];
+} __attribute__((aligned(8)));
+extern int bpf_wq_init(struct bpf_wq* work, void* map, unsigned int flags) __ksym;
+extern int bpf_wq_set_callback_impl(struct bpf_wq* work, int (*callback)(void*, int*, void*), unsigned int flags,
+                                    void* hidden) __ksym;
+struct later {
+  struct bpf_timer timer;
+  struct bpf_wq work;
+  pair_t __percpu_kptr_field* pairs;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct later);
+} later SEC(".maps");
+static int copies(void* map, int* key, void* value) {
+  char bytes[8];
+  bpf_copy_from_user(bytes, sizeof(bytes), (void*)1);
+  return 0;
+}
+static int calls_sleeper(void* map, int* key, void* value) {
+  sleeper(1);
+  return 0;
+}
+static int writes_part(void* map, int* key, void* value) {
+  pair_t* pairs = ((struct later*)value)->pairs;
+  if (!pairs) return 0;
+  pair_t* own = bpf_this_cpu_ptr(pairs);
+  own->first = 1;
+  return 0;
+}
+SEC("syscall") int helper_sleeps__timer(void* ctx) {
+  __u32 key = 0;
+  struct later* place = bpf_map_lookup_elem(&later, &key);
+  return place ? bpf_timer_set_callback(&place->timer, copies) : 0;
+}
+SEC("syscall") int helper_sleeps__timer_global(void* ctx) {
+  __u32 key = 0;
+  struct later* place = bpf_map_lookup_elem(&later, &key);
+  return place ? bpf_timer_set_callback(&place->timer, calls_sleeper) : 0;
+}
+SEC("tc") int wrong_argument__work(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct later* place = bpf_map_lookup_elem(&later, &key);
+  return place ? bpf_wq_set_callback_impl(&place->work, writes_part, 0, 0) : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";
