@@ -12,23 +12,36 @@ using isa::Form;
 namespace {
 constexpr s64 max_offset = 1 << 29;
 
+constexpr u8 plain_group = 1;
+constexpr u8 group_of(Kind kind) { return static_cast<u8>(static_cast<u8>(kind) + 1); }
+
 /// Kinds whose loads the engine performs in its own way: an instruction may not mix them with others.
 u8 pointer_group(const Register& r, bool is_kernel) {
-  const Kind kind = r.kind;
-  switch (kind) {
-    case Kind::object:  // the program's own are plain memory
-      return is_kernel || r.trust == Trust::owned || r.trust == Trust::shared || r.trust == Trust::cpu_part
-                 ? 1
-                 : static_cast<u8>(kind) + 1;
+  switch (r.kind) {
+    case Kind::object: {  // the program's own are plain memory in our engine
+      const bool own = r.trust == Trust::owned || r.trust == Trust::shared || r.trust == Trust::cpu_part;
+      return own && !is_kernel ? plain_group : group_of(r.kind);
+    }
+    case Kind::memory:
+      return is_kernel ? group_of(r.kind) : plain_group;
     case Kind::context:
     case Kind::sock_common:
     case Kind::socket:
     case Kind::tcp_socket:
     case Kind::arena:
-      return static_cast<u8>(kind) + 1;
+      return group_of(r.kind);
     default:
-      return 1;
+      return plain_group;
   }
+}
+
+/// Linux takes memory for plain where it comes second, and loads from it beside those from objects. Source: Linux 6.18,
+/// save_aux_ptr_type.
+bool may_mix(u8 seen, u8 group, bool loads) {
+  constexpr u8 memory = group_of(Kind::memory), object = group_of(Kind::object);
+  if (seen == group || seen == 0) return true;
+  const bool both_plain = (seen == plain_group || seen == memory) && (group == plain_group || group == memory);
+  return both_plain || (loads && (seen == memory || seen == object) && (group == memory || group == object));
 }
 }  // namespace
 
@@ -239,11 +252,11 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
   if (r.kind == Kind::uninitialised) return readable(index);
   if (r.is_scalar()) return refuse_for(static_cast<s32>(index), MessageId::not_a_pointer, index, size, describe(r, ""));
   if (r.or_null) return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(r));
-  u8 group = pointer_group(r, is_kernel());
-  if (u8& seen = pointer_group_at_[insn_]; seen != 0 && seen != group)
+  const u8 group = pointer_group(r, is_kernel());
+  u8& seen = pointer_group_at_[insn_];
+  if (!may_mix(seen, group, form() == Form::load))
     return refuse_for(static_cast<s32>(index), MessageId::mixed_pointers, name(r));
-  else
-    seen = group;
+  if (seen == 0 || seen == group_of(Kind::object)) seen = group;
   if (result != nullptr) *result = Register::scalar(Scalar::of_bits(size * 8));
   if (stored != nullptr && stored->is_pointer() && r.kind != Kind::stack &&
       !keeps_address(insn().src, "written where others read"))
