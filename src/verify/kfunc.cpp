@@ -59,9 +59,9 @@ bool Checker::change_section(const catalog::Kfunc& kfunc) {
     case KfuncId::bpf_rcu_read_unlock:
       if (!state_.rcu) return refuse(MessageId::section_not_open, "bpf_rcu_read_unlock()", "bpf_rcu_read_lock()");
       state_.rcu = false;
-      for_each_register(pool_, state_, [](Register& r) {
+      for_each_register(pool_, state_, [this](Register& r) {
         if (r.kind != Kind::object || !ends_with_rcu(r.trust)) return false;
-        r.trust = Trust::untrusted;
+        r.trust = types_[r.object].types == object_.btf.get() ? Trust::over : Trust::untrusted;
         return true;
       });
       return true;

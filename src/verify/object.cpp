@@ -159,6 +159,7 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
   if (r.trust == Trust::owned_percpu || r.trust == Trust::shared_percpu)
     return refuse_for(static_cast<s32>(index), MessageId::object_elsewhere, what, "each CPU",
                       "bpf_per_cpu_ptr() or bpf_this_cpu_ptr()");
+  if (r.trust == Trust::over) return refuse_for(static_cast<s32>(index), MessageId::section_over, index, name(r));
   // What is read of the program's own objects in the user engine is owned; only the engine's lie in its window.
   const bool is_local = type.types == object_.btf.get();
   if (type.types == nullptr || type.id == 0 || (!own && is_local && !is_kernel()))

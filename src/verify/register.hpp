@@ -49,6 +49,7 @@ enum class Trust : u8 {
   owned_percpu,   ///< made by bpf_percpu_obj_new() and held by nobody else (ref_id): one of each CPU
   shared_percpu,  ///< such an object, read from a map inside the RCU section
   cpu_part,       ///< a CPU's part of it, alive inside the RCU section
+  over,           ///< the program's own, from an RCU section that is over: nothing may be done with it
   shared,         ///< in a list or tree whose lock is held
 };
 

@@ -428,6 +428,7 @@ const std::set<std::string_view> elsewhere = {
     "lock_twice",                 // lock_held comes first: taking a lock is a call
     "global_returns_pointer",     // from here on: the programs need types of their own; the kernel's test programs
     "exception_callback_called",  // (tests/verify_corpus) have them
+    "section_over",               // tests/objects has it
     "lock_for_graph",
     "graph_in_comparison",
     "wrong_object",

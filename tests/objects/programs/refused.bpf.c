@@ -1,6 +1,7 @@
-/* Mistakes with objects of each CPU, with saved interrupts and with what may sleep: each program is refused. The message
- * that we give is the program's name, up to "__" (user_takes: our engine takes it, Linux does not). Linux 6.18 takes two
- * of them: it forgets that bpf_per_cpu_ptr() may give null, and lets a single object into the place of one of each CPU. */
+/* Mistakes with objects of each CPU, with saved interrupts and with what may sleep: each program is refused. The
+ * message that we give is the program's name, up to "__" (user_takes: our engine takes it, Linux does not). Linux 6.18
+ * takes two of them: it forgets that bpf_per_cpu_ptr() may give null, and lets a single object into the place of one of
+ * each CPU. */
 #include "objects.h"
 
 struct pair {
@@ -39,6 +40,15 @@ struct {
   __type(key, __u32);
   __type(value, struct spread);
 } spread SEC(".maps");
+struct holder {
+  pair_t __kptr_field* one;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct holder);
+} holder SEC(".maps");
 
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
@@ -138,6 +148,34 @@ SEC("tc") int outside_region__part(struct __sk_buff* ctx) {
   if (!pairs) return 0;
   pair_t* own = bpf_this_cpu_ptr(pairs);
   return (int)((volatile __u64*)own)[2];
+}
+SEC("tc") int section_over__each_cpu(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  if (!place) return 0;
+  bpf_rcu_read_lock();
+  pair_t* pairs = place->pairs;
+  bpf_rcu_read_unlock();
+  return pairs ? (int)pairs->first : 0;
+}
+SEC("tc") int section_over__part(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct spread* place = bpf_map_lookup_elem(&spread, &key);
+  if (!place) return 0;
+  bpf_rcu_read_lock();
+  pair_t* pairs = place->pairs;
+  pair_t* own = pairs ? bpf_this_cpu_ptr(pairs) : 0;
+  bpf_rcu_read_unlock();
+  return own ? (int)own->first : 0;
+}
+SEC("tc") int section_over__one(struct __sk_buff* ctx) {
+  __u32 key = 0;
+  struct holder* place = bpf_map_lookup_elem(&holder, &key);
+  if (!place) return 0;
+  bpf_rcu_read_lock();
+  pair_t* one = place->one;
+  bpf_rcu_read_unlock();
+  return one ? (int)one->first : 0;
 }
 SEC("tc") int section_open__interrupts(struct __sk_buff* ctx) {
   unsigned long flags;
