@@ -1,8 +1,6 @@
 // What a program needs of the kernel, asked of its types, of tracefs and of the planner, in this order of cost.
 #include "kernel/hook_check.hpp"
 
-#include <fmt/format.h>
-
 #include "kernel/plan.hpp"
 
 namespace skep::kernel {
@@ -26,7 +24,6 @@ Result<void> check_function(Session& session, const AttachTarget& target) {
   return tl::unexpected(known.error());
 }
 
-/// A tracepoint in a function's place: a tool knows better which of its programs serves then.
 bool stands_in(CarrierHook hook) {
   return hook == CarrierHook::tracepoint_entry || hook == CarrierHook::tracepoint_return ||
          hook == CarrierHook::boundary_entry || hook == CarrierHook::boundary_return;
@@ -34,33 +31,33 @@ bool stands_in(CarrierHook hook) {
 
 }  // namespace
 
-Result<void> HookCheck::check(const ProgramSpec& program) {
+Result<bool> HookCheck::check(const ProgramSpec& program) {
   const AttachTarget& target = program.attach;
   switch (target.kind) {
     case AttachKind::tp_btf:
     case AttachKind::raw_tp:
     case AttachKind::raw_tracepoint:
       SKEP_TRY(session_->types.tracepoint(target.target));
-      return {};
+      return true;
     case AttachKind::tracepoint:
     case AttachKind::tp:
-      return check_tracepoint(*session_, target.target);
+      SKEP_TRY(check_tracepoint(*session_, target.target));
+      return true;
     default:
       break;
   }
   auto plan = SKEP_TRY(plan_hook(program, target, session_->features, session_->types));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
-  if (plan.carrier && stands_in(plan.carrier->hook))
-    return fail(Code::unsupported,
-                fmt::format("this kernel has no kprobes, and what stands in for {} may tell less", target.target));
+  if (plan.carrier && stands_in(plan.carrier->hook)) return false;
   switch (target.kind) {
     case AttachKind::fentry:
     case AttachKind::fexit:
     case AttachKind::kprobe:
     case AttachKind::kretprobe:
-      return check_function(*session_, target);
+      SKEP_TRY(check_function(*session_, target));
+      return true;
     default:
-      return {};
+      return true;
   }
 }
 

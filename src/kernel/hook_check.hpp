@@ -12,8 +12,9 @@ namespace skep::kernel {
 class HookCheck {
  public:
   HookCheck() : session_(std::make_shared<Session>(KernelOptions{})) {}
+  /// Whether it is the hook itself; false: a tracepoint that stands in for its function, and may tell less.
   /// Errors: not_found, unsupported: what is missing, as a clause that a sentence can end with.
-  Result<void> check(const ProgramSpec& program);
+  Result<bool> check(const ProgramSpec& program);
 
  private:
   std::shared_ptr<Session> session_;

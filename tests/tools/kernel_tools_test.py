@@ -355,6 +355,18 @@ class KernelTools(support.Case):
 
     # ---- hooks that are not everywhere
 
+    def test_tcpsynbl_takes_a_stand_in(self):
+        """Where neither fentry nor kprobes are, a tracepoint stands in for the function, and the tool says so."""
+        script = (
+            "import socket\nlistener = socket.socket()\nlistener.bind(('127.0.0.1', 0))\nlistener.listen(5)\n"
+            "for _ in range(10):\n  one = socket.create_connection(listener.getsockname())\n"
+            "  other, _ = listener.accept()\n  one.close(), other.close()\n"
+        )
+        result = self.skep("tcpsynbl", "--", sys.executable, "-I", "-S", "-c", script, check=0)
+        lines = result.stdout.splitlines()
+        self.assertIn("backlog_max = 5", lines, result.stderr)
+        self.assertGreaterEqual(sum(counted(lines[lines.index("backlog_max = 5") :])), 10, result.stdout)
+
     def test_missing_hooks_are_named(self):
         tools = {
             "readahead": ("Tracing... Hit Ctrl-C to end.", "page_cache_ra_unbounded"),

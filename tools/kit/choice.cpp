@@ -57,17 +57,21 @@ Result<std::vector<std::string>> choose(ObjectSpec& spec, const Choice& choice) 
   std::string missing;
   for (const Stem& stem : stems_of(spec, choice)) {
     std::string tried;
+    ProgramSpec *chosen = nullptr, *second_best = nullptr;
     for (ProgramSpec* program : stem.programs) {
-      const auto has = choice.in_kernel ? choice.has_hook(*program) : Result<void>();
-      if (has) {
-        program->autoload = true;
-        break;
-      }
-      tried += fmt::format("\n  {}: {}", program->attach.text(), has.error().message);
+      const auto has = choice.in_kernel ? choice.has_hook(*program) : Result<bool>(true);
+      if (!has)
+        tried += fmt::format("\n  {}: {}", program->attach.text(), has.error().message);
+      else if (*has)
+        chosen = program;
+      else if (second_best == nullptr)
+        second_best = program;
+      if (chosen != nullptr) break;
     }
-    const bool found = std::any_of(stem.programs.begin(), stem.programs.end(), [](auto* p) { return p->autoload; });
-    if (found) continue;
-    if (stem.optional)
+    if (chosen == nullptr) chosen = second_best;
+    if (chosen != nullptr)
+      chosen->autoload = true;
+    else if (stem.optional)
       notes.push_back(fmt::format("left out, because this kernel has no such hook:{}", tried));
     else
       missing += tried;
