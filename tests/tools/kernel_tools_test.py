@@ -366,6 +366,8 @@ class KernelTools(support.Case):
         lines = result.stdout.splitlines()
         self.assertIn("backlog_max = 5", lines, result.stderr)
         self.assertGreaterEqual(sum(counted(lines[lines.index("backlog_max = 5") :])), 10, result.stdout)
+        told = [line for line in result.stderr.splitlines() if "is carried by" in line]
+        self.assertEqual(len(told), len({line.removeprefix("skep: ") for line in told}), result.stderr)
 
     def test_missing_hooks_are_named(self):
         tools = {

@@ -184,7 +184,6 @@ Result<std::vector<Link>> Kit::attach_all() {
     AttachTarget target = program.target();
     if (is_user_function(target.kind)) target.pid = workload_.pid;
     links.push_back(SKEP_TRY_AT(program.info().name, program.attach(target)));
-    note(links.back().carried_by());
   }
   if (on_attach_) SKEP_TRY(on_attach_(*object_, links));
   if (links.empty() && first_refusal_) return tl::unexpected(*first_refusal_);
@@ -201,7 +200,6 @@ bool Kit::attach_one(Program& program, const AttachTarget& target, std::vector<L
     if (refusals_++ == 0) first_refusal_ = link.error();
     return false;
   }
-  note(link->carried_by());
   links.push_back(*std::move(link));
   return true;
 }
