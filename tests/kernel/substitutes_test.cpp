@@ -82,6 +82,17 @@ void read_directly() {
   ::close(fd);
 }
 
+/// Three reads of one file, and one of a descriptor that is not open, which comes to no file.
+void read_file() {
+  char name[] = "skep-substitutes-XXXXXX", bytes[16];
+  const int fd = ::mkostemp(name, O_CLOEXEC | O_APPEND);
+  if (fd < 0) ::_exit(1);
+  ::unlink(name);
+  if (::write(fd, "12345678", 8) != 8) ::_exit(1);
+  if (::pread(fd, bytes, 4, 0) != 4 || ::pread(fd, bytes, 16, 2) != 6 || ::read(fd, bytes, 1) != 0) ::_exit(1);
+  if (::read(1 << 20, bytes, 1) != -1) ::_exit(1);
+}
+
 class Substitutes : public KernelEngine {
  protected:
   void SetUp() override {
@@ -173,6 +184,15 @@ TEST_F(Substitutes, BlockRequestsAreHandedOver) {
   EXPECT_EQ(hit(44), hit(46));
   EXPECT_EQ(hit(45), hit(47));
   if (hit(46) == 0) std::printf("left out: the working directory lies on no block device\n");
+}
+
+TEST_F(Substitutes, ReadsAreThoseOfOpenFiles) {
+  observe({"on_vfs_read", "on_vfs_read_return"}, read_file);
+  EXPECT_NE(carried.find("sys_exit(read, pread64)"), std::string::npos) << carried;
+  EXPECT_EQ(hit(51), 3u);
+  // The child waits for the programs with a read of one byte, which most often begins before them.
+  EXPECT_EQ(hit(52) - hit(50), 21u - 3u);
+  EXPECT_EQ(hit(54) - hit(53), 10u - 3u);
 }
 
 TEST_F(Substitutes, EveryRowOfThisKernelAttaches) {

@@ -18,6 +18,9 @@ struct sock_common {
 struct sock {
   struct sock_common __sk_common;
 };
+struct file {
+  unsigned int f_flags;
+};
 struct request {
   unsigned int __data_len;
 };
@@ -113,6 +116,23 @@ int reads_sp(struct pt_regs *ctx) {
   add(48, PT_REGS_SP(ctx));
   return 0;
 }
+// Reads of the wanted process: how many, of which file, how much is wanted, how many return, with what.
+SEC("kprobe/vfs_read")
+int BPF_KPROBE(on_vfs_read, struct file *file, char *to, unsigned long count) {
+  if (!is_wanted()) return 0;
+  add(50, 1);
+  add(51, (BPF_CORE_READ(file, f_flags) & 02000) != 0); /* O_APPEND */
+  add(52, count);
+  return 0;
+}
+SEC("kretprobe/vfs_read")
+int BPF_KRETPROBE(on_vfs_read_return, long result) {
+  if (!is_wanted()) return 0;
+  add(53, 1);
+  add(54, result);
+  return 0;
+}
+
 SEC("kprobe/vfs_rmdir")
 int reads_nothing(struct pt_regs *ctx) {
   add(48, 1);
