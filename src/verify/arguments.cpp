@@ -324,12 +324,16 @@ bool Checker::check_spin_lock(u32 index, bool locks) {
   return true;
 }
 
+/// Timers and work queues are not for what is called from everywhere. Source: Linux 6.18, is_tracing_prog_type.
+bool Checker::may_run_later() const {
+  using namespace catalog::programs;
+  return !catalog::contains(kprobe | tracepoint | perf_event | raw_tp, program_.type);
+}
+
 /// The bpf_timer of a map value; where two arguments name a map, it is the same one.
 bool Checker::check_timer(u32 index, CallFacts& call) {
   const Register value = reg(index);
-  using namespace catalog::programs;
-  if (catalog::contains(kprobe | tracepoint | perf_event | raw_tp, program_.type))
-    return refuse(MessageId::timer_not_for_type, name_of(program_.type));
+  if (!may_run_later()) return refuse(MessageId::timer_not_for_type, name_of(program_.type));
   const SpecialField* field =
       value.kind == Kind::map_value ? field_of(maps_[value.object].fields, SpecialField::What::timer) : nullptr;
   if (field == nullptr || value.or_null || !value.number.is_const() ||

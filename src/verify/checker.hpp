@@ -257,6 +257,7 @@ class Checker {
   bool check_string_argument(u32 reg);
   bool find_constant_key(u32 reg, CallFacts& call);
   bool check_spin_lock(u32 reg, bool locks);
+  bool may_run_later() const;
   bool check_timer(u32 reg, CallFacts& call);
   bool check_dynptr_argument(catalog::Arg arg, u32 reg, CallFacts& call);
   bool check_kptr_exchange(CallFacts& call);

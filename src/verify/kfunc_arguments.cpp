@@ -402,6 +402,7 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
       return true;
     }
     case KfuncArg::workqueue: {
+      if (!may_run_later()) return refuse(MessageId::timer_not_for_type, name_of(program_.type));
       if (value.kind != Kind::map_value || !value.number.is_const()) return wrong();
       const SpecialField* field = field_of(maps_[value.object].fields, SpecialField::What::workqueue);
       if (field == nullptr || s64{value.off} + static_cast<s64>(value.number.value()) != field->offset) return wrong();

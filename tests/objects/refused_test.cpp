@@ -16,7 +16,7 @@ ObjectSpec only(const ObjectSpec& object, const ProgramSpec& program) {
 
 TEST(Refused, ByUsAndAsTheKernelWould) {
   SKEP_OBJECT(spec, "refused");
-  ASSERT_GE(spec->programs.size(), 26u);
+  ASSERT_GE(spec->programs.size(), 27u);
   const auto engine = kernel_backend();
   for (const ProgramSpec& program : spec->programs) {
     const std::string expected = program.name.substr(0, program.name.find("__"));

@@ -243,6 +243,15 @@ struct {
   __type(key, __u32);
   __type(value, struct later);
 } later SEC(".maps");
+struct worked {
+  struct bpf_wq work;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct worked);
+} worked SEC(".maps");
 static int copies(void* map, int* key, void* value) {
   char bytes[8];
   bpf_copy_from_user(bytes, sizeof(bytes), (void*)1);
@@ -268,6 +277,11 @@ SEC("syscall") int helper_sleeps__timer_global(void* ctx) {
   __u32 key = 0;
   struct later* place = bpf_map_lookup_elem(&later, &key);
   return place ? bpf_timer_set_callback(&place->timer, calls_sleeper) : 0;
+}
+SEC("tracepoint/syscalls/sys_enter_getpid") int timer_not_for_type__work(void* ctx) {
+  __u32 key = 0;
+  struct worked* place = bpf_map_lookup_elem(&worked, &key);
+  return place ? bpf_wq_init(&place->work, &worked, 0) : 0;
 }
 SEC("tc") int wrong_argument__work(struct __sk_buff* ctx) {
   __u32 key = 0;
