@@ -393,7 +393,7 @@ void Rules::declare_licence() {
     if (l.find("\"license\"") == std::string::npos || c_line::trimmed(l).starts_with("//")) continue;
     const auto equals = l.find('=');
     const auto end = equals == std::string::npos ? equals : l.find(';', equals);
-    if (end == std::string::npos) return;
+    if (end == std::string::npos) continue;  // a remark
     std::string declared = l.substr(0, equals);
     const auto open = declared.find('['), close = declared.find(']');
     if (open != std::string::npos && close != std::string::npos && open < close)
