@@ -88,8 +88,7 @@ int funclatency(const Arguments& arguments) {
     for (std::size_t i = 0; i < probes->size(); ++i) {
       AttachTarget target = (*probes)[i].target;
       target.cookie = i;
-      AttachTarget back = return_of(target);
-      if (kit.attach_one(exit, back, links)) kit.attach_one(enter, target, links);
+      kit.attach_pair(enter, exit, target, links);
     }
     return {};
   });

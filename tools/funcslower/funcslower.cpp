@@ -76,7 +76,7 @@ int funcslower(const Arguments& arguments) {
     for (std::size_t i = 0; i < probes.size(); ++i) {
       AttachTarget target = probes[i].target;
       target.cookie = i;
-      if (kit.attach_one(exit, return_of(target), links)) kit.attach_one(enter, target, links);
+      kit.attach_pair(enter, exit, target, links);
     }
     return {};
   });

@@ -13,6 +13,7 @@
 #include "interruption.hpp"
 #include "kernel/hook_check.hpp"
 #include "kit/choice.hpp"
+#include "kit/probes.hpp"
 
 namespace skep::tools {
 namespace {
@@ -202,6 +203,14 @@ bool Kit::attach_one(Program& program, const AttachTarget& target, std::vector<L
   }
   links.push_back(*std::move(link));
   return true;
+}
+
+/// In this order: where one tracepoint stands for both, what was attached first runs first.
+bool Kit::attach_pair(Program& entry, Program& at_return, const AttachTarget& function, std::vector<Link>& links) {
+  if (!attach_one(entry, function, links)) return false;
+  if (attach_one(at_return, return_of(function), links)) return true;
+  links.pop_back();
+  return false;
 }
 
 Result<trace::Pump> Kit::open_pump() {

@@ -105,6 +105,8 @@ class Kit {
   int run(const std::function<void()>& on_start = {});
   /// For on_attach: one place more. False, with a note, where that one cannot be had; run() fails when none can.
   bool attach_one(Program& program, const AttachTarget& target, std::vector<Link>& links);
+  /// For on_attach: a function's entry and then its return, both or neither.
+  bool attach_pair(Program& entry, Program& at_return, const AttachTarget& function, std::vector<Link>& links);
   std::size_t attached() const { return attached_; }
   /// Ends run() soon; from any thread.
   void stop();
