@@ -65,6 +65,7 @@ int LifeTracker::ptrace_options() const noexcept {
 
 void LifeTracker::execed(u32 tid, u32 former) {
   if (former != tid) told_.erase(former);  // a thread that took its leader's id
+  release_orphans(tid, tid, true);         // the other threads of its process are gone
   if (!interest_.exec) return;
   LifeEvent event;
   event.kind = LifeKind::exec;
@@ -176,15 +177,21 @@ void LifeTracker::exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, boo
 }
 
 void LifeTracker::ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_code) {
-  // A task whose end had no stop was killed before or in it: what calls exit undisturbed stops.
-  if (!seen) exiting(tid, tgid, group_dead, exit_code, false);
+  // A task whose end had no stop was killed before or in it: what calls exit undisturbed stops. Where nobody asked for
+  // those stops, an end says nothing of the rest of its process.
+  if (!seen) exiting(tid, tgid, group_dead, exit_code, ptrace_options() == 0);
   announced_.erase(tid);
   told_.erase(tid);
   // A maker that has ended reports nothing any more; the ids of what it made may come again.
   if (group_dead) std::erase_if(told_by_death_, [&](const auto& each) { return each.second == tgid; });
   if (group_dead && last_killed_ == tgid) last_killed_ = 0;
   if (const auto at = std::ranges::find(held_, tid, &Held::child); at != held_.end()) at->child = 0;
-  // Did it die between making a child and reporting it?
+  release_orphans(tid, tgid, group_dead);
+}
+
+/// Did it die between making a child and reporting it? A process that lives on may have made it by another thread,
+/// which then reports it.
+void LifeTracker::release_orphans(u32 tid, u32 tgid, bool group_dead) {
   for (Held& held : held_) {
     if (held.child == 0) continue;
     char text[4096];
@@ -192,9 +199,8 @@ void LifeTracker::ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_
     const u64 own_group = status_number(status, "\nTgid:").value_or(0);
     const bool is_thread = own_group != held.child;
     // An orphan has been given to another process by now: for a process, any end may be its maker's.
-    if (is_thread && own_group != tgid) continue;
-    const u64 parent = status_number(status, "\nPPid:").value_or(0);
-    if (!is_thread && parent != tgid && emitter_.is_traced(static_cast<u32>(parent))) continue;
+    const u64 parent = is_thread ? own_group : status_number(status, "\nPPid:").value_or(0);
+    if (parent == tgid ? !group_dead : is_thread || emitter_.is_traced(static_cast<u32>(parent))) continue;
     tell_birth(tid, tgid, held.child);
     if (!group_dead) told_by_death_[held.child] = tgid;
     release(held);

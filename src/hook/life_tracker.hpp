@@ -58,6 +58,7 @@ class LifeTracker {
   void tell_birth(u32 tid, u32 tgid, u32 child);
   void tell_by_death(u32 tid, u32 tgid, u32 child);
   void tell_own_birth(u32 tid, u32 tgid);
+  void release_orphans(u32 tid, u32 tgid, bool group_dead);
 
   const LifeInterest& interest_;
   LifeEmitter& emitter_;

@@ -330,6 +330,7 @@ void PtraceLoop::on_exec(int tid) {
   if (former != 0 && former != now) probes_.ended(static_cast<u32>(former));
   probes_.begin_program(now);
   life_.execed(now, static_cast<u32>(former));
+  release_newborns();
 }
 
 void PtraceLoop::on_newborn(int tid, Tracee& task) {

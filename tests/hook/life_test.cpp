@@ -195,6 +195,25 @@ TEST(Life, ManyThreadsThatAreKilled) {
   }
 }
 
+TEST(Life, AThreadsChildIsItsOwnWhoeverEnds) {
+  for (int i = 0; i < 20; ++i) {
+    LifeRecorder recorder;
+    const auto outcome = run({program("hook_tracee_probes"), "forkers", "60"}, life({LifeKind::fork}), recorder);
+    EXPECT_EQ(exit_code(outcome.result), 0);
+    std::map<u32, int> children;
+    std::set<u32> threads;
+    for (const Life& one : recorder.of(LifeKind::fork)) {
+      if (one.tid == one.tgid)
+        EXPECT_TRUE(threads.insert(one.event.subject).second);
+      else
+        ++children[one.tid];
+    }
+    EXPECT_EQ(threads.size(), 60u);
+    EXPECT_EQ(children.size(), 60u) << "each of them made one";
+    for (const auto& [maker, count] : children) EXPECT_EQ(count, 1) << "by " << maker;
+  }
+}
+
 TEST(Life, SignalsOfCalls) {
   struct Way {
     const char* how;

@@ -136,6 +136,17 @@ TEST(Probes, ChildrenInherit) {
   EXPECT_EQ(spawned.of(plain, true).size(), 3u);
 }
 
+TEST(Probes, ChildrenOfThreadsThatEnd) {
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain");
+  for (int i = 0; i < 20; ++i) {
+    HitRecorder recorder;
+    EXPECT_EQ(exit_code(run({tracee(), "forkers", "60"}, interest, recorder).result), 0);
+    EXPECT_EQ(recorder.of(plain, false).size(), 60u);
+    EXPECT_EQ(recorder.of(plain, true).size(), 60u);
+  }
+}
+
 TEST(Probes, SignalsInTheMiddle) {
   SyscallInterest interest;
   const u32 relative = probe(interest, "relative"), branching = probe(interest, "branching");

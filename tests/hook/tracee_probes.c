@@ -77,6 +77,30 @@ static int children(int count) {
   return failed | (plain(2, 2) != 4);
 }
 
+/* Threads that fork at once, each waits for its child and ends: siblings end while others have just forked. */
+static pthread_barrier_t all_forkers;
+static void* forker(void* unused) {
+  (void)unused;
+  int status = 1;
+  pthread_barrier_wait(&all_forkers);
+  pid_t pid = fork();
+  if (pid == 0) _exit(plain(2, 3) == 6 ? 0 : 1);
+  waitpid(pid, &status, 0);
+  return (void*)(long)status;
+}
+static int forkers(int count) {
+  pthread_t ids[64];
+  long failed = 0;
+  pthread_barrier_init(&all_forkers, NULL, (unsigned)count);
+  for (int i = 0; i < count; ++i) pthread_create(&ids[i], NULL, forker, NULL);
+  for (int i = 0; i < count; ++i) {
+    void* status = NULL;
+    pthread_join(ids[i], &status);
+    failed |= (long)status;
+  }
+  return failed != 0;
+}
+
 static int spawned(char* self) {
   char* arguments[] = {self, "plain", "2", NULL};
   pid_t pid;
@@ -135,6 +159,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "forms")) return relative() != 0 || branching(1) != 4 || calling(4) != 6;
   if (!strcmp(mode, "threads")) return threads(8, number);
   if (!strcmp(mode, "children")) return children(number);
+  if (!strcmp(mode, "forkers")) return forkers(number);
   if (!strcmp(mode, "spawned")) return spawned(argv[0]);
   if (!strcmp(mode, "signalled")) return signalled(number);
   if (!strcmp(mode, "overwritten")) return overwritten();
