@@ -182,7 +182,7 @@ void PtraceLoop::stopped(int tid, int stop) {
     }
   }
   if (event == stop_event) {
-    if (probes_.any() && task.begun) adopt_for_probes(static_cast<u32>(tid), task);
+    if (task.begun) adopt_for_probes(static_cast<u32>(tid), task, false);
     if (!task.begun && !life_.may_begin(static_cast<u32>(tid), signal)) return;  // until its maker has told of it
     if (!task.begun) return begin_newborn(tid, signal);
     return go_on(tid, signal);
@@ -247,6 +247,7 @@ void PtraceLoop::on_fork(int tid, Tracee& task, int event) {
 void PtraceLoop::begin_newborn(int tid, int signal) {
   Tracee& task = tracees_[static_cast<u32>(tid)];
   task.begun = true;
+  adopt_for_probes(static_cast<u32>(tid), task, true);
   on_newborn(tid, task);
   go_on(tid, signal);
 }
@@ -471,12 +472,16 @@ bool PtraceLoop::fill_registers(SyscallEvent& event, u32, u32) noexcept {
 
 // --- probes ---
 
-/// A task that was there before us.
-void PtraceLoop::adopt_for_probes(u32 tid, Tracee& task) {
-  if (probes_.knows(tid)) return;
+/// A task that was there before us, or whose maker has not reported it.
+void PtraceLoop::adopt_for_probes(u32 tid, Tracee& task, bool is_newborn) {
+  if (!probes_.any() || probes_.knows(tid)) return;
+  group_of(tid, task);
   for (const auto& [other, sibling] : tracees_)
     if (sibling.tgid == task.tgid && other != tid && probes_.knows(other)) return probes_.joined(tid, other);
-  probes_.begin_program(tid);
+  if (is_newborn)
+    probes_.inherited(tid);
+  else
+    probes_.begin_program(tid);
 }
 
 void PtraceLoop::on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept {

@@ -94,7 +94,7 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
   void resume(int tid, int signal) noexcept;
   void resume_unobserved(const siginfo_t& waited) noexcept;
   void let_strays_go() noexcept;
-  void adopt_for_probes(u32 tid, Tracee& tracee);
+  void adopt_for_probes(u32 tid, Tracee& tracee, bool is_newborn);
   void on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept override;
   bool await_stop(u32 tid, int& status) noexcept override;
   bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;

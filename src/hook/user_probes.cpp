@@ -138,11 +138,33 @@ bool set_registers(u32 tid, user_regs_struct& from) noexcept {
 
 void UserProbes::begin_program(u32 tid) {
   if (!any()) return;
+  make_space(tid);
+  look_for_code(tid);
+}
+
+UserProbes::Space& UserProbes::make_space(u32 tid) {
   Task& task = tasks_[tid];
+  if (task.space) forget_space(task);
   task.frames.clear();
   task.space = std::make_shared<Space>();
   task.space->tgid = tgid_of(tid);
   task.space->scratch = entry_point_of(tid, task.space->compat);
+  return *task.space;
+}
+
+/// Its maker was killed, or is one of many whose reports are late: which of the places where breakpoints stand are in
+/// its memory? What its maker was in the middle of is not known; sites are found by their mappings.
+void UserProbes::inherited(u32 tid) {
+  if (!any()) return;
+  Space& space = make_space(tid);
+  const u32 count = inserted_count_;
+  for (u32 i = 0; i < count; ++i) {
+    const Inserted one = inserted_[i];
+    u8 byte = 0;
+    if (space.points.contains(one.address) || !read_remote(tid, one.address, &byte, 1) || byte != int3) continue;
+    space.points.emplace(one.address, Point{.original = one.original, .returns = true});
+    note(space.tgid, one.address, one.original);
+  }
   look_for_code(tid);
 }
 
@@ -211,7 +233,7 @@ void UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
 
 void UserProbes::forked(u32 maker, u32 child) {
   const auto at = tasks_.find(maker);
-  if (!any() || at == tasks_.end()) return;
+  if (!any() || at == tasks_.end() || tasks_.contains(child)) return;
   const Space& old = *at->second.space;
   const u32 tgid = tgid_of(child);
   const long compared = ::syscall(SYS_kcmp, id(maker), id(child), KCMP_VM, 0, 0);
@@ -239,10 +261,14 @@ void UserProbes::joined(u32 tid, u32 sibling) {
 void UserProbes::ended(u32 tid) {
   const auto at = tasks_.find(tid);
   if (at == tasks_.end()) return;
-  const bool is_last = at->second.space.use_count() == 1;
-  const u32 tgid = at->second.space->tgid;
+  forget_space(at->second);
   tasks_.erase(at);
-  if (!is_last) return;
+}
+
+/// What was put in needs to be taken out no more where nobody has that memory but a task that ends or executes.
+void UserProbes::forget_space(const Task& task) noexcept {
+  if (task.space.use_count() != 1) return;
+  const u32 tgid = task.space->tgid;
   u32 kept = 0;
   for (u32 i = 0; i < inserted_count_; ++i)
     if (inserted_[i].tgid != tgid) inserted_[kept++] = inserted_[i];

@@ -46,6 +46,8 @@ class UserProbes {
   void forked(u32 maker, u32 child);
   /// A task that is met behind the back of its maker: it shares memory with `sibling`.
   void joined(u32 tid, u32 sibling);
+  /// A task that is met behind the back of its maker, and has a copy of its memory.
+  void inherited(u32 tid);
   void ended(u32 tid);
   bool knows(u32 tid) const noexcept { return tasks_.contains(tid); }
   /// A SIGTRAP-stop. False: not ours, the task gets its signal. Else it may go on with `signal` (0: none), or, where
@@ -90,6 +92,8 @@ class UserProbes {
 
   class HeldSignals;
 
+  Space& make_space(u32 tid);
+  void forget_space(const Task& task) noexcept;
   bool insert(u32 tid, Space& space, u64 address, const Point& point);
   static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
   void note(u32 tgid, u64 address, u8 original) noexcept;

@@ -147,6 +147,16 @@ TEST(Probes, ChildrenOfThreadsThatEnd) {
   }
 }
 
+TEST(Probes, ChildrenOfKilledMakers) {
+  SyscallInterest interest;
+  const u32 plain = probe(interest, "plain");
+  for (int i = 0; i < 3; ++i) {
+    HitRecorder recorder;
+    EXPECT_EQ(exit_code(run({tracee(), "orphans", "100"}, interest, recorder).result), 0);
+    EXPECT_EQ(recorder.of(plain, false).size(), recorder.of(plain, true).size());
+  }
+}
+
 TEST(Probes, SignalsInTheMiddle) {
   SyscallInterest interest;
   const u32 relative = probe(interest, "relative"), branching = probe(interest, "branching");

@@ -101,6 +101,30 @@ static int forkers(int count) {
   return failed != 0;
 }
 
+/* Makers are killed while they make children, which go on: what begins a probed function comes back from it. */
+static int orphans(int count) {
+  int ends[2], balance = 0;
+  if (pipe(ends) != 0) return 1;
+  for (int i = 0; i < count; ++i) {
+    pid_t maker = fork();
+    if (maker == 0) {
+      for (int k = 0; k < 20; ++k) {
+        if (fork() != 0) continue;
+        if (write(ends[1], "+", 1) != 1 || plain(2, 3) != 6 || write(ends[1], "-", 1) != 1) _exit(1);
+        _exit(0);
+      }
+      _exit(0);
+    }
+    for (volatile int spin = 0; spin < i * 20000; ++spin) {
+    }
+    kill(maker, SIGKILL);
+    waitpid(maker, NULL, 0);
+  }
+  close(ends[1]);
+  for (char mark; read(ends[0], &mark, 1) == 1;) balance += mark == '+' ? 1 : -1;
+  return balance != 0;
+}
+
 static int spawned(char* self) {
   char* arguments[] = {self, "plain", "2", NULL};
   pid_t pid;
@@ -160,6 +184,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "threads")) return threads(8, number);
   if (!strcmp(mode, "children")) return children(number);
   if (!strcmp(mode, "forkers")) return forkers(number);
+  if (!strcmp(mode, "orphans")) return orphans(number);
   if (!strcmp(mode, "spawned")) return spawned(argv[0]);
   if (!strcmp(mode, "signalled")) return signalled(number);
   if (!strcmp(mode, "overwritten")) return overwritten();
