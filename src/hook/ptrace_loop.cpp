@@ -178,7 +178,7 @@ void PtraceLoop::stopped(int tid, int stop) {
       follower_.stopped(static_cast<u32>(tid));
       if (wanted > 0 && life_.wants_signals())
         life_.signals().delivering(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), wanted);
-      return wanted < 0 ? void() : resume(tid, wanted);
+      return wanted < 0 ? probes_.went_on() : resume(tid, wanted);
     }
   }
   if (event == stop_event) {
@@ -309,6 +309,7 @@ void PtraceLoop::resume(int tid, int signal) noexcept {
   if (life_.ptrace_options() != 0 && !is_ending && is_in_stop_of(tid, PTRACE_EVENT_EXIT)) return;
   const bool to_return = at != tracees_.end() && at->second.wants_return;
   const auto how = scope_ == Scope::every_call || to_return ? PTRACE_SYSCALL : PTRACE_CONT;
+  probes_.went_on();
   if (::ptrace(how, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal))) != 0 && errno == ESRCH)
     counters_.ended_during_call.fetch_add(1, std::memory_order_relaxed);
 }
@@ -528,7 +529,8 @@ void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
   if (event == stop_event && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, waited.si_pid, nullptr, nullptr) == 0)
     return;
   if (event != 0 || signal == syscall_stop) signal = 0;
-  if (signal == SIGTRAP && probes_.fix_stray(static_cast<u32>(waited.si_pid))) signal = 0;
+  int own = 0;
+  if (signal == SIGTRAP && probes_.fix_stray(static_cast<u32>(waited.si_pid), own)) signal = own;
   ::ptrace(PTRACE_CONT, waited.si_pid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
 }
 
@@ -544,7 +546,8 @@ void PtraceLoop::let_strays_go() noexcept {
 
 void PtraceLoop::carry_on() noexcept {
   follower_.leave();
-  probes_.remove_all();
+  if (const u32 stepped = probes_.remove_all(); stepped != 0 && static_cast<u32>(deferred_.si_pid) == stepped)
+    deferred_.si_pid = 0;  // that stop was of the step
   for (const siginfo_t& waited : in_hand_)
     if (waited.si_pid != 0) resume_unobserved(waited);
   if (deferred_.si_pid != 0) resume_unobserved(deferred_);

@@ -9,9 +9,11 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -349,72 +351,71 @@ InsnBytes UserProbes::bytes_at(u32 tid, const Space& space, u64 address) const n
 
 /// The signal the task must get when it goes on, or 0.
 int UserProbes::step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers) {
-  const bool is_32 = registers.cs == user_code_32;
-  if (!is_32) {
+  step_ = {.tid = tid, .registers = registers, .held = {.tid = tid}};
+  if (registers.cs != user_code_32) {
     const InsnBytes bytes = bytes_at(tid, space, address);
     user_regs_struct after = registers;
-    if (const auto done = emulate(bytes, address, after)) {
-      const bool pushed = !done->pushes || write_data(tid, after.rsp, &done->pushed, sizeof done->pushed);
-      if (pushed) {
-        set_registers(tid, after);
-        return 0;
-      }
+    const auto done = emulate(bytes, address, after);
+    if (done && (!done->pushes || write_data(tid, after.rsp, &done->pushed, sizeof done->pushed))) {
+      settle(after, done->pushes, done->pushed);
+      return 0;
     }
     const bool on_scratch = address >= space.scratch && address - space.scratch < sizeof bytes;
-    if (const auto copy = copy_of(bytes, address); copy && space.scratch != 0 && !on_scratch)
-      return step_copy(tid, space, address, *copy, registers);
+    if (const auto copy = copy_of(bytes, address);
+        copy && space.scratch != 0 && !on_scratch && read_remote(tid, space.scratch, step_.before.data(), sizeof bytes))
+      return step_copy(tid, space, *copy);
   }
-  return step_in_place(tid, space, address, original, registers);
+  return step_in_place(tid, space, address, original);
 }
 
-/// Signals that wait while one instruction is performed. The first goes to the task with its siginfo when it goes on.
-/// From then on others are blocked, so that the step comes to its end however many are sent; but those by which the
-/// instruction itself may fail, since a fault that is blocked would end the task. Sent by somebody, they are sent
-/// again.
-class UserProbes::HeldSignals {
- public:
-  explicit HeldSignals(u32 tid) : tid_(tid) {}
-  void hold(int signal, const siginfo_t& info) noexcept {
-    if (first_ == 0) {
-      first_ = signal;
-      info_ = info;
-      const u64 all_but_faults = ~(bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGILL) | bit(SIGTRAP));
-      blocked_ = ::ptrace(PTRACE_GETSIGMASK, id(tid_), sizeof mask_, &mask_) == 0;
-      if (blocked_) set_mask(mask_ | all_but_faults);
-    } else {
-      again_ |= bit(signal);
-    }
-  }
-  /// After the step: the signal to go on with, or 0.
-  int release() noexcept {
-    if (first_ == 0) return 0;
-    ::ptrace(PTRACE_SETSIGINFO, id(tid_), nullptr, &info_);
-    return release_after_fault();
-  }
-  /// The instruction failed: its own signal comes first, those that were held are sent again.
-  int release_after_fault(int fault = 0) noexcept {
-    if (blocked_) set_mask(mask_);
-    if (fault != 0 && first_ != 0) again_ |= bit(first_);
-    for (int signal = 1; again_ != 0; ++signal, again_ >>= 1)
-      if ((again_ & 1) != 0) ::syscall(SYS_tkill, id(tid_), signal);
-    return fault != 0 ? fault : first_;
-  }
+/// What the step comes to. Known before it is done, it can be done again.
+void UserProbes::settle(const user_regs_struct& registers, bool pushes, u64 pushed) noexcept {
+  step_.registers = registers;
+  step_.pushes = pushes;
+  step_.pushed = pushed;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  step_.settled = true;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (pushes) write_data(step_.tid, step_.registers.rsp, &step_.pushed, sizeof step_.pushed);
+  set_registers(step_.tid, step_.registers);
+}
 
- private:
-  static constexpr u64 bit(int signal) noexcept { return u64{1} << (signal - 1); }
-  void set_mask(u64 mask) const noexcept { ::ptrace(PTRACE_SETSIGMASK, id(tid_), sizeof mask, &mask); }
+void UserProbes::HeldSignals::set_mask(u64 to) const noexcept { ::ptrace(PTRACE_SETSIGMASK, id(tid), sizeof to, &to); }
 
-  u32 tid_;
-  int first_ = 0;
-  siginfo_t info_{};
-  u64 again_ = 0, mask_ = 0;
-  bool blocked_ = false;
-};
+void UserProbes::HeldSignals::hold(int signal, const siginfo_t& its_info) noexcept {
+  if (first != 0) {
+    again |= bit(signal);
+    return;
+  }
+  first = signal;
+  info = its_info;
+  const u64 all_but_faults = ~(bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGILL) | bit(SIGTRAP));
+  blocked = ::ptrace(PTRACE_GETSIGMASK, id(tid), sizeof mask, &mask) == 0;
+  if (blocked) set_mask(mask | all_but_faults);
+}
+
+int UserProbes::HeldSignals::release() noexcept {
+  if (first == 0) return 0;
+  ::ptrace(PTRACE_SETSIGINFO, id(tid), nullptr, &info);
+  return unblock(first);
+}
+
+int UserProbes::HeldSignals::release_after_fault(int fault) noexcept {
+  if (first != 0) again |= bit(first);
+  return unblock(fault);
+}
+
+int UserProbes::HeldSignals::unblock(int instead) noexcept {
+  if (blocked) set_mask(mask);
+  for (int signal = 1; again != 0; ++signal, again >>= 1)
+    if ((again & 1) != 0) ::syscall(SYS_tkill, id(tid), signal);
+  return instead;
+}
 
 /// Steps until the instruction at `from` was performed; the signal to go on with, 0 for none, -1 when the task ended.
 /// `registers` are those after the step; where the instruction itself failed they are as before it.
-int UserProbes::single_step(u32 tid, user_regs_struct& registers, u64 from) {
-  HeldSignals held(tid);
+int UserProbes::single_step(user_regs_struct& registers, u64 from) {
+  const u32 tid = step_.tid;
   for (;;) {
     if (::ptrace(PTRACE_SINGLESTEP, id(tid), nullptr, nullptr) != 0) return -1;
     int status = 0;
@@ -423,64 +424,100 @@ int UserProbes::single_step(u32 tid, user_regs_struct& registers, u64 from) {
     if (::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0) return -1;
     const bool stepped =
         status == SIGTRAP && info.si_code != SI_USER && info.si_code != SI_TKILL && registers.rip != from;
-    if (stepped || (status == SIGTRAP && info.si_code == TRAP_TRACE)) return held.release();
+    if (stepped || (status == SIGTRAP && info.si_code == TRAP_TRACE)) return step_.held.release();
     const bool is_fault =
         (status == SIGSEGV || status == SIGBUS || status == SIGFPE || status == SIGILL) && info.si_code > 0;
-    if (is_fault) return held.release_after_fault(status);
-    held.hold(status, info);
+    if (is_fault) return step_.held.release_after_fault(status);
+    step_.held.hold(status, info);
   }
 }
 
-int UserProbes::step_copy(u32 tid, Space& space, u64 address, const Copy& copy, user_regs_struct& registers) {
-  InsnBytes before{};
-  if (!read_remote(tid, space.scratch, before.data(), before.size()) ||
-      !write_code(tid, space, space.scratch, copy.bytes.data(), copy.bytes.size()))
-    return step_in_place(tid, space, address, bytes_at(tid, space, address)[0], registers);
-  const auto spare_of = [&](user_regs_struct& r) -> unsigned long long& { return copy.spare == 7 ? r.rdi : r.rsi; };
-  const u64 kept = spare_of(registers);
+int UserProbes::step_copy(u32 tid, Space& space, const Copy& copy) {
+  step_.copy = copy;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  step_.scratch = space.scratch;
+  write_code(tid, space, space.scratch, copy.bytes.data(), copy.bytes.size());
+  user_regs_struct registers = step_.registers;
   registers.rip = space.scratch;
-  if (copy.spare >= 0) spare_of(registers) = copy.spare_value;
+  if (copy.spare >= 0) (copy.spare == 7 ? registers.rdi : registers.rsi) = copy.spare_value;
   set_registers(tid, registers);
-  const int signal = single_step(tid, registers, space.scratch);
-  write_code(tid, space, space.scratch, before.data(), before.size());
-  if (signal < 0) return signal;  // it has ended, or is about to
-  if (copy.spare >= 0) spare_of(registers) = kept;
-  const u64 moved = address - space.scratch;
-  const bool failed = registers.rip == space.scratch;
-  if (failed || copy.is_relative) registers.rip += moved;
-  if (!failed && copy.pushes_return) {
-    u64 pushed = 0;
-    if (read_remote(tid, registers.rsp, &pushed, sizeof pushed)) {
-      pushed += moved;
-      write_data(tid, registers.rsp, &pushed, sizeof pushed);
-    }
-  }
-  set_registers(tid, registers);
+  const int signal = single_step(registers, space.scratch);
+  write_code(tid, space, space.scratch, step_.before.data(), step_.before.size());
+  if (signal >= 0) copy_performed(registers);  // else it has ended, or is about to
   return signal;
+}
+
+/// From the registers after the copy to those after the instruction.
+void UserProbes::copy_performed(user_regs_struct& registers) noexcept {
+  const Copy& copy = step_.copy;
+  if (copy.spare == 7) registers.rdi = step_.registers.rdi;
+  if (copy.spare == 6) registers.rsi = step_.registers.rsi;
+  const u64 moved = step_.registers.rip - step_.scratch;
+  const bool failed = registers.rip == step_.scratch;
+  if (failed || copy.is_relative) registers.rip += moved;
+  u64 pushed = 0;
+  const bool pushes = !failed && copy.pushes_return && read_remote(step_.tid, registers.rsp, &pushed, sizeof pushed);
+  settle(registers, pushes, pushed + moved);
 }
 
 /// The byte is put back for one step; another thread may pass meanwhile.
-int UserProbes::step_in_place(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers) {
+int UserProbes::step_in_place(u32 tid, Space& space, u64 address, u8 original) {
   write_code(tid, space, address, &original, 1);
-  registers.rip = address;
+  user_regs_struct registers = step_.registers;
   set_registers(tid, registers);
-  const int signal = single_step(tid, registers, address);
+  const int signal = single_step(registers, address);
   write_code(tid, space, address, &int3, 1);
+  if (signal >= 0) settle(registers);
   return signal;
+}
+
+/// Brings to its end what the tracer was in the middle of. Nothing here allocates.
+void UserProbes::end_step() noexcept {
+  const u32 tid = step_.tid;
+  if (tid == 0) return;
+  user_regs_struct registers;
+  while (!get_registers(tid, registers)) {
+    siginfo_t waited{};
+    if (step_.settled) return went_on();  // it runs
+    const bool stopped = ::waitid(P_PID, static_cast<id_t>(tid), &waited, WSTOPPED | WEXITED | __WALL) == 0 &&
+                         (waited.si_code == CLD_TRAPPED || waited.si_code == CLD_STOPPED);
+    if (!stopped && (waited.si_pid != 0 || errno != EINTR)) return went_on();  // it has ended
+  }
+  siginfo_t info{};
+  ::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info);
+  if (step_.scratch != 0) write_remote(tid, step_.scratch, step_.before.data(), step_.before.size());
+  const bool has_signal = info.si_signo != SIGTRAP || info.si_code == SI_USER || info.si_code == SI_TKILL;
+  if (step_.settled || (info.si_signo == SIGTRAP && info.si_code == SI_KERNEL)) {  // it has not begun, or is over
+    settle(user_regs_struct(step_.registers), step_.pushes, step_.pushed);
+  } else if (step_.scratch != 0) {
+    copy_performed(registers);
+  }
+  if (has_signal && step_.held.first != info.si_signo)
+    step_.signal = step_.held.release_after_fault(info.si_signo);
+  else
+    step_.signal = step_.held.release();
 }
 
 // --- the end ---
 
-void UserProbes::remove_all() noexcept {
+u32 UserProbes::remove_all() noexcept {
+  end_step();
   for (u32 i = 0; i < inserted_count_; ++i) {
     u8 byte = 0;
     const Inserted& one = inserted_[i];
     if (one.used && read_remote(one.tgid, one.address, &byte, 1) && byte == int3)
       write_remote(one.tgid, one.address, &one.original, 1);
   }
+  return step_.tid;
 }
 
-bool UserProbes::fix_stray(u32 tid) noexcept {
+bool UserProbes::fix_stray(u32 tid, int& signal) noexcept {
+  signal = 0;
+  if (tid == step_.tid) {  // end_step() has seen to it
+    signal = step_.signal;
+    went_on();
+    return true;
+  }
   user_regs_struct registers;
   siginfo_t info{};
   if (inserted_count_ == 0 || ::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0 || info.si_code != SI_KERNEL ||

@@ -8,6 +8,7 @@
 // the bytes, and get tables of their own; tasks that share memory share one. Everything put in is also in a table
 // without pointers, from which it can be taken out wherever the tracer was left.
 #pragma once
+#include <signal.h>
 #include <sys/user.h>
 
 #include <array>
@@ -53,11 +54,16 @@ class UserProbes {
   /// A SIGTRAP-stop. False: not ours, the task gets its signal. Else it may go on with `signal` (0: none), or, where
   /// that is -1, has not stopped any more in a way that this is about.
   bool trapped(u32 tid, int& signal);
+  /// The task that trapped() was about goes on now: called just before, for a signal by which the tracer is left comes
+  /// at the end of a system call, and by then the task may have stopped elsewhere.
+  void went_on() noexcept { step_.tid = 0; }
 
-  /// Takes everything out. Tasks may run meanwhile: what they hit before that is set right by fix_stray().
-  void remove_all() noexcept;
-  /// A SIGTRAP-stop after remove_all(), or when nobody watches any more.
-  bool fix_stray(u32 tid) noexcept;
+  /// Takes everything out, wherever the tracer was left. Tasks may run meanwhile: what they hit before that is set
+  /// right by fix_stray(). The task whose step was left half done, or 0: it has stopped, and its stop is in nobody
+  /// else's hand.
+  u32 remove_all() noexcept;
+  /// A SIGTRAP-stop after remove_all(), or when nobody watches any more. True: it may go on with `signal` (0: none).
+  bool fix_stray(u32 tid, int& signal) noexcept;
 
   u64 refused() const noexcept { return refused_; }
 
@@ -90,7 +96,41 @@ class UserProbes {
     bool used = false;
   };
 
-  class HeldSignals;
+  /// Signals that wait while one instruction is performed. The first goes to the task with its siginfo when it goes on.
+  /// From then on others are blocked, so that the step comes to its end however many are sent; but those by which the
+  /// instruction itself may fail, since a fault that is blocked would end the task. Sent by somebody, they are sent
+  /// again.
+  struct HeldSignals {
+    u32 tid = 0;
+    int first = 0;
+    siginfo_t info{};
+    u64 again = 0, mask = 0;
+    bool blocked = false;
+
+    void hold(int signal, const siginfo_t& its_info) noexcept;
+    /// After the step: the signal to go on with, or 0.
+    int release() noexcept;
+    /// The instruction failed: its own signal comes first, those that were held are sent again.
+    int release_after_fault(int fault) noexcept;
+
+   private:
+    static constexpr u64 bit(int signal) noexcept { return u64{1} << (signal - 1); }
+    void set_mask(u64 to) const noexcept;
+    int unblock(int instead) noexcept;
+  };
+  /// The instruction that is being performed. It has no pointers: end_step() completes it wherever the tracer was left.
+  struct Step {
+    u32 tid = 0;           ///< 0: none
+    bool settled = false;  ///< the task goes on with `registers`, and `pushed` on its stack
+    bool pushes = false;
+    u64 pushed = 0;
+    user_regs_struct registers{};  ///< before that: at the instruction
+    u64 scratch = 0;               ///< where the copy runs; 0: in place
+    Copy copy;
+    InsnBytes before{};  ///< what is there else
+    HeldSignals held;
+    int signal = 0;  ///< once ended by end_step(): the signal to go on with
+  };
 
   Space& make_space(u32 tid);
   void forget_space(const Task& task) noexcept;
@@ -100,14 +140,18 @@ class UserProbes {
   void enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers);
   void leave(u32 tid, Task& task, u64 address, user_regs_struct& registers);
   int step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);
-  int step_copy(u32 tid, Space& space, u64 address, const Copy& copy, user_regs_struct& registers);
-  int step_in_place(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);
-  int single_step(u32 tid, user_regs_struct& registers, u64 from);
+  int step_copy(u32 tid, Space& space, const Copy& copy);
+  int step_in_place(u32 tid, Space& space, u64 address, u8 original);
+  int single_step(user_regs_struct& registers, u64 from);
+  void copy_performed(user_regs_struct& registers) noexcept;
+  void settle(const user_regs_struct& registers, bool pushes = false, u64 pushed = 0) noexcept;
+  void end_step() noexcept;
   InsnBytes bytes_at(u32 tid, const Space& space, u64 address) const noexcept;
 
   std::span<const ProbeSite> sites_;
   ProbeHost& host_;
   std::unordered_map<u32, Task> tasks_;
+  Step step_;
   std::array<Inserted, 8192> inserted_{};
   u32 inserted_count_ = 0;
   u64 refused_ = 0;

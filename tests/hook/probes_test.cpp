@@ -1,4 +1,5 @@
 // Probes of user functions: every call once, with its arguments and result, whatever the program does around it.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -213,6 +214,34 @@ TEST(Probes, EverythingIsTakenOutAtTheEnd) {
   EXPECT_EQ(recorder.of(plain, false).size(), seen);
   std::ofstream(end) << "x";
   EXPECT_TRUE(eventually([&] { return !alive(status); }));
+}
+
+TEST(Probes, KilledInTheMiddleOfAStep) {
+  SyscallInterest interest;
+  for (const char* function : {"relative", "branching", "calling", "last"}) probe(interest, function);
+  for (int i = 0; i < 20; ++i) {
+    const std::string end = scratch("end");
+    int ends[2], command = 0;
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t host = ::fork();
+    if (host == 0) {
+      HitRecorder recorder;
+      recorder.then = [&](const Hit&) { recorder.seen.clear(); };
+      auto tracer = SyscallTracer::start({tracee(), "busy", end}, interest, recorder);
+      const int pid = tracer ? (*tracer)->pid() : 0;
+      if (::write(ends[1], &pid, sizeof pid) == sizeof pid && tracer) (void)(*tracer)->run();
+      ::_exit(0);
+    }
+    ASSERT_EQ(::read(ends[0], &command, sizeof command), static_cast<ssize_t>(sizeof command));
+    for (const int fd : ends) ::close(fd);
+    ASSERT_GT(command, 0);
+    ::usleep(static_cast<unsigned>(50'000 + i * 1'111));
+    ::kill(host, SIGKILL);
+    ::waitpid(host, nullptr, 0);
+    std::ofstream(end).close();
+    EXPECT_TRUE(eventually([&] { return !alive(command); })) << "it ends as it would";
+    EXPECT_EQ(content(end), "right\n");
+  }
 }
 
 TEST(Probes, AProcessThatIsAttachedTo) {

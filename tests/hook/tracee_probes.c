@@ -155,6 +155,17 @@ static int signalled(int count) {
   return failed | (ticks == 0);
 }
 
+/* Without a pause, so that it is in the middle of something whenever it is looked at. */
+static int busy(const char* end) {
+  for (long i = 0;; ++i) {
+    const int n = (int)(i & 1023);
+    if (relative() != counter || branching(n) != n + 3 || calling(n) != n + 2) return 1;
+    if (n != 0 || access(end, F_OK) != 0) continue;
+    FILE* file = fopen(end, "w");
+    return file == NULL || fputs("right\n", file) < 0 || fclose(file) != 0;
+  }
+}
+
 /* What is mapped is what is in the file, but for breakpoints: a debugger of its own would see ours. */
 static int overwritten(void) {
   unsigned char* code = (unsigned char*)(void*)plain;
@@ -187,6 +198,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "orphans")) return orphans(number);
   if (!strcmp(mode, "spawned")) return spawned(argv[0]);
   if (!strcmp(mode, "signalled")) return signalled(number);
+  if (!strcmp(mode, "busy")) return busy(argv[2]);
   if (!strcmp(mode, "overwritten")) return overwritten();
   if (!strcmp(mode, "late")) {
     /* Opened while it runs; what it does is called through a pointer. */
