@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "hook/proc_file.hpp"
 #include "hook/ptrace_errors.hpp"
@@ -178,6 +179,7 @@ void PtraceLoop::stopped(int tid, int stop) {
       follower_.stopped(static_cast<u32>(tid));
       if (wanted > 0 && life_.wants_signals())
         life_.signals().delivering(static_cast<u32>(tid), group_of(static_cast<u32>(tid), task), wanted);
+      if (std::exchange(missed_stop_, false)) ::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
       return wanted < 0 ? probes_.went_on() : resume(tid, wanted);
     }
   }
@@ -515,7 +517,8 @@ bool PtraceLoop::await_stop(u32 tid, int& status) noexcept {
     const bool is_signal = deferred_.si_status >> 8 == 0;
     deferred_.si_pid = 0;
     if (is_signal) return true;
-    // Stopped with its group in the middle of an instruction: that one first.
+    // Stopped with its group in the middle of an instruction: that one first, and then it stops again.
+    missed_stop_ = true;
     ::ptrace(PTRACE_SINGLESTEP, static_cast<pid_t>(tid), nullptr, nullptr);
   }
 }

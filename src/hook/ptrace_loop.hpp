@@ -116,6 +116,7 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
   std::unordered_map<u32, Tracee> tracees_;
   SyscallEvent event_;
   bool has_registers_ = false;  // event_.regs holds all of them
+  bool missed_stop_ = false;    // a stop of its group came in the middle of a step
   // What was waited for and not yet resumed. The kernel itself writes it, so that carry_on() finds it wherever serve()
   // was left: si_pid is 0 exactly when nothing is in hand.
   std::array<siginfo_t, 64> in_hand_{};

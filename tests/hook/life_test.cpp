@@ -196,7 +196,7 @@ TEST(Life, ManyThreadsThatAreKilled) {
 }
 
 TEST(Life, AThreadsChildIsItsOwnWhoeverEnds) {
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 10; ++i) {
     LifeRecorder recorder;
     const auto outcome = run({program("hook_tracee_probes"), "forkers", "60"}, life({LifeKind::fork}), recorder);
     EXPECT_EQ(exit_code(outcome.result), 0);

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "hook/probe_context.hpp"
 #include "support.hpp"
@@ -140,7 +142,7 @@ TEST(Probes, ChildrenInherit) {
 TEST(Probes, ChildrenOfThreadsThatEnd) {
   SyscallInterest interest;
   const u32 plain = probe(interest, "plain");
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 10; ++i) {
     HitRecorder recorder;
     EXPECT_EQ(exit_code(run({tracee(), "forkers", "60"}, interest, recorder).result), 0);
     EXPECT_EQ(recorder.of(plain, false).size(), 60u);
@@ -166,6 +168,37 @@ TEST(Probes, SignalsInTheMiddle) {
   EXPECT_GE(recorder.of(relative, false).size(), 301u);
   EXPECT_EQ(recorder.of(relative, false).size(), recorder.of(relative, true).size());
   EXPECT_EQ(recorder.of(branching, true).size(), 300u);
+}
+
+TEST(Probes, AStopOfTheGroupStopsWhoIsInAStep) {
+  const std::string end = scratch("end");
+  SyscallInterest interest;
+  probe(interest, "branching");
+  HitRecorder recorder;
+  std::atomic<int> hits = 0;
+  recorder.then = [&](const Hit&) {
+    recorder.seen.clear();
+    ++hits;
+  };
+  auto tracer = SyscallTracer::start({tracee(), "endless-threads", end}, interest, recorder);
+  ASSERT_TRUE(tracer) << tracer.error().message;
+  std::thread stopper([&, pid = (*tracer)->pid()] {
+    for (int i = 0; i < 20; ++i) {
+      const int before = hits;
+      EXPECT_TRUE(eventually([&] { return hits > before + 200; })) << "it goes on";
+      ::kill(pid, SIGSTOP);
+      ::usleep(30'000);
+      const int stopped = hits;
+      ::usleep(30'000);
+      EXPECT_EQ(hits, stopped) << "nobody runs";
+      ::kill(pid, SIGCONT);
+    }
+    std::ofstream(end) << "end";
+  });
+  const auto result = (*tracer)->run();
+  stopper.join();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(exit_code(*result), 0);
 }
 
 TEST(Probes, CodeThatChangesItself) {

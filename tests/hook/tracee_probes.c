@@ -58,6 +58,18 @@ static void* worker(void* argument) {
   return NULL;
 }
 
+static void* endless(void* unused) {
+  (void)unused;
+  for (int i = 0;; ++i)
+    if (branching(i & 1023) != (i & 1023) + 3) exit(77);
+}
+static int endless_threads(const char* end) {
+  pthread_t id;
+  for (int i = 0; i < 3; ++i) pthread_create(&id, NULL, endless, NULL);
+  while (access(end, F_OK) != 0) usleep(1000);
+  exit(0);
+}
+
 static int threads(int count, int each) {
   pthread_t ids[64];
   for (int i = 0; i < count; ++i) pthread_create(&ids[i], NULL, worker, (void*)(long)each);
@@ -193,6 +205,7 @@ int main(int argc, char** argv) {
   }
   if (!strcmp(mode, "forms")) return relative() != 0 || branching(1) != 4 || calling(4) != 6;
   if (!strcmp(mode, "threads")) return threads(8, number);
+  if (!strcmp(mode, "endless-threads")) return endless_threads(argv[2]);
   if (!strcmp(mode, "children")) return children(number);
   if (!strcmp(mode, "forkers")) return forkers(number);
   if (!strcmp(mode, "orphans")) return orphans(number);
