@@ -174,6 +174,13 @@ void UserProbes::look_for_code(u32 tid) {
   const auto at = tasks_.find(tid);
   if (at == tasks_.end()) return;
   Space& space = *at->second.space;
+  // A library that was closed and opened again may lie where it lay, without what was put in.
+  std::erase_if(space.points, [&](const auto& point) {
+    u8 byte = 0;
+    if (!read_remote(tid, point.first, &byte, 1) || byte == int3) return false;
+    forget([&](const Inserted& one) { return one.tgid == space.tgid && one.address == point.first; });
+    return true;
+  });
   const std::string maps = read_maps(tid);
   for (std::size_t from = 0; from < maps.size();) {
     const std::size_t end = std::min(maps.find('\n', from), maps.size());
@@ -233,6 +240,12 @@ void UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
   ++inserted_count_;
 }
 
+template <class Which>
+void UserProbes::forget(const Which& which) noexcept {
+  const auto kept = std::remove_if(inserted_.begin(), inserted_.begin() + inserted_count_, which);
+  inserted_count_ = static_cast<u32>(kept - inserted_.begin());
+}
+
 void UserProbes::forked(u32 maker, u32 child) {
   const auto at = tasks_.find(maker);
   if (!any() || at == tasks_.end() || tasks_.contains(child)) return;
@@ -270,11 +283,7 @@ void UserProbes::ended(u32 tid) {
 /// What was put in needs to be taken out no more where nobody has that memory but a task that ends or executes.
 void UserProbes::forget_space(const Task& task) noexcept {
   if (task.space.use_count() != 1) return;
-  const u32 tgid = task.space->tgid;
-  u32 kept = 0;
-  for (u32 i = 0; i < inserted_count_; ++i)
-    if (inserted_[i].tgid != tgid) inserted_[kept++] = inserted_[i];
-  inserted_count_ = kept;
+  forget([tgid = task.space->tgid](const Inserted& one) { return one.tgid == tgid; });
 }
 
 // --- hits ---

@@ -136,6 +136,8 @@ class UserProbes {
   void forget_space(const Task& task) noexcept;
   bool insert(u32 tid, Space& space, u64 address, const Point& point);
   static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
+  template <class Which>
+  void forget(const Which& which) noexcept;
   void note(u32 tgid, u64 address, u8 original) noexcept;
   void enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers);
   void leave(u32 tid, Task& task, u64 address, user_regs_struct& registers);
