@@ -1,6 +1,7 @@
 // See user_probes.hpp.
 #include "hook/user_probes.hpp"
 
+#include <dirent.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -70,6 +71,26 @@ bool write_remote(u32 tid, u64 address, const void* from, std::size_t size) noex
       return false;
   }
   return true;
+}
+
+/// A thread of a process by which its memory can be reached, or 0: the first may have ended before the others. Nothing
+/// here allocates.
+u32 thread_at(u32 tgid, u64 address) noexcept {
+  u8 byte = 0;
+  if (read_remote(tgid, address, &byte, 1)) return tgid;
+  const base::Fd threads(open_proc(tgid, "task"));
+  alignas(dirent64) char entries[4096];
+  for (long size = 0; threads && (size = ::syscall(SYS_getdents64, threads.get(), entries, sizeof entries)) > 0;) {
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(entries + at);
+      at += entry->d_reclen;
+      u32 tid = 0;
+      const char* const name = entry->d_name;
+      if (std::from_chars(name, name + std::strlen(name), tid).ec != std::errc()) continue;
+      if (read_remote(tid, address, &byte, 1)) return tid;
+    }
+  }
+  return 0;
 }
 
 u32 tgid_of(u32 tid) noexcept {
@@ -514,8 +535,9 @@ u32 UserProbes::remove_all() noexcept {
   for (u32 i = 0; i < inserted_count_; ++i) {
     u8 byte = 0;
     const Inserted& one = inserted_[i];
-    if (one.used && read_remote(one.tgid, one.address, &byte, 1) && byte == int3)
-      write_remote(one.tgid, one.address, &one.original, 1);
+    const u32 tid = one.used ? thread_at(one.tgid, one.address) : 0;
+    if (tid != 0 && read_remote(tid, one.address, &byte, 1) && byte == int3)
+      write_remote(tid, one.address, &one.original, 1);
   }
   return step_.tid;
 }

@@ -277,11 +277,12 @@ TEST(Probes, KilledInTheMiddleOfAStep) {
   }
 }
 
-TEST(Probes, AProcessThatIsAttachedTo) {
+/// Attaches to a tracee in `mode` until `is_enough`; it must go on without us, and end as it would.
+void attach_for_a_while(const char* mode, const std::function<bool(const HitRecorder&)>& is_enough) {
   const std::string end = scratch("end");
   const pid_t pid = ::fork();
   if (pid == 0) {
-    ::execl(tracee().c_str(), "hook_tracee_probes", "steady", end.c_str(), nullptr);
+    ::execl(tracee().c_str(), "hook_tracee_probes", mode, end.c_str(), nullptr);
     ::_exit(99);
   }
   ASSERT_TRUE(eventually([&] { return content("/proc/" + std::to_string(pid) + "/comm") == "hook_tracee_pro\n"; }));
@@ -293,17 +294,27 @@ TEST(Probes, AProcessThatIsAttachedTo) {
     auto tracer = SyscallTracer::attach(pid, interest, recorder);
     ASSERT_TRUE(tracer) << tracer.error().message;
     recorder.then = [&](const Hit&) {
-      if (recorder.seen.size() == 40) (*tracer)->stop();
+      if (is_enough(recorder)) (*tracer)->stop();
     };
     ASSERT_TRUE((*tracer)->run());
   }
   EXPECT_GE(recorder.of(plain, true).size(), 19u);
-  ::usleep(50'000);
-  EXPECT_TRUE(alive(pid));
-  std::ofstream(end) << "x";
+  ::usleep(100'000);
+  std::ofstream{end}.close();
   int status = 0;
   ::waitpid(pid, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+TEST(Probes, AProcessThatIsAttachedTo) {
+  attach_for_a_while("steady", [](const HitRecorder& recorder) { return recorder.seen.size() == 40; });
+}
+
+TEST(Probes, AProcessWhoseFirstThreadHasEnded) {
+  attach_for_a_while("headless", [](const HitRecorder& recorder) {
+    const Hit& last = recorder.seen.back();
+    return last.tid != last.tgid && last.hit.at_return;
+  });
 }
 
 TEST(Probes, WhatCannotBeProbedIsRefused) {

@@ -70,6 +70,22 @@ static int endless_threads(const char* end) {
   exit(0);
 }
 
+/* The first thread ends, the process goes on. */
+static void* survivor(void* end) {
+  usleep(400000);
+  for (;;) {
+    plain(1, 2);
+    usleep(60000);
+    if (access(end, F_OK) == 0) exit(0);
+  }
+}
+static _Noreturn void headless(char* end) {
+  pthread_t id;
+  pthread_create(&id, NULL, survivor, end);
+  for (int i = 0; i < 200; ++i) plain(1, 2), usleep(1000);
+  pthread_exit(NULL);
+}
+
 static int threads(int count, int each) {
   pthread_t ids[64];
   for (int i = 0; i < count; ++i) pthread_create(&ids[i], NULL, worker, (void*)(long)each);
@@ -206,6 +222,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "forms")) return relative() != 0 || branching(1) != 4 || calling(4) != 6;
   if (!strcmp(mode, "threads")) return threads(8, number);
   if (!strcmp(mode, "endless-threads")) return endless_threads(argv[2]);
+  if (!strcmp(mode, "headless")) headless(argv[2]);
   if (!strcmp(mode, "children")) return children(number);
   if (!strcmp(mode, "forkers")) return forkers(number);
   if (!strcmp(mode, "orphans")) return orphans(number);
