@@ -342,9 +342,13 @@ void UserProbes::enter(u32 tid, Task& task, u32 site, u64 address, const user_re
   const std::size_t word = registers.cs == user_code_32 ? 4 : 8;
   Frame frame{.stack = registers.rsp, .function = address, .site = site};
   if (!read_remote(tid, registers.rsp, &frame.return_address, word)) return;
-  // A longjmp leaves frames behind: they lie below where the stack is now.
-  std::erase_if(task.frames,
-                [&](const Frame& old) { return old.stack < frame.stack && frame.stack - old.stack < same_stack; });
+  // A longjmp or an exception leaves frames behind: they lie below where the stack is now, or just there, where another
+  // return address has taken their place. The same address twice is a tail call; by the same function it is rather the
+  // same call once more.
+  std::erase_if(task.frames, [&](const Frame& old) {
+    if (old.stack == frame.stack) return old.return_address != frame.return_address || old.function == frame.function;
+    return old.stack < frame.stack && frame.stack - old.stack < same_stack;
+  });
   if (!insert(tid, *task.space, frame.return_address, {.returns = true})) {
     ++refused_;
     return;

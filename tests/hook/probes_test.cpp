@@ -102,6 +102,11 @@ TEST(Probes, RecursionTailCallsAndJumps) {
   EXPECT_EQ(jumps.arguments(jumper), (std::vector<u64>{3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0}));
   EXPECT_TRUE(jumps.results(jumper).empty()) << "none of them returned";
   EXPECT_EQ(jumps.results(plain), (std::vector<u64>{6}));
+  const u32 thrower = probe(interest, "thrower");
+  HitRecorder throws;
+  EXPECT_EQ(exit_code(run({tracee(), "throw", "3"}, interest, throws).result), 0);
+  EXPECT_EQ(throws.arguments(thrower), (std::vector<u64>{3, 2, 1, 0}));
+  EXPECT_EQ(throws.results(thrower), (std::vector<u64>{5})) << "one of them returned";
 }
 
 TEST(Probes, InstructionsThatAreRelative) {

@@ -38,6 +38,11 @@ RECURSIVE int jumper(int n) {
   return jumper(n - 1) + 1;
 }
 
+PROBED int thrower(int n) {
+  if (n != 0) longjmp(jump, 1);
+  return 5;
+}
+
 /* First instructions that cannot run just anywhere. */
 PROBED int relative(void);
 PROBED int branching(int n);
@@ -218,6 +223,12 @@ int main(int argc, char** argv) {
     for (volatile int i = 0; i < 3; ++i)
       if (setjmp(jump) == 0) jumper(number);
     return plain(2, 3) != 6;
+  }
+  if (!strcmp(mode, "throw")) {
+    /* The same call each time: the last one returns. */
+    for (volatile int i = number; i >= 0; --i)
+      if (setjmp(jump) == 0 && thrower(i) != 5) return 1;
+    return 0;
   }
   if (!strcmp(mode, "forms")) return relative() != 0 || branching(1) != 4 || calling(4) != 6;
   if (!strcmp(mode, "threads")) return threads(8, number);
