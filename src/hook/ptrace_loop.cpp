@@ -529,6 +529,7 @@ void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
   if (waited.si_code != CLD_TRAPPED && waited.si_code != CLD_STOPPED) return;
   const int event = waited.si_status >> 8;
   int signal = waited.si_status & 0xff;
+  if (event == stop_event) probes_.remove_from(static_cast<u32>(waited.si_pid));
   if (event == stop_event && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, waited.si_pid, nullptr, nullptr) == 0)
     return;
   if (event != 0 || signal == syscall_stop) signal = 0;
@@ -554,8 +555,11 @@ void PtraceLoop::carry_on() noexcept {
   for (const siginfo_t& waited : in_hand_)
     if (waited.si_pid != 0) resume_unobserved(waited);
   if (deferred_.si_pid != 0) resume_unobserved(deferred_);
-  for (const LifeTracker::Held& held : life_.held())
-    if (held.child != 0) ::ptrace(PTRACE_CONT, static_cast<pid_t>(held.child), nullptr, nullptr);
+  for (const LifeTracker::Held& held : life_.held()) {
+    if (held.child == 0) continue;
+    probes_.remove_from(held.child);
+    ::ptrace(PTRACE_CONT, static_cast<pid_t>(held.child), nullptr, nullptr);
+  }
   // Where every call stops no filter was installed: the kernel detaches all when this process ends.
   if (scope_ == Scope::every_call) return let_strays_go();
   for (;;) {

@@ -546,6 +546,14 @@ u32 UserProbes::remove_all() noexcept {
   return step_.tid;
 }
 
+void UserProbes::remove_from(u32 tid) noexcept {
+  for (u32 i = 0; i < inserted_count_; ++i) {
+    u8 byte = 0;
+    if (inserted_[i].used && read_remote(tid, inserted_[i].address, &byte, 1) && byte == int3)
+      write_remote(tid, inserted_[i].address, &inserted_[i].original, 1);
+  }
+}
+
 bool UserProbes::fix_stray(u32 tid, int& signal) noexcept {
   signal = 0;
   if (tid == step_.tid) {  // end_step() has seen to it

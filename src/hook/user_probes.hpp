@@ -62,6 +62,8 @@ class UserProbes {
   /// right by fix_stray(). The task whose step was left half done, or 0: it has stopped, and its stop is in nobody
   /// else's hand.
   u32 remove_all() noexcept;
+  /// After remove_all(): the first stop of a task, whose memory may be a copy of what was there before.
+  void remove_from(u32 tid) noexcept;
   /// A SIGTRAP-stop after remove_all(), or when nobody watches any more. True: it may go on with `signal` (0: none).
   bool fix_stray(u32 tid, int& signal) noexcept;
 

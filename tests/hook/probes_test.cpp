@@ -315,6 +315,11 @@ TEST(Probes, AProcessThatIsAttachedTo) {
   attach_for_a_while("steady", [](const HitRecorder& recorder) { return recorder.seen.size() == 40; });
 }
 
+TEST(Probes, AProcessThatForksWhileItIsLeft) {
+  for (u64 i = 0; i < 8; ++i)
+    attach_for_a_while("forking", [&](const HitRecorder& recorder) { return recorder.seen.size() >= 60 + i; });
+}
+
 TEST(Probes, AProcessWhoseFirstThreadHasEnded) {
   attach_for_a_while("headless", [](const HitRecorder& recorder) {
     const Hit& last = recorder.seen.back();

@@ -110,6 +110,22 @@ static int children(int count) {
   return failed | (plain(2, 2) != 4);
 }
 
+/* Children that come to the function long after they were made. */
+static int forking(const char* end) {
+  int failed = 0, status = 0;
+  while (access(end, F_OK) != 0) {
+    plain(1, 2);
+    if (fork() == 0) {
+      usleep(60000);
+      _exit(plain(2, 3) == 6 ? 0 : 1);
+    }
+    usleep(500);
+    while (waitpid(-1, &status, WNOHANG) > 0) failed |= status;
+  }
+  while (waitpid(-1, &status, 0) > 0) failed |= status;
+  return failed != 0;
+}
+
 /* Threads that fork at once, each waits for its child and ends: siblings end while others have just forked. */
 static pthread_barrier_t all_forkers;
 static void* forker(void* unused) {
@@ -235,6 +251,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "endless-threads")) return endless_threads(argv[2]);
   if (!strcmp(mode, "headless")) headless(argv[2]);
   if (!strcmp(mode, "children")) return children(number);
+  if (!strcmp(mode, "forking")) return forking(argv[2]);
   if (!strcmp(mode, "forkers")) return forkers(number);
   if (!strcmp(mode, "orphans")) return orphans(number);
   if (!strcmp(mode, "spawned")) return spawned(argv[0]);
