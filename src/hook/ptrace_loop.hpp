@@ -37,7 +37,7 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
         shadow_(shadow),
         task_(counters, shadow),
         life_(interest.life, *this),
-        probes_(interest.probes, *this) {}
+        probes_(interest.probes, *this, counters.probes_refused) {}
 
   /// Traces the command, which waits for its orders. Errors: permission with what forbids it.
   Result<void> seize_command();

@@ -22,6 +22,7 @@ struct TraceCounters {
   std::atomic<u64> events = 0;             ///< handed to the sink
   std::atomic<u64> ended_during_call = 0;  ///< the task was gone (killed, or execed by a sibling) before it could go on
   std::atomic<u64> reads_refused = 0;      ///< memory reads the system denied (not dumpable, another user): -EFAULT
+  std::atomic<u64> probes_refused = 0;     ///< times that no breakpoint could be put: hits are missed
   std::atomic<u64> registers_unknown = 0;  ///< register reads this mechanism has no answer to: 0 was given
 };
 

@@ -186,7 +186,7 @@ void UserProbes::inherited(u32 tid) {
     u8 byte = 0;
     if (space.points.contains(one.address) || !read_remote(tid, one.address, &byte, 1) || byte != int3) continue;
     space.points.emplace(one.address, Point{.original = one.original, .returns = true});
-    note(space.tgid, one.address, one.original);
+    note(space.tgid, one.address, one.original);  // without room it can still be found by its maker's
   }
   look_for_code(tid);
 }
@@ -233,11 +233,10 @@ bool UserProbes::insert(u32 tid, Space& space, u64 address, const Point& point) 
   }
   u8 byte = 0;
   if (!read_remote(tid, address, &byte, 1) || byte == int3 || (point.site >= 0 && byte != point.original)) return false;
-  if (inserted_count_ == inserted_.size()) return false;
   Point made = point;
   made.original = byte;
+  if (!note(space.tgid, address, byte)) return false;
   space.points.emplace(address, made);
-  note(space.tgid, address, byte);
   if (write_code(tid, space, address, &int3, 1)) return true;
   space.points.erase(address);
   return false;
@@ -255,10 +254,12 @@ bool UserProbes::write_code(u32 tid, Space& space, u64 address, const void* from
   return write_remote(tid, address, from, size);
 }
 
-void UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
-  if (inserted_count_ == inserted_.size()) return;
+/// False: there is no room, so nothing may stand there.
+bool UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
+  if (inserted_count_ == inserted_.size()) return false;
   inserted_[inserted_count_] = {address, tgid, original, true};
   ++inserted_count_;
+  return true;
 }
 
 template <class Which>
@@ -284,7 +285,12 @@ void UserProbes::forked(u32 maker, u32 child) {
     made.space->scratch = old.scratch;
     made.space->compat = old.compat;
     made.frames = at->second.frames;  // it returns from the same functions
-    for (const auto& [address, point] : made.space->points) note(tgid, address, point.original);
+    std::erase_if(made.space->points, [&](const auto& point) {
+      if (note(tgid, point.first, point.second.original)) return false;
+      write_remote(child, point.first, &point.second.original, 1);
+      ++refused_;
+      return true;
+    });
   }
   tasks_[child] = std::move(made);
 }

@@ -12,6 +12,7 @@
 #include <sys/user.h>
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -36,7 +37,9 @@ class ProbeHost {
 
 class UserProbes {
  public:
-  UserProbes(std::span<const ProbeSite> sites, ProbeHost& host) : sites_(sites), host_(host) {}
+  /// `refused` counts places where no breakpoint could be put.
+  UserProbes(std::span<const ProbeSite> sites, ProbeHost& host, std::atomic<u64>& refused)
+      : sites_(sites), host_(host), refused_(refused) {}
 
   bool any() const noexcept { return !sites_.empty(); }
   /// The task has a new program, or is met for the first time.
@@ -66,8 +69,6 @@ class UserProbes {
   void remove_from(u32 tid) noexcept;
   /// A SIGTRAP-stop after remove_all(), or when nobody watches any more. True: it may go on with `signal` (0: none).
   bool fix_stray(u32 tid, int& signal) noexcept;
-
-  u64 refused() const noexcept { return refused_; }
 
  private:
   struct Point {
@@ -140,7 +141,7 @@ class UserProbes {
   static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
   template <class Which>
   void forget(const Which& which) noexcept;
-  void note(u32 tgid, u64 address, u8 original) noexcept;
+  bool note(u32 tgid, u64 address, u8 original) noexcept;
   void enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers);
   void leave(u32 tid, Task& task, u64 address, user_regs_struct& registers);
   int step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);
@@ -158,7 +159,7 @@ class UserProbes {
   Step step_;
   std::array<Inserted, 8192> inserted_{};
   u32 inserted_count_ = 0;
-  u64 refused_ = 0;
+  std::atomic<u64>& refused_;
 };
 
 }  // namespace skep::hook

@@ -143,6 +143,11 @@ void UserBackend::remember(const hook::SyscallTracer& tracer, bool after) {
   if (tracer.new_privileges_denied()) text += "; setuid programs in it run without their privileges (no_new_privs)";
   if (const u64 refused = after ? tracer.counters().reads_refused.load() : 0; refused != 0)
     text += "; " + std::to_string(refused) + " reads of traced memory were refused by the system";
+  if (const u64 refused = after ? tracer.counters().probes_refused.load() : 0; refused != 0)
+    text +=
+        "; " + std::to_string(refused) +
+        " times a breakpoint could not be set, so hits are missing: the code is not what its file has (a debugger's "
+        "breakpoint, a file that was replaced), or too many stand at once: probe fewer functions or processes";
   const std::lock_guard lock(notes_mutex_);
   notes_ = std::move(text);
 }

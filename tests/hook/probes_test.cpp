@@ -214,6 +214,20 @@ TEST(Probes, CodeThatChangesItself) {
   EXPECT_TRUE(recorder.seen.empty());
 }
 
+TEST(Probes, PlacesThatAreNotWhatTheFileHasAreCounted) {
+  SyscallInterest interest;
+  probe(interest, "plain");
+  interest.probes[0].bytes[0] ^= 1;
+  HitRecorder recorder;
+  auto tracer = SyscallTracer::start({tracee(), "plain", "5"}, interest, recorder);
+  ASSERT_TRUE(tracer) << tracer.error().message;
+  const auto result = (*tracer)->run();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(exit_code(*result), 0);
+  EXPECT_TRUE(recorder.seen.empty());
+  EXPECT_GT((*tracer)->counters().probes_refused, 0u);
+}
+
 TEST(Probes, LibrariesAreFoundWhenTheyAreMapped) {
   SyscallInterest interest;
   const u32 root = probe(interest, "cbrt", "libm.so.6");
