@@ -17,30 +17,6 @@
 namespace skep::hook {
 namespace {
 
-void read_comm(u32 tid, char (&comm)[16]) noexcept {
-  char text[17];
-  const std::string_view name = read_proc(tid, "comm", text, sizeof text);
-  if (!name.empty()) std::memcpy(comm, name.data(), std::min<std::size_t>(15, name.size() - 1));
-}
-
-/// Where the new program finds the name it was executed by: AT_EXECFN, which the kernel copies from bprm->filename.
-u64 address_of_filename(u32 tid) noexcept {
-  char text[1024];
-  const std::string_view vector = read_proc(tid, "auxv", text, sizeof text);
-  const auto find = [&]<class Word>(Word) -> u64 {
-    for (std::size_t at = 0; at + 2 * sizeof(Word) <= vector.size(); at += 2 * sizeof(Word)) {
-      Word entry[2];
-      std::memcpy(entry, vector.data() + at, sizeof entry);
-      if (entry[0] == AT_EXECFN) return entry[1];
-      if (entry[0] == AT_NULL) return 0;
-    }
-    return 0;
-  };
-  // A 32-bit program's vector read as 64-bit words has no small keys but by accident: page size and flags tell.
-  if (const u64 wide = find(u64{}); wide != 0) return wide;
-  return find(u32{});
-}
-
 /// Reads page by page up to the terminator; what cannot be read ends it.
 std::string_view read_path(u32 tid, u64 address, std::array<char, 4096>& to) noexcept {
   constexpr u64 page = 4096;
@@ -71,7 +47,7 @@ void LifeTracker::execed(u32 tid, u32 former) {
   event.kind = LifeKind::exec;
   event.subject = tid;
   event.old_pid = former != 0 ? former : tid;
-  event.filename = read_path(tid, address_of_filename(tid), path_);
+  event.filename = read_path(tid, auxiliary_value(tid, AT_EXECFN), path_);
   read_comm(tid, event.comm);
   emitter_.emit_life(tid, tid, event);
 }

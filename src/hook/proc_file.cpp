@@ -1,11 +1,14 @@
 // See proc_file.hpp.
 #include "hook/proc_file.hpp"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 
 #include "base/fd.hpp"
 
@@ -22,6 +25,29 @@ std::string_view read_proc(u32 tid, const char* file, char* to, std::size_t size
   if (!fd) return {};
   const ssize_t n = ::pread(fd.get(), to, size, 0);
   return n > 0 ? std::string_view(to, static_cast<std::size_t>(n)) : std::string_view();
+}
+
+void read_comm(u32 tid, char (&to)[16]) noexcept {
+  char text[32];
+  const std::string_view name = read_proc(tid, "comm", text, sizeof text);
+  if (name.empty()) return;
+  std::memset(to, 0, sizeof to);
+  std::memcpy(to, name.data(), std::min<std::size_t>(sizeof to - 1, name.size() - 1));  // a line
+}
+
+u64 auxiliary_value(u32 tid, u64 key) noexcept {
+  char text[1024];
+  const std::string_view vector = read_proc(tid, "auxv", text, sizeof text);
+  // A 32-bit program's vector read as 64-bit words has no small keys but by accident: page size and flags tell.
+  for (const std::size_t word : {std::size_t{8}, std::size_t{4}})
+    for (std::size_t at = 0; at + 2 * word <= vector.size(); at += 2 * word) {
+      u64 found = 0, value = 0;
+      std::memcpy(&found, vector.data() + at, word);
+      std::memcpy(&value, vector.data() + at + word, word);
+      if (found == key && value != 0) return value;
+      if (found == AT_NULL) break;
+    }
+  return 0;
 }
 
 std::optional<u64> status_number(std::string_view status, std::string_view key, int base) noexcept {

@@ -176,14 +176,7 @@ void ShadowTasks::fill(u32 index, u8 groups) noexcept {
   if (groups == 0 || facts.tid == 0) return;
   facts.filled = static_cast<u8>(facts.filled | groups);
   Block& into = blocks_[index];
-  if ((groups & comm) != 0) {
-    char text[17];
-    const std::string_view name = read_proc(facts.tid, "comm", text, sizeof text);
-    if (!name.empty()) {
-      std::memset(into.task.comm, 0, sizeof into.task.comm);
-      std::memcpy(into.task.comm, name.data(), std::min<std::size_t>(15, name.size() - 1));
-    }
-  }
+  if ((groups & comm) != 0) read_comm(facts.tid, into.task.comm);
   if ((groups & status) != 0) fill_status(into, facts.tid);
   if ((groups & namespaces) != 0) fill_namespaces(into, facts.tid);
   if ((groups & stat) != 0) fill_stat(into, facts.tid);

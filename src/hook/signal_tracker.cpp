@@ -69,9 +69,7 @@ bool disposition_of(u32 tid, Disposition& found) noexcept {
   found.blocked = mask("\nSigBlk:");
   found.ignored = mask("\nSigIgn:");
   found.caught = mask("\nSigCgt:");
-  char name[17];
-  const std::string_view comm = read_proc(tid, "comm", name, sizeof name);
-  if (!comm.empty()) std::memcpy(found.comm, comm.data(), std::min<std::size_t>(15, comm.size() - 1));
+  read_comm(tid, found.comm);
   return true;
 }
 
@@ -161,9 +159,7 @@ void SignalTracker::tell(const Send& send, Target& target) {
   LifeEvent event;
   event.kind = LifeKind::signal_generate;
   event.subject = target.pid;
-  char name[17];
-  const std::string_view comm = read_proc(target.pid, "comm", name, sizeof name);
-  if (!comm.empty()) std::memcpy(event.comm, comm.data(), std::min<std::size_t>(15, comm.size() - 1));
+  read_comm(target.pid, event.comm);
   event.signal = send.signal;
   event.error = send.error;
   event.code = send.code;

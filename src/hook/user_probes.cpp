@@ -98,22 +98,6 @@ u32 tgid_of(u32 tid) noexcept {
   return static_cast<u32>(status_number(read_proc(tid, "status", text, sizeof text), "\nTgid:").value_or(tid));
 }
 
-u64 entry_point_of(u32 tid, bool& compat) noexcept {
-  char text[1024];
-  const std::string_view vector = read_proc(tid, "auxv", text, sizeof text);
-  for (const std::size_t word : {std::size_t{8}, std::size_t{4}}) {
-    for (std::size_t at = 0; at + 2 * word <= vector.size(); at += 2 * word) {
-      u64 key = 0, value = 0;
-      std::memcpy(&key, vector.data() + at, word);
-      std::memcpy(&value, vector.data() + at + word, word);
-      compat = word == 4;
-      if (key == AT_ENTRY) return value;
-      if (key == AT_NULL) break;
-    }
-  }
-  return 0;
-}
-
 /// One line of /proc/PID/maps.
 struct Mapping {
   u64 start = 0, end = 0, offset = 0, device = 0, inode = 0;
@@ -171,7 +155,7 @@ UserProbes::Space& UserProbes::make_space(u32 tid) {
   task.frames.clear();
   task.space = std::make_shared<Space>();
   task.space->tgid = tgid_of(tid);
-  task.space->scratch = entry_point_of(tid, task.space->compat);
+  task.space->scratch = auxiliary_value(tid, AT_ENTRY);
   return *task.space;
 }
 
@@ -257,7 +241,7 @@ bool UserProbes::write_code(u32 tid, Space& space, u64 address, const void* from
 /// False: there is no room, so nothing may stand there.
 bool UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
   if (inserted_count_ == inserted_.size()) return false;
-  inserted_[inserted_count_] = {address, tgid, original, true};
+  inserted_[inserted_count_] = {address, tgid, original};
   ++inserted_count_;
   return true;
 }
@@ -283,7 +267,6 @@ void UserProbes::forked(u32 maker, u32 child) {
     made.space->tgid = tgid;
     made.space->points = old.points;
     made.space->scratch = old.scratch;
-    made.space->compat = old.compat;
     made.frames = at->second.frames;  // it returns from the same functions
     std::erase_if(made.space->points, [&](const auto& point) {
       if (note(tgid, point.first, point.second.original)) return false;
@@ -545,7 +528,7 @@ u32 UserProbes::remove_all() noexcept {
   for (u32 i = 0; i < inserted_count_; ++i) {
     u8 byte = 0;
     const Inserted& one = inserted_[i];
-    const u32 tid = one.used ? thread_at(one.tgid, one.address) : 0;
+    const u32 tid = thread_at(one.tgid, one.address);
     if (tid != 0 && read_remote(tid, one.address, &byte, 1) && byte == int3)
       write_remote(tid, one.address, &one.original, 1);
   }
@@ -555,7 +538,7 @@ u32 UserProbes::remove_all() noexcept {
 void UserProbes::remove_from(u32 tid) noexcept {
   for (u32 i = 0; i < inserted_count_; ++i) {
     u8 byte = 0;
-    if (inserted_[i].used && read_remote(tid, inserted_[i].address, &byte, 1) && byte == int3)
+    if (read_remote(tid, inserted_[i].address, &byte, 1) && byte == int3)
       write_remote(tid, inserted_[i].address, &inserted_[i].original, 1);
   }
 }
@@ -573,7 +556,7 @@ bool UserProbes::fix_stray(u32 tid, int& signal) noexcept {
       !get_registers(tid, registers))
     return false;
   for (u32 i = 0; i < inserted_count_; ++i) {
-    if (!inserted_[i].used || inserted_[i].address != registers.rip - 1) continue;
+    if (inserted_[i].address != registers.rip - 1) continue;
     u8 byte = 0;
     registers.rip -= 1;
     if (read_remote(tid, registers.rip, &byte, 1) && byte == int3)

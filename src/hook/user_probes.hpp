@@ -82,7 +82,6 @@ class UserProbes {
     std::map<u64, Point> points;
     base::Fd memory;  ///< /proc/TGID/mem
     u64 scratch = 0;  ///< the program's entry point, which runs once, at its beginning
-    bool compat = false;
   };
   struct Frame {
     u64 return_address = 0, stack = 0, function = 0;
@@ -96,7 +95,6 @@ class UserProbes {
     u64 address = 0;
     u32 tgid = 0;
     u8 original = 0;
-    bool used = false;
   };
 
   /// Signals that wait while one instruction is performed. The first goes to the task with its siginfo when it goes on.
