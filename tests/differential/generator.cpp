@@ -238,7 +238,8 @@ void Generator::mutate() {
     if (insn.code == 0x85 || insn.code == 0x8d) insn.code = 0x95;
     // A test run gives so much context and no more.
     const bool accesses = (insn.code & 7) < 4;
-    if (out_.type == ProgramType::syscall && accesses && insn.dst != 10 && insn.src != 10) insn.off &= 31;
+    const bool is_bounded = out_.type == ProgramType::syscall || out_.type == ProgramType::raw_tracepoint;
+    if (is_bounded && accesses && insn.dst != 10 && insn.src != 10) insn.off &= 31;
   }
 }
 
