@@ -183,4 +183,18 @@ void LifeTracker::release_orphans(u32 tid, u32 tgid, bool group_dead) {
   }
 }
 
+void LifeTracker::release_strays() {
+  for (Held& held : held_) {
+    if (held.child == 0) continue;
+    char text[4096];
+    const std::string_view status = read_proc(held.child, "status", text, sizeof text);
+    // A thread ends with its process, so it cannot be left alone.
+    const bool is_thread = status_number(status, "\nTgid:").value_or(0) != held.child;
+    if (is_thread || emitter_.is_traced(static_cast<u32>(status_number(status, "\nPPid:").value_or(0)))) continue;
+    tell_birth(held.child, held.child, held.child);
+    told_by_death_[held.child] = held.child;
+    release(held);
+  }
+}
+
 }  // namespace skep::hook

@@ -6,6 +6,7 @@
 // parent's end is. PTRACE_EVENT_EXIT comes before the kernel's sched_process_exit and everything the program did, while
 // the task still has its memory. Source: ptrace(2); Linux 6.18, kernel/{fork,exit}.c, fs/exec.c.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <span>
 #include <unordered_map>
@@ -42,6 +43,11 @@ class LifeTracker {
   std::vector<Held> take_released() noexcept { return std::exchange(released_, {}); }
   /// Children that wait. Readable wherever the tracker was left: for those who let everything go.
   std::span<const Held> held() const noexcept { return held_; }
+  /// When nothing is left to be heard: children whose maker is gone, its end told before they came, wait for nobody.
+  void release_strays();
+  bool has_held() const noexcept {
+    return std::ranges::any_of(held_, [](const Held& each) { return each.child != 0; });
+  }
   bool orders_births() const noexcept { return interest_.fork || interest_.exit || interest_.births; }
   /// PTRACE_EVENT_EXIT; `by_own_call`: in exit or exit_group.
   void exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, bool by_own_call);

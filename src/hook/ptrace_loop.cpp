@@ -125,7 +125,11 @@ void PtraceLoop::handle(const siginfo_t& waited) {
 
 bool PtraceLoop::serve(Interrupts& interrupts) {
   for (u32 turn = 0; !interrupts.stop; ++turn) {
-    if (!wait(in_hand_[0], 0)) {
+    if (life_.has_held() && !wait(in_hand_[0], WNOHANG)) {
+      life_.release_strays();
+      release_newborns();
+    }
+    if (in_hand_[0].si_pid == 0 && !wait(in_hand_[0], 0)) {
       if (errno == EINTR) continue;
       return true;  // ECHILD: nothing is left
     }
