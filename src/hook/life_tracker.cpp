@@ -155,7 +155,10 @@ void LifeTracker::exiting(u32 tid, u32 tgid, bool group_dead, s32 exit_code, boo
 void LifeTracker::ended(u32 tid, u32 tgid, bool seen, bool group_dead, s32 exit_code) {
   // A task whose end had no stop was killed before or in it: what calls exit undisturbed stops. Where nobody asked for
   // those stops, an end says nothing of the rest of its process.
-  if (!seen) exiting(tid, tgid, group_dead, exit_code, ptrace_options() == 0);
+  if (!seen) {
+    release_orphans(tid, tgid, group_dead);  // what it made is told before its end
+    exiting(tid, tgid, group_dead, exit_code, ptrace_options() == 0);
+  }
   announced_.erase(tid);
   told_.erase(tid);
   // A maker that has ended reports nothing any more; the ids of what it made may come again.

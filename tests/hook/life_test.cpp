@@ -54,6 +54,11 @@ SyscallInterest all_life() {
   return life({LifeKind::exec, LifeKind::fork, LifeKind::exit, LifeKind::signal_generate, LifeKind::signal_deliver});
 }
 
+std::string name(const Life& one) {
+  return "event " + std::to_string(static_cast<int>(one.event.kind)) + " of " + std::to_string(one.tid) + " on " +
+         std::to_string(one.event.subject);
+}
+
 /// A task is born before and ends after everything of its own; births and ends match; nobody ends twice.
 void check_order(const LifeRecorder& recorder) {
   std::set<u32> born, ended;
@@ -62,8 +67,8 @@ void check_order(const LifeRecorder& recorder) {
     if (first == 0) born.insert(first = one.tid);
     // What others do to a task that has ended (SIGCHLD is its own doing) is not its own event.
     if (one.event.kind != LifeKind::signal_generate) {
-      EXPECT_TRUE(born.contains(one.tid)) << "an event of " << one.tid << " before its birth";
-      EXPECT_FALSE(ended.contains(one.tid)) << "an event of " << one.tid << " after its end";
+      EXPECT_TRUE(born.contains(one.tid)) << name(one) << " before its birth";
+      EXPECT_FALSE(ended.contains(one.tid)) << name(one) << " after its end";
     }
     if (one.event.kind == LifeKind::fork) {
       EXPECT_TRUE(born.insert(one.event.subject).second);
