@@ -151,6 +151,14 @@ TEST(CheckedAttacks, TheFrameIsWhereR10Is) {
             std::string::npos);
 }
 
+/// A jump to the next instruction is no code, and that instruction may be one that calls make a frame for.
+TEST(CheckedAttacks, AFunctionIsRunIntoWithoutAFrame) {
+  for (const char* jump : {"goto +0", "gotol +0", "r3 = 1", "if r1 == 0 goto +0"}) {
+    const auto text = fmt::format("r2 = subprog[f]\n{}\nf: r3 = *(u8 *)(r10 -520)\nr0 = 0\nexit", jump);
+    EXPECT_NE(both(text).find("instruction 3: read of 1 bytes"), std::string::npos) << jump;
+  }
+}
+
 TEST(CheckedAttacks, FramesShowNothingOfOthers) {
   // f fills its frame; g, which never mentions r10, is entered where f was, and main's pointer reads its frame.
   const char* program =

@@ -24,6 +24,12 @@ bool writes_frame_pointer(const Bytecode& code, u32 i) {
   return (isa::registers_written(code.insns[i], isa::row(code.ops[i]).form) >> isa::frame_pointer & 1) != 0;
 }
 
+bool runs_on(const Bytecode& code, u32 i) {
+  const Form form = isa::row(code.ops[i]).form;
+  if (form == Form::jump || form == Form::jump_long) return isa::jump_distance(form, code.insns[i]) == 0;
+  return form != Form::exit;
+}
+
 bool reaches_arena(const Bytecode& code, u32 insn) { return !code.arena_access.empty() && code.arena_access[insn]; }
 
 Plan::Plan(const Bytecode& code)

@@ -106,6 +106,8 @@ class Plan {
 
 /// Whether the instruction writes r10, which ends the run.
 bool writes_frame_pointer(const Bytecode& code, u32 insn);
+/// Whether the machine code of the instruction ends where the next one's begins, as that of a jump to there does.
+bool runs_on(const Bytecode& code, u32 insn);
 /// Whether it is an access to the arena, where nothing is asked: the service makes it.
 bool reaches_arena(const Bytecode& code, u32 insn);
 

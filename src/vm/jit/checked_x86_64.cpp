@@ -52,8 +52,7 @@ Result<void> CheckedX86::run() {
     bodies_[i] = as_.new_label();
     as_.bind(bodies_[i]);
     checked_instruction(i);
-    const Form form = isa::row(bytecode_.ops[i]).form;
-    falls_through = form != Form::exit && form != Form::jump && form != Form::jump_long;
+    falls_through = runs_on(bytecode_, i);
   }
   as_.bind(count);
   as_.jmp(cold(Event::ran_off, count - 1, leave_label_));
