@@ -31,7 +31,7 @@ class BaselineArm64 {
   /// Where the function that begins at `insn` begins in the code.
   u32 offset_of(u32 insn) const { return as_.offset_of(insn); }
 
- private:
+ protected:  // for code with checks (checked_arm64.hpp), which shares what is not control flow
   using Reg = arm64::Reg;
   using Width = arm64::Width;
   using Size = arm64::Size;
@@ -110,8 +110,8 @@ class BaselineArm64 {
   void address_space_cast(const Insn& insn);
 
   // --- memory ---
-  arm64::Mem address(u32 at, u8 base, Size size);
-  Reg bare_address(u32 at, u8 base);
+  virtual arm64::Mem address(u32 at, u8 base, Size size);
+  virtual Reg bare_address(u32 at, u8 base);
   void load(u32 at);
   void store(u32 at, Operand what);
   void atomic(u32 at, bool fetch);

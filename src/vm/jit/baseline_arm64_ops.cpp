@@ -178,11 +178,14 @@ void BaselineArm64::load(u32 i) {
 void BaselineArm64::store(u32 i, Operand what) {
   const Insn& insn = bytecode_.insns[i];
   const Size size = access_size(insn);
-  const Reg stored = !what.is_reg && what.imm == 0 ? Reg::zr : in_register(what, Width::w64);
-  if (isa::row(bytecode_.ops[i]).form == Form::store_release)
-    return as_.store_release(size, stored, bare_address(i, insn.dst));
+  // Behind the address: what code with checks asks there keeps no scratch register.
+  const auto stored = [&] { return !what.is_reg && what.imm == 0 ? Reg::zr : in_register(what, Width::w64); };
+  if (isa::row(bytecode_.ops[i]).form == Form::store_release) {
+    const Reg where = bare_address(i, insn.dst);
+    return as_.store_release(size, stored(), where);
+  }
   const Mem to = address(i, insn.dst, size);
-  as_.store(size, stored, to);
+  as_.store(size, stored(), to);
 }
 
 // --- atomics ---

@@ -3,25 +3,31 @@
 
 #if defined(__x86_64__)
 #include "vm/jit/checked_x86_64.hpp"
+#elif defined(__aarch64__)
+#include "vm/jit/checked_arm64.hpp"
 #endif
 
 namespace skep::vm::jit {
 
 Result<std::unique_ptr<const CheckedCode>> compile_checked([[maybe_unused]] const Bytecode& bytecode,
                                                            [[maybe_unused]] CodeMemory& memory) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
   auto made = std::make_unique<CheckedCode>();
   made->bytecode = &bytecode;
   made->plan = std::make_unique<const Plan>(bytecode);
   made->call_table = std::make_unique<u64[]>(bytecode.callbacks.size());
+#if defined(__x86_64__)
   CheckedX86 emitter(bytecode, *made);
+#else
+  CheckedArm64 emitter(bytecode, *made);
+#endif
   SKEP_TRY(emitter.run());
   made->code = SKEP_TRY(memory.add(emitter.code()));
   for (std::size_t i = 0; i < bytecode.callbacks.size(); i++)
     made->call_table[i] = made->address(static_cast<u32>(made->call_table[i]));
   return made;
 #else
-  return fail(Code::unsupported, "code with checks is made for x86-64 only; use the checked interpreter");
+  return fail(Code::unsupported, "code with checks has no emitter for this machine; use the checked interpreter");
 #endif
 }
 

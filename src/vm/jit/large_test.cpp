@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "isa/text.hpp"
+#include "vm/checked_program.hpp"
 #include "vm/jit/backend/backend.hpp"
 #include "vm/jit/optimised.hpp"
 
@@ -93,6 +94,26 @@ TEST(Large, BaselineJumpsLeadAsFarAsInstructionsAllow) {
   for (const u64 rounds : {0, 1, 3}) {
     base::Run run;
     EXPECT_EQ((*function)->enter(run, 0, rounds), 1 + 7 * rounds);
+  }
+}
+
+// The same with checks: each load is of a pointer that was not asked for yet.
+TEST(Large, CheckedJumpsLeadAsFarAsInstructionsAllow) {
+  std::string text = "r0 = 1\nif r2 == 0 goto end\nagain: r0 += 7\n";
+  for (u32 i = 0; i < 32'000; i++) text += "r1 = *(u64 *)(r1 +0)\n";
+  text += "r2 += -1\nif r2 != 0 goto again\nend: exit\n";
+  const auto parsed = isa::assemble(text);
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  const auto program = CheckedProgram::compile(*parsed, {});
+  if (!program && program.error().code != Code::limit) GTEST_SKIP() << program.error().message;
+  ASSERT_TRUE(program) << program.error().message;
+  EXPECT_GT((*program)->machine_code().size(), std::size_t{1} << 20);
+  const u64 itself = reinterpret_cast<u64>(&itself);
+  const MemoryRegion region{itself, sizeof itself, false};
+  for (const u64 rounds : {0, 1, 3}) {
+    const auto result = (*program)->run({.r1 = itself, .r2 = rounds, .regions = {&region, 1}});
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(*result, 1 + 7 * rounds);
   }
 }
 
