@@ -187,7 +187,8 @@ class Checked {
   std::size_t depth_ = 0;
   std::array<u64, isa::register_count> r_{};
   std::array<Frame, isa::max_call_frames> frames_{};
-  alignas(16) std::array<std::byte, isa::max_call_frames * isa::stack_size_bytes> stack_{};
+  /// Aligned as Activation's (jit/checks.hpp), so that a program that looks at the low bits of r10 sees the same ones.
+  alignas(64) std::array<std::byte, isa::max_call_frames * isa::stack_size_bytes> stack_{};
   bool is_callback_ = false;
   bool is_watched_ = false;
   Error error_;
