@@ -18,7 +18,7 @@ inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, 
                           list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root, rb_node = KfuncArg::rb_node,
                           rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
                           workqueue = KfuncArg::workqueue, deferred = KfuncArg::deferred, irq_flag = KfuncArg::irq_flag,
-                          irq_flag_saved = KfuncArg::irq_flag_saved;
+                          irq_flag_saved = KfuncArg::irq_flag_saved, resilient_lock = KfuncArg::resilient_lock;
 constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, type}; }
 constexpr KfuncParameter fixed(u16 bytes) { return {KfuncArg::fixed, {}, bytes}; }
 constexpr KfuncParameter object_or_null(std::string_view type) { return {KfuncArg::object_or_null, type}; }
@@ -136,7 +136,9 @@ std::string_view name_of(KfuncArg arg) noexcept {
     case KfuncArg::irq_flag:
       return "a pointer to 8 bytes of stack";
     case KfuncArg::irq_flag_saved:
-      return "a pointer to the flags that bpf_local_irq_save() filled";
+      return "a pointer to saved interrupt flags";
+    case KfuncArg::resilient_lock:
+      return "a pointer to the bpf_res_spin_lock of a map value or an object";
   }
   return "?";
 }

@@ -56,6 +56,7 @@ enum class KfuncArg : u8 {
   less,            ///< a static function that compares two nodes
   irq_flag,        ///< 8 bytes of stack for the interrupt state
   irq_flag_saved,
+  resilient_lock,  ///< the bpf_res_spin_lock of a map value or of an object of the program's own
 };
 
 /// What r0 holds afterwards.
@@ -91,6 +92,7 @@ inline constexpr u16 plain = 512;        ///< objects need not be trusted (no KF
 inline constexpr u16 rcu_result = 1024;  ///< the object is valid inside the RCU section only
 inline constexpr u16 read_only = 2048;   ///< the slice may not be written
 inline constexpr u16 throws = 4096;
+inline constexpr u16 may_fail = 8192;  ///< takes a lock and returns 0, or takes none and returns a negative error
 }  // namespace kfunc_flags
 
 struct KfuncParameter {

@@ -180,8 +180,8 @@ std::span<const KfuncRow> basic_kfuncs() noexcept { return rows; }
 
 base::HelperFn kfunc(std::string_view name) noexcept {
   name = name.substr(0, name.find("___"));
-  for (const auto list :
-       {basic_kfuncs(), dynptr_kfuncs(), string_kfuncs(), object_kfuncs(), cpumask_kfuncs(), work_kfuncs()})
+  for (const auto list : {basic_kfuncs(), lock_kfuncs(), dynptr_kfuncs(), string_kfuncs(), object_kfuncs(),
+                          cpumask_kfuncs(), work_kfuncs()})
     for (const KfuncRow& row : list)
       if (row.name == name) return row.body;
   return nullptr;

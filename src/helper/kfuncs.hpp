@@ -22,6 +22,7 @@ struct KfuncRow {
   base::HelperFn body;
 };
 std::span<const KfuncRow> basic_kfuncs() noexcept;    ///< kfuncs.cpp: iterators, exceptions, sections, arenas
+std::span<const KfuncRow> lock_kfuncs() noexcept;     ///< locks.cpp: bpf_res_spin_lock
 std::span<const KfuncRow> dynptr_kfuncs() noexcept;   ///< dynptr.cpp
 std::span<const KfuncRow> string_kfuncs() noexcept;   ///< kfunc_strings.cpp
 std::span<const KfuncRow> object_kfuncs() noexcept;   ///< kfunc_objects.cpp

@@ -32,6 +32,7 @@ What kind_of(Special what) noexcept {
     case Special::rb_root:
       return What::tree_root;
     case Special::spin_lock:
+    case Special::resilient_lock:
     case Special::kptr_untrusted:
     case Special::list_node:
     case Special::rb_node:
@@ -59,6 +60,7 @@ u32 layout_bytes(Special what) noexcept {
     case Special::rb_node:
       return sizeof(map::TreeNode);
     case Special::spin_lock:
+    case Special::resilient_lock:
     case Special::refcount:
       return 4;
     case Special::other:
@@ -106,7 +108,14 @@ Result<std::shared_ptr<const map::Fields>> ObjectTypes::fields_of(u32 type, u32 
     end = special.offset + special.size;
     const What what = kind_of(special.what);
     fields.push_back({what, special.offset, special.size, special.node_offset});
-    if (special.what == Special::spin_lock) lock = static_cast<s32>(special.offset);
+    if (special.what == Special::spin_lock || special.what == Special::resilient_lock) {
+      if (lock >= 0)
+        return fail(Code::malformed,
+                    "a value has two locks, at offset " + std::to_string(lock) + " and " +
+                        std::to_string(special.offset) + ": one is possible",
+                    EINVAL);
+      lock = static_cast<s32>(special.offset);
+    }
     has_timers = has_timers || what == What::timer || what == What::work;
   }
   if (fields.empty()) return nullptr;

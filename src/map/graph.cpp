@@ -10,7 +10,10 @@ namespace skep::map {
 
 void lock_word(void* lock) noexcept {
   const std::atomic_ref word(*static_cast<u32*>(lock));
-  for (u32 spins = 0; word.exchange(1, std::memory_order_acquire) != 0; ++spins) pause_briefly(spins);
+  u32 free = 0;
+  // Not an exchange: in a resilient lock's word stands who has it.
+  for (u32 spins = 0; !word.compare_exchange_weak(free, 1, std::memory_order_acquire); ++spins, free = 0)
+    pause_briefly(spins);
 }
 void unlock_word(void* lock) noexcept { std::atomic_ref(*static_cast<u32*>(lock)).store(0, std::memory_order_release); }
 

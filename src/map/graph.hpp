@@ -47,7 +47,7 @@ TreeNode* tree_first(const TreeRoot& root) noexcept;
 void put_list(ListHead& head, void* lock) noexcept;
 void put_tree(TreeRoot& root, void* lock) noexcept;
 
-/// bpf_spin_lock: a word, 0 when free.
+/// bpf_spin_lock: a word, 0 when free. A bpf_res_spin_lock (resilient_lock.hpp) may be taken as one, too.
 void lock_word(void* lock) noexcept;
 void unlock_word(void* lock) noexcept;
 

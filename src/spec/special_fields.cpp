@@ -18,11 +18,12 @@ struct Known {
   std::string_view name;
   What what;
 };
-constexpr Known known[] = {
-    {"bpf_spin_lock", What::spin_lock}, {"bpf_timer", What::timer},     {"bpf_list_head", What::list_head},
-    {"bpf_list_node", What::list_node}, {"bpf_rb_root", What::rb_root}, {"bpf_rb_node", What::rb_node},
-    {"bpf_refcount", What::refcount},   {"bpf_wq", What::workqueue},    {"bpf_dynptr", What::other},
-    {"bpf_res_spin_lock", What::other}, {"bpf_task_work", What::other}};
+constexpr Known known[] = {{"bpf_spin_lock", What::spin_lock}, {"bpf_timer", What::timer},
+                           {"bpf_list_head", What::list_head}, {"bpf_list_node", What::list_node},
+                           {"bpf_rb_root", What::rb_root},     {"bpf_rb_node", What::rb_node},
+                           {"bpf_refcount", What::refcount},   {"bpf_wq", What::workqueue},
+                           {"bpf_dynptr", What::other},        {"bpf_res_spin_lock", What::resilient_lock},
+                           {"bpf_task_work", What::other}};
 
 class Finder {
  public:

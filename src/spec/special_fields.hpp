@@ -18,6 +18,7 @@ namespace skep::spec {
 struct SpecialField {
   enum class What : u8 {
     spin_lock,
+    resilient_lock,
     timer,
     workqueue,
     kptr,            ///< an owned pointer to an object: exchanged, not written

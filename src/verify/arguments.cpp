@@ -75,7 +75,8 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
     case Arg::string:
       return check_string_argument(r);
     case Arg::spin_lock:
-      return check_spin_lock(r, prototype.id == HelperId::spin_lock);
+      return check_lock(r, fmt::format("bpf_{}", call.row->name), Lock::Kind::spin,
+                        prototype.id == HelperId::spin_lock);
     case Arg::callback:
       return check_callback(r, call);
     case Arg::callback_ctx:
@@ -295,31 +296,61 @@ bool Checker::check_string_argument(u32 index) {
   return refuse_for(static_cast<s32>(index), MessageId::not_a_constant_string, index, name(value));
 }
 
-bool Checker::check_spin_lock(u32 index, bool locks) {
+namespace {
+/// Linux looks for fields in a program's own types only where it finds one of some kinds, to which a bpf_res_spin_lock
+/// does not belong. Source: Linux 6.18, alloc_obj_fields.
+bool fields_are_known_to_linux(const std::vector<SpecialField>& fields) {
+  using What = SpecialField::What;
+  constexpr What kinds[] = {What::spin_lock, What::list_head, What::list_node,
+                            What::rb_root,   What::rb_node,   What::refcount};
+  return std::any_of(std::begin(kinds), std::end(kinds), [&](What kind) { return field_of(fields, kind) != nullptr; });
+}
+}  // namespace
+
+/// The lock of a map value or of an object of the program's own: taken or given back. Source: Linux 6.18,
+/// process_spin_lock.
+bool Checker::check_lock(u32 index, std::string_view name, Lock::Kind kind, bool locks) {
   using namespace catalog::programs;
+  const bool is_spin = kind == Lock::Kind::spin;
   const Register value = reg(index);
   if (catalog::contains((tracers & ~(lsm | syscall)) | socket_filter, program_.type))
     return refuse(MessageId::lock_not_for_type, name_of(program_.type));
-  if (!locks && in_comparison()) return refuse(MessageId::graph_in_comparison, "bpf_spin_unlock");
-  bool in_object = value.kind == Kind::object && (value.trust == Trust::owned || value.trust == Trust::shared);
-  if ((value.kind != Kind::map_value && !in_object) || value.or_null || !value.number.is_const())
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, locks ? "spin_lock" : "spin_unlock", index,
-                      name_of(Arg::spin_lock), name(value));
-  const SpecialField* field = in_object ? field_of(types_[value.object].fields, SpecialField::What::spin_lock)
-                                        : maps_[value.object].spin_lock();
-  s64 at = s64{value.off} + static_cast<s64>(value.number.value());
-  if (field == nullptr || at != field->offset)
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, locks ? "spin_lock" : "spin_unlock", index,
-                      name_of(Arg::spin_lock), name(value));
-  Lock wanted{true, in_object, value.object, in_object ? value.ref_id : value.id};
-  if (locks) {
-    if (state_.lock.held) return refuse(MessageId::lock_twice);
-    state_.lock = wanted;
-    return true;
+  if (!locks && in_comparison()) return refuse(MessageId::graph_in_comparison, name);
+  const bool in_object = value.kind == Kind::object && (value.trust == Trust::owned || value.trust == Trust::shared);
+  const bool may_hold = (value.kind == Kind::map_value || in_object) && !value.or_null && value.number.is_const();
+  const auto what = is_spin ? SpecialField::What::spin_lock : SpecialField::What::resilient_lock;
+  const SpecialField* field = !may_hold   ? nullptr
+                              : in_object ? field_of(types_[value.object].fields, what)
+                                          : field_of(maps_[value.object].fields, what);
+  if (in_object && is_kernel() && !fields_are_known_to_linux(types_[value.object].fields)) field = nullptr;
+  if (field == nullptr || s64{value.off} + static_cast<s64>(value.number.value()) != field->offset)
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, name, index,
+                      is_spin ? name_of(Arg::spin_lock) : name_of(catalog::KfuncArg::resilient_lock),
+                      this->name(value));
+  const Lock wanted{kind, in_object, value.object, in_object ? value.ref_id : value.id, insn_};
+  return locks ? take_lock(wanted) : give_lock_back(wanted, name);
+}
+
+bool Checker::take_lock(const Lock& wanted) {
+  for (const Lock& held : state_.locks) {
+    if (wanted.kind == Lock::Kind::spin) return refuse(MessageId::lock_twice);
+    if (held.kind != Lock::Kind::spin && held.is_place_of(wanted)) return refuse(MessageId::lock_again, held.insn);
   }
-  if (!state_.lock.held) return refuse(MessageId::lock_not_held);
-  if (!(state_.lock == wanted)) return refuse(MessageId::lock_other);
-  state_.lock = {};
+  state_.locks.push_back(wanted);
+  return true;
+}
+
+/// What was taken last is given back first, by the function of its kind.
+bool Checker::give_lock_back(const Lock& wanted, std::string_view name) {
+  if (!state_.is_locked()) return refuse(MessageId::lock_not_held, name);
+  const Lock& last = state_.locks.back();
+  if (last.kind != wanted.kind || !last.is_place_of(wanted)) {
+    const bool is_held = std::any_of(state_.locks.begin(), state_.locks.end(), [&](const Lock& held) {
+      return held.kind == wanted.kind && held.is_place_of(wanted);
+    });
+    return is_held ? refuse(MessageId::lock_order, name, last.insn) : refuse(MessageId::lock_other, name);
+  }
+  state_.locks.pop_back();
   forget_shared();
   return true;
 }

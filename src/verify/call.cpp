@@ -30,7 +30,7 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
   if (prototype.has(flag::sleeps) && !check_may_sleep(fmt::format("bpf_{}", row.name))) return false;
   if (!prototype.is_modelled()) return refuse(MessageId::unsupported_helper, row.name);
-  if (state_.lock.held && prototype.id != HelperId::spin_unlock) return refuse(MessageId::lock_held, row.name);
+  if (state_.is_locked() && prototype.id != HelperId::spin_unlock) return refuse(MessageId::lock_held, row.name);
   return true;
 }
 
@@ -118,7 +118,7 @@ bool Checker::set_lookup_result(const CallFacts& call) {
   r.object = static_cast<u32>(call.map);
   r.or_null = !call.never_null;
   r.id = r.ref_id != 0 ? r.ref_id : new_id();
-  if (call.never_null && map.spin_lock() == nullptr) r.id = 0;
+  if (call.never_null && !map.has_lock()) r.id = 0;
   reg(0) = r;
   return true;
 }

@@ -89,7 +89,7 @@ bool Checker::call_back(const catalog::Prototype& prototype, const CallFacts& ca
       args[2] = map_key_memory(map);
       args[3] = Register::pointer(Kind::map_value);
       args[3].object = map;
-      args[3].id = maps_[map].spin_lock() != nullptr ? new_id() : 0;
+      args[3].id = maps_[map].has_lock() ? new_id() : 0;
       args[4] = reg(3);
       break;
     }
@@ -145,7 +145,7 @@ bool Checker::verify_async() {
     reg(2) = map_key_memory(async.map);
     reg(3) = Register::pointer(Kind::map_value);
     reg(3).object = async.map;
-    reg(3).id = maps_[async.map].spin_lock() != nullptr ? new_id() : 0;
+    reg(3).id = maps_[async.map].has_lock() ? new_id() : 0;
     async_range_ = ReturnRange{0, 0};
     bool ok = explore_and_forget();
     async_range_.reset();

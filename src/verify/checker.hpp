@@ -256,7 +256,9 @@ class Checker {
   bool check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
   bool check_string_argument(u32 reg);
   bool find_constant_key(u32 reg, CallFacts& call);
-  bool check_spin_lock(u32 reg, bool locks);
+  bool check_lock(u32 reg, std::string_view name, Lock::Kind kind, bool locks);
+  bool take_lock(const Lock& wanted);
+  bool give_lock_back(const Lock& wanted, std::string_view name);
   bool may_run_later() const;
   bool check_timer(u32 reg, CallFacts& call);
   bool check_dynptr_argument(catalog::Arg arg, u32 reg, CallFacts& call);
@@ -308,6 +310,7 @@ class Checker {
   bool set_kfunc_result(KfuncCall& call);
   bool change_section(const catalog::Kfunc& kfunc);
   bool do_throw();
+  void explore_refusal();
   bool next_iteration(KfuncCall& call);
   bool has_exception_callback() const;
   bool check_string_memory(u32 reg);
@@ -339,7 +342,7 @@ class Checker {
   bool check_map_pointer(u32 reg, s32 off, u32 size, Access access, Register* result);
   bool read_kernel_object(u32 reg, s64 at, u32 size, const Register& r, Register* result);
   bool may_write_kernel_object(const Register& r, s64 low, s64 end) const;
-  bool in_rcu() const { return state_.rcu || state_.lock.held || !may_sleep_; }
+  bool in_rcu() const { return state_.rcu || state_.is_locked() || !may_sleep_; }
   bool load_kptr(const SpecialField& field, Register* result);
   bool iterator_is_active(const State& state) const;
   bool put_object(u32 reg, Register what, u32 slots);

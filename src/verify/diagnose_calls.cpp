@@ -105,6 +105,9 @@ void Narrator::leak() {
     case MessageId::lock_twice:
     case MessageId::lock_not_held:
     case MessageId::lock_other:
+    case MessageId::lock_again:
+    case MessageId::lock_order:
+    case MessageId::irq_other:
     case MessageId::section_twice:
     case MessageId::section_not_open:
     case MessageId::iterator_in_use:
@@ -116,15 +119,15 @@ void Narrator::leak() {
   }
   const State& state = c_.state_;
   s64 begun = -1;
-  if ((id_ == MessageId::reference_leak || id_ == MessageId::section_open) && !state.lock.held &&
+  if ((id_ == MessageId::reference_leak || id_ == MessageId::section_open) && !state.is_locked() &&
       !state.acquired.empty()) {
     begun = state.acquired.back().insn;
+  } else if (state.is_locked()) {
+    begun = state.locks.back().insn;
   } else {
     // The last call on the path that opened what is still open.
-    std::string_view opener = state.lock.held ? "bpf_spin_lock"
-                              : state.rcu     ? "bpf_rcu_read_lock"
-                                              : "bpf_preempt_disable";
-    if (state.lock.held || state.rcu || state.preempt_depth != 0)
+    std::string_view opener = state.rcu ? "bpf_rcu_read_lock" : "bpf_preempt_disable";
+    if (state.rcu || state.preempt_depth != 0)
       for (std::size_t at = c_.path_.size(); at-- > 0 && begun < 0;) {
         const u32 insn = c_.path_[at].insn;
         if (is_call(isa::row(c_.analysis_.insns[insn].op).form) && call_name(insn) == opener) begun = insn;
@@ -136,7 +139,7 @@ void Narrator::leak() {
     d_.facts.release = release_of(insn);
     d_.facts.origin_line = line_number(insn);
     if (const SourceLine* l = line(insn)) {
-      std::string name = c_line::assigned(l->text);
+      std::string name = state.is_locked() ? "" : c_line::assigned(l->text);
       if (name.empty()) {
         const auto arguments = c_line::arguments_of(l->text, d_.facts.call);
         if (!arguments.empty()) name = arguments.back();

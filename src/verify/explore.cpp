@@ -114,7 +114,7 @@ void Checker::enter_function(u32 function) {
   frame->function = function;
   if (is_kernel()) frame->liveness = stack_liveness_.root(function);
   state_.frames[0] = frame;
-  state_.lock = {};
+  state_.locks.clear();
   state_.rcu = false;
   state_.preempt_depth = 0;
   state_.rounds = 0;

@@ -216,7 +216,7 @@ void Checker::mark_null_outcome(State& state, u32 id, bool is_null) {
       r.kind = Kind::map;
       r.object = static_cast<u32>(map->inner);
     }
-    if (map == nullptr || map->spin_lock() == nullptr) r.id = 0;
+    if (map == nullptr || !map->has_lock()) r.id = 0;
     return true;
   });
   if (is_null && released != 0)

@@ -23,7 +23,7 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
   if (!options_.engine_kfuncs.empty() && !options_.engine_kfuncs[static_cast<u32>(kfunc.id)])
     return refuse(MessageId::kfunc_not_in_engine, kfunc.name);
   if (kfunc.has(flag::sleeps) && !check_may_sleep(kfunc.name)) return false;
-  if (state_.lock.held && !kfunc.has(flag::under_lock)) return refuse(MessageId::lock_held, kfunc.name);
+  if (state_.is_locked() && !kfunc.has(flag::under_lock)) return refuse(MessageId::lock_held, kfunc.name);
   return true;
 }
 
@@ -34,6 +34,7 @@ bool Checker::do_kfunc_call() {
                                                     ? program_.references[static_cast<u32>(facts().reference)].name
                                                     : std::string("?"));
   if (!check_kfunc_caller(*kfunc)) return false;
+  if (kfunc->has(flag::may_fail)) explore_refusal();
   KfuncCall call;
   call.row = kfunc;
   for (u32 index = 0; index < kfunc->arg_count(); index++)
@@ -47,6 +48,15 @@ bool Checker::do_kfunc_call() {
   if (!set_kfunc_result(call)) return false;
   insn_ = next_insn();
   return true;
+}
+
+/// The way on from a lock that was not given: nothing is held, and the caller is told why (Linux: -MAX_ERRNO to -1).
+void Checker::explore_refusal() {
+  constexpr s64 largest_error = 4095;
+  push_pending(next_insn());
+  Frame& frame = pending_.back().state.current();
+  for (u32 r = 1; r <= 5; r++) frame.regs[r] = Register{};
+  frame.regs[0] = Register::scalar(Scalar::range(-largest_error, -1));
 }
 
 /// RCU sections and disabled preemption.
@@ -80,7 +90,7 @@ bool Checker::change_section(const catalog::Kfunc& kfunc) {
 
 /// bpf_throw: the program ends here, in whatever frame.
 bool Checker::do_throw() {
-  if (state_.rcu || state_.preempt_depth != 0 || state_.lock.held || !state_.acquired.empty())
+  if (state_.rcu || state_.preempt_depth != 0 || state_.is_locked() || !state_.acquired.empty())
     return check_resources("bpf_throw() ends the program");
   for (u32 d = 0; d <= state_.depth; d++)
     for (u32 s = 0; s < state_.frames[d]->slot_count; s++)
@@ -159,7 +169,7 @@ bool Checker::set_kfunc_result(KfuncCall& call) {
     case KfuncResult::nothing:
       return true;
     case KfuncResult::number:
-      reg(0) = Register::unknown();
+      reg(0) = row.has(flag::may_fail) ? Register::constant(0) : Register::unknown();
       return true;
     case KfuncResult::boolean:
       reg(0) = Register::scalar(is_kernel() ? Scalar::of_bits(8) : Scalar::range(0, 1));

@@ -103,6 +103,10 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
       return check_string_memory(r);
     case KfuncArg::iterator:
       return check_iterator(call, r);
+    case KfuncArg::resilient_lock:
+      return check_lock(r, call.row->name,
+                        call.row->args[1].kind == KfuncArg::none ? Lock::Kind::resilient : Lock::Kind::resilient_irq,
+                        call.row->has(flag::may_fail));
     case KfuncArg::irq_flag:
       return save_interrupts(call, r);
     case KfuncArg::irq_flag_saved:
@@ -223,6 +227,7 @@ bool Checker::save_interrupts(const KfuncCall& call, u32 index) {
                       name_of(KfuncArg::irq_flag), pointer.kind == Kind::stack ? "flags in use" : name(pointer));
   Register flags = Register::pointer(Kind::irq_flag);
   flags.id = flags.ref_id = new_id();
+  flags.object = index;  // which tells whose flags they are: a lock's are its second argument
   if (!put_object(index, flags, irq_flag_slots)) return false;
   state_.acquired.push_back({flags.ref_id, insn_, true});
   return true;
@@ -235,9 +240,12 @@ bool Checker::restore_interrupts(const KfuncCall& call, u32 index) {
   if (found == nullptr)
     return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index,
                       name_of(KfuncArg::irq_flag_saved), name(pointer));
+  if (found->object != index)
+    return refuse(MessageId::irq_other, call.row->name,
+                  index == 1 ? "bpf_res_spin_lock_irqsave" : "bpf_local_irq_save");
   const Acquired* last = state_.saved_interrupts();
   if (last == nullptr || last->id != found->ref_id)
-    return refuse(MessageId::irq_order, last != nullptr ? last->insn : 0);
+    return refuse(MessageId::irq_order, call.row->name, last != nullptr ? last->insn : 0);
   read_slot(pointer.frame, static_cast<u32>((-pointer.off - 1) / static_cast<s32>(slot_bytes)));
   const u32 ref = found->ref_id;
   drop_object(state_, pointer, irq_flag_slots);
@@ -441,9 +449,11 @@ bool Checker::check_graph_root(KfuncCall& call, u32 index, SpecialField::What wh
     if (f.what == what && f.offset == at) call.head = &f;
   if (call.head == nullptr || call.head->target == 0) return false;
   call.head_types = object_.btf.get();
-  Lock wanted{true, value.kind == Kind::object, value.object, value.kind == Kind::object ? value.ref_id : value.id};
-  if (!(state_.lock == wanted)) return refuse(MessageId::lock_for_graph, call.row->name);
-  return true;
+  const bool in_object = value.kind == Kind::object;
+  const Lock wanted{Lock::Kind::spin, in_object, value.object, in_object ? value.ref_id : value.id};
+  const bool is_held =
+      std::any_of(state_.locks.begin(), state_.locks.end(), [&](const Lock& held) { return held.is_place_of(wanted); });
+  return is_held || refuse(MessageId::lock_for_graph, call.row->name);
 }
 
 /// What linking and unlinking does to the pointers the program has.

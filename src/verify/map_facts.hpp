@@ -16,7 +16,11 @@ struct MapFacts {
   bool program_writes = true;
   bool is_constant = false;  ///< nobody writes any more: values are known numbers
 
-  const SpecialField* spin_lock() const { return field_of(fields, SpecialField::What::spin_lock); }
+  /// Whether values hold a lock, so that it counts which value a pointer leads to.
+  bool has_lock() const {
+    return field_of(fields, SpecialField::What::spin_lock) != nullptr ||
+           field_of(fields, SpecialField::What::resilient_lock) != nullptr;
+  }
 };
 
 /// Facts of every map of the object, then of the inner maps they hold.

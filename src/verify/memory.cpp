@@ -477,7 +477,7 @@ bool Checker::do_packet_load() {
   if (reg(6).kind != Kind::context || !reg(6).is_fixed() || reg(6).off != 0)
     return refuse_for(6, MessageId::packet_load_context, name(reg(6)));
   if (form() == Form::ld_ind && !readable(i.src)) return false;
-  if (state_.lock.held) return refuse(MessageId::lock_held, "a packet load");
+  if (state_.is_locked()) return refuse(MessageId::lock_held, "a packet load");
   if (!check_resources("a packet load may end the program")) return false;
   // A read outside the packet returns 0 from the function, for Linux: one that returns a number may have that.
   const FunctionInfo* function = analysis_.functions[state_.current().function].info;

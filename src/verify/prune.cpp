@@ -201,15 +201,16 @@ bool Checker::may_loop(const State& old) const {
 
 bool Checker::states_match(const Checkpoint& old, Match match) {
   if (old.state.depth != state_.depth || old.state.acquired.size() != state_.acquired.size()) return false;
-  if (old.state.lock.held != state_.lock.held || old.state.rcu != state_.rcu ||
+  if (old.state.locks.size() != state_.locks.size() || old.state.rcu != state_.rcu ||
       old.state.preempt_depth != state_.preempt_depth)
     return false;
   id_pairs_.clear();
   fresh_id_ = 0;
-  if (old.state.lock.held &&
-      (old.state.lock.map != state_.lock.map || old.state.lock.in_object != state_.lock.in_object ||
-       !same_id(old.state.lock.id, state_.lock.id)))
-    return false;
+  for (std::size_t i = 0; i < state_.locks.size(); i++) {
+    const Lock &was = old.state.locks[i], &is = state_.locks[i];
+    if (was.kind != is.kind || was.map != is.map || was.in_object != is.in_object || !same_id(was.id, is.id))
+      return false;
+  }
   for (std::size_t i = 0; i < state_.acquired.size(); i++)
     if (old.state.acquired[i].interrupts != state_.acquired[i].interrupts ||
         !same_id(old.state.acquired[i].id, state_.acquired[i].id))

@@ -13,6 +13,11 @@ namespace {
 #define SAVE_INTERRUPTS(below) "r1 = r10\nr1 += -" #below "\ncall local_irq_save\n"
 #define RESTORE_INTERRUPTS(below) "r1 = r10\nr1 += -" #below "\ncall local_irq_restore\n"
 
+// The lock of the value that a register points to, in the map `refusing`.
+#define LOCK(reg) "r1 = " reg "\nr1 += 4\ncall res_spin_lock\n"
+#define UNLOCK(reg) "r1 = " reg "\nr1 += 4\ncall res_spin_unlock\n"
+#define VALUE_IN(reg) LOOKUP("refusing") "if r0 == 0 goto end\n" reg " = r0\n"
+
 const Case cases[] = {
     // --- accepted ---
     {"", kprobe, RETURN},
@@ -169,6 +174,25 @@ const Case cases[] = {
     {"lock_held", tc,
      LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr1 += 4\ncall spin_lock\nr1 = r6\nr1 += 4\ncall "
                       "spin_lock\nend: " RETURN},
+    {"", tc, VALUE_IN("r6") LOCK("r6") "if r0 != 0 goto end\n" UNLOCK("r6") "end: " RETURN},
+    // What the call returns is 0 with the lock, and from -4095 to -1 without it.
+    {"", tc,
+     VALUE_IN("r6") LOCK("r6") "if r0 == 0 goto held\nr0 += 4095\nif r0 <= 4094 goto end\nr1 = *(u64 *)(r2 "
+                               "+0)\nheld: " UNLOCK("r6") "end: " RETURN},
+    {"lock_not_held", tc, VALUE_IN("r6") LOCK("r6") UNLOCK("r6") "end: " RETURN},
+    {"lock_still_held", tc, VALUE_IN("r6") LOCK("r6") "end: " RETURN},
+    {"lock_again", tc, VALUE_IN("r6") LOCK("r6") "if r0 != 0 goto end\n" LOCK("r6") UNLOCK("r6") "end: " RETURN},
+    {"lock_order", tc,
+     VALUE_IN("r6") VALUE_IN("r7") LOCK("r6") "if r0 != 0 goto end\n" LOCK("r7") "if r0 == 0 goto both\n" UNLOCK(
+         "r6") "goto end\nboth: " UNLOCK("r6") UNLOCK("r7") "end: " RETURN},
+    {"irq_other", tc,
+     VALUE_IN("r6")
+         SAVE_INTERRUPTS(16) "r1 = r6\nr1 += 4\nr2 = r10\nr2 += -24\ncall res_spin_lock_irqsave\nr1 = r6\nr1 "
+                             "+= 4\nr2 = r10\nr2 += -16\ncall res_spin_unlock_irqrestore\nend: " RETURN},
+    // Two ways that differ only in what is held do not meet.
+    {"lock_still_held", tc,
+     VALUE_IN("r6") LOCK("r6") "if r0 != 0 goto on\nr0 = 0\non: r0 = 0\nr7 = 1\nr7 += 1\nr7 += 1\nr7 += 1\nr7 += 1\nr7 "
+                               "+= 1\nr7 += 1\nend: " RETURN},
     {"lock_not_held", tc, LOOKUP("locked") "if r0 == 0 goto end\nr1 = r0\nr1 += 4\ncall spin_unlock\nend: " RETURN},
     {"lock_other", tc,
      LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = map[locked]\nr2 = r10\nr2 += -8\ncall map_lookup_elem\nif r0 "

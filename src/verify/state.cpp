@@ -74,7 +74,7 @@ void Pool::copy(State& to, const State& from) {
   }
   to.depth = from.depth;
   to.acquired = from.acquired;
-  to.lock = from.lock;
+  to.locks = from.locks;
   to.rcu = from.rcu;
   to.preempt_depth = from.preempt_depth;
   to.rounds = from.rounds;
@@ -87,6 +87,7 @@ void Pool::release(State& state) {
   }
   state.depth = 0;
   state.acquired.clear();
+  state.locks.clear();
 }
 
 std::string_view name_of(Kind kind) noexcept {

@@ -65,16 +65,26 @@ struct Frame {
 struct Acquired {
   u32 id = 0;
   u32 insn = 0;
-  bool interrupts = false;  ///< not a reference: bpf_local_irq_save(), to be restored in reverse order
+  bool interrupts = false;  ///< not a reference: saved interrupts, to be restored in reverse order
 };
 
-/// The spin lock held, if any.
+/// A lock that is held.
 struct Lock {
-  bool held = false;
+  enum class Kind : u8 {
+    spin,           ///< bpf_spin_lock: no call but its unlocking
+    resilient,      ///< bpf_res_spin_lock: it may have been refused, and others may be taken inside
+    resilient_irq,  ///< the same with interrupts disabled
+  };
+  Kind kind = Kind::spin;
   bool in_object = false;  ///< in an object of the program's own, else in a map value
-  u32 map = 0;             ///< map index
+  u32 map = 0;             ///< map index; the object's type
   u32 id = 0;              ///< the map value's register id; the object's reference
-  friend bool operator==(const Lock&, const Lock&) = default;
+  u32 insn = 0;            ///< the call that took it
+
+  /// Whether it is the lock of the same value.
+  bool is_place_of(const Lock& other) const {
+    return in_object == other.in_object && map == other.map && id == other.id;
+  }
 };
 
 class Pool;
@@ -83,12 +93,13 @@ struct State {
   std::array<Frame*, isa::max_call_frames> frames{};
   u32 depth = 0;  ///< index of the current frame
   std::vector<Acquired> acquired;
-  Lock lock;
-  bool rcu = false;       ///< inside bpf_rcu_read_lock()
-  u32 preempt_depth = 0;  ///< bpf_preempt_disable() calls that are open
-  u32 rounds = 0;         ///< how often this path went round a loop that converges: not compared, but no such loop is
-                          ///< taken for an endless one
+  std::vector<Lock> locks;  ///< in the order they were taken, which is the reverse of that they are given back in
+  bool rcu = false;         ///< inside bpf_rcu_read_lock()
+  u32 preempt_depth = 0;    ///< bpf_preempt_disable() calls that are open
+  u32 rounds = 0;           ///< how often this path went round a loop that converges: not compared, but no such loop is
+                            ///< taken for an endless one
 
+  bool is_locked() const { return !locks.empty(); }
   /// The last bpf_local_irq_save() that was not restored, or nullptr.
   const Acquired* saved_interrupts() const {
     for (std::size_t at = acquired.size(); at-- > 0;)
@@ -96,7 +107,7 @@ struct State {
     return nullptr;
   }
   /// Where nothing may sleep.
-  bool in_section() const { return rcu || lock.held || preempt_depth != 0 || saved_interrupts() != nullptr; }
+  bool in_section() const { return rcu || is_locked() || preempt_depth != 0 || saved_interrupts() != nullptr; }
 
   Frame& current() { return *frames[depth]; }
   const Frame& current() const { return *frames[depth]; }

@@ -128,7 +128,7 @@ bool Checker::set_arguments(u32 function) {
 
 bool Checker::call_global(u32 function) {
   const Function& f = analysis_.functions[function];
-  if (state_.lock.held) return refuse(MessageId::lock_held, f.info->name);
+  if (state_.is_locked()) return refuse(MessageId::lock_held, f.info->name);
   if (f.sleeps && !check_may_sleep(f.info->name)) return false;
   if (f.throws && !check_resources(fmt::format("{}() may throw", f.info->name))) return false;
   auto params = parameters(*object_.btf, *f.info);
@@ -290,7 +290,7 @@ bool Checker::check_may_sleep(std::string_view what) {
 
 /// Nothing may be held here.
 bool Checker::check_resources(std::string_view what) {
-  if (state_.lock.held) return refuse(MessageId::lock_still_held);
+  if (state_.is_locked()) return refuse(MessageId::lock_still_held);
   if (!state_.acquired.empty()) {
     if (state_.acquired.back().interrupts)
       return refuse(MessageId::section_open, what, "interrupts disabled", "bpf_local_irq_restore()");

@@ -19,7 +19,7 @@ struct Case {
   const char* text;
 };
 
-inline std::shared_ptr<const btf::Btf> lock_types(u32& value_type, u32& timed_type) {
+inline std::shared_ptr<const btf::Btf> lock_types(u32& value_type, u32& timed_type, u32& refusing_type) {
   btf::Builder b;
   u32 number = b.add_int("int", 4, btf::Builder::Encoding::signed_);
   btf::Builder::NewMember inner[] = {{"val", number, 0, 0}};
@@ -31,14 +31,17 @@ inline std::shared_ptr<const btf::Btf> lock_types(u32& value_type, u32& timed_ty
   u32 timer = b.add_struct("bpf_timer", 16, words);
   btf::Builder::NewMember timed[] = {{"t", timer, 0, 0}, {"n", wide, 128, 0}};
   timed_type = b.add_struct("timed", 24, timed);
+  btf::Builder::NewMember refusing[] = {{"count", number, 0, 0},
+                                        {"lock", b.add_struct("bpf_res_spin_lock", 4, inner), 32, 0}};
+  refusing_type = b.add_struct("refusing", 8, refusing);
   return b.build().value();
 }
 
 inline ObjectSpec object_with_maps() {
   ObjectSpec object;
   object.license = "GPL";
-  u32 locked_type = 0, timed_type = 0;
-  object.btf = lock_types(locked_type, timed_type);
+  u32 locked_type = 0, timed_type = 0, refusing_type = 0;
+  object.btf = lock_types(locked_type, timed_type, refusing_type);
   auto add = [&object](const char* name, MapType type, u32 key, u32 value, u32 entries) -> MapSpec& {
     MapSpec m;
     m.name = name;
@@ -55,6 +58,7 @@ inline ObjectSpec object_with_maps() {
   add("events", MapType::perf_event_array, 4, 4, 4);
   add("jumps", MapType::prog_array, 4, 4, 4);
   add("locked", MapType::array, 4, 8, 1).btf_value_type_id = locked_type;
+  add("refusing", MapType::array, 4, 8, 1).btf_value_type_id = refusing_type;
   add("many", MapType::array, 4, 8, 16);
   add("timed", MapType::array, 4, 24, 1).btf_value_type_id = timed_type;
   add("read_only", MapType::array, 4, 8, 1).flags = 1u << 7;

@@ -1,5 +1,5 @@
-// Mistakes with objects of each CPU, saved interrupts and what may sleep: what our verifier says, and that its rules
-// for the kernel say what the kernel does.
+// Mistakes with objects of each CPU, saved interrupts, what may sleep and locks: what our verifier says, and that its
+// rules for the kernel say what the kernel does.
 #include "catalog/messages.hpp"
 #include "support.hpp"
 #include "verify/verify.hpp"
@@ -14,9 +14,9 @@ ObjectSpec only(const ObjectSpec& object, const ProgramSpec& program) {
   return one;
 }
 
-TEST(Refused, ByUsAndAsTheKernelWould) {
-  SKEP_OBJECT(spec, "refused");
-  ASSERT_GE(spec->programs.size(), 27u);
+void expect_refused(const std::string& name, std::size_t programs) {
+  SKEP_OBJECT(spec, name);
+  ASSERT_GE(spec->programs.size(), programs);
   const auto engine = kernel_backend();
   for (const ProgramSpec& program : spec->programs) {
     const std::string expected = program.name.substr(0, program.name.find("__"));
@@ -36,6 +36,9 @@ TEST(Refused, ByUsAndAsTheKernelWould) {
   }
   if (!engine) std::puts(("not compared with the kernel: " + engine.error().message).c_str());
 }
+
+TEST(Refused, ByUsAndAsTheKernelWould) { expect_refused("refused", 27); }
+TEST(Refused, LocksByUsAndAsTheKernelWould) { expect_refused("refused_locks", 31); }
 
 }  // namespace
 }  // namespace skep
