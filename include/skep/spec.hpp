@@ -165,7 +165,8 @@ struct ProgramSpec {
   std::string section;                     ///< as in the file
   ProgramType type = ProgramType::unspec;  ///< unspec: decided by the attach target (BCC dialect)
   AttachTarget attach;
-  bool autoload = true;    ///< false for SEC("?...")
+  std::string one_of;      ///< the group of SKEP_ONE_OF, of which a load without names takes one; "": none
+  bool autoload = true;    ///< false for SEC("?...") outside of a group
   bool sleepable = false;  ///< SEC("....s")
   std::vector<Insn> insns;
   std::vector<Reference> references;        ///< sorted by insn

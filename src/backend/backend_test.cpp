@@ -2,9 +2,11 @@
 // instructions loaded into Linux 6.18.
 #include <gtest/gtest.h>
 
+#include <set>
 #include <skep/backend.hpp>
 
 #include "backend/names.hpp"
+#include "backend/selection.hpp"
 #include "backend/tag.hpp"
 
 namespace skep::backend {
@@ -99,6 +101,47 @@ TEST(Object, FindsByFullShortAndSectionName) {
   const auto program = object.program("on_exec");
   ASSERT_FALSE(program);
   EXPECT_EQ(program.error().message, "object hello has no program \"on_exec\"; it has no programs at all");
+}
+
+ProgramSpec variant(std::string name, std::string group, std::string section) {
+  ProgramSpec program;
+  program.name = std::move(name);
+  program.one_of = std::move(group);
+  program.section = std::move(section);
+  return program;
+}
+
+TEST(Selection, TakesTheFirstThatFitsOfEachGroup) {
+  ObjectSpec spec;
+  spec.programs = {variant("a1", "a", "?a"), variant("alone", "", "x"), variant("b1", "b", "b"),
+                   variant("a2", "a", "?a"), variant("b2", "b", "?b"),  variant("a3", "a", "?a"),
+                   variant("c1", "c", "?c"), variant("asked", "", "?x")};
+  spec.programs.back().autoload = false;
+  std::set<std::string> there = {"a2", "a3", "b1"}, stand_ins = {"a1"};
+  const HasHook has_hook = [&](const ProgramSpec& program) -> Result<bool> {
+    if (there.contains(program.name)) return true;
+    if (stand_ins.contains(program.name)) return false;
+    return fail(Code::not_found, "no " + program.name);
+  };
+  const auto chosen = [&](const std::vector<std::string>& names = {}) {
+    std::string text;
+    const auto selection = select_programs(spec, names, has_hook);
+    if (!selection) return selection.error().message;
+    for (const ProgramSpec* program : selection->programs) text += program->name + " ";
+    for (const std::string& note : selection->notes) text += note;
+    return text;
+  };
+  const std::string no_c = "programs of \"c\" are left out, because no hook is there:\n  none: no c1";
+  EXPECT_EQ(chosen(), "alone b1 a2 " + no_c);
+  there = {"b2"};
+  EXPECT_EQ(chosen(), "a1 alone b2 " + no_c);
+  spec.program("a1")->autoload = false;  // whoever holds the object may take one out
+  stand_ins.insert("a3");
+  EXPECT_EQ(chosen(), "alone b2 a3 " + no_c);
+  EXPECT_EQ(chosen({"asked", "a2"}), "a2 asked ");
+  there = {};
+  EXPECT_NE(chosen().find("no program of \"b\" has its hook"), std::string::npos) << chosen();
+  EXPECT_NE(chosen({"nothing"}).find("nothing"), std::string::npos);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace skep::kernel {
 class HookCheck {
  public:
   HookCheck() : session_(std::make_shared<Session>(KernelOptions{})) {}
+  explicit HookCheck(std::shared_ptr<Session> session) : session_(std::move(session)) {}
   /// Whether it is the hook itself; false: a tracepoint that stands in for its function, and may tell less.
   /// Errors: not_found, unsupported: what is missing, as a clause that a sentence can end with.
   Result<bool> check(const ProgramSpec& program);

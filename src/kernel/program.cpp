@@ -9,8 +9,10 @@
 #include <charconv>
 
 #include "backend/names.hpp"
+#include "backend/selection.hpp"
 #include "kernel/attach.hpp"
 #include "kernel/close.hpp"
+#include "kernel/hook_check.hpp"
 #include "kernel/info.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/open.hpp"
@@ -72,24 +74,6 @@ Result<LoadTarget> load_target(const AttachTarget& hook, KernelTypes& types) {
   if (is_one_of(hook.kind, {K::lsm, K::lsm_cgroup}))
     return kernel_type(types.function(fmt::format("bpf_lsm_{}", first)));
   return LoadTarget{};
-}
-
-std::vector<const ProgramSpec*> selected(const ObjectSpec& spec, const LoadOptions& options) {
-  std::vector<const ProgramSpec*> programs;
-  for (const ProgramSpec& program : spec.programs)
-    if (options.programs.empty() ? program.autoload
-                                 : std::ranges::find(options.programs, program.name) != options.programs.end())
-      programs.push_back(&program);
-  return programs;
-}
-
-Result<void> check_names(const ObjectSpec& spec, const LoadOptions& options) {
-  std::vector<std::string_view> names;
-  for (const ProgramSpec& program : spec.programs) names.push_back(program.name);
-  for (const std::string& wanted : options.programs)
-    if (spec.program(wanted) == nullptr)
-      return tl::unexpected(backend::no_such("object " + spec.name, "program", wanted, names));
-  return {};
 }
 
 /// Program arrays of the object, now that the programs exist. Slots of programs that were not to be loaded stay empty:
@@ -284,7 +268,6 @@ Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
 
 Result<Object> load_object(const std::shared_ptr<Session>& session, const ObjectSpec& spec,
                            const LoadOptions& options) {
-  SKEP_TRY(check_names(spec, options));
   raise_memlock_limit(session->features);
   auto object = std::make_shared<LoadedObject>();
   object->session = session;
@@ -297,7 +280,10 @@ Result<Object> load_object(const std::shared_ptr<Session>& session, const Object
   if (object->spec.btf) image = SKEP_TRY(TypesImage::copy_of(object->spec.btf));
   std::vector<Prepared> prepared;
   std::vector<std::shared_ptr<KernelProgram>> programs;
-  const auto chosen = selected(object->spec, options);
+  const auto has_hook = [&](const ProgramSpec& program) { return HookCheck(session).check(program); };
+  const auto selection = SKEP_TRY(backend::select_programs(object->spec, options.programs, has_hook));
+  for (const std::string& line : selection.notes) session->note(line);
+  const auto& chosen = selection.programs;
   for (const ProgramSpec* program : chosen) {
     prepared.push_back(SKEP_TRY(object->prepare(*program, program->attach, image ? &*image : nullptr)));
     programs.push_back(std::make_shared<KernelProgram>(object, *program));

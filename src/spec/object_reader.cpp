@@ -111,11 +111,13 @@ Result<void> ObjectReader::read_btf() {
   const auto bytes = SKEP_TRY(file_->contents(*section));
   btf_ = SKEP_TRY_AT("section .BTF", btf::Btf::parse({bytes.begin(), bytes.end()}));
   out_.btf = btf_;
-  constexpr std::string_view callback_tag = "exception_callback:";
+  constexpr std::string_view callback_tag = "exception_callback:", group_tag = "skep:one_of:";
   for (u32 id = 1; id < btf_->type_count(); id++) {
     const auto type = btf_->type(id);
-    if (type.kind == btf::Kind::decl_tag && type.name.starts_with(callback_tag))
+    if (type.kind != btf::Kind::decl_tag) continue;
+    if (type.name.starts_with(callback_tag))
       exception_callbacks_.try_emplace(type.type_id(), type.name.substr(callback_tag.size()));
+    if (type.name.starts_with(group_tag)) groups_.try_emplace(type.type_id(), type.name.substr(group_tag.size()));
   }
   return {};
 }

@@ -157,6 +157,7 @@ class ObjectReader {
   std::unordered_map<u32, Annotations> annotations_;                   ///< by section index
   std::unordered_map<u32, std::vector<elf::Relocation>> relocations_;  ///< by section index, sorted by offset
   std::unordered_map<u32, std::string_view> exception_callbacks_;      ///< func type id -> name, from BTF tags
+  std::unordered_map<u32, std::string_view> groups_;                   ///< func type id -> SKEP_ONE_OF's name
   std::vector<MapPlace> map_places_;                                   ///< sorted by section and offset
   std::unordered_map<u64, u32> program_arrays_;  ///< iproute2's map id -> index of the program array
   std::optional<u32> kconfig_map_;

@@ -84,6 +84,10 @@ Result<ProgramSpec> ObjectReader::link_program(const Function& entry) {
   SKEP_TRY(append(link, static_cast<u32>(&entry - functions_.data())));
   while (!link.frames.empty()) SKEP_TRY(walk(link));
   SKEP_TRY(append_exception_callback(link));
+  if (const auto group = groups_.find(out.functions[0].type_id); group != groups_.end()) {
+    out.one_of = group->second;
+    out.autoload = true;
+  }
   auto by_insn = [](const auto& a, const auto& b) { return a.insn < b.insn; };
   std::stable_sort(out.references.begin(), out.references.end(), by_insn);
   return std::move(out);

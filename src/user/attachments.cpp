@@ -10,12 +10,6 @@
 namespace skep::user {
 
 namespace {
-Result<Attachment::Plan> plan_of(const AttachTarget& target) {
-  if (const auto life = hook::plan_life(target)) return Attachment::Plan(*life);
-  if (auto probe = SKEP_TRY(hook::plan_probe(target))) return Attachment::Plan(std::move(*probe));
-  return Attachment::Plan(SKEP_TRY(hook::plan(target)));
-}
-
 std::string_view link_type(const Attachment::Plan& plan) {
   if (const auto* life = std::get_if<hook::LifePlan>(&plan)) return life->arguments ? "raw_tracepoint" : "tracepoint";
   if (std::holds_alternative<hook::ProbePlan>(plan)) return "perf_event";
@@ -24,6 +18,12 @@ std::string_view link_type(const Attachment::Plan& plan) {
   return context == Context::raw_enter || context == Context::raw_exit ? "raw_tracepoint" : "syscall";
 }
 }  // namespace
+
+Result<Attachment::Plan> Attachment::plan_of(const AttachTarget& target) {
+  if (const auto life = hook::plan_life(target)) return Plan(*life);
+  if (auto probe = SKEP_TRY(hook::plan_probe(target))) return Plan(std::move(*probe));
+  return Plan(SKEP_TRY(hook::plan(target)));
+}
 
 Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const LoadedProgram> program,
                                                      const AttachTarget& target, Registry& registry) {

@@ -30,6 +30,8 @@ class Attachment final : public RegisteredLink {
   /// Errors: those of hook::plan and hook::check_fits; limit.
   static Result<std::shared_ptr<Attachment>> make(std::shared_ptr<const LoadedProgram> program,
                                                   const AttachTarget& target, Registry& registry);
+  /// What a target means here. Errors: those of hook::plan: there is no such hook.
+  static Result<Plan> plan_of(const AttachTarget& target);
   LinkInfo describe() const override { return info_; }
   const Plan& plan() const { return plan_; }
   const verify::VerifiedProgram& proof() const { return program_->function->program(); }

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "backend/selection.hpp"
 #include "user/prepare.hpp"
 #include "user/refusal.hpp"
 #include "user/test_run.hpp"
@@ -58,6 +59,13 @@ class ProgramHandle final : public Program::Impl {
   mutable ProgramInfo info_;
 };
 
+Result<bool> has_hook(const ProgramSpec& program) {
+  const ProgramType type = program.type == ProgramType::unspec ? program.attach.program_type() : program.type;
+  if (auto refused = refuse_attach(type, program.attach)) return tl::unexpected<Error>(std::move(*refused));
+  SKEP_TRY(Attachment::plan_of(program.attach));
+  return true;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Backend>> UserBackend::open(const UserOptions& options) {
@@ -69,8 +77,12 @@ Result<std::unique_ptr<Backend>> UserBackend::open(const UserOptions& options) {
 }
 
 Result<Object> UserBackend::load(const ObjectSpec& spec, const LoadOptions& options) {
-  const ObjectSpec selected = SKEP_TRY(select_programs(spec, options.programs));
-  const ObjectSpec prepared = SKEP_TRY_AT("object " + spec.name, prepare(selected));
+  const auto selection = SKEP_TRY(backend::select_programs(spec, options.programs, has_hook));
+  {
+    const std::lock_guard lock(notes_mutex_);
+    left_out_.insert(left_out_.end(), selection.notes.begin(), selection.notes.end());
+  }
+  const ObjectSpec prepared = SKEP_TRY_AT("object " + spec.name, prepare(backend::only(spec, selection)));
   const ShadowProvider shadow = [&]() -> Result<std::shared_ptr<hook::ShadowTasks>> {
     const std::lock_guard lock(parts_->shadow_mutex);
     if (!parts_->shadow) parts_->shadow = SKEP_TRY(hook::ShadowTasks::create());
@@ -155,6 +167,7 @@ void UserBackend::remember(const hook::SyscallTracer& tracer, bool after) {
 std::string UserBackend::notes() const {
   const std::lock_guard lock(notes_mutex_);
   std::string text = notes_;
+  for (const std::string& line : left_out_) text += (text.empty() ? "" : "; ") + line;
   if (const std::string reason = parts_->host->invisible_because(); !reason.empty()) {
     if (!text.empty()) text += "; ";
     text += "skep prog show cannot see this process: " + reason;

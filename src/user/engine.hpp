@@ -53,6 +53,7 @@ class UserBackend final : public Backend {
   std::atomic<bool> stop_asked_{false};
   mutable std::mutex notes_mutex_;
   std::string notes_;
+  std::vector<std::string> left_out_;  ///< programs for which there is no hook, a line for each group
 };
 
 }  // namespace skep::user

@@ -112,18 +112,4 @@ verify::Options engine_rules() {
   return options;
 }
 
-Result<ObjectSpec> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    if (spec.program(name) != nullptr) continue;
-    std::vector<std::string_view> known;
-    for (const ProgramSpec& program : spec.programs) known.push_back(program.name);
-    return tl::unexpected<Error>(backend::no_such("object " + spec.name, "program", name, known));
-  }
-  ObjectSpec selected = spec;
-  std::erase_if(selected.programs, [&](const ProgramSpec& program) {
-    return names.empty() ? !program.autoload : std::ranges::find(names, program.name) == names.end();
-  });
-  return selected;
-}
-
 }  // namespace skep::user

@@ -19,8 +19,4 @@ Result<ObjectSpec> prepare(const ObjectSpec& spec);
 /// What this engine verifies by: its rules, and which helpers it has.
 verify::Options engine_rules();
 
-/// `spec` with only the programs to load: those named, or without names all with autoload.
-/// Errors: not_found, with the nearest name.
-Result<ObjectSpec> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names);
-
 }  // namespace skep::user

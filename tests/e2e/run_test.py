@@ -15,6 +15,28 @@ def trace_lines(output):
     return [match for match in (re.match(TRACE_LINE, line) for line in output.splitlines()) if match]
 
 
+VARIANTS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <skep/one_of.h>
+char LICENSE[] SEC("license") = "GPL";
+SEC("?fentry/no_such_function") SKEP_ONE_OF("exec") int by_function(void *ctx) { bpf_printk("by function"); return 0; }
+SEC("?tp/syscalls/sys_enter_execve") SKEP_ONE_OF("exec") int by_call(void *ctx) { bpf_printk("by call"); return 0; }
+SEC("?tp/syscalls/sys_enter_execve") int only_when_named(void *ctx) { bpf_printk("named"); return 0; }
+"""
+
+
+class Variants(Case):
+    def test_the_first_whose_hook_is_there(self):
+        need_clang()
+        file = self.directory / "variants.bpf.c"
+        file.write_text(VARIANTS)
+        result = self.skep("run", file, "--", "true", check=0)
+        self.assertEqual([line["text"] for line in trace_lines(result.stdout)], ["by call"], result.stdout + result.stderr)
+        result = self.skep("run", file, "--program", "only_when_named", "--", "true", check=0)
+        self.assertEqual([line["text"] for line in trace_lines(result.stdout)], ["named"], result.stdout + result.stderr)
+
+
 class Hello(Case):
     @classmethod
     def setUpClass(cls):

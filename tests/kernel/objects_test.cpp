@@ -38,6 +38,32 @@ class Objects : public KernelEngine {
   }
 };
 
+std::vector<std::string> names(Object& object) {
+  std::vector<std::string> found;
+  for (const Program& program : object.programs()) found.push_back(program.info().name);
+  return found;
+}
+
+TEST_F(Objects, OfEachGroupOneProgramIsLoaded) {
+  auto spec = compile("variants");
+  ASSERT_OK(spec);
+  using Names = std::vector<std::string>;
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  EXPECT_EQ(names(*object), (Names{"ends_second", "always"}));
+  EXPECT_NE(backend->notes().find("no_such:event"), std::string::npos) << backend->notes();
+  // What is named is loaded, whatever else would fit.
+  auto named = load(*spec, {.programs = {"ends_third", "asked_for"}});
+  ASSERT_OK(named);
+  EXPECT_EQ(names(*named), (Names{"ends_third", "asked_for"}));
+  // Without the question mark the group is needed.
+  spec->program("extra")->section = "tp/no_such/event";
+  const auto refused = load(*spec);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::unsupported);
+  EXPECT_NE(refused.error().message.find("no_such:event"), std::string::npos) << refused.error().message;
+}
+
 TEST_F(Objects, EveryKindOfMapAndReference) {
   auto spec = compile("maps");
   ASSERT_OK(spec);

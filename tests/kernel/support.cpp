@@ -76,6 +76,15 @@ void set_global(ObjectSpec& spec, std::string_view name, std::span<const std::by
   FAIL() << "no global variable " << name;
 }
 
+namespace {
+/// Whether a process sleeps in a system call: the letter behind its name in /proc/PID/stat.
+bool is_asleep(int pid) {
+  const auto stat = base::read_text(fmt::format("/proc/{}/stat", pid));
+  const auto name_end = stat ? stat->rfind(") ") : std::string::npos;
+  return name_end != std::string::npos && (*stat)[name_end + 2] == 'S';
+}
+}  // namespace
+
 Child::Child(void (*work)()) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
@@ -88,6 +97,8 @@ Child::Child(void (*work)()) {
   }
   ::close(ends[0]);
   go_ = ends[1];
+  // Its first steps on a busy machine may come late: what is attached meanwhile would count them.
+  while (pid_ > 0 && !is_asleep(pid_)) ::usleep(100);
 }
 
 Child::~Child() {

@@ -42,6 +42,15 @@ TEST_F(UserEngine, RefusesWhatOnlyAKernelHas) {
   expect_mentions(refusal("kernel_config"), Code::unsupported, {"CONFIG_HZ", "__weak", "--backend kernel"});
 }
 
+TEST_F(UserEngine, OfEachGroupOneProgramIsLoaded) {
+  auto object = engine->load(program_object("variants"));
+  ASSERT_TRUE(object) << object.error().message;
+  std::vector<std::string> names;
+  for (const Program& program : object->programs()) names.push_back(program.info().name);
+  EXPECT_EQ(names, (std::vector<std::string>{"always", "ends_in_a_tree"}));
+  EXPECT_NE(engine->notes().find("vfs_read"), std::string::npos) << engine->notes();
+}
+
 TEST_F(UserEngine, AttachingToNothingIsAnError) {
   const Error error = refusal("no_target");
   EXPECT_TRUE(error.code == Code::not_found || error.code == Code::invalid_argument) << error.message;

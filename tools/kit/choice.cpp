@@ -4,7 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+
+#include "backend/selection.hpp"
 
 namespace skep::tools {
 namespace {
@@ -25,7 +26,7 @@ bool is_left_out(std::string_view stem, const Choice& choice) {
 struct Stem {
   std::string_view name;
   bool optional = false;
-  std::vector<ProgramSpec*> programs;
+  std::vector<const ProgramSpec*> programs;
 };
 
 std::vector<Stem> stems_of(ObjectSpec& spec, const Choice& choice) {
@@ -57,20 +58,11 @@ Result<std::vector<std::string>> choose(ObjectSpec& spec, const Choice& choice) 
   std::string missing;
   for (const Stem& stem : stems_of(spec, choice)) {
     std::string tried;
-    ProgramSpec *chosen = nullptr, *second_best = nullptr;
-    for (ProgramSpec* program : stem.programs) {
-      const auto has = choice.in_kernel ? choice.has_hook(*program) : Result<bool>(true);
-      if (!has)
-        tried += fmt::format("\n  {}: {}", program->attach.text(), has.error().message);
-      else if (*has)
-        chosen = program;
-      else if (second_best == nullptr)
-        second_best = program;
-      if (chosen != nullptr) break;
-    }
-    if (chosen == nullptr) chosen = second_best;
-    if (chosen != nullptr)
-      chosen->autoload = true;
+    const auto has_hook = [&](const ProgramSpec& one) {
+      return choice.in_kernel ? choice.has_hook(one) : Result<bool>(true);
+    };
+    if (const auto chosen = backend::first_that_fits(stem.programs, has_hook, tried))
+      spec.program(stem.programs[*chosen]->name)->autoload = true;
     else if (stem.optional)
       notes.push_back(fmt::format("left out, because this kernel has no such hook:{}", tried));
     else

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/selection.hpp"
 #include "base/mapped_file.hpp"
 #include "line_counter.hpp"
 #include "map/map.hpp"
@@ -104,8 +105,8 @@ Result<int> profile_lines(Words& words) {
   auto spec = SKEP_TRY(read_program_file(options.source));
   if (spec.programs.empty()) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
   if (options.program.empty()) options.program = spec.programs.front().name;
-  const ObjectSpec selected = SKEP_TRY(user::select_programs(spec, {options.program}));
-  const ObjectSpec prepared = SKEP_TRY(user::prepare(selected));
+  const auto selection = SKEP_TRY(backend::select_programs(spec, {options.program}, {}));
+  const ObjectSpec prepared = SKEP_TRY(user::prepare(backend::only(spec, selection)));
   const CountedProgram counted = SKEP_TRY(count_lines(prepared, options.program));
   const auto object = SKEP_TRY(user::load_object(counted.object, std::make_shared<user::Registry>(), {}));
   const ProgramType type = object->programs.front()->facts.type;

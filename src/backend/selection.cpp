@@ -1,0 +1,90 @@
+// See selection.hpp.
+#include "backend/selection.hpp"
+
+#include <algorithm>
+
+#include "backend/names.hpp"
+
+namespace skep::backend {
+namespace {
+
+Result<void> check_names(const ObjectSpec& spec, const std::vector<std::string>& wanted) {
+  for (const std::string& name : wanted) {
+    if (spec.program(name) != nullptr) continue;
+    std::vector<std::string_view> known;
+    for (const ProgramSpec& program : spec.programs) known.push_back(program.name);
+    return tl::unexpected<Error>(no_such("object " + spec.name, "program", name, known));
+  }
+  return {};
+}
+
+/// The programs that are one with `first`, which is the first of them.
+std::vector<const ProgramSpec*> group_of(const ObjectSpec& spec, const ProgramSpec& first) {
+  std::vector<const ProgramSpec*> group;
+  for (const ProgramSpec& program : spec.programs)
+    if (program.autoload && program.one_of == first.one_of) group.push_back(&program);
+  return group;
+}
+
+bool may_be_missing(const ProgramSpec* program) { return program->section.starts_with('?'); }
+
+std::string reason(const ProgramSpec& program, const Error& error) {
+  const std::string hook = program.attach.text();
+  return error.message.starts_with(hook) ? error.message : hook + ": " + error.message;
+}
+
+}  // namespace
+
+std::optional<std::size_t> first_that_fits(std::span<const ProgramSpec* const> programs, const HasHook& has_hook,
+                                           std::string& tried) {
+  std::optional<std::size_t> second_best;
+  for (std::size_t i = 0; i < programs.size(); ++i) {
+    const auto has = has_hook(*programs[i]);
+    if (!has)
+      tried += "\n  " + reason(*programs[i], has.error());
+    else if (*has)
+      return i;
+    else if (!second_best)
+      second_best = i;
+  }
+  return second_best;
+}
+
+Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names,
+                                  const HasHook& has_hook) {
+  SKEP_TRY(check_names(spec, names));
+  Selection selection;
+  std::vector<std::string_view> decided;  // groups
+  for (const ProgramSpec& program : spec.programs) {
+    const bool named = std::ranges::find(names, program.name) != names.end();
+    if (names.empty() ? !program.autoload : !named) continue;
+    if (!names.empty() || program.one_of.empty()) {
+      selection.programs.push_back(&program);
+      continue;
+    }
+    if (std::ranges::find(decided, program.one_of) != decided.end()) continue;
+    decided.emplace_back(program.one_of);
+    const auto group = group_of(spec, program);
+    std::string tried;
+    if (const auto chosen = first_that_fits(group, has_hook, tried))
+      selection.programs.push_back(group[*chosen]);
+    else if (std::ranges::all_of(group, may_be_missing))
+      selection.notes.push_back("programs of \"" + program.one_of +
+                                "\" are left out, because no hook is there:" + tried);
+    else
+      return fail(Code::unsupported,
+                  "object " + spec.name + ": no program of \"" + program.one_of + "\" has its hook:" + tried);
+  }
+  std::ranges::sort(selection.programs);  // they lie in one vector: the file's order
+  return selection;
+}
+
+ObjectSpec only(const ObjectSpec& spec, const Selection& selection) {
+  ObjectSpec chosen = spec;
+  std::erase_if(chosen.programs, [&](const ProgramSpec& program) {
+    return std::ranges::find(selection.programs, program.name, &ProgramSpec::name) == selection.programs.end();
+  });
+  return chosen;
+}
+
+}  // namespace skep::backend
