@@ -30,12 +30,21 @@ class Link {
     /// One line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
     /// or "".
     virtual std::string carried_by() const { return {}; }
+    virtual Result<void> leave() {
+      return fail(Code::unsupported, "this attachment ends with the process that made it");
+    }
     virtual Result<void> read_output(const std::function<bool(std::string_view)>&) {
       return fail(Code::unsupported, "this attachment writes nothing: only iterators do");
     }
   };
   explicit Link(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
   void detach() { impl_.reset(); }
+  /// Gives the attachment up: it stays when this process ends, until somebody undoes it. Errors: unsupported where it
+  /// is held by a descriptor (pin the link instead) or lives in this process.
+  Result<void> leave() {
+    if (!impl_) return fail(Code::invalid_argument, "the link was detached");
+    return impl_->leave();
+  }
   std::string carried_by() const { return impl_ ? impl_->carried_by() : std::string(); }
   /// Iterators: runs the program over everything it walks, and hands out what it wrote, piece by piece, until
   /// `on_text` gives false. Each call is a walk of its own. Errors: unsupported for other hooks.

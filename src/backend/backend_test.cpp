@@ -144,5 +144,35 @@ TEST(Selection, TakesTheFirstThatFitsOfEachGroup) {
   EXPECT_NE(chosen({"nothing"}).find("nothing"), std::string::npos);
 }
 
+TEST(Selection, MembersOfOptionalStructuresWaitToBeAskedFor) {
+  ObjectSpec spec;
+  spec.programs = {variant("both", "", "struct_ops"), variant("first", "", "struct_ops"),
+                   variant("second", "", "struct_ops")};
+  MapSpec wanted, optional;
+  wanted.name = "wanted";
+  optional.name = "optional";
+  wanted.type = optional.type = MapType::struct_ops;
+  wanted.slots = {{0, "both"}, {8, "first"}};
+  optional.slots = {{0, "both"}, {8, "second"}};
+  optional.autocreate = false;
+  spec.maps = {optional, wanted};
+  spec.programs[1].references.push_back({.map = 1});
+  const auto names = [&](const std::vector<std::string>& asked) {
+    std::string text;
+    const auto selection = select_programs(spec, asked, {});
+    if (!selection) return selection.error().message;
+    for (const ProgramSpec* program : selection->programs) text += program->name + " ";
+    return text;
+  };
+  EXPECT_EQ(names({}), "both first ");
+  EXPECT_EQ(names({"second"}), "second ");
+  spec.maps[0].autocreate = true;
+  EXPECT_EQ(names({}), "both first second ");
+  spec.maps[0].autocreate = false;
+  drop_optional_maps(spec);
+  ASSERT_EQ(spec.maps.size(), 1u);
+  EXPECT_EQ(spec.maps[spec.programs[1].references[0].map].name, "wanted");
+}
+
 }  // namespace
 }  // namespace skep::backend

@@ -26,6 +26,19 @@ std::vector<const ProgramSpec*> group_of(const ObjectSpec& spec, const ProgramSp
   return group;
 }
 
+/// Whether all the struct_ops maps that have it as a member are in sections "?.struct_ops": nobody asked for them.
+bool only_for_optional_maps(const ObjectSpec& spec, const ProgramSpec& program) {
+  bool any = false;
+  for (const MapSpec& map : spec.maps) {
+    if (map.type != MapType::struct_ops ||
+        std::ranges::find(map.slots, program.name, &MapSpec::Slot::name) == map.slots.end())
+      continue;
+    if (map.autocreate) return false;
+    any = true;
+  }
+  return any;
+}
+
 bool may_be_missing(const ProgramSpec* program) { return program->section.starts_with('?'); }
 
 std::string reason(const ProgramSpec& program, const Error& error) {
@@ -57,7 +70,7 @@ Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std:
   std::vector<std::string_view> decided;  // groups
   for (const ProgramSpec& program : spec.programs) {
     const bool named = std::ranges::find(names, program.name) != names.end();
-    if (names.empty() ? !program.autoload : !named) continue;
+    if (names.empty() ? !program.autoload || only_for_optional_maps(spec, program) : !named) continue;
     if (!names.empty() || program.one_of.empty()) {
       selection.programs.push_back(&program);
       continue;
@@ -77,6 +90,16 @@ Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std:
   }
   std::ranges::sort(selection.programs);  // they lie in one vector: the file's order
   return selection;
+}
+
+void drop_optional_maps(ObjectSpec& spec) {
+  std::vector<u32> place;  // where each map is afterwards
+  u32 kept = 0;
+  for (const MapSpec& map : spec.maps) place.push_back(map.autocreate ? kept++ : kept);
+  std::erase_if(spec.maps, [](const MapSpec& map) { return !map.autocreate; });
+  for (ProgramSpec& program : spec.programs)
+    for (Reference& reference : program.references)
+      if (reference.map < place.size()) reference.map = place[reference.map];
 }
 
 ObjectSpec only(const ObjectSpec& spec, const Selection& selection) {

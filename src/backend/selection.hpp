@@ -27,10 +27,15 @@ struct Selection {
   std::vector<std::string> notes;            ///< for people: which optional programs were left out, and why
 };
 
-/// With names: those. Without: all with autoload, and one of each group. Errors: not_found for a name that no program
+/// With names: those. Without: all with autoload, and one of each group; not the members of struct_ops maps that are made
+/// only when asked for. Errors: not_found for a name that no program
 /// has; unsupported where a group has no program that fits, unless all of the group is in "?" sections.
 Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names,
                                   const HasHook& has_hook);
+
+/// Takes out the maps that are made only when asked for, and were not (MapSpec::autocreate). Programs cannot refer to
+/// them: they are struct_ops maps.
+void drop_optional_maps(ObjectSpec& spec);
 
 /// `spec` with only these programs.
 ObjectSpec only(const ObjectSpec& spec, const Selection& selection);

@@ -54,6 +54,14 @@ Attachment::~Attachment() {
   while (!held_.empty()) held_.pop_back();
 }
 
+Result<void> Attachment::leave() {
+  if (!held_.empty())
+    return fail(Code::unsupported,
+                "the kernel ends this attachment when its last descriptor goes: pin its link instead");
+  undo_ = nullptr;
+  return {};
+}
+
 Result<void> Attachment::read_output(const std::function<bool(std::string_view)>& on_text) {
   if (held_.empty()) return fail(Code::unsupported, "this attachment writes nothing");
   uapi::IterCreate attr{static_cast<u32>(held_.back().get()), 0};

@@ -36,6 +36,7 @@ class Attachment final : public Link::Impl {
 
   std::string carried_by() const override { return carried_by_; }
   void set_carried_by(std::string text) { carried_by_ = std::move(text); }
+  Result<void> leave() override;
   Result<void> read_output(const std::function<bool(std::string_view)>& on_text) override;
 
  private:

@@ -42,6 +42,27 @@ Result<base::Fd> enable_statistics() {
   return bpf_fd(uapi::Cmd::enable_stats, attr, "count runs of programs");
 }
 
+Result<std::string> read_stream(u32 program_id, ProgramStream stream) {
+  const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  std::string text;
+  for (;;) {
+    char piece[4096];
+    uapi::ProgStreamRead attr;
+    attr.buffer = address_of(piece);
+    attr.size = sizeof piece;
+    attr.stream = static_cast<u32>(stream);
+    attr.prog_fd = static_cast<u32>(program.get());
+    const int got = bpf(uapi::Cmd::prog_stream_read_by_fd, attr);
+    if (got == -EINVAL)
+      return fail(Code::unsupported, "this kernel keeps no streams of single programs: they came with Linux 6.17",
+                  EINVAL);
+    if (got < 0)
+      return tl::unexpected(bpf_error(uapi::Cmd::prog_stream_read_by_fd, fmt::format("program {}", program_id), -got));
+    if (got == 0) return text;
+    text.append(piece, static_cast<std::size_t>(got));
+  }
+}
+
 Result<void> attach_program(u32 program_id, AttachType type, u32 map_id) {
   return change(uapi::Cmd::prog_attach, program_id, type, map_id);
 }

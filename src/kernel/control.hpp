@@ -10,6 +10,12 @@ namespace skep::kernel {
 /// It costs each run two readings of a clock. Errors: permission, unsupported.
 Result<base::Fd> enable_statistics();
 
+/// What a program wrote with bpf_stream_printk, or the kernel about it (a lock that would never be got, a fault in an
+/// arena); reading takes it away (6.17).
+enum class ProgramStream : u8 { standard_output = 1, standard_error = 2 };
+/// Errors: unsupported (older kernels), not_found, permission.
+Result<std::string> read_stream(u32 program_id, ProgramStream stream);
+
 /// BPF_PROG_ATTACH to a sockmap or sockhash, or with map 0 the flow dissector of this network namespace.
 Result<void> attach_program(u32 program_id, AttachType type, u32 map_id);
 Result<void> detach_program(u32 program_id, AttachType type, u32 map_id);

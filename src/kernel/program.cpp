@@ -125,13 +125,19 @@ Result<void> prepare_ops(LoadedObject& object, const std::vector<std::shared_ptr
   return {};
 }
 
-/// One of several links that hold the same registration.
+/// One of several links that hold the same registrations.
 class SharedLink final : public Link::Impl {
  public:
-  explicit SharedLink(std::shared_ptr<Link::Impl> held) : held_(std::move(held)) {}
+  explicit SharedLink(std::vector<std::shared_ptr<Link::Impl>> held) : held_(std::move(held)) {}
+  Result<void> leave() override {
+    Result<void> done;
+    for (const auto& registration : held_)
+      if (auto left = registration->leave(); !left) done = left;
+    return done;
+  }
 
  private:
-  std::shared_ptr<Link::Impl> held_;
+  std::vector<std::shared_ptr<Link::Impl>> held_;
 };
 
 }  // namespace
@@ -139,6 +145,7 @@ class SharedLink final : public Link::Impl {
 Result<Link> LoadedObject::attach_ops_of(std::string_view program) {
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
+  std::vector<std::shared_ptr<Link::Impl>> all;
   for (std::size_t i = 0; i < spec.maps.size(); ++i) {
     const MapSpec& map = spec.maps[i];
     if (map.type != MapType::struct_ops ||
@@ -148,13 +155,14 @@ Result<Link> LoadedObject::attach_ops_of(std::string_view program) {
     if (known == ops.end())
       return fail(Code::not_found, fmt::format("map {}: not all of its programs were loaded", map.name));
     constexpr u32 flag_link = 1u << 13;  // BPF_F_LINK
-    auto held = known->second.registered.lock();
+    std::shared_ptr<Link::Impl> held = known->second.registered.lock();
     if (!held) {
       held = SKEP_TRY(attach_ops(maps[i], known->second.value, (map.flags & flag_link) != 0));
       known->second.registered = held;
     }
-    return Link(std::make_unique<SharedLink>(std::move(held)));
+    all.push_back(std::move(held));
   }
+  if (!all.empty()) return Link(std::make_unique<SharedLink>(std::move(all)));
   return fail(Code::not_found, fmt::format("program {} is a member of no struct_ops map of its object", program));
 }
 
@@ -284,6 +292,7 @@ Result<Object> load_object(const std::shared_ptr<Session>& session, const Object
   const auto selection = SKEP_TRY(backend::select_programs(object->spec, options.programs, has_hook));
   for (const std::string& line : selection.notes) session->note(line);
   const auto& chosen = selection.programs;
+  backend::drop_optional_maps(object->spec);
   for (const ProgramSpec* program : chosen) {
     prepared.push_back(SKEP_TRY(object->prepare(*program, program->attach, image ? &*image : nullptr)));
     programs.push_back(std::make_shared<KernelProgram>(object, *program));

@@ -192,6 +192,15 @@ struct LinkDetach {
   u32 link_fd = 0;
 };
 
+/// BPF_PROG_STREAM_READ_BY_FD (6.17).
+struct ProgStreamRead {
+  u64 buffer = 0;
+  u32 size = 0;
+  u32 stream = 0;
+  u32 prog_fd = 0;
+  u32 pad = 0;
+};
+
 /// BPF_ITER_CREATE.
 struct IterCreate {
   u32 link_fd = 0;

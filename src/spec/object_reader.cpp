@@ -239,7 +239,7 @@ Result<void> ObjectReader::read_relocations() {
       return fail(Code::malformed, fmt::format("relocations in section {} '{}' are for section {}, but there are {}",
                                                section.index, section.name, section.info, file_->sections().size()));
     // Types and debug information are read by name, not by address: their relocations say nothing new.
-    const bool needed = is_code(*target) || target->name == ".maps" || target->name.starts_with(".struct_ops");
+    const bool needed = is_code(*target) || target->name == ".maps" || is_struct_ops(target->name);
     if (!needed) continue;
     const auto table = SKEP_TRY(file_->relocations(section));
     total += table.size();

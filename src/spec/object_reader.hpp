@@ -48,6 +48,11 @@ inline bool is_code(const elf::Section& section) {
   return section.type == elf::section_progbits && section.executable() && section.size > 0;
 }
 
+/// ".struct_ops", ".struct_ops.link", and both with the question mark of what is made only when asked for.
+inline bool is_struct_ops(std::string_view section) {
+  return section.starts_with(".struct_ops") || section.starts_with("?.struct_ops");
+}
+
 class ObjectReader {
  public:
   ObjectReader(std::span<const std::byte> bytes, std::string_view name);

@@ -455,7 +455,7 @@ char _license[] SEC("license") = "GPL";
             (("load", self.source), "expected the object's file and the path"),
             (("load", "/nonexistent.o", self.pins / "x"), "nonexistent"),
             (("load", self.source, self.pins / "x", "type", "nothing"), "nothing"),
-            (("load", self.source, self.pins / "x", "map", "name"), "LIBBPF_PIN_BY_NAME"),
+            (("load", self.source, self.pins / "x", "map", "name"), "expected idx N or name NAME"),
             (("pin", *self.count, self.home / "count"), "pinned there already"),
             (("attach", *self.count, "sk_msg_verdict", "id", "4294967294"), "no map with id"),
             (("attach", *self.count, "kprobe"), "no type to attach here"),
@@ -637,7 +637,107 @@ char _license[] SEC("license") = "GPL";
         while self.skep("struct_ops", "show", "id", mine["id"]).returncode == 0 and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertIn("no struct_ops map", self.skep("struct_ops", "show", "id", mine["id"], check=1).stderr)
-        self.assertIn("expected show, list, dump or unregister", self.skep("struct_ops", "register", object, check=2).stderr)
+
+    def test_structures_are_registered_and_stay(self):
+        need_clang()
+        source = self.write("two_cc.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+struct sock;
+struct tcp_congestion_ops { unsigned (*ssthresh)(struct sock *sk); void (*cong_avoid)(struct sock *sk, unsigned ack, unsigned acked); unsigned (*undo_cwnd)(struct sock *sk); char name[16]; };
+SEC("struct_ops/ss") unsigned BPF_PROG(ss, struct sock *sk) { return 2; }
+SEC("struct_ops/ca") void BPF_PROG(ca, struct sock *sk, unsigned ack, unsigned acked) { }
+SEC("struct_ops/uw") unsigned BPF_PROG(uw, struct sock *sk) { return 2; }
+#ifdef WITH_LINK
+SEC("struct_ops/other") void BPF_PROG(other, struct sock *sk, unsigned ack, unsigned acked) { }
+#endif
+SEC(".struct_ops") struct tcp_congestion_ops skep_old_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)ca, .undo_cwnd = (void *)uw, .name = "skep_old_cc" };
+#ifdef WITH_LINK
+SEC(".struct_ops.link") struct tcp_congestion_ops skep_link_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)ca, .undo_cwnd = (void *)uw, .name = "skep_link_cc" };
+SEC("?.struct_ops") struct tcp_congestion_ops skep_optional_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)other, .undo_cwnd = (void *)uw, .name = "skep_optional" };
+#endif
+char _license[] SEC("license") = "GPL";
+""")
+        refused = self.skep("struct_ops", "register", source)
+        need(refused.returncode == 0, "this kernel registers no struct_ops: " + refused.stderr.strip()[-200:])
+        self.addCleanup(self.skep, "struct_ops", "unregister", "name", "skep_old_cc")
+        self.assertRegex(refused.stdout, r"^registered skep_old_cc, map id \d+$")
+        known = pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+        self.assertIn("skep_old_cc", known)
+        self.skep("struct_ops", "unregister", "name", "skep_old_cc", check=0)
+        both = self.directory / "both.bpf.o"
+        self.skep("compile", source, "-o", both, "--cflag=-DWITH_LINK", check=0)
+        self.assertIn("add a directory in bpffs", self.skep("struct_ops", "register", both, check=2).stderr)
+        pins = self.pins / "ops"
+        self.skep("struct_ops", "register", both, pins, check=0)
+        known = pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+        self.assertLessEqual({"skep_old_cc", "skep_link_cc"}, set(known))
+        self.assertNotIn("skep_optional", known)
+        (pins / "skep_link_cc").unlink()
+        self.skep("struct_ops", "unregister", "name", "skep_old_cc", check=0)
+        deadline = time.monotonic() + 10
+        while set(known) & {"skep_old_cc", "skep_link_cc"} and time.monotonic() < deadline:
+            time.sleep(0.05)
+            known = pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+        self.assertFalse(set(known) & {"skep_old_cc", "skep_link_cc"})
+        self.assertIn("no struct_ops map", self.skep("struct_ops", "register", self.write("none.bpf.c", "char _license[] __attribute__((section(\"license\"))) = \"GPL\";"), check=1).stderr)
+
+    def test_maps_that_are_there_and_streams_of_programs(self):
+        need_clang()
+        source = self.write("shared.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } counts SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32); __type(value, __u64); } others SEC(".maps");
+SEC("xdp") int count(struct xdp_md *ctx) {
+  __u32 key = 0;
+  __u64 *n = bpf_map_lookup_elem(&counts, &key);
+  if (n) __sync_fetch_and_add(n, 1);
+  return bpf_map_lookup_elem(&others, &key) ? 1 : 2;
+}
+char _license[] SEC("license") = "GPL";
+""")
+        first, second, maps = self.pins / "share_first", self.pins / "share_second", self.pins / "share_maps"
+        self.skep("prog", "load", source, first, "pinmaps", maps, check=0)
+        self.skep("prog", "load", source, second, "map", "idx", "0", "pinned", maps / "counts", "map", "name", "others", "pinned", maps / "others", check=0)
+        packet = self.write("shared_packet", "x" * 64)
+        for program in (first, second, second):
+            self.skep("prog", "run", "pinned", program, "data_in", packet, check=0)
+        (entry,) = self.json("map", "dump", "pinned", maps / "counts")
+        self.assertEqual(entry["formatted"]["value"], 3)
+        self.assertIn("it has, from 0 on: counts, others", self.skep("prog", "load", source, self.pins / "x", "map", "idx", "9", "pinned", maps / "counts", check=1).stderr)
+        self.assertIn("type", self.skep("prog", "load", source, self.pins / "x", "map", "name", "others", "pinned", maps / "counts").stderr)
+        self.assertIn("expected idx N or name NAME", self.skep("prog", "load", source, self.pins / "x", "map", "counts", check=2).stderr)
+        waiting = self.skep("prog", "tracelog", "stdout", "pinned", first)
+        if waiting.returncode != 0:
+            self.assertIn("6.17", waiting.stderr)
+            need(False, "this kernel keeps no streams of programs")
+        self.assertEqual(waiting.stdout, "")
+        speaking = self.write("speaks.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+extern int bpf_stream_vprintk_impl(int stream_id, const char *fmt__str, const void *args, __u32 len__sz, void *aux__prog) __attribute__((section(".ksyms")));
+SEC("syscall") int speak(void *ctx) {
+  static const char text[] = "seven is %d\\n";
+  unsigned long long seven[1] = {7};
+  bpf_stream_vprintk_impl(1, text, seven, 8, 0);
+  static const char other[] = "no good\\n";
+  bpf_stream_vprintk_impl(2, other, seven, 0, 0);
+  return 0;
+}
+char _license[] SEC("license") = "GPL";
+""")
+        pinned = self.pins / "speak"
+        loaded = self.skep("prog", "load", speaking, pinned)
+        need('no function "bpf_stream' not in loaded.stderr, "this kernel names the function that writes otherwise")
+        self.assertEqual(loaded.returncode, 0, loaded.stderr)
+        self.skep("verify", "--rules", "kernel", speaking, check=0)
+        self.skep("prog", "run", "pinned", pinned, "ctx_in", self.write("context", "x" * 8), check=0)
+        self.assertEqual(self.skep("prog", "tracelog", "stderr", "pinned", pinned, check=0).stdout, "no good\n")
+        self.assertEqual(self.json("prog", "tracelog", "stdout", "pinned", pinned), "seven is 7\n")
+        self.assertEqual(self.skep("prog", "tracelog", "stdout", "pinned", pinned, check=0).stdout, "")
+        self.assertIn("stdout or stderr", self.skep("prog", "tracelog", "stdlog", check=2).stderr)
 
     def test_features(self):
         ours = self.json("feature", "probe")

@@ -246,12 +246,28 @@ Result<int> prog_profile(Words& words) {
   return 0;
 }
 
+namespace {
+
+/// What waits in one of a program's own streams.
+Result<int> print_stream(Words& words) {
+  const std::string which = words.next();
+  if (which != "stdout" && which != "stderr")
+    return fail(Code::invalid_argument,
+                fmt::format("tracelog '{}': expected nothing, or stdout or stderr and a program", which));
+  const auto program = SKEP_TRY(find_program(words));
+  SKEP_TRY(words.end());
+  SKEP_TRY(need_kernel(program, "a program's own stream"));
+  const auto stream =
+      which == "stdout" ? kernel::ProgramStream::standard_output : kernel::ProgramStream::standard_error;
+  const std::string text = SKEP_TRY(kernel::read_stream(program.info.id, stream));
+  words.json ? fmt::print("{}\n", base::json_quote(text)) : fmt::print("{}", text);
+  return 0;
+}
+
+}  // namespace
+
 Result<int> prog_tracelog(Words& words) {
-  if (words.done() == false)
-    return fail(Code::unsupported,
-                fmt::format("tracelog '{}': skep reads the kernel's trace pipe; the streams of single programs are not "
-                            "there",
-                            words.next()));
+  if (!words.done()) return print_stream(words);
   auto engine = SKEP_TRY(kernel_backend());
   auto pipe = SKEP_TRY(engine->open_trace_pipe());
   const volatile bool& stopped = stop_on_signals();

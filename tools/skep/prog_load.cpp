@@ -1,6 +1,7 @@
 // skep prog load, loadall, pin, attach, detach: what changes which programs the kernel holds.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <filesystem>
 
 #include "compile/compile.hpp"
@@ -11,11 +12,40 @@ namespace skep::tools {
 
 namespace {
 
+/// A map of the object that is one of the kernel's already.
+struct SharedMap {
+  std::optional<u32> index;  ///< in the object, else by name
+  std::string name;
+  inspect::Handle map;
+};
+
 struct LoadLine {
   std::string file, path, pin_maps;
+  std::filesystem::path kernel_types;
   std::optional<AttachTarget> type;
+  std::vector<SharedMap> maps;
   bool attach = false;
 };
+
+Result<SharedMap> parse_map(Words& words) {
+  SharedMap shared;
+  const std::string by = words.next(), which = words.next();
+  if (by == "idx") {
+    u32 number = 0;
+    const char* end = which.data() + which.size();
+    const auto [stop, error] = std::from_chars(which.data(), end, number);
+    if (error != std::errc() || stop != end)
+      return fail(Code::invalid_argument, fmt::format("map idx '{}': expected a number, from 0 on", which));
+    shared.index = number;
+  } else if (by == "name" && !which.empty()) {
+    shared.name = which;
+  } else {
+    return fail(Code::invalid_argument,
+                "map: expected idx N or name NAME, which of the object's maps, and then the map");
+  }
+  shared.map = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
+  return shared;
+}
 
 Result<LoadLine> parse_load(Words& words) {
   LoadLine line;
@@ -33,12 +63,16 @@ Result<LoadLine> parse_load(Words& words) {
       if (line.pin_maps.empty()) return fail(Code::invalid_argument, "pinmaps: expected a directory in bpffs");
     } else if (word == "autoattach") {
       line.attach = true;
-    } else if (word == "map" || word == "dev" || word == "offload_dev" || word == "xdpmeta_dev" ||
-               word == "kernel_btf") {
-      return fail(Code::unsupported,
-                  fmt::format("'{}' is not there: maps are shared by LIBBPF_PIN_BY_NAME in their definition", word));
+    } else if (word == "map") {
+      line.maps.push_back(SKEP_TRY(parse_map(words)));
+    } else if (word == "kernel_btf") {
+      line.kernel_types = words.next();
+      if (line.kernel_types.empty()) return fail(Code::invalid_argument, "kernel_btf: expected a file of types");
+    } else if (word == "dev" || word == "offload_dev" || word == "xdpmeta_dev") {
+      return fail(Code::unsupported, fmt::format("'{}': skep loads no programs into network devices", word));
     } else {
-      return fail(Code::invalid_argument, fmt::format("'{}': expected type, pinmaps or autoattach", word));
+      return fail(Code::invalid_argument,
+                  fmt::format("'{}': expected type, map, pinmaps, kernel_btf or autoattach", word));
     }
   }
   return line;
@@ -86,6 +120,28 @@ Result<Link> attach_and_pin(Program& program, Inspector& inspector, Pinned& pinn
                           program.info().name));
 }
 
+/// The maps of the line, opened.
+Result<std::vector<LoadOptions::Given>> given_maps(const LoadLine& line, const ObjectSpec& spec, Inspector& kernel) {
+  std::vector<LoadOptions::Given> given;
+  if (line.maps.empty()) return given;
+  auto world = inspect::World::open();
+  auto all = world.maps();
+  std::erase_if(all, [](const auto& found) { return found.info.host_pid != 0; });
+  for (const SharedMap& shared : line.maps) {
+    const MapSpec* place = shared.index ? nullptr : spec.map(shared.name);
+    if (shared.index && *shared.index < spec.maps.size()) place = &spec.maps[*shared.index];
+    if (place == nullptr) {
+      std::string names;
+      for (const MapSpec& map : spec.maps) names.append(names.empty() ? "" : ", ").append(map.name);
+      return fail(Code::not_found, fmt::format("{} has no map {}; it has, from 0 on: {}", line.file,
+                                               shared.index ? fmt::format("{}", *shared.index) : shared.name, names));
+    }
+    const auto found = SKEP_TRY(inspect::select_one(all, shared.map, "map"));
+    given.push_back({place->name, SKEP_TRY(kernel.map(found.info.id))});
+  }
+  return given;
+}
+
 std::string pin_name(std::string name) {
   for (char& c : name)
     if (c == '.' || c == '/') c = '_';  // bpffs keeps names with dots for itself
@@ -98,16 +154,19 @@ Result<int> prog_load(Words& words, bool all) {
   const LoadLine line = SKEP_TRY(parse_load(words));
   auto spec = SKEP_TRY(compile::load_program(line.file));
   if (spec.programs.empty()) return fail(Code::invalid_argument, line.file + ": no program in this file");
-  std::vector<std::string> chosen;
+  const ProgramSpec* first = nullptr;
   for (auto& program : spec.programs) {
     if (line.type) {
       program.attach = *line.type;
       program.type = line.type->program_type();
     }
-    if (program.autoload && (all || chosen.empty())) chosen.push_back(program.name);
+    if (program.autoload && first == nullptr) first = &program;
+    const bool is_first =
+        first == &program || (first != nullptr && !program.one_of.empty() && program.one_of == first->one_of);
+    program.autoload = program.autoload && (all || is_first);
   }
-  auto engine = SKEP_TRY(kernel_backend());
-  auto loaded = engine->load(spec, {.programs = chosen});
+  auto engine = SKEP_TRY(kernel_backend({.btf = line.kernel_types}));
+  auto loaded = engine->load(spec, {.maps = SKEP_TRY(given_maps(line, spec, engine->inspector()))});
   if (!loaded && loaded.error().code == Code::rejected)
     fmt::print(stderr, "{}", explain_for_kernel(spec, engine->verifier_log()));
   auto object = SKEP_TRY(std::move(loaded));

@@ -1,11 +1,13 @@
 // skep struct_ops: structures of kernel functions that BPF programs fill, such as TCP congestion controls.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <skep/backend.hpp>
 
 #include "arguments.hpp"
 #include "btf/btf.hpp"
 #include "btf/format_value.hpp"
+#include "compile/compile.hpp"
 #include "inspect/objects.hpp"
 #include "inspect/show.hpp"
 #include "kernel/info.hpp"
@@ -17,6 +19,9 @@ namespace {
 constexpr std::string_view usage =
     "usage: skep struct_ops show|list [id N | name NAME]    structures of functions that are loaded\n"
     "       skep struct_ops dump [id N | name NAME]         facts and programs of each function\n"
+    "       skep struct_ops register FILE [DIRECTORY]       those of an object; DIRECTORY in bpffs: for the pins of "
+    "links,\n"
+    "                                                       where the map asks for one (.struct_ops.link)\n"
     "       skep struct_ops unregister id N | name NAME     out of use; the map stays as long as somebody holds it\n\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep struct_ops show\n";
@@ -89,14 +94,75 @@ void dump_one(base::JsonWriter& json, const Layout& layout, const MapInfo& info,
   json.end_object();
 }
 
+/// What a load of the whole object makes.
+bool is_registered(const MapSpec& map) {
+  return map.type == MapType::struct_ops && !map.slots.empty() && map.autocreate;
+}
+
+bool has_link(const MapSpec& map) { return (map.flags & 1u << 13) != 0; }  // BPF_F_LINK
+
+/// Pins the link of a map that was just attached.
+Result<void> pin_link(Inspector& inspector, u32 map_id, const std::string& path) {
+  for (const LinkInfo& info : SKEP_TRY(inspector.links()))
+    for (const Fact& fact : info.facts)
+      if (info.type == "struct_ops" && fact.name == "map_id" && fact.text == std::to_string(map_id))
+        return inspector.pin(ObjectKind::link, info.id, path);
+  return fail(Code::not_found, fmt::format("map {}: its link is gone already", map_id));
+}
+
+Result<int> register_file(Words& words) {
+  const std::string file = words.next(), directory = words.next();
+  if (file.empty())
+    return fail(Code::invalid_argument, "register: expected an object or C source with struct_ops maps");
+  SKEP_TRY(words.end());
+  const auto spec = SKEP_TRY(compile::load_program(file));
+  bool any = false;
+  for (const MapSpec& map : spec.maps) {
+    if (!is_registered(map)) continue;
+    any = true;
+    if (has_link(map) && directory.empty())
+      return fail(Code::invalid_argument,
+                  fmt::format("map {} is registered by a link, which ends with this command unless it is pinned: add a "
+                              "directory in bpffs",
+                              map.name));
+  }
+  if (!any) return fail(Code::not_found, file + ": no struct_ops map in this file");
+  auto engine = SKEP_TRY(kernel_backend());
+  auto loaded = engine->load(spec);
+  if (!loaded && loaded.error().code == Code::rejected)
+    fmt::print(stderr, "{}", explain_for_kernel(spec, engine->verifier_log()));
+  auto object = SKEP_TRY(std::move(loaded));
+  if (!directory.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    if (error) return fail(Code::io, fmt::format("{}: {}", directory, error.message()), error.value());
+  }
+  std::vector<Link> links;
+  for (auto& program : object.programs())
+    if (program.info().type == ProgramType::struct_ops) links.push_back(SKEP_TRY(program.attach()));
+  for (const MapSpec& map : spec.maps)
+    if (is_registered(map) && has_link(map)) {
+      const u32 id = SKEP_TRY(object.map(map.name)).info().id;
+      SKEP_TRY_AT("map " + map.name, pin_link(engine->inspector(), id, directory + "/" + map.name));
+    }
+  for (Link& link : links) (void)link.leave();  // those that cannot be left are pinned
+  for (const MapSpec& map : spec.maps)
+    if (is_registered(map) && !words.json)
+      fmt::print("registered {}, map id {}\n", map.name, SKEP_TRY(object.map(map.name)).info().id);
+  if (words.json) fmt::print("null\n");
+  return 0;
+}
+
 Result<int> act(Words& words) {
   const std::string what = words.next();
+  if (what == "register") return register_file(words);
   const bool show = what == "show" || what == "list", dump = what == "dump", unregister = what == "unregister";
   if (!show && !dump && !unregister)
-    return fail(Code::invalid_argument,
-                fmt::format("struct_ops '{}': expected show, list, dump or unregister; `skep run FILE --backend "
-                            "kernel` registers the structures of an object while it runs",
-                            what));
+    return fail(
+        Code::invalid_argument,
+        fmt::format("struct_ops '{}': expected show, list, dump, register or unregister; `skep run FILE --backend "
+                    "kernel` registers the structures of an object while it runs",
+                    what));
   if (unregister && words.done()) return fail(Code::invalid_argument, "unregister: name one: id N or name NAME");
   auto world = inspect::World::open();
   const auto maps = SKEP_TRY(chosen(words, world));
