@@ -112,6 +112,35 @@ class RingReader {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Writes records that programs take: the other end of bpf_user_ringbuf_drain(). Several threads may use one writer; a
+/// ring has one.
+class RingWriter {
+ public:
+  struct Impl {
+    virtual ~Impl() = default;
+    virtual Result<std::span<std::byte>> reserve(u32 bytes, std::chrono::milliseconds timeout) = 0;
+    virtual void finish(std::span<std::byte> record, bool discard) noexcept = 0;
+  };
+  explicit RingWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  /// Room for a record, which is filled and then given to submit() or discard(); until then those behind it wait.
+  /// Waits up to `timeout` for programs to take what is there. Errors: limit (no room; or larger than the whole ring).
+  Result<std::span<std::byte>> reserve(u32 bytes, std::chrono::milliseconds timeout = {}) {
+    return impl_->reserve(bytes, timeout);
+  }
+  void submit(std::span<std::byte> record) noexcept { impl_->finish(record, false); }
+  void discard(std::span<std::byte> record) noexcept { impl_->finish(record, true); }
+  /// A whole record. Errors: those of reserve().
+  Result<void> write(std::span<const std::byte> data, std::chrono::milliseconds timeout = {}) {
+    const auto place = SKEP_TRY(reserve(static_cast<u32>(data.size()), timeout));
+    if (!data.empty()) __builtin_memcpy(place.data(), data.data(), data.size());
+    submit(place);
+    return {};
+  }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
 /// Entries of a map, read many at once: what walks over large maps are made of.
 struct MapBatch {
   u32 room = 4096;                  ///< the most entries wanted
@@ -144,6 +173,12 @@ class Map {
     virtual Result<void> erase(std::span<const std::byte> key) = 0;
     virtual Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) = 0;
     virtual Result<RingReader> open_ring() = 0;
+    virtual Result<RingWriter> open_ring_writer() {
+      return fail(Code::unsupported, "map " + info().name + ": only user ring buffers take records from their host");
+    }
+    virtual Result<std::span<std::byte>> memory() {
+      return fail(Code::unsupported, "map " + info().name + ": this engine shares no memory of it");
+    }
     /// lookup() that takes the element out.
     virtual Result<std::vector<std::byte>> take(std::span<const std::byte> key) = 0;
     virtual Result<void> freeze() = 0;
@@ -177,6 +212,13 @@ class Map {
   Result<void> next_batch(MapBatch& batch) const { return impl_->next_batch(batch); }
   /// Ring buffers and perf event arrays only.
   Result<RingReader> open_ring() const { return impl_->open_ring(); }
+
+  /// User ring buffers only.
+  Result<RingWriter> open_ring_writer() const { return impl_->open_ring_writer(); }
+  /// The map's memory itself, shared with programs: arenas (begin() is the address that programs see), and arrays with
+  /// BPF_F_MMAPABLE (values of round_up(value_size, 8) bytes, one after the other). Valid as long as a handle to the
+  /// map is. Errors: unsupported (other maps), permission, io.
+  Result<std::span<std::byte>> memory() const { return impl_->memory(); }
 
   /// What the engine made: for engines, which look for their own maps among those that are handed to them.
   const std::shared_ptr<Impl>& impl() const { return impl_; }

@@ -53,6 +53,7 @@ struct MapInfo {
   u32 key_size = 0;
   u32 value_size = 0;
   u32 max_entries = 0;
+  u64 map_extra = 0;  ///< arenas: the address that was asked for; bloom filters: hash functions
   u64 bytes_memlock = 0;
   bool frozen = false;
   u32 btf_id = 0;

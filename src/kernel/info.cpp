@@ -109,6 +109,7 @@ Result<MapInfo> map_info(int fd) {
   info.key_size = raw.key_size;
   info.value_size = raw.value_size;
   info.max_entries = raw.max_entries;
+  info.map_extra = raw.map_extra;
   info.bytes_memlock = fdinfo_number(fd, "memlock:");
   info.frozen = fdinfo_number(fd, "frozen:") != 0;
   info.btf_id = raw.btf_id;

@@ -153,7 +153,16 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
   auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd));
   if (map.is_global_data) SKEP_TRY(write_initial(map, fd.get()));
   if (map.pin_by_name) SKEP_TRY(pin(map, fd.get()));
-  return KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name);
+  auto made = SKEP_TRY(KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name));
+  // Programs are verified against the address at which their host sees an arena.
+  if (map.type == MapType::arena) {
+    const auto memory = SKEP_TRY(made->memory());
+    if (map.initial_value.size() > memory.size())
+      return fail(Code::limit, fmt::format("map {}: variables of {} bytes in an arena of {}", map.name,
+                                           map.initial_value.size(), memory.size()));
+    std::ranges::copy(map.initial_value, memory.begin());
+  }
+  return made;
 }
 
 Result<std::shared_ptr<KernelMap>> take_given(const MapSpec& wanted, const Map& given) {

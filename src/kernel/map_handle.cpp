@@ -226,4 +226,37 @@ Result<RingReader> KernelMap::open_ring() {
                                              info_.name, name_of(info_.type)));
 }
 
+Result<RingWriter> KernelMap::open_ring_writer() {
+  if (info_.type == MapType::user_ringbuf) return open_user_ring(fd_.get(), info_);
+  return fail(Code::unsupported, fmt::format("map {}: a {} map takes no records from its host; expected user_ringbuf",
+                                             info_.name, name_of(info_.type)));
+}
+
+Result<std::span<std::byte>> KernelMap::memory() {
+  constexpr u32 mmapable = 1u << 10;
+  u64 bytes = 0;
+  if (info_.type == MapType::arena)
+    bytes = u64{info_.max_entries} * page_bytes();
+  else if (info_.type == MapType::array && (info_.flags & mmapable) != 0)
+    bytes = (u64{info_.value_size} + 7) / 8 * 8 * info_.max_entries;
+  else
+    return fail(Code::unsupported,
+                fmt::format("map {}: only arenas, and arrays with BPF_F_MMAPABLE, share their memory", info_.name));
+  const std::lock_guard lock(mapping_now_);
+  if (!memory_) {
+    const u64 whole = (bytes + page_bytes() - 1) / page_bytes() * page_bytes();
+    const u64 address = info_.type == MapType::arena ? info_.map_extra : 0;
+    auto mapping = Mapping::map(fd_.get(), whole, PROT_READ | PROT_WRITE, 0, address);
+    if (!mapping) {
+      Error error = std::move(mapping.error()).within(place());
+      if (error.os_error == EBUSY && info_.type == MapType::arena)
+        error.message += " (another process mapped this arena at an address of its own; map_extra would say which)";
+      if (error.os_error == EPERM) error.message += " (the map is frozen or read-only)";
+      return tl::unexpected(std::move(error));
+    }
+    memory_.emplace(*std::move(mapping));
+  }
+  return std::span(memory_->bytes(), bytes);
+}
+
 }  // namespace skep::kernel

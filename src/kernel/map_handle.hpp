@@ -4,9 +4,12 @@
 // bpf(2) wants: whoever names an object from outside has its id.
 #pragma once
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <skep/backend.hpp>
 
 #include "base/fd.hpp"
+#include "kernel/mapping.hpp"
 #include "kernel/uapi.hpp"
 
 namespace skep::kernel {
@@ -24,6 +27,8 @@ class KernelMap final : public Map::Impl {
   Result<void> erase(std::span<const std::byte> key) override;
   Result<std::optional<std::vector<std::byte>>> next_key(std::optional<std::span<const std::byte>> key) override;
   Result<RingReader> open_ring() override;
+  Result<RingWriter> open_ring_writer() override;
+  Result<std::span<std::byte>> memory() override;
   Result<std::vector<std::byte>> take(std::span<const std::byte> key) override;
   Result<void> freeze() override;
   /// BPF_MAP_LOOKUP_BATCH where the map has it (5.6; per-CPU arrays 5.13), else from key to key.
@@ -43,6 +48,8 @@ class KernelMap final : public Map::Impl {
   base::Fd fd_;
   MapInfo info_;
   bool has_batches_ = true;
+  std::mutex mapping_now_;
+  std::optional<Mapping> memory_;
 };
 
 /// Bytes that a look-up hands out: per-CPU maps have one slot of round_up(value_size, 8) for every possible CPU.

@@ -16,7 +16,8 @@ inline u64 page_bytes() noexcept { return static_cast<u64>(::sysconf(_SC_PAGESIZ
 /// mmap(2), MAP_SHARED; unmapped when it goes.
 class Mapping {
  public:
-  static Result<Mapping> map(int fd, u64 bytes, int protection, u64 offset);
+  /// `address`: where it must lie, or 0.
+  static Result<Mapping> map(int fd, u64 bytes, int protection, u64 offset, u64 address = 0);
   Mapping(Mapping&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Mapping& operator=(Mapping&&) = delete;
@@ -39,5 +40,7 @@ class Mapping {
 
 /// Waits until `fd` is readable or the time is over; a signal ends the wait early. Negative: no limit.
 Result<bool> wait_readable(int fd, std::chrono::milliseconds timeout);
+/// The same until it can be written to.
+Result<bool> wait_writable(int fd, std::chrono::milliseconds timeout);
 
 }  // namespace skep::kernel

@@ -8,9 +8,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
 
 #include "base/fd.hpp"
+#include "map/arena.hpp"
 #include "map/ringbuf.hpp"
+#include "map/user_ringbuf.hpp"
+#include "map/words.hpp"
 
 namespace skep::map {
 
@@ -58,7 +62,53 @@ class Reader final : public RingReader::Impl {
   u64 lost_before_;
 };
 
+class Writer final : public RingWriter::Impl {
+ public:
+  explicit Writer(std::shared_ptr<Map> map) : map_(std::move(map)) {}
+
+  Result<std::span<std::byte>> reserve(u32 bytes, std::chrono::milliseconds timeout) override {
+    const std::string place = "user ring buffer " + map_->info.name;
+    if (round_up(u64{bytes} + 8, 8) > map_->spec().max_entries)
+      return fail(Code::limit, place + ": a record of " + std::to_string(bytes) +
+                                   " bytes and its header never fit into " + std::to_string(map_->spec().max_entries));
+    const auto deadline = Clock::now() + timeout;
+    // Whoever drains it is a thread of this process that tells nobody: the waits grow to a millisecond.
+    for (auto pause = std::chrono::microseconds(20);; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
+      if (void* place_for_it = user_ring_reserve(*map_, bytes); place_for_it != nullptr)
+        return std::span(static_cast<std::byte*>(place_for_it), bytes);
+      if (Clock::now() >= deadline) return fail(Code::limit, place + ": no room: programs have not drained it");
+      std::this_thread::sleep_for(pause);
+    }
+  }
+  void finish(std::span<std::byte> record, bool discard) noexcept override {
+    discard ? user_ring_discard(*map_, record.data()) : user_ring_submit(*map_, record.data());
+  }
+
+ private:
+  std::shared_ptr<Map> map_;
+};
+
 }  // namespace
+
+Result<RingWriter> open_writer(std::shared_ptr<Map> map) {
+  if (map->spec().type != MapType::user_ringbuf)
+    return fail(Code::unsupported, "map " + map->info.name + ": a " + std::string(name_of(map->spec().type)) +
+                                       " map takes no records from its host; expected user_ringbuf");
+  return RingWriter(std::make_unique<Writer>(std::move(map)));
+}
+
+Result<std::span<std::byte>> shared_memory(Map& map) {
+  const MapSpec& spec = map.spec();
+  if (spec.type == MapType::arena) {
+    const ArenaWindow window = arena_window(map);
+    return std::span(reinterpret_cast<std::byte*>(window.begin), window.end - window.begin);
+  }
+  const u32 first = 0;
+  if (spec.type == MapType::array && (spec.flags & flag::mmapable) != 0 && map.fields() == nullptr)
+    return std::span(static_cast<std::byte*>(map.lookup(&first)), round_up(spec.value_size, 8) * spec.max_entries);
+  return fail(Code::unsupported,
+              "map " + map.info.name + ": only arenas, and arrays with BPF_F_MMAPABLE, share their memory");
+}
 
 Result<RingReader> open_reader(std::shared_ptr<Map> map) {
   Ring* ring = SKEP_TRY(open_ring(*map));

@@ -1,4 +1,4 @@
-// Reads what programs put into a ring buffer or a perf event array.
+// Reads what programs put into a ring buffer or a perf event array, and writes what they take out of a user ring buffer.
 #pragma once
 #include <memory>
 #include <skep/backend.hpp>
@@ -12,5 +12,12 @@ class Map;
 /// The records' bytes are valid during the callback, which must not poll the same map again.
 /// Errors: invalid_argument (a map of another type), limit, io.
 Result<RingReader> open_reader(std::shared_ptr<Map> map);
+
+/// A writer of `map`, which it keeps alive. Errors: unsupported (a map of another type).
+Result<RingWriter> open_writer(std::shared_ptr<Map> map);
+
+/// The memory that `map` shares with its host: an arena's, or that of an array with BPF_F_MMAPABLE.
+/// Errors: unsupported (other maps).
+Result<std::span<std::byte>> shared_memory(Map& map);
 
 }  // namespace skep::map

@@ -69,6 +69,8 @@ class MapHandle final : public Map::Impl {
   }
 
   Result<RingReader> open_ring() override { return map::open_reader(map_); }
+  Result<RingWriter> open_ring_writer() override { return map::open_writer(map_); }
+  Result<std::span<std::byte>> memory() override { return map::shared_memory(*map_); }
 
   Result<Bytes> take(std::span<const std::byte> key) override {
     SKEP_TRY(check_key(key));

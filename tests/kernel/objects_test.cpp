@@ -6,35 +6,20 @@
 #include <cstring>
 #include <thread>
 
-#include "btf/btf.hpp"
 #include "kernel/features.hpp"
+#include "shared_memory.hpp"
 #include "support.hpp"
 
 namespace skep::kernel_test {
 namespace {
+
+using test::global;
 
 class Objects : public KernelEngine {
  protected:
   template <class T>
   static std::span<const std::byte> bytes(const T& value) {
     return std::as_bytes(std::span(&value, 1));
-  }
-  /// A global variable of a running object, by its place in the object's types.
-  static u64 global(const ObjectSpec& spec, const Object& object, std::string_view name, u32 size = 8) {
-    for (u32 id = 1; id < spec.btf->type_count(); ++id) {
-      const auto section = spec.btf->type(id);
-      if (section.kind != btf::Kind::datasec) continue;
-      for (const auto& variable : spec.btf->section_vars(section))
-        if (spec.btf->type(variable.type_id).name == name) {
-          const auto map = object.map(section.name);
-          const auto value = map ? map->lookup(bytes(u32{0})) : fail(Code::not_found, "no map");
-          u64 out = 0;
-          if (value && variable.offset + size <= value->size())
-            std::memcpy(&out, value->data() + variable.offset, size);
-          return out;
-        }
-    }
-    return ~u64{0};
   }
 };
 
@@ -62,6 +47,24 @@ TEST_F(Objects, OfEachGroupOneProgramIsLoaded) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::unsupported);
   EXPECT_NE(refused.error().message.find("no_such:event"), std::string::npos) << refused.error().message;
+}
+
+TEST_F(Objects, MemoryIsSharedWithItsHost) {
+  auto spec = compile("shared_memory");
+  ASSERT_OK(spec);
+  // Older kernels: what they lack is left out.
+  const auto version = kernel::Features::version_code();
+  const bool has_ring = version >= 0x60100, has_arena = version >= 0x60900;
+  const auto may = [&](std::string_view program) {
+    return program == "take_orders" ? has_ring : program == "give_a_page" ? has_arena : true;
+  };
+  LoadOptions options;
+  for (const ProgramSpec& program : spec->programs)
+    if (may(program.name)) options.programs.push_back(program.name);
+  if (!has_arena) GTEST_SKIP() << "before Linux 6.9 the object's arena cannot be made";
+  auto object = load(*spec, options);
+  ASSERT_OK(object);
+  test::share_memory(*spec, *object, may);
 }
 
 TEST_F(Objects, EveryKindOfMapAndReference) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "../kernel/shared_memory.hpp"
 #include "support.hpp"
 
 namespace skep {
@@ -49,6 +50,13 @@ TEST_F(UserEngine, OfEachGroupOneProgramIsLoaded) {
   for (const Program& program : object->programs()) names.push_back(program.info().name);
   EXPECT_EQ(names, (std::vector<std::string>{"always", "ends_in_a_tree"}));
   EXPECT_NE(engine->notes().find("vfs_read"), std::string::npos) << engine->notes();
+}
+
+TEST_F(UserEngine, MemoryIsSharedWithItsHost) {
+  const auto spec = program_object("shared_memory");
+  auto object = engine->load(spec);
+  ASSERT_TRUE(object) << object.error().message;
+  test::share_memory(spec, *object, [](std::string_view) { return true; });
 }
 
 TEST_F(UserEngine, AttachingToNothingIsAnError) {

@@ -1,0 +1,1 @@
+#include "../../kernel/programs/shared_memory.bpf.c"
