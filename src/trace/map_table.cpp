@@ -26,6 +26,7 @@ bool is_for_people(const MapSpec& map) {
     case MapType::lru_hash:
     case MapType::lru_percpu_hash:
     case MapType::lpm_trie:
+    case MapType::stack_trace:
       return !map.frozen && !map.name.ends_with(".rodata") && map.name != ".kconfig";
     default:
       return false;
@@ -140,6 +141,40 @@ void print_rows(const View& view, Output& output) {
                             view.spec.name));
 }
 
+void print_stacks(const View& view, const NameStack& name_stack, Output& output) {
+  const auto& entries = view.entries;
+  const bool build_ids = (view.spec.flags & 1u << 5) != 0;  // BPF_F_STACK_BUILD_ID
+  if (output.json()) {
+    base::JsonWriter json;
+    json.begin_object();
+    json.member("map", view.spec.name);
+    json.member("type", name_of(view.spec.type));
+    json.key("entries");
+    json.begin_array();
+    for (const auto& entry : entries) {
+      json.begin_object();
+      json.key("key");
+      json.raw(View::untyped(entry.key));
+      json.key("frames");
+      json.begin_array();
+      for (const auto& frame : name_stack(entry.value, build_ids)) json.string(frame);
+      json.end_array();
+      json.end_object();
+    }
+    json.end_array();
+    json.end_object();
+    output.line(json.text());
+    return;
+  }
+  output.line(fmt::format("{}: {}, {} {}", view.spec.name, name_of(view.spec.type), entries.size(),
+                          entries.size() == 1 ? "stack" : "stacks"));
+  for (std::size_t i = 0; i < std::min(entries.size(), most_rows); ++i) {
+    output.line(fmt::format("  {}", View::untyped(entries[i].key)));
+    for (const auto& frame : name_stack(entries[i].value, build_ids)) output.line("    " + frame);
+  }
+  if (entries.size() > most_rows) output.line(fmt::format("  ... and {} more", entries.size() - most_rows));
+}
+
 void print_json(const View& view, Output& output) {
   base::JsonWriter json;
   json.begin_object();
@@ -172,7 +207,7 @@ void print_json(const View& view, Output& output) {
 
 }  // namespace
 
-void print_maps(Object& object, const ObjectSpec& spec, Output& output) {
+void print_maps(Object& object, const ObjectSpec& spec, const NameStack& name_stack, Output& output) {
   for (const auto& map_spec : spec.maps) {
     if (!is_for_people(map_spec)) continue;
     const auto map = object.map(map_spec.name);
@@ -186,7 +221,9 @@ void print_maps(Object& object, const ObjectSpec& spec, Output& output) {
     const bool variables = map_spec.is_global_data && view.type_of(map_spec.btf_value_type_id) != 0 &&
                            !view.entries.empty() &&
                            view.types->type(map_spec.btf_value_type_id).kind == btf::Kind::datasec;
-    if (output.json()) {
+    if (map_spec.type == MapType::stack_trace) {
+      print_stacks(view, name_stack, output);
+    } else if (output.json()) {
       print_json(view, output);
     } else if (variables) {
       print_variables(view, output);

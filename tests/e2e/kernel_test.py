@@ -35,6 +35,17 @@ SEC("raw_tp/sched_process_exec") int count(void *ctx) {
 }
 char LICENSE[] SEC("license") = "GPL";
 """
+STACKS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_STACK_TRACE); __uint(max_entries, 64); __uint(key_size, 4); __uint(value_size, 1016); } stacks SEC(".maps");
+int wanted;
+SEC("tp/syscalls/sys_enter_getppid") int of_a_call(void *ctx) {
+  if (wanted == 0) wanted = bpf_get_stackid(ctx, &stacks, 0);
+  return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
 
 
 class Kernel(Case):
@@ -104,6 +115,16 @@ class Kernel(Case):
             time.sleep(0.1)
             gone = self.skep("prog", "show", "id", str(program["id"]))
         self.assertNotEqual(gone.returncode, 0, "detached and freed")
+
+    def test_stacks_have_names(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        source = self.write("stacks.bpf.c", STACKS)
+        command = ("--", "sh", "-c", "exec python3 -c 'import os; os.getppid()'")
+        text = self.skep("run", source, "--backend", "kernel", *command, check=0).stdout
+        self.assertRegex(text, r"(?m)^stacks: stack_trace, 1 stack\n  \d+\n(    .*\n)*    .*do_syscall_64\+0x[0-9a-f]+ \[kernel\]$")
+        maps = [json.loads(line) for line in self.skep("run", source, "--backend", "kernel", "-j", *command, check=0).stdout.splitlines()]
+        (stacks,) = [one for one in maps if one["map"] == "stacks"]
+        self.assertIn("do_syscall_64", " ".join(stacks["entries"][0]["frames"]))
 
     def test_killed_it_leaves_nothing(self):
         need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")

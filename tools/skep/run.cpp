@@ -10,6 +10,7 @@
 
 #include "compile/compile.hpp"
 #include "interruption.hpp"
+#include "symbols/stack_traces.hpp"
 #include "trace/events.hpp"
 #include "trace/map_table.hpp"
 #include "trace/pump.hpp"
@@ -148,6 +149,32 @@ Result<void> print_iterators(Object& object, std::vector<Link>& links) {
   return {};
 }
 
+/// Stacks by name: the kernel's frames, and those of the process that was asked for; of others the addresses.
+class StackNames {
+ public:
+  explicit StackNames(u32 pid) : pid_(pid) {}
+  std::vector<std::string> operator()(std::span<const std::byte> value, bool build_ids) {
+    constexpr symbols::FrameStyle style{.offset = true, .module = true};
+    std::vector<std::string> lines;
+    if (build_ids) {
+      for (const auto& frame : symbols::build_id_stack(symbolizer_, pid_, value))
+        lines.push_back(symbols::text(frame, style));
+      return lines;
+    }
+    for (const u64 address : symbols::stack_addresses(value)) {
+      const bool in_kernel = address >> 63 != 0;
+      lines.push_back(in_kernel   ? symbols::text(symbolizer_.kernel(address), style)
+                      : pid_ != 0 ? symbols::text(symbolizer_.user(pid_, address), style)
+                                  : fmt::format("{:#x}", address));
+    }
+    return lines;
+  }
+
+ private:
+  u32 pid_;
+  symbols::Symbolizer symbolizer_;
+};
+
 Result<int> run(const RunOptions& options) {
   compile::CompileOptions compile_options;
   compile_options.cflags = options.cflags;
@@ -167,10 +194,11 @@ Result<int> run(const RunOptions& options) {
   }
 
   trace::Output output(options.json);
+  StackNames names(static_cast<u32>(options.workload.pid));
+  const auto print_maps = [&] { trace::print_maps(object, spec, std::ref(names), output); };
   trace::Pump pump = SKEP_TRY(trace::Pump::open(*engine, object, spec, output));
   if (options.interval_seconds > 0)
-    pump.every(std::chrono::milliseconds(static_cast<long>(options.interval_seconds * 1000)),
-               [&] { trace::print_maps(object, spec, output); });
+    pump.every(std::chrono::milliseconds(static_cast<long>(options.interval_seconds * 1000)), print_maps);
   Interruption interruption([&] { engine->stop(); });
   pump.start();
   Workload workload = options.workload;
@@ -191,7 +219,7 @@ Result<int> run(const RunOptions& options) {
   }
   const RunResult ended = *result;
 
-  if (!options.quiet) trace::print_maps(object, spec, output);
+  if (!options.quiet) print_maps();
   output.flush();
   if (pump.lost() > 0) note(fmt::format("{} events were lost: the reader was slower than the program", pump.lost()));
   return interruption.status_for(ended, !options.workload.command.empty());
