@@ -27,9 +27,9 @@ struct Selection {
   std::vector<std::string> notes;            ///< for people: which optional programs were left out, and why
 };
 
-/// With names: those. Without: all with autoload, and one of each group; not the members of struct_ops maps that are made
-/// only when asked for. Errors: not_found for a name that no program
-/// has; unsupported where a group has no program that fits, unless all of the group is in "?" sections.
+/// With names: those. Without: all with autoload, and one of each group; not the members of struct_ops maps that are
+/// made only when asked for. Errors: not_found for a name that no program has; unsupported where a group has no program
+/// that fits, unless all of the group is in "?" sections.
 Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std::string>& names,
                                   const HasHook& has_hook);
 

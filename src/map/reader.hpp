@@ -1,4 +1,5 @@
-// Reads what programs put into a ring buffer or a perf event array, and writes what they take out of a user ring buffer.
+// Reads what programs put into a ring buffer or a perf event array, and writes what they take out of a user ring
+// buffer.
 #pragma once
 #include <memory>
 #include <skep/backend.hpp>

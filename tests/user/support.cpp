@@ -47,7 +47,9 @@ ObjectSpec program_object(const std::string& name) {
   if (file.empty()) {
     file = objects.directory / (name + ".bpf.o");
     const std::string command =
-        clang() + " -O2 -g -target bpf -D__TARGET_ARCH_x86 -I /usr/include/x86_64-linux-gnu -I " SKEP_TEST_PROGRAMS " -c " SKEP_TEST_PROGRAMS "/" +
+        clang() +
+        " -O2 -g -target bpf -D__TARGET_ARCH_x86 -I /usr/include/x86_64-linux-gnu -I " SKEP_TEST_PROGRAMS
+        " -c " SKEP_TEST_PROGRAMS "/" +
         name + ".bpf.c -o " + file.string();
     EXPECT_EQ(std::system(command.c_str()), 0) << command;
   }
