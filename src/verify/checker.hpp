@@ -38,6 +38,7 @@
 namespace skep::verify {
 
 struct Diagnosis;
+class SecondGear;
 
 /// Registers that are known equal after a comparison; kept with the step that compared, for precision.
 struct Links {
@@ -101,6 +102,12 @@ struct Pending {
   FrameMasks written{};
 };
 
+/// What the second gear keeps apart, of states of the same shape: rounds of a loop, ways to any other place. 0 rounds:
+/// the first gear.
+struct Patience {
+  u32 rounds = 0, variants = 0;
+};
+
 /// How a helper argument's memory is used.
 enum class Access : u8 { read, write, fill };  // fill: written without being read
 
@@ -109,8 +116,10 @@ class Checker {
   Checker(const ProgramSpec& program, const ObjectSpec& object, const Options& options);
   ~Checker();
 
-  /// True when every path is proved; otherwise refusal() says why not.
+  /// True when every path is proved; otherwise refusal() says why not, unless there is a successor().
   bool run();
+  /// The checker that proved the program with joined paths, where following each took too long.
+  Checker* successor() { return successor_.get(); }
 
   const Refusal& refusal() const { return refusal_; }
   const Analysis& analysis() const { return analysis_; }
@@ -140,10 +149,13 @@ class Checker {
   Diagnosis diagnose();
 
  private:
-  friend class Narrator;  // diagnose.cpp: tells what the path did
+  friend class Narrator;    // diagnose.cpp: tells what the path did
+  friend class SecondGear;  // explores with joined states
   // --- exploring (explore.cpp) ---
   bool verify_function(u32 function);
   bool explore_and_forget();
+  bool over_limit();
+  bool try_second_gear(const Patience& patience);
   void enter_function(u32 function);
   bool set_arguments(u32 function);
   bool explore();
@@ -427,6 +439,10 @@ class Checker {
   std::vector<Checkpoint*> active_;
   std::vector<std::unique_ptr<Checkpoint>> retired_;  ///< evicted while active
   u64 max_insns_ = 0;                                 ///< processed at most
+  u64 limit_ = 0;                                     ///< the same, or those after which the second gear is tried
+  Patience patience_;                                 ///< of the second gear
+  std::unique_ptr<SecondGear> second_gear_;           ///< null: every path is followed by itself
+  std::unique_ptr<Checker> successor_;
   u64 processed_ = 0, jumps_ = 0;
   u64 processed_at_checkpoint_ = 0, jumps_at_checkpoint_ = 0;
   u64 state_count_ = 0;

@@ -5,6 +5,7 @@
 #include "btf/btf.hpp"
 #include "catalog/helpers.hpp"
 #include "verify/checker.hpp"
+#include "verify/second_gear.hpp"
 
 namespace skep::verify {
 
@@ -32,6 +33,7 @@ Checker::Checker(const ProgramSpec& program, const ObjectSpec& object, const Opt
   constexpr u32 kernel_limit = 1'000'000, user_limit = 16'000'000;
   max_insns_ = options.max_insns_processed;
   if (max_insns_ == 0) max_insns_ = is_kernel() ? kernel_limit : user_limit;
+  limit_ = is_kernel() ? max_insns_ : std::min<u64>(max_insns_, options.insns_before_joining);
   if (options.observer != nullptr) trail_ = std::make_unique<Trail>(*options.observer);
 }
 
@@ -54,6 +56,7 @@ bool Checker::run() {
     refusal_ = *shape;
     return false;
   }
+  if (patience_.rounds != 0) second_gear_ = std::make_unique<SecondGear>(*this, patience_);
   if (is_unprivileged() && !check_unprivileged_program()) return false;
   if (options_.kernel_version != 0 && is_kernel() && !check_profile_of_program()) return false;
   maps_ = map_facts(object_);
@@ -84,7 +87,9 @@ bool Checker::run() {
       return false;
     }
   }
-  return verify_async() && check_stack_depth();
+  if (!verify_async() || !check_stack_depth()) return false;
+  return second_gear_ == nullptr || second_gear_->all_loops_end() ||
+         refuse(MessageId::too_complex, processed_, "instructions with joined states");
 }
 
 bool Checker::verify_function(u32 function) {
@@ -95,7 +100,7 @@ bool Checker::verify_function(u32 function) {
 }
 
 bool Checker::explore_and_forget() {
-  bool ok = explore();
+  bool ok = second_gear_ != nullptr ? second_gear_->explore() : explore();
   for (auto& list : explored_) {
     for (auto& c : list) pool_.release(c->state);
     list.clear();
@@ -130,7 +135,7 @@ void Checker::enter_function(u32 function) {
 
 bool Checker::explore() {
   while (true) {
-    if (++processed_ > max_insns_) return refuse(MessageId::too_complex, max_insns_, "instructions");
+    if (++processed_ > limit_ && over_limit()) return false;
     bool covered = false;
     if (facts().is_join) {
       Visit visited = visit();
@@ -152,6 +157,35 @@ bool Checker::explore() {
     path_ends_ = false;
     if (!take_pending()) return true;
   }
+}
+
+/// Too many instructions, unless joining states proves the program or there is more patience.
+bool Checker::over_limit() {
+  if (limit_ < max_insns_) {
+    limit_ = max_insns_;
+    constexpr Patience attempts[] = {{32, 1}, {1, 1}, {32, 4}};
+    if (story_ == nullptr && std::ranges::any_of(attempts, [this](const Patience& p) { return try_second_gear(p); }))
+      return true;
+  }
+  return processed_ > max_insns_ && !refuse(MessageId::too_complex, max_insns_, "instructions");
+}
+
+/// Goes over the program again with joined states. What a refused attempt saw is forgotten with it.
+bool Checker::try_second_gear(const Patience& patience) {
+  constexpr u64 least = 1u << 17;
+  auto other = std::make_unique<Checker>(program_, object_, options_);
+  KeptStates kept;
+  if (trail_) other->trail_ = std::make_unique<Trail>(kept);
+  other->limit_ = other->max_insns_ = std::min<u64>(max_insns_, std::max<u64>(least, 8 * program_.insns.size()));
+  other->patience_ = patience;
+  if (!other->run()) return false;
+  if (trail_) {
+    options_.observer->forget();
+    kept.tell(*options_.observer);
+    trail_.reset();
+  }
+  successor_ = std::move(other);
+  return true;
 }
 
 bool Checker::step() {

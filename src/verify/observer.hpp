@@ -39,6 +39,21 @@ class StateObserver {
  public:
   virtual ~StateObserver() = default;
   virtual void explored(const Explored& state) = 0;
+  /// What was explored so far does not count: the proof is another one.
+  virtual void forget() = 0;
+};
+
+/// Keeps states until it is known whether they count.
+class KeptStates final : public StateObserver {
+ public:
+  void explored(const Explored& state) override { states_.push_back(state); }
+  void forget() override { states_.clear(); }
+  void tell(StateObserver& observer) const {
+    for (const Explored& state : states_) observer.explored(state);
+  }
+
+ private:
+  std::vector<Explored> states_;
 };
 
 /// The explored states along the current path, parallel to Checker::path_.
@@ -46,8 +61,9 @@ class Trail {
  public:
   explicit Trail(StateObserver& observer) : observer_(observer) {}
 
-  /// The step that was just put on the path, which has `length` steps now, begins in `state`.
-  void enter(const State& state, const Analysis& analysis, u32 insn, std::size_t length);
+  /// The step that was just put on the path, which has `length` steps now, begins in `state`. `everything`: all its
+  /// numbers and slots matter.
+  void enter(const State& state, const Analysis& analysis, u32 insn, std::size_t length, bool everything = false);
   /// The path has `length` steps from here on; what is behind is complete.
   void shrink(std::size_t length);
   /// These numbers matter before the step `at`.

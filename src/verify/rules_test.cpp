@@ -308,9 +308,12 @@ const Case cases[] = {
 TEST(Verify, EveryRuleRefusesItsProgram) {
   for (const Case& c : cases) {
     // Only strict rules mind reading stack that was never written.
-    Report report = judge(c, std::string_view(c.refused) == "stack_uninitialised" ? Rules::strict : Rules::user);
-    std::string id = report.rejection ? report.rejection->id : "";
-    EXPECT_EQ(id, c.refused) << c.text << "\n" << (report.rejection ? report.rejection->reason : "accepted");
+    const Rules rules = std::string_view(c.refused) == "stack_uninitialised" ? Rules::strict : Rules::user;
+    for (const bool at_once : {false, true}) {
+      Report report = judge(c, rules, at_once);
+      std::string id = report.rejection ? report.rejection->id : "";
+      EXPECT_EQ(id, c.refused) << c.text << "\n" << (report.rejection ? report.rejection->reason : "accepted");
+    }
   }
 }
 

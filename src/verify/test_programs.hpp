@@ -118,11 +118,13 @@ inline ProgramSpec program_of(const ObjectSpec& object, ProgramType type, std::s
   return program;
 }
 
-inline Report judge(const Case& c, Rules rules = Rules::user) {
+/// `at_once`: paths are joined from the start.
+inline Report judge(const Case& c, Rules rules = Rules::user, bool at_once = false) {
   ObjectSpec object = object_with_maps();
   Options options;
   options.rules = rules;
   options.max_insns_processed = 100'000;
+  if (at_once) options.insns_before_joining = 0;
   auto outcome = verify(program_of(object, c.type, c.text), object, options);
   EXPECT_TRUE(outcome.has_value());
   if (!outcome) return {};

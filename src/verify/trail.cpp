@@ -3,7 +3,7 @@
 
 namespace skep::verify {
 
-void Trail::enter(const State& state, const Analysis& analysis, u32 insn, std::size_t length) {
+void Trail::enter(const State& state, const Analysis& analysis, u32 insn, std::size_t length, bool everything) {
   entries_.resize(length);
   Entry& entry = entries_.back();
   entry.state.insn = insn;
@@ -15,6 +15,7 @@ void Trail::enter(const State& state, const Analysis& analysis, u32 insn, std::s
     to.function = analysis.functions[from.function].first;
     to.call_insn = from.call_insn;
     to.live_regs = analysis.insns[d == state.depth ? insn : state.frames[d + 1]->call_insn].live;
+    if (everything) to.precise_regs = 0x7ff, to.live_slots = to.precise_slots = ~u64{0};
     to.slots.resize(from.slot_count);
     for (u32 s = 0; s < from.slot_count; s++) {
       to.slots[s].bytes = from.slots[s].bytes;

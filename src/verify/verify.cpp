@@ -39,15 +39,22 @@ Result<Outcome> verify(const ProgramSpec& program, const ObjectSpec& object, con
     return fail(Code::limit, fmt::format("program {}: {} instructions, at most {} are possible", program.name,
                                          program.insns.size(), max_insns));
   u64 start = thread_time_ns();
-  Checker checker(program, object, options);
+  Checker first(program, object, options);
   Outcome outcome;
   Report& report = outcome.report;
-  report.accepted = checker.run();
-  report.insns_processed = checker.insns_processed();
-  report.states = checker.states();
-  report.state_bytes = checker.state_bytes();
+  report.accepted = first.run();
+  report.insns_processed = first.insns_processed();
+  report.states = first.states();
+  report.state_bytes = first.state_bytes();
+  if (options.log) report.log = first.take_log();
+  if (const Checker* second = first.successor()) {
+    report.accepted = report.joined = true;
+    report.insns_processed += second->insns_processed();
+    report.states += second->states();
+    report.state_bytes += second->state_bytes();
+  }
+  Checker& checker = report.joined ? *first.successor() : first;
   report.stack_bytes = checker.stack_bytes();
-  if (options.log) report.log = checker.take_log();
   if (!report.accepted) {
     report.rejection = rejection_of(checker, program);
   } else {

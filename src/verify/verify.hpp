@@ -43,6 +43,9 @@ struct Options {
   /// Instructions processed at most; 0: the rules' own limit. Linux gives up at 1,000,000, our engine at 16 times that:
   /// a few seconds, which only the refusal of a very large program takes.
   u32 max_insns_processed = 0;
+  /// Not Rules::kernel: instructions after which paths that meet are joined, to see whether that proves the program (a
+  /// fifth of a second, at most, where it does not). 0: at once.
+  u32 insns_before_joining = 1 << 15;
   /// Memory for remembered states at most. What ends first, instructions or memory, refuses as too complex.
   u64 max_state_bytes = 256 << 20;
   /// Remember states wherever paths may meet, not only after some instructions: more pruning, for tests.
@@ -85,6 +88,7 @@ struct Rejection {
 /// The verifier's work, for `skep verify --json`.
 struct Report {
   bool accepted = false;
+  bool joined = false;  ///< proved with paths joined where they meet
   std::optional<Rejection> rejection;
   u64 insns_processed = 0;
   u64 states = 0;

@@ -30,7 +30,7 @@ constexpr std::string_view sources[] = {"border", "engines", "corpus"};
 
 struct Tally {
   differential::Progress progress;
-  u64 programs[3], accepted[3], runs[3];
+  u64 programs[3], accepted[3], joined[3], runs[3];
   u64 over_budget, looks, violations;
   differential::Group refused[differential::most_groups];  ///< by message id
 };
@@ -39,8 +39,7 @@ struct Tally {
 struct Subject {
   const ObjectSpec* object = nullptr;
   ProgramSpec program;
-  verify::Rules rules = verify::Rules::user;
-  bool often = false;
+  How how;
   u64 seed = 0;
 };
 
@@ -63,8 +62,9 @@ class Programs {
   Subject subject(u64 seed, u32 source) {
     Subject s;
     s.seed = seed;
-    s.rules = seed / 4 % 2 == 0 ? verify::Rules::user : verify::Rules::kernel;
-    s.often = seed / 8 % 3 != 0;  // two thirds prune wherever they can
+    s.how.rules = seed / 4 % 2 == 0 ? verify::Rules::user : verify::Rules::kernel;
+    s.how.often = seed / 8 % 3 != 0;    // two thirds prune wherever they can
+    s.how.at_once = seed / 8 % 3 == 1;  // half of those join paths, by user rules
     std::mt19937_64 random(seed * 0x9e3779b97f4a7c15u);
     if (source == 0) {
       Border border(seed);
@@ -93,8 +93,7 @@ class Programs {
 ProgramSpec made_small(Runner& runner, const Subject& subject) {
   ProgramSpec small = subject.program;
   const auto fails = [&](const ProgramSpec& p) {
-    return !runner.judge(*subject.object, p, subject.rules, subject.often, subject.seed, inputs_per_program)
-                .violation.empty();
+    return !runner.judge(*subject.object, p, subject.how, subject.seed, inputs_per_program).violation.empty();
   };
   for (bool smaller = true; smaller;) {
     smaller = false;
@@ -115,11 +114,10 @@ ProgramSpec made_small(Runner& runner, const Subject& subject) {
 
 void report(Runner& runner, const Subject& subject, std::string_view source) {
   const ProgramSpec small = made_small(runner, subject);
-  const Outcome outcome =
-      runner.judge(*subject.object, small, subject.rules, subject.often, subject.seed, inputs_per_program);
-  fmt::print("\nVIOLATION seed {} ({}, {} rules): {}\n{}\n", subject.seed, source,
-             subject.rules == verify::Rules::user ? "user" : "kernel", outcome.violation,
-             isa::disassemble(small.insns));
+  const Outcome outcome = runner.judge(*subject.object, small, subject.how, subject.seed, inputs_per_program);
+  fmt::print("\nVIOLATION seed {} ({}, {} rules{}): {}\n{}\n", subject.seed, source,
+             subject.how.rules == verify::Rules::user ? "user" : "kernel", subject.how.at_once ? ", joined" : "",
+             outcome.violation, isa::disassemble(small.insns));
   std::fflush(stdout);
 }
 
@@ -136,11 +134,11 @@ void work(const Settings& settings, Programs& programs, u32 index) {
     const u32 source = programs.source_of(seed, settings.source);
     const Subject subject = programs.subject(seed, source);
     if (settings.show) fmt::print("{}\n", isa::disassemble(subject.program.insns));
-    const Outcome outcome =
-        runner.judge(*subject.object, subject.program, subject.rules, subject.often, seed, inputs_per_program);
+    const Outcome outcome = runner.judge(*subject.object, subject.program, subject.how, seed, inputs_per_program);
     if (settings.show) fmt::print("{}\n", outcome.accepted ? "accepted" : outcome.refused);
     tally.programs[source]++;
     tally.accepted[source] += outcome.accepted;
+    tally.joined[source] += outcome.joined;
     if (!outcome.accepted) differential::Tally::count(tally.refused, outcome.refused, seed);
     tally.runs[source] += outcome.runs;
     tally.over_budget += outcome.over_budget;
@@ -165,14 +163,15 @@ int run(Settings& settings) {
   for (u32 i = 0; i < settings.fleet.processes; i++) {
     const Tally& t = settings.fleet.tally<Tally>(i);
     for (u32 s = 0; s < 3; s++)
-      sum.programs[s] += t.programs[s], sum.accepted[s] += t.accepted[s], sum.runs[s] += t.runs[s];
+      sum.programs[s] += t.programs[s], sum.accepted[s] += t.accepted[s], sum.joined[s] += t.joined[s],
+          sum.runs[s] += t.runs[s];
     for (const differential::Group& g : t.refused)
       if (g.count != 0) differential::Tally::count(sum.refused, g.text, g.seed, g.count);
     sum.over_budget += t.over_budget, sum.looks += t.looks, sum.violations += t.violations;
   }
   for (u32 s = 0; s < 3; s++)
-    fmt::print("{}: {} programs, {} accepted, {} runs to the end\n", sources[s], sum.programs[s], sum.accepted[s],
-               sum.runs[s]);
+    fmt::print("{}: {} programs, {} accepted, {} of them with joined paths, {} runs to the end\n", sources[s],
+               sum.programs[s], sum.accepted[s], sum.joined[s], sum.runs[s]);
   std::ranges::sort(sum.refused, [](const auto& a, const auto& b) { return a.count > b.count; });
   fmt::print("refused:");
   for (u32 g = 0; g < 12 && sum.refused[g].count != 0; g++)

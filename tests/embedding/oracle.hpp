@@ -30,6 +30,7 @@ class Embedding final : public verify::StateObserver {
   Embedding() = default;
 
   void explored(const verify::Explored& state) override;
+  void forget() override { by_insn_.clear(), state_count_ = 0; }
   /// Makes ready for runs of the program that was verified: its type says where the context holds packet pointers.
   void begin(const verify::VerifiedProgram& program, const vm::Bytecode* code, const World* world);
   /// "" when some explored state holds the machine, else what is wrong, for people.

@@ -147,13 +147,13 @@ const Runner::Maps& Runner::maps_of(const ObjectSpec& object) {
   return maps;
 }
 
-Outcome Runner::judge(const ObjectSpec& object, const ProgramSpec& program, verify::Rules rules, bool often, u64 seed,
-                      u32 inputs) {
+Outcome Runner::judge(const ObjectSpec& object, const ProgramSpec& program, const How& how, u64 seed, u32 inputs) {
   Outcome outcome;
   Embedding embedding;
   verify::Options options = user::engine_rules();
-  options.rules = rules;
-  options.remember_often = often;
+  options.rules = how.rules;
+  options.remember_often = how.often;
+  if (how.at_once) options.insns_before_joining = 0;
   options.max_insns_processed = most_insns_verified;
   options.max_state_bytes = most_state_bytes;
   options.observer = &embedding;
@@ -164,6 +164,7 @@ Outcome Runner::judge(const ObjectSpec& object, const ProgramSpec& program, veri
     outcome.refused = verdict->report.rejection->id;
   } else {
     outcome.accepted = true;
+    outcome.joined = verdict->report.joined;
     run(*verdict->program, object, seed, inputs, embedding, outcome);
     outcome.looks = embedding.looks();
   }

@@ -13,6 +13,7 @@ using Random = std::mt19937_64;
 
 struct Outcome {
   bool accepted = false;
+  bool joined = false;    ///< proved with joined paths
   std::string refused;    ///< message id
   u32 runs = 0;           ///< that came to an end
   u32 over_budget = 0;    ///< that were stopped
@@ -20,12 +21,18 @@ struct Outcome {
   std::string violation;  ///< "" or what broke the law
 };
 
+/// How a program is verified.
+struct How {
+  verify::Rules rules = verify::Rules::user;
+  bool often = false;    ///< verify::Options::remember_often
+  bool at_once = false;  ///< paths are joined from the start
+};
+
 class Runner {
  public:
   /// `object` has the maps; they are kept for the next program of the same object. `seed` chooses the inputs.
-  /// `often`: verify::Options::remember_often.
-  Outcome judge(const ObjectSpec& object, const ProgramSpec& program, verify::Rules rules, bool often, u64 seed,
-                u32 inputs);
+  /// `seed` and `inputs`: how often, and on what.
+  Outcome judge(const ObjectSpec& object, const ProgramSpec& program, const How& how, u64 seed, u32 inputs);
 
  private:
   using Maps = std::vector<std::shared_ptr<map::Map>>;

@@ -45,6 +45,29 @@ void check(const Tally& tally, std::string_view title, double least_accepted_per
   EXPECT_GE(100.0 * near, least_near_percent * static_cast<double>(tally.counts.size())) << title;
 }
 
+verify::Options user_rules() {
+  verify::Options options = kernel_rules();
+  options.rules = verify::Rules::user;
+  return options;
+}
+
+/// Joining paths from the start gives no other verdict than following each, but where that takes too long.
+void check_joined(const std::vector<Case>& cases) {
+  u32 joined = 0;
+  for (const Case& c : cases) {
+    verify::Options by_path = user_rules();
+    by_path.max_insns_processed = 20'000;
+    verify::Options at_once = by_path;
+    at_once.insns_before_joining = 0;
+    const auto one = verify::verify(c.program, c.object, by_path), other = verify::verify(c.program, c.object, at_once);
+    ASSERT_EQ(one.has_value(), other.has_value()) << c.name;
+    if (!one || (one->report.rejection && one->report.rejection->id == "too_complex")) continue;
+    EXPECT_EQ(one->report.accepted, other->report.accepted) << c.name;
+    joined += other->report.joined;
+  }
+  EXPECT_GT(joined, cases.size() / 8);
+}
+
 TEST(Corpus, RawCasesOfTheKernel) {
   if (folder().empty())
     GTEST_SKIP() << "no corpus at ../shared/corpus (SKEP_CORPUS): the kernel's raw verifier cases were left out";
@@ -52,6 +75,7 @@ TEST(Corpus, RawCasesOfTheKernel) {
     auto cases = raw_cases(folder() + "/" + file);
     ASSERT_FALSE(cases.empty()) << file;
     check(judge(cases, kernel_rules()), file, 99.5, 97.5);
+    check_joined(cases);
   }
 }
 
@@ -80,6 +104,19 @@ TEST(Corpus, ObjectsOfTheKernelsTests) {
       object_cases(folder() + "/selftests-6.12-progs-objects.tar.xz", folder() + "/kernel-6.18-verdicts.tsv", "st612");
   ASSERT_FALSE(cases.empty());
   check(judge(cases, kernel_rules()), "selftests 6.12 objects", 99.5, 97.0);
+  check_joined(cases);
+  u32 found = 0;
+  for (const char* name : {"strobemeta.o:on_event", "pyperf600.o:on_event", "verifier_search_pruning.o:short_loop1"})
+    for (const Case& c : cases) {  // the kernel gives up on these
+      if (c.name != name) continue;
+      const auto outcome = verify::verify(c.program, c.object, user_rules());
+      ASSERT_TRUE(outcome.has_value());
+      EXPECT_TRUE(outcome->report.accepted && outcome->report.joined) << name;
+      EXPECT_LT(outcome->report.insns_processed, 400'000u) << name;
+      fmt::print("{}: {} instructions, {} us\n", name, outcome->report.insns_processed, outcome->report.time_ns / 1000);
+      found++;
+    }
+  EXPECT_EQ(found, 3u);
 }
 
 TEST(Corpus, ProductionObjects) {

@@ -1,5 +1,6 @@
 // Runs one part of the corpus and prints every disagreement: for people who work on the verifier.
-//   verify_corpus_tool raw|unprivileged|progs|objects|samples [user] [counts] [NAME]
+//   verify_corpus_tool raw|unprivileged|progs|objects|samples [user|joined] [counts] [NAME]
+// joined: by user rules, paths joined from the start where that proves the program.
 // counts: programs for which the kernel processed another number of instructions. NAME: only cases whose name contains
 // it, explained.
 #include <fmt/format.h>
@@ -19,6 +20,8 @@ int main(int argc, char** argv) {
   for (int a = 2; a < argc; a++) {
     if (std::string(argv[a]) == "user")
       options.rules = verify::Rules::user;
+    else if (std::string(argv[a]) == "joined")
+      options.rules = verify::Rules::user, options.insns_before_joining = 0;
     else if (std::string(argv[a]) == "counts")
       counts = true;
     else
@@ -51,9 +54,10 @@ int main(int argc, char** argv) {
       auto outcome = verify::verify(c.program, c.object, options);
       if (!outcome) continue;
       if (options.log) fmt::print("{}", outcome->report.log);
-      fmt::print("{} (kernel {} {} {} us) {}{} states\n", c.name,
+      fmt::print("{} (kernel {} {} {} us) {}{}{} states\n", c.name,
                  c.kernel_accepts ? "accepts" : "rejects: " + c.kernel_message, c.kernel_insns, c.kernel_time_us,
-                 verify::explain(outcome->report, c.program), outcome->report.states);
+                 verify::explain(outcome->report, c.program), outcome->report.joined ? "joined, " : "",
+                 outcome->report.states);
     }
     return 0;
   }

@@ -84,6 +84,31 @@ void check_tnum(const std::vector<Tnum8>& tnums, const char* name, Abstract abst
     }
 }
 
+/// A scalar that holds the number, and not much else: bounds and known bits from elsewhere.
+Small around(std::mt19937& random, u16 number) {
+  Small s = Small::of(number);
+  const u16 low = static_cast<u16>(random() & random()), high = static_cast<u16>(random() & random());
+  s.wide.umin = static_cast<u16>(number - std::min<u16>(number, low));
+  s.wide.umax = static_cast<u16>(number + std::min<u16>(static_cast<u16>(0xffff - number), high));
+  s.wide.smin = Interval<u16>::s_min, s.wide.smax = Interval<u16>::s_max;
+  s.narrow = Interval<u8>::unknown();
+  s.bits.mask = static_cast<u16>(random() & random());
+  s.bits.value = static_cast<u16>(s.bits.value & ~s.bits.mask);
+  s.normalise();
+  return s;
+}
+
+TEST(Scalar, JoinsIncludeBoth) {
+  std::mt19937 random(seed);
+  for (int round = 0; round < 20'000; round++) {
+    const u16 x = static_cast<u16>(random()), y = static_cast<u16>(random());
+    const Small a = around(random, x), b = around(random, y), both = a.join(b);
+    ASSERT_TRUE(a.contains(x) && b.contains(y));
+    ASSERT_TRUE(both.includes(a) && both.includes(b) && both.contains(x) && both.contains(y));
+    ASSERT_TRUE(both == b.join(a) && a.join(a) == a);
+  }
+}
+
 TEST(Tnum, OperatorsAreSoundOnEveryPairOfFiveBits) {
   auto tnums = all_tnums(5);
   check_tnum(tnums, "+", [](auto a, auto b) { return a + b; }, [](int x, int y) { return x + y; });

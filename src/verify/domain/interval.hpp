@@ -60,6 +60,11 @@ struct Interval {
     meet_signed(o.smin, o.smax);
   }
 
+  /// The least that includes both.
+  constexpr Interval join(const Interval& o) const {
+    return {std::min(umin, o.umin), std::max(umax, o.umax), std::min(smin, o.smin), std::max(smax, o.smax)};
+  }
+
   /// Carries what one reading knows over to the other.
   constexpr void tighten() {
     // All unsigned candidates on one side of the sign boundary: the orders agree there.

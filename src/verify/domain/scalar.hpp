@@ -63,6 +63,11 @@ struct BasicScalar {
     return wide.includes(o.wide) && narrow.includes(o.narrow) && bits.includes(o.bits);
   }
 
+  /// The least that includes both, view by view.
+  constexpr BasicScalar join(const BasicScalar& o) const {
+    return {bits.join(o.bits), wide.join(o.wide), narrow.join(o.narrow)};
+  }
+
   /// Lets the views sharpen each other. False: no number is possible.
   constexpr bool normalise() {
     from_bits();
