@@ -66,13 +66,15 @@ class LoopRanker {
   Form form(u32 i) const { return isa::row(given_.analysis.insns[i].op).form; }
   bool is_inside(u32 i) const { return std::ranges::binary_search(loop_.body, i); }
 
-  /// Every way round meets a may_goto, whose budget is the program's, or asks an iterator that is not made in the loop.
+  /// Every way round meets a may_goto, whose budget is the program's, or asks an iterator that is not made in the loop,
+  /// nor by what is called there: a function may make its caller's iterator anew.
   bool ends_by_itself() const {
     std::set<u32> cut;
     bool makes_iterators = false;
     for (u32 i : loop_.body) {
       const catalog::Kfunc* kfunc = form(i) == Form::call_kfunc ? given_.analysis.kfunc_at(i) : nullptr;
       makes_iterators |= form(i) == Form::call_local || form(i) == Form::callx;
+      makes_iterators |= form(i) == Form::call_helper && given_.analysis.insns[i].converges;
       makes_iterators |= kfunc != nullptr && kfunc->has(catalog::kfunc_flags::iter_new);
     }
     for (u32 i : loop_.body) {
@@ -201,14 +203,17 @@ class LoopRanker {
     const Insn& i = insn(at);
     const InsnFacts& facts = given_.analysis.insns[at];
     const bool wide = facts.code_class == isa::class_alu64;
+    Drift given;
     switch (form(at)) {
       case Form::alu_imm:
         return arithmetic(i, isa::alu_of(facts.op), wide, now[i.dst]);
       case Form::alu_reg:
-        now[i.dst] = isa::alu_of(facts.op) == isa::Alu::mov && (wide || !now[i.src].is_shifted) ? now[i.src] : Drift{};
+        given = of_register(i.src, now);
+        now[i.dst] = isa::alu_of(facts.op) == isa::Alu::mov && (wide || !given.is_shifted) ? given : Drift{};
         return;
       case Form::movsx:
-        now[i.dst] = i.off == 32 && !now[i.src].is_shifted ? now[i.src] : Drift{};
+        given = of_register(i.src, now);
+        now[i.dst] = i.off == 32 && !given.is_shifted ? given : Drift{};
         return;
       case Form::load: {
         const auto slot = i.src == isa::frame_pointer && size_of(i) >= 4 ? slot_place(i.off) : std::nullopt;
@@ -245,12 +250,15 @@ class LoopRanker {
       case Form::atomic_fetch:
       case Form::cmpxchg:
       case Form::store_release:
-        now[i.src] = now[0] = {};
+        if (i.src < counter_registers) now[i.src] = {};
+        now[0] = {};
         if (i.dst == isa::frame_pointer) forget_bytes(i.off, 8, now);
         return;
     }
   }
 
+  /// r10 has no place: the one of its number is a slot's.
+  static Drift of_register(u32 reg, const Drifts& now) { return reg < counter_registers ? now[reg] : Drift{}; }
   static u32 size_of(const Insn& i) {
     constexpr std::array<u32, 4> sizes{4, 2, 1, 8};
     return sizes[i.code >> 3 & 3];
@@ -266,8 +274,7 @@ class LoopRanker {
   void store(u32 at, Drifts& now) const {
     const Insn& i = insn(at);
     if (i.dst != isa::frame_pointer) return;  // is_touched() looks at those
-    Drift stored;
-    if (form(at) == Form::store_reg && i.src != isa::frame_pointer) stored = now[i.src];
+    const Drift stored = form(at) == Form::store_reg ? of_register(i.src, now) : Drift{};
     forget_bytes(i.off, size_of(i), now);
     if (const auto slot = slot_place(i.off); slot && (size_of(i) == 8 || (size_of(i) == 4 && !stored.is_shifted)))
       now[*slot] = stored;
@@ -315,6 +322,7 @@ class LoopRanker {
       const u32 mask = static_cast<u32>(insn(i).imm), reg = insn(i).dst;
       const Successors all = successors(given_.program, given_.analysis, i);
       if (mask == 0 || mask >= most_rounds || is_inside(all.insns[0]) || !is_cut_by({i})) continue;
+      if (reg >= counter_registers) continue;
       Drifts round{};
       if (!drift_from(i, round)) continue;
       const Drift& d = round[reg];

@@ -107,6 +107,16 @@ constexpr Case endless[] = {
     {"", kprobe,
      "*(u64 *)(r10 -8) = 0\nloop: call get_prandom_u32\nr2 = r10\nr2 += -16\nr0 &= 8\nr2 += r0\n*(u64 *)(r2 +0) "
      "= 0\nr1 = *(u64 *)(r10 -8)\nr1 += 1\n*(u64 *)(r10 -8) = r1\nif r1 < 5000 goto loop\n" RETURN},
+    // The stack's address does not move, whatever is counted in the slot at its end.
+    {"", kprobe,
+     "*(u64 *)(r10 -8) = 0\nloop: r1 = *(u64 *)(r10 -8)\nr1 += 1\n*(u64 *)(r10 -8) = r1\nif r10 & 0x700 goto "
+     "loop\n" RETURN},
+    {"", kprobe,
+     "*(u64 *)(r10 -8) = 0\nloop: w2 = w10\nr2 += 1\nif w2 > 0x7fffff goto end\n*(u64 *)(r10 -8) = r2\ngoto "
+     "loop\nend: " RETURN},
+    {"", kprobe,
+     "*(u64 *)(r10 -8) = 0\nloop: r2 = (s32)r10\nr2 += 1\nif r2 s> 0x7fffff goto end\nif r2 s< 0 goto end\n*(u64 "
+     "*)(r10 -8) = r2\ngoto loop\nend: " RETURN},
 };
 
 TEST(second_gear, proves) {
