@@ -1,11 +1,13 @@
 // See probe_context.hpp.
 #include "hook/probe_context.hpp"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <map>
 
 #include "base/fd.hpp"
 #include "elf/functions.hpp"
@@ -58,42 +60,85 @@ Result<std::vector<u64>> offsets_of(const elf::File& file, const Place& place, c
   return offsets;
 }
 
-}  // namespace
-
-Result<std::optional<ProbePlan>> plan_probe(const AttachTarget& target) {
-  if (target.kind != AttachKind::uprobe && target.kind != AttachKind::uretprobe) return std::optional<ProbePlan>();
-  const std::string text = target.text();
-  const Place place = SKEP_TRY(read_place(target));
-  ProbePlan plan;
-  plan.at_return = target.kind == AttachKind::uretprobe;
-  plan.cookie = target.cookie;
-  if (plan.at_return && place.plus != 0) return fail(Code::invalid_argument, text + ": a return probe takes no offset");
-  const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(place.file, 0));
+/// A place of a binary. Errors: as plan_probe().
+Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::string& text) {
   struct stat status{};
   if (::stat(binary.path.c_str(), &status) != 0)
     return tl::unexpected<Error>(base::os_error(text + ": " + binary.path));
+  ProbeSite site{.path = binary.path, .device = status.st_dev, .inode = status.st_ino, .file_offset = offset};
+  if (offset >= binary.bytes.size())
+    return fail(Code::invalid_argument,
+                text + ": offset " + std::to_string(offset) + " lies behind the end of the file");
+  std::memcpy(site.bytes.data(), binary.bytes.data() + offset,
+              std::min(site.bytes.size(), binary.bytes.size() - static_cast<std::size_t>(offset)));
+  if (!may_probe(site.bytes))
+    return fail(Code::unsupported, text +
+                                       ": the instruction there is a breakpoint, a system call or one that shows the "
+                                       "machine's trap flag: it cannot be probed");
+  return site;
+}
+
+Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& text) {
+  const Place place = SKEP_TRY(read_place(target));
+  ProbePlan plan;
+  plan.at_return = target.kind == AttachKind::uretprobe;
+  if (plan.at_return && place.plus != 0) return fail(Code::invalid_argument, text + ": a return probe takes no offset");
+  const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(place.file, target.pid));
   for (const u64 offset : SKEP_TRY(offsets_of(binary.file, place, text))) {
-    ProbeSite site{.path = binary.path, .device = status.st_dev, .inode = status.st_ino, .file_offset = offset};
-    if (offset >= binary.bytes.size())
-      return fail(Code::invalid_argument,
-                  text + ": offset " + std::to_string(offset) + " lies behind the end of the file");
-    std::memcpy(site.bytes.data(), binary.bytes.data() + offset,
-                std::min(site.bytes.size(), binary.bytes.size() - static_cast<std::size_t>(offset)));
-    if (!may_probe(site.bytes))
-      return fail(Code::unsupported, text +
-                                         ": the instruction there is a breakpoint, a system call or one that shows the "
-                                         "machine's trap flag: it cannot be probed");
-    plan.sites.push_back(std::move(site));
+    plan.sites.push_back(SKEP_TRY(site_at(binary, offset, text)));
+    plan.cookies.push_back(target.cookie);
   }
-  return std::optional(std::move(plan));
+  return plan;
+}
+
+/// Places with the same arguments share a description.
+Result<ProbePlan> plan_static(const AttachTarget& target, const std::string& text) {
+  const auto wanted = spec::usdt_target(target.target);
+  if (!wanted)
+    return fail(Code::invalid_argument,
+                text + ": expected FILE:PROVIDER:NAME, such as /usr/bin/python3:python:function__entry");
+  ProbePlan plan;
+  const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(wanted->file, target.pid));
+  std::map<std::string, u64, std::less<>> known;
+  for (const elf::UsdtNote& note : SKEP_TRY_AT(text, spec::usdt_places(binary.file, *wanted))) {
+    const auto [at, is_new] = known.try_emplace(note.arguments, plan.descriptions.size());
+    if (is_new)
+      plan.descriptions.push_back(
+          SKEP_TRY_AT(text + ": \"" + note.arguments + "\"", spec::usdt_spec(note, target.cookie)));
+    ProbeSite site = SKEP_TRY(site_at(binary, note.file_offset, text));
+    site.semaphore_offset = note.semaphore_offset;
+    plan.sites.push_back(std::move(site));
+    plan.cookies.push_back(at->second);
+  }
+  return plan;
+}
+
+}  // namespace
+
+Result<std::optional<ProbePlan>> plan_probe(const AttachTarget& target) {
+  const std::string text = target.text();
+  if (target.kind == AttachKind::usdt) return std::optional(SKEP_TRY(plan_static(target, text)));
+  if (target.kind != AttachKind::uprobe && target.kind != AttachKind::uretprobe) return std::optional<ProbePlan>();
+  return std::optional(SKEP_TRY(plan_function(target, text)));
 }
 
 u32 SyscallInterest::add_probe(const ProbeSite& site, bool at_return) {
   auto found = std::ranges::find_if(probes, [&](const ProbeSite& known) { return known.same_place(site); });
   if (found == probes.end()) found = probes.insert(found, site);
   (at_return ? found->at_return : found->entry) = true;
+  if (site.semaphore_offset != 0) found->semaphore_offset = site.semaphore_offset;
   life.births = true;
   return static_cast<u32>(found - probes.begin());
+}
+
+bool SyscallInterest::has_semaphores() const noexcept {
+  return std::ranges::any_of(probes, [](const ProbeSite& one) { return one.semaphore_offset != 0; });
+}
+
+bool SyscallInterest::wants_mapping(u64 protection, u64 flags) const noexcept {
+  if (probes.empty()) return false;
+  return (protection & PROT_EXEC) != 0 ||
+         (has_semaphores() && (protection & PROT_WRITE) != 0 && (flags & MAP_ANONYMOUS) == 0);
 }
 
 void* ProbeContext::fill(SyscallEvent& frame) noexcept {

@@ -11,7 +11,8 @@ struct ProbeSite {
   std::string path;  ///< for messages and for file systems whose device numbers differ from those of maps
   u64 device = 0, inode = 0;
   u64 file_offset = 0;
-  std::array<u8, 16> bytes{};             ///< what the file has there
+  u64 semaphore_offset = 0;    ///< in the file: a counter of 16 bits that must not be 0 for the place to be reached
+  std::array<u8, 16> bytes{};  ///< what the file has there
   bool entry = false, at_return = false;  ///< which hits programs want
 
   bool same_place(const ProbeSite& other) const noexcept {

@@ -396,7 +396,7 @@ void PtraceLoop::emit_entry(int tid, Tracee& task) {
   }
   task.in_call = true;
   const bool sends_signal = life_.wants_calls(event_.nr);
-  task.maps_code = probes_.any() && event_.nr == SYS_mmap && (event_.args[2] & PROT_EXEC) != 0;
+  task.maps_code = event_.nr == SYS_mmap && interest_.wants_mapping(event_.args[2], event_.args[3]);
   task.wants_return = sends_signal || task.maps_code || interest_.wants_exit(event_.nr);
   task.entry.nr = event_.nr;
   task.entry.own_nr = event_.own_nr;

@@ -37,6 +37,9 @@ struct SyscallInterest {
   std::vector<ProbeSite> probes;
   /// Adds a place, or what is wanted of one that is there; its index.
   u32 add_probe(const ProbeSite& site, bool at_return);
+  /// Whether a mapping shows code that may have probes, or data that may have their semaphores.
+  bool wants_mapping(u64 protection, u64 flags) const noexcept;
+  bool has_semaphores() const noexcept;
 
   bool wants_enter(s32 number) const noexcept { return all_enter || (in_range(number) && enter[to_index(number)]); }
   bool wants_exit(s32 number) const noexcept { return all_exit || (in_range(number) && exit[to_index(number)]); }

@@ -121,7 +121,15 @@ class Builder {
       case Verdict::clone:
         return {load(offset_arg0), jump(BPF_JSET, CLONE_UNTRACED, 0, 1), give(action_), give(SECCOMP_RET_ALLOW)};
       case Verdict::code_mapping:
-        return {load(offset_arg0 + 2 * sizeof(u64)), jump(BPF_JSET, PROT_EXEC, 0, 1), give(action_),
+        if (!interest_.has_semaphores())
+          return {load(offset_arg0 + 2 * sizeof(u64)), jump(BPF_JSET, PROT_EXEC, 0, 1), give(action_),
+                  give(SECCOMP_RET_ALLOW)};
+        return {load(offset_arg0 + 2 * sizeof(u64)),
+                jump(BPF_JSET, PROT_EXEC, 3, 0),
+                jump(BPF_JSET, PROT_WRITE, 0, 3),
+                load(offset_arg0 + 3 * sizeof(u64)),
+                jump(BPF_JSET, MAP_ANONYMOUS, 1, 0),
+                give(action_),
                 give(SECCOMP_RET_ALLOW)};
       case Verdict::socketcall: {
         Insns code{load(offset_arg0)};

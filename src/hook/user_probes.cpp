@@ -101,8 +101,16 @@ u32 tgid_of(u32 tid) noexcept {
 /// One line of /proc/PID/maps.
 struct Mapping {
   u64 start = 0, end = 0, offset = 0, device = 0, inode = 0;
-  bool is_private_code = false;
+  bool is_private_code = false, is_private_data = false;
   std::string_view path;
+
+  bool is_of(const ProbeSite& site) const noexcept {
+    return inode == site.inode && (device == site.device || path == std::string_view(site.path));
+  }
+  /// Where a place of the file lies in memory, or 0.
+  u64 address_of(u64 file_offset) const noexcept {
+    return file_offset >= offset && file_offset - offset < end - start ? start + (file_offset - offset) : 0;
+  }
 };
 
 bool parse_mapping(std::string_view line, Mapping& to) noexcept {
@@ -117,7 +125,9 @@ bool parse_mapping(std::string_view line, Mapping& to) noexcept {
   if (std::sscanf(text, "%llx-%llx %4s %llx %x:%x %llu %n", &start, &end, permissions, &offset, &major, &minor, &inode,
                   &path_at) < 7)
     return false;
-  to = {start, end, offset, makedev(major, minor), inode, permissions[2] == 'x' && permissions[3] == 'p', {}};
+  to = {start, end, offset, makedev(major, minor), inode};
+  to.is_private_code = permissions[2] == 'x' && permissions[3] == 'p';
+  to.is_private_data = permissions[1] == 'w' && permissions[3] == 'p';
   if (path_at > 0 && static_cast<std::size_t>(path_at) < line.size()) to.path = line.substr(static_cast<u32>(path_at));
   return true;
 }
@@ -168,39 +178,68 @@ void UserProbes::inherited(u32 tid) {
   for (u32 i = 0; i < count; ++i) {
     const Inserted one = inserted_[i];
     u8 byte = 0;
-    if (space.points.contains(one.address) || !read_remote(tid, one.address, &byte, 1) || byte != int3) continue;
-    space.points.emplace(one.address, Point{.original = one.original, .returns = true});
-    note(space.tgid, one.address, one.original);  // without room it can still be found by its maker's
+    if (!read_remote(tid, one.address, &byte, 1)) continue;
+    if (one.is_semaphore) {
+      if (byte == 0 || !space.semaphores.insert(one.address).second) continue;
+    } else {
+      if (space.points.contains(one.address) || byte != int3) continue;
+      space.points.emplace(one.address, Point{.original = one.original, .returns = true});
+    }
+    note({one.address, space.tgid, one.original,
+          one.is_semaphore});  // without room it can still be found by its maker's
   }
   look_for_code(tid);
+}
+
+/// A library that was closed and opened again may lie where it lay, without what was put in.
+void UserProbes::forget_what_is_gone(u32 tid, Space& space) {
+  const auto forget_at = [&](u64 address) {
+    forget([&](const Inserted& one) { return one.tgid == space.tgid && one.address == address; });
+    return true;
+  };
+  std::erase_if(space.points, [&](const auto& point) {
+    u8 byte = 0;
+    return read_remote(tid, point.first, &byte, 1) && byte != int3 && forget_at(point.first);
+  });
+  std::erase_if(space.semaphores, [&](u64 address) {
+    u16 value = 0;
+    return (!read_remote(tid, address, &value, sizeof value) || value == 0) && forget_at(address);
+  });
+}
+
+void UserProbes::raise_semaphore(u32 tid, Space& space, u64 address) {
+  u16 value = 0;
+  if (space.semaphores.contains(address)) return;
+  if (!read_remote(tid, address, &value, sizeof value) || !note({address, space.tgid, 0, true})) {
+    ++refused_;
+    return;
+  }
+  ++value;
+  write_data(tid, address, &value, sizeof value);
+  space.semaphores.insert(address);
 }
 
 void UserProbes::look_for_code(u32 tid) {
   const auto at = tasks_.find(tid);
   if (at == tasks_.end()) return;
   Space& space = *at->second.space;
-  // A library that was closed and opened again may lie where it lay, without what was put in.
-  std::erase_if(space.points, [&](const auto& point) {
-    u8 byte = 0;
-    if (!read_remote(tid, point.first, &byte, 1) || byte == int3) return false;
-    forget([&](const Inserted& one) { return one.tgid == space.tgid && one.address == point.first; });
-    return true;
-  });
+  forget_what_is_gone(tid, space);
   const std::string maps = read_maps(tid);
   for (std::size_t from = 0; from < maps.size();) {
     const std::size_t end = std::min(maps.find('\n', from), maps.size());
     Mapping mapping;
     const std::string_view line = std::string_view(maps).substr(from, end - from);
     from = end + 1;
-    if (!parse_mapping(line, mapping) || !mapping.is_private_code || mapping.inode == 0) continue;
+    if (!parse_mapping(line, mapping) || mapping.inode == 0) continue;
     for (u32 site = 0; site < sites_.size(); ++site) {
       const ProbeSite& wanted = sites_[site];
-      const bool is_file = mapping.inode == wanted.inode &&
-                           (mapping.device == wanted.device || mapping.path == std::string_view(wanted.path));
-      if (!is_file || wanted.file_offset < mapping.offset ||
-          wanted.file_offset - mapping.offset >= mapping.end - mapping.start)
-        continue;
-      const u64 address = mapping.start + (wanted.file_offset - mapping.offset);
+      if (!mapping.is_of(wanted)) continue;
+      if (const u64 counter =
+              mapping.is_private_data && wanted.semaphore_offset != 0 ? mapping.address_of(wanted.semaphore_offset) : 0;
+          counter != 0)
+        raise_semaphore(tid, space, counter);
+      const u64 address = mapping.is_private_code ? mapping.address_of(wanted.file_offset) : 0;
+      if (address == 0) continue;
       const auto known = space.points.find(address);
       if (known != space.points.end() && known->second.site >= 0) continue;
       if (!insert(tid, space, address, {wanted.bytes[0], static_cast<s32>(site), false})) ++refused_;
@@ -219,7 +258,7 @@ bool UserProbes::insert(u32 tid, Space& space, u64 address, const Point& point) 
   if (!read_remote(tid, address, &byte, 1) || byte == int3 || (point.site >= 0 && byte != point.original)) return false;
   Point made = point;
   made.original = byte;
-  if (!note(space.tgid, address, byte)) return false;
+  if (!note({address, space.tgid, byte})) return false;
   space.points.emplace(address, made);
   if (write_code(tid, space, address, &int3, 1)) return true;
   space.points.erase(address);
@@ -239,9 +278,9 @@ bool UserProbes::write_code(u32 tid, Space& space, u64 address, const void* from
 }
 
 /// False: there is no room, so nothing may stand there.
-bool UserProbes::note(u32 tgid, u64 address, u8 original) noexcept {
+bool UserProbes::note(const Inserted& one) noexcept {
   if (inserted_count_ == inserted_.size()) return false;
-  inserted_[inserted_count_] = {address, tgid, original};
+  inserted_[inserted_count_] = one;
   ++inserted_count_;
   return true;
 }
@@ -267,9 +306,11 @@ void UserProbes::forked(u32 maker, u32 child) {
     made.space->tgid = tgid;
     made.space->points = old.points;
     made.space->scratch = old.scratch;
-    made.frames = at->second.frames;  // it returns from the same functions
+    made.space->semaphores = old.semaphores;
+    made.frames = at->second.frames;                                          // it returns from the same functions
+    for (const u64 address : old.semaphores) note({address, tgid, 0, true});  // without room it stays raised
     std::erase_if(made.space->points, [&](const auto& point) {
-      if (note(tgid, point.first, point.second.original)) return false;
+      if (note({point.first, tgid, point.second.original})) return false;
       write_remote(child, point.first, &point.second.original, 1);
       ++refused_;
       return true;
@@ -529,16 +570,24 @@ u32 UserProbes::remove_all() noexcept {
     u8 byte = 0;
     const Inserted& one = inserted_[i];
     const u32 tid = thread_at(one.tgid, one.address);
+    if (one.is_semaphore) {
+      u16 value = 0;
+      if (tid == 0 || !read_remote(tid, one.address, &value, sizeof value) || value == 0) continue;
+      --value;
+      write_data(tid, one.address, &value, sizeof value);
+      continue;
+    }
     if (tid != 0 && read_remote(tid, one.address, &byte, 1) && byte == int3)
       write_remote(tid, one.address, &one.original, 1);
   }
   return step_.tid;
 }
 
+/// Semaphores stay as they are: whether the copy was made before they were lowered nobody knows.
 void UserProbes::remove_from(u32 tid) noexcept {
   for (u32 i = 0; i < inserted_count_; ++i) {
     u8 byte = 0;
-    if (read_remote(tid, inserted_[i].address, &byte, 1) && byte == int3)
+    if (!inserted_[i].is_semaphore && read_remote(tid, inserted_[i].address, &byte, 1) && byte == int3)
       write_remote(tid, inserted_[i].address, &inserted_[i].original, 1);
   }
 }

@@ -7,6 +7,9 @@
 // return there, so recursion, tail calls and longjmp are right, and the stack is not touched. Forked processes inherit
 // the bytes, and get tables of their own; tasks that share memory share one. Everything put in is also in a table
 // without pointers, from which it can be taken out wherever the tracer was left.
+//
+// A static probe may have a semaphore: a counter in the file's data that says whether anybody looks. It is raised in
+// each process while the probe stands there, once for each counter, and lowered again.
 #pragma once
 #include <signal.h>
 #include <sys/user.h>
@@ -15,6 +18,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -80,8 +84,9 @@ class UserProbes {
   struct Space {
     u32 tgid = 0;
     std::map<u64, Point> points;
-    base::Fd memory;  ///< /proc/TGID/mem
-    u64 scratch = 0;  ///< the program's entry point, which runs once, at its beginning
+    std::set<u64> semaphores;  ///< that were raised
+    base::Fd memory;           ///< /proc/TGID/mem
+    u64 scratch = 0;           ///< the program's entry point, which runs once, at its beginning
   };
   struct Frame {
     u64 return_address = 0, stack = 0, function = 0;
@@ -95,6 +100,7 @@ class UserProbes {
     u64 address = 0;
     u32 tgid = 0;
     u8 original = 0;
+    bool is_semaphore = false;
   };
 
   /// Signals that wait while one instruction is performed. The first goes to the task with its siginfo when it goes on.
@@ -139,7 +145,9 @@ class UserProbes {
   static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
   template <class Which>
   void forget(const Which& which) noexcept;
-  bool note(u32 tgid, u64 address, u8 original) noexcept;
+  void forget_what_is_gone(u32 tid, Space& space);
+  void raise_semaphore(u32 tid, Space& space, u64 address);
+  bool note(const Inserted& one) noexcept;
   void enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers);
   void leave(u32 tid, Task& task, u64 address, user_regs_struct& registers);
   int step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);

@@ -1,6 +1,8 @@
 // From targets to attachments, from events to runs. See attachments.hpp.
 #include "user/attachments.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -33,6 +35,7 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
   SKEP_TRY(hook::check_fits(context_bytes, target, proof.type(), proof.context_bytes()));
   std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
   made->shadow_ = made->program_->object->shadow.get();
+  SKEP_TRY(made->place_descriptions(target));
   made->id_ = SKEP_TRY(registry.link_table->reserve());
   made->info_ = {.id = made->id_.id(),
                  .type = std::string(link_type(made->plan_)),
@@ -55,10 +58,36 @@ void Attachment::run(const hook::LifeEvent& event, hook::SyscallEvent& frame, he
   run_program(memory.fill(std::get<hook::LifePlan>(plan_), event, frame, task, shadow_), task, trace);
 }
 
-void Attachment::run(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task,
+void Attachment::run(const hook::ProbeHit& hit, u64 cookie, hook::SyscallEvent& frame, helper::Task& task,
                      helper::TraceSink& trace) noexcept {
   hook::ProbeContext memory;
-  run_program(memory.fill(frame), task, trace, std::get<hook::ProbePlan>(plan_).cookie, hit.function);
+  run_program(memory.fill(frame), task, trace, cookie, hit.function);
+}
+
+Attachment::~Attachment() {
+  for (const u32 slot : usdt_slots_) program_->object->usdt_slots.give_back(slot);
+}
+
+/// Puts a static probe's descriptions where the program looks for them; the cookies say where that is.
+Result<void> Attachment::place_descriptions(const AttachTarget& target) {
+  auto* plan = std::get_if<hook::ProbePlan>(&plan_);
+  if (plan == nullptr || plan->descriptions.empty()) return {};
+  const LoadedObject& object = *program_->object;
+  const auto specs =
+      std::ranges::find_if(object.maps, [](const auto& one) { return one->map->spec().name == spec::usdt_specs_map; });
+  if (specs == object.maps.end() || (*specs)->map->spec().value_size != sizeof(spec::UsdtSpec))
+    return fail(Code::invalid_argument,
+                fmt::format("{}: the program needs <bpf/usdt.bpf.h>: it has no map {} with values of {} bytes",
+                            target.text(), spec::usdt_specs_map, sizeof(spec::UsdtSpec)));
+  for (const spec::UsdtSpec& one : plan->descriptions) {
+    const u32 slot = usdt_slots_.emplace_back(object.usdt_slots.take());
+    if (slot >= (*specs)->map->spec().max_entries)
+      return fail(Code::limit, fmt::format("{}: {} has room for {} descriptions; define BPF_USDT_MAX_SPEC_CNT larger",
+                                           target.text(), spec::usdt_specs_map, (*specs)->map->spec().max_entries));
+    (*specs)->map->copy_update(&slot, &one, map::update_any);
+  }
+  for (u64& cookie : plan->cookies) cookie = usdt_slots_[cookie];
+  return {};
 }
 
 void Attachment::run_program(void* context, helper::Task& task, helper::TraceSink& trace, u64 cookie,
@@ -90,10 +119,10 @@ RunSink::RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::T
       continue;
     }
     if (const auto* probe = std::get_if<hook::ProbePlan>(&attachment->plan())) {
-      for (const hook::ProbeSite& site : probe->sites) {
-        const u32 place = interest_.add_probe(site, probe->at_return);
+      for (std::size_t i = 0; i < probe->sites.size(); ++i) {
+        const u32 place = interest_.add_probe(probe->sites[i], probe->at_return);
         if (place >= by_probe_.size()) by_probe_.resize(place + 1);
-        by_probe_[place][probe->at_return].push_back(attachment.get());
+        by_probe_[place][probe->at_return].push_back({attachment.get(), probe->cookies[i]});
       }
       continue;
     }
@@ -136,7 +165,8 @@ void Attachments::remove(const std::shared_ptr<Attachment>& attachment) noexcept
 }
 
 void RunSink::on_probe(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task) noexcept {
-  for (Attachment* attachment : by_probe_[hit.site][hit.at_return]) attachment->run(hit, frame, task, trace_);
+  for (const AtPlace& one : by_probe_[hit.site][hit.at_return])
+    one.attachment->run(hit, one.cookie, frame, task, trace_);
 }
 
 void RunSink::tell_wanted(hook::ShadowTasks& shadow) const {

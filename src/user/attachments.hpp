@@ -32,6 +32,7 @@ class Attachment final : public RegisteredLink {
                                                   const AttachTarget& target, Registry& registry);
   /// What a target means here. Errors: those of hook::plan: there is no such hook.
   static Result<Plan> plan_of(const AttachTarget& target);
+  ~Attachment() override;
   LinkInfo describe() const override { return info_; }
   const Plan& plan() const { return plan_; }
   const verify::VerifiedProgram& proof() const { return program_->function->program(); }
@@ -39,7 +40,8 @@ class Attachment final : public RegisteredLink {
   void run(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept;
   void run(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task,
            helper::TraceSink& trace) noexcept;
-  void run(const hook::ProbeHit& hit, hook::SyscallEvent& frame, helper::Task& task, helper::TraceSink& trace) noexcept;
+  void run(const hook::ProbeHit& hit, u64 cookie, hook::SyscallEvent& frame, helper::Task& task,
+           helper::TraceSink& trace) noexcept;
 
  private:
   friend class Attachments;
@@ -49,6 +51,7 @@ class Attachment final : public RegisteredLink {
     ~Inside() { attachment.inside_.fetch_sub(1); }
     Attachment& attachment;
   };
+  Result<void> place_descriptions(const AttachTarget& target);
   void run_program(void* context, helper::Task& task, helper::TraceSink& trace, u64 cookie = 0,
                    u64 function = 0) noexcept;
   Attachment(std::shared_ptr<const LoadedProgram> program, Plan plan)
@@ -57,6 +60,7 @@ class Attachment final : public RegisteredLink {
   Plan plan_;
   hook::ShadowTasks* shadow_ = nullptr;  ///< of the program's object
   LinkInfo info_;
+  std::vector<u32> usdt_slots_;  ///< of the program's object
   Table<const RegisteredLink>::Lease id_;
   std::atomic<bool> active_{true};
   std::atomic<u32> inside_{0};
@@ -82,7 +86,11 @@ class RunSink final : public hook::SyscallSink {
   std::array<List, 2> every_;
   std::array<std::array<List, catalog::syscall_limit>, 2> by_number_;
   std::array<List, hook::life_kinds> by_life_;
-  std::vector<std::array<List, 2>> by_probe_;  ///< by place: [entry, return]
+  struct AtPlace {
+    Attachment* attachment;
+    u64 cookie;
+  };
+  std::vector<std::array<std::vector<AtPlace>, 2>> by_probe_;  ///< by place: [entry, return]
   helper::TraceSink& trace_;
   hook::SyscallInterest interest_;
 };

@@ -20,6 +20,7 @@
 #include "hook/shadow_tasks.hpp"
 #include "map/map.hpp"
 #include "user/registry.hpp"
+#include "user/usdt_slots.hpp"
 #include "vm/function.hpp"
 
 namespace skep::user {
@@ -70,6 +71,8 @@ struct LoadedObject : std::enable_shared_from_this<LoadedObject> {
   std::unique_ptr<helper::ObjectTypes> types;                ///< what its programs make; outlives maps and programs
   std::vector<std::unique_ptr<LoadedMap>> maps;              ///< by ObjectSpec::maps index
   std::vector<std::unique_ptr<LoadedProgram>> programs;      ///< by ObjectSpec::programs index
+
+  mutable UsdtSlots usdt_slots;
 
   std::mutex user_mutex;
   std::weak_ptr<void> user;  ///< what all handles share, while there are any

@@ -33,10 +33,10 @@ std::optional<Error> refuse_attach(ProgramType type, const AttachTarget& target)
   if (target.kind == AttachKind::none)
     return Error{Code::invalid_argument,
                  "the program's section names no hook: say where it goes, for example --attach syscall:execve"};
-  if (section.starts_with("u") && section != "uprobe" && section != "uretprobe")  // usdt, many at once
+  if (section.starts_with("uprobe.") || section.starts_with("uretprobe."))  // many at once
     return unsupported(name +
-                       ": of user functions the user engine has uprobe and uretprobe, one place at a time; static "
-                       "probes and patterns need --backend kernel");
+                       ": of user functions the user engine has uprobe, uretprobe and usdt, one at a time; patterns "
+                       "need --backend kernel");
   if (type == ProgramType::tracing && !section.starts_with("tp_btf"))
     return unsupported(name +
                        ": kernel functions exist in the kernel only: use --backend kernel, or ksyscall for a "

@@ -325,6 +325,56 @@ void attach_for_a_while(const char* mode, const std::function<bool(const HitReco
   EXPECT_EQ(status, 0);
 }
 
+u32 static_probe(SyscallInterest& interest, const std::string& file = tracee()) {
+  const auto plan = plan_probe({.kind = AttachKind::usdt, .target = file + ":skep_tracee:marked"});
+  if (!plan || !*plan || (*plan)->sites.size() != 1 || (*plan)->descriptions.size() != 1) {
+    ADD_FAILURE() << (plan ? "no plan" : plan.error().message);
+    return 0;
+  }
+  EXPECT_EQ((*plan)->descriptions[0].count, 2);
+  EXPECT_NE((*plan)->sites[0].semaphore_offset, 0u);
+  return interest.add_probe((*plan)->sites[0], false);
+}
+
+TEST(Probes, StaticProbesAndTheirSemaphores) {
+  SyscallInterest interest;
+  const u32 marked = static_probe(interest);
+  HitRecorder recorder;
+  EXPECT_EQ(exit_code(run({tracee(), "statics", "5"}, interest, recorder).result), 0) << "a semaphore is not 1";
+  EXPECT_EQ(recorder.arguments(marked), (std::vector<u64>{0, 1, 2, 3, 4, 0, 1, 2, 3, 4}));
+  SyscallInterest of_library;
+  const u32 late = static_probe(of_library, program("hook_tracee_library"));
+  HitRecorder opened;
+  EXPECT_EQ(exit_code(run({tracee(), "late-static", program("hook_tracee_library")}, of_library, opened).result), 0);
+  EXPECT_EQ(opened.arguments(late), (std::vector<u64>{0, 1, 2})) << "it is opened three times";
+}
+
+TEST(Probes, SemaphoresAreLoweredAtTheEnd) {
+  const std::string end = scratch("end");
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::execl(tracee().c_str(), "hook_tracee_probes", "steady-statics", end.c_str(), nullptr);
+    ::_exit(99);
+  }
+  ASSERT_TRUE(eventually([&] { return content("/proc/" + std::to_string(pid) + "/comm") == "hook_tracee_pro\n"; }));
+  SyscallInterest interest;
+  const u32 marked = static_probe(interest);
+  HitRecorder recorder;
+  {
+    auto tracer = SyscallTracer::attach(pid, interest, recorder);
+    ASSERT_TRUE(tracer) << tracer.error().message;
+    recorder.then = [&](const Hit&) {
+      if (recorder.seen.size() == 10) (*tracer)->stop();
+    };
+    ASSERT_TRUE((*tracer)->run());
+  }
+  EXPECT_GE(recorder.arguments(marked).size(), 10u);
+  std::ofstream{end}.close();
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0) << "the semaphore is " << WEXITSTATUS(status);
+}
+
 TEST(Probes, AProcessThatIsAttachedTo) {
   attach_for_a_while("steady", [](const HitRecorder& recorder) { return recorder.seen.size() == 40; });
 }
@@ -350,6 +400,8 @@ TEST(Probes, WhatCannotBeProbedIsRefused) {
   EXPECT_NE(refusal(AttachKind::uprobe, "/no/such/file:main").find("/no/such/file"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::uprobe, "nothing").find("FILE:FUNCTION"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::uretprobe, tracee() + ":plain+4").find("no offset"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::usdt, tracee() + ":marked").find("FILE:PROVIDER:NAME"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::usdt, tracee() + ":skep_tracee:nothing").find("1 of other names"), std::string::npos);
 }
 
 }  // namespace

@@ -158,8 +158,8 @@ void make_directory(uid_t user) {
   directory() = name;
   std::filesystem::create_directories(directory() / "bin");
   std::filesystem::create_directories(directory() / "files");
-  for (const char* file :
-       {"hook_tracee", "hook_tracee_static", "hook_tracee32", "hook_tracee_life", "hook_tracee_probes", "hook_host"}) {
+  for (const char* file : {"hook_tracee", "hook_tracee_static", "hook_tracee32", "hook_tracee_life",
+                           "hook_tracee_probes", "hook_tracee_library", "hook_host"}) {
     const std::filesystem::path from = std::filesystem::path(SKEP_HOOK_PROGRAMS) / file;
     if (std::filesystem::exists(from)) std::filesystem::copy_file(from, directory() / "bin" / file);
   }

@@ -225,6 +225,29 @@ static int overwritten(void) {
   return plain(5, 9) != 5 || plain(6, 9) != 6;
 }
 
+extern int marked(int first, long second);
+/* Static probes in the process and its children, who have the same memory. */
+static int statics(int count) {
+  int failed = 0;
+  for (int i = 0; i < count; ++i) failed |= marked(i, 10 * i) != 1;
+  for (int i = 0; i < count; ++i) {
+    int status = 0;
+    const pid_t pid = fork();
+    if (pid == 0) _exit(marked(i, 10 * i) != 1);
+    waitpid(pid, &status, 0);
+    failed |= status;
+  }
+  return failed;
+}
+/* Until nobody looks any more, and then until the end is there. */
+static int steady_statics(const char* end) {
+  while (access(end, F_OK) != 0) {
+    marked(7, 70);
+    usleep(1000);
+  }
+  return marked(7, 70);
+}
+
 int main(int argc, char** argv) {
   const char* mode = argc > 1 ? argv[1] : "";
   const int number = argc > 2 ? atoi(argv[2]) : 1;
@@ -258,6 +281,17 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "signalled")) return signalled(number);
   if (!strcmp(mode, "busy")) return busy(argv[2]);
   if (!strcmp(mode, "overwritten")) return overwritten();
+  if (!strcmp(mode, "statics")) return statics(number);
+  if (!strcmp(mode, "steady-statics")) return steady_statics(argv[2]);
+  if (!strcmp(mode, "late-static")) {
+    for (int i = 0; i < 3; ++i) {
+      void* library = dlopen(argv[2], RTLD_NOW);
+      int (*own)(int, long) = library ? (int (*)(int, long))dlsym(library, "marked") : NULL;
+      if (own == NULL || own(i, 10 * i) != 1) return 1;
+      dlclose(library);
+    }
+    return 0;
+  }
   if (!strcmp(mode, "late")) {
     /* Opened while it runs; what it does is called through a pointer. */
     void* library = dlopen(argv[2], RTLD_NOW);
