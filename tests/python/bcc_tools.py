@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-# What a tool is given, and what its output must hold: a heading where the workload shows nothing.
+# What a tool is given, and what its output must hold of what the workload did.
 SHELL = "for i in 1 2 3 4 5 6; do ls / > /dev/null; cat /etc/hostname > /dev/null; sleep 0.2; done"
 FILES = "for i in 1 2 3 4 5 6; do echo x > $TMP/f$i; cat $TMP/f$i > /dev/null; mv $TMP/f$i $TMP/g; rm $TMP/g; sync $TMP; sleep 0.2; done"
 DISK = "for i in 1 2 3 4; do dd if=/dev/zero of=$TMP/big bs=64k count=64 conv=fsync 2> /dev/null; sleep 0.3; done"
@@ -27,34 +27,70 @@ REFUSED = ("python3 -c \"import socket,time\nfor i in range(5):\n s=socket.socke
            " except OSError: pass\n time.sleep(0.3)\"")
 KILL = "for i in 1 2 3 4; do sleep 5 & kill -TERM $!; wait; sleep 0.2; done"
 BUSY = "for i in 1 2; do timeout 1 sh -c 'while :; do :; done'; done"
+CALLS = ("/usr/bin/python3 -c \"import ctypes,threading,time\nlibc=ctypes.CDLL(None)\nfor i in range(8):\n libc.getenv(b'HOME');libc.usleep(50000)\n"
+         " t=threading.Thread(target=time.sleep,args=(0.1,));t.start();t.join()\"")
+TYPED = "for i in 1 2 3; do (sleep 0.3; echo 'echo typed'; sleep 0.2; echo exit) | script -qec 'bash --norc -i' /dev/null; done"
+TLS = ("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -keyout $TMP/k -out $TMP/c -days 2;"
+       "unshare -n sh -c 'ip link set lo up; sleep 9 | openssl s_server -accept 4433 -key $TMP/k -cert $TMP/c -quiet & sleep 1;"
+       "for i in 1 2; do (sleep 0.5; echo who goes there; sleep 0.5) | openssl s_client -connect 127.0.0.1:4433 -quiet; done; kill $!'")
+# A connection whose network is away for a while, four times.
+LOSSY = ("unshare -n sh -c \"ip link set lo up; /usr/bin/python3 -c \\\"\nimport os,socket,time\n"
+         "s=socket.socket();s.bind(('127.0.0.1',0));s.listen(1);c=socket.create_connection(s.getsockname());a,_=s.accept()\n"
+         "for i in range(4):\n os.system('ip link set lo down')\n c.send(b'x');time.sleep(0.5)\n os.system('ip link set lo up')\n time.sleep(0.7)\\\"\"")
+# A network of its own whose only way leads to nobody: what is sent is sent again.
+NOWHERE = ("unshare -n sh -c 'ip link add v0 type veth peer name v1; ip link set v1 up; ip addr add 10.9.9.1/24 dev v0; ip link set v0 up; "
+           "ip neigh add 10.9.9.2 lladdr 02:00:00:00:00:02 dev v0; timeout 4 /usr/bin/python3 -c \""
+           "import socket;socket.create_connection((\\\"10.9.9.2\\\",80))\"'")
+# An acknowledgement out of the window, written by hand, which the socket that it comes to throws away.
+STRAY = ("/usr/bin/python3 -c \"import socket,struct,time\n"
+         "def total(b): return sum(struct.unpack('!%dH'%(len(b)//2),b))\n"
+         "s=socket.socket();s.bind(('127.0.0.1',0));s.listen(1);c=socket.create_connection(s.getsockname());a,_=s.accept()\n"
+         "raw=socket.socket(socket.AF_INET,socket.SOCK_RAW,socket.IPPROTO_TCP);ip=socket.inet_aton('127.0.0.1')\n"
+         "for i in range(4):\n"
+         " def head(check): return struct.pack('!HHIIBBHHH',c.getsockname()[1],s.getsockname()[1],1,1,80,16,512,check,0)\n"
+         " n=total(ip+ip+struct.pack('!HH',6,20)+head(0));n=(n>>16)+(n&65535);n=(n>>16)+(n&65535)\n"
+         " raw.sendto(head(~n&65535),('127.0.0.1',0));time.sleep(0.4)\"")
+# A file system of its own, in a mount namespace of its own (Debian package xfsprogs).
+XFS = ("truncate -s 400M $TMP/image; mkfs.xfs -q $TMP/image; unshare -m sh -c 'mount -o loop $TMP/image /mnt; for i in 1 2 3 4; do "
+       "dd if=/dev/zero of=/mnt/f bs=64k count=8 conv=fsync; cat /mnt/f; sleep 0.3; done; umount /mnt'")
+# Processes that a tool is told the number of.
+LEAKING = "import ctypes,time\nlibc=ctypes.CDLL(None)\nwhile True: libc.malloc(4321);time.sleep(0.01)"
+# Two locks, taken in the one order by one thread and in the other by another, one after the other.
+LOCKING = ("import ctypes,threading,time\nlibc=ctypes.CDLL(None)\na,b=ctypes.create_string_buffer(64),ctypes.create_string_buffer(64)\n"
+           "def take(x,y):\n libc.pthread_mutex_lock(x);libc.pthread_mutex_lock(y);libc.pthread_mutex_unlock(y);libc.pthread_mutex_unlock(x)\n"
+           "while True:\n for pair in (a,b),(b,a):\n  t=threading.Thread(target=take,args=pair);t.start();t.join()\n time.sleep(0.1)")
+# A process that has programs of its own.
+OBSERVING = "import os;os.execvp(os.environ['SKEP'],['skep','opensnoop'])"
+COUNTED = r"(?m)^ +\d+ (-> \d+ )? *: [1-9]"  # a line of a histogram
 
-Row = collections.namedtuple("Row", "arguments workload expects", defaults=("", SHELL, r"\S"))
+# `victim`: the program of $PID. `status`: what the tool leaves with.
+Row = collections.namedtuple("Row", "arguments workload expects victim status", defaults=("", SHELL, r"\S", None, 0))
 NEED_TERMINAL = {"cachetop"}  # full-screen: given a terminal of its own by script(1)
 ROWS = {
-    "argdist": Row("-i 1 -n 3 -C t:syscalls:sys_enter_openat()", SHELL, r"COUNT|t:syscalls"),
-    "bashreadline": Row("", SHELL, "TIME"),
+    "argdist": Row("-i 1 -n 3 -C t:syscalls:sys_enter_openat()", SHELL, r"(?m)^\t[1-9]\d* +total calls"),
+    "bashreadline": Row("", TYPED, r"(?m)^\S+ +\d+ +echo typed"),
     "bindsnoop": Row("", NET, r"(?m)^ *\d+ python3 +\S+ +127.0.0.1 +\d+ "),
-    "biolatency": Row("1 3", DISK, "distribution"),
-    "biolatpcts": Row("-i 1 /dev/vda", DISK, r"\d"),
-    "biopattern": Row("1 3", DISK, "DISK"),
-    "biosnoop": Row("", DISK, r"TIME"),
-    "biotop": Row("1 3", DISK, "PID"),
-    "bitesize": Row("", DISK, r"Process Name|Tracing"),
-    "bpflist": Row("", SHELL, "PID"),
+    "biolatency": Row("1 3", DISK, COUNTED),
+    "biolatpcts": Row("-i 1 /dev/vda", DISK, r"(?m)^write( +\S+){11} +[1-9]\d*(\.\d)?[mu]?s"),
+    "biopattern": Row("1 3", DISK, r"(?m)^\S+ +vda +\d+ +\d+ +[1-9]\d* +[1-9]"),
+    "biosnoop": Row("", DISK, r"(?m)^\d+\.\d+ +dd +\d+ +vda +W +\d+ +[1-9]"),
+    "biotop": Row("-C 1 3", DISK, r"(?m)^\d+ +dd +W +\d+ +\d+ +vda +[1-9]"),
+    "bitesize": Row("", DISK, r"(?s)Process Name = '?dd.*-> \d+ +: [1-9]"),
+    "bpflist": Row("", SHELL, r"(?m)^\d+ +skep +prog +2 *$", OBSERVING),
     "btrfsdist": Row("1 2", FILES, "Tracing"),
     "btrfsslower": Row("1", FILES, "TIME"),
     "cachestat": Row("1 3", FILES, r"(?m)^ +[1-9]\d* +\d+ +[1-9]\d* +\d+\.\d\d%"),
-    "cachetop": Row("1", FILES, r"READ_HIT"),
-    "capable": Row("", SHELL, "CAP"),
+    "cachetop": Row("1", FILES, r"READ_HIT[\s\S]*root +(cat|sh|rm|mv|sync)\b"),
+    "capable": Row("", "for i in 1 2 3; do chroot / true; sleep 0.3; done", r"(?m) +chroot +18 +CAP_SYS_CHROOT"),
     "compactsnoop": Row("", SHELL, "COMM"),
-    "cpudist": Row("1 3", SHELL, r"-> \d+ +: [1-9]"),
-    "cpuunclaimed": Row("1 3", BUSY, "unclaimed"),
+    "cpudist": Row("1 3", SHELL, COUNTED),
+    "cpuunclaimed": Row("1 3", BUSY, r"%CPU +[1-9]\d*\.\d+%, unclaimed idle +\d"),
     "criticalstat": Row("", SHELL, r"\S"),
     "dbslower": Row("mysql", SHELL, r"\S"),
     "dbstat": Row("mysql", SHELL, r"\S"),
     "dcsnoop": Row("-a", SHELL, "TIME"),
     "dcstat": Row("1 3", SHELL, "REFS"),
-    "deadlock": Row("--binary /lib/x86_64-linux-gnu/libc.so.6 $PID", SHELL, "Tracing"),
+    "deadlock": Row("--binary /lib/x86_64-linux-gnu/libc.so.6 $PID", SHELL, "Potential Deadlock Detected", LOCKING, 1),
     "dirtop": Row("-d /tmp/ 1 4", FILES, r"(?m)^[1-9]\d* +\d+ +\d+ +\d+ +/tmp"),
     "drsnoop": Row("", SHELL, "COMM"),
     "execsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) +\d+ +\d+ +0 /"),
@@ -66,67 +102,67 @@ ROWS = {
     "fileslower": Row("0", FILES, r"(?m) cat +\d+ +R +\d+ +\d+\.\d\d f\d$"),
     "filetop": Row("-a -C -r 2000 1 3", FILES, r"(?m)^\d+ +(cat|sh) +\d+ +\d+ +\d+ +\d+ +R f\d$"),
     "funccount": Row("-d 3 t:syscalls:sys_enter_open*", SHELL, r"sys_enter_openat\S* +\d"),
-    "funcinterval": Row("-d 3 t:syscalls:sys_enter_openat", SHELL, "distribution"),
-    "funclatency": Row("-d 3 c:getenv", SHELL, r"Tracing|distribution"),
-    "funcslower": Row("-u 1 c:getenv", SHELL, "Tracing"),
+    "funcinterval": Row("-d 3 t:syscalls:sys_enter_openat", SHELL, COUNTED),
+    "funclatency": Row("-d 3 c:usleep", CALLS, r"(?m)^ +33554432 -> 67108863 +: [1-9]"),
+    "funcslower": Row("-m 20 c:usleep", CALLS, r"(?m)^python3 +\d+ +[2-9]\d\.\d+ .* c:usleep"),
     "gethostlatency": Row("", "for i in 1 2 3; do getent hosts localhost; sleep 0.3; done", "localhost"),
-    "hardirqs": Row("1 3", DISK, "HARDIRQ"),
+    "hardirqs": Row("1 3", DISK, r"(?m)^(virtio|timer)\S* +[1-9]\d*$"),
     "inject": Row("kmalloc -I linux/mm.h -P 0.0001 'sys_openat()'", SHELL, r"\S"),
     "killsnoop": Row("", KILL, r"(?m) 15 "),
     "klockstat": Row("-d 3", SHELL, "Caller"),
     "kvmexit": Row("2", SHELL, "Display"),
     "llcstat": Row("2", SHELL, "PID"),
     "mdflush": Row("", SHELL, "TIME"),
-    "memleak": Row("-p $PID 1 2", SHELL, "allocations"),
+    "memleak": Row("-p $PID 1 3", SHELL, r"(?m)^\t\d*[1-9]\d* bytes in [1-9]\d* allocations from stack", LEAKING),
     "mountsnoop": Row("", "for i in 1 2 3; do unshare -m sh -c 'mount -t tmpfs none /mnt; umount /mnt'; sleep 0.3; done", r"mount\("),
     "mysqld_qslower": Row("$PID", SHELL, r"\S"),
-    "netqtop": Row("-n lo -i 1", NET, "QueueID"),
+    "netqtop": Row("-n lo -i 1", NET, r"(?m)^ *0 +[1-9]\S* "),
     "nfsdist": Row("1 2", SHELL, "Tracing"),
     "nfsslower": Row("1", SHELL, "TIME"),
-    "offcputime": Row("-f 2", SHELL, r" \d+"),
-    "offwaketime": Row("-f 2", SHELL, r" \d+"),
+    "offcputime": Row("-f 2", SHELL, r"(?m)^sleep;.*nanosleep.* [1-9]\d*$"),
+    "offwaketime": Row("-f 2", SHELL, r"(?m)^sleep;.* [1-9]\d*$"),
     "oomkill": Row("", SHELL, "Tracing"),
     "opensnoop": Row("", SHELL, r"(?m)^\d+ +cat +\d+ +\d+ +/etc/hostname"),
-    "pidpersec": Row("", SHELL, "PIDs"),
+    "pidpersec": Row("", SHELL, r"PIDs/sec: [1-9]"),
     "ppchcalls": Row("-d 1", SHELL, r"\S"),
-    "profile": Row("-f 2", BUSY, r" \d+"),
+    "profile": Row("-f 2", BUSY, r"(?m)^sh;.* [1-9]\d*$"),
     "readahead": Row("-d 2", FILES, "Read-ahead"),
-    "runqlat": Row("1 3", BUSY, "distribution"),
-    "runqlen": Row("1 3", BUSY, "distribution"),
-    "runqslower": Row("1", BUSY, "TIME"),
-    "shmsnoop": Row("", SHELL, "PID"),
-    "slabratetop": Row("-C 1 3", SHELL, "CACHE"),
+    "runqlat": Row("1 3", BUSY, COUNTED),
+    "runqlen": Row("1 3", BUSY, COUNTED),
+    "runqslower": Row("1", BUSY, r"(?m)^\d\d:\d\d:\d\d +\S.* +\d+ +[1-9]\d*$"),
+    "shmsnoop": Row("", "for i in 1 2 3; do ipcrm -m $(ipcmk -M 4096 | sed 's/.*: //'); sleep 0.3; done", r"(?s)ipcmk +SHMGET .*size: 4096,.*ipcrm +SHMCTL"),
+    "slabratetop": Row("-C 1 3", SHELL, r"(?m)^\S+ +[1-9]\d* +[1-9]\d*$"),
     "sofdsnoop": Row("", SHELL, "ACTION"),
-    "softirqs": Row("1 3", NET, "SOFTIRQ"),
+    "softirqs": Row("1 3", NET, r"(?m)^net_rx +[1-9]\d*$"),
     "solisten": Row("", NET, r"127.0.0.1"),
-    "sslsniff": Row("", SHELL, "FUNC"),
-    "stackcount": Row("-D 2 t:sched:sched_process_exec", SHELL, r"\d"),
+    "sslsniff": Row("", TLS, r"(?s)WRITE/SEND.*who goes there.*READ/RECV.*who goes there"),
+    "stackcount": Row("-D 2 t:sched:sched_process_exec", SHELL, r"(?ms)^  \S*execve.*^    [1-9]\d*$"),
     "statsnoop": Row("", SHELL, r"(?m)/\S*$"),
     "syncsnoop": Row("", "for i in 1 2 3; do sync; sleep 0.3; done", r"(?i)sync"),
     "syscount": Row("-d 3", SHELL, r"(?m)^(openat|read|close|execve) +\d+"),
     "tcpaccept": Row("", NET, "127.0.0.1"),
-    "tcpcong": Row("1 2", NET, "Tracing"),
+    "tcpcong": Row("1 6", LOSSY, r"(?m)^127\.0\.0\.1/\d+ +127\.0\.0\.1/\d+ .*[1-9]"),
     "tcpconnect": Row("", NET, r"(?m)^\d+ +python3 +4 +127.0.0.1 +127.0.0.1 +\d+"),
     "tcpconnlat": Row("", NET, "127.0.0.1"),
-    "tcpdrop": Row("", REFUSED, "STATE"),
+    "tcpdrop": Row("", STRAY, r"(?m)^\d\d:\d\d:\d\d +\d+ +4 +127\.0\.0\.1:\d+ +> 127\.0\.0\.1:\d+ +ESTABLISHED \(ACK\)"),
     "tcplife": Row("", NET, r"127.0.0.1 +\d+ +127.0.0.1"),
-    "tcpretrans": Row("", NET, "Tracing"),
-    "tcprtt": Row("-i 1 -d 3", NET, "distribution"),
-    "tcpstates": Row("", NET, r"SYN_SENT|ESTABLISHED"),
+    "tcpretrans": Row("", NOWHERE, r"10\.9\.9\.1:\d+ +R> +10\.9\.9\.2:80 +SYN_SENT"),
+    "tcprtt": Row("-i 1 -d 3", NET, COUNTED),
+    "tcpstates": Row("", NET, r"(?m)python3\S* +127\.0\.0\.1 +\d+ +127\.0\.0\.1 +\d+ +SYN_SENT +-> ESTABLISHED"),
     "tcpsubnet": Row("127.0.0.0/8 -i 1", NET, "127.0.0.0"),
     "tcpsynbl": Row("", NET, r"(?s)backlog_max = 1.* 0 -> 1 +: [1-9]"),
     "tcptop": Row("-C 1 4", NET, r"python3'? +127.0.0.1:\d+ +127.0.0.1:[1-9]\d* +0 +[1-9]"),
     "tcptracer": Row("", NET, r"(?ms)^C +\d+ +python3 .*^A +\d+ +python3 .*^X +\d+ +python3 "),
-    "threadsnoop": Row("", SHELL, "TIME"),
+    "threadsnoop": Row("", CALLS, r"(?m)^\d+ +\d+ +python3 "),
     "tplist": Row("syscalls:sys_enter_open*", SHELL, "sys_enter_openat"),
     "trace": Row("-M 5 t:syscalls:sys_enter_openat", SHELL, "sys_enter_openat"),
     "ttysnoop": Row("$TTY", SHELL, r""),
     "vfscount": Row("3", FILES, r"vfs_rename'? +[1-9]"),
     "vfsstat": Row("1 3", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +[1-9]"),
     "virtiostat": Row("1 3", DISK, "Driver"),
-    "wakeuptime": Row("-f 2", SHELL, r" \d+"),
-    "xfsdist": Row("1 2", FILES, "Tracing"),
-    "xfsslower": Row("1", FILES, "TIME"),
+    "wakeuptime": Row("-f 2", SHELL, r"(?m)^\S+;.*;(sh|sleep|cat|ls) [1-9]\d*$|^(sh|sleep|cat|ls)\S* \d+$"),
+    "xfsdist": Row("1 8", XFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
+    "xfsslower": Row("0", XFS, r"(?m) dd +\d+ +W +65536 .* f$"),
     "zfsdist": Row("1 2", FILES, "Tracing"),
     "zfsslower": Row("1", FILES, "TIME"),
 }
@@ -179,8 +215,10 @@ def run(name, engine, skep):
     """(works, why not, output)"""
     row = ROWS[name]
     directory = tempfile.mkdtemp(prefix="bcc-tools-")
-    environment = dict(os.environ, TMP=directory, PYTHONUNBUFFERED="1", TERM="dumb")
-    idle = subprocess.Popen(["sleep", "60"])
+    environment = dict(os.environ, TMP=directory, PYTHONUNBUFFERED="1", TERM="dumb", SKEP=skep)
+    idle = subprocess.Popen(["/usr/bin/python3", "-c", row.victim] if row.victim else ["sleep", "60"], env=environment,
+                            stdout=subprocess.DEVNULL)
+    time.sleep(1.5 if row.victim else 0)
     arguments = row.arguments.replace("$PID", str(idle.pid)).replace("$TTY", "/dev/tty1")
     words = [skep, "python", PLACE % name] + __import__("shlex").split(arguments)
     workload = None
@@ -215,7 +253,7 @@ def run(name, engine, skep):
             os.killpg(workload.pid, signal.SIGKILL)
         subprocess.run(["rm", "-rf", directory])
     lines = [line for line in text.splitlines() if line.strip()]
-    if BROKEN.search(text) or process.returncode not in (0, 130, -2, 1 if not ended_early else 0):
+    if BROKEN.search(text) or process.returncode not in (row.status, 130, -2, 1 if not ended_early else row.status):
         said = [line for line in lines if BROKEN.search(line)] or lines or ["status %s" % process.returncode]
         return False, said[-1][:300], text
     if not re.search(row.expects, text):
