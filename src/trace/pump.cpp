@@ -19,6 +19,12 @@ struct Source {
   std::function<void(const Record&)> print;
 };
 
+struct Timer {
+  std::chrono::milliseconds interval;
+  std::function<void()> action;
+  std::chrono::steady_clock::time_point next{};
+};
+
 /// trace_printk and trace_vprintk by their helper numbers: the pipe is opened only for programs that print.
 bool prints_to_pipe(const ProgramSpec& program) {
   return std::any_of(program.insns.begin(), program.insns.end(), [](const Insn& insn) {
@@ -33,8 +39,7 @@ bool is_ring(MapType type) { return type == MapType::ringbuf || type == MapType:
 struct Pump::State {
   std::vector<Source> sources;
   Output* output = nullptr;
-  std::chrono::milliseconds interval{0};
-  std::function<void()> action;
+  std::vector<Timer> timers;
   base::Fd end;
   std::thread thread;
 
@@ -75,8 +80,7 @@ void Pump::add(RingReader reader, std::function<void(const Record&)> on_record) 
 }
 
 void Pump::every(std::chrono::milliseconds interval, std::function<void()> action) {
-  state_->interval = interval;
-  state_->action = std::move(action);
+  state_->timers.push_back({interval, std::move(action)});
 }
 
 void Pump::start() {
@@ -113,22 +117,25 @@ void Pump::State::drain() {
 void Pump::State::loop() {
   std::vector<pollfd> waiting{{end.get(), POLLIN, 0}};
   for (const auto& source : sources) waiting.push_back({source.reader.wait_fd(), POLLIN, 0});
-  auto next = std::chrono::steady_clock::now() + interval;
+  const auto begin = std::chrono::steady_clock::now();
+  for (Timer& timer : timers) timer.next = begin + timer.interval;
   for (;;) {
+    const auto first = std::ranges::min_element(timers, {}, &Timer::next);
     int timeout_ms = -1;
-    if (action)
-      timeout_ms = std::max<int>(
-          0, static_cast<int>(
-                 std::chrono::ceil<std::chrono::milliseconds>(next - std::chrono::steady_clock::now()).count()));
+    if (first != timers.end()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(first->next - std::chrono::steady_clock::now());
+      timeout_ms = std::max(0, static_cast<int>(left.count()));
+    }
     const int ready = ::poll(waiting.data(), waiting.size(), timeout_ms);
     if (ready < 0 && errno != EINTR) return;
     if (waiting[0].revents != 0) return;
     for (std::size_t i = 0; i < sources.size(); ++i)
       if (waiting[i + 1].revents != 0) [[maybe_unused]]
         auto count = sources[i].reader.poll(std::chrono::milliseconds(0), sources[i].print);
-    if (action && std::chrono::steady_clock::now() >= next) {
-      action();
-      next += interval;
+    for (Timer& timer : timers) {
+      if (std::chrono::steady_clock::now() < timer.next) continue;
+      timer.action();
+      timer.next += timer.interval;
     }
     output->flush();
   }

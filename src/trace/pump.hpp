@@ -23,7 +23,7 @@ class Pump {
 
   /// One more ring, whose records go to `on_record`, on the pump's thread. Before start() only.
   void add(RingReader reader, std::function<void(const Record&)> on_record);
-  /// Calls `action` on the pump's thread at this interval. Before start() only.
+  /// Calls `action` on the pump's thread at this interval; several may be given. Before start() only.
   void every(std::chrono::milliseconds interval, std::function<void()> action);
   void start();
   /// Reads what is left, then ends the thread.

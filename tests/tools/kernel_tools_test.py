@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import unittest
+import xml.etree.ElementTree
 
 import support
 
@@ -310,6 +311,21 @@ class KernelTools(support.Case):
         folded = self.skep("offcputime", "-f", "-m", "15000", "--", sys.executable, "-I", "-S", "-c", script, check=0).stdout
         self.assertRegex(folded, r"(?m)^\S+;.*nanosleep.*;\S*schedule\S* \d+$")
         self.assertEqual(self.skep("offcputime", "-k", "-U").returncode, 2)
+
+    def test_flame_graphs(self):
+        path = self.directory / "graph<1>.svg"
+        code = "import time\nend = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass"
+        self.skep("profile", "--flame", path, "-F", "99", "--", sys.executable, "-I", "-S", "-c", code, check=0)
+        space = "{http://www.w3.org/2000/svg}"
+        boxes = [(group.find(space + "title").text, group.find(space + "rect")) for group in xml.etree.ElementTree.parse(path).iter(space + "g")]
+        total = int(re.fullmatch(r"all \((\d+) samples, 100.00%\)", boxes[0][0])[1])
+        self.assertGreater(total, 20)
+        # Above the whole stand the programs, each as wide as its share.
+        programs = [(title, box) for title, box in boxes if float(box.get("y")) == float(boxes[0][1].get("y")) - 16]
+        self.assertEqual(sum(int(title.split()[-3].strip("(")) for title, _ in programs), total)
+        self.assertAlmostEqual(sum(float(box.get("width")) for _, box in programs), float(boxes[0][1].get("width")), delta=1)
+        self.assertTrue(any(title.startswith(pathlib.Path(sys.executable).name[:15]) for title, _ in programs), programs)
+        self.assertIn("No such file", self.skep("profile", "--flame", "/nowhere/graph.svg", "0.1").stderr)
 
     def test_wakeuptime(self):
         code = "import os, time\na, b = os.pipe()\nif os.fork() == 0:\n  os.read(a, 1)\n  os._exit(0)\ntime.sleep(0.1)\nos.write(b, b'x')\nos.wait()\ntime.sleep(0.05)"

@@ -12,7 +12,10 @@ int bashreadline(const Arguments& arguments) {
   Kit kit({.name = "bashreadline",
            .about = "Traces the lines that bash reads from people.",
            .examples = "  skep bashreadline            # of every bash\n"
-                       "  skep bashreadline -s /lib/x86_64-linux-gnu/libreadline.so.8   # where bash uses a library"});
+                       "  skep bashreadline -s /lib/x86_64-linux-gnu/libreadline.so.8   # where bash uses a library\n"
+                       "  skep bashreadline -- bash    # of a shell, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   std::string library = "/bin/bash";
   kit.wants_pid();
   kit.options().add_option("-s,--shared", library, "the file that has readline()")->capture_default_str();

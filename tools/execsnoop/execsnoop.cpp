@@ -8,7 +8,6 @@
 
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
-#include "kit/process.hpp"
 
 namespace skep::tools {
 
@@ -84,8 +83,6 @@ int execsnoop(const Arguments& arguments) {
   } catch (const std::regex_error& error) {
     return complain(fmt::format("-n, -l: not a regular expression: {}", error.what()));
   }
-  if (options.parent != 0 && !kit.in_kernel())
-    return complain("-P: the user engine sees one command's processes only; use --backend kernel");
   kit.set("most_arguments", options.most_arguments);
   kit.set("wanted_parent", options.parent);
   kit.set("with_failures", options.failures);
@@ -106,8 +103,7 @@ int execsnoop(const Arguments& arguments) {
     const std::string comm(text(event.comm));
     if (!options.name.empty() && !std::regex_search(comm, name)) return;
     if (!options.line.empty() && !std::regex_search(args, line)) return;
-    const u32 parent = event.parent != 0 ? event.parent : parent_of(event.pid);
-    columns.row({clock_time(), Decimal{seconds_since_start(event.time_ns), 3}, event.uid, comm, event.pid, parent,
+    columns.row({clock_time(), Decimal{seconds_since_start(event.time_ns), 3}, event.uid, comm, event.pid, event.parent,
                  event.result, args});
   });
   return kit.run([&] { columns.heading(); });

@@ -29,8 +29,9 @@ int exitsnoop(const Arguments& arguments) {
            .examples = "  skep exitsnoop                 # every process that ends\n"
                        "  skep exitsnoop -x              # only those that failed or were killed\n"
                        "  skep exitsnoop -t -p 181       # process 181, with the time of day\n"
-                       "  skep exitsnoop --per-thread    # every thread",
-           .user_engine = false});
+                       "  skep exitsnoop --per-thread    # every thread\n"
+                       "  skep exitsnoop -- make         # of a command, without privileges",
+           .user_engine = true});
   bool times = false, failed = false, threads = false, label = false;
   kit.wants_pid();
   kit.options().add_flag("-t,--timestamp", times, "the time of day of each");
@@ -49,7 +50,7 @@ int exitsnoop(const Arguments& arguments) {
                                  {"AGE(s)", "age_s", -7},
                                  {"EXIT_CODE", "exit"}});
   kit.on_record<exit_event>("events", [&](const exit_event& event) {
-    const double age = static_cast<double>(event.end_ns - event.start_ns) / 1e9;
+    const double age = event.end_ns < event.start_ns ? 0 : static_cast<double>(event.end_ns - event.start_ns) / 1e9;
     columns.row({clock_time(), "exit", text(event.comm), event.pid, event.parent, event.tid, Decimal{age, 2},
                  ending(event.code)});
   });

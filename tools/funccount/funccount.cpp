@@ -63,7 +63,10 @@ int funccount(const Arguments& arguments) {
                        "  skep funccount -i 1 c:malloc           # of the C library, every second\n"
                        "  skep funccount -p 181 'c:str*'         # in process 181\n"
                        "  skep funccount 't:sched:*'             # tracepoints\n"
-                       "  skep funccount -r '^vfs_(read|write)$' # a regular expression"});
+                       "  skep funccount -r '^vfs_(read|write)$' # a regular expression\n"
+                       "  skep funccount 'c:str*' -- ls          # of a command, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   CountOptions options;
   kit.wants_pid();
   kit.wants_duration("-d,--duration");
@@ -80,6 +83,7 @@ int funccount(const Arguments& arguments) {
   auto probes =
       find_probes({.pattern = options.pattern, .regular_expression = options.regular_expression, .pid = kit.pid()});
   if (!probes) return complain(probes.error());
+  if (const auto status = choose_engine(kit, *probes)) return *status;
   const bool is_tracepoint = probes->front().kind == ProbeKind::tracepoint;
   kit.only_if(!is_tracepoint, "count_function");
   kit.only_if(is_tracepoint, "count_tracepoint");

@@ -69,7 +69,10 @@ int funclatency(const Arguments& arguments) {
            .examples = "  skep funclatency do_sys_openat2        # of the kernel\n"
                        "  skep funclatency -u c:read             # of the C library, in microseconds\n"
                        "  skep funclatency -F 'c:mem*'           # one histogram for each\n"
-                       "  skep funclatency -i 2 -d 10 -p 181 c:malloc"});
+                       "  skep funclatency -i 2 -d 10 -p 181 c:malloc\n"
+                       "  skep funclatency c:malloc -- ls        # of a command, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   LatencyOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
@@ -78,6 +81,7 @@ int funclatency(const Arguments& arguments) {
                              .pid = kit.pid(),
                              .only_functions = true});
   if (!probes) return complain(probes.error());
+  if (const auto status = choose_engine(kit, *probes)) return *status;
   kit.set("unit_ns", options.unit_ns());
   kit.set("together", !options.by_function);
   for (MapSpec& map : kit.spec().maps)

@@ -57,7 +57,10 @@ int funcslower(const Arguments& arguments) {
            .examples = "  skep funcslower vfs_write              # calls of 1 ms and more\n"
                        "  skep funcslower -m 10 vfs_write        # of 10 ms and more\n"
                        "  skep funcslower -u 5 -a 2 -p 181 c:open   # of 5 us, with two arguments\n"
-                       "  skep funcslower -UK -m 5 __kmalloc     # with stacks"});
+                       "  skep funcslower -UK -m 5 __kmalloc     # with stacks\n"
+                       "  skep funcslower -u 50 c:malloc -- ls   # of a command, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   SlowOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
@@ -67,6 +70,7 @@ int funcslower(const Arguments& arguments) {
     if (!found) return complain(found.error());
     probes.insert(probes.end(), found->begin(), found->end());
   }
+  if (const auto status = choose_engine(kit, probes)) return *status;
   kit.set("least_ns", options.least_ns());
   kit.set("user_stacks", options.user_stack);
   kit.set("kernel_stacks", options.kernel_stack);
@@ -89,6 +93,7 @@ int funcslower(const Arguments& arguments) {
                                  {"RVAL", "rval", 16},
                                  {options.arguments > 0 ? "FUNC ARGS" : "FUNC", "func"}});
   Stacks stacks;
+  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
   kit.on_record<slow_call>("events", [&](const slow_call& call) {
     const std::string name = call.function < probes.size() ? probes[call.function].name : "?";
     std::string shown = name;

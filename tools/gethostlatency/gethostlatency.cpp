@@ -12,7 +12,10 @@ int gethostlatency(const Arguments& arguments) {
   Kit kit({.name = "gethostlatency",
            .about = "Traces getaddrinfo(), gethostbyname() and gethostbyname2() of the C library.",
            .examples = "  skep gethostlatency          # of every process\n"
-                       "  skep gethostlatency -p 181   # of process 181"});
+                       "  skep gethostlatency -p 181   # of process 181\n"
+                       "  skep gethostlatency -- curl example.org   # of a command, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   kit.wants_pid();
   if (auto status = kit.parse(arguments)) return *status;
   Columns columns(

@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "btf/btf.hpp"
 #include "interruption.hpp"
+#include "kernel/access.hpp"
 #include "kernel/hook_check.hpp"
 #include "kit/choice.hpp"
 #include "kit/probes.hpp"
@@ -97,6 +99,35 @@ void Kit::wants_interval(double every_s) {
   app_.add_option("COUNT", count_, "number of outputs")->check(CLI::PositiveNumber);
 }
 
+void Kit::wants_process_and_interval() {
+  needs_process_ = true;
+  app_.add_option("PID_INTERVAL", process_and_interval_,
+                  "the process (where no command is given), and seconds between outputs")
+      ->expected(0, 2)
+      ->check(CLI::PositiveNumber);
+}
+
+std::optional<int> Kit::read_process_and_interval() {
+  auto rest = std::span<const double>(process_and_interval_);
+  if (workload_.command.empty()) {
+    constexpr double most = 1 << 22;
+    if (rest.empty() || rest[0] != std::floor(rest[0]) || rest[0] > most)
+      return complain(fmt::format("say which process: skep {0} PID, or skep {0} -- CMD", facts_.name));
+    workload_.pid = static_cast<int>(rest[0]);
+    rest = rest.subspan(1);
+  }
+  if (rest.size() > 1) return complain("give a command or a process, not both");
+  if (!rest.empty()) interval_s_ = rest[0];
+  return std::nullopt;
+}
+
+std::optional<int> Kit::needs_kernel(std::string_view what) {
+  if (backend_ == "user")
+    return complain(fmt::format("{}: {} exist in the kernel only: use --backend kernel", facts_.name, what));
+  in_kernel_ = true;
+  return std::nullopt;
+}
+
 std::optional<int> Kit::parse(const Arguments& all) {
   Arguments arguments = all;
   if (const auto dashes = std::find(arguments.begin(), arguments.end(), "--"); dashes != arguments.end()) {
@@ -106,7 +137,11 @@ std::optional<int> Kit::parse(const Arguments& all) {
   }
   if (auto status = tools::parse(app_, arguments)) return status;
   if (!workload_.command.empty() && workload_.pid != 0) return complain("give a command or -p PID, not both");
-  in_kernel_ = backend_ == "kernel" || (backend_.empty() && !(facts_.user_engine && has_scope()));
+  if (needs_process_)
+    if (auto status = read_process_and_interval()) return status;
+  const bool may_choose_user =
+      facts_.user_engine && has_scope() && !(facts_.kernel_first && kernel::capabilities().may_trace());
+  in_kernel_ = backend_ == "kernel" || (backend_.empty() && !may_choose_user);
   if (!in_kernel_ && !facts_.user_engine)
     return complain(
         fmt::format("{}: its events are inside of the kernel: there is no user-engine version", facts_.name));
@@ -231,8 +266,15 @@ Result<trace::Pump> Kit::open_pump() {
       summary();
       if (count_ != 0 && summaries_ >= count_) stop();
     });
-  else if (duration_s_ > 0)
-    pump.every(milliseconds(duration_s_), [this] { stop(); });
+  // What the last interval, shorter than the others, has counted is printed, too.
+  const bool is_partial = interval_s_ > 0 && std::fmod(duration_s_, interval_s_) > 0;
+  if (duration_s_ > 0)
+    pump.every(milliseconds(duration_s_), [this, is_partial] {
+      if (is_partial) summary();
+      stop();
+    });
+  constexpr std::chrono::milliseconds look_at_command(25);
+  if (while_alive_ && has_command()) pump.every(look_at_command, [this] { while_alive_(command_pid_); });
   return pump;
 }
 
@@ -263,7 +305,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   SKEP_TRY(point_at_target());
   SKEP_TRY(choose_programs());
   object_ = SKEP_TRY(engine_->load(spec_));
-  if (in_kernel_ && !workload_.command.empty() && !facts_.compiled_at_run_time) {
+  if (in_kernel_ && !workload_.command.empty()) {
     const auto self = static_cast<u32>(::getpid());
     const Map tree = SKEP_TRY(object_->map("tree"));
     SKEP_TRY(tree.update(std::as_bytes(std::span(&self, 1)), std::as_bytes(std::span(&tree_root, 1))));
@@ -276,6 +318,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   if (in_kernel_) workload.pid = 0;  // filtered by the program; the hooks see all
   workload.on_start = [&](int pid) {
     interruption.command_started(pid);
+    command_pid_ = static_cast<u32>(pid);
     if (!engine_->notes().empty()) note(engine_->notes());
     if (on_start) on_start();
     output_->flush();

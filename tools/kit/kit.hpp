@@ -33,6 +33,7 @@ struct ToolFacts {
   std::string_view about;
   std::string_view examples;          ///< lines for --help
   bool user_engine = false;           ///< its events are there without privileges too
+  bool kernel_first = false;          ///< a hit costs far less in the kernel: there, where that is permitted
   bool compiled_at_run_time = false;  ///< the program is given by use(); it has none of tool.bpf.h
 };
 
@@ -50,16 +51,22 @@ class Kit {
   void wants_duration(std::string_view flags);
   /// INTERVAL [COUNT]; `every_s` 0: one summary at the end.
   void wants_interval(double every_s);
+  /// PID [INTERVAL]; with a command INTERVAL alone. Neither is an error.
+  void wants_process_and_interval();
 
   /// A value is the exit status to end with.
   std::optional<int> parse(const Arguments& arguments);
 
   // ---- before run()
+  /// What the options name is in the kernel only. A value is the exit status to end with: the user engine was asked
+  /// for.
+  std::optional<int> needs_kernel(std::string_view what);
   bool json() const { return json_; }
   bool in_kernel() const { return in_kernel_; }
   bool has_command() const { return !workload_.command.empty(); }
   bool has_scope() const { return !workload_.command.empty() || workload_.pid != 0; }
   int pid() const { return workload_.pid; }
+  const std::vector<std::string>& command() const { return workload_.command; }
   double interval_s() const { return interval_s_; }
   trace::Output& output() { return *output_; }
   ObjectSpec& spec() { return spec_; }
@@ -67,6 +74,8 @@ class Kit {
   void use(ObjectSpec spec) { spec_ = std::move(spec); }
   /// Seconds between summaries, for tools with an option of their own; 0: one at the end.
   void print_every(double seconds) { interval_s_ = seconds; }
+  /// Summaries after which the run ends; 0: no limit.
+  void end_after_outputs(u64 count) { count_ = count; }
   double duration_s() const { return duration_s_; }
   /// The time to run where the options say none.
   void end_after(double seconds) { duration_s_ = seconds; }
@@ -96,6 +105,8 @@ class Kit {
   void on_bytes(std::string_view map, std::size_t least, std::function<void(std::span<const std::byte>)> handler);
   /// At every interval and, where there is no interval or it has not come yet, at the end.
   void on_summary(std::function<void()> handler) { on_summary_ = std::move(handler); }
+  /// Now and then while the command lives, with its process: what is wanted of it and gone with it.
+  void while_alive(std::function<void(u32 pid)> handler) { while_alive_ = std::move(handler); }
   /// Once the object is loaded, before anything is attached.
   void on_loaded(std::function<Result<void>(Object&)> handler) { on_loaded_ = std::move(handler); }
   /// More attachments than the sections say (user functions, perf events).
@@ -120,6 +131,9 @@ class Kit {
   /// Every entry of a map, taken out when `take`. Typed; entries of another size fail the tool.
   template <class K, class V>
   Result<std::vector<std::pair<K, V>>> entries(std::string_view map, bool take = false);
+  /// The same, as bytes of these sizes.
+  Result<void> read_entries(std::string_view map, bool take, std::size_t key, std::size_t value,
+                            const std::function<void(const std::byte*, const std::byte*)>& visit);
 
  private:
   struct Handler {
@@ -128,14 +142,13 @@ class Kit {
     std::function<void(std::span<const std::byte>)> call;
   };
   void set_bytes(std::string_view constant, std::span<const std::byte> value);
+  std::optional<int> read_process_and_interval();
   Result<int> run_all(const std::function<void()>& on_start);
   Result<void> open_engine();
   Result<void> choose_programs();
   Result<void> point_at_target();
   Result<std::vector<Link>> attach_all();
   Result<trace::Pump> open_pump();
-  Result<void> read_entries(std::string_view map, bool take, std::size_t key, std::size_t value,
-                            const std::function<void(const std::byte*, const std::byte*)>& visit);
   void summary();
 
   ToolFacts facts_;
@@ -144,7 +157,8 @@ class Kit {
   bool ipv4_ = false, ipv6_ = false, has_family_ = false;
   Workload workload_;
   u32 tid_ = 0;
-  bool json_ = false, in_kernel_ = true, needs_interval_ = false;
+  bool json_ = false, in_kernel_ = true, needs_interval_ = false, needs_process_ = false;
+  std::vector<double> process_and_interval_;
   double duration_s_ = 0, interval_s_ = 0;
   u64 count_ = 0;
   std::unique_ptr<trace::Output> output_;
@@ -153,6 +167,8 @@ class Kit {
   std::vector<std::string> left_out_;  ///< stems
   std::vector<Handler> handlers_;
   std::function<void()> on_summary_;
+  std::function<void(u32)> while_alive_;
+  u32 command_pid_ = 0;  ///< once it has started
   std::function<Result<void>(Object&)> on_loaded_;
   std::function<Result<void>(Object&, std::vector<Link>&)> on_attach_;
   std::unique_ptr<Backend> engine_;

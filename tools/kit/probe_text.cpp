@@ -1,10 +1,11 @@
-// One pass from left to right; brackets and quotes are counted, everything between them is C and not ours to judge.
+// One pass from left to right. See probe_text.hpp.
 #include "kit/probe_text.hpp"
 
 #include <fmt/format.h>
 
 #include <cctype>
 
+#include "kit/c_text.hpp"
 #include "kit/columns.hpp"
 #include "kit/probes.hpp"
 
@@ -13,66 +14,6 @@ namespace {
 
 tl::unexpected<Error> bad(std::string_view text, std::string_view why) {
   return fail(Code::invalid_argument, fmt::format("probe '{}': {}", text, why));
-}
-
-void skip_spaces(std::string_view& rest) {
-  while (!rest.empty() && std::isspace(static_cast<unsigned char>(rest.front()))) rest.remove_prefix(1);
-}
-
-std::string trimmed(std::string_view text) {
-  skip_spaces(text);
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
-  return std::string(text);
-}
-
-/// What stands between the bracket that `rest` begins with and its partner; nullopt where there is none.
-std::optional<std::string> take_brackets(std::string_view& rest) {
-  int depth = 0;
-  char quote = 0;
-  for (std::size_t i = 0; i < rest.size(); ++i) {
-    const char c = rest[i];
-    if (quote != 0) {
-      if (c == '\\') ++i;
-      if (c == quote) quote = 0;
-    } else if (c == '"' || c == '\'') {
-      quote = c;
-    } else if (c == '(') {
-      ++depth;
-    } else if (c == ')' && --depth == 0) {
-      std::string inside(rest.substr(1, i - 1));
-      rest.remove_prefix(i + 1);
-      return inside;
-    }
-  }
-  return std::nullopt;
-}
-
-/// At commas outside of brackets and quotes.
-std::vector<std::string> split(std::string_view text) {
-  std::vector<std::string> out;
-  int depth = 0;
-  char quote = 0;
-  std::string part;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quote != 0) {
-      if (c == '\\' && i + 1 < text.size()) part.push_back(text[i++]);
-      if (text[i] == quote && c != '\\') quote = 0;
-    } else if (c == '"' || c == '\'') {
-      quote = c;
-    } else if (c == '(' || c == '[') {
-      ++depth;
-    } else if (c == ')' || c == ']') {
-      --depth;
-    } else if (c == ',' && depth == 0) {
-      out.push_back(trimmed(part));
-      part.clear();
-      continue;
-    }
-    part.push_back(text[i]);
-  }
-  if (!trimmed(part).empty()) out.push_back(trimmed(part));
-  return out;
 }
 
 std::string without_escapes(std::string_view text) {
@@ -98,24 +39,28 @@ Result<void> parse_place(std::string_view whole, std::string_view head, ProbeTex
   }
   if (parts.size() == 1) parts = {"p", "", parts[0]};
   if (parts.size() == 2) parts = {"p", parts[0], parts[1]};
+  if (parts.size() == 4 && parts[0] == "u") parts = {"u", parts[1], parts[2] + ":" + parts[3]};
   if (parts.size() != 3 || parts[0].size() > 1)
     return bad(whole,
-               "expected FUNCTION, LIBRARY:FUNCTION, p:LIBRARY:FUNCTION, r:LIBRARY:FUNCTION or t:CATEGORY:EVENT");
+               "expected FUNCTION, LIBRARY:FUNCTION, p:LIBRARY:FUNCTION, r:LIBRARY:FUNCTION, t:CATEGORY:EVENT or "
+               "u:LIBRARY:PROBE");
   out.type = parts[0].empty() ? 'p' : parts[0][0];
   out.library = parts[1], out.function = parts[2];
-  if (out.type != 'p' && out.type != 'r' && out.type != 't')
-    return bad(whole, fmt::format("'{}' is no kind of probe that is known here: p, r or t", out.type));
-  if (out.function.empty() || (out.type == 't' && out.library.empty())) return bad(whole, "names no function or event");
+  if (std::string_view("prtu").find(out.type) == std::string_view::npos)
+    return bad(whole, fmt::format("'{}' is no kind of probe that is known here: p, r, t or u", out.type));
+  if (out.function.empty() || ((out.type == 't' || out.type == 'u') && out.library.empty()))
+    return bad(whole, "names no function or event");
   return {};
 }
 
-bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '$'; }
-
 std::string word_in_c(const ProbeText& probe, const std::string& word) {
-  if (word.size() == 4 && word.starts_with("arg") && word[3] >= '1' && word[3] <= '6')
-    return fmt::format("PT_REGS_PARM{}(ctx)", word[3]);
+  if (word.size() == 4 && word.starts_with("arg") && word[3] >= '1' && word[3] <= '9') {
+    if (probe.type == 'u')
+      return fmt::format("({{ u64 skep_value = 0; bpf_usdt_readarg({}, ctx, &skep_value); skep_value; }})", word[3]);
+    if (word[3] <= '6') return fmt::format("PT_REGS_PARM{}(ctx)", word[3]);
+  }
   if (word == "retval" || word == "$retval") return probe.type == 'r' ? "PT_REGS_RC(ctx)" : word;
-  if (word == "$pid" || word == "$tgid") return "((unsigned)(bpf_get_current_pid_tgid() >> 32))";
+  if (word == "$pid" || word == "$PID" || word == "$tgid") return "((unsigned)(bpf_get_current_pid_tgid() >> 32))";
   if (word == "$tid") return "((unsigned)bpf_get_current_pid_tgid())";
   if (word == "$uid") return "((unsigned)bpf_get_current_uid_gid())";
   if (word == "$gid") return "((unsigned)(bpf_get_current_uid_gid() >> 32))";
@@ -156,7 +101,7 @@ Result<ProbeText> parse_probe(std::string_view text) {
   out.format = without_escapes(rest.substr(1, close - 1));
   rest.remove_prefix(close + 1);
   skip_spaces(rest);
-  if (rest.starts_with(',')) out.values = split(rest.substr(1));
+  if (rest.starts_with(',')) out.values = split_outside(rest.substr(1), ',');
   const auto wanted = SKEP_TRY(conversions(out.format));
   if (wanted.size() != out.values.size())
     return bad(text, fmt::format("the message wants {} values, {} are given", wanted.size(), out.values.size()));
@@ -166,10 +111,28 @@ Result<ProbeText> parse_probe(std::string_view text) {
 Result<AttachTarget> target_of(const ProbeText& probe, int pid) {
   if (probe.type == 't')
     return AttachTarget{.kind = AttachKind::tracepoint, .target = probe.library + "/" + probe.function};
+  if (probe.type == 'u') {
+    const std::string pattern = fmt::format("u:{}:{}", probe.library, probe.function);
+    return SKEP_TRY(find_probes({.pattern = pattern, .pid = pid})).front().target;
+  }
   AttachTarget target{.kind = AttachKind::kprobe, .target = probe.function};
   if (!probe.library.empty())
     target = SKEP_TRY(find_probes({.pattern = probe.library + ":" + probe.function, .pid = pid})).front().target;
   return probe.type == 'r' ? return_of(target) : target;
+}
+
+std::vector<Parameter> parameters_of(const ProbeText& probe) {
+  std::vector<Parameter> out;
+  int number = 1;
+  for (const std::string& parameter : split_outside(probe.signature, ',')) {
+    // The name is the last word; what stands before it is the type.
+    std::size_t at = parameter.size();
+    while (at > 0 && is_word(parameter[at - 1])) --at;
+    const std::string type = trimmed(std::string_view(parameter).substr(0, at));
+    if (at < parameter.size() && !type.empty() && number <= 6) out.push_back({type, parameter.substr(at), number});
+    ++number;
+  }
+  return out;
 }
 
 std::string handler_head(const ProbeText& probe, std::string_view name) {
@@ -177,23 +140,50 @@ std::string handler_head(const ProbeText& probe, std::string_view name) {
     return fmt::format("int {}(struct tracepoint__{}__{} *args) {{\n  void *ctx = args;\n", name, probe.library,
                        probe.function);
   std::string out = fmt::format("int {}(struct pt_regs *ctx) {{\n", name);
-  if (probe.type == 'r') return out;
-  std::size_t number = 1;
-  for (const std::string& parameter : split(probe.signature)) {
-    // The name is the last word; what stands before it is the type.
-    std::size_t at = parameter.size();
-    while (at > 0 && is_word(parameter[at - 1])) --at;
-    const std::string type = trimmed(parameter.substr(0, at));
-    if (at < parameter.size() && !type.empty() && number <= 6)
-      out += fmt::format("  {0} {1} = ({0})PT_REGS_PARM{2}(ctx);\n", type, parameter.substr(at), number);
-    ++number;
-  }
+  if (probe.type != 'p') return out;
+  for (const Parameter& one : parameters_of(probe))
+    out += fmt::format("  {0} {1} = ({0})PT_REGS_PARM{2}(ctx);\n", one.type, one.name, one.number);
   return out;
+}
+
+TextValue text_value(const ProbeText& probe, std::string_view value) {
+  // Strings of programs and of system calls are in user space; "@user" says so of others.
+  bool of_user = !probe.library.empty() && (probe.type != 't' || probe.library == "syscalls");
+  constexpr std::string_view mark = "@user";
+  if (value.ends_with(mark)) {
+    of_user = true;
+    value.remove_suffix(mark.size());
+  }
+  return {expression(probe, value), of_user};
+}
+
+std::string tree_source() {
+  return "BPF_TABLE(\"lru_hash\", u32, u8, tree, 16384);\n"
+         "RAW_TRACEPOINT_PROBE(sched_process_fork) {\n"
+         "  struct task_struct *maker = (struct task_struct *)ctx->args[0], *made = (struct task_struct "
+         "*)ctx->args[1];\n"
+         "  u32 from = maker->tgid, to = made->tgid;\n  u8 member = 2;\n"
+         "  if (from != to && tree.lookup(&from)) tree.update(&to, &member);\n  return 0;\n}\n";
+}
+
+std::string tree_filter() {
+  return "  u32 skep_process = bpf_get_current_pid_tgid() >> 32;\n"
+         "  u8 *skep_place = tree.lookup(&skep_process);\n  if (!skep_place || *skep_place != 2) return 0;\n";
 }
 
 std::string expression(const ProbeText& probe, std::string_view text) {
   std::string out;
+  char quote = 0;
   for (std::size_t i = 0; i < text.size();) {
+    if (quote != 0 || text[i] == '"' || text[i] == '\'') {
+      if (quote != 0 && text[i] == '\\' && i + 1 < text.size()) {
+        out.push_back(text[i++]);
+      } else if (text[i] == quote || quote == 0) {
+        quote = quote == 0 ? text[i] : 0;
+      }
+      out.push_back(text[i++]);
+      continue;
+    }
     if (!is_word(text[i])) {
       out.push_back(text[i++]);
       continue;

@@ -11,6 +11,7 @@
 #include "elf/usdt.hpp"
 #include "elf/user_binary.hpp"
 #include "kernel/functions.hpp"
+#include "kit/kit.hpp"
 
 namespace skep::tools {
 namespace {
@@ -125,6 +126,13 @@ Result<std::vector<Probe>> find_probes(const ProbeQuery& query) {
     return fail(Code::limit, fmt::format("'{}' matches {} places, more than {}: make it narrower", query.pattern,
                                          probes.size(), query.most));
   return probes;
+}
+
+std::optional<int> choose_engine(Kit& kit, const std::vector<Probe>& probes) {
+  for (const Probe& probe : probes)
+    if (probe.kind == ProbeKind::kernel_function || probe.kind == ProbeKind::tracepoint)
+      return kit.needs_kernel("functions of the kernel and tracepoints");
+  return std::nullopt;
 }
 
 AttachTarget return_of(const AttachTarget& function) {

@@ -13,6 +13,8 @@
 
 namespace skep::tools {
 
+class Kit;
+
 enum class ProbeKind : u8 { kernel_function, user_function, tracepoint, usdt };
 
 struct Probe {
@@ -31,6 +33,9 @@ struct ProbeQuery {
 
 /// Errors: not_found (nothing matches: says what was looked at), limit, invalid_argument.
 Result<std::vector<Probe>> find_probes(const ProbeQuery& query);
+
+/// Functions of the kernel and tracepoints are in the kernel engine only. A value is the exit status to end with.
+std::optional<int> choose_engine(Kit& kit, const std::vector<Probe>& probes);
 
 /// The same function's return.
 AttachTarget return_of(const AttachTarget& function);

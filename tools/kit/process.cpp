@@ -21,17 +21,6 @@ int number_of(const std::string& text) {
 
 }  // namespace
 
-u32 parent_of(u32 pid) {
-  const auto status = base::read_text(fmt::format("/proc/{}/stat", pid));
-  if (!status) return 0;
-  // pid (comm) state ppid: the name may hold anything, brackets too.
-  const auto close = status->rfind(')');
-  if (close == std::string::npos || close + 4 >= status->size()) return 0;
-  u32 parent = 0;
-  std::from_chars(status->data() + close + 4, status->data() + status->size(), parent);
-  return parent;
-}
-
 std::string comm_of(u32 pid) {
   auto name = base::read_text(fmt::format("/proc/{}/comm", pid));
   if (!name) return {};

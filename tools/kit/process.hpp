@@ -6,9 +6,7 @@
 
 namespace skep::tools {
 
-/// The parent of a process that is there still; 0: it is gone.
-u32 parent_of(u32 pid);
-/// Its name, or "" when it is gone.
+/// The name of a process, or "" when it is gone.
 std::string comm_of(u32 pid);
 /// The number of its namespace of a kind ("mnt", "pid", "net"); 0: it is gone, or not to be seen.
 u64 namespace_of(u32 pid, std::string_view kind);

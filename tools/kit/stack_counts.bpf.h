@@ -16,7 +16,7 @@ struct {
   __uint(value_size, STACK_FRAMES * sizeof(u64));
 } stacks SEC(".maps");
 
-static __always_inline void stack_here(void *ctx, struct stack_key *key) {
+static __always_inline void stack_here(void* ctx, struct stack_key* key) {
   key->kernel = with_kernel_stacks ? bpf_get_stackid(ctx, &stacks, 0) : STACK_NONE;
   key->user = with_user_stacks ? bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK) : STACK_NONE;
 }

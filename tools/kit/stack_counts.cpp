@@ -8,6 +8,7 @@
 
 #include "base/json_writer.hpp"
 #include "kit/columns.hpp"
+#include "kit/flame.hpp"
 
 namespace skep::tools {
 
@@ -23,6 +24,7 @@ void StackCounts::add_options() {
   auto* user = kit_.options().add_flag("-U,--user-stacks-only", only_user_, "only the programs' part of the stacks");
   kit_.options().add_flag("-K,--kernel-stacks-only", only_kernel_, "only the kernel's part")->excludes(user);
   kit_.options().add_flag("-d,--delimited", delimited_, "a mark between the two parts");
+  kit_.options().add_option("--flame", flame_, "draws a flame graph into this file (SVG) instead of printing");
   add_common_options();
 }
 
@@ -30,6 +32,7 @@ void StackCounts::apply() {
   kit_.set("with_kernel_stacks", !only_user_);
   kit_.set("with_user_stacks", !only_kernel_);
   kit_.set_map_size("stacks", storage_);
+  kit_.while_alive([this](u32 pid) { symbolizer_.remember(pid); });
 }
 
 std::string_view StackCounts::kind() const { return only_user_ ? "user" : only_kernel_ ? "kernel" : "user + kernel"; }
@@ -101,6 +104,7 @@ void StackCounts::print_json(const stack_key& key, const Named& named, u64 count
 }
 
 void StackCounts::print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit, bool mark_kernel) {
+  if (is_drawn()) return draw(counted, unit, mark_kernel);
   std::sort(counted.begin(), counted.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (!folded_ && !kit_.json()) kit_.output().line("");
   for (const auto& [key, count] : counted) {
@@ -112,6 +116,20 @@ void StackCounts::print(std::vector<std::pair<stack_key, u64>> counted, std::str
     else
       print_lines(key, named, count);
   }
+}
+
+void StackCounts::draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit, bool mark_kernel) {
+  FlameGraph graph;
+  for (const auto& [key, count] : counted) {
+    const Named named = names_of(key, mark_kernel);
+    std::vector<std::string> frames = {std::string(text(key.comm))};
+    frames.insert(frames.end(), named.user.rbegin(), named.user.rend());
+    frames.insert(frames.end(), named.kernel.rbegin(), named.kernel.rend());
+    graph.add(frames, count);
+  }
+  if (auto written = graph.write(flame_, fmt::format("{} stacks of {}", kind(), scope_words(kit_)), unit); !written)
+    return kit_.give_up(written.error());
+  note(fmt::format("{} stacks are drawn in {}", counted.size(), flame_));
 }
 
 void StackCounts::tell_missing() const {

@@ -18,11 +18,12 @@ class StackCounts {
 
   /// -f and --stack-storage-size.
   void add_common_options();
-  /// -U, -K, -d besides.
+  /// -U, -K, -d and --flame besides.
   void add_options();
   /// Tells the program. Once the options are parsed.
   void apply();
   bool is_folded() const { return folded_; }
+  bool is_drawn() const { return !flame_.empty(); }
   u32& storage() { return storage_; }
   /// "user + kernel", "user" or "kernel".
   std::string_view kind() const;
@@ -33,8 +34,8 @@ class StackCounts {
   symbols::Symbolizer& symbolizer() { return symbolizer_; }
   std::string kernel_name(u64 address);
 
-  /// Prints stacks with their counts, the largest last. `mark_kernel`: "_[k]" behind functions of the kernel. `unit`:
-  /// the name of the count in JSON.
+  /// Prints stacks with their counts, the largest last, or draws them. `mark_kernel`: "_[k]" behind functions of the
+  /// kernel. `unit`: the name of the count in JSON.
   void print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit, bool mark_kernel = false);
   /// On stderr, how many stacks are missing, if any.
   void tell_missing() const;
@@ -44,6 +45,7 @@ class StackCounts {
     std::vector<std::string> kernel, user;  ///< the innermost first
     bool has_kernel = false, has_user = false;
   };
+  void draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit, bool mark_kernel);
   Named names_of(const stack_key& key, bool mark_kernel);
   void print_folded(const stack_key& key, const Named& named, u64 count);
   void print_lines(const stack_key& key, const Named& named, u64 count);
@@ -52,6 +54,7 @@ class StackCounts {
   Kit& kit_;
   symbols::Symbolizer symbolizer_;
   bool folded_ = false, delimited_ = false, only_user_ = false, only_kernel_ = false;
+  std::string flame_;  ///< the file of a flame graph
   u32 storage_ = 16384;
   u64 missing_ = 0;
   bool is_full_ = false;

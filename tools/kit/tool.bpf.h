@@ -56,9 +56,8 @@ static __always_inline bool wanted(void) {
   return wanted_task(id >> 32, id);
 }
 
-/* The process that started the current one; 0 where the engine cannot tell. */
+/* The process that started the current one. */
 static __always_inline u32 tool_parent(void) {
-  if (!in_kernel) return 0;
   struct task_struct *task = (void *)bpf_get_current_task();
   return BPF_CORE_READ(task, real_parent, tgid);
 }

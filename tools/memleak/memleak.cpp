@@ -121,8 +121,10 @@ int memleak(const Arguments& arguments) {
            "the kernel.",
        .examples = "  skep memleak -p 181            # of process 181, every 5 seconds\n"
                    "  skep memleak -p 181 -a 10 3    # each allocation too; three times, every 10 seconds\n"
-                   "  skep memleak --backend kernel -- ./server   # of a command\n"
-                   "  skep memleak -o 60000          # of the kernel, older than a minute"});
+                   "  skep memleak -- ./server       # of a command, without privileges, too\n"
+                   "  skep memleak -o 60000          # of the kernel, older than a minute",
+       .user_engine = true,
+       .kernel_first = true});
   LeakOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
@@ -151,6 +153,7 @@ int memleak(const Arguments& arguments) {
   });
   Stacks stacks({.offset = true, .module = true});
   if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
+  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
   kit.on_summary([&] { print_leaks(kit, options, stacks); });
   return kit.run([&] {
     note(of_process ? "watching allocations of a process; Ctrl-C ends"

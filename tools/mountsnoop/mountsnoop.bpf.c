@@ -56,13 +56,11 @@ static __always_inline int on_exit(void *ctx, u32 nr, s64 ret) {
     TEXT(target);
     TEXT(type);
     TEXT(data);
-    event->parent = 0, event->mount_namespace = 0, event->parent_comm[0] = 0;
-    if (in_kernel) {
-      struct task_struct *task = (void *)bpf_get_current_task();
-      event->parent = BPF_CORE_READ(task, real_parent, tgid);
-      event->mount_namespace = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-      BPF_CORE_READ_STR_INTO(&event->parent_comm, task, real_parent, comm);
-    }
+    struct task_struct *task = (void *)bpf_get_current_task();
+    event->parent = tool_parent();
+    event->mount_namespace = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+    event->parent_comm[0] = 0;
+    BPF_CORE_READ_STR_INTO(&event->parent_comm, task, real_parent, comm);
     bpf_ringbuf_submit(event, 0);
   }
   bpf_map_delete_elem(&mountings, &id);

@@ -74,10 +74,8 @@ int mountsnoop(const Arguments& arguments) {
                                  {"MNT_NS", "mnt_ns", -11},
                                  {"CALL", "call"}});
   kit.on_record<mount_event>("events", [&](const mount_event& event) {
-    const u32 parent = event.parent != 0 ? event.parent : parent_of(event.pid);
-    const std::string parent_name = event.parent != 0 ? std::string(text(event.parent_comm)) : comm_of(parent);
-    const u64 space = event.mount_namespace != 0 ? event.mount_namespace : namespace_of(event.pid, "mnt");
-    columns.row({text(event.comm), event.pid, event.tid, parent_name, parent, space, call_text(event)});
+    columns.row({text(event.comm), event.pid, event.tid, text(event.parent_comm), event.parent, event.mount_namespace,
+                 call_text(event)});
   });
   return kit.run([&] { columns.heading(); });
 }

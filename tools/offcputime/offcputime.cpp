@@ -15,6 +15,7 @@ int offcputime(const Arguments& arguments) {
            .examples = "  skep offcputime           # until Ctrl-C\n"
                        "  skep offcputime 5         # for 5 seconds\n"
                        "  skep offcputime -f 5      # in folded form, for flame graphs\n"
+                       "  skep offcputime --flame out.svg 5   # as a picture\n"
                        "  skep offcputime -m 1000   # only waits of at least 1000 us\n"
                        "  skep offcputime -p 185    # of process 185\n"
                        "  skep offcputime -u -K     # user threads, the kernel's part of the stacks\n"
@@ -49,7 +50,7 @@ int offcputime(const Arguments& arguments) {
     stacks.tell_missing();
   });
   return kit.run([&] {
-    if (kit.json() || stacks.is_folded()) return;
+    if (kit.json() || stacks.is_folded() || stacks.is_drawn()) return;
     kit.output().line(fmt::format("Tracing off-CPU time (us) of {} by {} stack{}", scope_words(kit), stacks.kind(),
                                   duration_words(kit)));
   });

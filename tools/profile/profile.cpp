@@ -36,6 +36,7 @@ int profile(const Arguments& arguments) {
                        "  skep profile -U 5        # the programs' part of the stacks\n"
                        "  skep profile -K -a 5     # the kernel's part, marked\n"
                        "  skep profile -f 5        # in folded form, for flame graphs\n"
+                       "  skep profile --flame out.svg 5   # as a picture\n"
                        "  skep profile -- make     # what the command starts"});
   StackCounts stacks(kit);
   std::vector<u32> pids, tids;
@@ -79,7 +80,7 @@ int profile(const Arguments& arguments) {
     stacks.tell_missing();
   });
   return kit.run([&] {
-    if (kit.json() || stacks.is_folded()) return;
+    if (kit.json() || stacks.is_folded() || stacks.is_drawn()) return;
     kit.output().line(
         fmt::format("Sampling at {} of {} by {} stack{}{}",
                     period != 0 ? fmt::format("every {} events", period) : fmt::format("{} Hertz", frequency),

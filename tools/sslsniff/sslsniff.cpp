@@ -127,7 +127,10 @@ int sslsniff(const Arguments& arguments) {
        .examples = "  skep sslsniff                # of every process\n"
                    "  skep sslsniff -p 181 --hexdump\n"
                    "  skep sslsniff -c curl -x     # of processes called curl, with user and thread\n"
-                   "  skep sslsniff --extra-lib openssl:/opt/app/libssl.so"});
+                   "  skep sslsniff --extra-lib openssl:/opt/app/libssl.so\n"
+                   "  skep sslsniff -- curl https://example.org   # of a command, without privileges",
+       .user_engine = true,
+       .kernel_first = true});
   SniffOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;

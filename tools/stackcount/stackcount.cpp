@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kit/columns.hpp"
+#include "kit/flame.hpp"
 #include "kit/kit.hpp"
 #include "kit/probes.hpp"
 #include "kit/stacks.hpp"
@@ -17,7 +18,7 @@ const std::string_view stackcount_summary = "stacks that lead to a function, tra
 namespace {
 
 struct StackOptions {
-  std::string pattern;
+  std::string pattern, flame;
   double interval_s = 0;
   bool clock = false, regular_expression = false, offsets = false, by_process = false, only_kernel = false,
        only_user = false, addresses = false, delimited = false, folded = false;
@@ -42,6 +43,7 @@ void add_options(Kit& kit, StackOptions& options) {
   app.add_flag("-v,--verbose", options.addresses, "addresses, too");
   app.add_flag("-d,--delimited", options.delimited, "a line between kernel and user stacks");
   app.add_flag("-f,--folded", options.folded, "stacks on one line, for flame graphs");
+  app.add_option("--flame", options.flame, "draws a flame graph into this file (SVG) instead of printing");
 }
 
 void print_stack(Kit& kit, const StackOptions& options, const std::vector<u64>& addresses,
@@ -61,11 +63,18 @@ void print_counts(Kit& kit, const StackOptions& options, Stacks& stacks) {
   if (!rows) return note(rows.error().message);
   std::sort(rows->begin(), rows->end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const Map map = *kit.object().map("stacks");
-  if (options.clock && !kit.json()) kit.output().line(clock_time());
+  if (options.clock && !kit.json() && options.flame.empty()) kit.output().line(clock_time());
+  FlameGraph graph;
   for (const auto& [key, count] : *rows) {
     const auto user_frames = stack_of(map, key.user_stack), kernel_frames = stack_of(map, key.kernel_stack);
     const auto user = stacks.user(key.pid, user_frames), kernel = stacks.kernel(kernel_frames);
-    if (kit.json()) {
+    if (!options.flame.empty()) {
+      std::vector<std::string> frames = {std::string(text(key.comm))};
+      if (key.pid == 0) frames.clear();
+      frames.insert(frames.end(), user.rbegin(), user.rend());
+      frames.insert(frames.end(), kernel.rbegin(), kernel.rend());
+      graph.add(frames, count);
+    } else if (kit.json()) {
       print_json(kit, key, count, user, kernel);
     } else if (options.folded) {
       kit.output().line(fmt::format("{} {}", folded(printable(text(key.comm)), user, kernel), count));
@@ -79,6 +88,9 @@ void print_counts(Kit& kit, const StackOptions& options, Stacks& stacks) {
       kit.output().line("");
     }
   }
+  if (options.flame.empty()) return;
+  const auto drawn = graph.write(options.flame, "stacks that lead to " + options.pattern, "calls");
+  note(drawn ? fmt::format("{} stacks are drawn in {}", rows->size(), options.flame) : drawn.error().message);
 }
 
 }  // namespace
@@ -89,13 +101,17 @@ int stackcount(const Arguments& arguments) {
            .examples = "  skep stackcount submit_bio             # of the kernel\n"
                        "  skep stackcount -P t:sched:sched_switch   # a tracepoint, by process\n"
                        "  skep stackcount -p 181 c:malloc        # of the C library, in process 181\n"
-                       "  skep stackcount -f c:malloc > stacks   # for a flame graph"});
+                       "  skep stackcount -f c:malloc > stacks   # for a flame graph\n"
+                       "  skep stackcount c:malloc -- ls         # of a command, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   StackOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
   auto probes =
       find_probes({.pattern = options.pattern, .regular_expression = options.regular_expression, .pid = kit.pid()});
   if (!probes) return complain(probes.error());
+  if (const auto status = choose_engine(kit, *probes)) return *status;
   const ProbeKind kind = probes->front().kind;
   const bool is_user = kind == ProbeKind::user_function || kind == ProbeKind::usdt;
   const bool is_tracepoint = kind == ProbeKind::tracepoint;
@@ -113,6 +129,7 @@ int stackcount(const Arguments& arguments) {
   kit.print_every(options.interval_s);
   Stacks stacks({.offset = options.offsets});
   if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
+  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
   kit.on_summary([&] { print_counts(kit, options, stacks); });
   return kit.run([&] {
     note(fmt::format("counting stacks of {} places for \"{}\"; Ctrl-C ends", kit.attached(), options.pattern));

@@ -14,7 +14,10 @@ int threadsnoop(const Arguments& arguments) {
   Kit kit({.name = "threadsnoop",
            .about = "Traces pthread_create(): who starts a thread, and with which function.",
            .examples = "  skep threadsnoop             # of every process\n"
-                       "  skep threadsnoop -p 181      # of process 181"});
+                       "  skep threadsnoop -p 181      # of process 181\n"
+                       "  skep threadsnoop -- ./server # of a command, without privileges",
+           .user_engine = true,
+           .kernel_first = true});
   kit.wants_pid();
   if (auto status = kit.parse(arguments)) return *status;
   Columns columns(kit.output(),

@@ -1,4 +1,4 @@
-// skep trace: any function or tracepoint, with a condition and a message.
+// skep trace: any function, tracepoint or static probe, with a condition and a message.
 //
 // The probes become one C program in BCC's dialect, which clang compiles the first time and the cache has from then on:
 // this tool, alone among them, needs clang at run time. Each probe has its own ring record: time, process, and the
@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "compile/compile.hpp"
@@ -16,7 +17,7 @@
 
 namespace skep::tools {
 
-const std::string_view trace_summary = "any function or tracepoint, with a condition and a message";
+const std::string_view trace_summary = "any function, tracepoint or static probe, with a condition and a message";
 
 namespace {
 
@@ -50,22 +51,13 @@ struct OneProbe {
   std::vector<Field> fields;
 };
 
-Result<OneProbe> read_probe(const std::string& text, const TraceOptions&) {
+Result<OneProbe> read_probe(const std::string& text) {
   OneProbe out;
   out.text = SKEP_TRY(parse_probe(text));
   out.kinds = SKEP_TRY(conversions(out.text.format));
   for (std::size_t i = 0; i < out.kinds.size(); ++i) {
-    Field field;
-    std::string value = out.text.values[i];
-    field.is_text = out.kinds[i] == 's';
-    // Strings of programs and of system calls are in user space; "@user" says so of others.
-    field.of_user = !out.text.library.empty() && (out.text.type != 't' || out.text.library == "syscalls");
-    if (value.ends_with("@user")) {
-      field.of_user = true;
-      value.resize(value.size() - 5);
-    }
-    field.c = expression(out.text, value);
-    out.fields.push_back(std::move(field));
+    const TextValue value = text_value(out.text, out.text.values[i]);
+    out.fields.push_back({value.c, out.kinds[i] == 's', value.of_user});
   }
   return out;
 }
@@ -79,6 +71,7 @@ std::string generate_probe(const OneProbe& probe, std::size_t number, const Kit&
   out += fmt::format("}};\n#line 1 \"probe {}\"\n", number + 1) + handler_head(probe.text, name);
   if (kit.in_kernel() && kit.pid() != 0)
     out += fmt::format("  if (bpf_get_current_pid_tgid() >> 32 != {}) return 0;\n", kit.pid());
+  if (kit.in_kernel() && kit.has_command()) out += tree_filter();
   if (!probe.text.predicate.empty())
     out += fmt::format("  if (!({})) return 0;\n", expression(probe.text, probe.text.predicate));
   out += fmt::format("  struct record_{0} r = {{.time_ns = bpf_ktime_get_ns(), .probe = {0}}};\n", number);
@@ -103,6 +96,7 @@ std::string generate(const std::vector<OneProbe>& probes, const Kit& kit, const 
   std::string out = "#include <linux/ptrace.h>\n";
   for (const std::string& header : options.includes) out += fmt::format("#include <{}>\n", header);
   out += "BPF_RINGBUF_OUTPUT(events, 64);\n";
+  if (kit.in_kernel() && kit.has_command()) out += tree_source();
   if (options.user_stack || options.kernel_stack) out += "BPF_STACK_TRACE(stacks, 4096);\n";
   for (std::size_t i = 0; i < probes.size(); ++i) out += generate_probe(probes[i], i, kit, options);
   return out;
@@ -112,7 +106,7 @@ void add_options(Kit& kit, TraceOptions& options) {
   auto& app = kit.options();
   kit.wants_pid();
   app.add_option("PROBE", options.probes,
-                 "[p|r|t]:[LIBRARY|CATEGORY]:NAME[(SIGNATURE)] [(CONDITION)] [\"FORMAT\", VALUE...]")
+                 "[p|r|t|u]:[LIBRARY|CATEGORY]:NAME[(SIGNATURE)] [(CONDITION)] [\"FORMAT\", VALUE...]")
       ->required();
   app.add_option("-Z,--string-size", options.string_bytes, "the most bytes of a string")
       ->check(CLI::Range(1, 200))
@@ -162,6 +156,8 @@ class Printer {
                                 {"FUNC", "func", -16},
                                 {"-", "message"}}) {}
   void heading() { columns_.heading(); }
+
+  void look_at(u32 pid) { stacks_.remember(pid); }
 
   void print(std::span<const std::byte> bytes) {
     RecordHead head;
@@ -236,6 +232,7 @@ int trace(const Arguments& arguments) {
                        "  skep trace 'r:c:malloc (retval == 0) \"no memory\"'      # returns of a library's function\n"
                        "  skep trace 'c:open(const char *path, int flags) (flags & 1) \"%s %x\", path, flags'\n"
                        "  skep trace 't:sched:sched_process_exec'                 # a tracepoint\n"
+                       "  skep trace 'u:/usr/bin/python3:gc__start \"generation %d\", arg1'   # a static probe\n"
                        "  skep trace 't:syscalls:sys_enter_openat \"%s\", args->filename' -- cat /etc/hostname",
            .user_engine = true,
            .compiled_at_run_time = true});
@@ -244,7 +241,7 @@ int trace(const Arguments& arguments) {
   if (auto status = kit.parse(arguments)) return *status;
   std::vector<OneProbe> probes;
   for (const std::string& text : options.probes) {
-    auto probe = read_probe(text, options);
+    auto probe = read_probe(text);
     if (!probe) return complain(probe.error());
     probes.push_back(*std::move(probe));
   }
@@ -253,10 +250,12 @@ int trace(const Arguments& arguments) {
   kit.use(*std::move(spec));
   Printer printer(kit, probes, options);
   kit.on_bytes("events", sizeof(RecordHead), [&](std::span<const std::byte> bytes) { printer.print(bytes); });
-  return kit.run([&] {
-    note("the kernel's hooks see the whole machine, not only the command", !(kit.in_kernel() && kit.has_command()));
-    printer.heading();
-  });
+  if (std::any_of(
+          probes.begin(), probes.end(),
+          [](const OneProbe& one) { return std::find(one.kinds.begin(), one.kinds.end(), 'U') != one.kinds.end(); }) ||
+      options.user_stack)
+    kit.while_alive([&](u32 pid) { printer.look_at(pid); });
+  return kit.run([&] { printer.heading(); });
 }
 
 }  // namespace skep::tools
