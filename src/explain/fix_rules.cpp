@@ -8,6 +8,7 @@
 #include <cctype>
 
 #include "explain/fix.hpp"
+#include "explain/fix_declarations.hpp"
 #include "verify/c_line.hpp"
 
 namespace skep::explain {
@@ -40,6 +41,9 @@ class Rules {
     if (options_.type == ProgramType::xdp) return "return XDP_PASS;";
     const bool decides = options_.section.starts_with("cgroup") || options_.section.starts_with("sk_");
     return decides ? "return 1;" : "return 0;";
+  }
+  void offer_all(std::vector<Source> changed) {
+    for (Source& source : changed) offer(std::move(source));
   }
   void offer(Source changed) { found_.push_back({std::move(changed), d_.remedy}); }
   /// Inserts lines before a line, with its indentation.
@@ -430,6 +434,13 @@ void Rules::whole_field() {
 /// What the call most likely meant: the pointer instead of the number, the address instead of the value, the map
 /// instead of a value of it.
 void Rules::other_argument() {
+  if (rejection_.id == "map_type_mismatch") {
+    const std::string statement = source_.statement(line_);
+    const auto call = c_line::trimmed(std::string_view(statement).substr(0, statement.find('(')));
+    const std::string helper(call.substr(call.find("bpf_") == std::string_view::npos ? 0 : call.find("bpf_")));
+    for (const std::string& argument : c_line::arguments_of(statement, helper))
+      if (argument.starts_with('&')) offer_all(other_map_type(source_, argument.substr(1), helper));
+  }
   if (d_.facts.release == "bpf_get_current_task") replace_call("bpf_get_current_task", "bpf_get_current_task_btf");
   const s32 at = d_.facts.argument;
   if (at < 0) return;
@@ -528,12 +539,16 @@ std::vector<Candidate> Rules::all() {
     case Remedy::whole_field:
       whole_field();
       break;
+    case Remedy::shrink_stack:
+      offer_all(smaller_buffers(source_, d_, line_));
+      break;
+    case Remedy::end_function:
+      offer_all(ended_function(source_, *function_, otherwise()));
+      break;
     case Remedy::keep_over_call:
     case Remedy::move_offset:
-    case Remedy::shrink_stack:
     case Remedy::align:
     case Remedy::other_helper:
-    case Remedy::end_function:
     case Remedy::drop_write:
     case Remedy::declare_licence:
     case Remedy::other:

@@ -72,6 +72,16 @@ TEST(linear, follows_sums_and_forgets_products) {
   EXPECT_TRUE(lines.frame.regs[2].number.is_unknown());
 }
 
+TEST(linear, a_register_that_is_loaded_is_forgotten) {
+  Lines lines;
+  Insn insn{};
+  insn.code = 0x79, insn.dst = 2, insn.src = 10;
+  lines.linears.follow(insn, *isa::op_by_name("ldxdw"), lines.frame.regs[2], lines.frame.regs[10], lines.frame);
+  lines.frame.regs[1].number = Scalar::of(5);
+  ASSERT_TRUE(lines.linears.sharpen(lines.frame));
+  EXPECT_TRUE(lines.frame.regs[2].number.is_unknown());
+}
+
 TEST(linear, thirty_two_bits_that_may_wrap_are_forgotten) {
   Lines lines;
   Insn insn{};

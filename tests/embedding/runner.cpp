@@ -9,6 +9,7 @@
 #include "helper/kfuncs.hpp"
 #include "helper/load_packet.hpp"
 #include "map/slots.hpp"
+#include "spec/special_fields.hpp"
 #include "user/prepare.hpp"
 #include "user/test_run.hpp"
 
@@ -83,6 +84,14 @@ class MapWorld final : public World {
  private:
   std::vector<std::vector<u64>> begins_;
 };
+
+/// Locks and other fields that only helpers touch begin as zeroes: nobody holds them.
+void free_locks(map::Map& map, const ObjectSpec& object) {
+  const MapSpec& spec = map.spec();
+  if (map.direct_value() == nullptr || object.btf == nullptr || spec.btf_value_type_id == 0) return;
+  for (const spec::SpecialField& field : spec::special_fields(*object.btf, spec.btf_value_type_id, spec.value_size))
+    std::memset(static_cast<std::byte*>(map.direct_value()) + field.offset, 0, field.size);
+}
 
 const vm::Function* tail_target(u64 map, u32 index) noexcept {
   return static_cast<const vm::Function*>(map::prog_array_target(*reinterpret_cast<map::Map*>(map), index));
@@ -192,6 +201,7 @@ void Runner::run(const verify::VerifiedProgram& program, const ObjectSpec& objec
     watch.grant_direct_values(maps);
     for (const auto& map : maps) {
       reset(*map, random);
+      free_locks(*map, object);
       if (map->spec().type == MapType::prog_array) map::prog_array_set(*map, 0, *function, 1);
     }
     const MapWorld world(maps);

@@ -47,6 +47,13 @@ BUGS = [
      "if (value.is_scalar() && size < slot_bytes && width_of(value.number) > size * 8)", "if (false)"),
     ("spills: bytes written over a spilled number leave it", "stack.cpp",
      "  forget_spill(slot);\n  bool zero", "  bool zero"),
+    ("joined paths: the numbers of one of two", "join.cpp",
+     "Scalar joined = a.join(b);", "Scalar joined = a;"),
+    ("joined paths: a slot that one of two wrote is zero", "join.cpp",
+     "else if (x != y || x == Byte::spilled)\n      a.bytes[k] = Byte::number;",
+     "else if (x != y || x == Byte::spilled)\n      a.bytes[k] = Byte::zero;"),
+    ("joined paths: what was equal on one stays equal", "join.cpp",
+     "a.id != 0 && b.id != 0 ? common_id(a.id, b.id, 0) : 0;", "a.id != 0 ? a.id : 0;"),
 ]
 
 
