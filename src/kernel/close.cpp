@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
@@ -32,7 +33,17 @@ Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& 
   if (out.relocations.empty()) return out;
   if (!object.btf)
     return fail(Code::malformed, fmt::format("program {}: CO-RE relocations in an object without types", program.name));
-  const std::shared_ptr<const btf::Btf> targets[] = {SKEP_TRY_AT("program " + program.name, types.for_core())};
+  std::vector<std::shared_ptr<const btf::Btf>> targets = {SKEP_TRY_AT("program " + program.name, types.for_core())};
+  // What the kernel itself does not have may be a module's.
+  std::set<std::string, std::less<>> missing;
+  for (const CoreRelocation& relocation : out.relocations) {
+    if (relocation.type_id >= object.btf->type_count()) continue;  // told below
+    const auto root = object.btf->type(relocation.type_id);
+    const std::string_view name = btf::essential_name(root.name);
+    if (!name.empty() && !targets[0]->find(name, root.kind)) missing.emplace(name);
+  }
+  if (!missing.empty())
+    for (auto& module : types.modules_with(missing)) targets.push_back(std::move(module));
   SKEP_TRY_AT("program " + program.name, spec::apply_core(out, *object.btf, targets));
   return out;
 }

@@ -14,11 +14,11 @@ Result<void> check_tracepoint(Session& session, const std::string& target) {
   return {};
 }
 
-/// Whether a probe or trampoline has its function. A module's is in no types that are looked at, but a probe can stand
-/// on it: then the symbols are asked, which the kernel takes tens of milliseconds to print.
+/// Whether a probe or trampoline has its function. A probe can also stand on one that no types tell of: then the
+/// symbols are asked, which the kernel takes tens of milliseconds to print.
 Result<void> check_function(Session& session, const AttachTarget& target) {
   if (target.target.empty() || target.target.find('*') != std::string::npos) return {};
-  const auto known = session.types.function(target.target);
+  const auto known = session.types.any_function(target.target);
   const bool is_probe = target.kind == AttachKind::kprobe || target.kind == AttachKind::kretprobe;
   if (known || (is_probe && !session.types.addresses({target.target}).empty())) return {};
   return tl::unexpected(known.error());
@@ -37,7 +37,7 @@ Result<bool> HookCheck::check(const ProgramSpec& program) {
     case AttachKind::tp_btf:
     case AttachKind::raw_tp:
     case AttachKind::raw_tracepoint:
-      SKEP_TRY(session_->types.tracepoint(target.target));
+      SKEP_TRY(session_->types.any_tracepoint(target.target));
       return true;
     case AttachKind::tracepoint:
     case AttachKind::tp:

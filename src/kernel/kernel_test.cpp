@@ -24,7 +24,6 @@
 #include "kernel/rewrite.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/trace_lines.hpp"
-#include "kernel/type_finder.hpp"
 #include "kernel/uapi.hpp"
 #include "kernel/verifier_log.hpp"
 
@@ -429,43 +428,6 @@ TEST(Gunzip, UnpacksAndSurvivesDamage) {
       damaged[i] ^= std::byte(1 << bit);
     }
   EXPECT_EQ(base::gunzip(bytes, 5).error().code, Code::limit);
-}
-
-TEST(TypeFinder, AgreesWithTheWholeParse) {
-  constexpr const char* path = "/sys/kernel/btf/vmlinux";
-  const auto whole = btf::Btf::from_file(path);
-  if (!whole) GTEST_SKIP() << "this kernel does not tell its types: " << whole.error().message;
-  const auto finder = TypeFinder::open(path);
-  ASSERT_TRUE(finder) << finder.error().message;
-  for (const auto& [name, kind] : {std::pair{"task_struct", btf::Kind::struct_},
-                                   {"btf_trace_sys_enter", btf::Kind::typedef_},
-                                   {"vfs_read", btf::Kind::func},
-                                   {"no_such_thing", btf::Kind::func}})
-    EXPECT_EQ(finder->find(name, kind), (*whole)->find(name, kind)) << name;
-  EXPECT_EQ(finder->find("", btf::Kind::struct_), std::nullopt);
-  const auto task = (*whole)->type(*(*whole)->find("task_struct", btf::Kind::struct_));
-  for (const btf::Member& member : (*whole)->members(task)) {
-    if (member.name.empty()) continue;
-    EXPECT_EQ(finder->member_offset("task_struct", member.name), member.bit_offset / 8) << member.name;
-  }
-}
-
-TEST(TypeFinder, SurvivesDamage) {
-  EXPECT_FALSE(TypeFinder::over({}));
-  EXPECT_FALSE(TypeFinder::over(std::vector<std::byte>(64)));
-  // Header, {struct "a" with one member "b" at bit 64}, strings "\0a\0b\0".
-  const u32 words[] = {0x0001eb9f, 24, 0, 24, 24, 5, 1, 4u << 24 | 1, 16, 3, 0, 64};
-  std::vector<std::byte> bytes(sizeof words);
-  std::memcpy(bytes.data(), words, sizeof words);
-  for (const char c : {'\0', 'a', '\0', 'b', '\0'}) bytes.push_back(static_cast<std::byte>(c));
-  EXPECT_EQ(TypeFinder::over(bytes)->find("a", btf::Kind::struct_), 1u);
-  EXPECT_EQ(TypeFinder::over(bytes)->member_offset("a", "b"), 8u);
-  for (std::size_t i = 0; i < bytes.size(); ++i)
-    for (int bit = 0; bit < 8; ++bit) {
-      auto damaged = bytes;
-      damaged[i] ^= std::byte(1 << bit);
-      if (const auto finder = TypeFinder::over(damaged)) static_cast<void>(finder->member_offset("a", "b"));
-    }
 }
 
 TEST(KernelConfig, IsReadWhereTheKernelShowsIt) {

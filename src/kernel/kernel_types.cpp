@@ -59,9 +59,64 @@ Result<u32> KernelTypes::function(std::string_view name) {
   if (const auto id = SKEP_TRY(finder())->find(name, btf::Kind::func)) return *id;
   return fail(
       Code::not_found,
-      fmt::format("this kernel's types have no function \"{}\" (it may be inlined, renamed, or live in a module, "
-                  "whose types are not looked at yet)",
+      fmt::format("this kernel's types have no function \"{}\" (it may be inlined, renamed, or live in a module)",
                   name));
+}
+
+Result<KernelType> KernelTypes::any_function(std::string_view name) {
+  const auto colon = name.find(':');
+  const std::string_view module = colon == name.npos ? "" : name.substr(0, colon);
+  const std::string_view function = colon == name.npos ? name : name.substr(colon + 1);
+  const TypeFinder* kernel = SKEP_TRY(finder());
+  const std::lock_guard lock(mutex_);
+  if (module.empty() || module == "vmlinux")
+    if (const auto id = kernel->find(function, btf::Kind::func)) return KernelType{*id, {}};
+  if (auto found = modules_.find(function, btf::Kind::func, module, *kernel)) return *std::move(found);
+  if (!module.empty())
+    return fail(Code::not_found,
+                fmt::format("no module \"{}\" is loaded, or its types have no function \"{}\"", module, function));
+  return fail(
+      Code::not_found,
+      fmt::format("the types of this kernel, and of the modules that are loaded, have no function \"{}\" (it may "
+                  "be inlined, renamed, or live in a module that is not loaded)",
+                  function));
+}
+
+Result<KernelType> KernelTypes::any_tracepoint(std::string_view name) {
+  const std::string type = fmt::format("btf_trace_{}", name);
+  const TypeFinder* kernel = SKEP_TRY(finder());
+  const std::lock_guard lock(mutex_);
+  if (const auto id = kernel->find(type, btf::Kind::typedef_)) return KernelType{*id, {}};
+  if (auto found = modules_.find(type, btf::Kind::typedef_, "", *kernel)) return *std::move(found);
+  return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
+}
+
+std::optional<KernelType> KernelTypes::symbol(std::string_view name) {
+  const auto kernel = finder();
+  if (!kernel) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  for (const auto kind : {btf::Kind::var, btf::Kind::func})
+    if (const auto id = (*kernel)->find(name, kind)) return KernelType{*id, {}};
+  for (const auto kind : {btf::Kind::var, btf::Kind::func})
+    if (auto found = modules_.find(name, kind, "", **kernel)) return found;
+  return std::nullopt;
+}
+
+std::vector<std::shared_ptr<const btf::Btf>> KernelTypes::modules_with(
+    const std::set<std::string, std::less<>>& names) {
+  using K = btf::Kind;
+  std::vector<std::shared_ptr<const btf::Btf>> found;
+  const auto kernel = finder();
+  const auto types = running();
+  if (!kernel || !types) return found;
+  const std::lock_guard lock(mutex_);
+  std::set<std::string> modules;
+  for (const std::string& name : names)
+    for (const K kind : {K::struct_, K::union_, K::enum_, K::enum64, K::typedef_})
+      if (const auto one = modules_.find(name, kind, "", **kernel)) modules.insert(one->module);
+  for (const std::string& module : modules)
+    if (auto parsed = modules_.types(module, *types)) found.push_back(*std::move(parsed));
+  return found;
 }
 
 Result<u32> KernelTypes::tracepoint(std::string_view name) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "btf/btf.hpp"
+#include "kernel/module_types.hpp"
 #include "kernel/type_finder.hpp"
 
 namespace skep::kernel {
@@ -30,10 +31,19 @@ class KernelTypes {
   /// The running kernel's own types: what attach_btf_id and kfunc numbers refer to.
   Result<std::shared_ptr<const btf::Btf>> running();
 
-  /// BTF id of a kernel function. Errors: not_found.
+  /// BTF id of a function of the kernel itself. Errors: not_found.
   Result<u32> function(std::string_view name);
+  /// The same, also in the modules that are loaded; "MODULE:NAME" in that one. Errors: not_found.
+  Result<KernelType> any_function(std::string_view name);
   /// BTF id of the typedef that describes a raw tracepoint ("sys_enter"). Errors: not_found.
   Result<u32> tracepoint(std::string_view name);
+  /// The same, also in modules.
+  Result<KernelType> any_tracepoint(std::string_view name);
+  /// A variable or function by its name, also in modules.
+  std::optional<KernelType> symbol(std::string_view name);
+  /// The types of modules that have one of these structures, unions, enumerations or typedefs, which the kernel itself
+  /// has not. A module whose types cannot be read is left out.
+  std::vector<std::shared_ptr<const btf::Btf>> modules_with(const std::set<std::string, std::less<>>& names);
   /// Parameters of a function; unsupported when one is passed by value as a structure.
   Result<u32> argument_count(std::string_view function_name);
   /// Arguments that a raw tracepoint hands to programs. Errors: not_found.
@@ -54,6 +64,7 @@ class KernelTypes {
   std::filesystem::path btf_path_;
   std::mutex mutex_;
   std::optional<TypeFinder> finder_;
+  ModuleTypes modules_{"/sys/kernel/btf"};
   std::shared_ptr<const btf::Btf> core_, running_;
 };
 

@@ -42,8 +42,8 @@ Result<LoadTarget> function_of_program(std::string_view target) {
     return fail(Code::invalid_argument,
                 fmt::format("found \"{}\", expected PROGRAM_ID:FUNCTION of a loaded program", target));
   LoadTarget out;
-  out.program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, id, "program"));
-  const auto types = SKEP_TRY(types_of_program(out.program.get()));
+  out.owner = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, id, "program"));
+  const auto types = SKEP_TRY(types_of_program(out.owner.get()));
   const std::string_view function = target.substr(colon + 1);
   for (u32 type = 1; type < types->type_count(); ++type)
     if (const auto one = types->type(type); one.kind == btf::Kind::func && one.name == function) {
@@ -58,9 +58,17 @@ Result<LoadTarget> load_target(const AttachTarget& hook, KernelTypes& types) {
   using K = AttachKind;
   const std::string_view first = std::string_view(hook.target).substr(0, hook.target.find(':'));
   const auto kernel_type = [](Result<u32> id) -> Result<LoadTarget> { return LoadTarget{{}, SKEP_TRY(std::move(id))}; };
-  if (hook.kind == K::tp_btf) return kernel_type(types.tracepoint(hook.target));
-  if (is_trampoline(hook.kind) && first.size() != hook.target.size()) return function_of_program(hook.target);
-  if (is_trampoline(hook.kind)) return kernel_type(types.function(hook.target));
+  const auto any_type = [](Result<KernelType> found) -> Result<LoadTarget> {
+    const KernelType type = SKEP_TRY(std::move(found));
+    LoadTarget target{{}, type.id};
+    if (!type.module.empty()) target.owner = SKEP_TRY(open_module_types(type.module));
+    return target;
+  };
+  if (hook.kind == K::tp_btf) return any_type(types.any_tracepoint(hook.target));
+  const bool names_owner = first.size() != hook.target.size();
+  if (is_trampoline(hook.kind) && names_owner && first.find_first_not_of("0123456789") == first.npos)
+    return function_of_program(hook.target);
+  if (is_trampoline(hook.kind)) return any_type(types.any_function(hook.target));
   if (hook.kind == K::iter) {
     auto iterator = types.function(fmt::format("bpf_iter_{}", first));
     if (!iterator && iterator.error().code == Code::not_found)
@@ -193,7 +201,7 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
 }
 
 Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
-  SKEP_TRY(link_references(prepared.program, maps, session->types));
+  const auto modules = SKEP_TRY(link_references(prepared.program, maps, session->types));
   LoadRequest request;
   request.program = &prepared.program;
   request.license = spec.license;
@@ -201,7 +209,8 @@ Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
   request.btf_fd = btf_fd;
   request.annotations = &prepared.annotations;
   request.attach_btf_id = prepared.target.type_id;
-  request.attach_program = prepared.target.program.get();
+  request.attach_owner = prepared.target.owner.get();
+  request.modules = modules;
   request.member = prepared.target.member;
   request.keep_log = keep_log;
   LoadOutcome outcome = load_program(request);

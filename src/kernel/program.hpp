@@ -17,9 +17,10 @@
 
 namespace skep::kernel {
 
-/// What a program is bound to when it is loaded: a function or type of the kernel, or of another BPF program.
+/// What a program is bound to when it is loaded: a function or type of the kernel, of a module, or of another BPF
+/// program.
 struct LoadTarget {
-  base::Fd program;           ///< of `type_id`; closed: the kernel
+  base::Fd owner;             ///< of `type_id`: a program, or a module's types; closed: the kernel
   u32 type_id = 0;            ///< 0: bound to nothing
   std::optional<u32> member;  ///< struct_ops: which member of the type it is
 };

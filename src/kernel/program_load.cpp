@@ -29,15 +29,32 @@ void set_wide(ProgramSpec& program, u32 at, u8 source, u64 value) {
   program.insns[at + 1].imm = static_cast<s32>(value >> 32);
 }
 
-Result<void> link_symbol(ProgramSpec& program, const Reference& reference, KernelTypes& kernel,
+/// The modules a program means: its instructions hold their places here, from 1 on, or their descriptors.
+class Modules {
+ public:
+  Result<std::size_t> place_of(const std::string& name) {
+    const auto known = std::ranges::find(names_, name);
+    if (known != names_.end()) return static_cast<std::size_t>(known - names_.begin()) + 1;
+    opened.push_back(SKEP_TRY(open_module_types(name)));
+    names_.push_back(name);
+    return names_.size();
+  }
+  std::vector<base::Fd> opened;
+
+ private:
+  std::vector<std::string> names_;
+};
+
+Result<void> link_symbol(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules,
                          const std::map<std::string, u64, std::less<>>& addresses) {
   if (reference.type_id != 0) {
-    if (const auto types = kernel.running())
-      for (const auto kind : {btf::Kind::var, btf::Kind::func})
-        if (const auto id = (*types)->find(reference.name, kind)) {
-          set_wide(program, reference.insn, imm64_src_btf_id, *id);
-          return {};
-        }
+    if (const auto type = kernel.symbol(reference.name)) {
+      u64 owner = 0;
+      if (!type->module.empty())
+        owner = static_cast<u32>(modules.opened[SKEP_TRY(modules.place_of(type->module)) - 1].get());
+      set_wide(program, reference.insn, imm64_src_btf_id, owner << 32 | type->id);
+      return {};
+    }
   } else if (const auto at = addresses.find(reference.name); at != addresses.end()) {
     set_wide(program, reference.insn, isa::imm64_src_number, at->second);
     return {};
@@ -53,18 +70,19 @@ Result<void> link_symbol(ProgramSpec& program, const Reference& reference, Kerne
   return {};
 }
 
-Result<void> link_kfunc(ProgramSpec& program, const Reference& reference, KernelTypes& kernel) {
+Result<void> link_kfunc(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules) {
   Insn& insn = program.insns[reference.insn];
-  const auto id = kernel.function(reference.name);
-  if (id) {
+  const auto function = kernel.any_function(reference.name);
+  if (function) {
     insn.src = isa::call_src_kfunc;
     insn.off = 0;
-    insn.imm = static_cast<s32>(*id);
+    if (!function->module.empty()) insn.off = static_cast<s16>(SKEP_TRY(modules.place_of(function->module)));
+    insn.imm = static_cast<s32>(function->id);
     return {};
   }
   if (!reference.weak)
     return tl::unexpected(
-        Error(id.error()).within(fmt::format("program {}: kernel function {}()", program.name, reference.name)));
+        Error(function.error()).within(fmt::format("program {}: kernel function {}()", program.name, reference.name)));
   insn.src = isa::call_src_helper;
   insn.imm = missing_kfunc;
   return {};
@@ -92,7 +110,7 @@ uapi::ProgLoad attributes(const LoadRequest& request) {
   if (name_of(program.attach.kind).starts_with("xdp.frags")) attr.prog_flags |= uapi::prog_flag_xdp_frags;
   set_object_name(attr.prog_name, program.name);
   attr.attach_btf_id = request.attach_btf_id;
-  if (request.attach_program >= 0) attr.attach_prog_fd = static_cast<u32>(request.attach_program);
+  if (request.attach_owner >= 0) attr.attach_prog_fd = static_cast<u32>(request.attach_owner);
   if (request.btf_fd >= 0 && request.annotations != nullptr) {
     const Annotations& notes = *request.annotations;
     attr.prog_btf_fd = static_cast<u32>(request.btf_fd);
@@ -149,12 +167,13 @@ Error refusal(const LoadRequest& request, const std::string& log, int error_numb
 
 }  // namespace
 
-Result<void> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
-                             KernelTypes& kernel) {
+Result<std::vector<base::Fd>> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
+                                              KernelTypes& kernel) {
   std::set<std::string, std::less<>> wanted;
   for (const Reference& reference : program.references)
     if (reference.kind == Reference::Kind::ksym && reference.type_id == 0) wanted.insert(reference.name);
   const auto addresses = wanted.empty() ? std::map<std::string, u64, std::less<>>() : kernel.addresses(wanted);
+  Modules modules;
   for (const Reference& reference : program.references) {
     const bool wide = reference.kind != Reference::Kind::kfunc;
     if (reference.insn + (wide ? 1u : 0u) >= program.insns.size())
@@ -171,10 +190,10 @@ Result<void> link_references(ProgramSpec& program, std::span<const std::shared_p
                  u64{reference.addend} << 32 | static_cast<u32>(SKEP_TRY(fd_of(program, reference, maps))));
         break;
       case Reference::Kind::ksym:
-        SKEP_TRY(link_symbol(program, reference, kernel, addresses));
+        SKEP_TRY(link_symbol(program, reference, kernel, modules, addresses));
         break;
       case Reference::Kind::kfunc:
-        SKEP_TRY(link_kfunc(program, reference, kernel));
+        SKEP_TRY(link_kfunc(program, reference, kernel, modules));
         break;
       case Reference::Kind::function:
         program.insns[reference.insn].src = isa::imm64_src_function;
@@ -183,13 +202,16 @@ Result<void> link_references(ProgramSpec& program, std::span<const std::shared_p
         break;
     }
   }
-  return {};
+  return std::move(modules.opened);
 }
 
 LoadOutcome load_program(const LoadRequest& request) {
   std::string license(request.license);
   auto attr = attributes(request);
   attr.license = address_of(license.c_str());
+  std::vector<int> modules(1, -1);  // places of modules are counted from 1
+  for (const base::Fd& module : request.modules) modules.push_back(module.get());
+  if (modules.size() > 1) attr.fd_array = address_of(modules.data());
   std::string log;
   int fd = request.keep_log ? load_with_log(attr, request.log_level, log) : bpf(uapi::Cmd::prog_load, attr);
   if (fd < 0 && !request.keep_log) {

@@ -15,9 +15,10 @@
 namespace skep::kernel {
 
 /// Writes descriptors, addresses and type ids into the instructions that refer to maps, symbols and functions.
+/// Returns the types of the modules that it means, which must be held until it is loaded.
 /// CO-RE must be applied before. Errors: not_found, naming the symbol.
-Result<void> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
-                             KernelTypes& kernel);
+Result<std::vector<base::Fd>> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
+                                              KernelTypes& kernel);
 
 /// BPF_LOG_LEVEL1: the states that led to a refusal. BPF_LOG_STATS: only how much work it was.
 inline constexpr u32 log_states = 1, log_stats = 4;
@@ -29,10 +30,11 @@ struct LoadRequest {
   u32 kernel_version = 0;
   int btf_fd = -1;
   const Annotations* annotations = nullptr;
-  u32 attach_btf_id = 0;      ///< a type of the kernel, or of `attach_program`
-  std::optional<u32> member;  ///< struct_ops: the member of that type, in place of an attach type
-  int attach_program = -1;    ///< the program that is replaced or traced
-  bool keep_log = false;      ///< ask for the log of an accepted program too
+  u32 attach_btf_id = 0;              ///< a type of the kernel, or of `attach_owner`
+  std::optional<u32> member;          ///< struct_ops: the member of that type, in place of an attach type
+  int attach_owner = -1;              ///< the program that is replaced or traced, or the types of a module
+  std::span<const base::Fd> modules;  ///< of link_references()
+  bool keep_log = false;              ///< ask for the log of an accepted program too
   u32 log_level = log_states;
 };
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <thread>
 
 #include "kernel/features.hpp"
@@ -65,6 +66,29 @@ TEST_F(Objects, MemoryIsSharedWithItsHost) {
   auto object = load(*spec, options);
   ASSERT_OK(object);
   test::share_memory(*spec, *object, may);
+}
+
+TEST_F(Objects, ModulesHaveFunctionsAndTypes) {
+  if (!std::filesystem::exists("/sys/kernel/btf/sch_ingress"))
+    GTEST_SKIP() << "no module sch_ingress with types is loaded";
+  auto spec = compile("modules");
+  ASSERT_OK(spec);
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  TestRun input;
+  input.context.resize(8);
+  ASSERT_OK(object->program("look")->test_run(input));
+  EXPECT_EQ(global(*spec, *object, "has_type"), 1u);
+  EXPECT_EQ(global(*spec, *object, "has_nothing"), 0u);
+  EXPECT_GE(global(*spec, *object, "size"), 8u);
+  for (const char* name : {"at_entry", "at_return"}) {
+    auto link = object->program(name)->attach();
+    ASSERT_OK(link);
+  }
+  spec->program("at_return")->attach.target = "sch_ingress:no_such_function";
+  const auto refused = load(*spec);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("sch_ingress"), std::string::npos) << refused.error().message;
 }
 
 TEST_F(Objects, EveryKindOfMapAndReference) {

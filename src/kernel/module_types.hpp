@@ -1,0 +1,51 @@
+// Types of the modules that are loaded now: /sys/kernel/btf/MODULE.
+//
+// A module's types are split from the kernel's: their numbers, and their strings, continue after the kernel's.
+// Functions and types that are not in the kernel itself are looked for here; a distribution's kernel has most of its
+// file systems, packet filters and drivers in modules. Files are read at the first question, and searched in place
+// (type_finder.hpp). Source: Documentation/bpf/btf.rst; kernel/bpf/btf.c, btf_module_notify.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <skep/result.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "btf/btf.hpp"
+#include "kernel/type_finder.hpp"
+
+namespace skep::kernel {
+
+/// A type of the kernel (module: "") or of a module.
+struct KernelType {
+  u32 id = 0;
+  std::string module;
+};
+
+class ModuleTypes {
+ public:
+  explicit ModuleTypes(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+  /// In the module `only`, or in the first that has it where that is "". `kernel` must outlive this.
+  std::optional<KernelType> find(std::string_view name, btf::Kind kind, std::string_view only,
+                                 const TypeFinder& kernel);
+  /// All types of one. Errors: not_found (no such module, or it has no types), malformed.
+  Result<std::shared_ptr<const btf::Btf>> types(const std::string& module, std::shared_ptr<const btf::Btf> kernel);
+
+ private:
+  const std::map<std::string, TypeFinder>& finders(const TypeFinder& kernel);
+
+  std::filesystem::path directory_;
+  std::optional<std::map<std::string, TypeFinder>> finders_;
+  std::map<std::string, std::shared_ptr<const btf::Btf>> parsed_;
+};
+
+/// The kernel's own object of a module's types, by which a program says that it means one of them.
+/// Errors: not_found, permission.
+Result<base::Fd> open_module_types(std::string_view module);
+
+}  // namespace skep::kernel
