@@ -79,7 +79,12 @@ std::optional<u32> TypeFinder::own_string(std::string_view text) const {
   const void* found = ::memmem(strings_.data(), strings_.size(), wanted.data(), wanted.size());
   last_text_ = text;
   last_string_.reset();
-  if (found != nullptr)
+  // The strings of a split file need not begin with an empty one.
+  const bool is_first = base_ != nullptr && strings_.size() > text.size() &&
+                        std::memcmp(strings_.data(), wanted.data() + 1, wanted.size() - 1) == 0;
+  if (is_first)
+    last_string_ = first_string_;
+  else if (found != nullptr)
     last_string_ = first_string_ + static_cast<u32>(static_cast<const std::byte*>(found) - strings_.data() + 1);
   return last_string_;
 }

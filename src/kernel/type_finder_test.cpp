@@ -64,6 +64,12 @@ TEST(TypeFinder, SplitTypesContinueTheirBase) {
   ASSERT_TRUE(whole) << whole.error().message;
   EXPECT_EQ((*whole)->type(3).name, "d");
   EXPECT_EQ((*whole)->type(4).name, "c");
+  // As the kernel writes it: no empty string in front.
+  const auto bare = TypeFinder::over(types_of({7, structure, 4, 9, structure, 4}, "d\0e\0"sv), &*kernel);
+  ASSERT_TRUE(bare);
+  EXPECT_EQ(bare->find("d", btf::Kind::struct_), 3u);
+  EXPECT_EQ(bare->find("e", btf::Kind::struct_), 4u);
+  EXPECT_EQ(bare->find("de", btf::Kind::struct_), std::nullopt);
 }
 
 TEST(ModuleTypes, AreLookedForWhereTheKernelHasThem) {
