@@ -146,7 +146,7 @@ TEST_F(Substitutes, SwitchesAreSeenByTheNewTaskWithTheOldOne) {
   EXPECT_NE(carried.find("exact"), carried.npos) << carried;
   EXPECT_GE(hit(2), 40u);
   EXPECT_EQ(hit(0), hit(2));
-  EXPECT_EQ(hit(1), hit(3));
+  EXPECT_EQ(hit(1), hit(3)) << "this process is " << ::getpid();
 }
 
 TEST_F(Substitutes, StatesOfTcpSocketsAreThoseThatTheFunctionSets) {
