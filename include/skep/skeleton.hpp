@@ -200,6 +200,43 @@ class Data : public ReadOnlyData<T> {
   }
 };
 
+/// One variable of an object that somebody else loads, found by its name.
+template <class T>
+class Variable {
+ public:
+  explicit Variable(std::string_view name) : map_(name) {}
+  std::string_view name() const { return map_.name(); }
+  Result<T> get() const {
+    const auto map = SKEP_TRY(map_.handle());
+    const auto bytes = SKEP_TRY(map.lookup(bytes_of(u32{0})));
+    return value_of<T>(std::span(bytes).subspan(offset_, sizeof(T)), name());
+  }
+  /// Stores it. The section is read and written whole: what a program writes to it between the two is overwritten.
+  Result<void> set(const T& value) const {
+    const auto map = SKEP_TRY(map_.handle());
+    auto bytes = SKEP_TRY(map.lookup(bytes_of(u32{0})));
+    std::memcpy(bytes.data() + offset_, &value, sizeof value);
+    return map.update(bytes_of(u32{0}), bytes);
+  }
+
+  // For Subskeleton.
+  Result<void> find(const ObjectSpec& spec, const Object& object) {
+    const auto place = spec.variable(name());
+    if (!place) return fail(Code::not_found, "object " + spec.name + " has no variable " + std::string(name()));
+    if (place->size != sizeof(T))
+      return fail(Code::invalid_argument, "variable " + std::string(name()) + " of object " + spec.name + " has " +
+                                              std::to_string(place->size) + " bytes, the subskeleton says " +
+                                              std::to_string(sizeof(T)));
+    map_.bind(SKEP_TRY(object.map(spec.maps[place->map].name)));
+    offset_ = place->offset;
+    return {};
+  }
+
+ private:
+  AnyMap map_;  ///< under the variable's name
+  u32 offset_ = 0;
+};
+
 /// Whether the section alone says where to attach: hooks by name do, interfaces, cgroups and sockets need an answer.
 inline bool attaches_by_itself(const AttachTarget& target) {
   switch (target.program_type()) {
@@ -323,6 +360,38 @@ class Skeleton {
 
  private:
   std::optional<Object> object_;
+};
+
+/// The part of a larger object that was made from one source: a library of BPF code brings its class, whoever links it
+/// in
+/// (`skep gen object`) loads the whole. `Self` is the generated class.
+template <class Self>
+class Subskeleton {
+ public:
+  /// Finds the parts in `object`, which was loaded from `spec`. Programs that were not loaded are empty handles.
+  /// Errors: not_found, naming what the object lacks; invalid_argument where a variable has another size.
+  static Result<Self> of(const ObjectSpec& spec, const Object& object) {
+    Self self;
+    std::optional<Error> error;
+    self.each_map([&](AnyMap& map) {
+      auto found = object.map(map.name());
+      if (!found && !error) error = found.error();
+      if (found) map.bind(*found);
+    });
+    self.each_variable([&](auto& variable) {
+      if (auto found = variable.find(spec, object); !found && !error) error = found.error();
+    });
+    self.each_program([&](ProgramHandle& handle) {
+      const auto* program = spec.program(handle.name());
+      if (program == nullptr && !error)
+        error = Error{Code::not_found, "object " + spec.name + " has no program " + std::string(handle.name())};
+      if (program == nullptr) return;
+      handle.target = program->attach;
+      if (auto found = object.program(handle.name())) handle.bind(*found);
+    });
+    if (error) return tl::unexpected<Error>(*error);
+    return self;
+  }
 };
 
 }  // namespace skep::skeleton

@@ -195,6 +195,14 @@ struct ObjectSpec {
   const ProgramSpec* program(std::string_view name) const noexcept;
   ProgramSpec* program(std::string_view name) noexcept;
   const MapSpec* map(std::string_view name) const noexcept;
+
+  /// Where a global variable lies: in the value of maps[map].
+  struct Variable {
+    std::size_t map = 0;
+    u32 offset = 0, size = 0;  ///< bytes
+  };
+  /// Nothing where no section has it, or the object has no types. Of two static variables of a name, the first.
+  std::optional<Variable> variable(std::string_view name) const;
 };
 
 }  // namespace skep

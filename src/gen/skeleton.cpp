@@ -31,18 +31,22 @@ std::string literal(std::string_view text) {
 
 class SkeletonWriter {
  public:
-  SkeletonWriter(std::span<const std::byte> object, const ObjectSpec& spec, std::string name, std::string source)
+  SkeletonWriter(std::span<const std::byte> object, const ObjectSpec& spec, const SkeletonOptions& options)
       : object_(object),
         spec_(spec),
-        name_(std::move(name)),
-        source_(std::move(source)),
+        name_(options.name),
+        source_(options.source),
+        part_(options.part),
         types_(spec.btf ? *spec.btf : *nothing(), name_,
-               {"open", "load", "attach", "detach", "spec", "maps", "programs", "Maps", "Programs", "object_name",
-                "object_bytes", "each_map", "each_data", "each_program", "Skeleton"}) {}
+               {"open",         "load",      "attach",      "detach",       "spec",     "maps",       "programs",
+                "Maps",         "Programs",  "object_name", "object_bytes", "each_map", "each_data",  "each_variable",
+                "each_program", "variables", "Variables",   "of",           "Skeleton", "Subskeleton"}) {}
 
   std::string write() {
     for (const auto& map : spec_.maps) {
-      if (map.is_global_data)
+      if (map.is_global_data && part_)
+        add_variables(map);
+      else if (map.is_global_data)
         add_data(map);
       else
         add_map(map);
@@ -53,7 +57,7 @@ class SkeletonWriter {
                                comment(program.section));
       program_parts_.push_back({"programs." + member});
     }
-    return head() + body() + bytes();
+    return part_ ? head() + part_body() : head() + body() + bytes();
   }
 
  private:
@@ -88,6 +92,21 @@ class SkeletonWriter {
     data_ += fmt::format("  skep::skeleton::{}<{}> {}{{{}}};  ///< section {}\n", map.frozen ? "ReadOnlyData" : "Data",
                          type, member, literal(map.name), comment(datasec.name));
     data_parts_.push_back({member});
+  }
+
+  void add_variables(const MapSpec& map) {
+    if (!spec_.btf || map.btf_value_type_id == 0) return;
+    const auto datasec = spec_.btf->type(map.btf_value_type_id);
+    if (datasec.kind != btf::Kind::datasec) return;
+    for (const auto& entry : spec_.btf->section_vars(datasec)) {
+      const auto variable = spec_.btf->type(entry.type_id);
+      if (variable.kind != btf::Kind::var || spec_.btf->linkage(variable) == 0) continue;  // static: nobody else's
+      const auto type = types_.value_type(variable.type_id(), entry.size, std::string(variable.name) + "_type");
+      const auto member = free_name(variable_names_, variable.name);
+      variables_ += fmt::format("    skep::skeleton::Variable<{}> {}{{{}}};  ///< section {}\n", type, member,
+                                literal(variable.name), comment(datasec.name));
+      variable_parts_.push_back({"variables." + member});
+    }
   }
 
   void add_map(const MapSpec& map) {
@@ -126,9 +145,9 @@ class SkeletonWriter {
 
   std::string head() const {
     return fmt::format(
-        "// Generated from {} by `skep gen skeleton`; do not edit.\n#pragma once\n#include <array>\n#include "
+        "// Generated from {} by `skep gen {}`; do not edit.\n#pragma once\n#include <array>\n#include "
         "<cstddef>\n#include <skep/skeleton.hpp>\n\n",
-        comment(source_));
+        comment(source_), part_ ? "subskeleton" : "skeleton");
   }
   static std::string visit(std::string_view name, const std::vector<Part>& parts) {
     auto out = fmt::format("  template <class Visit>\n  void {}([[maybe_unused]] Visit&& visit) {{\n", name);
@@ -146,6 +165,17 @@ class SkeletonWriter {
     return out + visit("each_map", map_parts_) + visit("each_data", data_parts_) +
            visit("each_program", program_parts_) + "};\n\n";
   }
+  std::string part_body() const {
+    auto out = fmt::format("class {0} : public skep::skeleton::Subskeleton<{0}> {{\n public:\n", name_);
+    out += types_.text();
+    out += fmt::format(
+        "  struct Maps {{\n{}  }} maps;\n  struct Variables {{\n{}  }} variables;\n  struct Programs {{\n{}  }} "
+        "programs;\n\n",
+        maps_, variables_, programs_);
+    out += "  // For Subskeleton: where the parts are.\n";
+    return out + visit("each_map", map_parts_) + visit("each_variable", variable_parts_) +
+           visit("each_program", program_parts_) + "};\n";
+  }
   std::string bytes() const {
     constexpr std::size_t line_bytes = 32;
     auto out = fmt::format(
@@ -161,10 +191,11 @@ class SkeletonWriter {
   std::span<const std::byte> object_;
   const ObjectSpec& spec_;
   std::string name_, source_;
+  bool part_;
   CppTypes types_;
-  std::string data_, maps_, programs_;
-  std::set<std::string> map_names_{"Maps"}, program_names_{"Programs"};
-  std::vector<Part> map_parts_, data_parts_, program_parts_;
+  std::string data_, maps_, variables_, programs_;
+  std::set<std::string> map_names_{"Maps"}, variable_names_{"Variables"}, program_names_{"Programs"};
+  std::vector<Part> map_parts_, data_parts_, variable_parts_, program_parts_;
 };
 
 /// For objects without types.
@@ -196,7 +227,7 @@ Result<std::string> skeleton(std::span<const std::byte> object, const ObjectSpec
       return fail(Code::unsupported,
                   fmt::format("program {}: section '{}' names no hook; a skeleton needs SEC(\"...\") as libbpf has it",
                               program.name, program.section));
-  return SkeletonWriter(object, spec, options.name, options.source).write();
+  return SkeletonWriter(object, spec, options).write();
 }
 
 }  // namespace skep::gen

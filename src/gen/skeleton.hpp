@@ -1,4 +1,4 @@
-// `skep gen skeleton`: an object as a C++ header.
+// `skep gen skeleton` and `subskeleton`: an object, or a part of one, as a C++ header.
 #pragma once
 #include <skep/spec.hpp>
 #include <string>
@@ -8,6 +8,7 @@ namespace skep::gen {
 struct SkeletonOptions {
   std::string name;    ///< of the class: an identifier; empty: from the file's name
   std::string source;  ///< what the first line says it was made from
+  bool part = false;   ///< a subskeleton: no bytes of the object, and each variable by itself
 };
 
 /// The header for an object with these bytes, of which `spec` is the reading. The class is in no namespace, includes

@@ -289,6 +289,19 @@ const MapSpec* ObjectSpec::map(std::string_view wanted) const noexcept {
   return nullptr;
 }
 
+std::optional<ObjectSpec::Variable> ObjectSpec::variable(std::string_view wanted) const {
+  if (!btf) return std::nullopt;
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    if (!maps[i].is_global_data || maps[i].btf_value_type_id == 0) continue;
+    const auto section = btf->type(maps[i].btf_value_type_id);
+    if (section.kind != btf::Kind::datasec) continue;
+    for (const btf::SecVar& one : btf->section_vars(section))
+      if (btf->type(one.type_id).name == wanted && u64{one.offset} + one.size <= maps[i].initial_value.size())
+        return Variable{i, one.offset, one.size};
+  }
+  return std::nullopt;
+}
+
 const SourceLine* ProgramSpec::line_at(u32 insn) const noexcept {
   const auto after = std::upper_bound(lines.begin(), lines.end(), insn,
                                       [](u32 value, const SourceLine& line) { return value < line.insn; });

@@ -194,6 +194,68 @@ class Linked(Compiled):
             finally:
                 shutil.rmtree(pin, ignore_errors=True)
 
+    def test_a_part_is_found_in_the_whole(self):
+        library = self.object("library", HEAD + """
+struct entry { long sum; char last[4]; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, int); __type(value, struct entry); } library_entries SEC(".maps");
+int library_limit = 5;
+long library_calls;
+static int hidden = 3;
+const volatile short library_pair[2] = {1, 2};
+__noinline int library_count(int key) {
+  struct entry fresh = {.sum = library_limit, .last = "new"};
+  library_calls++; hidden++;
+  return bpf_map_update_elem(&library_entries, &key, &fresh, 0);
+}
+SEC("xdp") int library_program(struct xdp_md *ctx) { return library_count(hidden + library_pair[1]); }
+""")
+        user = self.object("user", HEAD + """
+int before = 7;
+long also_before;
+extern int library_count(int key);
+SEC("xdp") int user_program(struct xdp_md *ctx) { also_before++; library_count(before); return 2; }
+""")
+        whole = self.directory / "whole.o"
+        self.skep("gen", "object", whole, user, library, check=0)
+        self.skep("gen", "subskeleton", library, "name", "library_part", "-o", self.directory / "library_part.hpp", check=0)
+        self.assertNotIn("object_bytes", (self.directory / "library_part.hpp").read_text())
+        prefix = self.directory / "prefix"
+        subprocess.run([CMAKE, "--install", os.environ["SKEP_BUILD"], "--prefix", prefix], check=True, capture_output=True)
+        (config,) = prefix.rglob("skep.pc")
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "skep"], text=True, capture_output=True, env=dict(os.environ, PKG_CONFIG_PATH=str(config.parent)))
+        need(flags.returncode == 0, "pkg-config: " + flags.stderr.strip())
+        source = self.write("uses_part.cpp", """
+#include <cstdio>
+#include <skep/backend.hpp>
+#include "library_part.hpp"
+static skep::Result<int> go(const char* file) {
+  const auto spec = SKEP_TRY(skep::ObjectSpec::from_file(file));
+  const auto engine = SKEP_TRY(skep::user_backend({.serve_control_socket = false}));
+  auto object = SKEP_TRY(engine->load(spec));
+  auto part = SKEP_TRY(library_part::of(spec, object));
+  SKEP_TRY(part.variables.library_limit.set(40 + SKEP_TRY(part.variables.library_limit.get())));
+  skep::TestRun run;
+  run.data.resize(64);
+  SKEP_TRY(SKEP_TRY(object.program("user_program")).test_run(run));
+  SKEP_TRY(part.programs.library_program.test_run(run));
+  const auto entry = SKEP_TRY(part.maps.library_entries.get(7));
+  std::printf("%ld %s %ld %d\\n", static_cast<long>(entry.sum), entry.last, static_cast<long>(SKEP_TRY(part.variables.library_calls.get())),
+              SKEP_TRY(part.variables.library_pair.get())[1]);
+  return 0;
+}
+int main(int, char** arguments) {
+  const auto done = go(arguments[1]);
+  if (!done) std::printf("%s\\n", done.error().message.c_str());
+  return done ? 0 : 1;
+}
+""")
+        program = self.directory / "uses_part"
+        built = subprocess.run([CXX, "-std=c++20", "-Wall", "-Wextra", "-Werror", *FLAGS, f"-I{self.directory}", source, "-o", program, *flags.stdout.split()],
+                               text=True, capture_output=True, timeout=240)
+        self.assertEqual(built.returncode, 0, built.stderr[:4000])
+        self.assertEqual(subprocess.run([program, whole], text=True, capture_output=True, timeout=60).stdout, "45 new 2 2\n")
+        self.assertEqual(subprocess.run([program, user], text=True, capture_output=True, timeout=60).returncode, 1)
+
     def test_disagreements_name_both_files(self):
         second = self.object("second", SECOND)
         for name, change in {"map": ("__type(value, long)", "__type(value, int)"), "counter_second": ("extern int counter_second", "extern long counter_second"),

@@ -5,26 +5,19 @@
 #include <cstring>
 #include <skep/backend.hpp>
 
-#include "btf/btf.hpp"
-
 namespace skep::test {
 
 /// A global variable of a running object, by its place in the object's types.
 inline u64 global(const ObjectSpec& spec, const Object& object, std::string_view name, u32 size = 8) {
   const u32 key = 0;
-  for (u32 id = 1; id < spec.btf->type_count(); ++id) {
-    const auto section = spec.btf->type(id);
-    if (section.kind != btf::Kind::datasec) continue;
-    for (const auto& variable : spec.btf->section_vars(section))
-      if (spec.btf->type(variable.type_id).name == name) {
-        const auto map = object.map(section.name);
-        const auto value = map ? map->lookup(std::as_bytes(std::span(&key, 1))) : fail(Code::not_found, "no map");
-        u64 out = 0;
-        if (value && variable.offset + size <= value->size()) std::memcpy(&out, value->data() + variable.offset, size);
-        return out;
-      }
-  }
-  return ~u64{0};
+  const auto place = spec.variable(name);
+  if (!place) return ~u64{0};
+  const auto map = object.map(spec.maps[place->map].name);
+  const auto value = map ? map->lookup(std::as_bytes(std::span(&key, 1))) : fail(Code::not_found, "no map");
+  if (!value || place->offset + size > value->size()) return ~u64{0};
+  u64 out = 0;
+  std::memcpy(&out, value->data() + place->offset, size);
+  return out;
 }
 
 /// `may(program)` says whether this engine can have it.

@@ -35,24 +35,6 @@ bool is_user_function(AttachKind kind) {
   return kind == AttachKind::uprobe || kind == AttachKind::uretprobe || kind == AttachKind::usdt;
 }
 
-/// Where a constant lies in the object: its section's map and its place in there.
-struct Place {
-  MapSpec* map = nullptr;
-  btf::SecVar variable;
-};
-
-std::optional<Place> find_constant(ObjectSpec& spec, std::string_view name) {
-  if (!spec.btf) return std::nullopt;
-  for (MapSpec& map : spec.maps) {
-    if (!map.is_global_data || map.btf_value_type_id == 0) continue;
-    const btf::Type section = spec.btf->type(map.btf_value_type_id);
-    if (section.kind != btf::Kind::datasec) continue;
-    for (const btf::SecVar& variable : spec.btf->section_vars(section))
-      if (spec.btf->type(variable.type_id).name == name) return Place{&map, variable};
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about), std::string(facts.name)) {
@@ -154,14 +136,13 @@ std::optional<int> Kit::parse(const Arguments& all) {
 
 void Kit::set_bytes(std::string_view name, std::span<const std::byte> value) {
   if (mistake_) return;
-  const auto place = find_constant(spec_, name);
-  if (!place || place->variable.size != value.size() ||
-      place->variable.offset + value.size() > place->map->initial_value.size()) {
+  const auto place = spec_.variable(name);
+  if (!place || place->size != value.size()) {
     mistake_ = Error{Code::invalid_argument,
                      fmt::format("{}: the program has no constant '{}' of {} bytes", facts_.name, name, value.size())};
     return;
   }
-  std::copy(value.begin(), value.end(), place->map->initial_value.begin() + place->variable.offset);
+  std::copy(value.begin(), value.end(), spec_.maps[place->map].initial_value.begin() + place->offset);
 }
 
 void Kit::set_map_size(std::string_view name, u32 entries) {

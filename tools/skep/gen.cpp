@@ -15,6 +15,8 @@ namespace {
 constexpr std::string_view usage =
     "usage: skep gen skeleton FILE [name NAME] [-o OUT]    a C++ header with the object, its maps, globals and\n"
     "                                                      programs as one class (FILE: an object, or C source)\n"
+    "       skep gen subskeleton FILE [name NAME] [-o OUT] the same for a part of a larger object: found in it by "
+    "names\n"
     "       skep gen object OUT IN...                      several objects become one\n"
     "       skep gen min_core_btf FULL OUT OBJECT...       of a kernel's types (raw BTF), those that the objects'\n"
     "                                                      CO-RE relocations ask for\n\n"
@@ -33,10 +35,13 @@ Result<void> write_output(const std::string& output, std::string_view text) {
 
 bool is_c_source(std::string_view file) { return file.ends_with(".c") || file.ends_with(".h"); }
 
-Result<int> skeleton(Words& words) {
+Result<int> skeleton(Words& words, bool part) {
   const std::string file = words.next();
-  if (file.empty()) return fail(Code::invalid_argument, "gen skeleton: expected an object file");
-  gen::SkeletonOptions options{.name = gen::class_name(file), .source = file.substr(file.find_last_of('/') + 1)};
+  if (file.empty())
+    return fail(Code::invalid_argument,
+                fmt::format("gen {}: expected an object file", part ? "subskeleton" : "skeleton"));
+  gen::SkeletonOptions options{
+      .name = gen::class_name(file), .source = file.substr(file.find_last_of('/') + 1), .part = part};
   std::string output;
   while (!words.done()) {
     if (words.take("name"))
@@ -98,10 +103,11 @@ Result<int> min_core_btf(Words& words) {
 }
 
 Result<int> generate(std::string_view verb, Words& words) {
-  if (verb == "skeleton") return skeleton(words);
+  if (verb == "skeleton" || verb == "subskeleton") return skeleton(words, verb == "subskeleton");
   if (verb == "object") return link(words);
   if (verb == "min_core_btf") return min_core_btf(words);
-  return fail(Code::invalid_argument, fmt::format("gen {}: expected skeleton, object or min_core_btf", verb));
+  return fail(Code::invalid_argument,
+              fmt::format("gen {}: expected skeleton, subskeleton, object or min_core_btf", verb));
 }
 
 }  // namespace
