@@ -10,11 +10,11 @@ SCRIPT = pathlib.Path(os.environ["SKEP_SOURCE"]) / "tools/skep/completion.bash"
 
 
 class Completion(Case):
-    def complete(self, *words):
+    def complete(self, *words, skep=SKEP):
         """What bash offers for the last word."""
         need(shutil.which("bash"), "bash")
         text = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _skep; printf "%s\\n" "${COMPREPLY[@]}"'
-        result = subprocess.run(["bash", "-c", text, "bash", SCRIPT, SKEP, *words], text=True, capture_output=True, env=self.environment)
+        result = subprocess.run(["bash", "-c", text, "bash", SCRIPT, skep, *words], text=True, capture_output=True, env=self.environment)
         self.assertEqual(result.stderr, "")
         return set(result.stdout.split())
 
@@ -50,6 +50,20 @@ class Completion(Case):
                 break
         self.assertEqual(self.complete("prog", "show", "name", "skep_com"), {"skep_completed"})
         host.kill()
+
+    def test_names_are_words_and_no_commands(self):
+        """Whoever names a program or a device must not have the shell of the one who completes it run anything."""
+        ran = pathlib.Path(self.directory) / "ran"
+        fake = pathlib.Path(self.directory) / "skep"
+        names = [f"$(echo>{ran})", f"`echo>{ran}`", "${x:=1}", "*", "~root", "plain;name"]
+        fake.write_text("#!/bin/sh\ncase $2 in --help) echo 'usage: skep prog show [PROG]';; "
+                        "*) cat <<'END'\n[" + ",".join('{"id":1,"name":"%s"}' % name for name in names) + "]\nEND\nesac\n")
+        fake.chmod(0o755)
+        offered = self.complete("prog", "show", "name", "", skep=fake)
+        self.assertFalse(ran.exists())
+        self.assertIn("plain\\;name", offered)
+        self.assertIn("\\*", offered)
+        self.assertTrue(any(word.startswith("\\$\\(echo") for word in offered), offered)
 
 
 if __name__ == "__main__":

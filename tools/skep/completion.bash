@@ -65,7 +65,14 @@ _skep() {
         ;;
     esac
   fi
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+  # Not compgen -W, which expands its words: names of programs, maps and devices are whatever somebody called them. What is
+  # put on the command line is quoted.
+  local IFS=$' \t\n' one all
+  read -r -d '' -a all <<<"$words"
+  for one in "${all[@]}"; do
+    [[ $one == "$word"* ]] && { printf -v one %q "$one"; COMPREPLY+=("$one"); }
+  done
+  return 0
 }
 
 complete -o default -F _skep skep
