@@ -9,6 +9,7 @@
 
 #include "map/map.hpp"
 #include "map/memory.hpp"
+#include "map/reader.hpp"
 
 namespace skep::map {
 namespace {
@@ -86,6 +87,9 @@ TEST(Map, GlobalDataIsFilledAndFrozen) {
   EXPECT_EQ(map->copy_lookup(&key, value), 0);
   EXPECT_EQ(value[0], 0x030201u);
   EXPECT_TRUE(map->info.frozen);
+  EXPECT_EQ(shared_memory(*map).error().code, Code::permission) << "programs are verified with what is in it";
+  const auto read_only = made(make_spec(MapType::array, 4, 12, 1, flag::mmapable | flag::rdonly_prog));
+  EXPECT_EQ(shared_memory(*read_only).error().code, Code::permission);
   spec.initial_value.resize(13);
   EXPECT_FALSE(Map::create(spec));
 }

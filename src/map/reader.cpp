@@ -22,6 +22,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Longer than a year is as good as for ever and does not overflow the clock.
+Clock::time_point after(std::chrono::milliseconds wait) {
+  return Clock::now() + std::min<std::chrono::milliseconds>(wait, std::chrono::hours(24 * 365));
+}
+
 class Reader final : public RingReader::Impl {
  public:
   Reader(std::shared_ptr<Map> map, Ring& ring) : map_(std::move(map)), ring_(ring), lost_before_(ring.lost()) {
@@ -31,9 +36,7 @@ class Reader final : public RingReader::Impl {
 
   Result<std::size_t> poll(std::chrono::milliseconds timeout,
                            const std::function<void(const Record&)>& on_record) override {
-    // Longer than a year is as good as for ever and does not overflow the clock.
-    const auto wait = std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24 * 365));
-    const auto deadline = Clock::now() + wait;
+    const auto deadline = after(timeout);
     const Armed armed{ring_};
     for (;;) {
       ring_.disarm();
@@ -71,7 +74,7 @@ class Writer final : public RingWriter::Impl {
     if (round_up(u64{bytes} + 8, 8) > map_->spec().max_entries)
       return fail(Code::limit, place + ": a record of " + std::to_string(bytes) +
                                    " bytes and its header never fit into " + std::to_string(map_->spec().max_entries));
-    const auto deadline = Clock::now() + timeout;
+    const auto deadline = after(timeout);
     // Whoever drains it is a thread of this process that tells nobody: the waits grow to a millisecond.
     for (auto pause = std::chrono::microseconds(20);; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
       if (void* place_for_it = user_ring_reserve(*map_, bytes); place_for_it != nullptr)
@@ -104,8 +107,13 @@ Result<std::span<std::byte>> shared_memory(Map& map) {
     return std::span(reinterpret_cast<std::byte*>(window.begin), window.end - window.begin);
   }
   const u32 first = 0;
-  if (spec.type == MapType::array && (spec.flags & flag::mmapable) != 0 && map.fields() == nullptr)
+  if (spec.type == MapType::array && (spec.flags & flag::mmapable) != 0 && map.fields() == nullptr) {
+    // Programs were verified with what is in it, so nobody may write there. Linux: bpf_map_mmap.
+    if (map.frozen() || (spec.flags & (flag::rdonly_prog | flag::rdonly)) != 0)
+      return fail(Code::permission, "map " + map.info.name + ": it is frozen or read-only, so its memory is not shared",
+                  EPERM);
     return std::span(static_cast<std::byte*>(map.lookup(&first)), round_up(spec.value_size, 8) * spec.max_entries);
+  }
   return fail(Code::unsupported,
               "map " + map.info.name + ": only arenas, and arrays with BPF_F_MMAPABLE, share their memory");
 }

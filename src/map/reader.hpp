@@ -18,7 +18,7 @@ Result<RingReader> open_reader(std::shared_ptr<Map> map);
 Result<RingWriter> open_writer(std::shared_ptr<Map> map);
 
 /// The memory that `map` shares with its host: an arena's, or that of an array with BPF_F_MMAPABLE.
-/// Errors: unsupported (other maps).
+/// Errors: unsupported (other maps), permission (frozen, or read-only for programs or the host).
 Result<std::span<std::byte>> shared_memory(Map& map);
 
 }  // namespace skep::map

@@ -17,6 +17,7 @@
 #include "helper/load_packet.hpp"
 #include "map/arena.hpp"
 #include "map/slots.hpp"
+#include "user/lending.hpp"
 #include "user/map_handle.hpp"
 #include "user/prepare.hpp"
 #include "user/test_run.hpp"
@@ -91,7 +92,7 @@ class Loader {
     OwnMap own = own_map(given);
     if (!own.map)
       return fail(Code::invalid_argument, "the map that was given for it belongs to another engine or process");
-    SKEP_TRY(backend::check_given(spec, given.info()));
+    SKEP_TRY(check_lent({spec, spec_.btf.get()}, *own.map, own.owner->btf.get()));
     into.map = std::move(own.map);
     object_->lenders.push_back(own.owner->shared_from_this());
     return {};

@@ -172,6 +172,65 @@ TEST_F(UserEngine, GivenMapsMustFit) {
   const auto wrong = engine->load(spec, options);
   ASSERT_FALSE(wrong);
   expect_mentions(wrong.error(), Code::invalid_argument, {"map counter_table", "array", "hash"});
+  EXPECT_EQ(object.map(".rodata")->memory().error().code, Code::permission);
+}
+
+/// What programs are verified against is the object's definition, so a map that was given must be no less than that.
+TEST_F(UserEngine, GivenMapsMustBearOutTheProof) {
+  const auto refused = [&](const ObjectSpec& wanted, const Map& given, Code code, const char* word) {
+    const auto loaded = engine->load(wanted, {.maps = {{wanted.maps[0].name, given}}});
+    ASSERT_FALSE(loaded) << word;
+    expect_mentions(loaded.error(), code, {word});
+  };
+  ObjectSpec object;
+  object.name = "lent";
+  object.license = "GPL";
+  MapSpec places;
+  places.name = "places";
+  places.type = MapType::array;
+  places.key_size = places.value_size = 4;
+  places.max_entries = 2;
+  object.maps = {places};
+  const auto lender = engine->load(object).value();
+  const Map two = lender.map("places").value();
+
+  ASSERT_TRUE(engine->load(object, {.maps = {{"places", two}}}));
+  ObjectSpec more = object;
+  more.maps[0].max_entries = 4;  // a look-up of 3 needs no test for null
+  refused(more, two, Code::invalid_argument, "at least 4");
+  more.maps[0].max_entries = 1;
+  EXPECT_TRUE(engine->load(more, {.maps = {{"places", two}}}));
+  ObjectSpec sizeless = object;
+  sizeless.maps[0].key_size = 0;
+  refused(sizeless, two, Code::invalid_argument, "keys of 4");
+  ObjectSpec constant = object;
+  constant.maps[0].flags |= 1u << 7;  // BPF_F_RDONLY_PROG
+  refused(constant, two, Code::invalid_argument, "BPF_F_RDONLY_PROG");
+
+  // Constants that differ.
+  const ObjectSpec hello = program_object("hello");
+  const auto first = engine->load(hello).value();
+  ObjectSpec other = hello;
+  const auto rodata = std::ranges::find(other.maps, ".rodata", &MapSpec::name);
+  ASSERT_NE(rodata, other.maps.end());
+  ASSERT_FALSE(rodata->initial_value.empty());
+  EXPECT_TRUE(engine->load(other, {.maps = {{".rodata", first.map(".rodata").value()}}}));
+  rodata->initial_value[0] ^= std::byte{1};
+  const auto loaded = engine->load(other, {.maps = {{".rodata", first.map(".rodata").value()}}});
+  ASSERT_FALSE(loaded);
+  expect_mentions(loaded.error(), Code::invalid_argument, {"constants"});
+
+  // Inner maps.
+  ObjectSpec outer = object;
+  outer.maps[0].name = "outer";
+  outer.maps[0].type = MapType::array_of_maps;
+  outer.maps[0].inner = std::make_shared<MapSpec>(places);
+  const auto outer_lender = engine->load(outer).value();
+  ObjectSpec larger = outer;
+  auto inner = places;
+  inner.value_size = 4096;
+  larger.maps[0].inner = std::make_shared<MapSpec>(inner);
+  refused(larger, outer_lender.map("outer").value(), Code::invalid_argument, "values of 4, expected 4096");
 }
 
 TEST_F(UserEngine, FrozenAndWronglySizedMapsSayNo) {
