@@ -7,8 +7,11 @@
 #include <fmt/core.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
+#include <thread>
 
 #include "base/fd.hpp"
 #include "kernel/mapping.hpp"
@@ -33,13 +36,16 @@ class UserRingWriter final : public RingWriter::Impl {
     if (length > size_ || bytes >= discard_bit)
       return fail(Code::limit, fmt::format("user ring buffer {}: a record of {} bytes and its header never fit into {}",
                                            name_, bytes, size_));
-    const auto until = std::chrono::steady_clock::now() + timeout;
-    for (;;) {
+    // Longer than a year is as good as for ever and does not overflow the clock.
+    const auto until =
+        std::chrono::steady_clock::now() + std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24 * 365));
+    for (auto pause = std::chrono::microseconds(20);; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
       if (std::byte* place = take(bytes, length); place != nullptr) return std::span(place, bytes);
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
       if (left.count() <= 0)
         return fail(Code::limit, fmt::format("user ring buffer {}: no room: programs have not drained it", name_));
-      SKEP_TRY(wait_writable(map_.get(), left));
+      // The descriptor is writable as soon as there is any room, which may be too little: then only time helps.
+      if (SKEP_TRY(wait_writable(map_.get(), left))) std::this_thread::sleep_for(pause);
     }
   }
 

@@ -2,8 +2,12 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <skep/backend.hpp>
+#include <thread>
+#include <vector>
 
 namespace skep::test {
 
@@ -57,6 +61,25 @@ void share_memory(const ObjectSpec& spec, Object& object, const May& may) {
     EXPECT_EQ(writer->reserve(8, std::chrono::milliseconds(5)).error().code, Code::limit);
     EXPECT_NE(writer->reserve(4096).error().message.find("never fit"), std::string::npos);
     EXPECT_EQ(run("take_orders"), 256);
+    // Some room, but too little: whoever waits for more must not burn a CPU.
+    std::vector<std::byte> large(2048);
+    ASSERT_TRUE(writer->reserve(3000).transform([&](std::span<std::byte> place) { writer->discard(place); }));
+    const auto own_time = [] {
+      timespec now{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+      return now.tv_sec * 1'000'000'000ll + now.tv_nsec;
+    };
+    const auto before = own_time();
+    EXPECT_EQ(writer->write(large, std::chrono::milliseconds(200)).error().code, Code::limit);
+    EXPECT_LT(own_time() - before, 100'000'000);
+    EXPECT_EQ(run("take_orders"), 0);
+    // A wait without end, in which the room comes.
+    ASSERT_TRUE(writer->reserve(3000).transform([&](std::span<std::byte> place) { writer->discard(place); }));
+    std::thread waiting([&] { EXPECT_TRUE(writer->write(large, std::chrono::milliseconds::max())); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(run("take_orders"), 0);
+    waiting.join();
+    EXPECT_EQ(run("take_orders"), 1);
     EXPECT_EQ(global("sum"), 18u + 256);
     for (int round = 0; round < 1000; ++round) {  // many times around
       ASSERT_TRUE(give(2)) << round;
