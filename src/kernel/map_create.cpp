@@ -140,7 +140,7 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
   const std::string stored = backend::stored_map_name(object.name, map);
   if (map.type == MapType::struct_ops) return create_ops(object, map, btf_fd, kernel);
   if (map.pin_by_name)
-    if (auto fd = SKEP_TRY(open_pinned(map))) return KernelMap::adopt(std::move(fd), map.name);
+    if (auto fd = SKEP_TRY(open_pinned(map))) return ready(SKEP_TRY(KernelMap::adopt(std::move(fd), map.name)));
   base::Fd inner;
   if (is_map_of_maps(map.type)) {
     if (!map.inner)
@@ -152,9 +152,7 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
   }
   auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd));
   if (map.is_global_data) SKEP_TRY(write_initial(map, fd.get()));
-  if (map.pin_by_name) SKEP_TRY(pin(map, fd.get()));
   auto made = SKEP_TRY(KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name));
-  // Programs are verified against the address at which their host sees an arena.
   if (map.type == MapType::arena) {
     const auto memory = SKEP_TRY(made->memory());
     if (map.initial_value.size() > memory.size())
@@ -162,14 +160,22 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
                                            map.initial_value.size(), memory.size()));
     std::ranges::copy(map.initial_value, memory.begin());
   }
+  if (map.pin_by_name) SKEP_TRY(pin(map, made->fd()));
   return made;
+}
+
+/// A map that was there already. Programs are verified against the address at which hosts see an arena: the first of
+/// them says it, and where another one did (at an address that this process does not know) the map is ready as it is.
+std::shared_ptr<KernelMap> ready(std::shared_ptr<KernelMap> map) {
+  if (map->info().type == MapType::arena) static_cast<void>(map->memory());
+  return map;
 }
 
 Result<std::shared_ptr<KernelMap>> take_given(const MapSpec& wanted, const Map& given) {
   auto map = std::dynamic_pointer_cast<KernelMap>(given.impl());
   if (!map) return fail(Code::invalid_argument, "the map that was given for it is not the kernel's");
   SKEP_TRY(backend::check_given(wanted, map->info()));
-  return map;
+  return ready(std::move(map));
 }
 
 }  // namespace

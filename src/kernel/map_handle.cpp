@@ -249,9 +249,12 @@ Result<std::span<std::byte>> KernelMap::memory() {
     auto mapping = Mapping::map(fd_.get(), whole, PROT_READ | PROT_WRITE, 0, address);
     if (!mapping) {
       Error error = std::move(mapping.error()).within(place());
-      if (error.os_error == EBUSY && info_.type == MapType::arena)
+      if ((error.os_error == EBUSY || error.os_error == EINVAL) && info_.type == MapType::arena)
         error.message += " (another process mapped this arena at an address of its own; map_extra would say which)";
-      if (error.os_error == EPERM) error.message += " (the map is frozen or read-only)";
+      if (error.os_error == EPERM || error.os_error == EACCES) {
+        error.code = Code::permission;
+        error.message += " (the map is frozen or read-only)";
+      }
       return tl::unexpected(std::move(error));
     }
     memory_.emplace(*std::move(mapping));

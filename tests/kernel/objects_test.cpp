@@ -66,6 +66,34 @@ TEST_F(Objects, MemoryIsSharedWithItsHost) {
   auto object = load(*spec, options);
   ASSERT_OK(object);
   test::share_memory(*spec, *object, may);
+
+  // An arena that no host has mapped yet has no address that programs could be verified with.
+  const MapSpec* arena = spec->map("pages");
+  ASSERT_NE(arena, nullptr);
+  auto bare = backend->inspector().create_map(*arena, 0);
+  ASSERT_OK(bare);
+  options.maps = {{"pages", *bare}};
+  auto borrower = load(*spec, options);
+  ASSERT_OK(borrower);
+  EXPECT_EQ(borrower->map("pages")->memory()->data(), bare->memory()->data());
+}
+
+TEST_F(Objects, FrozenMemoryIsNotShared) {
+  MapSpec spec;
+  spec.name = "constants";
+  spec.type = MapType::array;
+  spec.key_size = 4;
+  spec.value_size = 8;
+  spec.max_entries = 1;
+  spec.flags = 1u << 10;  // BPF_F_MMAPABLE
+  auto map = backend->inspector().create_map(spec, 0);
+  ASSERT_OK(map);
+  ASSERT_OK(map->freeze());
+  EXPECT_EQ(map->memory().error().code, Code::permission);
+  spec.flags |= 1u << 7;  // BPF_F_RDONLY_PROG
+  map = backend->inspector().create_map(spec, 0);
+  ASSERT_OK(map);
+  EXPECT_EQ(map->memory().error().code, Code::permission);
 }
 
 TEST_F(Objects, ModulesHaveFunctionsAndTypes) {
