@@ -44,8 +44,10 @@ Result<base::Fd> enable_statistics() {
 
 Result<std::string> read_stream(u32 program_id, ProgramStream stream) {
   const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  // What the kernel keeps of one, several times over: a program that goes on writing has no last piece.
+  constexpr std::size_t most_bytes = 1u << 20;
   std::string text;
-  for (;;) {
+  while (text.size() < most_bytes) {
     char piece[4096];
     uapi::ProgStreamRead attr;
     attr.buffer = address_of(piece);
@@ -58,9 +60,10 @@ Result<std::string> read_stream(u32 program_id, ProgramStream stream) {
                   EINVAL);
     if (got < 0)
       return tl::unexpected(bpf_error(uapi::Cmd::prog_stream_read_by_fd, fmt::format("program {}", program_id), -got));
-    if (got == 0) return text;
+    if (got == 0) break;
     text.append(piece, static_cast<std::size_t>(got));
   }
+  return text;
 }
 
 Result<void> attach_program(u32 program_id, AttachType type, u32 map_id) {

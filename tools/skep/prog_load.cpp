@@ -78,35 +78,6 @@ Result<LoadLine> parse_load(Words& words) {
   return line;
 }
 
-/// Removes what was pinned when a later step fails.
-class Pinned {
- public:
-  explicit Pinned(Inspector& inspector) : inspector_(inspector) {}
-  Pinned(const Pinned&) = delete;
-  Pinned& operator=(const Pinned&) = delete;
-  ~Pinned() {
-    std::error_code ignored;
-    for (auto path = paths_.rbegin(); path != paths_.rend(); ++path) std::filesystem::remove(*path, ignored);
-  }
-  Result<void> pin(ObjectKind kind, u32 id, const std::string& path) {
-    SKEP_TRY(inspector_.pin(kind, id, path));
-    paths_.push_back(path);
-    return {};
-  }
-  /// Makes a directory unless it is there.
-  Result<void> directory(const std::string& path) {
-    std::error_code error;
-    if (std::filesystem::create_directory(path, error)) paths_.push_back(path);
-    if (error) return fail(Code::io, fmt::format("{}: {}", path, error.message()), error.value());
-    return {};
-  }
-  void keep() { paths_.clear(); }
-
- private:
-  Inspector& inspector_;
-  std::vector<std::string> paths_;
-};
-
 /// Attaches `program` and pins the link, which keeps both.
 Result<Link> attach_and_pin(Program& program, Inspector& inspector, Pinned& pinned, const std::string& path) {
   auto link = SKEP_TRY(program.attach());
@@ -170,6 +141,11 @@ Result<int> prog_load(Words& words, bool all) {
   if (!loaded && loaded.error().code == Code::rejected)
     fmt::print(stderr, "{}", explain_for_kernel(spec, engine->verifier_log()));
   auto object = SKEP_TRY(std::move(loaded));
+  if (object.programs().empty())
+    return fail(Code::not_found,
+                line.file +
+                    ": no program is loaded by itself: all are in sections with a question mark, or members of "
+                    "such maps");
   Inspector& inspector = engine->inspector();
   Pinned pinned(inspector);
   std::vector<Link> links;

@@ -12,6 +12,7 @@
 #include "inspect/show.hpp"
 #include "kernel/info.hpp"
 #include "kernel/open.hpp"
+#include "pinned.hpp"
 
 namespace skep::tools {
 namespace {
@@ -102,11 +103,11 @@ bool is_registered(const MapSpec& map) {
 bool has_link(const MapSpec& map) { return (map.flags & 1u << 13) != 0; }  // BPF_F_LINK
 
 /// Pins the link of a map that was just attached.
-Result<void> pin_link(Inspector& inspector, u32 map_id, const std::string& path) {
+Result<void> pin_link(Inspector& inspector, Pinned& pinned, u32 map_id, const std::string& path) {
   for (const LinkInfo& info : SKEP_TRY(inspector.links()))
     for (const Fact& fact : info.facts)
       if (info.type == "struct_ops" && fact.name == "map_id" && fact.text == std::to_string(map_id))
-        return inspector.pin(ObjectKind::link, info.id, path);
+        return pinned.pin(ObjectKind::link, info.id, path);
   return fail(Code::not_found, fmt::format("map {}: its link is gone already", map_id));
 }
 
@@ -140,11 +141,13 @@ Result<int> register_file(Words& words) {
   std::vector<Link> links;
   for (auto& program : object.programs())
     if (program.info().type == ProgramType::struct_ops) links.push_back(SKEP_TRY(program.attach()));
+  Pinned pinned(engine->inspector());
   for (const MapSpec& map : spec.maps)
     if (is_registered(map) && has_link(map)) {
       const u32 id = SKEP_TRY(object.map(map.name)).info().id;
-      SKEP_TRY_AT("map " + map.name, pin_link(engine->inspector(), id, directory + "/" + map.name));
+      SKEP_TRY_AT("map " + map.name, pin_link(engine->inspector(), pinned, id, directory + "/" + map.name));
     }
+  pinned.keep();
   for (Link& link : links) (void)link.leave();  // those that cannot be left are pinned
   for (const MapSpec& map : spec.maps)
     if (is_registered(map) && !words.json)
