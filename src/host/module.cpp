@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "base/mapped_file.hpp"
 #include "catalog/kfuncs.hpp"
@@ -100,17 +101,36 @@ class Loader {
   }
 
  private:
+  static bool has_hook(const ProgramSpec& program) {
+    return program.type == ProgramType::syscall || takes_packets(program.type);
+  }
+
+  /// Leaves what is loaded by itself, and of programs that are one (SKEP_ONE_OF) the first that a host can run; where
+  /// there is none, the first, which says why.
+  static void keep_chosen(std::vector<ProgramSpec>& programs) {
+    std::map<std::string, const ProgramSpec*> groups;
+    for (const ProgramSpec& program : programs) {
+      if (!program.autoload || program.one_of.empty()) continue;
+      const ProgramSpec*& chosen = groups[program.one_of];
+      if (chosen == nullptr || (!has_hook(*chosen) && has_hook(program))) chosen = &program;
+    }
+    std::vector<ProgramSpec> kept;
+    for (const ProgramSpec& program : programs)
+      if (program.autoload && (program.one_of.empty() || groups[program.one_of] == &program)) kept.push_back(program);
+    programs = std::move(kept);
+  }
+
   /// What an object may leave open and only a kernel could answer.
   Result<void> close() {
     ObjectSpec& spec = data_->spec;
-    std::erase_if(spec.programs, [](const ProgramSpec& program) { return !program.autoload; });
+    keep_chosen(spec.programs);
     if (spec.programs.empty()) return fail(Code::invalid_argument, "no program of it is loaded by default");
     for (const ProgramSpec& program : spec.programs) {
       if (program.type == ProgramType::unspec)
         return fail(Code::invalid_argument, "program " + program.name +
                                                 ": its section says no program type; use SEC(\"syscall\") for the "
                                                 "host's own context, SEC(\"xdp\") or SEC(\"tc\") for packets");
-      if (program.type != ProgramType::syscall && !takes_packets(program.type))
+      if (!has_hook(program))
         return fail(Code::unsupported,
                     fmt::format("program {}: a host gives contexts to SEC(\"syscall\") and packets to SEC(\"xdp\"), "
                                 "SEC(\"tc\") and SEC(\"socket\"), not to type {} (skep::user_backend() has its hooks)",
