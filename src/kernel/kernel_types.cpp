@@ -55,8 +55,14 @@ Result<const TypeFinder*> KernelTypes::finder() {
   return &*finder_;
 }
 
+Result<std::optional<u32>> KernelTypes::own(std::string_view name, btf::Kind kind) {
+  const TypeFinder* kernel = SKEP_TRY(finder());
+  const std::lock_guard lock(mutex_);
+  return kernel->find(name, kind);
+}
+
 Result<u32> KernelTypes::function(std::string_view name) {
-  if (const auto id = SKEP_TRY(finder())->find(name, btf::Kind::func)) return *id;
+  if (const auto id = SKEP_TRY(own(name, btf::Kind::func))) return *id;
   return fail(
       Code::not_found,
       fmt::format("this kernel's types have no function \"{}\" (it may be inlined, renamed, or live in a module)",
@@ -106,6 +112,7 @@ std::vector<std::shared_ptr<const btf::Btf>> KernelTypes::modules_with(
     const std::set<std::string, std::less<>>& names) {
   using K = btf::Kind;
   std::vector<std::shared_ptr<const btf::Btf>> found;
+  if (!btf_path_.empty()) return found;
   const auto kernel = finder();
   const auto types = running();
   if (!kernel || !types) return found;
@@ -120,7 +127,7 @@ std::vector<std::shared_ptr<const btf::Btf>> KernelTypes::modules_with(
 }
 
 Result<u32> KernelTypes::tracepoint(std::string_view name) {
-  if (const auto id = SKEP_TRY(finder())->find(fmt::format("btf_trace_{}", name), btf::Kind::typedef_)) return *id;
+  if (const auto id = SKEP_TRY(own(fmt::format("btf_trace_{}", name), btf::Kind::typedef_))) return *id;
   return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
 }
 
@@ -164,14 +171,14 @@ std::string KernelTypes::parameter_name(std::string_view function_name, u32 inde
 
 std::optional<u32> KernelTypes::member_offset(std::string_view structure, std::string_view member) {
   const auto types = finder();
-  return types ? (*types)->member_offset(structure, member) : std::nullopt;
+  if (!types) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  return (*types)->member_offset(structure, member);
 }
 
 std::optional<u32> KernelTypes::thread_status_offset() {
-  const auto types = finder();
-  if (!types) return std::nullopt;
-  const auto outer = (*types)->member_offset("task_struct", "thread_info");
-  const auto inner = (*types)->member_offset("thread_info", "status");
+  const auto outer = member_offset("task_struct", "thread_info");
+  const auto inner = member_offset("thread_info", "status");
   if (!outer || !inner) return std::nullopt;
   return *outer + *inner;
 }

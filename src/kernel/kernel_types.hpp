@@ -42,7 +42,7 @@ class KernelTypes {
   /// A variable or function by its name, also in modules.
   std::optional<KernelType> symbol(std::string_view name);
   /// The types of modules that have one of these structures, unions, enumerations or typedefs, which the kernel itself
-  /// has not. A module whose types cannot be read is left out.
+  /// has not. A module whose types cannot be read is left out; so are all where CO-RE goes by another file.
   std::vector<std::shared_ptr<const btf::Btf>> modules_with(const std::set<std::string, std::less<>>& names);
   /// Parameters of a function; unsupported when one is passed by value as a structure.
   Result<u32> argument_count(std::string_view function_name);
@@ -59,7 +59,10 @@ class KernelTypes {
   std::map<std::string, u64, std::less<>> addresses(const std::set<std::string, std::less<>>& names) const;
 
  private:
+  /// Remembers what it was asked last, so it is asked under the lock.
   Result<const TypeFinder*> finder();
+  /// In the kernel itself.
+  Result<std::optional<u32>> own(std::string_view name, btf::Kind kind);
 
   std::filesystem::path btf_path_;
   std::mutex mutex_;

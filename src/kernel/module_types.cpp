@@ -49,7 +49,8 @@ Result<base::Fd> open_module_types(std::string_view module) {
     if (status == -ENOENT) break;
     if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::btf_get_next_id, "types of modules", -status));
     auto fd = open_by_id(uapi::Cmd::btf_get_fd_by_id, attr.next_id, "BTF object");
-    if (!fd) continue;  // gone meanwhile
+    if (!fd && fd.error().code == Code::not_found) continue;  // gone meanwhile
+    if (!fd) return fd;
     const auto object = btf_object_header(fd->get());
     if (object && object->is_kernel && object->name == module) return fd;
   }

@@ -1,6 +1,7 @@
 // See open.hpp.
 #include "kernel/open.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 
 #include <cerrno>
@@ -16,7 +17,12 @@ Result<base::Fd> open_by_id(uapi::Cmd cmd, u32 id, std::string_view kind) {
   const int fd = bpf(cmd, attr);
   if (fd == -ENOENT) return fail(Code::not_found, fmt::format("the kernel has no {} with id {}", kind, id), ENOENT);
   if (fd < 0) return tl::unexpected(bpf_error(cmd, fmt::format("{} {}", kind, id), -fd));
-  return base::Fd(fd);
+  base::Fd opened(fd);
+  if (fd != 0) return opened;
+  // The process has no standard input. Where bpf(2) takes such a descriptor, 0 often means that there is none.
+  base::Fd above(::fcntl(fd, F_DUPFD_CLOEXEC, 1));
+  if (!above) return tl::unexpected(base::os_error(fmt::format("{} {}", kind, id)));
+  return above;
 }
 
 namespace {
