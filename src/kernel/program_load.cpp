@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "btf/btf.hpp"
 #include "isa/isa.hpp"
 #include "kernel/access.hpp"
 #include "kernel/features.hpp"
@@ -48,7 +49,7 @@ class Modules {
 Result<void> link_symbol(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules,
                          const std::map<std::string, u64, std::less<>>& addresses) {
   if (reference.type_id != 0) {
-    if (const auto type = kernel.symbol(reference.name)) {
+    if (const auto type = kernel.symbol(btf::essential_name(reference.name))) {
       u64 owner = 0;
       if (!type->module.empty())
         owner = static_cast<u32>(modules.opened[SKEP_TRY(modules.place_of(type->module)) - 1].get());
@@ -72,7 +73,8 @@ Result<void> link_symbol(ProgramSpec& program, const Reference& reference, Kerne
 
 Result<void> link_kfunc(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules) {
   Insn& insn = program.insns[reference.insn];
-  const auto function = kernel.any_function(reference.name);
+  // What is behind "___" tells declarations apart that mean one function of different kernels.
+  const auto function = kernel.any_function(btf::essential_name(reference.name));
   if (function) {
     insn.src = isa::call_src_kfunc;
     insn.off = 0;

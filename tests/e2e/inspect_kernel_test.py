@@ -477,6 +477,8 @@ char _license[] SEC("license") = "GPL";
         self.assertEqual([path.name for path in half.iterdir()], ["enter"])
         self.assertFalse((self.pins / "half_maps").exists())
         self.skep("prog", "load", self.source, self.pins / "first", check=0)
+        nothing = self.write("nothing.bpf.c", '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("?syscall") int f(void *ctx) { return 0; }\n')
+        self.assertIn("no program is loaded by itself", self.skep("prog", "load", nothing, self.pins / "nothing", check=1).stderr)
         self.assertEqual(self.json("prog", "show", "pinned", self.pins / "first")["name"], "count")
 
     def test_iterators(self):
@@ -658,6 +660,10 @@ SEC(".struct_ops") struct tcp_congestion_ops skep_old_cc = { .ssthresh = (void *
 SEC(".struct_ops.link") struct tcp_congestion_ops skep_link_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)ca, .undo_cwnd = (void *)uw, .name = "skep_link_cc" };
 SEC("?.struct_ops") struct tcp_congestion_ops skep_optional_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)other, .undo_cwnd = (void *)uw, .name = "skep_optional" };
 #endif
+#ifdef WITH_LINKS
+SEC(".struct_ops.link") struct tcp_congestion_ops skep_first_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)ca, .undo_cwnd = (void *)uw, .name = "skep_first_cc" };
+SEC(".struct_ops.link") struct tcp_congestion_ops skep_second_cc = { .ssthresh = (void *)ss, .cong_avoid = (void *)ca, .undo_cwnd = (void *)uw, .name = "skep_second_cc" };
+#endif
 char _license[] SEC("license") = "GPL";
 """)
         refused = self.skep("struct_ops", "register", source)
@@ -682,6 +688,19 @@ char _license[] SEC("license") = "GPL";
             time.sleep(0.05)
             known = pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
         self.assertFalse(set(known) & {"skep_old_cc", "skep_link_cc"})
+        # All of an object or nothing: the second pin cannot be made.
+        links = self.directory / "links.bpf.o"
+        self.skep("compile", source, "-o", links, "--cflag=-DWITH_LINKS", check=0)
+        half = self.pins / "half_ops"
+        (half / "skep_second_cc").mkdir(parents=True)
+        self.assertIn("pinned there already", self.skep("struct_ops", "register", links, half, check=2).stderr)
+        self.assertEqual([one.name for one in half.iterdir()], ["skep_second_cc"])
+        (half / "skep_second_cc").rmdir()
+        mine = {"skep_old_cc", "skep_first_cc", "skep_second_cc"}
+        deadline = time.monotonic() + 10
+        while mine & set(known := pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertFalse(mine & set(known))
         self.assertIn("no struct_ops map", self.skep("struct_ops", "register", self.write("none.bpf.c", "char _license[] __attribute__((section(\"license\"))) = \"GPL\";"), check=1).stderr)
 
     def test_maps_that_are_there_and_streams_of_programs(self):

@@ -76,6 +76,14 @@ TEST_F(Objects, MemoryIsSharedWithItsHost) {
   auto borrower = load(*spec, options);
   ASSERT_OK(borrower);
   EXPECT_EQ(borrower->map("pages")->memory()->data(), bare->memory()->data());
+
+  MapSpec largest = *arena;
+  largest.max_entries = 1u << 20;  // 4 GiB of pages
+  auto huge = backend->inspector().create_map(largest, 0);
+  ASSERT_OK(huge);
+  const auto memory = huge->memory();
+  ASSERT_OK(memory);
+  EXPECT_EQ(memory->size(), u64{4} << 30);
 }
 
 TEST_F(Objects, FrozenMemoryIsNotShared) {

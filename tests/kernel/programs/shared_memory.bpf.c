@@ -42,7 +42,7 @@ __u64 sum, where;
 
 static long (*const drain_ring)(void *map, void *callback, void *ctx, __u64 flags) = (void *)209;
 static long (*const read_dynptr)(void *dst, __u32 len, void *src, __u32 offset, __u64 flags) = (void *)201;
-extern void *bpf_arena_alloc_pages(void *map, void *address, __u32 count, int node, __u64 flags) __ksym;
+extern void *bpf_arena_alloc_pages___first(void *map, void *address, __u32 count, int node, __u64 flags) __ksym;
 
 static long take(void *record, void *ctx) {
   __u64 number = 0;
@@ -60,7 +60,7 @@ SEC("syscall") int count(void *ctx) {
 }
 
 SEC("syscall") int give_a_page(void *ctx) {
-  __u64 *page = bpf_arena_alloc_pages(&pages, 0, 1, -1, 0);
+  __u64 *page = bpf_arena_alloc_pages___first(&pages, 0, 1, -1, 0);
   if (!page) return 1;
   where = (__u64)page;
   TO_PROGRAM(page)[3] = 77;
