@@ -6,6 +6,7 @@
 
 #include "compile/compile.hpp"
 #include "kernel/control.hpp"
+#include "pinned.hpp"
 #include "prog_words.hpp"
 
 namespace skep::tools {
