@@ -134,6 +134,13 @@ Result<std::shared_ptr<KernelMap>> create_ops(const ObjectSpec& object, const Ma
   return tl::unexpected(std::move(error));
 }
 
+/// A map that was there already. Programs are verified against the address at which hosts see an arena: the first of
+/// them says it, and where another one did (at an address that this process does not know) the map is ready as it is.
+std::shared_ptr<KernelMap> ready(std::shared_ptr<KernelMap> map) {
+  if (map->info().type == MapType::arena) static_cast<void>(map->memory());
+  return map;
+}
+
 Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd,
                                               KernelTypes& kernel) {
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
@@ -162,13 +169,6 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
   }
   if (map.pin_by_name) SKEP_TRY(pin(map, made->fd()));
   return made;
-}
-
-/// A map that was there already. Programs are verified against the address at which hosts see an arena: the first of
-/// them says it, and where another one did (at an address that this process does not know) the map is ready as it is.
-std::shared_ptr<KernelMap> ready(std::shared_ptr<KernelMap> map) {
-  if (map->info().type == MapType::arena) static_cast<void>(map->memory());
-  return map;
 }
 
 Result<std::shared_ptr<KernelMap>> take_given(const MapSpec& wanted, const Map& given) {
