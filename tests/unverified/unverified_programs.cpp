@@ -78,7 +78,10 @@ class Writer {
   void near_memory(Insn& insn) {
     const u8 base = draw_(3) != 0 ? u8{1} : isa::frame_pointer;
     const bool loads = isa::class_of(insn) == isa::class_ldx || insn.imm == 0x100;  // load-acquire has its base in src
-    (loads ? insn.src : insn.dst) = base;
+    if (loads)  // Clang 14 chooses between no bit-fields
+      insn.src = base;
+    else
+      insn.dst = base;
     const s64 off = base == 1 ? static_cast<s64>(draw_(memory_bytes + 4)) - 2 : -static_cast<s64>(draw_(530));
     insn.off = static_cast<s16>(draw_(4) == 0 ? off : off & ~7);
   }

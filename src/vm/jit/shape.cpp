@@ -55,8 +55,10 @@ struct Shaper::Accesses {
     return false;
   }
   bool is_given(const verify::StackTouch& touch) const {
-    const auto at = std::ranges::equal_range(given, touch.insn, {}, &Given::insn);
-    return std::ranges::any_of(at, [&](const Given& g) {
+    // Not equal_range(): Clang 14 does not take what it returns for a range.
+    const auto first = std::ranges::lower_bound(given, touch.insn, {}, &Given::insn);
+    const auto last = std::ranges::upper_bound(given, touch.insn, {}, &Given::insn);
+    return std::any_of(first, last, [&](const Given& g) {
       return g.argument == touch.reg && g.bytes.low == touch.low && g.bytes.low + g.bytes.bytes == touch.high;
     });
   }
@@ -353,8 +355,9 @@ Shaper::Accesses Shaper::accesses_of(const Shape& shape) {
   std::size_t next = 0;
   std::ranges::sort(found.direct, {}, &Direct::insn);
   const auto of_function = [&](u32 t) { return code_.stack_touches[t].function; };
-  for (const u32 t : std::ranges::equal_range(touches_, shape.entry, {}, of_function)) {
-    const auto& touch = code_.stack_touches[t];
+  auto at = std::ranges::lower_bound(touches_, shape.entry, {}, of_function);
+  for (const auto last = std::ranges::upper_bound(touches_, shape.entry, {}, of_function); at != last; ++at) {
+    const auto& touch = code_.stack_touches[*at];
     while (next < found.direct.size() && found.direct[next].insn < touch.insn) next++;
     const bool is_direct = next < found.direct.size() && found.direct[next].insn == touch.insn;
     if (!is_direct && !found.is_given(touch)) found.mark(touch.low, touch.high);
