@@ -159,7 +159,8 @@ void UserBackend::remember(const hook::SyscallTracer& tracer, bool after) {
     text +=
         "; " + std::to_string(refused) +
         " times a breakpoint could not be set, so hits are missing: the code is not what its file has (a debugger's "
-        "breakpoint, a file that was replaced), or too many stand at once: probe fewer functions or processes";
+        "or the kernel's breakpoint, a file that was replaced), or too many stand at once: probe fewer functions or "
+        "processes";
   const std::lock_guard lock(notes_mutex_);
   notes_ = std::move(text);
 }

@@ -297,10 +297,12 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   Interruption interruption([this] { engine_->stop(); });
   Workload workload = workload_;
   if (in_kernel_) workload.pid = 0;  // filtered by the program; the hooks see all
+  std::string notes;
   workload.on_start = [&](int pid) {
     interruption.command_started(pid);
     command_pid_ = static_cast<u32>(pid);
-    if (!engine_->notes().empty()) note(engine_->notes());
+    notes = engine_->notes();
+    note(notes);
     if (on_start) on_start();
     output_->flush();
     pump.start();
@@ -313,6 +315,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   if (summaries_ == 0 || !stopped_) summary();
   output_->flush();
   if (failure_) return tl::unexpected(*failure_);
+  note_news(notes, engine_->notes());
   if (pump.lost() > 0)
     note(fmt::format("{} events were lost: they came faster than they could be printed", pump.lost()));
   if (damaged_ > 0) note(fmt::format("{} records were shorter than expected and were left out", damaged_.load()));

@@ -202,9 +202,10 @@ Result<int> run(const RunOptions& options) {
   Interruption interruption([&] { engine->stop(); });
   pump.start();
   Workload workload = options.workload;
+  std::string how;
   workload.on_start = [&](int pid) {
     interruption.command_started(pid);
-    const std::string how = engine->notes();
+    how = engine->notes();
     note(fmt::format("{} engine{}{}", engine->name(), how.empty() ? "" : ": ", how), options.quiet);
     if (pid != 0 && engine->name() == "kernel")
       note("the kernel's hooks see the whole machine, not only the command", options.quiet);
@@ -221,6 +222,7 @@ Result<int> run(const RunOptions& options) {
 
   if (!options.quiet) print_maps();
   output.flush();
+  note_news(how, engine->notes());
   if (pump.lost() > 0) note(fmt::format("{} events were lost: the reader was slower than the program", pump.lost()));
   return interruption.status_for(ended, !options.workload.command.empty());
 }

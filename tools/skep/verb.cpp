@@ -54,6 +54,18 @@ void note(std::string_view message, bool quiet) {
   if (!quiet && !message.empty()) fmt::print(stderr, "skep: {}\n", message);
 }
 
+void note_news(std::string_view before, std::string_view after, bool quiet) {
+  const auto differ = std::mismatch(before.begin(), before.end(), after.begin(), after.end());
+  before.remove_prefix(static_cast<std::size_t>(differ.first - before.begin()));
+  after.remove_prefix(static_cast<std::size_t>(differ.second - after.begin()));
+  while (!before.empty() && !after.empty() && before.back() == after.back()) {
+    before.remove_suffix(1);
+    after.remove_suffix(1);
+  }
+  if (const auto start = after.find_first_not_of("; \n"); start != std::string_view::npos)
+    note(after.substr(start, after.find_last_not_of("; \n") + 1 - start), quiet);
+}
+
 std::optional<int> parse(CLI::App& app, const Arguments& arguments) {
   Arguments reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes the last argument first
   try {

@@ -32,6 +32,8 @@ int complain(const Error& error);
 int complain(std::string_view message, int status = 2);
 /// One line to stderr, unless `quiet`.
 void note(std::string_view message, bool quiet = false);
+/// What an engine's notes tell after a run that they did not tell at its beginning: hits and reads that are missing.
+void note_news(std::string_view before, std::string_view after, bool quiet = false);
 
 /// Parses `arguments` with `app`; a value means "stop here with this exit status" (--help, usage errors).
 std::optional<int> parse(CLI::App& app, const Arguments& arguments);
