@@ -211,12 +211,13 @@ TEST_F(UserEngine, GivenMapsMustBearOutTheProof) {
   const ObjectSpec hello = program_object("hello");
   const auto first = engine->load(hello).value();
   ObjectSpec other = hello;
-  const auto rodata = std::ranges::find(other.maps, ".rodata", &MapSpec::name);
+  const auto rodata =
+      std::ranges::find_if(other.maps, [](const MapSpec& map) { return map.frozen && map.is_global_data; });
   ASSERT_NE(rodata, other.maps.end());
   ASSERT_FALSE(rodata->initial_value.empty());
-  EXPECT_TRUE(engine->load(other, {.maps = {{".rodata", first.map(".rodata").value()}}}));
+  EXPECT_TRUE(engine->load(other, {.maps = {{rodata->name, first.map(rodata->name).value()}}}));
   rodata->initial_value[0] ^= std::byte{1};
-  const auto loaded = engine->load(other, {.maps = {{".rodata", first.map(".rodata").value()}}});
+  const auto loaded = engine->load(other, {.maps = {{rodata->name, first.map(rodata->name).value()}}});
   ASSERT_FALSE(loaded);
   expect_mentions(loaded.error(), Code::invalid_argument, {"constants"});
 
