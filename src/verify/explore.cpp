@@ -294,9 +294,12 @@ Checker::Visit Checker::visit() {
   constexpr u64 min_insns = 8, min_jumps = 2, loop_insns = 100, loop_jumps = 20;
   constexpr u32 miss_allowance = 3, loop_miss_allowance = 64;
   u64 insns = processed_ - processed_at_checkpoint_, jumps = jumps_ - jumps_at_checkpoint_;
-  constexpr u32 long_history = 40;
+  constexpr u32 long_history = 40, long_path = 1000;
   const bool forced = facts().converges;
-  const bool must_add = forced || (is_kernel() && history_ > long_history);
+  // What a proof rests on is followed back to the last checkpoint at least. Where every round of a loop first looks at
+  // a way out, which gets the checkpoints and is done with them, the loop itself would have none.
+  const std::size_t since = path_.size() - (active_.empty() ? 0 : active_.back()->path_length);
+  const bool must_add = forced || (is_kernel() ? history_ > long_history : since > long_path);
   bool add = must_add || options_.remember_often || (insns >= min_insns && jumps >= min_jumps);
   auto& list = explored_[insn_];
   for (auto& old : list) clean(*old);

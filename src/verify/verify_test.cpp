@@ -241,5 +241,26 @@ TEST(Prototypes, EveryHelperHasOne) {
     }
 }
 
+TEST(Verify, FollowsWhatMattersBackToTheLastRoundOnly) {
+  // In every round the way out is looked at first, gets the checkpoints, and is done with them. The loop must have
+  // some, too: else what decides on the way out is followed back through all the rounds before.
+  const ObjectSpec object = object_with_maps();
+  const ProgramSpec program = program_of(
+      object, kprobe,
+      "r6 = 0\nloop: r6 += 1\ncall get_prandom_u32\nif r0 <= 5 goto loop\nif r6 > 33 goto on\nr0 = 1\non: call "
+      "get_prandom_u32\nif r0 > 44 goto l\nr7 = 31\nl: r0 = 0\ncall get_prandom_u32\nif r0 > 15 goto m\nr7 = 1\nm: r0 "
+      "= "
+      "0\nexit\n");
+  const auto time_of = [&](u32 insns) {
+    Options options;
+    options.max_insns_processed = options.insns_before_joining = insns;
+    const auto outcome = verify(program, object, options);
+    EXPECT_TRUE(outcome && outcome->report.rejection && outcome->report.rejection->id == "too_complex");
+    return outcome ? outcome->report.time_ns : 0;
+  };
+  constexpr u32 few = 12'500, times = 8;
+  EXPECT_LT(time_of(times * few), 3 * times * time_of(few));  // rounds times rounds would be times * times
+}
+
 }  // namespace
 }  // namespace skep::verify
