@@ -131,6 +131,7 @@ class RingWriter {
   void discard(std::span<std::byte> record) noexcept { impl_->finish(record, true); }
   /// A whole record. Errors: those of reserve().
   Result<void> write(std::span<const std::byte> data, std::chrono::milliseconds timeout = {}) {
+    if (data.size() > ~u32{0}) return fail(Code::limit, "user ring buffer: a record of 4 GiB or more fits into none");
     const auto place = SKEP_TRY(reserve(static_cast<u32>(data.size()), timeout));
     if (!data.empty()) __builtin_memcpy(place.data(), data.data(), data.size());
     submit(place);

@@ -61,8 +61,10 @@ void share_memory(const ObjectSpec& spec, Object& object, const May& may) {
     EXPECT_EQ(writer->reserve(8, std::chrono::milliseconds(5)).error().code, Code::limit);
     EXPECT_NE(writer->reserve(4096).error().message.find("never fit"), std::string::npos);
     EXPECT_EQ(run("take_orders"), 256);
-    // Some room, but too little: whoever waits for more must not burn a CPU.
     std::vector<std::byte> large(2048);
+    const std::span<const std::byte> too_much(large.data(), (u64{1} << 32) + 8);
+    EXPECT_EQ(writer->write(too_much).error().code, Code::limit) << "no more is copied than was reserved";
+    // Some room, but too little: whoever waits for more must not burn a CPU.
     ASSERT_TRUE(writer->reserve(3000).transform([&](std::span<std::byte> place) { writer->discard(place); }));
     const auto own_time = [] {
       timespec now{};
