@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 
-from inspect_kernel_test import BPFTOOL, KernelInspection
+from kernel_inspection import BPFTOOL, KernelInspection
 from support import SOURCE, main, need
 
 ARCHIVE = pathlib.Path(os.environ.get("SKEP_CORPUS", SOURCE / ".." / "shared" / "corpus")) / "selftests-6.12-progs-objects.tar.xz"
