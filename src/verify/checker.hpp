@@ -356,7 +356,7 @@ class Checker {
   bool may_write_kernel_object(const Register& r, s64 low, s64 end) const;
   bool in_rcu() const { return state_.rcu || state_.is_locked() || !may_sleep_; }
   bool load_kptr(const SpecialField& field, Register* result);
-  bool iterator_is_active(const State& state) const;
+  bool is_advanced_from(const State& state) const;
   bool put_object(u32 reg, Register what, u32 slots);
   Register* find_object(State& state, const Register& pointer, Kind kind, u32 slots) const;
   void set_object(State& state, const Register& pointer, const Register& what, u32 slots);

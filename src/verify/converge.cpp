@@ -19,8 +19,8 @@ using isa::Form;
 /// `old` is on this path: an endless loop, or one that has converged (`hit`)?
 bool Checker::try_active(Checkpoint& old, bool forced, bool& hit) {
   if (forced) {
-    bool may_end = form() != Form::call_kfunc || iterator_is_active(old.state);
-    if (!may_end || old.state.rounds == state_.rounds || !states_match(old, Match::within)) return true;
+    if (form() == Form::call_kfunc && !is_advanced_from(old.state)) return true;
+    if (old.state.rounds == state_.rounds || !states_match(old, Match::within)) return true;
     old.hits++;
     hit = true;
     return take_hit(old);

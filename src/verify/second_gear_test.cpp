@@ -86,6 +86,19 @@ constexpr Case refused[] = {
     {"reference_leak", kprobe, "r6 = 0\nloop: " RESERVE "r6 += 1\nif r6 < 100 goto loop\n" RETURN},
 };
 
+/// An iterator that each round makes anew always has one more.
+#define ITERATOR "r1 = r10\nr1 += -24\n"
+#define MADE ITERATOR "r2 = 0\nr3 = 9\ncall iter_num_new\n"
+constexpr const char* iterator_made_anew =
+    MADE "loop: " ITERATOR "call iter_num_next\nif r0 == 0 goto end\n" ITERATOR "call iter_num_destroy\n" MADE
+         "goto loop\nend: " ITERATOR "call iter_num_destroy\n" RETURN;
+constexpr const char* iterator_in_a_loop_of_another =
+    MADE "loop: " ITERATOR
+         "call iter_num_next\nif r0 == 0 goto end\n"
+         "r1 = r10\nr1 += -40\nr2 = 0\nr3 = 9\ncall iter_num_new\n"
+         "inner: r1 = r10\nr1 += -40\ncall iter_num_next\nif r0 != 0 goto inner\n"
+         "r1 = r10\nr1 += -40\ncall iter_num_destroy\ngoto loop\nend: " ITERATOR "call iter_num_destroy\n" RETURN;
+
 constexpr Case endless[] = {
     {"", kprobe, "r0 = 0\nloop: r0 += 1\nif r0 != -1 goto loop\nexit"},           // 2^64 rounds
     {"", kprobe, "r6 = 0\nloop: r6 += 1\nif r6 < 0x1000001 goto loop\n" RETURN},  // more than bpf_loop gives
@@ -117,6 +130,7 @@ constexpr Case endless[] = {
     {"", kprobe,
      "*(u64 *)(r10 -8) = 0\nloop: r2 = (s32)r10\nr2 += 1\nif r2 s> 0x7fffff goto end\nif r2 s< 0 goto end\n*(u64 "
      "*)(r10 -8) = r2\ngoto loop\nend: " RETURN},
+    {"", kprobe, iterator_made_anew},
 };
 
 TEST(second_gear, proves) {
@@ -137,6 +151,14 @@ TEST(second_gear, refuses_what_paths_refuse) {
 
 TEST(second_gear, needs_a_reason_for_every_loop_to_end) {
   for (const Case& c : endless) EXPECT_FALSE(judge_joined(c).accepted) << c.text;
+}
+
+TEST(iterators, end_a_loop_only_where_they_are_not_made_anew) {
+  for (const Rules rules : {Rules::user, Rules::strict}) {
+    EXPECT_FALSE(judge({"", kprobe, iterator_made_anew}, rules).accepted);
+    EXPECT_TRUE(judge({"", kprobe, iterator_in_a_loop_of_another}, rules).accepted);
+  }
+  EXPECT_TRUE(judge({"", kprobe, iterator_made_anew}, Rules::kernel).accepted) << "as Linux 6.18 does";
 }
 
 TEST(second_gear, stack_written_on_one_way_is_not_written) {
