@@ -49,12 +49,13 @@ class LoopRanker {
   std::optional<u64> rounds() {
     if (ends_by_itself()) return 1;
     if (was_unrolled()) return given_.unrolled_rounds;
+    for (u32 s = 0; s < counter_slots; s++) is_touched_[s] = is_touched(s);
     Drifts round{};
     if (!drift_from(loop_.head, round)) return std::nullopt;
     std::optional<u64> best;
     for (u32 p = 0; p < places; p++) {
       const Drift& d = round[p];
-      if (d.origin != static_cast<s8>(p) || d.is_shifted || (d.low <= 0 && d.high >= 0) || is_touched(p)) continue;
+      if (d.origin != static_cast<s8>(p) || d.is_shifted || (d.low <= 0 && d.high >= 0)) continue;
       const auto found = rounds_of(d, p);
       if (found && (!best || *found < *best)) best = found;
     }
@@ -132,7 +133,8 @@ class LoopRanker {
     std::set<std::pair<u32, u32>> work;  // by position
     bool came_back = false;
     Drifts now;
-    for (u32 p = 0; p < places; p++) now[p] = {static_cast<s8>(p), false, 0, 0};
+    for (u32 p = 0; p < places; p++)
+      if (p < counter_registers || !is_touched_[p - counter_registers]) now[p] = {static_cast<s8>(p), false, 0, 0};
     auto arrive = [&](u32 at, const Drifts& drifts) {
       if (at == start) {
         for (u32 p = 0; p < places; p++) round[p] = came_back ? join(round[p], drifts[p]) : drifts[p];
@@ -217,8 +219,8 @@ class LoopRanker {
         return;
       case Form::load: {
         const auto slot = i.src == isa::frame_pointer && size_of(i) >= 4 ? slot_place(i.off) : std::nullopt;
-        const bool is_whole = slot && (size_of(i) == 8 || !now[*slot].is_shifted) && !is_sign_extending(i);
-        now[i.dst] = is_whole ? now[*slot] : Drift{};
+        const Drift held = slot ? now[*slot] : Drift{};
+        now[i.dst] = (size_of(i) == 8 || !held.is_shifted) && !is_sign_extending(i) ? held : Drift{};
         return;
       }
       case Form::store_imm:
@@ -273,17 +275,18 @@ class LoopRanker {
 
   void store(u32 at, Drifts& now) const {
     const Insn& i = insn(at);
-    if (i.dst != isa::frame_pointer) return;  // is_touched() looks at those
+    if (i.dst != isa::frame_pointer) return;  // is_touched_ knows of those
     const Drift stored = form(at) == Form::store_reg ? of_register(i.src, now) : Drift{};
     forget_bytes(i.off, size_of(i), now);
-    if (const auto slot = slot_place(i.off); slot && (size_of(i) == 8 || (size_of(i) == 4 && !stored.is_shifted)))
+    const auto slot = slot_place(i.off);
+    if (slot && !is_touched_[*slot - counter_registers] && (size_of(i) == 8 || (size_of(i) == 4 && !stored.is_shifted)))
       now[*slot] = stored;
   }
 
-  /// Whether something else than the loop's own plain accesses through r10 may change the slot.
-  bool is_touched(u32 place) const {
-    if (place < counter_registers) return false;
-    const s32 low = -8 * static_cast<s32>(place - counter_registers + 1);
+  /// Whether something else than the loop's own plain accesses through r10 may change the slot: then nothing is said of
+  /// what it holds.
+  bool is_touched(u32 slot) const {
+    const s32 low = -8 * static_cast<s32>(slot + 1);
     const u32 function = given_.analysis.functions[given_.analysis.insns[loop_.head].function].first;
     for (const StackTouch& t : given_.touches) {
       if (t.function != function || t.high <= low || t.low >= low + 8) continue;
@@ -335,6 +338,7 @@ class LoopRanker {
   const Ranking& given_;
   const Loop& loop_;
   const std::vector<u32>& position_;
+  std::array<bool, counter_slots> is_touched_{};
 };
 
 }  // namespace

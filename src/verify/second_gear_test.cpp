@@ -130,6 +130,13 @@ constexpr Case endless[] = {
     {"", kprobe,
      "*(u64 *)(r10 -8) = 0\nloop: r2 = (s32)r10\nr2 += 1\nif r2 s> 0x7fffff goto end\nif r2 s< 0 goto end\n*(u64 "
      "*)(r10 -8) = r2\ngoto loop\nend: " RETURN},
+    // A number that went through a slot, which something else wrote to meanwhile.
+    {"", kprobe,
+     "r6 = 0\nloop: r6 += 1\n*(u64 *)(r10 -8) = r6\ncall get_prandom_u32\nr0 &= 7\nr2 = r10\nr2 += -8\n*(u64 *)(r2 +0) "
+     "= r0\nr6 = *(u64 *)(r10 -8)\nif r6 < 100 goto loop\n" RETURN},
+    {"", kprobe,
+     "r6 = 0\nloop: r6 += 1\n*(u64 *)(r10 -8) = r6\nr1 = r10\nr1 += -8\nr2 = 8\nr3 = r10\ncall probe_read\nr6 = *(u64 "
+     "*)(r10 -8)\nif r6 < 100 goto loop\n" RETURN},
     {"", kprobe, iterator_made_anew},
 };
 
