@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 
+#include "backend/selection.hpp"
 #include "base/mapped_file.hpp"
 #include "catalog/kfuncs.hpp"
 #include "helper/helpers.hpp"
@@ -101,40 +101,26 @@ class Loader {
   }
 
  private:
-  static bool has_hook(const ProgramSpec& program) {
-    return program.type == ProgramType::syscall || takes_packets(program.type);
-  }
-
-  /// Leaves what is loaded by itself, and of programs that are one (SKEP_ONE_OF) the first that a host can run; where
-  /// there is none, the first, which says why.
-  static void keep_chosen(std::vector<ProgramSpec>& programs) {
-    std::map<std::string, const ProgramSpec*> groups;
-    for (const ProgramSpec& program : programs) {
-      if (!program.autoload || program.one_of.empty()) continue;
-      const ProgramSpec*& chosen = groups[program.one_of];
-      if (chosen == nullptr || (!has_hook(*chosen) && has_hook(program))) chosen = &program;
-    }
-    std::vector<ProgramSpec> kept;
-    for (const ProgramSpec& program : programs)
-      if (program.autoload && (program.one_of.empty() || groups[program.one_of] == &program)) kept.push_back(program);
-    programs = std::move(kept);
+  /// Errors: what a host cannot run, and why.
+  static Result<bool> has_hook(const ProgramSpec& program) {
+    if (program.type == ProgramType::unspec)
+      return fail(Code::invalid_argument,
+                  "its section says no program type; use SEC(\"syscall\") for the host's own context, SEC(\"xdp\") or "
+                  "SEC(\"tc\") for packets");
+    if (program.type == ProgramType::syscall || takes_packets(program.type)) return true;
+    return fail(Code::unsupported,
+                fmt::format("a host gives contexts to SEC(\"syscall\") and packets to SEC(\"xdp\"), SEC(\"tc\") and "
+                            "SEC(\"socket\"), not to type {} (skep::user_backend() has its hooks)",
+                            name_of(program.type)));
   }
 
   /// What an object may leave open and only a kernel could answer.
   Result<void> close() {
     ObjectSpec& spec = data_->spec;
-    keep_chosen(spec.programs);
+    spec = backend::only(spec, SKEP_TRY(backend::select_programs(spec, {}, has_hook)));
     if (spec.programs.empty()) return fail(Code::invalid_argument, "no program of it is loaded by default");
     for (const ProgramSpec& program : spec.programs) {
-      if (program.type == ProgramType::unspec)
-        return fail(Code::invalid_argument, "program " + program.name +
-                                                ": its section says no program type; use SEC(\"syscall\") for the "
-                                                "host's own context, SEC(\"xdp\") or SEC(\"tc\") for packets");
-      if (!has_hook(program))
-        return fail(Code::unsupported,
-                    fmt::format("program {}: a host gives contexts to SEC(\"syscall\") and packets to SEC(\"xdp\"), "
-                                "SEC(\"tc\") and SEC(\"socket\"), not to type {} (skep::user_backend() has its hooks)",
-                                program.name, name_of(program.type)));
+      SKEP_TRY_AT("program " + program.name, has_hook(program));
       if (!program.relocations.empty())
         return fail(Code::unsupported, "program " + program.name +
                                            ": CO-RE relocations refer to a kernel's types, an embedded engine has "
