@@ -19,13 +19,12 @@
 
 #include "base/fd.hpp"
 #include "kernel/mapping.hpp"
+#include "kernel/ring_layout.hpp"
 #include "kernel/rings.hpp"
 
 namespace skep::kernel {
 
 namespace {
-
-constexpr u32 busy_bit = 1u << 31, discard_bit = 1u << 30, header_bytes = 8;
 
 class RingBufferReader final : public RingReader::Impl {
  public:
@@ -61,12 +60,12 @@ class RingBufferReader final : public RingReader::Impl {
       const u64 place = position & (size_ - 1);
       auto* header = const_cast<u32*>(reinterpret_cast<const u32*>(data + place));
       const u32 length = std::atomic_ref<u32>(*header).load(std::memory_order_acquire);
-      if ((length & busy_bit) != 0) return count;
-      const u32 bytes = length & ~(busy_bit | discard_bit);
-      if (bytes > size_ - header_bytes)
+      if ((length & ring_busy) != 0) return count;
+      const u32 bytes = length & ~(ring_busy | ring_discarded);
+      if (bytes > size_ - ring_header_bytes)
         return fail(Code::malformed,
                     fmt::format("ring buffer {}: a record of {} bytes in a ring of {}", name_, bytes, size_));
-      std::span<const std::byte> record(data + place + header_bytes, bytes);
+      std::span<const std::byte> record(data + place + ring_header_bytes, bytes);
       if (!takes_) {
         copy_.assign(record.begin(), record.end());
         record = copy_;
@@ -75,11 +74,11 @@ class RingBufferReader final : public RingReader::Impl {
           continue;  // taken and written over while it was copied
         }
       }
-      if ((length & discard_bit) == 0) {
+      if ((length & ring_discarded) == 0) {
         on_record({record, 0});
         ++count;
       }
-      position += (static_cast<u64>(bytes) + header_bytes + 7) / 8 * 8;
+      position += ring_record_bytes(bytes);
       if (takes_)
         read_position.store(position, std::memory_order_release);
       else
@@ -97,10 +96,7 @@ class RingBufferReader final : public RingReader::Impl {
 };
 
 Result<RingReader> open(int map_fd, const MapInfo& info, bool takes) {
-  const u64 size = info.max_entries;
-  if (size == 0 || (size & (size - 1)) != 0 || size % page_bytes() != 0)
-    return fail(Code::malformed,
-                fmt::format("ring buffer {}: {} bytes; expected a power of two of whole pages", info.name, size));
+  const u64 size = SKEP_TRY_AT("ring buffer " + info.name, ring_size(info));
   base::Fd own(::fcntl(map_fd, F_DUPFD_CLOEXEC, 0));
   if (!own) return tl::unexpected(base::os_error("ring buffer " + info.name));
   auto consumer = SKEP_TRY_AT("ring buffer " + info.name,

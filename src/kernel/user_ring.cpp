@@ -15,12 +15,11 @@
 
 #include "base/fd.hpp"
 #include "kernel/mapping.hpp"
+#include "kernel/ring_layout.hpp"
 #include "kernel/rings.hpp"
 
 namespace skep::kernel {
 namespace {
-
-constexpr u32 busy_bit = 1u << 31, discard_bit = 1u << 30, header_bytes = 8;
 
 class UserRingWriter final : public RingWriter::Impl {
  public:
@@ -32,8 +31,8 @@ class UserRingWriter final : public RingWriter::Impl {
         name_(std::move(name)) {}
 
   Result<std::span<std::byte>> reserve(u32 bytes, std::chrono::milliseconds timeout) override {
-    const u64 length = (u64{bytes} + header_bytes + 7) / 8 * 8;
-    if (length > size_ || bytes >= discard_bit)
+    const u64 length = ring_record_bytes(bytes);
+    if (length > size_ || bytes >= ring_discarded)
       return fail(Code::limit, fmt::format("user ring buffer {}: a record of {} bytes and its header never fit into {}",
                                            name_, bytes, size_));
     // Longer than a year is as good as for ever and does not overflow the clock.
@@ -51,8 +50,8 @@ class UserRingWriter final : public RingWriter::Impl {
 
   void finish(std::span<std::byte> record, bool discard) noexcept override {
     // The record may lie in the second image of the data; its header is the one before it all the same.
-    auto* header = reinterpret_cast<u32*>(record.data() - header_bytes);
-    std::atomic_ref<u32>(*header).store(static_cast<u32>(record.size()) | (discard ? discard_bit : 0),
+    auto* header = reinterpret_cast<u32*>(record.data() - ring_header_bytes);
+    std::atomic_ref<u32>(*header).store(static_cast<u32>(record.size()) | (discard ? ring_discarded : 0),
                                         std::memory_order_release);
   }
 
@@ -66,9 +65,9 @@ class UserRingWriter final : public RingWriter::Impl {
     std::byte* record = producer_.bytes() + page_bytes() + (written & (size_ - 1));
     auto* header = reinterpret_cast<u32*>(record);
     std::atomic_ref<u32>(header[1]).store(0, std::memory_order_relaxed);
-    std::atomic_ref<u32>(header[0]).store(bytes | busy_bit, std::memory_order_relaxed);
+    std::atomic_ref<u32>(header[0]).store(bytes | ring_busy, std::memory_order_relaxed);
     write_position.store(written + length, std::memory_order_release);
-    return record + header_bytes;
+    return record + ring_header_bytes;
   }
 
   std::mutex one_at_a_time_;
@@ -82,9 +81,7 @@ class UserRingWriter final : public RingWriter::Impl {
 
 Result<RingWriter> open_user_ring(int map_fd, const MapInfo& info) {
   const std::string place = fmt::format("user ring buffer {}", info.name);
-  const u64 size = info.max_entries;
-  if (size == 0 || (size & (size - 1)) != 0 || size % page_bytes() != 0)
-    return fail(Code::malformed, fmt::format("{}: {} bytes; expected a power of two of whole pages", place, size));
+  const u64 size = SKEP_TRY_AT(place, ring_size(info));
   base::Fd fd(::fcntl(map_fd, F_DUPFD_CLOEXEC, 0));
   if (!fd) return tl::unexpected(base::os_error(place));
   auto consumer = SKEP_TRY_AT(place, Mapping::map(fd.get(), page_bytes(), PROT_READ, 0));
