@@ -3,7 +3,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <skep/backend.hpp>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "kernel/kernel_types.hpp"
 #include "kernel/switch_recorder.hpp"
 #include "kernel/tracefs.hpp"
+#include "spec/usdt_slots.hpp"
 
 namespace skep::kernel {
 
@@ -64,18 +64,10 @@ class Session : public std::enable_shared_from_this<Session> {
     return sees_all_;
   }
 
-  /// Takes the first free description in a map of USDT descriptions; given back when the probes that use it are closed.
-  u32 take_usdt_spec(u32 map_id) {
+  /// Of a map of USDT descriptions: which are in use. It lives as long as the session.
+  spec::UsdtSlots& usdt_slots(u32 map_id) {
     const std::lock_guard lock(mutex_);
-    auto& taken = usdt_specs_[map_id];
-    u32 free = 0;
-    while (taken.contains(free)) ++free;
-    taken.insert(free);
-    return free;
-  }
-  void give_back_usdt_spec(u32 map_id, u32 spec) {
-    const std::lock_guard lock(mutex_);
-    usdt_specs_[map_id].erase(spec);
+    return usdt_slots_[map_id];
   }
 
   /// The map in which the task that ran before on a CPU is found; from the first call on it is kept up to date.
@@ -94,7 +86,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::vector<std::string> notes_;
   std::string log_, sees_all_;
   std::optional<SwitchRecorder> switches_;
-  std::map<u32, std::set<u32>> usdt_specs_;  ///< map id -> descriptions in use
+  std::map<u32, spec::UsdtSlots> usdt_slots_;  ///< by the map's id
 };
 
 }  // namespace skep::kernel

@@ -17,16 +17,17 @@ namespace {
 /// Descriptions that an attachment uses; free again when it goes.
 class Descriptions {
  public:
-  Descriptions(std::shared_ptr<Session> session, u32 map_id) : session_(std::move(session)), map_id_(map_id) {}
+  Descriptions(std::shared_ptr<Session> session, u32 map_id)
+      : session_(std::move(session)), slots_(session_->usdt_slots(map_id)) {}
   Descriptions(const Descriptions&) = delete;
   ~Descriptions() {
-    for (const u32 spec : taken_) session_->give_back_usdt_spec(map_id_, spec);
+    for (const u32 slot : taken_) slots_.give_back(slot);
   }
-  u32 take() { return taken_.emplace_back(session_->take_usdt_spec(map_id_)); }
+  u32 take() { return taken_.emplace_back(slots_.take()); }
 
  private:
   std::shared_ptr<Session> session_;
-  u32 map_id_;
+  spec::UsdtSlots& slots_;
   std::vector<u32> taken_;
 };
 
@@ -39,9 +40,7 @@ Attached attach_usdt(const AttachRequest& request) {
   const auto notes = SKEP_TRY_AT(request.place, spec::usdt_places(binary.file, *target));
   KernelMap* const specs = map_named(request, spec::usdt_specs_map);
   if (specs == nullptr || specs->info().value_size != sizeof(spec::UsdtSpec))
-    return fail(Code::invalid_argument, fmt::format("{}: the program needs <bpf/usdt.bpf.h>: it has no map "
-                                                    "__bpf_usdt_specs with values of {} bytes",
-                                                    request.place, sizeof(spec::UsdtSpec)));
+    return tl::unexpected(spec::no_usdt_specs(request.place));
   if (!request.session.features.event_cookies())
     return fail(Code::unsupported, fmt::format("{}: this kernel has no cookies for events (5.15), by which the program "
                                                "knows where its arguments are",
@@ -57,9 +56,7 @@ Attached attach_usdt(const AttachRequest& request) {
     if (is_new) {
       at->second = descriptions->take();
       if (at->second >= specs->info().max_entries)
-        return fail(Code::limit, fmt::format("{}: __bpf_usdt_specs has room for {} descriptions; define "
-                                             "BPF_USDT_MAX_SPEC_CNT larger",
-                                             request.place, specs->info().max_entries));
+        return tl::unexpected(spec::too_many_usdt_specs(request.place, specs->info().max_entries));
       SKEP_TRY(specs->update(std::as_bytes(std::span(&at->second, 1)), std::as_bytes(std::span(&description, 1)), 0));
     }
     SKEP_TRY(set_user_probe(request, {binary.path, note.file_offset, note.semaphore_offset, false, at->second},

@@ -65,6 +65,17 @@ Result<UsdtSpec> usdt_spec(const elf::UsdtNote& note, u64 cookie) {
   return spec;
 }
 
+Error no_usdt_specs(std::string_view place) {
+  return {Code::invalid_argument,
+          fmt::format("{}: the program needs <bpf/usdt.bpf.h>: it has no map {} with values of {} bytes", place,
+                      usdt_specs_map, sizeof(UsdtSpec))};
+}
+
+Error too_many_usdt_specs(std::string_view place, u32 room) {
+  return {Code::limit, fmt::format("{}: {} has room for {} descriptions; define BPF_USDT_MAX_SPEC_CNT larger", place,
+                                   usdt_specs_map, room)};
+}
+
 std::optional<UsdtTarget> usdt_target(std::string_view text) {
   const auto last = text.rfind(':');
   if (last == std::string_view::npos) return std::nullopt;

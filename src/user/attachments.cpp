@@ -76,14 +76,11 @@ Result<void> Attachment::place_descriptions(const AttachTarget& target) {
   const auto specs =
       std::ranges::find_if(object.maps, [](const auto& one) { return one->map->spec().name == spec::usdt_specs_map; });
   if (specs == object.maps.end() || (*specs)->map->spec().value_size != sizeof(spec::UsdtSpec))
-    return fail(Code::invalid_argument,
-                fmt::format("{}: the program needs <bpf/usdt.bpf.h>: it has no map {} with values of {} bytes",
-                            target.text(), spec::usdt_specs_map, sizeof(spec::UsdtSpec)));
+    return tl::unexpected(spec::no_usdt_specs(target.text()));
   for (const spec::UsdtSpec& one : plan->descriptions) {
     const u32 slot = usdt_slots_.emplace_back(object.usdt_slots.take());
     if (slot >= (*specs)->map->spec().max_entries)
-      return fail(Code::limit, fmt::format("{}: {} has room for {} descriptions; define BPF_USDT_MAX_SPEC_CNT larger",
-                                           target.text(), spec::usdt_specs_map, (*specs)->map->spec().max_entries));
+      return tl::unexpected(spec::too_many_usdt_specs(target.text(), (*specs)->map->spec().max_entries));
     (*specs)->map->copy_update(&slot, &one, map::update_any);
   }
   for (u64& cookie : plan->cookies) cookie = usdt_slots_[cookie];

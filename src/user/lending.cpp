@@ -14,8 +14,6 @@
 namespace skep::user {
 namespace {
 
-constexpr u32 flag_readonly_program = 1u << 7, flag_writeonly_program = 1u << 8;
-
 Result<void> differs(const std::string& what, const std::string& found, const std::string& expected) {
   return fail(Code::invalid_argument,
               "the map that was given for it has " + what + " " + found + ", expected " + expected);
@@ -64,7 +62,7 @@ Result<void> check_definition(const Definition& wanted, const Definition& found)
   // Keys below the number of entries are there without a look: programs need no test.
   if (has_places(there.type) && there.max_entries < expected.max_entries)
     return differs("entries:", std::to_string(there.max_entries), "at least " + std::to_string(expected.max_entries));
-  const auto access = [](const MapSpec& map) { return map.flags & (flag_readonly_program | flag_writeonly_program); };
+  const auto access = [](const MapSpec& map) { return map.flags & (map_flag::rdonly_prog | map_flag::wronly_prog); };
   if (access(there) != access(expected))
     return fail(Code::invalid_argument,
                 "the map that was given for it differs in what programs may do: BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG");

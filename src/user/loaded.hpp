@@ -19,8 +19,8 @@
 #include "helper/objects.hpp"
 #include "hook/shadow_tasks.hpp"
 #include "map/map.hpp"
+#include "spec/usdt_slots.hpp"
 #include "user/registry.hpp"
-#include "user/usdt_slots.hpp"
 #include "vm/function.hpp"
 
 namespace skep::user {
@@ -72,7 +72,7 @@ struct LoadedObject : std::enable_shared_from_this<LoadedObject> {
   std::vector<std::unique_ptr<LoadedMap>> maps;              ///< by ObjectSpec::maps index
   std::vector<std::unique_ptr<LoadedProgram>> programs;      ///< by ObjectSpec::programs index
 
-  mutable UsdtSlots usdt_slots;
+  mutable spec::UsdtSlots usdt_slots;
 
   std::mutex user_mutex;
   std::weak_ptr<void> user;  ///< what all handles share, while there are any

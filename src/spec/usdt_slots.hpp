@@ -1,10 +1,10 @@
-// Which entries of an object's __bpf_usdt_specs are taken by attachments.
+// Which entries of a __bpf_usdt_specs map are taken by attachments.
 #pragma once
 #include <mutex>
 #include <set>
 #include <skep/types.hpp>
 
-namespace skep::user {
+namespace skep::spec {
 
 /// Thread-safe.
 class UsdtSlots {
@@ -27,4 +27,4 @@ class UsdtSlots {
   std::set<u32> taken_;
 };
 
-}  // namespace skep::user
+}  // namespace skep::spec
