@@ -83,6 +83,22 @@ struct AttachTarget {
   AttachType attach_type() const noexcept;
 };
 
+/// BPF_F_* of map creation (MapSpec::flags). Source: include/uapi/linux/bpf.h.
+namespace map_flag {
+inline constexpr u32 no_prealloc = 1u << 0;
+inline constexpr u32 no_common_lru = 1u << 1;
+inline constexpr u32 numa_node = 1u << 2;
+inline constexpr u32 rdonly = 1u << 3;
+inline constexpr u32 wronly = 1u << 4;
+inline constexpr u32 zero_seed = 1u << 6;
+inline constexpr u32 rdonly_prog = 1u << 7;
+inline constexpr u32 wronly_prog = 1u << 8;
+inline constexpr u32 mmapable = 1u << 10;
+inline constexpr u32 preserve_elems = 1u << 11;
+inline constexpr u32 inner_map = 1u << 12;
+inline constexpr u32 link = 1u << 13;
+}  // namespace map_flag
+
 /// One map as the file describes it.
 struct MapSpec {
   std::string name;
@@ -90,7 +106,7 @@ struct MapSpec {
   u32 key_size = 0;     ///< bytes
   u32 value_size = 0;   ///< bytes
   u32 max_entries = 0;  ///< 0: the engine sizes it where its type allows that (perf_event_array: CPUs)
-  u32 flags = 0;        ///< BPF_F_* of map creation
+  u32 flags = 0;        ///< map_flag
   u64 map_extra = 0;
   u32 numa_node = 0;
   bool pin_by_name = false;  ///< LIBBPF_PIN_BY_NAME

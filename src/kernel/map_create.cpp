@@ -29,9 +29,9 @@ uapi::MapCreate attributes(const MapSpec& map, std::string_view stored_name, int
   attr.key_size = map.key_size;
   attr.value_size = map.value_size;
   attr.max_entries = map.max_entries;
-  attr.map_flags = map.flags | (map.frozen ? uapi::map_flag_rdonly_prog : 0);
+  attr.map_flags = map.flags | (map.frozen ? map_flag::rdonly_prog : 0);
   attr.map_extra = map.map_extra;
-  if ((attr.map_flags & uapi::map_flag_numa_node) != 0) attr.numa_node = map.numa_node;
+  if ((attr.map_flags & map_flag::numa_node) != 0) attr.numa_node = map.numa_node;
   if (inner_fd >= 0) attr.inner_map_fd = static_cast<u32>(inner_fd);
   if (btf_fd >= 0 && map.btf_value_type_id != 0) {
     attr.btf_fd = static_cast<u32>(btf_fd);

@@ -233,11 +233,10 @@ Result<RingWriter> KernelMap::open_ring_writer() {
 }
 
 Result<std::span<std::byte>> KernelMap::memory() {
-  constexpr u32 mmapable = 1u << 10;
   u64 bytes = 0;
   if (info_.type == MapType::arena)
     bytes = u64{info_.max_entries} * page_bytes();
-  else if (info_.type == MapType::array && (info_.flags & mmapable) != 0)
+  else if (info_.type == MapType::array && (info_.flags & map_flag::mmapable) != 0)
     bytes = (u64{info_.value_size} + 7) / 8 * 8 * info_.max_entries;
   else
     return fail(Code::unsupported,

@@ -134,7 +134,7 @@ uapi::MapCreate smallest_map(MapType type) {
       break;
     case MapType::arena:
       attr.key_size = attr.value_size = 0;
-      attr.map_flags = uapi::map_flag_mmapable;
+      attr.map_flags = map_flag::mmapable;
       break;
     case MapType::struct_ops:
       attr.btf_vmlinux_value_type_id = 1;

@@ -162,10 +162,9 @@ Result<Link> LoadedObject::attach_ops_of(std::string_view program) {
     const auto known = ops.find(i);
     if (known == ops.end())
       return fail(Code::not_found, fmt::format("map {}: not all of its programs were loaded", map.name));
-    constexpr u32 flag_link = 1u << 13;  // BPF_F_LINK
     std::shared_ptr<Link::Impl> held = known->second.registered.lock();
     if (!held) {
-      held = SKEP_TRY(attach_ops(maps[i], known->second.value, (map.flags & flag_link) != 0));
+      held = SKEP_TRY(attach_ops(maps[i], known->second.value, (map.flags & map_flag::link) != 0));
       known->second.registered = held;
     }
     all.push_back(std::move(held));

@@ -88,11 +88,8 @@ struct ProgLoad {
   u64 fd_array = 0;
 };
 
-constexpr u32 prog_flag_sleepable = 1u << 4;   ///< BPF_F_SLEEPABLE
-constexpr u32 prog_flag_xdp_frags = 1u << 5;   ///< BPF_F_XDP_HAS_FRAGS
-constexpr u32 map_flag_numa_node = 1u << 2;    ///< BPF_F_NUMA_NODE
-constexpr u32 map_flag_rdonly_prog = 1u << 7;  ///< BPF_F_RDONLY_PROG
-constexpr u32 map_flag_mmapable = 1u << 10;    ///< BPF_F_MMAPABLE
+constexpr u32 prog_flag_sleepable = 1u << 4;  ///< BPF_F_SLEEPABLE
+constexpr u32 prog_flag_xdp_frags = 1u << 5;  ///< BPF_F_XDP_HAS_FRAGS
 
 struct FuncInfo {
   u32 insn_off = 0;

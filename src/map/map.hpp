@@ -22,20 +22,7 @@
 
 namespace skep::map {
 
-/// BPF_F_* of map creation. Source: include/uapi/linux/bpf.h.
-namespace flag {
-inline constexpr u32 no_prealloc = 1u << 0;
-inline constexpr u32 no_common_lru = 1u << 1;
-inline constexpr u32 numa_node = 1u << 2;
-inline constexpr u32 rdonly = 1u << 3;
-inline constexpr u32 wronly = 1u << 4;
-inline constexpr u32 zero_seed = 1u << 6;
-inline constexpr u32 rdonly_prog = 1u << 7;
-inline constexpr u32 wronly_prog = 1u << 8;
-inline constexpr u32 mmapable = 1u << 10;
-inline constexpr u32 preserve_elems = 1u << 11;
-inline constexpr u32 inner_map = 1u << 12;
-}  // namespace flag
+namespace flag = map_flag;
 
 /// Flags of update(): any, only if absent, only if present.
 inline constexpr u64 update_any = 0, update_noexist = 1, update_exist = 2;

@@ -158,8 +158,8 @@ std::set<std::string> seen_by_us(const ObjectSpec& object, const std::set<std::s
     out.insert(fmt::format("program {} section {} insns {} type {}", p.name, section, own,
                            untyped ? 0 : static_cast<u32>(p.type)));
   }
-  constexpr u32 link_flag = 1U << 13;      // .struct_ops.link is newer than Debian 12's libbpf
-  constexpr u32 mappable_flag = 1U << 10;  // which data can be mapped changed between libbpf versions
+  constexpr u32 link_flag = map_flag::link;  // .struct_ops.link is newer than Debian 12's libbpf
+  constexpr u32 mappable_flag = 1U << 10;    // which data can be mapped changed between libbpf versions
   for (const auto& m : object.maps) {
     if (m.type == MapType::struct_ops && ((m.flags & link_flag) != 0 || !m.autocreate)) continue;
     out.insert(

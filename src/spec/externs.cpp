@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::string_view kconfig_section = ".kconfig", ksyms_section = ".ksyms";
 constexpr u32 linkage_static = 0, linkage_global = 1;
-constexpr u32 flag_readonly_program = 1U << 7, flag_mmapable = 1U << 10;
 constexpr u64 largest_kconfig_value = 4096;
 
 u64 rounded_up(u64 value, u64 alignment) { return (value + alignment - 1) / alignment * alignment; }
@@ -82,7 +81,7 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
   map.key_size = 4;
   map.value_size = static_cast<u32>(offset);
   map.max_entries = 1;
-  map.flags = flag_readonly_program | flag_mmapable;
+  map.flags = map_flag::rdonly_prog | map_flag::mmapable;
   map.is_global_data = true;
   map.frozen = true;
   map.btf_value_type_id = datasec_id;

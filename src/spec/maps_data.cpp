@@ -15,7 +15,6 @@
 namespace skep::spec {
 namespace {
 
-constexpr u32 flag_readonly_program = 1U << 7, flag_mmapable = 1U << 10, flag_link = 1U << 13;
 constexpr std::size_t longest_map_name = 15;  // BPF_OBJ_NAME_LEN without the terminator
 
 struct LegacyRecord {
@@ -154,7 +153,7 @@ Result<void> ObjectReader::add_data_map(const elf::Section& section) {
   map.max_entries = 1;
   map.is_global_data = true;
   map.frozen = is_or_begins(section.name, ".rodata");
-  if (map.frozen) map.flags |= flag_readonly_program;
+  if (map.frozen) map.flags |= map_flag::rdonly_prog;
   const auto bytes = SKEP_TRY(file_->contents(section));
   map.initial_value.assign(bytes.begin(), bytes.end());
   map.initial_value.resize(section.size);  // .bss: zeroes
@@ -169,7 +168,7 @@ Result<void> ObjectReader::add_data_map(const elf::Section& section) {
           symbol != named_symbols_.end() && symbols_->at(symbol->second).visibility != elf::visibility_default;
       return variable.kind == btf::Kind::var && btf_->linkage(variable) != 0 && !hidden;
     });
-    if (visible) map.flags |= flag_mmapable;
+    if (visible) map.flags |= map_flag::mmapable;
   }
   map_places_.push_back({section.index, 0, section.size, static_cast<u32>(out_.maps.size())});
   out_.maps.push_back(std::move(map));
@@ -195,7 +194,7 @@ Result<void> ObjectReader::read_struct_ops() {
     std::string_view name = section.name;
     if (name.starts_with('?')) name.remove_prefix(1);
     if (name == ".struct_ops") SKEP_TRY_AT(section.name, read_struct_ops_section(section, 0));
-    if (name == ".struct_ops.link") SKEP_TRY_AT(section.name, read_struct_ops_section(section, flag_link));
+    if (name == ".struct_ops.link") SKEP_TRY_AT(section.name, read_struct_ops_section(section, map_flag::link));
   }
   return {};
 }

@@ -75,7 +75,7 @@ Result<MapSpec> declared_map(std::string_view rest) {
   if (map.type == MapType::unspec) return fail(Code::malformed, fmt::format("there is no map type '{}'", type));
   if (std::sscanf(std::string(rest).c_str(), "%u %u %u", &map.key_size, &map.value_size, &map.max_entries) != 3)
     return fail(Code::malformed, "a map is 'name type key_bytes value_bytes entries'");
-  if (map.type == MapType::arena) map.flags = 1u << 10;  // BPF_F_MMAPABLE: it is made for sharing
+  if (map.type == MapType::arena) map.flags = map_flag::mmapable;  // it is made for sharing
   return map;
 }
 

@@ -93,7 +93,7 @@ TEST_F(Objects, FrozenMemoryIsNotShared) {
   spec.key_size = 4;
   spec.value_size = 8;
   spec.max_entries = 1;
-  spec.flags = 1u << 10;  // BPF_F_MMAPABLE
+  spec.flags = map_flag::mmapable;
   auto map = backend->inspector().create_map(spec, 0);
   ASSERT_OK(map);
   ASSERT_OK(map->freeze());

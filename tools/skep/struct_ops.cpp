@@ -100,7 +100,7 @@ bool is_registered(const MapSpec& map) {
   return map.type == MapType::struct_ops && !map.slots.empty() && map.autocreate;
 }
 
-bool has_link(const MapSpec& map) { return (map.flags & 1u << 13) != 0; }  // BPF_F_LINK
+bool has_link(const MapSpec& map) { return (map.flags & map_flag::link) != 0; }
 
 /// Pins the link of a map that was just attached.
 Result<void> pin_link(Inspector& inspector, Pinned& pinned, u32 map_id, const std::string& path) {
