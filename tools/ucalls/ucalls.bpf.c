@@ -125,7 +125,7 @@ struct {
 } calls SEC(".maps");
 
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH); /* as depths: a thread ends in its last call */
   __uint(max_entries, 16384);
   __type(key, u32); /* thread */
   __type(value, u64);
