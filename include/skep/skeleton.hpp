@@ -362,9 +362,8 @@ class Skeleton {
   std::optional<Object> object_;
 };
 
-/// The part of a larger object that was made from one source: a library of BPF code brings its class, whoever links it
-/// in
-/// (`skep gen object`) loads the whole. `Self` is the generated class.
+/// The part of a larger object that was made from one source: a library of BPF code brings its class, and who links the
+/// library in (`skep gen object`) loads the whole. `Self` is the generated class.
 template <class Self>
 class Subskeleton {
  public:

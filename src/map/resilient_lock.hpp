@@ -2,9 +2,9 @@
 //
 // The word holds the id of the thread that has the lock, 0 when it is free, so a thread that asks for its own lock
 // knows at once. A thread that waits writes down for which lock, so that the next one sees the circle it would close,
-// however many threads it has (Linux sees circles of two). Whatever nobody sees (a holder in another process, one that
-// died) ends with the time a lock is waited for. Ids are those of the system: memory with locks may be shared with
-// other processes. Source: Linux 6.18, kernel/bpf/rqspinlock.c.
+// of up to 16 threads (Linux sees circles of two). Whatever nobody sees (a longer circle, more than 64 threads that
+// wait at once, a holder in another process, one that died) ends with the time a lock is waited for. Ids are those of
+// the system: memory with locks may be shared with other processes. Source: Linux 6.18, kernel/bpf/rqspinlock.c.
 #pragma once
 #include <skep/types.hpp>
 

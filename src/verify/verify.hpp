@@ -43,8 +43,9 @@ struct Options {
   /// Instructions processed at most; 0: the rules' own limit. Linux gives up at 1,000,000, our engine at 16 times that:
   /// a few seconds, which only the refusal of a very large program takes.
   u32 max_insns_processed = 0;
-  /// Not Rules::kernel: instructions after which paths that meet are joined, to see whether that proves the program (a
-  /// fifth of a second, at most, where it does not). 0: at once.
+  /// Not Rules::kernel: instructions after which paths that meet are joined, to see whether that proves the program.
+  /// Where it does not, the time is lost: a fifth of a second for programs as people write them, about a second for the
+  /// worst that was found. 0: at once.
   u32 insns_before_joining = 1 << 15;
   /// Memory for remembered states at most. What ends first, instructions or memory, refuses as too complex.
   u64 max_state_bytes = 256 << 20;
