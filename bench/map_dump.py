@@ -6,13 +6,13 @@
 What is timed goes to /dev/null, since a file or a pipe costs both the same; before that one dump of each goes to a file, and the
 two must be equal. Needs root (or CAP_BPF).
 """
+import argparse
 import ctypes
 import filecmp
 import os
 import pathlib
 import statistics
 import struct
-import sys
 import tempfile
 import time
 
@@ -72,9 +72,14 @@ def measure(command, path, watch=False):
 
 
 def main():
-    skep = sys.argv[1]
-    entries = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("skep", type=pathlib.Path, help="the binary, e.g. build/release/tools/skep/skep")
+    parser.add_argument("entries", type=int, nargs="?", default=1_000_000)
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    arguments = parser.parse_args()
+    skep, entries, rounds = str(arguments.skep), arguments.entries, arguments.rounds
+    if not os.access(skep, os.X_OK):
+        parser.error(f"there is no program {skep}; build it with make")
     map_fd, map_id = make_map(entries)
     directory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=directory) as scratch:

@@ -1,7 +1,7 @@
 # What almost every file includes is read once for all of them, which halves the time of a build.
 #
-# Two targets own a precompiled header, skep_base and, with GoogleTest in it, base_test; every other C++ target that
-# is made by the time skep_precompile_all() is called uses the one that fits. Files include what they use all the same:
+# Three targets own a precompiled header: skep_base, skep_btf for what is made small (-Os), and base_test with GoogleTest
+# in it; every other C++ target that is made by the time skep_precompile_all() is called uses the one that fits. Files include what they use all the same:
 # the presets for sanitizers and fuzzers build without (SKEP_PRECOMPILED=OFF), and a file that forgot fails there.
 option(SKEP_PRECOMPILED "read common headers once" ON)
 
@@ -22,7 +22,11 @@ function(skep_precompile_target target)
     set(owner base_test)
     set(headers ${skep_common_headers} <gtest/gtest.h>)
   else()
+    get_target_property(options ${target} COMPILE_OPTIONS)
     set(owner skep_base)
+    if(options MATCHES "-Os")
+      set(owner skep_btf)
+    endif()
     set(headers ${skep_common_headers})
   endif()
   get_target_property(independent ${target} POSITION_INDEPENDENT_CODE)

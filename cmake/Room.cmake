@@ -3,15 +3,31 @@
 #   skep_room(vm DEPENDS isa catalog verify LIBRARIES fmt::fmt)
 #
 # SMALL marks a room that runs once for each object that is loaded, never for each event: a release build makes its code
-# small rather than fast, which halves it (bench_embed measures what hosts pay). It does without the precompiled header,
-# which is made for other options. COLD names such files of a room that has others: those that check a specification or
-# make sentences of a mistake. At -O3 every piece of a message is inlined where it is used.
+# small rather than fast, which halves it (bench_embed measures what hosts pay, bench_startup what a start pays). HOT names
+# files of such a room that do run for each event. COLD names the other kind in a room that is fast: those that check a
+# specification or make sentences of a mistake. At -O3 every piece of a message is inlined where it is used.
 #
 # DEPENDS is the only statement of what the room may include; tests/style/layers.py compares it with the
 # #include lines. Sources are found by their place: *.cpp belongs to the room, *_test.cpp to its tests.
 
+set(skep_small "$<$<CONFIG:Release>:-Os>")
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  list(APPEND skep_small -Wno-stringop-overflow -Wno-array-bounds)  # std::string at -Os (GCC bug 105329)
+endif()
+
+# Files that are made otherwise than their room; without the precompiled header, which is made for the room's options.
+function(skep_file_options room options)
+  foreach(file ${ARGN})
+    set(source ${CMAKE_SOURCE_DIR}/src/${room}/${file}.cpp)
+    if(NOT EXISTS ${source})
+      message(FATAL_ERROR "skep_room(${room}): ${file} is COLD or HOT, and there is no ${source}")
+    endif()
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}" SKIP_PRECOMPILE_HEADERS ON)
+  endforeach()
+endfunction()
+
 function(skep_room name)
-  cmake_parse_arguments(ROOM "SMALL" "" "DEPENDS;LIBRARIES;COLD" ${ARGN})
+  cmake_parse_arguments(ROOM "SMALL" "" "DEPENDS;LIBRARIES;COLD;HOT" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -33,21 +49,11 @@ function(skep_room name)
   endforeach()
   target_link_libraries(skep_${name} ${scope} ${ROOM_LIBRARIES})
 
-  set(small "$<$<CONFIG:Release>:-Os>")
-  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    list(APPEND small -Wno-stringop-overflow -Wno-array-bounds)  # std::string at -Os (GCC bug 105329)
-  endif()
   if(ROOM_SMALL)
-    target_compile_options(skep_${name} PRIVATE ${small})
-    set_target_properties(skep_${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
+    target_compile_options(skep_${name} PRIVATE ${skep_small})
   endif()
-  foreach(file ${ROOM_COLD})
-    set(source ${CMAKE_SOURCE_DIR}/src/${name}/${file}.cpp)
-    if(NOT source IN_LIST sources)
-      message(FATAL_ERROR "skep_room(${name} COLD ${file}): there is no ${source}")
-    endif()
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${small}" SKIP_PRECOMPILE_HEADERS ON)
-  endforeach()
+  skep_file_options(${name} "${skep_small}" ${ROOM_COLD})
+  skep_file_options(${name} "$<$<CONFIG:Release>:-O3>" ${ROOM_HOT})
 
   set_property(GLOBAL APPEND PROPERTY SKEP_ROOM_SOURCES ${sources})
   set_property(GLOBAL APPEND PROPERTY SKEP_ROOM_NAMES ${name})

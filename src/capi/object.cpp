@@ -151,7 +151,8 @@ const char* skep_object_warnings(const skep_object* object) { return object->sta
 int skep_compile(const char* source, const char* path, const skep_compile_options* options) {
   return status_of([&]() -> Result<s64> {
     if (source == nullptr || path == nullptr) return is_null("a path");
-    SKEP_TRY(compile::compile_to(source, path, SKEP_TRY(read_options(options))));
+    const auto read = SKEP_TRY(read_options(options));
+    SKEP_TRY(compile::compile_to(source, path, read));
     return 0;
   });
 }
