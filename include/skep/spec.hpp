@@ -190,7 +190,8 @@ struct ProgramSpec {
   std::vector<FunctionInfo> functions;      ///< sorted by insn; the first is the entry
   std::vector<SourceLine> lines;            ///< sorted by insn
 
-  /// The line an instruction belongs to, or nullptr where the file has no line info.
+  /// The line an instruction belongs to, or nullptr where the file has no line info. What a compiler adds of its own
+  /// (line 0) belongs to the line before it.
   const SourceLine* line_at(u32 insn) const noexcept;
 };
 

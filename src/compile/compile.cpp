@@ -130,8 +130,8 @@ class Compilation {
     const Scratch scratch(SKEP_TRY(cache_.work_directory()));
     const auto arguments = SKEP_TRY(command_line(scratch.path()));
     const Finished finished = SKEP_TRY(run_process(arguments));
-    const std::string said =
-        hide_directory(hide_directory(finished.output, scratch.path().native() + "/"), headers_.native() + "/");
+    const std::string said = without_repetition(
+        hide_directory(hide_directory(finished.output, scratch.path().native() + "/"), headers_.native() + "/"));
     if (finished.exit_status != 0) return tl::unexpected(refusal(said, finished.exit_status));
 
     Entry entry;

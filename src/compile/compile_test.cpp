@@ -377,5 +377,15 @@ TEST(Diagnostics, DirectoriesAreHidden) {
   EXPECT_EQ(advice("some other error", Dialect::bcc), "");
 }
 
+TEST(Diagnostics, AnErrorIsSaidOnce) {
+  const std::string_view one = "a.c:7:3: error: the stack\n  char b[600];\n       ^\n";
+  const std::string_view other = "a.c:9:3: warning: unused\n  int c;\n";
+  EXPECT_EQ(without_repetition(fmt::format("{0}{1}{0}a.c:7:3: error: the stack\n3 errors generated.\n", one, other)),
+            fmt::format("{}{}", one, other));
+  EXPECT_EQ(without_repetition("a.c:1:1: error: x\n1 error generated.\n"), "a.c:1:1: error: x\n1 error generated.\n");
+  EXPECT_EQ(without_repetition("no newline"), "no newline\n");
+  EXPECT_EQ(without_repetition(""), "");
+}
+
 }  // namespace
 }  // namespace skep::compile

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <unordered_set>
+
 namespace skep::compile {
 namespace {
 
@@ -36,6 +38,23 @@ std::string hide_directory(std::string_view text, std::string_view directory) {
     if (at == text.npos) return out;
     text.remove_prefix(at + directory.size());
   }
+}
+
+std::string without_repetition(std::string_view text) {
+  std::unordered_set<std::string_view> said;
+  std::string out;
+  bool again = false, any = false;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const bool begins = line.find(": error: ") != line.npos || line.find(": warning: ") != line.npos ||
+                        line.find(": note: ") != line.npos;
+    if (begins) again = !said.insert(line).second;   // the lines below it, a quotation, go with it
+    if (line.ends_with(" generated.")) again = any;  // "13 errors generated." would not be true any more
+    any = any || again;
+    if (!again) out.append(line).push_back('\n');
+  }
+  return out;
 }
 
 std::string advice(std::string_view diagnostics, Dialect dialect) {

@@ -109,9 +109,11 @@ void Rules::check_null() {
 /// What the function calls the end of the packet.
 std::string Rules::packet_end() const {
   for (u32 n = function_->begin; n <= line_; n++) {
-    const std::string right = right_side(source_.line(n));
-    if (right.find("data_end") != std::string::npos && right.find("->") != std::string::npos)
-      return c_line::assigned(source_.line(n));
+    const std::string_view code = code_of(source_.line(n));
+    const auto at = code.find("->data_end");
+    if (at == std::string_view::npos) continue;
+    std::string name = c_line::assigned(code, static_cast<u32>(at) + 1);
+    if (!name.empty()) return name;
   }
   if (c_line::mentions(function_->signature, "data_end")) return "data_end";
   for (u32 n = function_->body; n <= line_; n++) {  // ctx->data is there, so is ctx->data_end
@@ -166,20 +168,10 @@ void Rules::reload_packet() {
 void Rules::bound_index() {
   const std::string& index = d_.variable.name;
   if (index.empty()) return;
-  u64 count = d_.facts.elements;
-  if (count == 0) {
-    const s64 most = static_cast<s64>(d_.facts.region_bytes) - std::max<s64>(d_.facts.base_offset, 0) -
-                     d_.facts.access_offset - static_cast<s64>(d_.facts.access_bytes);
-    if (most < 0) return;
-    count = static_cast<u64>(most) / std::max(d_.facts.stride, 1u) + 1;
-  }
+  const u64 count = d_.facts.places();
+  if (count == 0) return;
   const bool plain = c_line::is_identifier(index);
-  const std::string_view type = d_.variable.type;
-  const bool is_unsigned = type.find("unsigned") != std::string_view::npos ||
-                           type.find("__u") != std::string_view::npos ||
-                           type.find("size_t") != std::string_view::npos || type.starts_with('u');
-  const std::string outside =
-      is_unsigned ? fmt::format("{} >= {}", index, count) : fmt::format("{0} < 0 || {0} >= {1}", index, count);
+  const std::string outside = c_line::is_outside(index, d_.variable.type, std::to_string(count - 1));
   const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", index);
   if (plain) {
     offer(with(statement_, {guard(outside)}));
@@ -216,9 +208,9 @@ void Rules::bound_size() {
   const bool zero = rejection_.id == "size_may_be_zero";
   if (zero) offer(with(statement_, {guard("!" + length)}));
   for (const std::string& limit : limits) {
-    const std::string outside =
-        d_.facts.is_signed ? fmt::format("{0} < 0 || {0} > {1}", length, limit) : fmt::format("{} > {}", length, limit);
-    if (plain && !d_.facts.is_signed)
+    const bool is_signed = d_.facts.is_signed && !c_line::is_unsigned(d_.variable.type);
+    const std::string outside = c_line::is_outside(length, is_signed ? "int" : "unsigned", limit);
+    if (plain && !is_signed)
       offer(with(statement_, {fmt::format("if ({} > {}) {} = {};", length, limit, length, limit)}));
     if (plain) offer(with(statement_, {guard(outside)}));
     if (plain) offer(with(statement_, {guard(fmt::format("(__u64){} > {}", length, limit))}));

@@ -18,13 +18,12 @@ constexpr auto npos = std::string_view::npos;
 constexpr u32 longest_statement = 12;             // lines
 constexpr std::size_t largest_table = 4'000'000;  // cells of a difference
 
-/// Without a comment at its end and white space around it.
-std::string_view code_of(std::string_view line) {
-  if (const auto comment = line.find("//"); comment != npos) line = line.substr(0, comment);
-  line = trimmed(line);
-  if (line.ends_with("*/"))
-    if (const auto comment = line.rfind("/*"); comment != npos) line = trimmed(line.substr(0, comment));
-  return line;
+/// What stands behind SEC("...") at the beginning of a definition.
+std::string_view without_section(std::string_view text) {
+  text = trimmed(text);
+  if (!text.starts_with("SEC(")) return text;
+  const auto end = text.find("\")");
+  return end == npos ? std::string_view() : trimmed(text.substr(end + 2));
 }
 
 bool ends_statement(std::string_view code) {
@@ -86,7 +85,7 @@ std::optional<Source::Function> Source::function_at(u32 number) const {
   Function f;
   for (u32 n = std::min(number, size()); n >= 1; n--) {  // a line that begins at the margin and opens a parameter list
     const std::string& l = line(n);
-    if (l.empty() || !(is_word(l[0])) || l.find('(') == std::string::npos || l.starts_with("SEC(")) continue;
+    if (l.empty() || !is_word(l[0]) || without_section(l).find('(') == npos) continue;
     f.begin = n;
     break;
   }
@@ -107,7 +106,7 @@ std::optional<Source::Function> Source::function_at(u32 number) const {
 }
 
 std::string Source::giving_up(const Function& f, u32 number, std::string_view otherwise) const {
-  std::string_view signature = trimmed(f.signature);
+  std::string_view signature = without_section(f.signature);
   for (std::string_view word : {"static", "inline", "__always_inline", "__noinline", "__hidden"})
     while (signature.starts_with(word)) signature = trimmed(signature.substr(word.size()));
   if (signature.starts_with("void ") && !trimmed(signature.substr(5)).starts_with("*")) return "return;";
@@ -139,6 +138,14 @@ std::optional<u32> Source::declaration(u32 from, u32 to, std::string_view name) 
   for (u32 n = from; n <= std::min(to, size()); n++)
     if (c_line::assigned(code_of(line(n))) == name || !c_line::declared_type(code_of(line(n)), name).empty()) found = n;
   return found;
+}
+
+std::string_view code_of(std::string_view line) {
+  if (const auto comment = line.find("//"); comment != npos) line = line.substr(0, comment);
+  line = trimmed(line);
+  if (line.ends_with("*/"))
+    if (const auto comment = line.rfind("/*"); comment != npos) line = trimmed(line.substr(0, comment));
+  return line;
 }
 
 std::string right_side(std::string_view line) {

@@ -58,6 +58,8 @@ void add_line_texts(ObjectSpec& object, std::string_view name, const Source& sou
 
 /// The first occurrence of `from` as whole words replaced by `to`; nullopt where there is none.
 std::optional<std::string> replaced(std::string_view text, std::string_view from, std::string_view to);
+/// Without a comment at its end and white space around it.
+std::string_view code_of(std::string_view line);
 /// What stands right of a line's assignment, without the semicolon.
 std::string right_side(std::string_view line);
 

@@ -303,9 +303,11 @@ std::optional<ObjectSpec::Variable> ObjectSpec::variable(std::string_view wanted
 }
 
 const SourceLine* ProgramSpec::line_at(u32 insn) const noexcept {
-  const auto after = std::upper_bound(lines.begin(), lines.end(), insn,
-                                      [](u32 value, const SourceLine& line) { return value < line.insn; });
-  return after == lines.begin() ? nullptr : &*std::prev(after);
+  auto after = std::upper_bound(lines.begin(), lines.end(), insn,
+                                [](u32 value, const SourceLine& line) { return value < line.insn; });
+  while (after != lines.begin())
+    if ((--after)->line != 0) return &*after;
+  return nullptr;
 }
 
 }  // namespace skep

@@ -261,11 +261,13 @@ TEST(TypesFile, ReadsBothForms) {
 
 TEST(Object, LinesAreFoundByInstruction) {
   ProgramSpec program;
-  program.lines = {{.insn = 0, .line = 10}, {.insn = 4, .line = 12}};
+  program.lines = {{.insn = 0, .line = 10}, {.insn = 2, .line = 0}, {.insn = 4, .line = 12}};
   EXPECT_EQ(program.line_at(0)->line, 10U);
   EXPECT_EQ(program.line_at(3)->line, 10U);
   EXPECT_EQ(program.line_at(400)->line, 12U);
   EXPECT_EQ(ProgramSpec{}.line_at(0), nullptr);
+  program.lines = {{.insn = 0, .line = 0}};
+  EXPECT_EQ(program.line_at(0), nullptr);
 }
 
 TEST(Object, RefusalsNameThePlace) {

@@ -117,6 +117,31 @@ std::string unary_operand(std::string_view text, std::size_t at) {
   return std::string(trimmed(text.substr(begin, end - begin)));
 }
 
+/// Whether the character at `at` is an '=' that assigns.
+bool assigns(std::string_view text, std::size_t at) {
+  if (text[at] != '=' || (at + 1 < text.size() && text[at + 1] == '=')) return false;
+  return at == 0 || std::string_view("=!<>").find(text[at - 1]) == npos ||
+         (at > 1 && text[at - 1] == text[at - 2] && text[at - 1] != '=');  // <<= and >>=
+}
+
+/// The position of the '=' of the statement or declarator that `at` stands in, or npos.
+std::size_t assignment_around(std::string_view text, std::size_t at) {
+  int depth = 0;        // of brackets that are closed between here and there
+  bool beside = false;  // what is seen belongs to another operand or declarator, until a bracket opens
+  for (std::size_t before = at; before-- > 0 && text[before] != ';';) {
+    const char c = text[before];
+    const bool opens = c == '(' || c == '[';
+    if (c == ')' || c == ']') depth++;
+    if (opens && depth == 0) beside = false;
+    if (opens && depth > 0) depth--;
+    if (c == ',' && depth == 0) beside = true;
+    if (depth == 0 && !beside && assigns(text, before)) return before;
+  }
+  for (; at < text.size() && text[at] != ';' && text[at] != ','; at++)
+    if (assigns(text, at)) return at;
+  return npos;
+}
+
 /// The position of the line's plain '=' outside of brackets, or npos.
 std::size_t assignment(std::string_view text) {
   int depth = 0;
@@ -124,15 +149,7 @@ std::size_t assignment(std::string_view text) {
     const char c = text[at];
     if (c == '(' || c == '[') depth++;
     if (c == ')' || c == ']') depth--;
-    if (c != '=' || depth != 0) continue;
-    const char next = at + 1 < text.size() ? text[at + 1] : ' ';
-    const char before = at > 0 ? text[at - 1] : ' ';
-    if (next == '=') {
-      at++;
-      continue;
-    }
-    if (std::string_view("!<>").find(before) != npos) continue;
-    return at;
+    if (depth == 0 && assigns(text, at)) return at;
   }
   return npos;
 }
@@ -266,9 +283,10 @@ std::string array_of(std::string_view expression, std::string_view index) {
   return {};
 }
 
-std::string assigned(std::string_view text) {
+std::string assigned(std::string_view text, u32 column) {
   if (text.size() > longest_line) return {};
-  std::size_t at = assignment(text);
+  std::size_t at = column == 0 || column > text.size() ? npos : assignment_around(text, column - 1);
+  if (at == npos) at = assignment(text);
   if (at == npos) return {};
   while (at > 0 && std::string_view("+-*/%&|^<>").find(text[at - 1]) != npos) at--;  // p += ...
   return std::string(trimmed(text.substr(postfix_begin(text, at), at - postfix_begin(text, at))));
@@ -319,6 +337,17 @@ std::string declared_type(std::string_view text, std::string_view name) {
     return result;
   }
   return {};
+}
+
+bool is_unsigned(std::string_view type) {
+  if (type.ends_with('*')) return true;
+  for (std::string_view word : {"unsigned", "__u", "size_t", "__be", "__le"})
+    if (type.find(word) != npos) return type.find("ssize_t") == npos;
+  return type.starts_with('u');
+}
+
+std::string is_outside(std::string_view name, std::string_view type, std::string_view most) {
+  return fmt::format(fmt::runtime(is_unsigned(type) ? "{0} > {1}" : "{0} < 0 || {0} > {1}"), name, most);
 }
 
 }  // namespace skep::verify::c_line

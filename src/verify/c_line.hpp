@@ -24,14 +24,21 @@ std::string index_of(std::string_view expression);
 /// What the index is applied to: "a->b" of "a->b[i]".
 std::string array_of(std::string_view expression, std::string_view index);
 
-/// The left side of the line's assignment or initialisation, without its type: "p" of "struct x *p = f();".
-std::string assigned(std::string_view text);
+/// The left side of the line's assignment or initialisation, without its type: "p" of "struct x *p = f();". Of several
+/// the one of the statement or declarator at `column`
+/// (1-based), else the first.
+std::string assigned(std::string_view text, u32 column = 0);
 /// The arguments of the first call of `callee` on the line, split at its commas. Empty where it does not end there.
 std::vector<std::string> arguments_of(std::string_view text, std::string_view callee);
 /// The type in a declaration of `name` on this line: "struct tcphdr *" of "struct tcphdr *tcp = x;". Empty if it is
 /// none.
 std::string declared_type(std::string_view text, std::string_view name);
 
+/// "__u32", "unsigned int", "size_t"; false for what is signed and for what is not known.
+bool is_unsigned(std::string_view type);
+/// What is true of a variable that has none of the numbers 0 to `most`: "i < 0 || i > 63", "i > 63" where it is
+/// unsigned.
+std::string is_outside(std::string_view name, std::string_view type, std::string_view most);
 bool is_identifier(std::string_view text);
 /// Whether `name` occurs as a word of its own.
 bool mentions(std::string_view text, std::string_view name);

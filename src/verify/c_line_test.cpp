@@ -44,6 +44,7 @@ TEST(CLine, ReadsStatements) {
   EXPECT_EQ(assigned("  __u64 *value = bpf_map_lookup_elem(&m, &k);"), "value");
   EXPECT_EQ(assigned("  s->count += 2;"), "s->count");
   EXPECT_EQ(assigned("  if (a == b) return 0;"), "");
+  EXPECT_EQ(assigned("  x <<= 2;"), "x");
   EXPECT_EQ(arguments_of("  r = f(a, g(b, c), d[e, f]);", "f"), (std::vector<std::string>{"a", "g(b, c)", "d[e, f]"}));
   EXPECT_TRUE(arguments_of("  f(a,", "f").empty());
   EXPECT_EQ(declared_type("  struct tcphdr *tcp = x;", "tcp"), "struct tcphdr *");
@@ -51,6 +52,22 @@ TEST(CLine, ReadsStatements) {
   EXPECT_EQ(declared_type("  char text[64] = {};", "text"), "char[64]");
   EXPECT_EQ(declared_type("  return x;", "x"), "");
   EXPECT_EQ(declared_type("  x = 1;", "x"), "");
+}
+
+TEST(CLine, FindsTheAssignmentOfAColumn) {
+  const auto assigned_at = [](std::string_view text, std::string_view mark) {
+    return assigned(text, static_cast<u32>(mark.find('^')) + 1);
+  };
+  EXPECT_EQ(assigned_at("u32 k = 0; u64 *v = look(&m, &k);", "                    ^"), "v");
+  EXPECT_EQ(assigned_at("u32 k = 0; u64 *v = look(&m, &k);", "                ^"), "v");
+  EXPECT_EQ(assigned_at("u32 k = 0; u64 *v = look(&m, &k);", "        ^"), "k");
+  EXPECT_EQ(assigned_at("void *data = ctx->data, *end = ctx->data_end;", "                                    ^"),
+            "end");
+  EXPECT_EQ(assigned_at("void *data = ctx->data, *end = ctx->data_end;", "                  ^"), "data");
+  EXPECT_EQ(assigned_at("a = 1, b = f(c = 2, g(x));", "                    ^"), "b");
+  EXPECT_EQ(assigned_at("if (!(v = look(&m, &k)) && w = 1)", "          ^"), "v");
+  EXPECT_EQ(assigned_at("v = look(&m, &k);", "                 ^"), "v");
+  EXPECT_EQ(assigned("v = 1;", 4000), "v");
 }
 
 TEST(CLine, WritesNothingATerminalObeys) {
@@ -71,6 +88,7 @@ TEST(CLine, AnyTextIsRead) {
     std::string text(random() % 40, ' ');
     for (char& c : text) c = alphabet[random() % alphabet.size()];
     for (u32 column = 0; column <= text.size() + 1; column++) {
+      (void)assigned(text, column);
       const std::string e = expression_at(text, column);
       (void)index_of(e);
       (void)array_of(text, pointer_of(e));

@@ -198,6 +198,13 @@ void Narrator::bounds() {
   d_.proved =
       fmt::format("{}{}", d_.facts.elements != 0 && d_.facts.stride > 1 ? "an offset of " : "", number_text(r.number));
   if (d_.needed.empty()) d_.proved.clear();
+  if (d_.facts.places() == 0 || !c_line::is_identifier(d_.variable.name)) return;
+  d_.advice =
+      fmt::format("Right before the access: if ({}) return 0;",
+                  c_line::is_outside(d_.variable.name, d_.variable.type, std::to_string(d_.facts.places() - 1)));
+  if (const Event* cause = d_.cause(); cause != nullptr && cause->role == Role::lost)
+    d_.advice +=
+        fmt::format(" If the compiler drops the check, hide the value from it: barrier_var({});", d_.variable.name);
 }
 
 bool Narrator::facts_fixed(const Register& r) const { return r.is_pointer() && r.number.is_const(); }
@@ -264,6 +271,11 @@ void Narrator::size() {
   d_.needed = d_.facts.region_bytes != 0 ? fmt::format("a length of at most {}", d_.facts.region_bytes)
                                          : std::string("a length with an upper bound that is not negative");
   d_.proved = r.is_scalar() ? number_text(r.number) : std::string();
+  if (id_ == MessageId::size_may_be_zero || d_.facts.region_bytes == 0 || !c_line::is_identifier(d_.variable.name))
+    return;
+  d_.advice =
+      fmt::format("Right before the call: if ({}) return 0;",
+                  c_line::is_outside(d_.variable.name, d_.variable.type, std::to_string(d_.facts.region_bytes)));
 }
 
 // --- packets ---------------------------------------------------------------------------------------------------------
@@ -316,9 +328,9 @@ void Narrator::packet() {
   const std::string pointer = c_line::pointer_of(d_.variable.name);
   if (!pointer.empty() && r.id == 0)
     d_.advice = fmt::format(
-        "Before this line: if ((void *)({} + 1) > data_end) return; or any comparison that proves {} "
+        "Before this line: if ((void *)({} + 1) > data_end) return {}; or any comparison that proves {} "
         "bytes, on this very pointer.",
-        pointer, d_.facts.needed_bytes);
+        pointer, program_.type == ProgramType::xdp ? "XDP_PASS" : "0", d_.facts.needed_bytes);
   if (r.id != 0 && r.number.wide.umax > 0xffff)
     d_.advice =
         "The distance must be bounded, too: packets are at most 65535 bytes long, and a pointer that may be "
@@ -364,7 +376,7 @@ void Narrator::provenance() {
       d_.remedy = Remedy::check_null;
       d_.advice = "Leave this path where the pointer is NULL.";
       if (const SourceLine* made = line(links.back().insn)) {
-        const std::string name = c_line::assigned(made->text);
+        const std::string name = c_line::assigned(made->text, made->column);
         if (!name.empty()) d_.variable = {name, names_.type_of(name, insn_)};
         d_.facts.origin_line = made->line;
       }
@@ -405,7 +417,7 @@ void Narrator::maybe_null() {
   const Link& origin = links.back();
   std::string name;
   if (const SourceLine* l = line(origin.insn)) {
-    name = c_line::assigned(l->text);
+    name = c_line::assigned(l->text, l->column);
     d_.facts.origin_line = l->line;
   }
   if (origin.what == Link::What::called) d_.facts.call = call_name(origin.insn);

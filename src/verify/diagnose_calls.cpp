@@ -139,7 +139,7 @@ void Narrator::leak() {
     d_.facts.release = release_of(insn);
     d_.facts.origin_line = line_number(insn);
     if (const SourceLine* l = line(insn)) {
-      std::string name = state.is_locked() ? "" : c_line::assigned(l->text);
+      std::string name = state.is_locked() ? "" : c_line::assigned(l->text, l->column);
       if (name.empty()) {
         const auto arguments = c_line::arguments_of(l->text, d_.facts.call);
         if (!arguments.empty()) name = arguments.back();

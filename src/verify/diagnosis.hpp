@@ -4,6 +4,7 @@
 // Made only for refused programs, by going over them once more with a history (diagnose()). Everything is plain
 // text and numbers, so that the terminal, JSON and the search for a fix read the same facts.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <skep/spec.hpp>
@@ -72,6 +73,13 @@ struct FixFacts {
   std::string release;    ///< "bpf_ringbuf_discard({}, 0)": what gives it back
   u32 origin_line = 0;    ///< where the value came into being
   u32 branch_line = 0;    ///< the last branch before the refusal
+
+  /// How many indices lead to something that is there, from 0 on; 0: not even one, or not known.
+  u64 places() const noexcept {
+    if (elements != 0) return elements;
+    const s64 most = static_cast<s64>(region_bytes) - std::max<s64>(base_offset, 0) - access_offset - s64{access_bytes};
+    return most < 0 ? 0 : static_cast<u64>(most) / std::max(stride, 1u) + 1;
+  }
 };
 
 struct Diagnosis {
