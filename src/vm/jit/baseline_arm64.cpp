@@ -1,9 +1,6 @@
 // The walk over the program, control flow and calls. See baseline_arm64.hpp for registers and frames.
 #include "vm/jit/baseline_arm64.hpp"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 
@@ -52,7 +49,7 @@ constexpr Cond condition_of(u8 code) {
 Result<void> BaselineArm64::run() {
   const u32 count = static_cast<u32>(bytecode_.insns.size());
   for (u32 i = 0; i < count; i++) as_.new_label();  // label = instruction; more are made behind them
-  find_functions();
+  starts_ = function_starts(bytecode_);
   for (std::size_t i = 0; i < starts_.size(); i++)
     SKEP_TRY(function(starts_[i], i + 1 < starts_.size() ? starts_[i + 1] : count));
   if (!as_.finish())
@@ -70,51 +67,11 @@ std::vector<u8> BaselineArm64::code() const {
 
 // --- functions ---
 
-void BaselineArm64::find_functions() {
-  starts_.push_back(0);
-  for (const auto& callback : bytecode_.callbacks) starts_.push_back(callback.insn);
-  const auto& insns = bytecode_.insns;
-  for (u32 i = 0; i < insns.size(); i++)
-    if (insns[i].code == 0x85 && insns[i].src == isa::call_src_local)
-      starts_.push_back(static_cast<u32>(static_cast<s64>(i) + 1 + insns[i].imm));
-  std::sort(starts_.begin(), starts_.end());
-  starts_.erase(std::unique(starts_.begin(), starts_.end()), starts_.end());
-}
-
-BaselineArm64::Needs BaselineArm64::needs_of(u32 begin, u32 end) const {
-  Needs needs;
-  for (u32 i = begin; i < end; i += isa::slots(bytecode_.insns[i])) {
-    const Insn& insn = bytecode_.insns[i];
-    // Fields that hold no register are 0 or small kinds; r0..r5 need nothing, so those do no harm.
-    needs.registers = static_cast<u16>(needs.registers | 1u << insn.dst | 1u << insn.src);
-    switch (isa::row(bytecode_.ops[i]).form) {
-      case Form::call_helper:
-        needs.own_words |= insn.imm == isa::helper_tail_call;
-        [[fallthrough]];
-      case Form::call_kfunc:
-      case Form::call_local:
-      case Form::callx:
-        needs.calls = true;
-        break;
-      case Form::may_goto:
-        needs.calls = needs.own_words = true;
-        break;
-      case Form::ld_abs:
-      case Form::ld_ind:
-        needs.calls = needs.own_words = true;
-        needs.registers |= 1u << 6;
-        break;
-      default:
-        break;
-    }
-  }
-  return needs;
-}
-
 Result<void> BaselineArm64::function(u32 begin, u32 end) {
   begin_ = begin;
   end_ = end;
-  const Needs needs = needs_of(begin, end);
+  Needs needs = needs_of(bytecode_, begin, end);
+  needs.calls |= needs.may_goto;  // the return address is in a register
   as_.align(16);
   const auto start = as_.mark();
   is_far_ = false;
@@ -133,11 +90,13 @@ Result<void> BaselineArm64::write_function(const Needs& needs) {
   throw_label_ = as_.new_label();
   trap_label_ = as_.new_label();
   throw_used_ = trap_used_ = false;
+  stray_ = {};
   prologue(needs);
   for (u32 i = begin_; i < end_; i += isa::slots(bytecode_.insns[i])) {
     as_.bind(i == begin_ ? body_label_ : i);
-    SKEP_TRY(instruction(i));
+    write_instruction(*this, bytecode_, i);
   }
+  SKEP_TRY(std::move(stray_));
   trap();  // nothing verified gets here
   if (throw_used_) {
     as_.bind(throw_label_);
@@ -202,119 +161,32 @@ void BaselineArm64::leave(u64 result) {
 
 /// Where an unverified program goes astray: as in the interpreter it ends with 0.
 void BaselineArm64::trap() {
-  const auto& last = bytecode_.insns[end_ - 1];
-  const bool runs_off = last.code != 0x95 && last.code != 0x05 && last.code != 0x06;
-  if (!runs_off && !trap_used_) return;
+  if (!runs_off(bytecode_, end_) && !trap_used_) return;
   as_.bind(trap_label_);
   leave(0);
 }
 
-// --- one instruction ---
-
-Result<void> BaselineArm64::instruction(u32 i) {
-  const Insn& insn = bytecode_.insns[i];
-  const Form form = isa::row(bytecode_.ops[i]).form;
-  switch (form) {
-    case Form::alu_imm:
-    case Form::alu_unary:
-      alu(insn, number(insn.imm));
-      break;
-    case Form::alu_reg:
-      alu(insn, {.is_reg = true, .reg = host(insn.src)});
-      break;
-    case Form::movsx:
-      as_.extract(true, alu_width(insn), host(insn.dst), host(insn.src), 0, static_cast<u32>(insn.off));
-      break;
-    case Form::addr_space_cast:
-      address_space_cast(insn);
-      break;
-    case Form::endian:
-      endian(insn);
-      break;
-    case Form::jump:
-    case Form::jump_long:
-    case Form::may_goto:
-    case Form::jump_imm:
-    case Form::jump_reg:
-      return jump(i, form);
-    case Form::call_helper:
-      if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr)
-        tail_call();
-      else
-        call(bytecode_.slots[i].helper, bytecode_.throws(i));
-      break;
-    case Form::call_kfunc:
-      if (const auto* hidden = bytecode_.hidden_at(i)) load_number(host(hidden->reg), hidden->value);
-      call(bytecode_.slots[i].helper, bytecode_.throws(i));
-      break;
-    case Form::call_local:
-      call_local(i);
-      break;
-    case Form::callx:
-      callx(i);
-      break;
-    case Form::exit:
-      as_.mov(Width::w64, Reg::x0, result_reg);
-      epilogue();
-      as_.ret();
-      break;
-    case Form::load:
-    case Form::load_acquire:
-      load(i);
-      break;
-    case Form::store_imm:
-      store(i, number(insn.imm));
-      break;
-    case Form::store_reg:
-    case Form::store_release:
-      store(i, {.is_reg = true, .reg = host(insn.src)});
-      break;
-    case Form::atomic:
-      atomic(i, false);
-      break;
-    case Form::atomic_fetch:
-      atomic(i, true);
-      break;
-    case Form::cmpxchg:
-      compare_exchange(i);
-      break;
-    case Form::ld_imm64:
-      load_number(host(insn.dst), bytecode_.slots[i + 1].wide);
-      break;
-    case Form::ld_abs:
-    case Form::ld_ind:
-      ld_packet(insn, form);
-      break;
-  }
-  return {};
-}
-
 // --- jumps ---
 
-Result<void> BaselineArm64::jump(u32 i, Form form) {
+void BaselineArm64::jump(u32 i, Form form) {
   const Insn& insn = bytecode_.insns[i];
-  const s64 to = static_cast<s64>(i) + 1 + isa::jump_distance(form, insn);
-  if (to < begin_ || to >= end_)
-    return fail(Code::unsupported, fmt::format("instruction {}: jumps to instruction {}, which is in another function; "
-                                               "only the interpreter runs such a program",
-                                               i, to));
+  const auto to = target_within(bytecode_, i, begin_, end_);
+  if (!to) {
+    stray_ = tl::unexpected(to.error());
+    return;
+  }
   // A loop may begin at the function's first instruction, behind the prologue that calls go to.
-  const Label target = to == begin_ ? body_label_ : static_cast<Label>(to);
+  const Label target = *to == begin_ ? body_label_ : static_cast<Label>(*to);
   switch (form) {
     case Form::may_goto:
-      may_goto(target);
-      break;
+      return may_goto(target);
     case Form::jump_imm:
-      conditional(insn, number(insn.imm), target);
-      break;
+      return conditional(insn, number(insn.imm), target);
     case Form::jump_reg:
-      conditional(insn, {.is_reg = true, .reg = host(insn.src)}, target);
-      break;
+      return conditional(insn, in(insn.src), target);
     default:
-      if (to != static_cast<s64>(i) + 1) as_.b(target);
-      break;
+      if (*to != i + 1) as_.b(target);
   }
-  return {};
 }
 
 void BaselineArm64::conditional(const Insn& insn, Operand b, Label target) {
@@ -377,9 +249,9 @@ void BaselineArm64::may_goto(Label target) {
 
 // --- calls ---
 
-void BaselineArm64::call(HelperFn callee, bool may_throw) {
-  as_.mov(place, reinterpret_cast<u64>(callee));
-  call_place(may_throw);
+void BaselineArm64::call(u32 i) {
+  as_.mov(place, reinterpret_cast<u64>(bytecode_.slots[i].helper));
+  call_place(bytecode_.throws(i));
 }
 
 void BaselineArm64::call_place(bool may_throw) {
@@ -439,7 +311,7 @@ void BaselineArm64::callx(u32 i) {
 }
 
 /// Leaves this function's frame and enters the target's program; falls through with an error in r0 when there is none.
-void BaselineArm64::tail_call() {
+void BaselineArm64::tail_call(u32) {
   static_assert(function_entry_at == 0);
   const Label missing = as_.new_label(), too_many = as_.new_label(), end = as_.new_label();
   as_.store(Size::b64, host(1), at(Reg::sp, word_slot));
@@ -467,7 +339,15 @@ void BaselineArm64::tail_call() {
   as_.bind(end);
 }
 
-void BaselineArm64::ld_packet(const Insn& insn, Form form) {
+void BaselineArm64::exit() {
+  as_.mov(Width::w64, Reg::x0, result_reg);
+  epilogue();
+  as_.ret();
+}
+
+void BaselineArm64::ld_packet(u32 i) {
+  const Insn& insn = bytecode_.insns[i];
+  const Form form = isa::row(bytecode_.ops[i]).form;
   as_.mov(Reg::x0, static_cast<u32>(insn.imm));
   as_.alu(Alu::add, Width::w32, Reg::x2, Reg::x0, form == Form::ld_ind ? host(insn.src) : Reg::zr);
   as_.mov(Width::w64, Reg::x0, run_reg);

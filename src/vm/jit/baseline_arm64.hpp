@@ -17,6 +17,7 @@
 #include "vm/bytecode.hpp"
 #include "vm/jit/arm64.hpp"
 #include "vm/jit/baseline.hpp"
+#include "vm/jit/baseline_walk.hpp"
 
 namespace skep::vm::jit {
 
@@ -39,12 +40,6 @@ class BaselineArm64 {
   using Form = isa::Form;
   using Reach = arm64::Assembler::Reach;
 
-  /// What one function of the program needs.
-  struct Needs {
-    u16 registers = 0;  ///< by eBPF register: it occurs
-    bool calls = false;
-    bool own_words = false;  ///< of the frame: tail calls, packet loads, may_goto
-  };
   /// The registers a prologue saves, in pairs, and the bytes below them.
   struct Frame {
     std::array<Reg, 8> saved{};
@@ -68,11 +63,10 @@ class BaselineArm64 {
   static constexpr Reg place = Reg::x16, value = Reg::x17, spare1 = Reg::x9, spare2 = Reg::x10, status = Reg::x11;
 
   // --- the walk ---
-  void find_functions();
-  Needs needs_of(u32 begin, u32 end) const;
   Result<void> function(u32 begin, u32 end);
   Result<void> write_function(const Needs& needs);
-  Result<void> instruction(u32 at);
+  template <class Emitter>
+  friend void write_instruction(Emitter&, const Bytecode&, u32);
   void prologue(const Needs& needs);
   void clear_stack();
   void epilogue();
@@ -80,23 +74,25 @@ class BaselineArm64 {
   void trap();
 
   // --- control ---
-  Result<void> jump(u32 at, Form form);
+  void jump(u32 at, Form form);
   void conditional(const Insn& insn, Operand b, Label target);
   /// b.cond, cbz or cbnz that may have to go around.
   void branch(arm64::Cond c, Label target);
   void branch_if_zero(bool zero, Width w, Reg reg, Label target);
   void may_goto(Label target);
-  void call(HelperFn callee, bool may_throw);
+  void call(u32 at);
   void call_local(u32 at);
   void callx(u32 at);
   void call_place(bool may_throw);
-  void tail_call();
-  void ld_packet(const Insn& insn, Form form);
+  void tail_call(u32 at);
+  void exit();
+  void ld_packet(u32 at);
   void after_call(bool may_throw);
   void thrown();
 
   // --- arithmetic ---
   Operand number(s32 imm);
+  static Operand in(u8 bpf) { return {.is_reg = true, .reg = host(bpf)}; }
   void load_number(Reg reg, u64 number);
   /// The operand in a register: its own, or `value`.
   Reg in_register(Operand operand, Width w);
@@ -106,6 +102,9 @@ class BaselineArm64 {
   void shift(arm64::Shift op, Width w, Reg dst, Operand count);
   void divide(Width w, Reg dst, Operand by, bool is_signed, bool wants_remainder);
   void compare(Width w, Reg a, Operand b);
+  void movsx(const Insn& insn) {
+    as_.extract(true, alu_width(insn), host(insn.dst), host(insn.src), 0, static_cast<u32>(insn.off));
+  }
   void endian(const Insn& insn);
   void address_space_cast(const Insn& insn);
 
@@ -114,6 +113,8 @@ class BaselineArm64 {
   virtual Reg bare_address(u32 at, u8 base);
   void load(u32 at);
   void store(u32 at, Operand what);
+  void store_imm(u32 at) { store(at, number(bytecode_.insns[at].imm)); }
+  void store_reg(u32 at) { store(at, in(bytecode_.insns[at].src)); }
   void atomic(u32 at, bool fetch);
   void atomic_loop(Size size, arm64::Alu op, Reg src, Reg where, bool fetch);
   void exchange(Size size, Reg src, Reg where);
@@ -144,6 +145,7 @@ class BaselineArm64 {
   bool is_far_ = false;      ///< conditional jumps go around
   Label body_label_ = 0, throw_label_ = 0, trap_label_ = 0;
   bool throw_used_ = false, trap_used_ = false;
+  Result<void> stray_;  ///< a jump into another function
 };
 
 }  // namespace skep::vm::jit

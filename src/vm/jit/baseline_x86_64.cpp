@@ -1,9 +1,6 @@
 // The walk over the program, control flow and calls. See baseline_x86_64.hpp for registers and frames.
 #include "vm/jit/baseline_x86_64.hpp"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 
@@ -63,7 +60,7 @@ BaselineX86::BaselineX86(const Bytecode& code, const BaselineOptions& options)
 Result<void> BaselineX86::run() {
   const u32 count = static_cast<u32>(bytecode_.insns.size());
   as_.reserve_labels(count);  // label = instruction; more are made behind them
-  find_functions();
+  starts_ = function_starts(bytecode_);
   for (std::size_t i = 0; i < starts_.size(); i++)
     SKEP_TRY(function(starts_[i], i + 1 < starts_.size() ? starts_[i + 1] : count));
   if (!as_.finish()) return fail(Code::malformed, "a jump of the machine code has no target");
@@ -72,49 +69,6 @@ Result<void> BaselineX86::run() {
 
 // --- functions ---
 
-void BaselineX86::find_functions() {
-  starts_.push_back(0);
-  for (const auto& callback : bytecode_.callbacks) starts_.push_back(callback.insn);
-  const auto& insns = bytecode_.insns;
-  for (u32 i = 0; i < insns.size(); i++)
-    if (insns[i].code == 0x85 && insns[i].src == isa::call_src_local)
-      starts_.push_back(static_cast<u32>(static_cast<s64>(i) + 1 + insns[i].imm));
-  if (starts_.size() == 1) return;
-  std::sort(starts_.begin(), starts_.end());
-  starts_.erase(std::unique(starts_.begin(), starts_.end()), starts_.end());
-}
-
-BaselineX86::Needs BaselineX86::needs_of(u32 begin, u32 end) const {
-  Needs needs;
-  for (u32 i = begin; i < end; i++) {
-    const Insn& insn = bytecode_.insns[i];
-    // Fields that hold no register are 0 or small kinds; r0..r5 need nothing, so those do no harm.
-    needs.registers = static_cast<u16>(needs.registers | 1u << insn.dst | 1u << insn.src);
-    switch (insn.code) {
-      case 0x85:
-      case 0x8d:
-        needs.calls = true;
-        if (insn.imm == isa::helper_tail_call && insn.src == 0) needs.own_words = true;
-        break;
-      case 0xe5:
-        needs.own_words = true;
-        break;
-      case 0x20:
-      case 0x28:
-      case 0x30:
-      case 0x40:
-      case 0x48:
-      case 0x50:
-        needs.calls = needs.own_words = true;
-        needs.registers |= 1u << 6;
-        break;
-      default:
-        break;
-    }
-  }
-  return needs;
-}
-
 Result<void> BaselineX86::function(u32 begin, u32 end) {
   begin_ = begin;
   end_ = end;
@@ -122,11 +76,13 @@ Result<void> BaselineX86::function(u32 begin, u32 end) {
   throw_label_ = as_.new_label();
   trap_label_ = as_.new_label();
   throw_used_ = trap_used_ = false;
-  prologue(needs_of(begin, end));
+  stray_ = {};
+  prologue(needs_of(bytecode_, begin, end));
   for (u32 i = begin; i < end; i += isa::slots(bytecode_.insns[i])) {
     as_.bind(i == begin ? body_label_ : i);
-    SKEP_TRY(instruction(i));
+    write_instruction(*this, bytecode_, i);
   }
+  SKEP_TRY(std::move(stray_));
   trap();  // nothing verified gets here
   if (throw_used_) {
     as_.bind(throw_label_);
@@ -180,108 +136,26 @@ void BaselineX86::epilogue(bool returns) {
 
 /// Where an unverified program goes astray: as in the interpreter it ends with 0.
 void BaselineX86::trap() {
-  const auto& last = bytecode_.insns[end_ - 1];
-  const bool runs_off = last.code != 0x95 && last.code != 0x05 && last.code != 0x06;
-  if (!runs_off && !trap_used_) return;
+  if (!runs_off(bytecode_, end_) && !trap_used_) return;
   as_.bind(trap_label_);
   as_.zero(Reg::rax);
   epilogue(true);
 }
 
-// --- one instruction ---
-
-Result<void> BaselineX86::instruction(u32 i) {
-  const Insn& insn = bytecode_.insns[i];
-  const Form form = isa::row(bytecode_.ops[i]).form;
-  switch (form) {
-    case Form::alu_imm:
-    case Form::alu_unary:
-      alu(insn, number(insn.imm));
-      break;
-    case Form::alu_reg:
-      alu(insn, {.reg = host(insn.src)});
-      break;
-    case Form::movsx:
-      movsx(insn);
-      break;
-    case Form::addr_space_cast:
-      address_space_cast(insn);
-      break;
-    case Form::endian:
-      endian(insn);
-      break;
-    case Form::jump:
-    case Form::jump_long:
-    case Form::may_goto:
-    case Form::jump_imm:
-    case Form::jump_reg:
-      return jump(i, form);
-    case Form::call_helper:
-      if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr)
-        tail_call();
-      else
-        call(bytecode_.slots[i].helper, bytecode_.throws(i));
-      break;
-    case Form::call_kfunc:
-      if (const auto* hidden = bytecode_.hidden_at(i)) load_number(host(hidden->reg), hidden->value);
-      call(bytecode_.slots[i].helper, bytecode_.throws(i));
-      break;
-    case Form::call_local:
-      call_local(i);
-      break;
-    case Form::callx:
-      callx(i);
-      break;
-    case Form::exit:
-      epilogue(true);
-      break;
-    case Form::load:
-    case Form::load_acquire:
-      load(i);
-      break;
-    case Form::store_imm:
-      store_imm(i);
-      break;
-    case Form::store_reg:
-    case Form::store_release:
-      store_reg(i);
-      break;
-    case Form::atomic:
-      atomic(i, false);
-      break;
-    case Form::atomic_fetch:
-      atomic(i, true);
-      break;
-    case Form::cmpxchg:
-      compare_exchange(i);
-      break;
-    case Form::ld_imm64:
-      load_number(host(insn.dst), bytecode_.slots[i + 1].wide);
-      break;
-    case Form::ld_abs:
-    case Form::ld_ind:
-      ld_packet(insn, form);
-      break;
-  }
-  return {};
-}
-
 // --- jumps ---
 
-Result<void> BaselineX86::jump(u32 i, Form form) {
-  const Insn& insn = bytecode_.insns[i];
-  const s64 to = static_cast<s64>(i) + 1 + isa::jump_distance(form, insn);
-  if (to < begin_ || to >= end_)
-    return fail(Code::unsupported, fmt::format("instruction {}: jumps to instruction {}, which is in another function; "
-                                               "only the interpreter runs such a program",
-                                               i, to));
+void BaselineX86::jump(u32 i, Form form) {
+  const auto to = target_within(bytecode_, i, begin_, end_);
+  if (!to) {
+    stray_ = tl::unexpected(to.error());
+    return;
+  }
   // A loop may begin at the function's first instruction, behind the prologue that calls go to.
-  const auto target = to == begin_ ? body_label_ : static_cast<x86::Label>(to);
+  const auto target = *to == begin_ ? body_label_ : static_cast<x86::Label>(*to);
   if (form == Form::may_goto)
     may_goto(target);
   else
     jump_to(i, form, target);
-  return {};
 }
 
 /// Every jump but may_goto. `target` stands for where instruction `i` jumps to.
@@ -331,11 +205,11 @@ void BaselineX86::may_goto(x86::Label target) {
 
 // --- calls ---
 
-void BaselineX86::call(HelperFn callee, bool may_throw) {
+void BaselineX86::call(u32 i) {
   as_.mov(Width::w64, Reg::rdi, run_reg);
-  as_.mov(Reg::rax, reinterpret_cast<u64>(callee));
+  as_.mov(Reg::rax, reinterpret_cast<u64>(bytecode_.slots[i].helper));
   as_.call(Reg::rax);
-  after_call(may_throw);
+  after_call(bytecode_.throws(i));
 }
 
 void BaselineX86::after_call(bool may_throw) {
@@ -393,7 +267,7 @@ void BaselineX86::callx(u32 i) {
 }
 
 /// Leaves this function's frame and enters the target's program; falls through with an error in r0 when there is none.
-void BaselineX86::tail_call() {
+void BaselineX86::tail_call(u32) {
   const x86::Label missing = as_.new_label(), too_many = as_.new_label(), end = as_.new_label();
   as_.mov(Width::w64, at(Reg::rsp, word_slot), host(1));
   as_.mov(Width::w64, Reg::rdi, host(2));
@@ -419,8 +293,9 @@ void BaselineX86::tail_call() {
   as_.bind(end);
 }
 
-void BaselineX86::ld_packet(const Insn& insn, Form form) {
-  if (form == Form::ld_ind)
+void BaselineX86::ld_packet(u32 i) {
+  const Insn& insn = bytecode_.insns[i];
+  if (isa::row(bytecode_.ops[i]).form == Form::ld_ind)
     as_.lea(Width::w32, Reg::rdx, at(host(insn.src), insn.imm));
   else
     as_.mov(Reg::rdx, static_cast<u32>(insn.imm));

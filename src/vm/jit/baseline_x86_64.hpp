@@ -12,6 +12,7 @@
 #include "isa/semantics.hpp"
 #include "vm/bytecode.hpp"
 #include "vm/jit/baseline.hpp"
+#include "vm/jit/baseline_walk.hpp"
 #include "vm/jit/x86_64.hpp"
 
 namespace skep::vm::jit {
@@ -30,12 +31,6 @@ class BaselineX86 {
   u32 offset_of(u32 insn) const { return as_.offset_of(insn); }
 
  protected:  // for code with checks (checked_x86_64.hpp), which shares what is not control flow
-  /// What one function of the program needs.
-  struct Needs {
-    u16 registers = 0;  ///< by eBPF register: it occurs
-    bool calls = false;
-    bool own_words = false;  ///< of the frame: tail calls, packet loads, may_goto
-  };
   /// The registers a prologue saves, in order, and the bytes below them.
   struct Frame {
     std::array<Reg, 6> saved{};
@@ -59,30 +54,31 @@ class BaselineX86 {
   static constexpr Reg scratch1 = Reg::r10, scratch2 = Reg::r11, scratch3 = Reg::rdi;
 
   // --- the walk ---
-  void find_functions();
-  Needs needs_of(u32 begin, u32 end) const;
   Result<void> function(u32 begin, u32 end);
-  Result<void> instruction(u32 at);
+  template <class Emitter>
+  friend void write_instruction(Emitter&, const Bytecode&, u32);
   void prologue(const Needs& needs);
   void clear_stack();
   void epilogue(bool returns);
   void trap();
 
   // --- control ---
-  Result<void> jump(u32 at, isa::Form form);
+  void jump(u32 at, isa::Form form);
   void jump_to(u32 at, isa::Form form, x86::Label target);
   void conditional(const Insn& insn, Operand b, x86::Label target);
   void may_goto(x86::Label target);
-  void call(HelperFn callee, bool may_throw);
+  void call(u32 at);
   void call_local(u32 at);
   void callx(u32 at);
-  void tail_call();
-  void ld_packet(const Insn& insn, isa::Form form);
+  void tail_call(u32 at);
+  void exit() { epilogue(true); }
+  void ld_packet(u32 at);
   void after_call(bool may_throw);
   void thrown();
 
   // --- arithmetic ---
   Operand number(s32 imm);
+  static Operand in(u8 bpf) { return {.reg = host(bpf)}; }
   void load_number(Reg reg, u64 value);
   void alu(const Insn& insn, Operand b);
   void shift(x86::Shift op, Width w, Reg dst, Operand count);
@@ -120,6 +116,7 @@ class BaselineX86 {
   u32 begin_ = 0, end_ = 0;  ///< of the function at hand
   x86::Label body_label_ = 0, throw_label_ = 0, trap_label_ = 0;
   bool throw_used_ = false, trap_used_ = false;
+  Result<void> stray_;  ///< a jump into another function
 };
 
 }  // namespace skep::vm::jit

@@ -128,12 +128,12 @@ void CheckedArm64::write_enter() {
     as_.pop_pair(callee_saved[i][0], callee_saved[i][1], Reg::sp, 16);
   as_.ret();
   as_.bind(leave_label_);
-  write_exit();
+  exit();
   enter_label_ = enter;
   unwind_label_ = unwind;
 }
 
-void CheckedArm64::write_exit() {
+void CheckedArm64::exit() {
   as_.pop_pair(Reg::x30, Reg::zr, Reg::sp, 16);
   as_.ret();
 }
@@ -261,62 +261,11 @@ arm64::Reg CheckedArm64::bare_address(u32 i, u8 base) {
 // --- instructions ---
 
 void CheckedArm64::checked_instruction(u32 i) {
-  const Insn& insn = bytecode_.insns[i];
-  const Form form = isa::row(bytecode_.ops[i]).form;
   if (writes_frame_pointer(bytecode_, i) || reaches_arena(bytecode_, i)) return execute(i);
-  switch (form) {
-    case Form::alu_imm:
-    case Form::alu_unary:
-      return alu(insn, number(insn.imm));
-    case Form::alu_reg:
-      return alu(insn, {.is_reg = true, .reg = host(insn.src)});
-    case Form::movsx:
-      return as_.extract(true, alu_width(insn), host(insn.dst), host(insn.src), 0, static_cast<u32>(insn.off));
-    case Form::addr_space_cast:
-      return address_space_cast(insn);
-    case Form::endian:
-      return endian(insn);
-    case Form::jump:
-    case Form::jump_long:
-    case Form::may_goto:
-    case Form::jump_imm:
-    case Form::jump_reg:
-      return go(i, form);
-    case Form::call_helper:
-      if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr) return execute(i);
-      return call_body(i, bytecode_.slots[i].helper);
-    case Form::call_kfunc:
-      if (const auto* hidden = bytecode_.hidden_at(i)) load_number(host(hidden->reg), hidden->value);
-      return call_body(i, bytecode_.slots[i].helper);
-    case Form::call_local:
-      return call_function(i);
-    case Form::callx:
-      return call_register(i);
-    case Form::exit:
-      return write_exit();
-    case Form::load:
-    case Form::load_acquire:
-      return load(i);
-    case Form::store_imm:
-      return store(i, number(insn.imm));
-    case Form::store_reg:
-    case Form::store_release:
-      return store(i, {.is_reg = true, .reg = host(insn.src)});
-    case Form::atomic:
-      return atomic(i, false);
-    case Form::atomic_fetch:
-      return atomic(i, true);
-    case Form::cmpxchg:
-      return compare_exchange(i);
-    case Form::ld_imm64:
-      return load_number(host(insn.dst), bytecode_.slots[i + 1].wide);
-    case Form::ld_abs:
-    case Form::ld_ind:
-      return execute(i);
-  }
+  write_instruction(*this, bytecode_, i);
 }
 
-void CheckedArm64::go(u32 i, Form form) {
+void CheckedArm64::jump(u32 i, Form form) {
   const Insn& insn = bytecode_.insns[i];
   const s64 to = static_cast<s64>(i) + 1 + isa::jump_distance(form, insn);
   const auto target = static_cast<Label>(to);
@@ -333,7 +282,7 @@ void CheckedArm64::go(u32 i, Form form) {
       conditional(insn, number(insn.imm), target);
       break;
     case Form::jump_reg:
-      conditional(insn, {.is_reg = true, .reg = host(insn.src)}, target);
+      conditional(insn, in(insn.src), target);
       break;
     default:
       if (to != static_cast<s64>(i) + 1) as_.b(target);
@@ -371,7 +320,7 @@ void CheckedArm64::restore(u32 registers, bool timed_loop) {
   for (std::size_t i = kept.size(); i != 0; i -= 2) as_.pop_pair(kept[i - 2], kept[i - 1], Reg::sp, 16);
 }
 
-void CheckedArm64::call_function(u32 i) {
+void CheckedArm64::call_local(u32 i) {
   constexpr u32 callee_kept = 0x3c0;
   const bool by_register = isa::row(bytecode_.ops[i]).form == Form::callx;
   const u32 kept = plan_.kept(i) & callee_kept;
@@ -397,7 +346,7 @@ void CheckedArm64::call_function(u32 i) {
 }
 
 /// The register holds the address of one of our callbacks, or (vectors of the conformance suite) a helper's number.
-void CheckedArm64::call_register(u32 i) {
+void CheckedArm64::callx(u32 i) {
   const Reg callee = host(bytecode_.insns[i].dst);
   const Label not_callback = as_.new_label(), end = as_.new_label();
   const Label astray = cold(Event::execute, i, leave_label_);
@@ -414,7 +363,7 @@ void CheckedArm64::call_register(u32 i) {
     as_.shift_imm(arm64::Shift::lsr, w64, spare1, spare1, static_cast<u32>(std::countr_zero(size)));
     as_.mov(place, reinterpret_cast<u64>(out_.call_table.get()));
     as_.load(b64, false, place, {.base = place, .index = spare1, .scaled = true});
-    call_function(i);
+    call_local(i);
     as_.b(end);
   }
   as_.bind(not_callback);

@@ -22,8 +22,9 @@ class CheckedArm64 final : BaselineArm64 {
   void write_enter();
   void write_service();
   void write_frame(u32 insn);
-  void write_exit();
   void checked_instruction(u32 at);
+  template <class Emitter>
+  friend void write_instruction(Emitter&, const Bytecode&, u32);
   using BaselineArm64::sum;
   void sum(Reg d, Reg a, s64 number);
   void pay(s32 price);
@@ -35,9 +36,13 @@ class CheckedArm64 final : BaselineArm64 {
   arm64::Mem address(u32 at, u8 base, Size size) override;
   Reg bare_address(u32 at, u8 base) override;
 
-  void go(u32 at, Form form);
-  void call_function(u32 at);
-  void call_register(u32 at);
+  void jump(u32 at, Form form);
+  void call(u32 at) { call_body(at, bytecode_.slots[at].helper); }
+  void call_local(u32 at);
+  void callx(u32 at);
+  void tail_call(u32 at) { execute(at); }
+  void exit();
+  void ld_packet(u32 at) { execute(at); }
   /// `callee` null: its address is in `place`.
   void call_body(u32 at, HelperFn callee);
   const Bytecode::MapUse* map_of(u32 at) const;

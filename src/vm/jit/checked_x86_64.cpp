@@ -194,70 +194,19 @@ Mem CheckedX86::address(u32 i, u8 base) {
 // --- instructions ---
 
 void CheckedX86::checked_instruction(u32 i) {
-  const Insn& insn = bytecode_.insns[i];
-  const Form form = isa::row(bytecode_.ops[i]).form;
   if (writes_frame_pointer(bytecode_, i) || reaches_arena(bytecode_, i)) return execute(i);
-  switch (form) {
-    case Form::alu_imm:
-    case Form::alu_unary:
-      return divides(insn, number(insn.imm));
-    case Form::alu_reg:
-      return divides(insn, {.reg = host(insn.src)});
-    case Form::movsx:
-      return movsx(insn);
-    case Form::addr_space_cast:
-      return address_space_cast(insn);
-    case Form::endian:
-      return endian(insn);
-    case Form::jump:
-    case Form::jump_long:
-    case Form::may_goto:
-    case Form::jump_imm:
-    case Form::jump_reg:
-      return go(i, form);
-    case Form::call_helper:
-      if (insn.imm == isa::helper_tail_call && bytecode_.tail_target != nullptr) return execute(i);
-      return call_body(i, bytecode_.slots[i].helper);
-    case Form::call_kfunc:
-      if (const auto* hidden = bytecode_.hidden_at(i)) load_number(host(hidden->reg), hidden->value);
-      return call_body(i, bytecode_.slots[i].helper);
-    case Form::call_local:
-      return call_function(i);
-    case Form::callx:
-      return call_register(i);
-    case Form::exit:
-      return as_.ret();
-    case Form::load:
-    case Form::load_acquire:
-      return load(i);
-    case Form::store_imm:
-      return store_imm(i);
-    case Form::store_reg:
-    case Form::store_release:
-      return store_reg(i);
-    case Form::atomic:
-      return atomic(i, false);
-    case Form::atomic_fetch:
-      return atomic(i, true);
-    case Form::cmpxchg:
-      return compare_exchange(i);
-    case Form::ld_imm64:
-      return load_number(host(insn.dst), bytecode_.slots[i + 1].wide);
-    case Form::ld_abs:
-    case Form::ld_ind:
-      return execute(i);
-  }
+  write_instruction(*this, bytecode_, i);
 }
 
 /// Division uses rdi.
-void CheckedX86::divides(const Insn& insn, Operand b) {
+void CheckedX86::alu(const Insn& insn, Operand b) {
   const bool divides = (insn.code & 0xf0) == 0x30 || (insn.code & 0xf0) == 0x90;
   if (divides) as_.push(budget_reg);
-  alu(insn, b);
+  BaselineX86::alu(insn, b);
   if (divides) as_.pop(budget_reg);
 }
 
-void CheckedX86::go(u32 i, Form form) {
+void CheckedX86::jump(u32 i, Form form) {
   const auto target = static_cast<Label>(static_cast<s64>(i) + 1 + isa::jump_distance(form, bytecode_.insns[i]));
   if (form == Form::may_goto) {
     const Label on = as_.new_label();
@@ -297,7 +246,7 @@ void CheckedX86::restore(u32 registers, bool budget, bool may_goto) {
     if ((registers >> r & 1) != 0) as_.pop(host(r));
 }
 
-void CheckedX86::call_function(u32 i) {
+void CheckedX86::call_local(u32 i) {
   constexpr u32 callee_kept = 0x3c0;
   const bool by_register = isa::row(bytecode_.ops[i]).form == Form::callx;
   const u32 kept = plan_.kept(i) & callee_kept;
@@ -320,7 +269,7 @@ void CheckedX86::call_function(u32 i) {
 }
 
 /// The register holds the address of one of our callbacks, or (vectors of the conformance suite) a helper's number.
-void CheckedX86::call_register(u32 i) {
+void CheckedX86::callx(u32 i) {
   const Reg value = host(bytecode_.insns[i].dst);
   const Label not_callback = as_.new_label(), end = as_.new_label();
   const Label astray = cold(Event::execute, i, leave_label_);
@@ -337,7 +286,7 @@ void CheckedX86::call_register(u32 i) {
     as_.shift(x86::Shift::shr, w64, scratch2, static_cast<u8>(std::countr_zero(sizeof(base::Callback))));
     as_.mov(scratch1, reinterpret_cast<u64>(out_.call_table.get()));
     as_.mov(w64, scratch1, at(scratch1, scratch2, 3));
-    call_function(i);
+    call_local(i);
     as_.jmp(end);
   }
   as_.bind(not_callback);

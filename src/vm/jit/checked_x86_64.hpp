@@ -21,6 +21,8 @@ class CheckedX86 final : BaselineX86 {
   void write_service();
   void write_frame(u32 insn);
   void checked_instruction(u32 at);
+  template <class Emitter>
+  friend void write_instruction(Emitter&, const Bytecode&, u32);
   void pay(s32 price);
   void charge(u32 at);
   void execute(u32 at);
@@ -28,9 +30,14 @@ class CheckedX86 final : BaselineX86 {
   void write_cold();
   x86::Mem address(u32 at, u8 base) override;
 
-  void go(u32 at, isa::Form form);
-  void call_function(u32 at);
-  void call_register(u32 at);
+  void alu(const Insn& insn, Operand b);
+  void jump(u32 at, isa::Form form);
+  void call(u32 at) { call_body(at, bytecode_.slots[at].helper); }
+  void call_local(u32 at);
+  void callx(u32 at);
+  void tail_call(u32 at) { execute(at); }
+  void exit() { as_.ret(); }
+  void ld_packet(u32 at) { execute(at); }
   /// `callee` none: its address is in r10.
   void call_body(u32 at, HelperFn callee);
   const Bytecode::MapUse* map_of(u32 at) const;
@@ -38,7 +45,6 @@ class CheckedX86 final : BaselineX86 {
   /// Pushes registers; an odd number of words, so that what is called finds rsp as it should be.
   void keep(u32 registers, bool budget, bool may_goto);
   void restore(u32 registers, bool budget, bool may_goto);
-  void divides(const Insn& insn, Operand b);
 
   const Plan& plan_;
   CheckedCode& out_;
