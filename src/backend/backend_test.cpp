@@ -111,6 +111,24 @@ ProgramSpec variant(std::string name, std::string group, std::string section) {
   return program;
 }
 
+TEST(Selection, FollowsTailCallsThroughArraysOfArrays) {
+  ObjectSpec spec;
+  spec.programs = {variant("first", "", "xdp"), variant("second", "", "xdp"), variant("third", "", "xdp"),
+                   variant("other", "", "xdp")};
+  spec.maps.resize(3);
+  spec.maps[0].name = "calls";
+  spec.maps[0].slots = {{1, "second"}, {2, "first"}};
+  spec.maps[1].name = "nested";
+  spec.maps[1].slots = {{0, "inner"}};
+  spec.maps[2].name = "inner";
+  spec.maps[2].slots = {{0, "third"}, {1, "nobody"}};
+  spec.programs[0].references = {{.insn = 0, .kind = Reference::Kind::map, .map = 0}};
+  spec.programs[1].references = {{.insn = 0, .kind = Reference::Kind::map, .map = 1}};
+  EXPECT_EQ(with_tail_calls(spec, "first"), (std::vector<std::string>{"first", "second", "third"}));
+  EXPECT_EQ(with_tail_calls(spec, "third"), std::vector<std::string>{"third"});
+  EXPECT_EQ(with_tail_calls(spec, "nobody"), std::vector<std::string>{"nobody"});
+}
+
 TEST(Selection, TakesTheFirstThatFitsOfEachGroup) {
   ObjectSpec spec;
   spec.programs = {variant("a1", "a", "?a"), variant("alone", "", "x"), variant("b1", "b", "b"),

@@ -102,6 +102,29 @@ void drop_optional_maps(ObjectSpec& spec) {
       if (reference.map < place.size()) reference.map = place[reference.map];
 }
 
+std::vector<std::string> with_tail_calls(const ObjectSpec& spec, const std::string& name) {
+  std::vector<std::string> found = {name};
+  std::vector<const MapSpec*> maps;
+  const auto add = [](auto& list, const auto& one) {
+    if (std::ranges::find(list, one) == list.end()) list.push_back(one);
+  };
+  std::size_t maps_done = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const ProgramSpec* program = spec.program(found[i]);
+    if (program == nullptr) continue;
+    for (const Reference& reference : program->references)
+      if (reference.kind == Reference::Kind::map && reference.map < spec.maps.size())
+        add(maps, &spec.maps[reference.map]);
+    for (; maps_done < maps.size(); ++maps_done)
+      for (const auto& slot : maps[maps_done]->slots) {
+        if (const MapSpec* inner = spec.map(slot.name); inner != nullptr)
+          add(maps, inner);  // an array of program arrays
+        if (spec.program(slot.name) != nullptr) add(found, slot.name);
+      }
+  }
+  return found;
+}
+
 ObjectSpec only(const ObjectSpec& spec, const Selection& selection) {
   ObjectSpec chosen = spec;
   std::erase_if(chosen.programs, [&](const ProgramSpec& program) {

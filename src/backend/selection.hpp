@@ -37,6 +37,9 @@ Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std:
 /// them: they are struct_ops maps.
 void drop_optional_maps(ObjectSpec& spec);
 
+/// The program and all that it can come to by tail calls through program arrays that the file fills.
+std::vector<std::string> with_tail_calls(const ObjectSpec& spec, const std::string& name);
+
 /// `spec` with only these programs.
 ObjectSpec only(const ObjectSpec& spec, const Selection& selection);
 

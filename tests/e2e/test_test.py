@@ -19,6 +19,16 @@ SEC("xdp") int filter(struct xdp_md *ctx) {
 char LICENSE[] SEC("license") = "GPL";
 """
 
+TAIL_CALL = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int second(struct xdp_md *ctx) { return XDP_DROP; }
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __uint(key_size, 4); __array(values, int(void *)); } calls SEC(".maps") = {.values = {[1] = (void *)&second}};
+SEC("xdp") int first(struct xdp_md *ctx) { bpf_tail_call(ctx, &calls, 1); return XDP_PASS; }
+SEC("xdp") int refused(struct xdp_md *ctx) { return *(int *)(long)ctx->data; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
 CASES = """
 # what a filter does to packets
 case small packets are dropped and counted
@@ -39,6 +49,16 @@ class Test(Case):
     def setUp(self):
         need_clang()
         self.source = self.write("filter.bpf.c", PROGRAM)
+
+    def test_a_program_brings_what_it_calls_and_nothing_else(self):
+        source = self.write("tail.bpf.c", TAIL_CALL)
+        ran = self.skep("test", source, "--program", "first", "--expect", "XDP_DROP", "-j", check=0)
+        results = {one["engine"]: one["result"] for one in map(json.loads, ran.stdout.splitlines())}
+        self.assertIn("interp", results)
+        self.assertEqual(set(results.values()), {1}, results)
+        measured = json.loads(self.skep("bench", source, "--program", "first", "--engine", "interp", "--repeat", "100", "-j", check=0).stdout)
+        self.assertEqual(measured["result"], 1, "XDP_DROP")
+        self.assertIn("refused", self.skep("test", source, "--program", "refused", check=1).stderr)
 
     def test_cases_hold_in_every_tier(self):
         result = self.skep("test", self.source, "--cases", self.write("good.cases", CASES), check=0)

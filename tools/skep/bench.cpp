@@ -9,6 +9,7 @@
 #include <skep/backend.hpp>
 #include <utility>
 
+#include "backend/selection.hpp"
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
 #include "map/map.hpp"
@@ -123,7 +124,8 @@ Result<double> checked_compile_us(const ObjectSpec& prepared, const std::string&
 /// `checked`: as code with checks, as if nobody had verified it.
 Result<Measured> measure_user(const ObjectSpec& spec, const std::string& name, const BenchOptions& options,
                               vm::Tier tier, bool checked) {
-  const ObjectSpec prepared = SKEP_TRY(user::prepare(spec));
+  const auto chosen = SKEP_TRY(backend::select_programs(spec, backend::with_tail_calls(spec, name), {}));
+  const ObjectSpec prepared = SKEP_TRY(user::prepare(backend::only(spec, chosen)));
   Measured measured;
   const auto registry = std::make_shared<user::Registry>();
   const auto begin = Clock::now();
@@ -161,7 +163,7 @@ Result<Measured> measure_kernel(const ObjectSpec& spec, const std::string& name,
   const auto engine = SKEP_TRY(kernel_backend());
   Measured measured;
   const auto begin = Clock::now();
-  const auto object = SKEP_TRY(engine->load(spec, {.programs = {name}}));
+  const auto object = SKEP_TRY(engine->load(spec, {.programs = backend::with_tail_calls(spec, name)}));
   measured.load_us = us_since(begin);
   auto program = SKEP_TRY(object.program(name));
   measured.code_bytes = SKEP_TRY(code_bytes_in_kernel(*engine, program.info().id));

@@ -105,7 +105,7 @@ Result<int> profile_lines(Words& words) {
   auto spec = SKEP_TRY(read_program_file(options.source));
   if (spec.programs.empty()) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
   if (options.program.empty()) options.program = spec.programs.front().name;
-  const auto selection = SKEP_TRY(backend::select_programs(spec, {options.program}, {}));
+  const auto selection = SKEP_TRY(backend::select_programs(spec, backend::with_tail_calls(spec, options.program), {}));
   const ObjectSpec prepared = SKEP_TRY(user::prepare(backend::only(spec, selection)));
   const CountedProgram counted = SKEP_TRY(count_lines(prepared, options.program));
   const auto object = SKEP_TRY(user::load_object(counted.object, std::make_shared<user::Registry>(), {}));

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <skep/backend.hpp>
 
+#include "backend/selection.hpp"
 #include "base/json_writer.hpp"
 #include "catalog/helpers.hpp"
 #include "helper/call.hpp"
@@ -144,7 +145,7 @@ Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program,
 
 Result<Outcome> run_kernel(const ObjectSpec& spec, const std::string& program, const TestCase& c) {
   const auto engine = SKEP_TRY(kernel_backend());
-  auto object = SKEP_TRY(engine->load(spec, {.programs = {program}}));
+  auto object = SKEP_TRY(engine->load(spec, {.programs = backend::with_tail_calls(spec, program)}));
   for (const MapEntry& entry : c.before) {
     const auto map = SKEP_TRY(object.map(entry.map));
     SKEP_TRY_AT("map " + entry.map, map.update(entry.key, *entry.value));
@@ -267,10 +268,11 @@ class Runner {
       outcomes.back().engine = engine;
       return {};
     };
+    const auto chosen = SKEP_TRY(backend::select_programs(spec_, backend::with_tail_calls(spec_, c.program), {}));
     for (const auto& [engine, tier] : tiers) {
       // With checks only when asked for: it does not know the memory of every helper.
       if (options_.engine != engine && (options_.engine != "all" || engine == "checked")) continue;
-      auto prepared = user::prepare(spec_);
+      auto prepared = user::prepare(backend::only(spec_, chosen));
       SKEP_TRY(add(engine, prepared ? run_user(*prepared, c.program, c, tier, engine == "checked")
                                     : Result<Outcome>(tl::unexpected<Error>(prepared.error()))));
     }
