@@ -82,6 +82,8 @@ struct Checkpoint {
   bool incomplete = false;
   bool is_loop_entry = false;
   Checkpoint* loop = nullptr;
+  u32 closed_frames =
+      0;  ///< what Checker::closed_ knows of the path from here to the next active one: of so many frames
   FrameMasks live_slots{};   ///< slots read before being written
   bool is_cleaned = false;   ///< Rules::kernel: `may_be_read` is known
   FrameMasks may_be_read{};  ///< Rules::kernel: live slots when this point was reached again for the first time
@@ -155,6 +157,7 @@ class Checker {
   bool verify_function(u32 function);
   bool explore_and_forget();
   bool over_limit();
+  bool prove_joined();
   bool try_second_gear(const Patience& patience);
   void enter_function(u32 function);
   bool set_arguments(u32 function);
@@ -186,6 +189,8 @@ class Checker {
   bool try_active(Checkpoint& old, bool forced, bool& hit);
   bool take_hit(Checkpoint& old);
   void close_loop(Checkpoint& entry);
+  void note_closed(const Checkpoint& entry, u32 depth);
+  bool closed_loops_end();
   Checkpoint* previous_round(const State& state, u32 insn, bool skip_newest);
   void widen(const Checkpoint& before, State& state);
   bool do_may_goto();
@@ -356,7 +361,7 @@ class Checker {
   bool may_write_kernel_object(const Register& r, s64 low, s64 end) const;
   bool in_rcu() const { return state_.rcu || state_.is_locked() || !may_sleep_; }
   bool load_kptr(const SpecialField& field, Register* result);
-  bool is_advanced_from(const State& state) const;
+  bool iterator_is_active(const State& state) const;
   bool put_object(u32 reg, Register what, u32 slots);
   Register* find_object(State& state, const Register& pointer, Kind kind, u32 slots) const;
   void set_object(State& state, const Register& pointer, const Register& what, u32 slots);
@@ -438,10 +443,15 @@ class Checker {
   std::vector<std::vector<std::unique_ptr<Checkpoint>>> explored_;  ///< by instruction
   std::vector<Checkpoint*> active_;
   std::vector<std::unique_ptr<Checkpoint>> retired_;  ///< evicted while active
-  u64 max_insns_ = 0;                                 ///< processed at most
-  u64 limit_ = 0;                                     ///< the same, or those after which the second gear is tried
-  Patience patience_;                                 ///< of the second gear
-  std::unique_ptr<SecondGear> second_gear_;           ///< null: every path is followed by itself
+  /// By instruction, not by the kernel's rules: whether it lies on a way that leads back to where it began, in a frame
+  /// that was there all the way. Each loop of such ways needs a reason to end (ranking.hpp).
+  std::vector<bool> closed_;
+  bool any_closed_ = false;
+  bool tried_joining_ = false;
+  u64 max_insns_ = 0;                        ///< processed at most
+  u64 limit_ = 0;                            ///< the same, or those after which the second gear is tried
+  Patience patience_;                        ///< of the second gear
+  std::unique_ptr<SecondGear> second_gear_;  ///< null: every path is followed by itself
   std::unique_ptr<Checker> successor_;
   u64 processed_ = 0, jumps_ = 0;
   u64 processed_at_checkpoint_ = 0, jumps_at_checkpoint_ = 0;

@@ -6,10 +6,16 @@
 // then a loop in the abstract states themselves. To get there, numbers that no proof rested on are widened to
 // "any number" when a round begins.
 //
+// That the states come round does not say that the loop ends: the iterator may be made anew in each round, may_goto
+// jump to where the loop goes on, and a loop around may be closed at a call that is done anew each time. Linux lets
+// that pass. By the other rules the ways that were closed are noted, and the loops among them have to end by themselves
+// (self_ending.hpp), or are looked at with joined paths (ranking.hpp).
+//
 // What such a loop costs: the checkpoints inside it ended at one whose marks were not complete, so their own marks
 // never are. They prune only what they cover in full, and whoever ends at one of them takes everything as needed.
 // Idea: Linux 6.7, "exact states comparison for iterator convergence checks".
 #include "verify/checker.hpp"
+#include "verify/ranking.hpp"
 
 namespace skep::verify {
 
@@ -19,8 +25,8 @@ using isa::Form;
 /// `old` is on this path: an endless loop, or one that has converged (`hit`)?
 bool Checker::try_active(Checkpoint& old, bool forced, bool& hit) {
   if (forced) {
-    if (form() == Form::call_kfunc && !is_advanced_from(old.state)) return true;
-    if (old.state.rounds == state_.rounds || !states_match(old, Match::within)) return true;
+    bool may_end = form() != Form::call_kfunc || iterator_is_active(old.state);
+    if (!may_end || old.state.rounds == state_.rounds || !states_match(old, Match::within)) return true;
     old.hits++;
     hit = true;
     return take_hit(old);
@@ -34,6 +40,7 @@ bool Checker::try_active(Checkpoint& old, bool forced, bool& hit) {
 bool Checker::take_hit(Checkpoint& old) {
   if (old.active) {
     close_loop(old);
+    note_closed(old, old.state.depth);
     return adopt(old, false);
   }
   if (!old.incomplete) return adopt(old, false);
@@ -41,7 +48,46 @@ bool Checker::take_hit(Checkpoint& old) {
   while (entry != nullptr && !entry->active && entry->loop != nullptr && entry->loop != entry) entry = entry->loop;
   if (entry == nullptr || !entry->active) return adopt(old, true);
   close_loop(*entry);
+  note_closed(*entry, old.state.depth);
   return adopt(old, false);
+}
+
+/// The path from `entry` to here is part of a way that leads back to `entry`, through frames 0 to `depth`. What lies in
+/// deeper ones was called on the way, and is called anew each time.
+void Checker::note_closed(const Checkpoint& entry, u32 depth) {
+  if (is_kernel()) return;
+  closed_.resize(program_.insns.size());
+  any_closed_ = true;
+  std::size_t end = path_.size();
+  u32 frame = state_.depth;  // of the steps, walked back
+  for (std::size_t k = active_.size(); k-- > 0;) {
+    Checkpoint& c = *active_[k];
+    const bool is_last = k + 1 == active_.size();
+    if (is_last || c.closed_frames <= depth) {
+      for (std::size_t at = end; at-- > c.path_length;) {
+        const Step& step = path_[at];
+        if (step.what == Step::What::descended)
+          frame = step.frame - 1u;
+        else if (isa::row(analysis_.insns[step.insn].op).form == Form::exit)
+          frame++;
+        if (frame <= depth) closed_[step.insn] = true;
+      }
+      if (!is_last) c.closed_frames = depth + 1;
+    }
+    if (&c == &entry) return;
+    frame = c.state.depth;
+    end = c.path_length;
+  }
+}
+
+/// After every path was followed: whether the loops that were closed end. False: refused, or proved with joined paths.
+bool Checker::closed_loops_end() {
+  if (!any_closed_) return true;
+  const std::vector<StackTouch> touches = stack_touches();
+  const auto endless = closed_without_end({program_, analysis_, proofs_, touches}, closed_);
+  if (!endless) return true;
+  insn_ = *endless;
+  return !prove_joined() && refuse(MessageId::infinite_loop, insn_);
 }
 
 /// Everything on the path behind `entry` depends on it from here on.

@@ -1,6 +1,7 @@
 // The exploration: one step at a time, one path after the other.
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "btf/btf.hpp"
 #include "catalog/helpers.hpp"
@@ -88,8 +89,8 @@ bool Checker::run() {
     }
   }
   if (!verify_async() || !check_stack_depth()) return false;
-  return second_gear_ == nullptr || second_gear_->all_loops_end() ||
-         refuse(MessageId::too_complex, processed_, "instructions with joined states");
+  if (second_gear_ == nullptr) return closed_loops_end();
+  return second_gear_->all_loops_end() || refuse(MessageId::too_complex, processed_, "instructions with joined states");
 }
 
 bool Checker::verify_function(u32 function) {
@@ -163,11 +164,16 @@ bool Checker::explore() {
 bool Checker::over_limit() {
   if (limit_ < max_insns_) {
     limit_ = max_insns_;
-    constexpr Patience attempts[] = {{32, 1}, {1, 1}, {32, 4}};
-    if (story_ == nullptr && std::ranges::any_of(attempts, [this](const Patience& p) { return try_second_gear(p); }))
-      return true;
+    if (prove_joined()) return true;
   }
   return processed_ > max_insns_ && !refuse(MessageId::too_complex, max_insns_, "instructions");
+}
+
+/// Whether joining paths proves the program; then there is a successor().
+bool Checker::prove_joined() {
+  constexpr Patience attempts[] = {{32, 1}, {1, 1}, {32, 4}};
+  return story_ == nullptr && !std::exchange(tried_joining_, true) &&
+         std::ranges::any_of(attempts, [this](const Patience& p) { return try_second_gear(p); });
 }
 
 /// Goes over the program again with joined states. What a refused attempt saw is forgotten with it.
@@ -270,6 +276,7 @@ bool Checker::take_pending() {
     active_.back()->active = false;
     active_.pop_back();
   }
+  if (!active_.empty()) active_.back()->closed_frames = 0;  // the path goes on from it another way
   if (trail_) trail_->shrink(any ? pending_.back().path_length : 0);
   if (!any) return false;
   Pending p = std::move(pending_.back());

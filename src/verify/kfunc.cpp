@@ -115,18 +115,14 @@ bool Checker::has_exception_callback() const {
                      [](const Function& f) { return f.is_exception_callback; });
 }
 
-/// Whether the iterator that this instruction's r1 points to was there in `state`, an earlier round, and could give
-/// more: then it ends the loop. One that is made anew in each round does not, though Linux 6.18 believes so.
-bool Checker::is_advanced_from(const State& state) const {
+/// Whether the iterator that this instruction's r1 points to may give more, in `state`.
+bool Checker::iterator_is_active(const State& state) const {
   const catalog::Kfunc* kfunc = analysis_.kfunc_at(insn_);
   if (kfunc == nullptr || !kfunc->has(flag::iter_next)) return true;
-  const auto asked = [&](const State& in) {
-    return find_object(const_cast<State&>(in), in.frames[in.depth]->regs[1], Kind::iterator,
-                       catalog::iterator_slots(kfunc->type));
-  };
-  const Register *before = asked(state), *now = asked(state_);
-  if (before == nullptr || before->is_record) return false;
-  return is_kernel() || (now != nullptr && now->ref_id == before->ref_id);
+  const Register& pointer = state.frames[state.depth]->regs[1];
+  const Register* found =
+      find_object(const_cast<State&>(state), pointer, Kind::iterator, catalog::iterator_slots(kfunc->type));
+  return found != nullptr && !found->is_record;
 }
 
 /// iter_next: one path ends the loop with null, the other has the next element, if the iterator still may.

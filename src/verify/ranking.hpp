@@ -1,38 +1,46 @@
 // Why a loop that was not followed round by round ends: something in it moves one way, and has not far to go.
 //
-// Such a thing is a counter: a register or a stack slot whose low 32 bits grow by one or more (or shrink) on every way
-// round the loop, and lie in known bounds whenever its head is reached. Inner loops need counters of their own; when
-// each has one, the loops around and inside are done after the product of their rounds. Loops that end by themselves
-// (may_goto, iterators) need none.
-// One more reason is known: `do x += odd; while (x & mask)`. The low bits of x take every value before one comes again,
-// also the one that leaves.
+// A run that never ends stays, from some time on, in one call of one function, and there goes round one loop for ever
+// (calls inside it come back: they are runs of their own, and a helper calls back so many times only). So it is enough
+// that each loop has a reason of its own, for as long as its function's frame is the same:
+//  - It ends by itself (self_ending.hpp).
+//  - Its rounds were kept apart while paths were joined, and came to an end before they were joined.
+//  - A counter: a register or stack slot of the frame whose low 32 bits grow by one or more (or shrink) on every way
+//    from the loop's head back to it, and lie in known bounds whenever the head is reached, from some round on. The
+//    next step from within these bounds does not leave the 32 bits; so the number itself grows, and has so many values
+//    only. What the bounds are was explored for every state in which the head is reached; what a round does to the
+//    counter is found out here from the instructions alone, and holds for a slot only if nothing else writes to it
+//    meanwhile.
+//  - `do x += odd; while (x & mask)`: the low bits of x take every value before one comes again, also the one that
+//    leaves.
+// Loops around and inside need reasons of their own; then they are done after the product of their rounds.
 #pragma once
 #include <functional>
 #include <optional>
 
-#include "verify/loops.hpp"
 #include "verify/register.hpp"
+#include "verify/round.hpp"
 
 namespace skep::verify {
 
-inline constexpr u32 counter_registers = 10, counter_slots = 64;
 /// Rounds a loop may have together with those around it: as many as bpf_loop() grants (BPF_MAX_LOOPS).
 inline constexpr u64 most_rounds = u64{1} << 23;
 
-/// Register `place`, or stack slot `place` - counter_registers.
+/// What a place can hold when a loop's head is reached; none: not a number.
 using NumberAt = std::function<std::optional<Scalar>(u32 insn, u32 place)>;
 
 struct Ranking {
-  const ProgramSpec& program;
-  const Analysis& analysis;
-  std::span<const InsnProof> proofs;
-  std::span<const StackTouch> touches;
-  NumberAt number_at;                     ///< what a place can hold when a loop's head is reached; none: not a number
+  ExploredProgram explored;
+  NumberAt number_at;
   std::span<const Loop* const> unrolled;  ///< loops that were seen to be left before `unrolled_rounds`, by head
   u64 unrolled_rounds = 0;
 
   /// The head of a loop that may run too long, or none.
   std::optional<u32> endless_loop() const;
 };
+
+/// Where paths were followed one by one, and ended where they had been before (converge.cpp): the head of a loop that
+/// was closed so and has no end by itself, or none. `closed`: by instruction, see Checker::closed_.
+std::optional<u32> closed_without_end(const ExploredProgram& explored, const std::vector<bool>& closed);
 
 }  // namespace skep::verify

@@ -360,7 +360,8 @@ bool SecondGear::all_loops_end() const {
   for (u32 l = 0; l < loops_.loops.size(); l++)
     if (!is_endless_[l]) unrolled.push_back(&loops_.loops[l]);
   std::ranges::sort(unrolled, {}, [](const Loop* l) { return l->head; });
-  return !Ranking{c_.program_, c_.analysis_, c_.proofs_, touches, number_at, unrolled, patience_.rounds}.endless_loop();
+  const ExploredProgram explored{c_.program_, c_.analysis_, c_.proofs_, touches};
+  return !Ranking{explored, number_at, unrolled, patience_.rounds}.endless_loop();
 }
 
 }  // namespace skep::verify

@@ -206,11 +206,11 @@ bool Checker::do_callx() {
   if (target.kind != Kind::function || target.or_null)
     return refuse_for(static_cast<s32>(index), MessageId::callx_target, index, name(target));
   u32 function = *analysis_.function_at(target.object);
-  if (analysis_.functions[function].is_global && object_.btf != nullptr) return call_global(function);
   CallxTarget seen{insn_, function};
   if (std::find(callx_targets_.begin(), callx_targets_.end(), seen) == callx_targets_.end())
     callx_targets_.push_back(seen);
-  return call_static(function);
+  const bool is_global = analysis_.functions[function].is_global && object_.btf != nullptr;
+  return is_global ? call_global(function) : call_static(function);
 }
 
 bool Checker::call_static(u32 function) {

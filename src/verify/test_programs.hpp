@@ -119,11 +119,11 @@ inline ProgramSpec program_of(const ObjectSpec& object, ProgramType type, std::s
 }
 
 /// `at_once`: paths are joined from the start.
-inline Report judge(const Case& c, Rules rules = Rules::user, bool at_once = false) {
+inline Report judge(const Case& c, Rules rules = Rules::user, bool at_once = false, u64 most_insns = 100'000) {
   ObjectSpec object = object_with_maps();
   Options options;
   options.rules = rules;
-  options.max_insns_processed = 100'000;
+  options.max_insns_processed = most_insns;
   if (at_once) options.insns_before_joining = 0;
   auto outcome = verify(program_of(object, c.type, c.text), object, options);
   EXPECT_TRUE(outcome.has_value());
