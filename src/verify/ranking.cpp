@@ -80,7 +80,8 @@ class LoopRanker {
       const auto found = rounds_of(d, p);
       if (found && (!best || *found < *best)) best = found;
     }
-    return best ? best : rounds_by_mask();
+    if (!best) best = rounds_by_mask();
+    return best ? best : rounds_of_closing_bounds(body_, touched_, given_.number_at);
   }
 
  private:

@@ -13,21 +13,15 @@
 //    meanwhile.
 //  - `do x += odd; while (x & mask)`: the low bits of x take every value before one comes again, also the one that
 //    leaves.
+//  - Two numbers that close in on each other (closing_bounds.hpp).
 // Loops around and inside need reasons of their own; then they are done after the product of their rounds.
 #pragma once
-#include <functional>
-#include <optional>
-
-#include "verify/register.hpp"
-#include "verify/round.hpp"
+#include "verify/closing_bounds.hpp"
 
 namespace skep::verify {
 
 /// Rounds a loop may have together with those around it: as many as bpf_loop() grants (BPF_MAX_LOOPS).
 inline constexpr u64 most_rounds = u64{1} << 23;
-
-/// What a place can hold when a loop's head is reached; none: not a number.
-using NumberAt = std::function<std::optional<Scalar>(u32 insn, u32 place)>;
 
 struct Ranking {
   ExploredProgram explored;

@@ -12,6 +12,12 @@ namespace {
 
 Report judge_joined(const Case& c, Rules rules = Rules::user) { return judge(c, rules, true); }
 
+/// `while (lo < hi) { middle; if (...) up; else down; }` with lo in r6, hi in r7, and what is between in r8.
+#define SEARCH(middle, up, down)                                                                            \
+  "r6 = 0\nr7 = 1000\nloop: if r6 >= r7 goto end\n" middle "call get_prandom_u32\nif r0 > 7 goto up\n" down \
+  "goto "                                                                                                   \
+  "loop\nup: " up "goto loop\nend: " RETURN
+
 constexpr Case proved[] = {
     // More rounds than anyone follows, how many is not known.
     {"", kprobe,
@@ -34,6 +40,32 @@ constexpr Case proved[] = {
      "r6 = 0\nouter: r7 = r6\ninner: r7 += 1\nif r7 < 500 goto inner\nr6 += 1\nif r6 < 500 goto outer\n" RETURN},
     // The low bits of a number that grows by an odd one take every value.
     {"", kprobe, "r7 = *(u16 *)(r1 +0)\nloop: r7 += 447767737\nif r7 & 0x702000 goto loop\n" RETURN},
+    // Binary search for a number in 0 to 999, as compilers write it: the middle as (lo + hi) / 2 of 64 and of 32 bits
+    // and with a sign; compared at the head and at the end of a round; without 32-bit
+    // arithmetic.
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 = r8\n")},
+    {"", kprobe, SEARCH("w8 = w6\nw8 += w7\nw8 >>= 1\n", "w6 = w8\nw6 += 1\n", "w7 = w8\n")},
+    {"", kprobe,
+     SEARCH("w8 = w6\nw8 += w7\nw1 = w8\nw1 >>= 31\nw8 += w1\nw8 s>>= 1\n", "r6 = r8\nr6 += 1\n", "r7 = r8\n")},
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 <<= 32\nr8 >>= 33\n", "r8 += 1\nr6 = r8\n", "r7 = r8\n")},
+    {"", kprobe,
+     "r6 = 0\nr7 = 1000\nloop: r8 = r6\nr8 += r7\nr8 >>= 1\ncall get_prandom_u32\nif r0 > 7 goto up\nr7 = r8\ngoto "
+     "on\nup: r8 += 1\nr6 = r8\non: if r6 < r7 goto loop\n" RETURN},
+    // The last index counts: `while (lo <= hi)`, with hi = mid - 1; the upper middle, with lo = mid.
+    {"", kprobe,
+     "w6 = 0\nw7 = 999\nloop: if w6 s> w7 goto end\nw8 = w6\nw8 += w7\nw8 >>= 1\ncall get_prandom_u32\nif r0 > 7 goto "
+     "up\nw7 = w8\nw7 += -1\ngoto loop\nup: w6 = w8\nw6 += 1\ngoto loop\nend: " RETURN},
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 += 1\nr8 >>= 1\n", "r6 = r8\n", "r8 += -1\nr7 = r8\n")},
+    // Both in the stack; the middle, too, across a call that gets its address.
+    {"", kprobe,
+     "*(u64 *)(r10 -16) = 0\n*(u64 *)(r10 -24) = 1000\nloop: r1 = *(u64 *)(r10 -16)\nr2 = *(u64 *)(r10 -24)\nif r1 >= "
+     "r2 "
+     "goto end\nr1 += r2\nr1 >>= 1\n*(u64 *)(r10 -32) = r1\n*(u32 *)(r10 -8) = r1\nr1 = map[many]\nr2 = r10\nr2 += "
+     "-8\ncall map_lookup_elem\nr1 = *(u64 *)(r10 -32)\nif r0 == 0 goto up\n*(u64 *)(r10 -24) = r1\ngoto loop\nup: r1 "
+     "+= "
+     "1\n*(u64 *)(r10 -16) = r1\ngoto loop\nend: " RETURN},
+    // Two ends that walk towards each other, by one or by two.
+    {"", kprobe, SEARCH("", "r6 += 1\n", "r7 += -2\n")},
     // A pointer or null, told apart later.
     {"", kprobe,
      LOOKUP(
@@ -137,6 +169,23 @@ constexpr Case endless[] = {
     {"", kprobe,
      "r6 = 0\nloop: r6 += 1\n*(u64 *)(r10 -8) = r6\nr1 = r10\nr1 += -8\nr2 = 8\nr3 = r10\ncall probe_read\nr6 = *(u64 "
      "*)(r10 -8)\nif r6 < 100 goto loop\n" RETURN},
+    // Bounds that need not close in: lo = mid; hi = mid of the upper middle; neither moves on one way; both move alike;
+    // a quarter; half of the gap; compared with something else; below zero without a sign.
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 1\n", "r6 = r8\n", "r7 = r8\n")},
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 += 1\nr8 >>= 1\n", "r6 = r8\n", "r7 = r8\n")},
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 = r8\nr7 += 1\n")},
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 += 0\n")},
+    {"", kprobe, SEARCH("", "r6 += 1\nr7 += 1\n", "r7 += -1\n")},
+    {"", kprobe, SEARCH("", "r6 += 1\n", "r7 += -1\nr6 += -1\n")},
+    {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 2\n", "r6 = r8\nr6 += 1\n", "r7 = r8\n")},
+    {"", kprobe, SEARCH("r8 = r7\nr8 -= r6\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 = r8\n")},
+    {"", kprobe,
+     "r6 = 0\nr7 = 1000\nr9 = *(u64 *)(r1 +112)\nr9 &= 0xfff\nloop: if r6 >= r9 goto end\nr8 = r6\nr8 += r7\nr8 >>= "
+     "1\ncall "
+     "get_prandom_u32\nif r0 > 7 goto up\nr7 = r8\ngoto loop\nup: r6 = r8\nr6 += 1\ngoto loop\nend: " RETURN},
+    {"", kprobe,
+     "w6 = 0\nw7 = 999\nloop: if w6 > w7 goto end\nw8 = w6\nw8 += w7\nw8 >>= 1\ncall get_prandom_u32\nif r0 > 7 goto "
+     "up\nw7 = w8\nw7 += -1\ngoto loop\nup: w6 = w8\nw6 += 1\ngoto loop\nend: " RETURN},  // w7 comes round below 0
     {"", kprobe, iterator_made_anew},
 };
 
