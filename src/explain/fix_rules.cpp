@@ -1,88 +1,19 @@
-// The changes that are worth trying, by remedy. One function each; the likeliest candidate comes first.
-//
-// Every rule works on the text around the refused line and the line the value comes from. Names are those of the
-// diagnosis; where it has none, a rule gives nothing.
-#include <fmt/format.h>
+// Rules about pointers, packets and calls, and which rule is for which remedy. See fix_rules.hpp.
+#include "explain/fix_rules.hpp"
 
-#include <algorithm>
 #include <cctype>
 
-#include "explain/fix.hpp"
 #include "explain/fix_declarations.hpp"
 #include "verify/c_line.hpp"
 
 namespace skep::explain {
 
 namespace c_line = verify::c_line;
-using verify::Diagnosis;
 using verify::Event;
 using verify::Remedy;
 
-namespace {
-constexpr u32 loop_rounds = 256;  // what a loop without a bound is given
-
-class Rules {
- public:
-  Rules(const Source& source, const verify::Refused& refused, const FixOptions& options)
-      : source_(source), rejection_(refused.rejection), d_(*refused.diagnosis), options_(options) {
-    if (rejection_.source) line_ = rejection_.source->line;
-    if (line_ == 0 || line_ > source.size()) line_ = 0;
-    if (line_ != 0) function_ = source.function_at(line_);
-    if (function_) {
-      statement_ = source.statement_begin(line_);
-      give_up_ = source.giving_up(*function_, line_, otherwise());
-    }
-  }
-  std::vector<Candidate> all();
-
- private:
-  /// What an entry function does that cannot decide: let things pass.
-  std::string_view otherwise() const {
-    if (options_.type == ProgramType::xdp) return "return XDP_PASS;";
-    const bool decides = options_.section.starts_with("cgroup") || options_.section.starts_with("sk_");
-    return decides ? "return 1;" : "return 0;";
-  }
-  void offer_all(std::vector<Source> changed) {
-    for (Source& source : changed) offer(std::move(source));
-  }
-  void offer(Source changed) { found_.push_back({std::move(changed), d_.remedy}); }
-  /// Inserts lines before a line, with its indentation.
-  Source with(u32 before, const std::vector<std::string>& lines, std::string_view in_line = {},
-              std::string_view out = {}) const;
-  std::string guard(std::string_view condition) const { return fmt::format("if ({}) {}", condition, give_up_); }
-  bool is_lvalue(std::string_view e) const { return !e.empty() && e.find('(') == std::string_view::npos; }
-  std::string packet_end() const;
-
-  void check_null();
-  void check_packet();
-  void reload_packet();
-  void bound_index();
-  void bound_size();
-  void initialise();
-  void read_with_helper();
-  void keep_pointer();
-  void release();
-  void once();
-  void return_in_range();
-  void bound_loop();
-  void declare_licence();
-  void whole_field();
-  void other_argument();
-  void replace_call(std::string_view from, std::string_view to);
-  void guard_field();
-
-  const Source& source_;
-  const verify::Rejection& rejection_;
-  const Diagnosis& d_;
-  const FixOptions& options_;
-  u32 line_ = 0, statement_ = 0;
-  std::optional<Source::Function> function_;
-  std::string give_up_;
-  std::vector<Candidate> found_;
-};
-
-Source Rules::with(u32 before, const std::vector<std::string>& lines, std::string_view in_line,
-                   std::string_view out) const {
+Source FixRules::with(u32 before, const std::vector<std::string>& lines, std::string_view in_line,
+                      std::string_view out) const {
   Source changed = source_;
   if (!in_line.empty()) {
     for (u32 n = statement_; n <= source_.statement_end(line_); n++)
@@ -96,7 +27,7 @@ Source Rules::with(u32 before, const std::vector<std::string>& lines, std::strin
   return changed;
 }
 
-void Rules::check_null() {
+void FixRules::check_null() {
   const std::string& name = d_.variable.name;
   if (!is_lvalue(name)) return;
   const u32 made = d_.facts.origin_line;
@@ -107,7 +38,7 @@ void Rules::check_null() {
 }
 
 /// What the function calls the end of the packet.
-std::string Rules::packet_end() const {
+std::string FixRules::packet_end() const {
   for (u32 n = function_->begin; n <= line_; n++) {
     const std::string_view code = code_of(source_.line(n));
     const auto at = code.find("->data_end");
@@ -127,7 +58,7 @@ std::string Rules::packet_end() const {
   return {};
 }
 
-void Rules::check_packet() {
+void FixRules::check_packet() {
   const std::string end = packet_end();
   const std::string& value = d_.variable.name;
   if (end.empty() || value.empty()) return;
@@ -142,7 +73,7 @@ void Rules::check_packet() {
     offer(with(statement_, {guard(fmt::format("(void *){} + {} > {}", value, d_.facts.needed_bytes, limit))}));
 }
 
-void Rules::reload_packet() {
+void FixRules::reload_packet() {
   const u32 call = d_.facts.origin_line;
   if (call < function_->body || call >= line_) return;
   const auto data = source_.assignment_with(function_->body, call, "data");
@@ -165,84 +96,7 @@ void Rules::reload_packet() {
   offer(with(source_.statement_end(call) + 1, lines));
 }
 
-void Rules::bound_index() {
-  const std::string& index = d_.variable.name;
-  if (index.empty()) return;
-  const u64 count = d_.facts.places();
-  if (count == 0) return;
-  const bool plain = c_line::is_identifier(index);
-  const std::string outside = c_line::is_outside(index, d_.variable.type, std::to_string(count - 1));
-  const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", index);
-  if (plain) {
-    offer(with(statement_, {guard(outside)}));
-    offer(with(statement_, {hide, guard(outside)}));
-    if (count > 1 && (count & (count - 1)) == 0) offer(with(statement_, {fmt::format("{} &= {};", index, count - 1)}));
-  }
-  offer(with(statement_, {fmt::format("__u64 index = {};", index), guard(fmt::format("index >= {}", count))}, index,
-             "index"));
-  offer(with(statement_,
-             {fmt::format("__u64 index = {};", index), "asm volatile(\"\" : \"+r\"(index));",
-              guard(fmt::format("index >= {}", count))},
-             index, "index"));
-}
-
-void Rules::bound_size() {
-  const s32 at = d_.facts.argument;
-  const std::string statement = source_.statement(line_);
-  if (at < 0) return;
-  const auto arguments = c_line::arguments_of(statement, d_.facts.call);
-  if (static_cast<std::size_t>(at) >= arguments.size()) return;
-  const std::string length = arguments[static_cast<std::size_t>(at)];
-  std::string memory = at > 0 ? arguments[static_cast<std::size_t>(at) - 1] : std::string();
-  if (memory.starts_with("&")) memory = memory.substr(1);
-  // sizeof means the room only where the argument is the array itself.
-  std::vector<std::string> limits;
-  const auto declared = source_.declaration(function_->begin, line_, memory);
-  const bool is_array = declared && c_line::declared_type(source_.line(*declared), memory).ends_with("]");
-  if (is_array || memory.find("->") != std::string::npos) limits.push_back(fmt::format("sizeof({})", memory));
-  if (d_.facts.region_bytes != 0) limits.push_back(fmt::format("{}", d_.facts.region_bytes));
-  const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", length);
-  const bool plain = c_line::is_identifier(length);
-  if (length.find_first_not_of("0123456789") == std::string::npos && !limits.empty())
-    return offer(with(statement_, {}, length, limits[0]));
-  const bool zero = rejection_.id == "size_may_be_zero";
-  if (zero) offer(with(statement_, {guard("!" + length)}));
-  for (const std::string& limit : limits) {
-    const bool is_signed = d_.facts.is_signed && !c_line::is_unsigned(d_.variable.type);
-    const std::string outside = c_line::is_outside(length, is_signed ? "int" : "unsigned", limit);
-    if (plain && !is_signed)
-      offer(with(statement_, {fmt::format("if ({} > {}) {} = {};", length, limit, length, limit)}));
-    if (plain) offer(with(statement_, {guard(outside)}));
-    if (plain) offer(with(statement_, {guard(fmt::format("(__u64){} > {}", length, limit))}));
-    if (plain) offer(with(statement_, {hide, guard(fmt::format("(__u64){} > {}", length, limit))}));
-    offer(with(statement_,
-               {fmt::format("__u64 length = {};", length), "asm volatile(\"\" : \"+r\"(length));",
-                guard(fmt::format("length > {}", limit))},
-               length, "length"));
-  }
-}
-
-void Rules::initialise() {
-  for (u32 n = function_->body; n <= line_; n++) {
-    const std::string& l = source_.line(n);
-    const std::string_view code = c_line::trimmed(l);
-    if (!code.ends_with(';') || code.find('=') != std::string_view::npos || code.find('(') != std::string_view::npos)
-      continue;
-    std::size_t end = code.size() - 1, begin = end;
-    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(code[begin - 1])) != 0 || code[begin - 1] == '_'))
-      begin--;
-    const std::string name(code.substr(begin, end - begin));
-    if (name.empty() || c_line::declared_type(l, name).empty() || !c_line::mentions(source_.statement(line_), name))
-      continue;
-    Source changed = source_;
-    changed.replace(n, l.substr(0, l.rfind(';')) + " = 0;" + l.substr(l.rfind(';') + 1));
-    offer(std::move(changed));
-  }
-  if (rejection_.id == "register_not_set" && c_line::trimmed(source_.line(function_->end)) == "}")
-    offer(with(function_->end, {"return 0;"}));
-}
-
-void Rules::read_with_helper() {
+void FixRules::read_with_helper() {
   const std::string& value = d_.variable.name;
   if (!is_lvalue(value) || d_.facts.writes) return;
   const bool of_process = options_.section.find("syscalls/") != std::string::npos ||
@@ -254,7 +108,7 @@ void Rules::read_with_helper() {
                value, "copy"));
 }
 
-void Rules::keep_pointer() {
+void FixRules::keep_pointer() {
   std::vector<u32> lines = {line_};
   for (const Event& e : d_.events)
     if (e.is_cause && e.source && e.source->line <= source_.size()) lines.push_back(e.source->line);
@@ -273,117 +127,9 @@ void Rules::keep_pointer() {
   }
 }
 
-void Rules::release() {
-  std::string call = d_.facts.release;
-  if (call.empty()) return;
-  if (const auto hole = call.find("{}"); hole != std::string::npos) {
-    if (d_.variable.name.empty()) return;
-    std::string name = d_.variable.name;
-    if (call[hole - 1] == '&' && name.starts_with("&")) name = name.substr(1);
-    call.replace(hole, 2, name);
-  }
-  const u32 acquired = d_.facts.origin_line;
-  auto before_return = [&](u32 n) {
-    const std::string& l = source_.line(n);
-    const auto at = l.find("return");
-    if (at == std::string::npos) return;
-    if (c_line::trimmed(l).starts_with("return")) {
-      const std::string_view above = c_line::trimmed(source_.line(n - 1));
-      if (!above.ends_with(')') && above != "else") return offer(with(n, {call + ";"}));
-      Source changed = source_;  // the body of an if without braces
-      changed.replace(n, fmt::format("{}{{ {}; {} }}", source_.indent(n), call, c_line::trimmed(l)));
-      return offer(std::move(changed));
-    }
-    Source changed = source_;
-    const auto end = l.find(';', at);
-    if (end == std::string::npos) return;
-    changed.replace(
-        n, fmt::format("{}{{ {}; {} }}{}", l.substr(0, at), call, l.substr(at, end + 1 - at), l.substr(end + 1)));
-    offer(std::move(changed));
-  };
-  for (u32 n = d_.facts.branch_line; n != 0 && n <= std::min(function_->end, d_.facts.branch_line + 4); n++)
-    before_return(n);
-  for (u32 n = function_->end; n > std::max(acquired, function_->body); n--) before_return(n);
-}
-
-void Rules::once() {
-  for (const Event& e : d_.events) {  // what is read after it was given back is read before
-    if (!e.is_cause || !e.source || e.source->line >= statement_ || e.source->line < function_->body) continue;
-    const u32 end = source_.statement_end(line_);
-    if (end != statement_) continue;
-    Source changed = source_;
-    const std::string moved = source_.line(statement_);
-    changed.erase(statement_);
-    changed.insert_before(source_.statement_begin(e.source->line), moved);
-    offer(std::move(changed));
-  }
-}
-
-void Rules::return_in_range() {
-  std::vector<u32> lines;
-  for (const Event& e : d_.events)
-    if (e.source && e.source->line <= source_.size()) lines.push_back(e.source->line);
-  lines.push_back(line_);
-  for (u32 n = function_->end; n > function_->body; n--) lines.push_back(n);
-  for (u32 n : lines) {
-    const std::string& l = source_.line(n);
-    const auto at = l.find("return ");
-    const auto end = at == std::string::npos ? at : l.find(';', at);
-    if (end == std::string::npos) continue;
-    const std::string value(c_line::trimmed(std::string_view(l).substr(at + 7, end - at - 7)));
-    auto put = [&](const std::string& text) {
-      Source changed = source_;
-      changed.replace(n, fmt::format("{}return {}{}", l.substr(0, at), text, l.substr(end)));
-      offer(std::move(changed));
-    };
-    const bool number = value.find_first_not_of("-0123456789") == std::string::npos;
-    if (number)
-      put(fmt::format("{}", value.starts_with("-") ? d_.facts.low : d_.facts.high));
-    else if (d_.facts.low == 0 && d_.facts.high == 1)
-      put(fmt::format("({}) > 0", value));
-  }
-}
-
-void Rules::bound_loop() {
-  std::vector<u32> lines = {line_, d_.facts.branch_line};
-  for (const verify::HotLine& h : d_.hot_lines) lines.push_back(h.source.line);
-  for (u32 hot : lines) {
-    if (hot == 0 || hot > source_.size()) continue;
-    for (u32 n = hot; n >= function_->body && n + 12 > hot; n--) {
-      const std::string& l = source_.line(n);
-      const std::string_view code = c_line::trimmed(l);
-      if (code.starts_with("while")) {
-        const auto open = l.find('('), close = l.rfind(')');
-        if (open == std::string::npos || close == std::string::npos || close < open) break;
-        Source changed = source_;
-        changed.replace(n, fmt::format("{}for (int rounds = 0; rounds < {} && ({}); rounds++){}", source_.indent(n),
-                                       loop_rounds, l.substr(open + 1, close - open - 1), l.substr(close + 1)));
-        offer(std::move(changed));
-        break;
-      }
-      if (code.starts_with("for")) {
-        const auto first = l.find(';'), second = l.find(';', first + 1);
-        if (second == std::string::npos) break;
-        const std::string condition(c_line::trimmed(std::string_view(l).substr(first + 1, second - first - 1)));
-        const auto less = condition.find('<');
-        if (less == std::string::npos) break;
-        const std::string limit(c_line::trimmed(condition.substr(less + (condition[less + 1] == '=' ? 2 : 1))));
-        const std::string counter(c_line::trimmed(condition.substr(0, less)));
-        if (c_line::is_identifier(limit) && std::islower(static_cast<unsigned char>(limit[0])) != 0)
-          offer(with(source_.statement_begin(n), {fmt::format("if ({0} > {1}) {0} = {1};", limit, loop_rounds)}));
-        Source changed = source_;
-        changed.replace(n, fmt::format("{} {} < {} && {}{}", l.substr(0, first + 1), counter, loop_rounds, condition,
-                                       l.substr(second)));
-        offer(std::move(changed));
-        break;
-      }
-    }
-  }
-}
-
 /// The licence is what stands between `=` and `;`: a text, or the name of one. An array of a given size gets the size
 /// that fits. Where there is none, one is added under a name the source does not use for something else.
-void Rules::declare_licence() {
+void FixRules::declare_licence() {
   for (u32 n = 1; n <= source_.size(); n++) {
     const std::string& l = source_.line(n);
     if (l.find("\"license\"") == std::string::npos || c_line::trimmed(l).starts_with("//")) continue;
@@ -407,7 +153,7 @@ void Rules::declare_licence() {
 }
 
 /// `*(__u64 *)&ctx->field` becomes `ctx->field`: the field has a width, and the compiler knows it.
-void Rules::whole_field() {
+void FixRules::whole_field() {
   for (u32 n = statement_; n <= source_.statement_end(line_); n++) {
     const std::string& l = source_.line(n);
     for (auto at = l.find("*("); at != std::string::npos; at = l.find("*(", at + 1)) {
@@ -425,7 +171,7 @@ void Rules::whole_field() {
 
 /// What the call most likely meant: the pointer instead of the number, the address instead of the value, the map
 /// instead of a value of it.
-void Rules::other_argument() {
+void FixRules::other_argument() {
   if (rejection_.id == "map_type_mismatch") {
     const std::string statement = source_.statement(line_);
     const auto call = c_line::trimmed(std::string_view(statement).substr(0, statement.find('(')));
@@ -451,7 +197,7 @@ void Rules::other_argument() {
     offer(with(statement_, {}, argument, "&" + value));
 }
 
-void Rules::replace_call(std::string_view from, std::string_view to) {
+void FixRules::replace_call(std::string_view from, std::string_view to) {
   for (u32 n = line_; n >= function_->body; n--)
     if (auto line = replaced(source_.line(n), from, to)) {
       Source changed = source_;
@@ -460,7 +206,7 @@ void Rules::replace_call(std::string_view from, std::string_view to) {
     }
 }
 
-void Rules::guard_field() {
+void FixRules::guard_field() {
   u32 at_line = line_;
   for (const Event& e : d_.events)
     if (e.is_cause && e.source && e.source->line <= source_.size()) at_line = e.source->line;
@@ -479,7 +225,7 @@ void Rules::guard_field() {
   offer(std::move(changed));
 }
 
-std::vector<Candidate> Rules::all() {
+std::vector<Candidate> FixRules::all() {
   if (d_.remedy == Remedy::declare_licence) declare_licence();
   if (!function_) return std::move(found_);
   switch (d_.remedy) {
@@ -548,11 +294,10 @@ std::vector<Candidate> Rules::all() {
   }
   return std::move(found_);
 }
-}  // namespace
 
 std::vector<Candidate> candidates(const Source& source, const verify::Refused& refused, const FixOptions& options) {
   if (refused.diagnosis == nullptr) return {};
-  return Rules(source, refused, options).all();
+  return FixRules(source, refused, options).all();
 }
 
 }  // namespace skep::explain
