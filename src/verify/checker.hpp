@@ -257,6 +257,7 @@ class Checker {
   bool stack_load(u32 reg, s32 off, u32 size, Register* result);
   bool stack_store(u32 reg, s32 off, u32 size, const Register& value, bool value_is_register);
   bool stack_range(u32 reg, s32 off, u32 size, Access access);
+  bool use_slot(u32 reg, u32 frame, s64 at, u32 part, u32 size, Access access);
   void grow_stack(Frame& frame, u32 slots);
   void forget_spill(Slot& slot);
   void note_stack_use(u32 reg, const Register& r, s64 low, s64 high);
@@ -450,6 +451,7 @@ class Checker {
   bool tried_joining_ = false;
   u64 max_insns_ = 0;                        ///< processed at most
   u64 limit_ = 0;                            ///< the same, or those after which the second gear is tried
+  u64 state_limit_ = 0;                      ///< bytes of states
   Patience patience_;                        ///< of the second gear
   std::unique_ptr<SecondGear> second_gear_;  ///< null: every path is followed by itself
   std::unique_ptr<Checker> successor_;

@@ -34,6 +34,7 @@ Checker::Checker(const ProgramSpec& program, const ObjectSpec& object, const Opt
   constexpr u32 kernel_limit = 1'000'000, user_limit = 16'000'000;
   max_insns_ = options.max_insns_processed;
   if (max_insns_ == 0) max_insns_ = is_kernel() ? kernel_limit : user_limit;
+  state_limit_ = options.max_state_bytes;
   limit_ = is_kernel() ? max_insns_ : std::min<u64>(max_insns_, options.insns_before_joining);
   if (options.observer != nullptr) trail_ = std::make_unique<Trail>(*options.observer);
 }
@@ -184,6 +185,7 @@ bool Checker::try_second_gear(const Patience& patience) {
   if (trail_) other->trail_ = std::make_unique<Trail>(kept);
   other->limit_ = other->max_insns_ = std::min<u64>(max_insns_, std::max<u64>(least, 8 * program_.insns.size()));
   other->patience_ = patience;
+  other->state_limit_ = state_limit_ - std::min(state_limit_, pool_.bytes());  // both together
   if (!other->run()) return false;
   if (trail_) {
     options_.observer->forget();
@@ -335,7 +337,7 @@ Checker::Visit Checker::visit() {
   }
   if (add) {
     remember();
-    if (pool_.bytes() > options_.max_state_bytes) {
+    if (pool_.bytes() > state_limit_) {
       refuse(MessageId::too_complex, options_.max_state_bytes >> 20, "MiB of states");
       return Visit::refused;
     }

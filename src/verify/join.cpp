@@ -66,6 +66,7 @@ Scalar Landmarks::widen(const Scalar& old, const Scalar& joined, bool in_haste) 
 }
 
 Scalar Join::both(const Scalar& a, const Scalar& b) const {
+  if (a == b) return a;
   Scalar joined = a.join(b);
   if (widening_ == Widening::none || joined == a) return joined;
   return landmarks_.widen(a, joined, widening_ == Widening::hasty);
@@ -128,6 +129,7 @@ bool Join::join_register(Register& a, const Register& b) {
 
 bool Join::join_slot(Frame& frame, u32 index, const Slot& b) {
   Slot& a = frame.slots[index];
+  if (a.spill == nullptr && b.spill == nullptr && a.bytes == b.bytes) return true;
   if (a.is_special() || b.is_special()) {
     if (a.bytes != b.bytes) return false;
     Register held = a.spill->value;

@@ -57,6 +57,7 @@ void SecondGear::release() {
   for (auto& [place, point] : points_)
     for (auto& variant : point.variants) c_.pool_.release(variant->state);
   for (Loose& loose : loose_) c_.pool_.release(loose.state);
+  c_.pool_.release(joined_);
   points_.clear();
   pending_.clear();
   loose_.clear();
@@ -254,7 +255,7 @@ void SecondGear::forget_dead(State& state, u32 insn) {
 /// The checker's state has come to where paths may meet.
 bool SecondGear::arrive(Linears linears) {
   constexpr std::size_t many_variants = 16, most_variants = 64;
-  if (c_.pool_.bytes() > c_.options_.max_state_bytes) return give_up();
+  if (c_.pool_.bytes() > c_.state_limit_) return give_up();
   forget_dead(c_.state_, c_.insn_);
   if (!linears.sharpen(c_.state_.current())) return true;
   linears.settle(c_.state_.current());
@@ -277,24 +278,26 @@ bool SecondGear::arrive(Linears linears) {
   return point.variants.size() < most_variants ? add_variant(point, linears) : give_up();
 }
 
-/// The last variant of the checker's state's shape, and how many there are; or that one covers it.
+/// The last variant of the checker's state's shape, joined with it in `joined_`, and how many there are; or that one
+/// covers it.
 SecondGear::Variant* SecondGear::find_alike(Point& point, const Linears& linears, bool loses_pointers, u32& count,
                                             bool& is_covered) {
-  State joined;
+  State trial;
   Variant* alike = nullptr;
   count = 0;
   for (auto& variant : point.variants) {
     if (!same_kinds(variant->state, c_.state_)) continue;
-    c_.pool_.copy(joined, variant->state);
+    c_.pool_.copy(trial, variant->state);
     Join join(c_.pool_, c_.analysis_, landmarks_, c_.last_id_, Join::Widening::none, loses_pointers);
-    if (!join(joined, c_.state_, c_.insn_)) continue;
-    is_covered = same_frames(joined, variant->state) &&
+    if (!join(trial, c_.state_, c_.insn_)) continue;
+    is_covered = same_frames(trial, variant->state) &&
                  variant->linears.cover(variant->state.current(), linears, c_.state_.current());
     if (is_covered) break;
     alike = variant.get();
+    std::swap(trial, joined_);
     count++;
   }
-  c_.pool_.release(joined);
+  c_.pool_.release(trial);
   return alike;
 }
 
@@ -312,8 +315,12 @@ bool SecondGear::join_into(Variant& variant, const Linears& linears, bool is_cir
                                   : variant.joins < long_patience        ? Join::Widening::patient
                                                                          : Join::Widening::hasty;
   const Linears lines = Linears::join(variant.linears, variant.state.current(), linears, c_.state_.current());
-  Join join(c_.pool_, c_.analysis_, landmarks_, c_.last_id_, widening, loses_pointers);
-  if (!join(variant.state, c_.state_, c_.insn_)) return give_up();
+  if (widening == Join::Widening::none) {
+    std::swap(variant.state, joined_);
+  } else {
+    Join join(c_.pool_, c_.analysis_, landmarks_, c_.last_id_, widening, loses_pointers);
+    if (!join(variant.state, c_.state_, c_.insn_)) return give_up();
+  }
   variant.linears = lines;
   variant.linears.sharpen(variant.state.current());
   variant.linears.settle(variant.state.current());

@@ -98,6 +98,7 @@ class SecondGear {
   Points points_;
   std::set<Place> pending_;
   std::vector<Loose> loose_;
+  State joined_;  ///< find_alike()'s
   std::map<u32, Numbers> numbers_;
 };
 

@@ -228,34 +228,42 @@ bool Checker::stack_load(u32 index, s32 off, u32 size, Register* result) {
   return true;
 }
 
+/// `part` bytes from `at` on, all of one slot and of the `size` bytes that a helper is handed.
+bool Checker::use_slot(u32 index, u32 owner, s64 at, u32 part, u32 size, Access access) {
+  Frame& frame = *state_.frames[owner];
+  const u32 spi = slot_of(at), first = byte_of(at);
+  Slot& slot = frame.slots[spi];
+  if (slot.is_special()) {
+    if (access != Access::fill)
+      return refuse_for(static_cast<s32>(index), MessageId::stack_object_read, at, name_of(slot.spill->value.kind));
+    if (!scrub(frame, spi)) return false;
+  }
+  if (access != Access::fill) {
+    const bool hides_pointer = is_unprivileged() && slot.is_spilled() && slot.spill->value.is_pointer();
+    for (u32 b = first; b < first + part; b++) {
+      const bool is_hidden = hides_pointer && slot.bytes[b] == Byte::spilled;
+      if (is_hidden || (slot.bytes[b] == Byte::untouched && !may_read_untouched()))
+        return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at + b - first, size);
+    }
+    read_slot(owner, spi);
+  }
+  if (access == Access::read) return true;
+  forget_spill(slot);
+  std::fill_n(slot.bytes.begin() + first, part, Byte::number);
+  if (access == Access::fill && part == slot_bytes) wrote_slot(owner, spi);
+  return true;
+}
+
 /// A range of stack handed to a helper: initialised where it is read, forgotten where it is written.
 bool Checker::stack_range(u32 index, s32 off, u32 size, Access access) {
   const Register pointer = reg(index);
   s64 low = 0, high = 0;
   if (!stack_bounds(index, pointer, off, size, low, high)) return false;
   if (access == Access::fill && low != high) access = Access::write;  // which bytes get filled is not known
-  Frame& frame = *state_.frames[pointer.frame];
-  for (s64 at = low; at < high + size; at++) {
-    u32 spi = slot_of(at);
-    Slot& slot = frame.slots[spi];
-    Byte& byte = slot.bytes[byte_of(at)];
-    if (slot.is_special()) {
-      if (access != Access::fill)
-        return refuse_for(static_cast<s32>(index), MessageId::stack_object_read, at, name_of(slot.spill->value.kind));
-      if (!scrub(frame, spi)) return false;
-    }
-    if (access != Access::fill) {
-      if (is_unprivileged() && byte == Byte::spilled && slot.spill->value.is_pointer())
-        return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
-      if (byte == Byte::untouched && !may_read_untouched())
-        return refuse_for(static_cast<s32>(index), MessageId::stack_uninitialised, at, size);
-      read_slot(pointer.frame, spi);
-    }
-    if (access == Access::read) continue;
-    forget_spill(slot);
-    byte = Byte::number;
-    if (access == Access::fill && byte_of(at) == slot_bytes - 1 && at - (slot_bytes - 1) >= low)
-      wrote_slot(pointer.frame, spi);
+  for (s64 at = low, end = high + size; at < end;) {
+    const u32 part = static_cast<u32>(std::min<s64>(slot_bytes - byte_of(at), end - at));
+    if (!use_slot(index, pointer.frame, at, part, size, access)) return false;
+    at += part;
   }
   return true;
 }

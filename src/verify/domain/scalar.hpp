@@ -72,11 +72,14 @@ struct BasicScalar {
   constexpr bool normalise() {
     from_bits();
     for (int round = 0; round < 3; round++) {
+      const Interval<W> wide_before = wide;
+      const Interval<N> narrow_before = narrow;
       narrow_from_wide();
       narrow.tighten();
       wide.tighten();
       wide_from_narrow();
       if (wide.is_empty() || narrow.is_empty()) return false;
+      if (wide == wide_before && narrow == narrow_before) break;  // so would the next
     }
     wide.tighten();
     if (wide.is_empty()) return false;
