@@ -4,6 +4,11 @@
 // ceil(m / 2). A round leads from m to m' = x(m) - y(m) + d, and m' < m for every m from some least one on if that is
 // so for that one and the next: x - y is at most m. Numbers are integers, of which a register holds the low 32 bits or
 // (is_whole) all 64. They stay small: what is compared or halved is within 32 bits with a sign.
+//
+// A loop that compares at its end knows nothing of m when it is entered. What it compared holds from the second round
+// on, if the numbers that were compared are those that lo and hi hold when the head is reached: the same values, by
+// name, as no instruction computed anew. What they are in terms of the head's is no reason: that is right only if m was
+// in order.
 #include "verify/closing_bounds.hpp"
 
 #include <algorithm>
@@ -31,9 +36,15 @@ struct Term {
   bool is_whole = false;    ///< all 64 bits of the register, as a number with a sign
   bool is_shifted = false;  ///< times 2^32
   s64 plus = 0;
+  u32 name = 0, low_name = 0;  ///< of the value in all 64 bits, in the low 32: equal names are equal values; 0: none
   friend bool operator==(const Term&, const Term&) = default;
 };
 using What = Term::What;
+
+/// Where nothing is known of a register's number: what is left of the names of its value.
+constexpr Term only_named(const Term& t, bool is_whole_value) {
+  return {.name = is_whole_value ? t.name : 0, .low_name = t.low_name};
+}
 
 struct Span {
   s64 low = 0, high = 0;
@@ -85,18 +96,24 @@ struct TermArithmetic {
     if (!is_wide) t.is_whole = is_no_less_than_zero(t);
     return t;
   }
-  Term low_half(const Term& t) const { return t.is_shifted || t.what == What::nothing ? Term{} : result(t, false); }
+  Term low_half(Term t) const {
+    t.name = 0;
+    return t.is_shifted || t.what == What::nothing ? only_named(t, false) : result(t, false);
+  }
   Term stored_half(Term t) const {
+    t.name = 0;
     t.is_whole = false;
-    return t.is_shifted ? Term{} : t;
+    return t.is_shifted ? only_named(t, false) : t;
   }
   Term sign_extended(Term t) const {
+    t.name = 0;
     t.is_whole = true;
-    return t.is_shifted || t.what == What::nothing ? Term{} : t;
+    return t.is_shifted || t.what == What::nothing ? only_named(t, false) : t;
   }
 
   Term immediate(Alu op, bool is_wide, Term t, s32 imm) const {
     if (t.what == What::nothing) return {};
+    t.name = t.low_name = 0;
     switch (op) {
       case Alu::add:
       case Alu::sub:
@@ -180,9 +197,10 @@ struct TermArithmetic {
   }
 };
 
-/// What a comparison said: `larger` - `smaller` is at least `least`.
+/// What a comparison said of two values, by their names: `larger` - `smaller` is at least `least`.
 struct Fact {
-  Term smaller, larger;
+  u32 smaller = 0, larger = 0;
+  bool is_wide = false, is_unsigned = false;
   s64 least = 0;
   friend bool operator==(const Fact&, const Fact&) = default;
 };
@@ -200,8 +218,11 @@ class PairRanker {
   PairRanker(const LoopBody& loop, const TouchedSlots& touched, u32 lo, u32 hi, const TermArithmetic& bounds,
              bool lo_is_whole, bool hi_is_whole, u32& steps_left)
       : loop_(loop), touched_(touched), lo_(lo), hi_(hi), bounds_(bounds), steps_left_(steps_left) {
-    first_.now[lo] = {What::lo, lo_is_whole, false, 0};
-    first_.now[hi] = {What::hi, hi_is_whole, false, 0};
+    constexpr u32 lo_name = ~u32{0}, hi_name = ~u32{1};
+    first_.now[lo] = {What::lo, lo_is_whole, false, 0, lo_name, lo_name};
+    first_.now[hi] = {What::hi, hi_is_whole, false, 0, hi_name, hi_name};
+    are_whole_ = lo_is_whole && hi_is_whole;
+    have_no_sign_ = bounds.lo.low >= 0 && bounds.hi.low >= 0;
   }
 
   /// Whether hi - lo shrinks in every round. `assumed`: what it is at least at the head, seen to hold again whenever
@@ -236,6 +257,7 @@ class PairRanker {
       TermArithmetic arithmetic = bounds_;
       arithmetic.least = way.least;
       Round<TermArithmetic>(loop_, touched_, arithmetic).step(at, way.now);
+      name_result(at, way);
       const Successors ways = loop_.ways(at);
       if (ways.count == 0 || !loop_.is_inside(ways.insns[0])) return true;  // it leaves the loop
       at = ways.insns[0];
@@ -244,6 +266,24 @@ class PairRanker {
         return true;
       }
     }
+  }
+
+  /// What the instruction computed is a new value; what it computed in an earlier round of a loop inside is no more the
+  /// value of that name.
+  void name_result(u32 at, Way& way) const {
+    const Form form = loop_.form(at);
+    const bool computes = form == Form::alu_imm || form == Form::alu_reg || form == Form::alu_unary ||
+                          form == Form::movsx || form == Form::load;
+    if (!computes || loop_.insn(at).dst >= counter_registers) return;
+    const u32 fresh = at + 1;
+    for (Term& t : way.now) {
+      if (t.name == fresh) t.name = 0;
+      if (t.low_name == fresh) t.low_name = 0;
+    }
+    std::erase_if(way.facts, [fresh](const Fact& f) { return f.smaller == fresh || f.larger == fresh; });
+    Term& result = way.now[loop_.insn(at).dst];
+    if (result.name == 0) result.name = fresh;
+    if (result.low_name == 0) result.low_name = fresh;
   }
 
   void put(u32 at, const Way& way) {
@@ -274,33 +314,28 @@ class PairRanker {
     const Insn& i = loop_.insn(at);
     const Term a = Round<TermArithmetic>::of_register(i.dst, way.now);
     const Term b = Round<TermArithmetic>::of_register(i.src, way.now);
-    if (a.what == What::nothing || b.what == What::nothing || a.is_shifted || b.is_shifted) return;
-    const bool is_wide = loop_.facts(at).code_class == isa::class_jmp;
-    if (is_wide && (!a.is_whole || !b.is_whole)) return;
-    TermArithmetic arithmetic = bounds_;
-    arithmetic.least = way.least;
-    const bool is_unsigned_too = arithmetic.is_no_less_than_zero(a) && arithmetic.is_no_less_than_zero(b);
+    bool is_unsigned = false;
     switch (isa::compare_of(loop_.facts(at).op)) {
       case Compare::lt:
-        if (!is_unsigned_too) return;
+        is_unsigned = true;
         [[fallthrough]];
       case Compare::slt:
-        return is_taken ? note(a, b, 1, way) : note(b, a, 0, way);
+        return is_taken ? note(at, is_unsigned, a, b, 1, way) : note(at, is_unsigned, b, a, 0, way);
       case Compare::le:
-        if (!is_unsigned_too) return;
+        is_unsigned = true;
         [[fallthrough]];
       case Compare::sle:
-        return is_taken ? note(a, b, 0, way) : note(b, a, 1, way);
+        return is_taken ? note(at, is_unsigned, a, b, 0, way) : note(at, is_unsigned, b, a, 1, way);
       case Compare::gt:
-        if (!is_unsigned_too) return;
+        is_unsigned = true;
         [[fallthrough]];
       case Compare::sgt:
-        return is_taken ? note(b, a, 1, way) : note(a, b, 0, way);
+        return is_taken ? note(at, is_unsigned, b, a, 1, way) : note(at, is_unsigned, a, b, 0, way);
       case Compare::ge:
-        if (!is_unsigned_too) return;
+        is_unsigned = true;
         [[fallthrough]];
       case Compare::sge:
-        return is_taken ? note(b, a, 0, way) : note(a, b, 1, way);
+        return is_taken ? note(at, is_unsigned, b, a, 0, way) : note(at, is_unsigned, a, b, 1, way);
       case Compare::eq:
       case Compare::ne:
       case Compare::set:
@@ -308,12 +343,21 @@ class PairRanker {
     }
   }
 
-  static void note(const Term& smaller, const Term& larger, s64 least, Way& way) {
+  void note(u32 at, bool is_unsigned, const Term& smaller, const Term& larger, s64 least, Way& way) const {
     constexpr std::size_t most_facts = 4;
-    if (smaller.what == What::lo && larger.what == What::hi)
+    const bool is_wide = loop_.facts(at).code_class == isa::class_jmp;
+    TermArithmetic known = bounds_;
+    known.least = way.least;
+    const auto is_number = [&](const Term& t) {
+      return !t.is_shifted && (!is_wide || t.is_whole) && (!is_unsigned || known.is_no_less_than_zero(t));
+    };
+    if (smaller.what == What::lo && larger.what == What::hi && is_number(smaller) && is_number(larger))
       way.least = std::max(way.least, least + smaller.plus - larger.plus);
+    const Fact fact{is_wide ? smaller.name : smaller.low_name, is_wide ? larger.name : larger.low_name, is_wide,
+                    is_unsigned, least};
+    if (fact.smaller == 0 || fact.larger == 0) return;
     if (way.facts.size() == most_facts) way.facts.erase(way.facts.begin());
-    way.facts.push_back({smaller, larger, least});
+    way.facts.push_back(fact);
   }
 
   bool comes_round(const Way& way) {
@@ -344,11 +388,13 @@ class PairRanker {
     }
   }
 
-  /// Whether a comparison on the way says so of what lo and hi became.
-  static bool is_at_least(const Way& way, const Term& lo, const Term& hi, s64 least) {
+  /// Whether a comparison on the way says so of the values that lo and hi hold now, whatever they are. At the head both
+  /// are small: as 32-bit numbers with a sign, if need be without one, and in 64 bits where they are whole.
+  bool is_at_least(const Way& way, const Term& lo, const Term& hi, s64 least) const {
     return std::ranges::any_of(way.facts, [&](const Fact& f) {
-      return f.smaller.what == lo.what && f.larger.what == hi.what &&
-             f.least + (hi.plus - f.larger.plus) - (lo.plus - f.smaller.plus) >= least;
+      const bool is_same =
+          f.is_wide ? f.smaller == lo.name && f.larger == hi.name : f.smaller == lo.low_name && f.larger == hi.low_name;
+      return is_same && f.least >= least && (!f.is_wide || are_whole_) && (!f.is_unsigned || have_no_sign_);
     });
   }
 
@@ -356,7 +402,8 @@ class PairRanker {
   const TouchedSlots& touched_;
   const u32 lo_, hi_;
   const TermArithmetic bounds_;
-  u32& steps_left_;  ///< for all pairs of the loop together
+  bool are_whole_ = false, have_no_sign_ = false;  ///< lo and hi at the head
+  u32& steps_left_;                                ///< for all pairs of the loop together
   Way first_;
   s64 assumed_ = unknown_least, least_ = INT64_MAX;
   std::map<u32, std::vector<Way>> known_;
