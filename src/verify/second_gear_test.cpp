@@ -201,7 +201,9 @@ TEST(second_gear, refuses_what_paths_refuse) {
   for (const Case& c : refused) {
     const Report report = judge_joined(c);
     EXPECT_FALSE(report.accepted) << c.text;
-    if (report.rejection) EXPECT_EQ(report.rejection->id, c.refused) << c.text << report.rejection->reason;
+    if (report.rejection) {
+      EXPECT_EQ(report.rejection->id, c.refused) << c.text << report.rejection->reason;
+    }
   }
 }
 

@@ -124,8 +124,8 @@ constexpr Trick endless[] = {
      "w6 = 7\nloop: w6 += -2\nif w6 <= 0x7fffffff goto on\non: if w6 != 4 goto loop\n" RETURN},
     {"the upper half counts", "r6 = 0\nr7 = 1\nr7 <<= 32\nloop: r6 += r7\nif w6 == 0 goto loop\n" RETURN},
     {"shifted out and back", "r6 = 0\nloop: r6 += 1\nr6 <<= 33\nr6 >>= 33\nif r6 < 0x7fffffff goto loop\n" RETURN},
-    {"bounds that never were in order",
-     RANDOM "r6 = r0\nr6 &= 1\nr6 += 5\n" RANDOM "r7 = r0\nr7 &= 1\nr7 += 4\nloop: r1 = r7\nr1 -= r6\nr2 = r1\nr2 >>= 1\n"
+    {"bounds that never were in order", RANDOM
+     "r6 = r0\nr6 &= 1\nr6 += 5\n" RANDOM "r7 = r0\nr7 &= 1\nr7 += 4\nloop: r1 = r7\nr1 -= r6\nr2 = r1\nr2 >>= 1\n"
      "r2 += r6\nr3 = r1\nr3 s>>= 1\nr3 += r6\nr7 = r3\nif r6 < r2 goto loop\n" RETURN},
     {"a test of bits that a step skips", "r7 = *(u16 *)(r1 +0)\nloop: r7 += 4\nif r7 & 0x703 goto loop\n" RETURN},
     {"a test of bits of a copy that stays",
