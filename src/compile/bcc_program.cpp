@@ -25,6 +25,7 @@
 #include "compile/insn_shapes.hpp"
 #include "compile/relocation_path.hpp"
 #include "compile/rewriter.hpp"
+#include "spec/handler.hpp"
 
 namespace skep::compile {
 namespace {
@@ -108,24 +109,6 @@ std::vector<Insn> prologue(std::span<const Parameter> parameters, bool is_syscal
 
 // ---- one program -------------------------------------------------------------------------------------------------
 
-/// The parameters of a program's entry function; nullopt where the object does not tell.
-std::optional<std::vector<btf::Param>> parameters_of(const ObjectSpec& spec, const ProgramSpec& program) {
-  if (!spec.btf || program.functions.empty() || program.functions[0].type_id == 0) return std::nullopt;
-  const btf::Type function = spec.btf->type(program.functions[0].type_id);
-  if (function.kind != Kind::func) return std::nullopt;
-  const btf::Type prototype = spec.btf->type(function.type_id());
-  if (prototype.kind != Kind::func_proto) return std::nullopt;
-  return spec.btf->params(prototype);
-}
-
-/// `struct pt_regs *` or `void *`: what a handler with parameters has first.
-bool is_register_context(const btf::Btf& btf, u32 type_id) {
-  const btf::Type pointer = btf.type(btf.resolve(type_id));
-  if (pointer.kind != Kind::ptr) return false;
-  const btf::Type target = btf.type(btf.resolve(pointer.type_id()));
-  return target.kind == Kind::void_ || target.name == "pt_regs";
-}
-
 Result<Parameter> parameter(const btf::Btf& btf, const btf::Param& param) {
   const btf::Type t = btf.type(btf.resolve(param.type_id));
   if (t.kind == Kind::ptr) return Parameter{};
@@ -138,29 +121,22 @@ Result<Parameter> parameter(const btf::Btf& btf, const btf::Param& param) {
                   param.name));
 }
 
-/// The function of a system call is given the registers of who called it, and its parameters are theirs.
-bool receives_callers_registers(const AttachTarget& attach) {
-  return attach.kind == AttachKind::ksyscall ||
-         (attach.kind == AttachKind::kprobe &&
-          (attach.target.starts_with("__x64_sys_") || attach.target.starts_with("__arm64_sys_")));
-}
-
-Result<void> receive_parameters(const ObjectSpec& spec, ProgramSpec& program) {
-  const auto params = parameters_of(spec, program);
+Result<void> receive_parameters(const ObjectSpec& object, ProgramSpec& program) {
+  const auto params = spec::entry_parameters(object.btf.get(), program.functions);
   if (!params || params->size() <= 1) return {};
   const bool has_registers = program.type == ProgramType::unspec || program.type == ProgramType::kprobe;
-  if (!has_registers || !is_register_context(*spec.btf, params->front().type_id)) {
+  if (!has_registers || !spec::is_register_context(*object.btf, params->front().type_id)) {
     // An ordinary function of the source that others call: nothing to attach.
     program.autoload = false;
     return {};
   }
   std::vector<Parameter> parameters;
-  for (std::size_t i = 1; i < params->size(); ++i) parameters.push_back(SKEP_TRY(parameter(*spec.btf, (*params)[i])));
+  for (std::size_t i = 1; i < params->size(); ++i) parameters.push_back(SKEP_TRY(parameter(*object.btf, (*params)[i])));
   if (parameters.size() > function_arguments.size())
     return fail(Code::invalid_argument, fmt::format("{} parameters; a BPF function takes at most 5, the context and 4 "
                                                     "more: read the others with PT_REGS_PARMn(ctx)",
                                                     params->size()));
-  prepend(program, prologue(parameters, receives_callers_registers(program.attach)));
+  prepend(program, prologue(parameters, spec::receives_callers_registers(program.attach)));
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "compile/test_support.hpp"
+#include "spec/handler.hpp"
 
 namespace skep::compile {
 namespace {
@@ -80,6 +81,17 @@ TEST_P(BccParameters, OfSystemCallsComeFromTheCallersRegisters) {
   EXPECT_EQ(program.insns[10], (Insn{.code = 0xbf, .dst = 1, .src = 6}));
 }
 #endif
+
+TEST_P(BccParameters, AreSeenToBeThoseOfASystemCall) {
+  const auto declares = [&](const char* source) {
+    const ProgramSpec& program = must_load(source);
+    return spec::declares_call_arguments(spec_.btf.get(), program.functions, program.attach);
+  };
+  EXPECT_TRUE(declares("int stat_entry(struct pt_regs *ctx, const char *path) { return path != 0; }\n"));
+  EXPECT_FALSE(declares("int f(struct pt_regs *ctx, struct pt_regs *regs) { return regs != 0; }\n"));
+  EXPECT_FALSE(declares("int f(struct pt_regs *ctx) { return PT_REGS_RC(ctx); }\n"));
+  EXPECT_FALSE(declares("int syscall__stat(struct pt_regs *ctx, const char *path) { return path != 0; }\n"));
+}
 
 TEST_P(BccParameters, OneParameterNeedsNothing) {
   const ProgramSpec& program = must_load("int f(struct pt_regs *ctx) { return PT_REGS_RC(ctx); }\n");

@@ -170,6 +170,18 @@ Result<void> check_fits(u32 hook_bytes, const AttachTarget& target, ProgramType 
   return {};
 }
 
+namespace {
+/// As a function's parameters: the fourth in cx, where the system call has it in r10.
+void place_arguments(PtRegs& regs, const SyscallEvent& event) noexcept {
+  regs.di = event.args[0];
+  regs.si = event.args[1];
+  regs.dx = event.args[2];
+  regs.cx = event.args[3];
+  regs.r8 = event.args[4];
+  regs.r9 = event.args[5];
+}
+}  // namespace
+
 u64 SyscallContext::registers_of(const HookPlan& plan, SyscallEvent& event) noexcept {
   if (plan.context != Context::function_entry || plan.callers == Callers::compat || !event.compat())
     return reinterpret_cast<u64>(&event.regs);
@@ -232,7 +244,11 @@ void* SyscallContext::fill(const HookPlan& plan, SyscallEvent& event, helper::Ta
       break;
     case Context::function_entry:
       function_ = PtRegs{};
-      function_.di = registers_of(plan, event);
+      if (plan.arguments_in_place) {
+        place_arguments(function_, event);
+      } else {
+        function_.di = registers_of(plan, event);
+      }
       break;
     case Context::function_return:
       function_ = PtRegs{};

@@ -7,6 +7,7 @@
 //   raw_tracepoint, tp_btf sys_enter         address of the caller's pt_regs, number                16
 //   raw_tracepoint, tp_btf sys_exit          address of the caller's pt_regs, result                16
 //   kprobe __x64_sys_NAME, ksyscall NAME     pt_regs whose di is the address of the caller's pt_regs 168
+//     a handler that declares the call's arguments    pt_regs with the arguments themselves         168
 //   kretprobe, kretsyscall                   pt_regs whose ax is the result                         168
 //
 // Addresses of pt_regs are real: of our own copy, which Task::read_kernel serves (and fetches what is missing there).
@@ -44,9 +45,10 @@ struct HookPlan {
   Context context = Context::tracepoint_enter;
   Callers callers = Callers::all;
   bool every_call = false;
-  bool needs_registers = false;  ///< programs read pt_regs directly, so all of it must be there
-  u32 number = 0;                ///< x86-64, unless every_call
-  u32 context_bytes = 0;         ///< a program that reads more is refused, as by the kernel
+  bool needs_registers = false;     ///< programs read pt_regs directly, so all of it must be there
+  bool arguments_in_place = false;  ///< function_entry: the context itself holds the call's arguments
+  u32 number = 0;                   ///< x86-64, unless every_call
+  u32 context_bytes = 0;            ///< a program that reads more is refused, as by the kernel
 
   bool is_exit() const noexcept;
   bool matches(const SyscallEvent& event) const noexcept;

@@ -179,6 +179,12 @@ TEST(SyscallContext, RawTracepointsAndFunctions) {
   EXPECT_EQ(event.regs.si, 0x7000u);
   EXPECT_EQ(event.regs.orig_ax, static_cast<u64>(SYS_openat));
 
+  HookPlan declared = planned("kprobe/__x64_sys_openat");
+  declared.arguments_in_place = true;
+  entry = context.fill(declared, event, task);
+  EXPECT_EQ(at<u64>(entry, offsetof(PtRegs, si)), 0x7000u) << "the arguments themselves";
+  EXPECT_EQ(at<u64>(entry, offsetof(PtRegs, cx)), event.args[3]) << "the fourth where functions have it";
+
   event = openat_event(true);
   EXPECT_EQ(at<s64>(context.fill(planned("raw_tp/sys_exit"), event, task), 8), -ENOENT);
   EXPECT_EQ(at<s64>(context.fill(planned("kretsyscall/openat"), event, task), offsetof(PtRegs, ax)), -ENOENT);

@@ -16,12 +16,20 @@ class Program {
   void set(u8 dst, s32 value) { add({0xb7, dst, 0, 0, value}); }
   void add_number(u8 dst, s32 value) { add({0x07, dst, 0, 0, value}); }
   void load64(u8 dst, u8 base, s16 offset) { add({0x79, dst, base, offset, 0}); }
+  void load8(u8 dst, u8 base, s16 offset) { add({0x71, dst, base, offset, 0}); }
   void load32(u8 dst, u8 base, s16 offset) { add({0x61, dst, base, offset, 0}); }
   void store64(u8 base, s16 offset, u8 src) { add({0x7b, base, src, offset, 0}); }
   void store64_number(u8 base, s16 offset, s32 value) { add({0x7a, base, 0, offset, value}); }
   void add_register(u8 dst, u8 src) { add({0x0f, dst, src, 0, 0}); }
+  void subtract_register(u8 dst, u8 src) { add({0x1f, dst, src, 0, 0}); }
   void shift_left(u8 dst, s32 bits) { add({0x67, dst, 0, 0, bits}); }
   void shift_right(u8 dst, s32 bits) { add({0x77, dst, 0, 0, bits}); }
+  void mask(u8 dst, s32 bits) { add({0x57, dst, 0, 0, bits}); }
+  /// A store of 1, 2, 4 or 8 bytes.
+  void store(u8 base, s16 offset, u8 src, u8 bytes) {
+    const u8 width = bytes == 1 ? 0x10 : bytes == 2 ? 0x08 : bytes == 4 ? 0x00 : 0x18;
+    add({static_cast<u8>(0x63 | width), base, src, offset, 0});
+  }
   void call_helper(s32 id) { add({isa::code_call, 0, isa::call_src_helper, 0, id}); }
   void exit() { add({isa::code_exit, 0, 0, 0, 0}); }
   void set64(u8 dst, u64 value) {
@@ -46,6 +54,25 @@ class Program {
       add({0x15, dst, 0, static_cast<s16>(values.size() - 1 - i), static_cast<s32>(values[i])});
     leave_unless_equal(dst, static_cast<s32>(values.back()));
   }
+  /// Jumps ahead, to where land() is called with the result, if dst == value.
+  std::size_t jump_if_equal(u8 dst, s32 value) {
+    add({0x15, dst, 0, 0, value});
+    return insns_.size() - 1;
+  }
+  std::size_t jump_unless_equal(u8 dst, s32 value) {
+    add({0x55, dst, 0, 0, value});
+    return insns_.size() - 1;
+  }
+  std::size_t jump() {
+    add({0x05, 0, 0, 0, 0});
+    return insns_.size() - 1;
+  }
+  /// Back to instruction `to`, where here() was, if dst < value, without sign.
+  std::size_t here() const { return insns_.size(); }
+  void jump_back_if_below(u8 dst, s32 value, std::size_t to) {
+    add({0xa5, dst, 0, static_cast<s16>(static_cast<s64>(to) - static_cast<s64>(insns_.size()) - 1), value});
+  }
+  void land(std::size_t jump) { insns_[jump].off = static_cast<s16>(insns_.size() - jump - 1); }
   /// A local call whose distance is known when the program is complete.
   void call_behind() {
     call_ = insns_.size();

@@ -8,19 +8,13 @@
 
 #include "isa/isa.hpp"
 #include "kernel/assembler.hpp"
+#include "kernel/carry_values.hpp"
 #include "kernel/rewrite.hpp"
 
 namespace skep::kernel {
 
 namespace {
 
-// struct pt_regs of x86-64, by offset.
-constexpr s16 regs_bytes = 168, regs_ax = 80, regs_orig_ax = 120, regs_ip = 128;
-constexpr s16 argument_registers[] = {112, 104, 96, 88, 72, 64};  // di si dx cx r8 r9
-// The carrier's stack.
-constexpr s16 context_slot = -8, view = context_slot - regs_bytes;
-
-constexpr s32 helper_map_lookup = 1, helper_get_current_task = 35, helper_probe_read_kernel = 113;
 constexpr s32 ts_compat = 2;                      // TS_COMPAT: the call came from 32-bit code
 constexpr s32 fork_family[] = {56, 57, 58, 435};  // clone, fork, vfork, clone3
 
@@ -88,81 +82,6 @@ void check_syscall(assembler::Program& code, const Carrier& carrier) {
   check_caller(code, carrier);
 }
 
-/// dst = what lies `offset` bytes behind the kernel address in r3, 0 where nothing can be read. Spoils r0 to r5.
-void read_behind(assembler::Program& code, u8 dst, u32 offset, u8 bytes) {
-  code.add_number(3, static_cast<s32>(offset));
-  code.store64_number(isa::frame_pointer, context_slot, 0);
-  code.copy(1, isa::frame_pointer);
-  code.add_number(1, context_slot);
-  code.set(2, bytes);
-  code.call_helper(helper_probe_read_kernel);
-  code.load64(dst, isa::frame_pointer, context_slot);
-}
-
-/// dst = an argument of the system call, by its place from 0; r6 = the context.
-void load_syscall_argument(assembler::Program& code, u8 dst, s8 argument) {
-  constexpr u32 registers[] = {112, 104, 96, 56, 72, 64};  // di si dx r10 r8 r9
-  code.load64(3, 6, 0);
-  read_behind(code, dst, registers[argument], 8);
-}
-
-bool uses(const Carrier& carrier, std::initializer_list<s8> wanted) {
-  const auto is_wanted = [&](s8 argument) { return std::ranges::find(wanted, argument) != wanted.end(); };
-  return std::ranges::any_of(carrier.arguments, is_wanted) ||
-         std::ranges::any_of(carrier.tests, is_wanted, &CarrierTest::argument);
-}
-
-/// r7 = the file of the descriptor, r8 = its socket, r9 = its sock, as far as they are used; leaves where there is
-/// none.
-void find_file(assembler::Program& code, const Carrier& carrier) {
-  const bool is_new = uses(carrier, {argument_new_file, argument_new_sock});
-  if (!is_new && !uses(carrier, {argument_file, argument_socket, argument_sock})) return;
-  if (is_new) {
-    code.load64(8, 6, 8);  // an error is a number above every limit
-  } else {
-    load_syscall_argument(code, 8, 0);
-    code.shift_left(8, 32);  // the kernel takes it for an unsigned int
-    code.shift_right(8, 32);
-  }
-  const DescriptorPath& at = carrier.descriptor;
-  code.call_helper(helper_get_current_task);
-  code.copy(3, 0);
-  read_behind(code, 3, at.task_files, 8);
-  read_behind(code, 9, at.files_table, 8);
-  code.copy(3, 9);
-  read_behind(code, 2, at.table_limit, 4);
-  code.leave_unless_below(8, 2);
-  code.copy(3, 9);
-  read_behind(code, 3, at.table_files, 8);
-  code.shift_left(8, 3);  // pointers of 8 bytes
-  code.add_register(3, 8);
-  read_behind(code, 7, 0, 8);
-  code.leave_if_equal(7, 0);
-  if (!uses(carrier, {argument_socket, argument_sock, argument_new_sock})) return;
-  code.copy(3, 7);
-  read_behind(code, 8, at.file_private, 8);
-  code.copy(3, 8);
-  read_behind(code, 9, at.socket_sock, 8);
-}
-
-/// dst = what a column of the table names; r6 = the context.
-void load_value(assembler::Program& code, const Carrier& carrier, u8 dst, s8 argument) {
-  const bool boundary = carrier.hook == CarrierHook::boundary_entry || carrier.hook == CarrierHook::boundary_return;
-  if (argument == argument_file || argument == argument_new_file) {
-    code.copy(dst, 7);
-  } else if (argument == argument_socket) {
-    code.copy(dst, 8);
-  } else if (argument == argument_sock || argument == argument_new_sock) {
-    code.copy(dst, 9);
-  } else if (argument == argument_result) {
-    code.load64(dst, 6, 8);
-  } else if (boundary) {
-    load_syscall_argument(code, dst, argument);
-  } else {
-    code.load64(dst, 6, static_cast<s16>(8 * argument));
-  }
-}
-
 /// r6 = the context; leaves unless one of the calls was made by 64-bit code.
 void check_boundary(assembler::Program& code, const Carrier& carrier) {
   if (carrier.hook == CarrierHook::boundary_entry) {
@@ -184,6 +103,7 @@ void check_event(assembler::Program& code, const Carrier& carrier) {
       code.copy(3, 2);
       read_behind(code, 2, test.path[i], i + 1 == test.path.size() ? test.bytes : 8);
     }
+    if (test.mask != 0) code.mask(2, test.mask);
     if (test.equal) {
       code.leave_unless_equal(2, test.value);
     } else {
@@ -203,23 +123,37 @@ void load_previous_task(assembler::Program& code, const Carrier& carrier) {
   code.load64(2, 0, 0);
 }
 
-bool is_at_return(CarrierHook hook) {
-  return hook == CarrierHook::tracepoint_return || hook == CarrierHook::boundary_return;
-}
-
 /// The parameters, or the result, that the tracepoint knows.
 void fill_from_tracepoint(assembler::Program& code, const Carrier& carrier) {
+  build_structures(code, carrier);
   for (std::size_t i = 0; i < std::min(carrier.arguments.size(), std::size(argument_registers)); ++i) {
     const s8 argument = carrier.arguments[i];
     if (argument == argument_unknown || argument == argument_zero) continue;
+    const s16 to = carrier.at_return ? regs_ax : argument_registers[i];
+    if (argument <= argument_structure) {
+      place_structure(code, argument, to);
+      continue;
+    }
     if (argument == argument_previous_task) {
       load_previous_task(code, carrier);
     } else {
       load_value(code, carrier, 2, argument);
     }
-    const s16 to = is_at_return(carrier.hook) ? regs_ax : argument_registers[i];
     code.store64(isa::frame_pointer, static_cast<s16>(view + to), 2);
   }
+}
+
+/// The registers of the system call's caller, whose address is at `offset` of the context: the fourth argument is in
+/// r10 there, and in cx for a function.
+void fill_from_caller(assembler::Program& code, s16 offset) {
+  constexpr s16 regs_r10 = 56, regs_cx = 88;
+  code.load64(3, 6, offset);
+  code.copy(1, isa::frame_pointer);
+  code.add_number(1, view);
+  code.set(2, regs_bytes);
+  code.call_helper(helper_probe_read_kernel);
+  code.load64(2, isa::frame_pointer, view + regs_r10);
+  code.store64(isa::frame_pointer, view + regs_cx, 2);
 }
 
 /// A word of the context as a plain number: a typed pointer would make the program's arithmetic on it illegal.
@@ -240,7 +174,22 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
     code.set64(2, carrier.function_address);
     code.store64(isa::frame_pointer, view + regs_ip, 2);
   }
+  if (carrier.callers_registers) {
+    fill_from_caller(code, carrier.hook == CarrierHook::kprobe ? argument_registers[0] : s16{0});
+    code.store64(isa::frame_pointer, context_slot, 6);
+    return;
+  }
   switch (carrier.hook) {
+    case CarrierHook::kprobe:
+      for (s16 offset = 0; offset < regs_bytes; offset += 8) {
+        code.load64(2, 6, offset);
+        code.store64(isa::frame_pointer, static_cast<s16>(view + offset), 2);
+      }
+      for (std::size_t i = 0; i < std::min(carrier.arguments.size(), std::size(argument_registers)); ++i) {
+        code.load64(2, 6, argument_registers[carrier.arguments[i]]);
+        code.store64(isa::frame_pointer, static_cast<s16>(view + argument_registers[i]), 2);
+      }
+      break;
     case CarrierHook::sys_enter:
       code.load64(2, 6, 0);  // the system call's function takes one argument: the caller's pt_regs
       code.store64(isa::frame_pointer, view + argument_registers[0], 2);
@@ -306,6 +255,8 @@ AttachTarget carrier_hook(const Carrier& carrier) {
       return {AttachKind::raw_tracepoint, "sys_enter"};
     case CarrierHook::boundary_return:
       return {AttachKind::raw_tracepoint, "sys_exit"};
+    case CarrierHook::kprobe:
+      return {AttachKind::kprobe, carrier.function};
   }
   return {};
 }
@@ -336,7 +287,9 @@ Result<void> carry(ProgramSpec& program, const Carrier& carrier) {
   return {};
 }
 
-std::string describe(const Carrier& carrier, std::string_view asked) {
+namespace {
+
+std::string describe_hook(const Carrier& carrier, std::string_view asked) {
   switch (carrier.hook) {
     case CarrierHook::fentry:
     case CarrierHook::fexit:
@@ -360,10 +313,32 @@ std::string describe(const Carrier& carrier, std::string_view asked) {
     case CarrierHook::tracepoint_return:
     case CarrierHook::boundary_entry:
     case CarrierHook::boundary_return:
-      return fmt::format("{} is carried by raw_tracepoint/{} ({}): {}; {}; stacks begin at the tracepoint", asked,
-                         carrier.tracepoint, carrier.reason, carrier.is_exact ? "exact" : "approximate", carrier.note);
+      return fmt::format(
+          "{} is carried by raw_tracepoint/{} ({}): {}; {}{}; stacks begin at the tracepoint", asked,
+          carrier.tracepoint, carrier.reason, carrier.is_exact ? "exact" : "approximate", carrier.note,
+          carrier.parameters_by_type ? "; parameters are those of the types that the program declares" : "");
+    case CarrierHook::kprobe:
+      if (carrier.parameters_by_type)
+        return fmt::format(
+            "{}: this kernel's function has other parameters than the program declares: it is given those of "
+            "the types that it declares",
+            asked);
+      return fmt::format(
+          "{} has a pointer to the caller's registers, where the program declares the arguments of the system call: it "
+          "is "
+          "given those",
+          asked);
   }
   return {};
+}
+
+}  // namespace
+
+std::string describe(const Carrier& carrier, std::string_view asked) {
+  std::string text = describe_hook(carrier, asked);
+  if (carrier.callers_registers && carrier.hook != CarrierHook::kprobe)
+    text += "; the program declares the arguments of the system call and is given those";
+  return text;
 }
 
 }  // namespace skep::kernel

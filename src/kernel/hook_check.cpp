@@ -46,7 +46,7 @@ Result<bool> HookCheck::check(const ProgramSpec& program) {
     default:
       break;
   }
-  auto plan = SKEP_TRY(plan_hook(program, target, session_->features, session_->types));
+  auto plan = SKEP_TRY(plan_hook(program, nullptr, target, session_->features, session_->types));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
   if (plan.carrier && stands_in(plan.carrier->hook)) return false;
   switch (target.kind) {

@@ -4,10 +4,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
+#include <bit>
 
 #include "catalog/syscalls.hpp"
 #include "kernel/register_use.hpp"
+#include "spec/handler.hpp"
 
 namespace skep::kernel {
 
@@ -17,67 +18,21 @@ using When = HookSubstitute::When;
 using Current = HookSubstitute::Current;
 
 constexpr HookSubstitute rows[] = {
+#define SKEP_BUILT_STRUCTURE(name, structure, members, others)
 #define SKEP_HOOK_SUBSTITUTE(function, when, tracepoint, arguments, tests, current, exactness, note) \
   {#function, When::when, #tracepoint, arguments, tests, Current::current, HookSubstitute::Exactness::exactness, note},
 #include "kernel/hook_substitutes.def"
 #undef SKEP_HOOK_SUBSTITUTE
+#undef SKEP_BUILT_STRUCTURE
 };
 
-/// Takes a decimal number off the front of `text`.
-bool take_number(std::string_view& text, s32& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return error == std::errc();
-}
-
-std::string_view take_until(std::string_view& text, char end) {
-  const auto at = text.find(end);
-  const std::string_view part = text.substr(0, at);
-  text.remove_prefix(at == text.npos ? text.size() : at + 1);
-  return part;
-}
-
-constexpr std::pair<std::string_view, s8> words[] = {
-    {"-", argument_unknown},         {"prev", argument_previous_task}, {"zero", argument_zero},
-    {"file", argument_file},         {"socket", argument_socket},      {"sock", argument_sock},
-    {"new_file", argument_new_file}, {"new_sock", argument_new_sock},  {"result", argument_result},
+constexpr BuiltStructure structures[] = {
+#define SKEP_HOOK_SUBSTITUTE(function, when, tracepoint, arguments, tests, current, exactness, note)
+#define SKEP_BUILT_STRUCTURE(name, structure, members, others) {#name, #structure, members, others},
+#include "kernel/hook_substitutes.def"
+#undef SKEP_HOOK_SUBSTITUTE
+#undef SKEP_BUILT_STRUCTURE
 };
-
-/// A number, or one of the words, as a whole.
-std::optional<s8> parse_argument(std::string_view text) {
-  for (const auto& [word, argument] : words)
-    if (text == word) return argument;
-  s32 number = -1;
-  if (!take_number(text, number) || !text.empty() || number < 0 || number > 11) return std::nullopt;
-  return static_cast<s8>(number);
-}
-
-std::optional<SubstituteTest> parse_test(std::string_view text) {
-  SubstituteTest test;
-  const auto end = text.find_first_of(".=!");
-  const auto argument = parse_argument(text.substr(0, end));
-  if (!argument || *argument == argument_unknown || end == text.npos) return std::nullopt;
-  test.argument = *argument;
-  text.remove_prefix(end);
-  if (text.starts_with('.')) {
-    text.remove_prefix(1);
-    std::string_view path = take_until(text, ':');
-    while (!path.empty()) {
-      const std::string_view structure = take_until(path, '.'), member = take_until(path, '.');
-      if (structure.empty() || member.empty()) return std::nullopt;
-      test.path.emplace_back(structure, member);
-    }
-    s32 bytes = 0;
-    if (test.path.empty() || !take_number(text, bytes)) return std::nullopt;
-    if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) return std::nullopt;
-    test.bytes = static_cast<u8>(bytes);
-  }
-  test.equal = text.starts_with("==");
-  if (!test.equal && !text.starts_with("!=")) return std::nullopt;
-  text.remove_prefix(2);
-  if (!take_number(text, test.value) || !text.empty()) return std::nullopt;
-  return test;
-}
 
 /// Offsets of pt_regs of x86-64 by parameter; `ax` for results.
 constexpr u32 parameter_offsets[] = {112, 104, 96, 88, 72, 64}, result_offset = 80, ip_offset = 128;
@@ -139,12 +94,112 @@ Result<void> know_system_calls(Carrier& carrier, std::string_view tracepoint, Ke
   return {};
 }
 
+/// What words of the row need beyond the descriptor's file.
+Result<void> know_word(Carrier& carrier, s8 word, std::string_view tracepoint, KernelTypes& kernel) {
+  DescriptorPath& at = carrier.descriptor;
+  if (word == argument_new_path || word == argument_new_dentry) {
+    at.file_path = SKEP_TRY(offset_of("file", "f_path", kernel));
+    at.path_dentry = SKEP_TRY(offset_of("path", "dentry", kernel));
+  } else if (word == argument_position) {
+    at.file_position = SKEP_TRY(offset_of("file", "f_pos", kernel));
+    for (const std::string_view name : system_calls(tracepoint))
+      if (const auto* const row = catalog::syscall_by_name(name); row != nullptr && name[0] != 'p')
+        carrier.unpositioned_numbers.push_back(row->number);  // read, readv, write, writev; the others begin with p
+  } else if (word == argument_name) {
+    for (const std::string_view name : system_calls(tracepoint))
+      if (const auto* const row = catalog::syscall_by_name(name);
+          row != nullptr && (name.ends_with("at") || name.ends_with("at2")))
+        carrier.at_numbers.push_back(row->number);
+  }
+  return {};
+}
+
+/// The structure as this kernel lays it out, behind those that the carrier builds already; then those it leads to.
+Result<void> add_structure(Carrier& carrier, const BuiltStructure& built, std::string_view tracepoint,
+                           KernelTypes& kernel) {
+  const std::size_t index = carrier.structures.size();
+  if (index == most_structures) return fail(Code::limit, "a row builds more structures than there is room for");
+  carrier.structures.emplace_back();
+  const auto members = *parse_members(built.members);  // a test parses every row
+  for (const BuiltMember& member : members) {
+    const auto place = kernel.member_place(built.structure, member.name);
+    if (!place || place->offset + place->bytes > most_structure_bytes || !std::has_single_bit(place->bytes) ||
+        place->bytes > sizeof(u64))
+      return fail(Code::unsupported, fmt::format("this kernel's struct {} has no member {} that can be filled",
+                                                 built.structure, member.name));
+    CarrierStructure::Member made{place->offset, static_cast<u8>(place->bytes), member.argument, member.number};
+    if (!member.enumerator.empty()) {
+      const auto value = kernel.enumerator(member.enumeration, member.enumerator);
+      if (!value)
+        return fail(Code::unsupported,
+                    fmt::format("this kernel's enum {} has no {}", member.enumeration, member.enumerator));
+      made.number = static_cast<s32>(*value);
+    } else if (member.argument <= argument_structure) {
+      const auto& inner = structures[static_cast<std::size_t>(argument_structure - member.argument)];
+      made.argument = static_cast<s8>(argument_structure - static_cast<s8>(carrier.structures.size()));
+      SKEP_TRY(add_structure(carrier, inner, tracepoint, kernel));
+    } else {
+      SKEP_TRY(know_word(carrier, member.argument, tracepoint, kernel));
+    }
+    carrier.structures[index].members.push_back(made);
+  }
+  return {};
+}
+
+/// Where the row names types and the program declares parameters, they are found by these types, in their order.
+Result<std::vector<s8>> by_declaration(const HookSubstitute& row, const std::vector<s8>& arguments,
+                                       std::span<const spec::HandlerParameter> declared, bool& moved) {
+  const auto places = spec::places_by_type(declared, parse_types(row.arguments));
+  if (!places)
+    return fail(Code::unsupported,
+                fmt::format("the parameters that the program declares are not those that the table of "
+                            "substitutes knows of {}",
+                            row.function));
+  std::vector<s8> out;
+  for (std::size_t i = 0; i < places->size(); ++i) {
+    moved |= (*places)[i] != i;
+    out.push_back(arguments[(*places)[i]]);
+  }
+  return out;
+}
+
+/// Whether a row's arguments name the structure, or one that leads to it.
+bool builds(std::string_view arguments, std::string_view structure) {
+  const auto parsed = parse_arguments(arguments);
+  for (const s8 argument : *parsed) {
+    if (argument > argument_structure) continue;
+    const BuiltStructure& built = structures[static_cast<std::size_t>(argument_structure - argument)];
+    if (built.name == structure || built.members.find(fmt::format("@{}", structure)) != built.members.npos) return true;
+  }
+  return false;
+}
+
+/// A member of a built structure that the program reads and that nobody fills; "" when there is none.
+std::string unfilled_member(const ProgramSpec& program, const btf::Btf* declared, const BuiltStructure& built) {
+  if (declared == nullptr) return {};
+  const auto filled = *parse_members(built.members);
+  for (const CoreRelocation& relocation : program.relocations) {
+    if (relocation.type_id >= declared->type_count()) continue;
+    const btf::Type root = declared->type(declared->resolve(relocation.type_id));
+    if (root.name != built.structure) continue;
+    const std::string member = spec::first_named_member(*declared, relocation);
+    const auto named = [&](std::string_view list) { return (" " + std::string(list) + " ").find(" " + member + " "); };
+    const auto is_it = [&](const BuiltMember& one) { return one.name.substr(0, one.name.find('.')) == member; };
+    if (member.empty() || std::ranges::any_of(filled, is_it)) continue;
+    if (named(built.others) == std::string::npos) return fmt::format("{}.{}", built.structure, member);
+  }
+  return {};
+}
+
 /// The row's own conditions: this kernel has the tracepoint and the function as the row knows them.
-Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
+Result<Carrier> carrier_of(const HookSubstitute& row, std::span<const spec::HandlerParameter> declared,
+                           KernelTypes& kernel) {
   Carrier carrier;
   const bool at_return = row.when == When::at_return, boundary = row.tracepoint.ends_with(')');
-  carrier.hook = boundary ? (at_return ? CarrierHook::boundary_return : CarrierHook::boundary_entry)
+  const bool at_exit = row.tracepoint.starts_with("sys_exit(");
+  carrier.hook = boundary ? (at_exit ? CarrierHook::boundary_return : CarrierHook::boundary_entry)
                           : (at_return ? CarrierHook::tracepoint_return : CarrierHook::tracepoint_entry);
+  carrier.at_return = at_return;
   carrier.function = row.function;
   carrier.tracepoint = row.tracepoint;
   carrier.is_exact = row.exactness == HookSubstitute::Exactness::exact;
@@ -159,9 +214,19 @@ Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
                 fmt::format("this kernel's tracepoint {} has {} arguments, argument {} would be needed", row.tracepoint,
                             available, argument + 1));
   };
-  for (const s8 argument : carrier.arguments) SKEP_TRY(check(argument));
-  if (const auto parameters = kernel.argument_count(row.function);
-      row.when == When::entry && !row.arguments.empty() && parameters && *parameters != carrier.arguments.size())
+  for (s8& argument : carrier.arguments) {
+    SKEP_TRY(check(argument));
+    SKEP_TRY(know_word(carrier, argument, row.tracepoint, kernel));
+    if (argument > argument_structure) continue;
+    const auto& built = structures[static_cast<std::size_t>(argument_structure - argument)];
+    argument = static_cast<s8>(argument_structure - static_cast<s8>(carrier.structures.size()));
+    SKEP_TRY(add_structure(carrier, built, row.tracepoint, kernel));
+  }
+  const bool by_type = !at_return && !declared.empty() && row.arguments.find(':') != row.arguments.npos;
+  if (by_type) {
+    carrier.arguments = SKEP_TRY(by_declaration(row, carrier.arguments, declared, carrier.parameters_by_type));
+  } else if (const auto parameters = kernel.argument_count(row.function);
+             !at_return && !row.arguments.empty() && parameters && *parameters != carrier.arguments.size())
     return fail(Code::unsupported,
                 fmt::format("this kernel's {} has {} parameters, the table of substitutes knows one with {}",
                             row.function, *parameters, carrier.arguments.size()));
@@ -170,7 +235,7 @@ Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
     SKEP_TRY(check(test.argument));
     std::vector<u32> path;
     for (const auto& [structure, member] : test.path) path.push_back(SKEP_TRY(offset_of(structure, member, kernel)));
-    carrier.tests.push_back({test.argument, std::move(path), test.bytes, test.equal, test.value});
+    carrier.tests.push_back({test.argument, std::move(path), test.bytes, test.mask, test.equal, test.value});
   }
   return carrier;
 }
@@ -179,54 +244,29 @@ Result<Carrier> carrier_of(const HookSubstitute& row, KernelTypes& kernel) {
 
 std::span<const HookSubstitute> hook_substitutes() noexcept { return rows; }
 
-std::vector<std::string_view> system_calls(std::string_view tracepoint) {
-  std::vector<std::string_view> names;
-  static_cast<void>(take_until(tracepoint, '('));
-  std::string_view list = take_until(tracepoint, ')');
-  while (!list.empty()) {
-    names.push_back(take_until(list, ','));
-    if (list.starts_with(' ')) list.remove_prefix(1);
-  }
-  return names;
-}
+std::span<const BuiltStructure> built_structures() noexcept { return structures; }
 
 std::string_view source_name(std::string_view function) noexcept { return function.substr(0, function.find('.')); }
 
-std::optional<std::vector<s8>> parse_arguments(std::string_view text) {
-  std::vector<s8> arguments;
-  while (!text.empty()) {
-    const std::string_view part = take_until(text, ',');
-    const auto argument = parse_argument(part);
-    if (!argument) return std::nullopt;
-    arguments.push_back(*argument);
-  }
-  return arguments;
-}
-
-std::optional<std::vector<SubstituteTest>> parse_tests(std::string_view text) {
-  std::vector<SubstituteTest> tests;
-  while (!text.empty()) {
-    const auto test = parse_test(take_until(text, ' '));
-    if (!test) return std::nullopt;
-    tests.push_back(*test);
-  }
-  return tests;
-}
-
-Result<Carrier> substitute_carrier(const ProgramSpec& program, const std::string& function, bool at_return,
-                                   KernelTypes& kernel) {
+Result<Carrier> substitute_carrier(const ProgramSpec& program, const btf::Btf* declared, const std::string& function,
+                                   bool at_return, KernelTypes& kernel) {
   const std::string_view name = source_name(function);
+  const auto parameters = spec::handler_parameters(declared, program.functions);
   std::optional<Error> reason;
   std::optional<RegisterUse> use;
   for (const HookSubstitute& row : rows) {
     if (row.function != name || (row.when == When::at_return) != at_return) continue;
-    auto carrier = carrier_of(row, kernel);
+    auto carrier = carrier_of(row, parameters, kernel);
     if (!carrier) {
       reason = std::move(carrier).error();
       continue;
     }
     if (!use) use = register_use(program);
-    const std::string missing = shortfall(row, carrier->arguments, *use, kernel);
+    std::string missing = shortfall(row, carrier->arguments, *use, kernel);
+    for (const BuiltStructure& built : structures)
+      if (std::string unfilled; missing.empty() && builds(row.arguments, built.name) &&
+                                !(unfilled = unfilled_member(program, declared, built)).empty())
+        missing = fmt::format("it reads {}, which is not known there", unfilled);
     if (missing.empty()) return carrier;
     reason = Error{Code::unsupported, fmt::format("tracepoint {} would stand in for it, but not for program {}: {}",
                                                   row.tracepoint, program.name, missing)};

@@ -235,21 +235,47 @@ TEST(HookSubstitutes, EveryRowCanBeRead) {
     EXPECT_LE(arguments->size(), 7u);  // those behind the sixth are on the stack, and not known
     const bool at_return = row.when == HookSubstitute::When::at_return;
     EXPECT_TRUE(!at_return || arguments->size() == 1);
-    EXPECT_TRUE(parse_tests(row.tests));
+    const auto tests = parse_tests(row.tests);
+    ASSERT_TRUE(tests);
+    const auto has = [&](s8 word) {
+      return std::ranges::find(*arguments, word) != arguments->end() ||
+             std::ranges::any_of(*tests, [&](const SubstituteTest& test) { return test.argument == word; });
+    };
+    const bool builds = std::ranges::any_of(*arguments, [](s8 argument) { return argument <= argument_structure; });
+    EXPECT_FALSE(builds && (has(argument_socket) || has(argument_sock) || has(argument_new_sock))) << "one register";
+    EXPECT_EQ(parse_types(row.arguments).size(), arguments->size());
     for (const std::string_view call : system_calls(row.tracepoint))
       EXPECT_NE(catalog::syscall_by_name(call), nullptr) << call;
     EXPECT_FALSE(row.note.empty());
     EXPECT_EQ(row.function.find('.'), row.function.npos);
   }
+  for (const BuiltStructure& built : built_structures()) {
+    const auto members = parse_members(built.members);
+    ASSERT_TRUE(members && !members->empty()) << built.name;
+  }
+  EXPECT_EQ(parse_types("-:inode,new_dentry:dentry,-"), (std::vector<std::string_view>{"inode", "dentry", ""}));
+  EXPECT_EQ(*parse_arguments("-:inode,new_dentry:dentry,kiocb"),
+            (std::vector<s8>{argument_unknown, argument_new_dentry, argument_structure}));
+  const auto members = parse_members("a=file b=#1 c=iter_type.ITER_IOVEC d=@iovec e=2");
+  ASSERT_TRUE(members && members->size() == 5);
+  EXPECT_TRUE((*members)[0].argument == argument_file && (*members)[1].number == 1);
+  EXPECT_TRUE((*members)[2].enumeration == "iter_type" && (*members)[2].enumerator == "ITER_IOVEC");
+  EXPECT_TRUE((*members)[3].argument <= argument_structure && (*members)[4].argument == 2);
+  for (const char* text : {"a", "a=", "=1", "a=x", "a=@x", "a=#", "a=#1x", "a=-", "a=kiocb"})
+    EXPECT_FALSE(parse_members(text)) << text;
   EXPECT_FALSE(parse_arguments("x"));
   EXPECT_FALSE(parse_arguments("0,12"));
-  for (const char* text : {"", "0", "0=1", "0==", "0==1x", "0.sock==6", "0.sock.a:3==6", "12==1", "-1==1", "-==1",
-                           "file.file==1", "file.file.f_inode.inode:2==1", "0.:2==1", "0.a..b:2==1"})
+  for (const char* text :
+       {"", "0", "0=1", "0==", "0==1x", "0.sock==6", "0.sock.a:3==6", "12==1", "-1==1", "-==1", "file.file==1",
+        "file.file.f_inode.inode:2==1", "0&==1", "0&x==1", "0&0==1", "0&1", "0.:2==1", "0.a..b:2==1"})
     EXPECT_EQ(parse_tests(text).has_value(), std::string_view(text).empty()) << text;
   const auto tests = parse_tests("0.sock.sk_protocol:2==6 2!=10");
   ASSERT_TRUE(tests && tests->size() == 2);
   EXPECT_TRUE((*tests)[0].path[0].second == "sk_protocol" && (*tests)[0].bytes == 2 && (*tests)[0].value == 6);
   EXPECT_TRUE(!(*tests)[1].equal && (*tests)[1].argument == 2 && (*tests)[1].path.empty());
+  const auto masked = parse_tests("file.file.f_mode:4&1048576!=0");
+  ASSERT_TRUE(masked && masked->size() == 1);
+  EXPECT_TRUE(masked->front().mask == 1048576 && !masked->front().equal && masked->front().bytes == 4);
   const auto deep = parse_tests("file.file.f_inode.inode.i_mode:2==1");
   ASSERT_TRUE(deep && deep->size() == 1 && deep->front().path.size() == 2);
   EXPECT_TRUE(deep->front().argument == argument_file && deep->front().path[1].first == "inode");
@@ -361,7 +387,7 @@ TEST(Carry, FindsTheFileAtTheBoundaryOfASystemCall) {
   carrier.tracepoint = "sys_enter(read, pread64)";
   carrier.syscall_numbers = {0, 17};
   carrier.arguments = {argument_file, 1, argument_unknown};
-  carrier.tests = {{argument_file, {32, 40}, 2, true, 7}};
+  carrier.tests = {{argument_file, {32, 40}, 2, 0, true, 7}};
   ASSERT_TRUE(carry(program, carrier));
   EXPECT_EQ(program.attach.target, "sys_enter");
   const auto has = [&](Insn wanted) {
@@ -379,6 +405,34 @@ TEST(Carry, FindsTheFileAtTheBoundaryOfASystemCall) {
       EXPECT_LT(i + 1 + static_cast<std::size_t>(insn.off), program.insns.size());
   }
   EXPECT_NE(describe(carrier, "kprobe/vfs_read").find("sys_enter(read, pread64)"), std::string::npos);
+}
+
+/// In front of a kprobe: the registers as they are, but for the parameters, which come from where they are declared to
+/// be.
+TEST(Carry, GivesTheParametersThatAreDeclared) {
+  ProgramSpec program;
+  program.name = "trace_unlink";
+  program.insns = {{0x79, 0, 1, 104, 0}, exit_insn};
+  program.functions = {FunctionInfo{0, 2, "trace_unlink", true}};
+  Carrier carrier;
+  carrier.hook = CarrierHook::kprobe;
+  carrier.function = "vfs_unlink";
+  carrier.arguments = {1, 2};
+  carrier.parameters_by_type = true;
+  ASSERT_TRUE(carry(program, carrier));
+  EXPECT_EQ(program.attach.kind, AttachKind::kprobe);
+  EXPECT_EQ(program.attach.target, "vfs_unlink");
+  const auto follows = [&](s16 from, s16 to) {
+    for (std::size_t i = 0; i + 1 < program.insns.size(); ++i)
+      if (program.insns[i] == Insn{0x79, 2, 6, from, 0} && program.insns[i + 1] == Insn{0x7b, 10, 2, to, 0})
+        return true;
+    return false;
+  };
+  constexpr s16 view = -176, di = 112, si = 104, dx = 96, ip = 128;
+  EXPECT_TRUE(follows(si, view + di) && follows(dx, view + si));
+  EXPECT_TRUE(follows(dx, view + dx) && follows(ip, view + ip));
+  EXPECT_NE(describe(carrier, "kprobe/vfs_unlink").find("other parameters than the program declares"),
+            std::string::npos);
 }
 
 TEST(Carry, PutsTheProgramBehindItsCarrier) {

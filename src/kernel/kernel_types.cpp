@@ -24,6 +24,26 @@ Error types_error(Error error, const std::string& path, bool is_running) {
   return std::move(error).within("kernel types");
 }
 
+/// The member in a structure or union, and in those inside of it that have no name.
+std::optional<KernelTypes::MemberPlace> place_in(const btf::Btf& types, u32 id, std::string_view path, u32 depth) {
+  constexpr u32 deepest = 8;
+  const btf::Type record = types.type(types.resolve(id));
+  if (depth > deepest || !btf::is_composite(record.kind)) return std::nullopt;
+  const auto dot = path.find('.');
+  const std::string_view name = path.substr(0, dot), rest = dot == path.npos ? "" : path.substr(dot + 1);
+  for (const btf::Member& member : types.members(record)) {
+    if (member.bit_size != 0 || (member.name != name && !member.name.empty())) continue;
+    const u32 offset = member.bit_offset / 8;
+    if (member.name == name && rest.empty()) {
+      const auto bytes = types.size_of(member.type_id);
+      return bytes ? std::optional(KernelTypes::MemberPlace{offset, static_cast<u32>(*bytes)}) : std::nullopt;
+    }
+    const auto inner = place_in(types, member.type_id, member.name == name ? rest : path, depth + 1);
+    if (inner) return KernelTypes::MemberPlace{offset + inner->offset, inner->bytes};
+  }
+  return std::nullopt;
+}
+
 Result<std::shared_ptr<const btf::Btf>> read_types(const std::string& path, bool is_running) {
   auto types = btf::Btf::from_file(path);
   if (!types) return tl::unexpected(types_error(std::move(types).error(), path, is_running));
@@ -148,6 +168,21 @@ Result<u32> KernelTypes::argument_count(std::string_view function_name) {
   return static_cast<u32>(params.size());
 }
 
+std::vector<std::string_view> KernelTypes::parameter_structures(std::string_view function_name) {
+  std::vector<std::string_view> out;
+  const auto id = function(function_name);
+  const auto types = running();
+  if (!id || !types) return out;
+  const auto prototype = (*types)->type((*types)->type(*id).type_id());
+  if (prototype.kind != btf::Kind::func_proto) return out;
+  for (const btf::Param& param : (*types)->params(prototype)) {
+    const auto pointer = (*types)->type((*types)->resolve(param.type_id));
+    const auto target = (*types)->type((*types)->resolve(pointer.kind == btf::Kind::ptr ? pointer.type_id() : 0));
+    out.push_back(btf::is_composite(target.kind) || target.kind == btf::Kind::fwd ? target.name : std::string_view());
+  }
+  return out;
+}
+
 Result<u32> KernelTypes::tracepoint_argument_count(std::string_view name) {
   const u32 id = SKEP_TRY(tracepoint(name));
   const auto types = SKEP_TRY(running());
@@ -172,8 +207,29 @@ std::string KernelTypes::parameter_name(std::string_view function_name, u32 inde
 std::optional<u32> KernelTypes::member_offset(std::string_view structure, std::string_view member) {
   const auto types = finder();
   if (!types) return std::nullopt;
-  const std::lock_guard lock(mutex_);
-  return (*types)->member_offset(structure, member);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto direct = (*types)->member_offset(structure, member)) return direct;
+  }
+  const auto place = member_place(structure, member);
+  return place ? std::optional(place->offset) : std::nullopt;
+}
+
+std::optional<KernelTypes::MemberPlace> KernelTypes::member_place(std::string_view structure, std::string_view member) {
+  const auto types = running();
+  if (!types) return std::nullopt;
+  const auto id = (*types)->find(structure, btf::Kind::struct_);
+  return id ? place_in(**types, *id, member, 0) : std::nullopt;
+}
+
+std::optional<s64> KernelTypes::enumerator(std::string_view enumeration, std::string_view name) {
+  const auto types = running();
+  if (!types) return std::nullopt;
+  for (const auto kind : {btf::Kind::enum_, btf::Kind::enum64})
+    if (const auto id = (*types)->find(enumeration, kind))
+      for (const btf::Enumerator& one : (*types)->enumerators((*types)->type(*id)))
+        if (one.name == name) return one.value;
+  return std::nullopt;
 }
 
 std::optional<u32> KernelTypes::thread_status_offset() {

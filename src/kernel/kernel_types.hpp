@@ -46,12 +46,23 @@ class KernelTypes {
   std::vector<std::shared_ptr<const btf::Btf>> modules_with(const std::set<std::string, std::less<>>& names);
   /// Parameters of a function; unsupported when one is passed by value as a structure.
   Result<u32> argument_count(std::string_view function_name);
+  /// For each parameter of a function the structure or union that it points to, "" for other types; nothing where the
+  /// function is not known. The names live as long as this object.
+  std::vector<std::string_view> parameter_structures(std::string_view function_name);
   /// Arguments that a raw tracepoint hands to programs. Errors: not_found.
   Result<u32> tracepoint_argument_count(std::string_view name);
   /// The name of a parameter, by its place from 0; its number, from 1, where this kernel has no such function.
   std::string parameter_name(std::string_view function_name, u32 index);
-  /// Byte offset of a member of a structure, or none (bit-fields included).
+  /// Byte offset of a member of a structure, also of one inside its members without a name, or none (bit-fields
+  /// included).
   std::optional<u32> member_offset(std::string_view structure, std::string_view member);
+  /// The same with the member's size in bytes; no bit-fields. "d_name.len": a member of the member.
+  struct MemberPlace {
+    u32 offset = 0, bytes = 0;
+  };
+  std::optional<MemberPlace> member_place(std::string_view structure, std::string_view member);
+  /// The value of an enumerator of an enumeration.
+  std::optional<s64> enumerator(std::string_view enumeration, std::string_view name);
   /// Byte offset of thread_info::status inside task_struct, where both are known.
   std::optional<u32> thread_status_offset();
 

@@ -7,6 +7,7 @@
 
 #include "catalog/syscalls.hpp"
 #include "kernel/hook_substitutes.hpp"
+#include "spec/handler.hpp"
 
 namespace skep::kernel {
 
@@ -57,8 +58,8 @@ Result<Carrier> syscall_carrier(const std::string& function, std::string_view sy
   return carrier;
 }
 
-Result<Carrier> probe_carrier(const ProgramSpec& program, const AttachTarget& target, const std::string& asked,
-                              const Features& features, KernelTypes& kernel) {
+Result<Carrier> probe_carrier(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
+                              const std::string& asked, const Features& features, KernelTypes& kernel) {
   const std::string function = function_of(target);
   if (function.find_first_of("*?[") != std::string::npos)
     return fail(
@@ -74,7 +75,7 @@ Result<Carrier> probe_carrier(const ProgramSpec& program, const AttachTarget& ta
   const std::string_view syscall = syscall_of_function(function);
   if (features.fentry()) return trampoline_carrier(function, is_return(target.kind), kernel);
   if (!syscall.empty()) return syscall_carrier(function, syscall, is_return(target.kind), kernel);
-  auto substitute = substitute_carrier(program, function, is_return(target.kind), kernel);
+  auto substitute = substitute_carrier(program, declared, function, is_return(target.kind), kernel);
   if (substitute) {
     substitute->reason = "this kernel has no kprobes and no fentry";
     return substitute;
@@ -88,16 +89,43 @@ Result<Carrier> probe_carrier(const ProgramSpec& program, const AttachTarget& ta
 }
 
 /// A function that this kernel does not have: inlined, renamed or gone. With kprobes its substitute still serves.
-std::optional<Carrier> carrier_of_missing_function(const ProgramSpec& program, const AttachTarget& target,
-                                                   const std::string& function, KernelTypes& kernel) {
+std::optional<Carrier> carrier_of_missing_function(const ProgramSpec& program, const btf::Btf* declared,
+                                                   const AttachTarget& target, const std::string& function,
+                                                   KernelTypes& kernel) {
   const auto rows = hook_substitutes();
   const std::string_view name = source_name(function);
   if (std::ranges::find(rows, name, &HookSubstitute::function) == rows.end()) return std::nullopt;
   if (!kernel.addresses({std::string(name), function}).empty()) return std::nullopt;
-  auto substitute = substitute_carrier(program, function, is_return(target.kind), kernel);
+  auto substitute = substitute_carrier(program, declared, function, is_return(target.kind), kernel);
   if (!substitute) return std::nullopt;
   substitute->reason = "this kernel has no such function: it is inlined, renamed or gone";
   return *std::move(substitute);
+}
+
+/// What a handler declares beside what the function of this kernel has: releases have put parameters in front of
+/// others.
+struct Declaration {
+  std::vector<s8> arguments;  ///< where the declared ones are, if elsewhere than declared and if all of them are there
+  std::string difference;     ///< the first that is something else, as a clause; "" where there is none
+};
+
+Declaration compare_declaration(const ProgramSpec& program, const btf::Btf* declared, const std::string& function,
+                                KernelTypes& kernel) {
+  Declaration out;
+  const auto parameters = spec::handler_parameters(declared, program.functions);
+  if (parameters.empty()) return out;
+  const auto types = kernel.parameter_structures(source_name(function));
+  for (std::size_t i = 0; i < std::min(parameters.size(), types.size()) && out.difference.empty(); ++i)
+    if (!parameters[i].structure.empty() && !types[i].empty() && parameters[i].structure != types[i])
+      out.difference =
+          fmt::format("the program declares parameter {} as struct {} *, and in this kernel it is struct {} *", i + 1,
+                      parameters[i].structure, types[i]);
+  if (out.difference.empty()) return out;
+  constexpr std::size_t in_registers = 6;
+  const auto places = spec::places_by_type(parameters, types);
+  if (!places || places->back() >= in_registers) return out;
+  for (const std::size_t place : *places) out.arguments.push_back(static_cast<s8>(place));
+  return out;
 }
 
 void use_carrier(Plan& plan, const Carrier& carrier, const std::string& asked) {
@@ -106,23 +134,59 @@ void use_carrier(Plan& plan, const Carrier& carrier, const std::string& asked) {
   plan.carrier = carrier;
 }
 
-Plan plan_probe(const ProgramSpec& program, const AttachTarget& target, const Features& features, KernelTypes& kernel) {
+/// Where the function has other parameters than the handler declares: the same ones from other places; a substitute
+/// that has the declared ones; else the probe as it is, and a line that says so.
+void follow_declaration(Plan& plan, const ProgramSpec& program, const btf::Btf* declared, const std::string& function,
+                        const std::string& asked, KernelTypes& kernel) {
+#if defined(__x86_64__)
+  const Declaration found = compare_declaration(program, declared, function, kernel);
+  if (found.difference.empty()) return;
+  if (!found.arguments.empty()) {
+    Carrier carrier;
+    carrier.hook = CarrierHook::kprobe;
+    carrier.function = function;
+    carrier.arguments = found.arguments;
+    carrier.parameters_by_type = true;
+    return use_carrier(plan, carrier, asked);
+  }
+  if (auto substitute = substitute_carrier(program, declared, function, false, kernel)) {
+    substitute->reason = found.difference;
+    return use_carrier(plan, *substitute, asked);
+  }
+  plan.carried_by = fmt::format("{}: {}: what it reads of it may be something else", asked, found.difference);
+#endif
+}
+
+Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
+                const Features& features, KernelTypes& kernel) {
   Plan plan;
   const std::string asked = fmt::format("{}/{}", name_of(target.kind), target.target);
   const std::string function = function_of(target);
   plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
                target.target.empty() ? std::string() : function};
   if (target.target.empty()) return plan;
+  const bool wants_call_arguments = !is_return(target.kind) && !syscall_of_function(function).empty() &&
+                                    spec::declares_call_arguments(declared, program.functions, program.attach);
   if (features.kprobes()) {
-    if (auto substitute = carrier_of_missing_function(program, target, function, kernel))
+    if (wants_call_arguments) {
+      Carrier carrier;
+      carrier.hook = CarrierHook::kprobe;
+      carrier.function = function;
+      carrier.callers_registers = true;
+      use_carrier(plan, carrier, asked);
+    } else if (auto substitute = carrier_of_missing_function(program, declared, target, function, kernel)) {
       use_carrier(plan, *substitute, asked);
+    } else if (!is_return(target.kind)) {
+      follow_declaration(plan, program, declared, function, asked, kernel);
+    }
     return plan;
   }
-  auto carrier = probe_carrier(program, target, asked, features, kernel);
+  auto carrier = probe_carrier(program, declared, target, asked, features, kernel);
   if (!carrier) {
     plan.unattachable = std::move(carrier).error();
     return plan;
   }
+  carrier->callers_registers = wants_call_arguments;
   if (may_read_ip(program)) {
     const auto found = kernel.addresses({function});
     if (const auto at = found.find(function); at != found.end())
@@ -140,16 +204,17 @@ bool is_bound_at_load(ProgramType type) {
 }  // namespace
 
 std::string Plan::key(const ProgramSpec& program) const {
-  if (carrier) return fmt::format("{}:{}", static_cast<int>(carrier->hook), carrier->function);
+  if (carrier)
+    return fmt::format("{}:{}:{}", static_cast<int>(carrier->hook), carrier->at_return ? 'r' : 'e', carrier->function);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
   const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
   return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()), frags,
                      is_bound_at_load(type) ? hook.text() : std::string());
 }
 
-Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, const Features& features,
-                       KernelTypes& kernel) {
-  if (is_probe(target.kind)) return plan_probe(program, target, features, kernel);
+Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
+                       const Features& features, KernelTypes& kernel) {
+  if (is_probe(target.kind)) return plan_probe(program, declared, target, features, kernel);
   Plan plan;
   plan.hook = target;
   const bool names_program = target.kind != AttachKind::freplace || target.target.find(':') != std::string::npos;
@@ -162,6 +227,17 @@ Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, c
     return fail(Code::unsupported, fmt::format("{}/{}: {}. tp_btf, raw_tracepoint and tracepoint programs work without "
                                                "it; for a system call use ksyscall/NAME",
                                                name_of(target.kind), target.target, features.fentry_refusal()));
+  return plan;
+}
+
+std::optional<Plan> plan_instead_of_refused(const ProgramSpec& program, const btf::Btf* declared,
+                                            const AttachTarget& target, KernelTypes& kernel) {
+  if (!is_probe(target.kind)) return std::nullopt;
+  auto substitute = substitute_carrier(program, declared, function_of(target), is_return(target.kind), kernel);
+  if (!substitute) return std::nullopt;
+  substitute->reason = "this kernel permits no probe of the function: it is one that the compiler may inline";
+  Plan plan;
+  use_carrier(plan, *substitute, fmt::format("{}/{}", name_of(target.kind), target.target));
   return plan;
 }
 

@@ -27,8 +27,14 @@ struct Plan {
   std::string key(const ProgramSpec& program) const;
 };
 
+/// `declared`: the types of the program's object, or null where they do not matter.
 /// Errors: unsupported, saying what is missing and what would serve; invalid_argument for a target that names nothing.
-Result<Plan> plan_hook(const ProgramSpec& program, const AttachTarget& target, const Features& features,
-                       KernelTypes& kernel);
+Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
+                       const Features& features, KernelTypes& kernel);
+
+/// Where the kernel refused a probe of the function itself (what the compiler may inline is not traceable, and a probe
+/// of it invalid): what stands in for it, if anything does.
+std::optional<Plan> plan_instead_of_refused(const ProgramSpec& program, const btf::Btf* declared,
+                                            const AttachTarget& target, KernelTypes& kernel);
 
 }  // namespace skep::kernel

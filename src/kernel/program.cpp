@@ -173,15 +173,17 @@ Result<Link> LoadedObject::attach_ops_of(std::string_view program) {
   return fail(Code::not_found, fmt::format("program {} is a member of no struct_ops map of its object", program));
 }
 
-Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target,
-                                       TypesImage* image) const {
+Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target, TypesImage* image,
+                                       const Plan* plan) const {
   Prepared out;
-  out.plan = SKEP_TRY(plan_hook(original, target, session->features, session->types));
+  out.plan = plan != nullptr ? *plan
+                             : SKEP_TRY(plan_hook(original, spec.btf.get(), target, session->features, session->types));
   if (!out.plan.loadable) return out;
   out.program = SKEP_TRY(close_program(original, spec, session->types));
   if (out.plan.carrier) {
     if (out.plan.carrier->needs_previous_task())
       out.plan.carrier->previous_tasks_map = SKEP_TRY(session->previous_tasks_map());
+    if (!out.plan.carrier->structures.empty()) out.plan.carrier->structures_map = SKEP_TRY(session->structures_map());
     SKEP_TRY(carry(out.program, *out.plan.carrier));
     if (image != nullptr) make_functions_static(out.program, *image);
   } else {
@@ -242,7 +244,7 @@ Result<int> KernelProgram::variant_for(const AttachTarget& target, const Plan& p
   std::optional<TypesImage> image;
   base::Fd btf;
   if (object_->btf) image = SKEP_TRY(TypesImage::copy_of(object_->spec.btf));
-  auto prepared = SKEP_TRY(object_->prepare(spec_, target, image ? &*image : nullptr));
+  auto prepared = SKEP_TRY(object_->prepare(spec_, target, image ? &*image : nullptr, &plan));
   if (image) btf = SKEP_TRY(load_types(image->bytes()));
   auto fd = SKEP_TRY(object_->load(prepared, btf.get()));
   const int number = fd.get();
@@ -259,15 +261,24 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
         fmt::format("{}: its section \"{}\" names no hook; say where to attach it, such as --attach syscall:execve",
                     place, spec_.section));
   if (target.kind == AttachKind::struct_ops) return object_->attach_ops_of(spec_.name);
-  auto plan = SKEP_TRY_AT(place, plan_hook(spec_, target, object_->session->features, object_->session->types));
+  auto plan = SKEP_TRY_AT(
+      place, plan_hook(spec_, object_->spec.btf.get(), target, object_->session->features, object_->session->types));
   if (needs_target(target.kind) && target.target.empty())
     return fail(Code::not_found,
                 fmt::format("{}: {} names no target; say where to attach it: --attach {}:TARGET, where TARGET is {}",
                             place, name_of(target.kind), name_of(target.kind), target_form(target.kind)));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
-  const int fd = SKEP_TRY(variant_for(target, plan));
-  auto attachment =
-      SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
+  const auto attach_as_planned = [&]() -> Attached {
+    const int fd = SKEP_TRY(variant_for(target, plan));
+    return SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
+  };
+  auto attached = attach_as_planned();
+  if (!attached && attached.error().os_error == EINVAL && !plan.carrier)
+    if (auto other = plan_instead_of_refused(spec_, object_->spec.btf.get(), target, object_->session->types)) {
+      plan = *std::move(other);
+      attached = attach_as_planned();
+    }
+  auto attachment = SKEP_TRY(std::move(attached));
   if (!is_narrowed_by_pid(target.kind)) object_->session->note_sees_all(plan.hook.text());
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
   attachment->set_carried_by(plan.carried_by);

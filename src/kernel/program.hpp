@@ -51,8 +51,9 @@ struct LoadedObject {
   /// Registers the struct_ops map that `program` is a member of; registered already, the same once more.
   Result<Link> attach_ops_of(std::string_view program);
 
-  /// CO-RE, carrier and annotations. `image` may be null: the object has no types.
-  Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image) const;
+  /// CO-RE, carrier and annotations. `image` may be null: the object has no types; `plan` too: it is made here.
+  Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image,
+                           const Plan* plan = nullptr) const;
   /// References to maps and symbols, then BPF_PROG_LOAD. `btf_fd`: the types that `prepared` was annotated for.
   Result<base::Fd> load(Prepared& prepared, int btf_fd) const;
 };

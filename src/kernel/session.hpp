@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernel/carry.hpp"
 #include "kernel/features.hpp"
 #include "kernel/kernel_types.hpp"
 #include "kernel/switch_recorder.hpp"
@@ -77,6 +78,13 @@ class Session : public std::enable_shared_from_this<Session> {
     return switches_->map();
   }
 
+  /// The map in which carriers build structures (carry.hpp), made at the first use.
+  Result<int> structures_map() {
+    const std::lock_guard lock(mutex_);
+    if (!structures_) structures_ = SKEP_TRY(make_structures_map());
+    return structures_->get();
+  }
+
   Features features;
   KernelTypes types;
 
@@ -86,6 +94,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::vector<std::string> notes_;
   std::string log_, sees_all_;
   std::optional<SwitchRecorder> switches_;
+  std::optional<base::Fd> structures_;
   std::map<u32, spec::UsdtSlots> usdt_slots_;  ///< by the map's id
 };
 

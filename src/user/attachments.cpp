@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "map/run.hpp"
+#include "spec/handler.hpp"
 
 namespace skep::user {
 
@@ -33,6 +34,9 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
   const verify::VerifiedProgram& proof = program->function->program();
   const u32 context_bytes = std::visit([](const auto& any) { return any.context_bytes; }, plan);
   SKEP_TRY(hook::check_fits(context_bytes, target, proof.type(), proof.context_bytes()));
+  if (auto* const syscall = std::get_if<hook::HookPlan>(&plan))
+    syscall->arguments_in_place =
+        spec::declares_call_arguments(program->object->btf.get(), proof.functions(), program->target);
   std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
   made->shadow_ = made->program_->object->shadow.get();
   SKEP_TRY(made->place_descriptions(target));

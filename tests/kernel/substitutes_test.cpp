@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -200,6 +201,29 @@ TEST_F(Substitutes, ReadsAreThoseOfOpenFiles) {
   EXPECT_EQ(hit(54) - hit(53), 10u - 3u);
 }
 
+bool is_on_ext4() {
+  constexpr long ext4_magic = 0xef53;
+  struct statfs about{};
+  return ::statfs(".", &about) == 0 && about.f_type == ext4_magic;
+}
+
+/// A kiocb is nowhere at the system call: it is built, of the file and of the place that each of the calls means.
+TEST_F(Substitutes, StructuresAreBuiltOfWhatTheCallTells) {
+  if (!is_on_ext4()) GTEST_SKIP() << "the working directory is not on ext4";
+  observe({"on_ext4_read"}, read_file);
+  EXPECT_EQ(hit(55), 3u);
+  EXPECT_EQ(hit(56), 0u + 2u + 8u);  // pread at 0 and at 2, read behind the eight bytes that were written
+  EXPECT_EQ(hit(57), 3u);
+}
+
+TEST_F(Substitutes, RemovalsOnExt4HaveTheirName) {
+  if (!is_on_ext4()) GTEST_SKIP() << "the working directory is not on ext4";
+  observe({"on_vfs_unlink"}, read_file);
+  EXPECT_NE(carried.find("ext4_unlink_enter"), carried.npos) << carried;
+  EXPECT_EQ(hit(58), 1u);
+  EXPECT_EQ(hit(59), sizeof "skep-substitutes-XXXXXX" - 1);
+}
+
 TEST_F(Substitutes, EveryRowOfThisKernelAttaches) {
   auto spec = compile("substitutes");
   ASSERT_OK(spec);
@@ -228,7 +252,8 @@ TEST_F(Substitutes, WhatATracepointDoesNotKnowIsRefusedByName) {
   };
   says("reads_state", "it reads parameter state of try_to_wake_up");
   says("reads_sp", "it reads register sp");
-  says("reads_nothing", "no tracepoint is known that stands in for vfs_rmdir");
+  says("reads_flags_of_kiocb", "it reads kiocb.ki_flags, which is not known there");
+  says("reads_nothing", "no tracepoint is known that stands in for vfs_no_such_function");
   says("matches_nothing", "a pattern cannot be carried");
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Debian's unmodified BCC tools (package bpfcc-tools) on our module, each with a small workload, and says which work.
 
-  bcc_tools.py [--engine kernel|user] [--jobs N] [TOOL...]
+  bcc_tools.py [--engine kernel|user] [--keep DIRECTORY] [--lines N] [--patience FACTOR] [TOOL...]
 
 A tool works when it has attached, has printed what its row expects about the workload, and has left without an error.
 What does not work is listed with the last line that it said. Needs SKEP (the binary); root for the kernel engine.
@@ -53,6 +53,10 @@ STRAY = ("/usr/bin/python3 -c \"import socket,struct,time\n"
 # A file system of its own, in a mount namespace of its own (Debian package xfsprogs).
 XFS = ("truncate -s 400M $TMP/image; mkfs.xfs -q $TMP/image; unshare -m sh -c 'mount -o loop $TMP/image /mnt; for i in 1 2 3 4; do "
        "dd if=/dev/zero of=/mnt/f bs=64k count=8 conv=fsync; cat /mnt/f; sleep 0.3; done; umount /mnt'")
+# A control group with less memory than what runs in it wants.
+OOM = ("G=$(ls -d /sys/fs/cgroup/memory 2> /dev/null || echo /sys/fs/cgroup)/skep-oom-$$; mkdir $G; "
+       "echo 16M > $G/memory.limit_in_bytes || { echo 16M > $G/memory.max; echo 0 > $G/memory.swap.max; }; "
+       "sh -c \"echo \\$\\$ > $G/cgroup.procs; exec /usr/bin/python3 -c 'x = bytearray(1 << 26)'\"; sleep 0.5; rmdir $G")
 # Processes that a tool is told the number of.
 LEAKING = "import ctypes,time\nlibc=ctypes.CDLL(None)\nwhile True: libc.malloc(4321);time.sleep(0.01)"
 # Two locks, taken in the one order by one thread and in the other by another, one after the other.
@@ -97,8 +101,8 @@ ROWS = {
     "exitsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) "),
     "ext4dist": Row("1 3", FILES, r"(?s)operation = fsync.*operation = read|operation = read.*operation = write"),
     "ext4slower": Row("1", FILES, "TIME"),
-    "filegone": Row("", FILES, r"f1|g"),
-    "filelife": Row("", FILES, r"(?m) (f\d|g)$"),
+    "filegone": Row("", FILES, r"(?s) mv +RENAME f\d > g\n.* rm +DELETE g\n"),
+    "filelife": Row("", FILES, r"(?m)^\S+ +\d+ +rm +0\.\d\d +g$"),
     "fileslower": Row("0", FILES, r"(?m) cat +\d+ +R +\d+ +\d+\.\d\d f\d$"),
     "filetop": Row("-a -C -r 2000 1 3", FILES, r"(?m)^\d+ +(cat|sh) +\d+ +\d+ +\d+ +\d+ +R f\d$"),
     "funccount": Row("-d 3 t:syscalls:sys_enter_open*", SHELL, r"sys_enter_openat\S* +\d"),
@@ -121,11 +125,11 @@ ROWS = {
     "nfsslower": Row("1", SHELL, "TIME"),
     "offcputime": Row("-f 2", SHELL, r"(?m)^sleep;.*nanosleep.* [1-9]\d*$"),
     "offwaketime": Row("-f 2", SHELL, r"(?m)^sleep;.* [1-9]\d*$"),
-    "oomkill": Row("", SHELL, "Tracing"),
+    "oomkill": Row("", OOM, r'Triggered by PID \d+ \("python3"\), OOM kill of PID \d+ \("python3"\)'),
     "opensnoop": Row("", SHELL, r"(?m)^\d+ +cat +\d+ +\d+ +/etc/hostname"),
     "pidpersec": Row("", SHELL, r"PIDs/sec: [1-9]"),
     "ppchcalls": Row("-d 1", SHELL, r"\S"),
-    "profile": Row("-f 2", BUSY, r"(?m)^sh;.* [1-9]\d*$"),
+    "profile": Row("-f 12", BUSY, r"(?m)^sh;.* [1-9]\d*$"),
     "readahead": Row("-d 2", FILES, "Read-ahead"),
     "runqlat": Row("1 3", BUSY, COUNTED),
     "runqlen": Row("1 3", BUSY, COUNTED),
@@ -137,7 +141,7 @@ ROWS = {
     "solisten": Row("", NET, r"127.0.0.1"),
     "sslsniff": Row("", TLS, r"(?s)WRITE/SEND.*who goes there.*READ/RECV.*who goes there"),
     "stackcount": Row("-D 2 t:sched:sched_process_exec", SHELL, r"(?ms)^  \S*execve.*^    [1-9]\d*$"),
-    "statsnoop": Row("", SHELL, r"(?m)/\S*$"),
+    "statsnoop": Row("", "for i in 1 2 3; do stat -f /etc; sleep 0.3; done", r"(?m)^\d+ +stat +0 +0 /etc$"),
     "syncsnoop": Row("", "for i in 1 2 3; do sync; sleep 0.3; done", r"(?i)sync"),
     "syscount": Row("-d 3", SHELL, r"(?m)^(openat|read|close|execve) +\d+"),
     "tcpaccept": Row("", NET, "127.0.0.1"),
@@ -153,21 +157,22 @@ ROWS = {
     "tcpsynbl": Row("", NET, r"(?s)backlog_max = 1.* 0 -> 1 +: [1-9]"),
     "tcptop": Row("-C 1 4", NET, r"python3'? +127.0.0.1:\d+ +127.0.0.1:[1-9]\d* +0 +[1-9]"),
     "tcptracer": Row("", NET, r"(?ms)^C +\d+ +python3 .*^A +\d+ +python3 .*^X +\d+ +python3 "),
-    "threadsnoop": Row("", CALLS, r"(?m)^\d+ +\d+ +python3 "),
+    "threadsnoop": Row("", CALLS, r"(?m)^\d+ +\d+ +(b')?python3'? "),
     "tplist": Row("syscalls:sys_enter_open*", SHELL, "sys_enter_openat"),
     "trace": Row("-M 5 t:syscalls:sys_enter_openat", SHELL, "sys_enter_openat"),
-    "ttysnoop": Row("$TTY", SHELL, r""),
+    "ttysnoop": Row("-C $TTY", "for i in 1 2 3; do echo some words > $TTY; sleep 0.3; done", r"(?m)^some words"),
     "vfscount": Row("3", FILES, r"vfs_rename'? +[1-9]"),
     "vfsstat": Row("1 3", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +[1-9]"),
     "virtiostat": Row("1 3", DISK, "Driver"),
     "wakeuptime": Row("-f 2", SHELL, r"(?m)^\S+;.*;(sh|sleep|cat|ls) [1-9]\d*$|^(sh|sleep|cat|ls)\S* \d+$"),
     "xfsdist": Row("1 8", XFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
-    "xfsslower": Row("0", XFS, r"(?m) dd +\d+ +W +65536 .* f$"),
+    "xfsslower": Row("0", XFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
     "zfsdist": Row("1 2", FILES, "Tracing"),
     "zfsslower": Row("1", FILES, "TIME"),
 }
 PLACE = "/usr/sbin/%s-bpfcc"
 SECONDS_TO_START, SECONDS_TO_END = 8.0, 14.0
+SECONDS_AFTER_HEADING, SECONDS_AFTER_WORKLOAD, SECONDS_TO_LEAVE = 1.5, 0.7, 6.0
 BROKEN = re.compile(r"Traceback|Failed to|Exception:|ERROR|[Ee]rror:|not supported", re.M)
 
 
@@ -184,22 +189,22 @@ def installed():
     return found
 
 
-def wait_for_output(path, process):
+def wait_for_output(path, process, patience):
     """Until a tool has printed its heading, or has had the time to start that a busy machine gives it."""
-    deadline = time.monotonic() + SECONDS_TO_START
+    deadline = time.monotonic() + SECONDS_TO_START * patience
     while time.monotonic() < deadline and process.poll() is None and os.path.getsize(path) == 0:
         time.sleep(0.1)
-    time.sleep(1.5)
+    time.sleep(SECONDS_AFTER_HEADING)  # at any patience: tools that count for some seconds have begun
 
 
-def end(process):
+def end(process, patience):
     """As Ctrl-C would, twice where once was not enough."""
     for sent in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
         if process.poll() is not None:
             break
         process.send_signal(sent)
         try:
-            process.wait(timeout=6)
+            process.wait(timeout=SECONDS_TO_LEAVE * patience)
         except subprocess.TimeoutExpired:
             pass
 
@@ -211,15 +216,17 @@ def _with_debugfs(engine):
     return ["unshare", "-m", "sh", "-c", 'mount -t debugfs none /sys/kernel/debug; exec "$@"', "sh"]
 
 
-def run(name, engine, skep):
+def run(name, engine, skep, patience=1):
     """(works, why not, output)"""
     row = ROWS[name]
     directory = tempfile.mkdtemp(prefix="bcc-tools-")
-    environment = dict(os.environ, TMP=directory, PYTHONUNBUFFERED="1", TERM="dumb", SKEP=skep)
+    terminal = os.openpty() if "$TTY" in row.arguments else ()  # its own end keeps what is written to the other
+    tty = os.ttyname(terminal[1]) if terminal else ""
+    environment = dict(os.environ, TMP=directory, TTY=tty, PYTHONUNBUFFERED="1", TERM="dumb", SKEP=skep)
     idle = subprocess.Popen(["/usr/bin/python3", "-c", row.victim] if row.victim else ["sleep", "60"], env=environment,
                             stdout=subprocess.DEVNULL)
     time.sleep(1.5 if row.victim else 0)
-    arguments = row.arguments.replace("$PID", str(idle.pid)).replace("$TTY", "/dev/tty1")
+    arguments = row.arguments.replace("$PID", str(idle.pid)).replace("$TTY", tty)
     words = [skep, "python", PLACE % name] + __import__("shlex").split(arguments)
     workload = None
     try:
@@ -234,19 +241,21 @@ def run(name, engine, skep):
                                        env=environment, start_new_session=True)
             deadline = time.monotonic() + 60  # without root the tool ends with the command
             if engine == "kernel":
-                wait_for_output(out.name, process)
-                deadline = time.monotonic() + SECONDS_TO_END
+                wait_for_output(out.name, process, patience)
+                deadline = time.monotonic() + SECONDS_TO_END * patience
                 workload = subprocess.Popen(["sh", "-c", row.workload], env=environment, stdout=subprocess.DEVNULL,
                                             stderr=subprocess.DEVNULL, start_new_session=True)
-                workload.wait(timeout=30)
-                time.sleep(0.7)
+                workload.wait(timeout=30 * patience)
+                time.sleep(SECONDS_AFTER_WORKLOAD * patience)
             ended_early = process.poll() is not None
-            while process.poll() is None and time.monotonic() < deadline - 6:
+            while process.poll() is None and time.monotonic() < deadline - SECONDS_TO_LEAVE:
                 time.sleep(0.1)
-            end(process)
+            end(process, patience)
             out.seek(0)
             text = out.read().decode(errors="replace")
     finally:
+        for end_of_terminal in terminal:
+            os.close(end_of_terminal)
         idle.kill()
         idle.wait()
         if workload and workload.poll() is None:
@@ -265,6 +274,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", choices=("kernel", "user"), default="kernel")
     parser.add_argument("--keep", help="a directory for what the tools print")
+    parser.add_argument("--lines", type=int, default=0, help="so many of the last lines of what does not work")
+    parser.add_argument("--patience", type=float, default=1, help="how much slower than usual the machine is")
     parser.add_argument("tools", nargs="*")
     options = parser.parse_args()
     skep = os.environ.get("SKEP", "skep")
@@ -274,7 +285,7 @@ def main():
         return 77
     working = []
     for name in names:
-        works, why, text = run(name, options.engine, skep)
+        works, why, text = run(name, options.engine, skep, options.patience)
         if options.keep:
             os.makedirs(options.keep, exist_ok=True)
             with open(os.path.join(options.keep, name), "w") as file:
@@ -282,6 +293,8 @@ def main():
         if works:
             working.append(name)
         print("%-16s %s" % (name, "works" if works else "- " + why), flush=True)
+        if not works and options.lines > 0:
+            print("".join("    %s\n" % line[:200] for line in text.splitlines()[-options.lines:]), end="", flush=True)
     print("%d of %d tools work on the %s engine" % (len(working), len(names), options.engine))
     return 0 if options.tools and len(working) == len(names) or not options.tools else 1
 

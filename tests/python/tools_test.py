@@ -4,8 +4,8 @@ import os
 import bcc_tools
 from common import DriverCase, can_use_kernel_bpf, main, need
 
-KERNEL = ("argdist", "killsnoop", "syncsnoop", "trace")
-WITHOUT_ROOT = ("killsnoop", "syncsnoop", "syscount")
+KERNEL = ("argdist", "filelife", "killsnoop", "statsnoop", "syncsnoop", "trace")
+WITHOUT_ROOT = ("killsnoop", "statsnoop", "syncsnoop", "syscount")
 
 
 class Tools(DriverCase):

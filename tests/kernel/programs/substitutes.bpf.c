@@ -21,6 +21,17 @@ struct sock {
 struct file {
   unsigned int f_flags;
 };
+struct kiocb {
+  struct file *ki_filp;
+  long long ki_pos;
+  int ki_flags;
+};
+struct qstr {
+  unsigned int len;
+};
+struct dentry {
+  struct qstr d_name;
+};
 struct request {
   unsigned int __data_len;
 };
@@ -133,7 +144,31 @@ int BPF_KRETPROBE(on_vfs_read_return, long result) {
   return 0;
 }
 
-SEC("kprobe/vfs_rmdir")
+
+// Reads of files of ext4, of which the kernel's structure is built: how many, where they begin, of which file.
+SEC("kprobe/ext4_file_read_iter")
+int BPF_KPROBE(on_ext4_read, struct kiocb *iocb) {
+  if (!is_wanted()) return 0;
+  add(55, 1);
+  add(56, BPF_CORE_READ(iocb, ki_pos));
+  add(57, (BPF_CORE_READ(iocb, ki_filp, f_flags) & 02000) != 0); /* O_APPEND */
+  return 0;
+}
+SEC("kprobe/ext4_file_read_iter")
+int reads_flags_of_kiocb(struct pt_regs *ctx) {
+  add(48, BPF_CORE_READ((struct kiocb *)PT_REGS_PARM1(ctx), ki_flags));
+  return 0;
+}
+// Removals: how many, the length of the name.
+SEC("kprobe/vfs_unlink")
+int BPF_KPROBE(on_vfs_unlink, void *idmap, void *dir, struct dentry *dentry) {
+  if (!is_wanted()) return 0;
+  add(58, 1);
+  add(59, BPF_CORE_READ(dentry, d_name.len));
+  return 0;
+}
+
+SEC("kprobe/vfs_no_such_function")
 int reads_nothing(struct pt_regs *ctx) {
   add(48, 1);
   return 0;
