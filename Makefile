@@ -6,7 +6,7 @@ BUILD   := build/release
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 
-.PHONY: all hello test test-arm64 test-kernels install packages configure check race fuzz nightly prove bench-check clean
+.PHONY: all hello test test-arm64 test-kernels install deb packages configure check race fuzz nightly prove bench-check clean
 
 all: configure
 	@cmake --build $(BUILD) -j$(JOBS)
@@ -36,6 +36,11 @@ configure: packages
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+# Debian packages in build/release/packages; packaging/Package.cmake says which.
+deb: configure
+	@cmake --build $(BUILD) -j$(JOBS) --target skep_tool skep_shared skep_library
+	@cpack -G DEB --config $(BUILD)/CPackConfig.cmake -B $(BUILD)/packages
 
 # Longer checks, not part of `make test`.
 check:

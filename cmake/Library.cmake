@@ -33,11 +33,11 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   target_link_libraries(skep_shared PRIVATE -Wl,--undefined=skep_vm_version skep_host skep_capi)
   target_link_options(skep_shared PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/libskep.map -Wl,-Bsymbolic
     -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu -Wl,-z,relro -Wl,--no-undefined)
-  install(TARGETS skep_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)
+  install(TARGETS skep_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libskep NAMELINK_SKIP)
 
   # The Python packages: in a directory of their own, so that they hide no BCC that is installed. In the build tree they
   # are where `skep python` looks too.
-  install(DIRECTORY ${CMAKE_SOURCE_DIR}/python/ DESTINATION ${CMAKE_INSTALL_DATADIR}/skep/python
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/python/ DESTINATION ${CMAKE_INSTALL_DATADIR}/skep/python COMPONENT python
     FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE)
   # Compiled once here, not at each start of a user who may not write there: that costs 40 ms.
   install(CODE "execute_process(COMMAND python3 -m compileall -q \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/skep/python\" OUTPUT_QUIET ERROR_QUIET)
@@ -49,14 +49,14 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/python ${CMAKE_BINARY_DIR}/share/skep/python SYMBOLIC)
 endif()
 
-install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/skep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES ${merged} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/skep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
+install(FILES ${merged} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
 file(RELATIVE_PATH SKEP_PREFIX_FROM_PKGCONFIG /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/skep.pc.in ${CMAKE_BINARY_DIR}/skep.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/skep.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${CMAKE_BINARY_DIR}/skep.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/skepConfig.cmake.in ${CMAKE_BINARY_DIR}/skepConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/skep)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/skepConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/skepConfig.cmake ${CMAKE_BINARY_DIR}/skepConfigVersion.cmake
   ${CMAKE_SOURCE_DIR}/cmake/SkepSkeleton.cmake
-  DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/skep)
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/skep COMPONENT development)
