@@ -9,6 +9,7 @@
 #include "base/fd.hpp"
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
+#include "base/sort_by.hpp"
 
 namespace skep::base {
 namespace {
@@ -72,6 +73,25 @@ TEST(Files, AreReadAndReplacedWhole) {
   EXPECT_NE(gone.error().message.find("No such file"), std::string::npos) << gone.error().message;
   EXPECT_EQ(MappedFile::open(std::filesystem::temp_directory_path()).error().code, Code::invalid_argument);
   EXPECT_GT(read_text("/proc/self/status")->size(), 100u) << "a file whose size says 0";
+}
+
+TEST(SortBy, KeepsTheOrderOfEquals) {
+  struct Item {
+    u32 number;
+    std::string name;
+  };
+  std::vector<Item> items{{2, "a"}, {1, "b"}, {2, "c"}, {0, "d"}, {1, "e"}};
+  sort_by(items, &Item::number);
+  std::string names;
+  for (const Item& item : items) names += item.name;
+  EXPECT_EQ(names, "dbeac");
+  sort_by(items, [](const Item& item) { return ~u64{item.number}; });
+  names.clear();
+  for (const Item& item : items) names += item.name;
+  EXPECT_EQ(names, "acbed");
+  std::vector<Item> none;
+  sort_by(none, &Item::number);
+  EXPECT_TRUE(none.empty());
 }
 
 TEST(Errors, CarryTheirPlace) {

@@ -3,9 +3,8 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-
 #include "base/byte_reader.hpp"
+#include "base/sort_by.hpp"
 #include "btf/data.hpp"
 
 namespace skep::btf {
@@ -47,8 +46,7 @@ Result<std::vector<ExtSection<Record>>> read_table(std::span<const std::byte> by
     ExtSection<Record> section{btf.string(head->name), {}};
     section.records.reserve(head->count);
     for (u32 i = 0; i < head->count; i++, at += *record_size) section.records.push_back(*reader.at<Record>(at));
-    std::stable_sort(section.records.begin(), section.records.end(),
-                     [](const Record& a, const Record& b) { return a.offset < b.offset; });
+    base::sort_by(section.records, [](const Record& record) { return record.offset; });
     out.push_back(std::move(section));
   }
   return out;

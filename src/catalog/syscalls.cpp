@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/sort_by.hpp"
+
 namespace skep::catalog {
 namespace {
 
@@ -139,7 +141,7 @@ std::vector<std::string_view> nearest_syscalls(std::string_view name) {
     const u32 best = std::min(by_name, distance(name, row.function));
     if (best <= std::max<std::size_t>(2, name.size() / 3)) found.emplace_back(best, row.function);
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  base::sort_by(found, [](const auto& one) { return one.first; });
   std::vector<std::string_view> names;
   for (const auto& [score, function] : found) {
     if (names.size() == 3 || (score > 0 && found.front().first == 0)) break;

@@ -4,10 +4,10 @@
 // symbols, because afterwards nothing else says which of two static variables of one name lies where.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <set>
 
+#include "base/sort_by.hpp"
 #include "gen/linker.hpp"
 
 namespace skep::gen {
@@ -124,7 +124,7 @@ Result<void> Linker::write_types() {
     if (vars.empty()) continue;
     if (vars.size() > 0xffff)
       return fail(Code::limit, fmt::format("section {}: more than 65535 variables together", name));
-    std::stable_sort(vars.begin(), vars.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+    base::sort_by(vars, [](const auto& var) { return var.offset; });
     const auto placed = section_numbers_.find(name);
     const u32 size = placed == section_numbers_.end() ? 0 : static_cast<u32>(out_.section(placed->second).size);
     types.begin(name, static_cast<u32>(vars.size()) | static_cast<u32>(Kind::datasec) << 24, size);

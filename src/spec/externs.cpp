@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/sort_by.hpp"
 #include "spec/object_reader.hpp"
 
 namespace skep::spec {
@@ -135,7 +136,7 @@ void ObjectReader::complete_section(btf::Builder& builder, u32 datasec_id) {
       if (where.visibility != elf::visibility_default) builder.set_linkage(variable.id, linkage_static);
     }
   }
-  std::stable_sort(vars.begin(), vars.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+  base::sort_by(vars, [](const auto& entry) { return entry.offset; });
   builder.set_section(datasec_id, size, vars);
 }
 

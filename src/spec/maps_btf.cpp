@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "base/sort_by.hpp"
 #include "spec/object_reader.hpp"
 
 namespace skep::spec {
@@ -173,9 +174,7 @@ Result<void> ObjectReader::read_static_slots() {
     if (is_code(section)) continue;
     for (const auto& relocation : relocations) SKEP_TRY(add_static_slot(relocation, section));
   }
-  for (auto& map : out_.maps)
-    std::stable_sort(map.slots.begin(), map.slots.end(),
-                     [](const auto& a, const auto& b) { return a.index < b.index; });
+  for (auto& map : out_.maps) base::sort_by(map.slots, &MapSpec::Slot::index);
   return {};
 }
 

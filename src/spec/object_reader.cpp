@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "base/mapped_file.hpp"
+#include "base/sort_by.hpp"
 
 namespace skep::spec {
 namespace {
@@ -221,8 +222,7 @@ Result<void> ObjectReader::read_annotations() {
       records.insert(records.end(), table.records.begin(), table.records.end());
     }
     for (auto& [section_index, notes] : annotations_)
-      std::stable_sort((notes.*list).begin(), (notes.*list).end(),
-                       [](const auto& a, const auto& b) { return a.offset < b.offset; });
+      base::sort_by(notes.*list, [](const auto& record) { return record.offset; });
   };
   distribute(ext.functions, &Annotations::functions);
   distribute(ext.lines, &Annotations::lines);
@@ -249,7 +249,7 @@ Result<void> ObjectReader::read_relocations() {
     for (u64 i = 0; i < table.size(); i++) list.push_back(table.at(i));
   }
   for (auto& [section, list] : relocations_)
-    std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+    base::sort_by(list, [](const auto& relocation) { return relocation.offset; });
   return {};
 }
 

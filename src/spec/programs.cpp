@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/sort_by.hpp"
 #include "spec/attach.hpp"
 #include "spec/insn_codes.hpp"
 #include "spec/object_reader.hpp"
@@ -47,9 +48,7 @@ Result<void> ObjectReader::read_programs() {
     out_.programs.push_back(SKEP_TRY_AT(fmt::format("program {}", function.name), link_program(function)));
     add_tail_call_slot(out_.programs.back());
   }
-  for (const auto& [id, map] : program_arrays_)
-    std::stable_sort(out_.maps[map].slots.begin(), out_.maps[map].slots.end(),
-                     [](const auto& a, const auto& b) { return a.index < b.index; });
+  for (const auto& [id, map] : program_arrays_) base::sort_by(out_.maps[map].slots, &MapSpec::Slot::index);
   return {};
 }
 
@@ -88,8 +87,7 @@ Result<ProgramSpec> ObjectReader::link_program(const Function& entry) {
     out.one_of = group->second;
     out.autoload = true;
   }
-  auto by_insn = [](const auto& a, const auto& b) { return a.insn < b.insn; };
-  std::stable_sort(out.references.begin(), out.references.end(), by_insn);
+  base::sort_by(out.references, &Reference::insn);
   return std::move(out);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/fd.hpp"
 #include "base/mapped_file.hpp"
+#include "base/sort_by.hpp"
 
 namespace skep::symbols {
 
@@ -115,9 +116,7 @@ Result<KernelSymbols> KernelSymbols::read(const std::filesystem::path& path) {
                             "as root with CAP_SYSLOG and kernel.kptr_restrict at most 1 they are shown",
                             lines, path.native(), restriction()));
   }
-  const auto by_address = [](const Entry& a, const Entry& b) { return a.address < b.address; };
-  if (!std::is_sorted(symbols.entries_.begin(), symbols.entries_.end(), by_address))
-    std::stable_sort(symbols.entries_.begin(), symbols.entries_.end(), by_address);
+  if (!std::ranges::is_sorted(symbols.entries_, {}, &Entry::address)) base::sort_by(symbols.entries_, &Entry::address);
   return symbols;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/sort_by.hpp"
 #include "verify/c_line.hpp"
 #include "verify/narrator.hpp"
 
@@ -303,8 +304,7 @@ void Narrator::limits() {
     }
     same->insns_processed += visits;
   }
-  std::stable_sort(lines.begin(), lines.end(),
-                   [](const HotLine& a, const HotLine& b) { return a.insns_processed > b.insns_processed; });
+  base::sort_by(lines, [](const HotLine& line) { return ~line.insns_processed; });  // most first
   if (lines.size() > most_hot_lines) lines.resize(most_hot_lines);
   for (HotLine& h : lines)
     h.share = static_cast<double>(h.insns_processed) / static_cast<double>(std::max<u64>(total, 1));

@@ -5,6 +5,7 @@
 #include <bitset>
 #include <utility>
 
+#include "base/sort_by.hpp"
 #include "catalog/helpers.hpp"
 
 namespace skep::vm::jit {
@@ -76,7 +77,7 @@ Shaper::Shaper(const Bytecode& code)
     if (code.ops[i] == Op::call_local) calls_[static_cast<std::size_t>(static_cast<s64>(i) + 1 + code.insns[i].imm)]++;
   by_entry_.assign(code.insns.size(), nullptr);
   for (u32 t = 0; t < code.stack_touches.size(); t++) touches_.push_back(t);
-  std::ranges::stable_sort(touches_, {}, [&](u32 t) { return code.stack_touches[t].function; });
+  base::sort_by(touches_, [&](u32 t) { return code.stack_touches[t].function; });
 }
 
 const Shape& Shaper::at(u32 entry) {

@@ -4,7 +4,9 @@
 // serves all of them and no move is needed. Hot phis are joined first, because a move saved in a loop is worth most.
 // What cannot be joined remembers the other as a partner: taking its register later still saves the move.
 #include <algorithm>
+#include <bit>
 
+#include "base/sort_by.hpp"
 #include "vm/jit/backend/allocation.hpp"
 
 namespace skep::vm::backend {
@@ -106,7 +108,8 @@ class Bundler {
   void join_phis() {
     std::vector<u32> order(code_.phis.size());
     for (u32 i = 0; i < order.size(); i++) order[i] = i;
-    std::ranges::stable_sort(order, std::greater{}, [&](u32 i) { return code_.blocks[code_.phis[i].block].frequency; });
+    // The most frequent first. Numbers that are not negative are ordered as their bits are.
+    base::sort_by(order, [&](u32 i) { return ~std::bit_cast<u32>(code_.blocks[code_.phis[i].block].frequency); });
     for (const u32 i : order) {
       const Phi& phi = code_.phis[i];
       const Block& block = code_.blocks[phi.block];

@@ -209,6 +209,7 @@ class Order {
       for (const u32 s : successors(nodes_[b]))
         if (!goes_back(b, s)) nodes_[s].waiting++;
     std::vector<u32> ready{0}, outgoing;
+    const auto frequency = [&](u32 b) { return nodes_[b].frequency; };
     u32 loop = none;
     while (!ready.empty()) {
       std::size_t best = ready.size() - 1;
@@ -226,8 +227,8 @@ class Order {
       loop = nodes_[b].loop;
       outgoing.clear();
       for (const u32 s : successors(nodes_[b]))
-        if (!goes_back(b, s) && --nodes_[s].waiting == 0) outgoing.push_back(s);
-      std::ranges::stable_sort(outgoing, {}, [&](u32 s) { return nodes_[s].frequency; });
+        if (!goes_back(b, s) && --nodes_[s].waiting == 0)
+          outgoing.insert(std::ranges::upper_bound(outgoing, nodes_[s].frequency, {}, frequency), s);
       ready.insert(ready.end(), outgoing.begin(), outgoing.end());
     }
   }

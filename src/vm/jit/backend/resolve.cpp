@@ -6,6 +6,7 @@
 // other successor, else at the start of the block, which then has no other predecessor: critical edges are split.
 #include <algorithm>
 
+#include "base/sort_by.hpp"
 #include "vm/jit/backend/passes.hpp"
 
 namespace skep::vm::backend {
@@ -25,7 +26,7 @@ class Resolver {
     for (const Phi& phi : code_.phis) join(phi);
     for (VReg v = 0; v < code_.registers.size(); v++)
       if (out_.values[v].needs_slot) keep(v);
-    std::ranges::stable_sort(out_.moves, {}, [](const Move& m) { return m.key; });
+    base::sort_by(out_.moves, &Move::key);
   }
 
  private:
