@@ -40,7 +40,7 @@ class Analyser {
 
  private:
   template <class... Args>
-  Refusal refuse(MessageId id, u32 insn, const Args&... args) const {
+  [[gnu::cold]] Refusal refuse(MessageId id, u32 insn, const Args&... args) const {
     return {id, insn, fmt::format(fmt::runtime(catalog::message(id).reason), args...)};
   }
   Form form(u32 i) const { return isa::row(out_.insns[i].op).form; }

@@ -409,12 +409,10 @@ class Checker {
   /// `reg` is the register the explanation follows back to its origin.
   template <class... Args>
   bool refuse_for(s32 reg_index, catalog::MessageId id, const Args&... args) {
-    if (refused_) return false;
-    refused_ = true;
-    refusal_ = {id, insn_, fmt::format(fmt::runtime(catalog::message(id).reason), args...)};
-    culprit_ = reg_index;
-    return false;
+    return refuse_with(reg_index, id, fmt::make_format_args(args...));
   }
+  /// Cold, as what leads here is: a program is refused once.
+  [[gnu::cold]] bool refuse_with(s32 reg_index, catalog::MessageId id, fmt::format_args args);
 
   const ProgramSpec& program_;
   const ObjectSpec& object_;

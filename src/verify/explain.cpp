@@ -34,6 +34,14 @@ std::string Checker::name(const Register& r) const {
   return describe(r, has_map ? std::string_view(maps_[r.object].spec->name) : std::string_view());
 }
 
+bool Checker::refuse_with(s32 reg_index, catalog::MessageId id, fmt::format_args args) {
+  if (refused_) return false;
+  refused_ = true;
+  refusal_ = {id, insn_, fmt::vformat(catalog::message(id).reason, args)};
+  culprit_ = reg_index;
+  return false;
+}
+
 std::string Checker::involved_registers() const {
   if (state_.frames[0] == nullptr || refusal_.insn >= analysis_.insns.size() || path_.empty()) return {};
   const Insn& i = program_.insns[refusal_.insn];
