@@ -116,6 +116,12 @@ class LentMemory final : public base::Lending {
   u64 largest_ = 0;
 };
 
+struct CheckedRun;
+
+/// The checked loop (checked.cpp).
+Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run);
+u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept;
+
 /// State of a checked run that nested tail calls and callbacks share.
 struct CheckedRun {
   Run* run = nullptr;
@@ -124,11 +130,9 @@ struct CheckedRun {
   const Checked* innermost = nullptr;  ///< the loop that is running: callbacks may use the stacks of those around them
   std::optional<Error> error;          ///< of a callback: whoever called it stops
   LentMemory lent;
+  /// For the fast loop, which has callbacks of both: a host that runs nothing checked links nothing of it.
+  decltype(&callback_checked) call_back = callback_checked;
 };
-
-/// The checked loop (checked.cpp).
-Result<u64> interpret_checked(const Bytecode& code, u64 r1, u64 r2, CheckedRun& run);
-u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&arguments)[5]) noexcept;
 
 /// A Function without a proof. Only for this room's tests and for vectors that are trusted: run() checks nothing.
 std::shared_ptr<const Function> trusted_function(std::unique_ptr<const Bytecode> code);

@@ -404,4 +404,21 @@ u64 callback_checked(const base::Callback& self, CheckedRun& run, const u64 (&ar
   return 0;
 }
 
+Result<u64> Function::run_checked(Run& run, void* context, MemoryGuard& guard, u64 max_insns) const {
+  run.tail_calls = 0;
+  run.thrown = false;
+  CheckedRun checked{&run, &guard, max_insns};
+  return interpret_checked(*bytecode_, reinterpret_cast<u64>(context), 0, checked);
+}
+
+Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& raw) {
+  Bindings bindings;
+  bindings.helpers = raw.helpers;
+  bindings.load_packet = raw.load_packet;
+  const auto code = SKEP_TRY(translate({insns, {}, {}, true}, bindings));
+  Run own;
+  CheckedRun run{raw.run != nullptr ? raw.run : &own, raw.guard, raw.max_insns};
+  return interpret_checked(*code, raw.r1, raw.r2, run);
+}
+
 }  // namespace skep::vm

@@ -52,13 +52,6 @@ Result<std::shared_ptr<const Function>> Function::link(const verify::VerifiedPro
   return function;
 }
 
-Result<u64> Function::run_checked(Run& run, void* context, MemoryGuard& guard, u64 max_insns) const {
-  run.tail_calls = 0;
-  run.thrown = false;
-  CheckedRun checked{&run, &guard, max_insns};
-  return interpret_checked(*bytecode_, reinterpret_cast<u64>(context), 0, checked);
-}
-
 std::span<const Insn> Function::insns() const { return bytecode_->insns; }
 const verify::VerifiedProgram& Function::program() const { return *data_->program; }
 
@@ -71,16 +64,6 @@ Result<std::shared_ptr<const Function>> trusted_function(std::unique_ptr<const B
   auto function = trusted_function(std::move(code));
   SKEP_TRY(Tiering::begin(*function, options));
   return function;
-}
-
-Result<u64> run_raw_checked(std::span<const Insn> insns, const RawRun& raw) {
-  Bindings bindings;
-  bindings.helpers = raw.helpers;
-  bindings.load_packet = raw.load_packet;
-  const auto code = SKEP_TRY(translate({insns, {}, {}, true}, bindings));
-  Run own;
-  CheckedRun run{raw.run != nullptr ? raw.run : &own, raw.guard, raw.max_insns};
-  return interpret_checked(*code, raw.r1, raw.r2, run);
 }
 
 }  // namespace skep::vm

@@ -298,7 +298,8 @@ u64 interpret(const Bytecode& code, Run& run, u64 r1, u64 r2) noexcept {
 
 u64 interpret_callback(const base::Callback& self, void* opaque, const u64 (&arguments)[5]) noexcept {
   auto* run = static_cast<Run*>(opaque);
-  if (run->checked != nullptr) return callback_checked(self, *static_cast<CheckedRun*>(run->checked), arguments);
+  if (auto* const checked = static_cast<CheckedRun*>(run->checked); checked != nullptr)
+    return checked->call_back(self, *checked, arguments);
   return run_machine(*static_cast<const Bytecode*>(static_cast<const base::CodeOwner*>(self.code)), *run, self.insn,
                      true, arguments);
 }

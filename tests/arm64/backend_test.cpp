@@ -11,6 +11,7 @@
 
 #include "protocol.hpp"
 #include "vm/jit/backend/backend.hpp"
+#include "vm/jit/backend/passes.hpp"
 #include "vm/jit/backend/random_ir.hpp"
 
 namespace skep::vm::backend {
@@ -97,7 +98,8 @@ class Arm64Backend : public testing::Test {
   }
 
   static std::vector<Target> targets() {
-    return {{.machine = Machine::arm64, .check = true}, {.machine = Machine::arm64, .lse = true, .check = true}};
+    return {{.machine = Machine::arm64, .check = verify_allocation},
+            {.machine = Machine::arm64, .lse = true, .check = verify_allocation}};
   }
 
   /// `made`: for this process (to evaluate) and compiled for the runner. Empty when both do the same.

@@ -1,5 +1,6 @@
 // Picks the emitter of this machine for code with checks.
 #include "vm/jit/checks.hpp"
+#include "vm/jit/tiering.hpp"
 
 #if defined(__x86_64__)
 #include "vm/jit/checked_x86_64.hpp"
@@ -32,3 +33,18 @@ Result<std::unique_ptr<const CheckedCode>> compile_checked([[maybe_unused]] cons
 }
 
 }  // namespace skep::vm::jit
+
+namespace skep::vm {
+
+Result<const jit::CheckedCode*> Tiering::checked_code(const Function& function) {
+  Function::Data& data = *function.data_;
+  const std::lock_guard lock(data.checked_mutex);
+  if (data.checked == nullptr) {
+    if (data.jit == nullptr && data.checked_jit == nullptr) data.checked_jit = Jit::create({.background = false});
+    Jit& jit = data.jit != nullptr ? *data.jit : *data.checked_jit;
+    data.checked = SKEP_TRY(jit::compile_checked(function.bytecode(), jit.code_memory()));
+  }
+  return data.checked.get();
+}
+
+}  // namespace skep::vm

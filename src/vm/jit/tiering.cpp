@@ -228,15 +228,4 @@ std::string Function::why_not_optimised() const {
   return data_->why_not_optimised;
 }
 
-Result<const jit::CheckedCode*> Tiering::checked_code(const Function& function) {
-  Function::Data& data = *function.data_;
-  const std::lock_guard lock(data.checked_mutex);
-  if (data.checked == nullptr) {
-    if (data.jit == nullptr && data.checked_jit == nullptr) data.checked_jit = Jit::create({.background = false});
-    Jit& jit = data.jit != nullptr ? *data.jit : *data.checked_jit;
-    data.checked = SKEP_TRY(jit::compile_checked(function.bytecode(), jit.code_memory()));
-  }
-  return data.checked.get();
-}
-
 }  // namespace skep::vm

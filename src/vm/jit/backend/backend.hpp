@@ -15,6 +15,7 @@
 #pragma once
 #include <skep/result.hpp>
 #include <skep/types.hpp>
+#include <string>
 #include <vector>
 
 #include "vm/jit/ir.hpp"
@@ -30,16 +31,22 @@ inline constexpr bool has_host = true;
 inline constexpr bool has_host = false;
 #endif
 
+struct Code;
+struct Registers;
+struct Allocation;
+/// Empty when every operand reads the value it should; else the first one that does not.
+using AllocationCheck = std::string (*)(const Code&, const Registers&, const Allocation&);
+
 /// What the code is for. Everything beyond the base instruction set is off unless said so.
 struct Target {
   Machine machine = Machine::x86_64;
-  bool bmi2 = false;      ///< x86-64: shlx, shrx, sarx, rorx, mulx
-  bool movbe = false;     ///< x86-64: movbe
-  bool popcnt = false;    ///< an instruction (arm64: a few) for popcount
-  bool lzcnt = false;     ///< an instruction for leading_zeros
-  bool lse = false;       ///< arm64: single-instruction atomics
-  u64 blinding_seed = 0;  ///< what `blinded` numbers are hidden with; not 0 where there are any
-  bool check = false;     ///< prove the register allocation; for tests
+  bool bmi2 = false;                ///< x86-64: shlx, shrx, sarx, rorx, mulx
+  bool movbe = false;               ///< x86-64: movbe
+  bool popcnt = false;              ///< an instruction (arm64: a few) for popcount
+  bool lzcnt = false;               ///< an instruction for leading_zeros
+  bool lse = false;                 ///< arm64: single-instruction atomics
+  u64 blinding_seed = 0;            ///< what `blinded` numbers are hidden with; not 0 where there are any
+  AllocationCheck check = nullptr;  ///< tests: verify_allocation (passes.hpp). Else it is not even linked.
 
   /// This machine, with what its CPU has. Only where has_host.
   static Target host();

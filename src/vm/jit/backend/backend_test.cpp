@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "vm/jit/backend/backend.hpp"
+#include "vm/jit/backend/passes.hpp"
 #include "vm/jit/backend/random_ir.hpp"
 #include "vm/jit/code_memory.hpp"
 #include "vm/jit/passes.hpp"
@@ -124,7 +125,7 @@ class Machine_ {
 
 std::vector<Target> targets() {
   Target plain, host = Target::host();
-  plain.check = host.check = true;
+  plain.check = host.check = verify_allocation;
   return {plain, host};
 }
 

@@ -191,8 +191,8 @@ Result<void> emit_function(const ir::Function& f, const Target& target, std::spa
     return fail(skep::Code::limit,
                 "the program keeps too many values at once (more than 32760 bytes of frame); use the "
                 "interpreter tier");
-  if (target.check)
-    if (auto problem = verify_allocation(code, arm_registers, places); !problem.empty())
+  if (target.check != nullptr)
+    if (auto problem = target.check(code, arm_registers, places); !problem.empty())
       return fail(skep::Code::malformed, "register allocation: " + problem);
   const auto start = as.mark();
   auto reach = EmitArm64::Reach::all;

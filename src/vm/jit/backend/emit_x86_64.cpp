@@ -223,8 +223,8 @@ Result<void> emit_function(const ir::Function& f, const Target& target, std::spa
   allocate(code, x86_registers, places);
   if (places.failed) return fail(skep::Code::limit, "an instruction found no registers; use the baseline tier");
   resolve(code, x86_registers, places);
-  if (target.check)
-    if (auto problem = verify_allocation(code, x86_registers, places); !problem.empty())
+  if (target.check != nullptr)
+    if (auto problem = target.check(code, x86_registers, places); !problem.empty())
       return fail(skep::Code::malformed, "register allocation: " + problem);
   draft.clear();
   for (std::size_t i = 0; i < functions.size(); i++) (void)draft.new_label();

@@ -28,7 +28,7 @@ void resolve(Code& code, const Registers& registers, Allocation& allocation);
 Result<Compiled> emit_x86_64(const ir::Module& module, const Target& target);
 Result<Compiled> emit_arm64(const ir::Module& module, const Target& target);
 
-/// Empty when every operand reads the value it should; else the first one that does not.
+/// An AllocationCheck.
 std::string verify_allocation(const Code& code, const Registers& registers, const Allocation& allocation);
 
 }  // namespace skep::vm::backend
