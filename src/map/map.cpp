@@ -165,7 +165,7 @@ Result<std::shared_ptr<Map>> Map::create(const MapSpec& spec) {
   return SKEP_TRY_AT("map " + spec.name, create_completed(completed));
 }
 
-Map::Map(MapSpec spec) : spec_(std::move(spec)) {
+Map::Map(const MapSpec& spec) : spec_(spec) {
   info.type = spec_.type;
   info.name = spec_.name;
   info.flags = spec_.flags;
@@ -175,6 +175,8 @@ Map::Map(MapSpec spec) : spec_(std::move(spec)) {
   info.btf_key_type_id = spec_.btf_key_type_id;
   info.btf_value_type_id = spec_.btf_value_type_id;
 }
+
+Map::~Map() = default;
 
 base::MapView Map::sizes_of_view() const noexcept {
   base::MapView view;

@@ -46,7 +46,7 @@ inline constexpr s64 not_supported = 524;
 
 class Map {
  public:
-  virtual ~Map() = default;
+  virtual ~Map();
   Map(const Map&) = delete;
   Map& operator=(const Map&) = delete;
 
@@ -121,7 +121,7 @@ class Map {
   MapInfo info;  ///< create() copies the spec's facts; the engine fills the rest (id, host)
 
  protected:
-  explicit Map(MapSpec spec);
+  explicit Map(const MapSpec& spec);
   /// A view that says how large things are and offers nothing.
   base::MapView sizes_of_view() const noexcept;
   virtual s64 host_lookup(const void* key, void* value) noexcept = 0;
