@@ -19,9 +19,9 @@ inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, 
                           rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
                           workqueue = KfuncArg::workqueue, deferred = KfuncArg::deferred, irq_flag = KfuncArg::irq_flag,
                           irq_flag_saved = KfuncArg::irq_flag_saved, resilient_lock = KfuncArg::resilient_lock;
-constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, type}; }
-constexpr KfuncParameter fixed(u16 bytes) { return {KfuncArg::fixed, {}, bytes}; }
-constexpr KfuncParameter object_or_null(std::string_view type) { return {KfuncArg::object_or_null, type}; }
+constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, 0, type}; }
+constexpr KfuncParameter fixed(u16 bytes) { return {KfuncArg::fixed, bytes}; }
+constexpr KfuncParameter object_or_null(std::string_view type) { return {KfuncArg::object_or_null, 0, type}; }
 }  // namespace names
 
 constexpr KfuncParameter parameter(KfuncArg kind) { return {kind}; }

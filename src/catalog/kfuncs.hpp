@@ -97,8 +97,8 @@ inline constexpr u16 may_fail = 8192;  ///< takes a lock and returns 0, or takes
 
 struct KfuncParameter {
   KfuncArg kind = KfuncArg::none;
-  std::string_view type = {};  ///< object: "task_struct"
   u16 bytes = 0;               ///< fixed
+  std::string_view type = {};  ///< object: "task_struct"
 };
 
 struct Kfunc {

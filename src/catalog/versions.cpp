@@ -19,6 +19,8 @@ constexpr Version parse(std::string_view text) {
   }
   return parts[0] * 1000 + parts[1];
 }
+/// A row's.
+consteval Version first(std::string_view text) { return parse(text); }
 static_assert(parse("5.15") == 5015 && parse("v6.1") == 6001 && parse("6.1.12-generic") == 6001 && parse("5") == 0);
 
 struct HelperRange {
@@ -26,7 +28,7 @@ struct HelperRange {
   Version since;
 };
 constexpr HelperRange helper_ranges[] = {
-#define SKEP_HELPERS_SINCE(last, since) {last, parse(since)},
+#define SKEP_HELPERS_SINCE(last, since) {last, first(since)},
 #include "catalog/versions.def"
 };
 constexpr bool ascending() {
@@ -57,23 +59,23 @@ Version since(Feature feature) noexcept {
   switch (feature) {
 #define SKEP_FEATURE_SINCE(name, since, text) \
   case Feature::name:                         \
-    return parse(since);
+    return first(since);
 #include "catalog/versions.def"
   }
   return 0;
 }
 
 Version since(ProgramType type) noexcept {
-#define SKEP_PROGRAM_TYPE(name, number, printed, first) \
-  if (type == ProgramType::name) return parse(first);
+#define SKEP_PROGRAM_TYPE(name, number, printed, release) \
+  if (type == ProgramType::name) return first(release);
 #include <skep/tables/program_types.def>
 #undef SKEP_PROGRAM_TYPE
   return 0;
 }
 
 Version since(MapType type) noexcept {
-#define SKEP_MAP_TYPE(name, number, printed, first) \
-  if (type == MapType::name) return parse(first);
+#define SKEP_MAP_TYPE(name, number, printed, release) \
+  if (type == MapType::name) return first(release);
 #include <skep/tables/map_types.def>
 #undef SKEP_MAP_TYPE
   return 0;
@@ -86,8 +88,8 @@ Version helper_since(u32 id) noexcept {
 }
 
 Version kfunc_since(std::string_view name) noexcept {
-#define SKEP_KFUNCS_SINCE(prefix, first) \
-  if (name.starts_with(prefix)) return parse(first);
+#define SKEP_KFUNCS_SINCE(prefix, release) \
+  if (name.starts_with(prefix)) return first(release);
 #include "catalog/versions.def"
   return 0;
 }
