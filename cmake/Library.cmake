@@ -32,7 +32,7 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
     LINK_DEPENDS ${CMAKE_SOURCE_DIR}/src/capi/libskep.map DISABLE_PRECOMPILE_HEADERS ON)
   target_link_libraries(skep_shared PRIVATE -Wl,--undefined=skep_vm_version skep_host skep_capi)
   target_link_options(skep_shared PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/libskep.map -Wl,-Bsymbolic
-    -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu -Wl,-z,relro -Wl,--no-undefined)
+    -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu -Wl,-z,relro -Wl,--no-undefined ${SKEP_PACKED_RELOCATIONS})
   install(TARGETS skep_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libskep NAMELINK_SKIP)
 
   # The Python packages: in a directory of their own, so that they hide no BCC that is installed. In the build tree they

@@ -5,7 +5,8 @@
 # SMALL marks a room that runs once for each object that is loaded, never for each event: a release build makes its code
 # small rather than fast, which halves it (bench_embed measures what hosts pay, bench_startup what a start pays). HOT names
 # files of such a room that do run for each event. COLD names the other kind in a room that is fast: those that check a
-# specification or make sentences of a mistake. At -O3 every piece of a message is inlined where it is used.
+# specification or make sentences of a mistake. At -O3 every piece of a message is inlined where it is used. LEAN marks a
+# room whose time counts and where -O3 gains none of it: -O2.
 #
 # DEPENDS is the only statement of what the room may include; tests/style/layers.py compares it with the
 # #include lines. Sources are found by their place: *.cpp belongs to the room, *_test.cpp to its tests.
@@ -27,7 +28,7 @@ function(skep_file_options room options)
 endfunction()
 
 function(skep_room name)
-  cmake_parse_arguments(ROOM "SMALL" "" "DEPENDS;LIBRARIES;COLD;HOT" ${ARGN})
+  cmake_parse_arguments(ROOM "SMALL;LEAN" "" "DEPENDS;LIBRARIES;COLD;HOT" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -51,6 +52,10 @@ function(skep_room name)
 
   if(ROOM_SMALL)
     target_compile_options(skep_${name} PRIVATE ${skep_small})
+  elseif(ROOM_LEAN)
+    target_compile_options(skep_${name} PRIVATE $<$<CONFIG:Release>:-O2>)
+    # A precompiled header made at -O3 brings its -O3 along.
+    set_target_properties(skep_${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
   endif()
   skep_file_options(${name} "${skep_small}" ${ROOM_COLD})
   skep_file_options(${name} "$<$<CONFIG:Release>:-O3>" ${ROOM_HOT})
