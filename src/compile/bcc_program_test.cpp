@@ -85,7 +85,7 @@ TEST_P(BccParameters, OfSystemCallsComeFromTheCallersRegisters) {
 TEST_P(BccParameters, AreSeenToBeThoseOfASystemCall) {
   const auto declares = [&](const char* source) {
     const ProgramSpec& program = must_load(source);
-    return spec::declares_call_arguments(spec_.btf.get(), program.functions, program.attach);
+    return spec::declares_call_arguments(spec_.btf.get(), program.functions, program.insns);
   };
   EXPECT_TRUE(declares("int stat_entry(struct pt_regs *ctx, const char *path) { return path != 0; }\n"));
   EXPECT_FALSE(declares("int f(struct pt_regs *ctx, struct pt_regs *regs) { return regs != 0; }\n"));

@@ -166,7 +166,7 @@ Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const Atta
                target.target.empty() ? std::string() : function};
   if (target.target.empty()) return plan;
   const bool wants_call_arguments = !is_return(target.kind) && !syscall_of_function(function).empty() &&
-                                    spec::declares_call_arguments(declared, program.functions, program.attach);
+                                    spec::declares_call_arguments(declared, program.functions, program.insns);
   if (features.kprobes()) {
     if (wants_call_arguments) {
       Carrier carrier;

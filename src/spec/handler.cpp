@@ -85,8 +85,13 @@ bool receives_callers_registers(const AttachTarget& target) noexcept {
 }
 
 bool declares_call_arguments(const btf::Btf* types, const std::vector<FunctionInfo>& functions,
-                             const AttachTarget& attach) {
-  if (receives_callers_registers(attach)) return false;
+                             std::span<const Insn> insns) {
+#if defined(__x86_64__)
+  constexpr s16 first_argument = 112;  // pt_regs::di
+#else
+  constexpr s16 first_argument = 0;
+#endif
+  if (insns.empty() || insns.front() != Insn{.code = 0x79, .dst = 2, .src = 1, .off = first_argument}) return false;
   const auto parameters = handler_parameters(types, functions);
   return !parameters.empty() && parameters.front().structure != "pt_regs";
 }

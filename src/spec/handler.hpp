@@ -44,9 +44,9 @@ bool is_register_context(const btf::Btf& types, u32 type_id);
 /// system call table do: by its name, or by the function's.
 bool receives_callers_registers(const AttachTarget& target) noexcept;
 
-/// Whether the program declares the arguments of a system call although its name does not say that it is probed at one:
-/// its loads then take the parameters from the registers themselves. `attach`: ProgramSpec's, from the name.
+/// Whether the program declares the arguments of a system call, and takes them from the registers themselves, as from
+/// those of any function: its first load (`insns` as compiled) says that, whatever it is attached to.
 bool declares_call_arguments(const btf::Btf* types, const std::vector<FunctionInfo>& functions,
-                             const AttachTarget& attach);
+                             std::span<const Insn> insns);
 
 }  // namespace skep::spec

@@ -36,7 +36,7 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
   SKEP_TRY(hook::check_fits(context_bytes, target, proof.type(), proof.context_bytes()));
   if (auto* const syscall = std::get_if<hook::HookPlan>(&plan))
     syscall->arguments_in_place =
-        spec::declares_call_arguments(program->object->btf.get(), proof.functions(), program->target);
+        spec::declares_call_arguments(program->object->btf.get(), proof.functions(), proof.insns());
   std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
   made->shadow_ = made->program_->object->shadow.get();
   SKEP_TRY(made->place_descriptions(target));
