@@ -53,24 +53,13 @@ void Pool::set_spill(Slot& slot, const Register& value) {
 }
 
 void Pool::copy(State& to, const State& from) {
-  release(to);
+  for (u32 depth = from.depth + 1; depth < to.frames.size(); depth++) {
+    if (to.frames[depth] != nullptr) free_frame(to.frames[depth]);
+    to.frames[depth] = nullptr;
+  }
   for (u32 depth = 0; depth <= from.depth; depth++) {
-    const Frame& source = *from.frames[depth];
-    Frame* frame = new_frame();
-    frame->regs = source.regs;
-    frame->call_insn = source.call_insn;
-    frame->function = source.function;
-    frame->is_callback = source.is_callback;
-    frame->callback_depth = source.callback_depth;
-    frame->liveness = source.liveness;
-    frame->return_range = source.return_range;
-    frame->slot_count = source.slot_count;
-    frame->special = source.special;
-    for (u32 i = 0; i < source.slot_count; i++) {
-      frame->slots[i] = source.slots[i];
-      if (frame->slots[i].spill != nullptr) share(frame->slots[i].spill);
-    }
-    to.frames[depth] = frame;
+    if (to.frames[depth] == nullptr) to.frames[depth] = new_frame();
+    copy(*to.frames[depth], *from.frames[depth]);
   }
   to.depth = from.depth;
   to.acquired = from.acquired;
@@ -78,6 +67,30 @@ void Pool::copy(State& to, const State& from) {
   to.rcu = from.rcu;
   to.preempt_depth = from.preempt_depth;
   to.rounds = from.rounds;
+}
+
+void Pool::copy(Frame& to, const Frame& from) {
+  to.regs = from.regs;
+  to.call_insn = from.call_insn;
+  to.function = from.function;
+  to.is_callback = from.is_callback;
+  to.callback_depth = from.callback_depth;
+  to.liveness = from.liveness;
+  to.return_range = from.return_range;
+  to.special = from.special;
+  for (u32 i = 0; i < from.slot_count; i++) {
+    Slot& slot = to.slots[i];
+    slot.bytes = from.slots[i].bytes;
+    if (slot.spill == from.slots[i].spill) continue;
+    clear_spill(slot);
+    slot.spill = from.slots[i].spill;
+    if (slot.spill != nullptr) share(slot.spill);
+  }
+  for (u32 i = from.slot_count; i < to.slot_count; i++) {
+    clear_spill(to.slots[i]);
+    to.slots[i] = Slot{};
+  }
+  to.slot_count = from.slot_count;
 }
 
 void Pool::release(State& state) {

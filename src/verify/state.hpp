@@ -131,7 +131,7 @@ class Pool {
     if (--spill->uses == 0) free_spills_.push_back(spill);
   }
 
-  /// Makes `to` (whose frames are released) a copy of `from`.
+  /// Makes `to` a copy of `from`, in the frames it has.
   void copy(State& to, const State& from);
   /// What frames and spills take, in use or to be used again.
   u64 bytes() const { return frames_.size() * sizeof(Frame) + spill_blocks_.size() * sizeof(Spill) * spills_at_once; }
@@ -147,6 +147,8 @@ class Pool {
   }
 
  private:
+  void copy(Frame& to, const Frame& from);
+
   static constexpr std::size_t spills_at_once = 64;
   std::vector<std::unique_ptr<Frame>> frames_;
   std::vector<std::unique_ptr<Spill[]>> spill_blocks_;
