@@ -1,23 +1,19 @@
-// rtnetlink by hand: a dump of links, and of the filters of each device's queueing disciplines.
-//
-// Answers come from the kernel, and are read as carefully as a file: each attribute's length against what is there.
-// Source: rtnetlink(7); include/uapi/linux/{if_link,rtnetlink,pkt_cls}.h; bpftool's net.c for which parents are asked.
+// A dump of links, and of the filters of each device's queueing disciplines, by rtnetlink; what hangs on a device
+// itself by bpf(2). Source: rtnetlink(7); include/uapi/linux/{if_link,rtnetlink,pkt_cls}.h; bpftool's net.c for which
+// parents are asked.
 #include "kernel/net_programs.hpp"
 
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <linux/if_link.h>
-#include <linux/netlink.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <functional>
 
 #include "kernel/info.hpp"
 #include "kernel/netlink.hpp"
@@ -28,19 +24,7 @@ namespace skep::kernel {
 
 namespace {
 
-using Bytes = std::span<const std::byte>;
-
-/// Calls `each(type, payload)` for the attributes in `bytes`.
-template <class Each>
-void each_attribute(Bytes bytes, Each each) {
-  while (bytes.size() >= sizeof(rtattr)) {
-    rtattr head{};
-    std::memcpy(&head, bytes.data(), sizeof head);
-    if (head.rta_len < sizeof head || head.rta_len > bytes.size()) return;
-    each(static_cast<u32>(head.rta_type & NLA_TYPE_MASK), bytes.subspan(sizeof head, head.rta_len - sizeof head));
-    bytes = bytes.subspan(std::min<std::size_t>(bytes.size(), RTA_ALIGN(head.rta_len)));
-  }
-}
+using Bytes = NetlinkBytes;
 
 u32 number_of(Bytes bytes) {
   u32 value = 0;
@@ -51,67 +35,6 @@ std::string text_of(Bytes bytes) {
   const auto* text = reinterpret_cast<const char*>(bytes.data());
   return std::string(text, ::strnlen(text, bytes.size()));
 }
-
-class Netlink {
- public:
-  static Result<Netlink> open() {
-    base::Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-    if (fd.get() < 0) return tl::unexpected(base::os_error("netlink socket"));
-    const timeval patience{2, 0};
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    return Netlink(std::move(fd));
-  }
-
-  /// Sends a request made of a structure, and calls `on_message(type, payload)` for what comes back.
-  template <class Message>
-  Result<void> ask(u16 type, u16 flags, const Message& message, std::span<const std::byte> attributes,
-                   const std::function<void(u16, Bytes)>& on_message) {
-    const std::size_t size = NLMSG_ALIGN(NLMSG_LENGTH(sizeof message)) + attributes.size();
-    std::vector<std::byte> request(size);
-    nlmsghdr head{};
-    head.nlmsg_len = static_cast<u32>(size);
-    head.nlmsg_type = type;
-    head.nlmsg_flags = static_cast<u16>(NLM_F_REQUEST | flags);
-    head.nlmsg_seq = ++sequence_;
-    std::memcpy(request.data(), &head, sizeof head);
-    std::memcpy(request.data() + NLMSG_HDRLEN, &message, sizeof message);
-    if (!attributes.empty())
-      std::memcpy(request.data() + NLMSG_ALIGN(NLMSG_LENGTH(sizeof message)), attributes.data(), attributes.size());
-    if (::send(fd_.get(), request.data(), request.size(), 0) < 0) return tl::unexpected(base::os_error("netlink"));
-    return receive(on_message);
-  }
-
- private:
-  explicit Netlink(base::Fd fd) : fd_(std::move(fd)) {}
-
-  Result<void> receive(const std::function<void(u16, Bytes)>& on_message) {
-    std::vector<std::byte> buffer(1u << 16);
-    while (true) {
-      const auto got = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return tl::unexpected(base::os_error("netlink"));
-      Bytes rest(buffer.data(), static_cast<std::size_t>(got));
-      while (rest.size() >= sizeof(nlmsghdr)) {
-        nlmsghdr head{};
-        std::memcpy(&head, rest.data(), sizeof head);
-        if (head.nlmsg_len < sizeof head || head.nlmsg_len > rest.size()) return {};
-        const Bytes payload = rest.subspan(NLMSG_HDRLEN, head.nlmsg_len - NLMSG_HDRLEN);
-        rest = rest.subspan(std::min<std::size_t>(rest.size(), NLMSG_ALIGN(head.nlmsg_len)));
-        if (head.nlmsg_seq != sequence_) continue;
-        if (head.nlmsg_type == NLMSG_DONE) return {};
-        if (head.nlmsg_type == NLMSG_ERROR) {
-          const int error = -static_cast<int>(number_of(payload));
-          if (error == 0) return {};
-          return tl::unexpected(base::os_error("netlink", error));
-        }
-        on_message(head.nlmsg_type, payload);
-      }
-    }
-  }
-
-  base::Fd fd_;
-  u32 sequence_ = 0;
-};
 
 struct Device {
   std::string name;
@@ -144,7 +67,7 @@ Result<std::vector<Device>> list_devices(Netlink& netlink, std::vector<NetProgra
   std::vector<Device> devices;
   ifinfomsg request{};
   request.ifi_family = AF_UNSPEC;
-  SKEP_TRY(netlink.ask(RTM_GETLINK, NLM_F_DUMP, request, {}, [&](u16 type, Bytes payload) {
+  SKEP_TRY(netlink.ask(NetlinkRequest(RTM_GETLINK, NLM_F_DUMP, request), [&](u16 type, Bytes payload) {
     if (type != RTM_NEWLINK || payload.size() < sizeof(ifinfomsg)) return;
     ifinfomsg head{};
     std::memcpy(&head, payload.data(), sizeof head);
@@ -168,7 +91,7 @@ void add_filters(Netlink& netlink, const Device& device, u32 parent, std::string
   request.tcm_family = AF_UNSPEC;
   request.tcm_ifindex = static_cast<int>(device.index);
   request.tcm_parent = parent;
-  (void)netlink.ask(RTM_GETTFILTER, NLM_F_DUMP, request, {}, [&](u16 type, Bytes payload) {
+  (void)netlink.ask(NetlinkRequest(RTM_GETTFILTER, NLM_F_DUMP, request), [&](u16 type, Bytes payload) {
     if (type != RTM_NEWTFILTER || payload.size() < sizeof(tcmsg)) return;
     std::string filter;
     Bytes options;
@@ -232,26 +155,31 @@ Result<void> set_device_xdp(int program_fd, const std::string& device, u32 flags
   return tl::unexpected(Error(done.error()).within(device));
 }
 
-Result<void> change_tcx(uapi::Cmd cmd, u32 program_id, const std::string& device, AttachType type) {
+/// tcx and netkit: lists of programs on a device.
+Result<void> change_list(uapi::Cmd cmd, u32 program_id, const std::string& device, AttachType type) {
   const u32 index = ::if_nametoindex(device.c_str());
   if (index == 0) return fail(Code::not_found, fmt::format("there is no network device {}", device), ENODEV);
   const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  const bool netkit = type == AttachType::netkit_primary || type == AttachType::netkit_peer;
   uapi::ProgAttach attr;
   attr.target_fd = index;
   attr.attach_bpf_fd = static_cast<u32>(program.get());
   attr.attach_type = static_cast<u32>(type);
   const int status = bpf(cmd, attr);
-  if (status == -EEXIST)
-    return fail(Code::invalid_argument, fmt::format("{}: program {} is there already", device, program_id), EEXIST);
-  if (status == -ENOENT)
-    return fail(Code::not_found, fmt::format("{}: program {} is not attached there", device, program_id), ENOENT);
-  if (status == -EINVAL)
-    return fail(
+  if (status >= 0) return {};
+  const auto no = [&](Code code, std::string_view what) {
+    return fail(code, fmt::format("{}: program {} {}", device, program_id, what), -status);
+  };
+  if (status == -EEXIST) return no(Code::invalid_argument, "is there already");
+  if (status == -ENOENT) return no(Code::not_found, "is not attached there");
+  if (status == -EACCES && netkit)
+    return no(Code::invalid_argument, "is attached to the primary device of the pair, which this is not");
+  if (status == -ENXIO || (status == -EINVAL && netkit))
+    return no(
         Code::invalid_argument,
-        fmt::format("{}: program {} is not of type sched_cls, or this kernel has no tcx (6.6)", device, program_id),
-        EINVAL);
-  if (status < 0) return tl::unexpected(bpf_error(cmd, device, -status));
-  return {};
+        "is not of type sched_cls, the device is not of type netkit, or this kernel has none (6.7, CONFIG_NETKIT)");
+  if (status == -EINVAL) return no(Code::invalid_argument, "is not of type sched_cls, or this kernel has no tcx (6.6)");
+  return tl::unexpected(bpf_error(cmd, device, -status));
 }
 
 }  // namespace
@@ -279,11 +207,11 @@ Result<void> attach_xdp(u32 program_id, const std::string& device, u32 mode, boo
 
 Result<void> detach_xdp(const std::string& device, u32 mode) { return set_device_xdp(-1, device, mode); }
 
-Result<void> attach_tcx(u32 program_id, const std::string& device, AttachType type) {
-  return change_tcx(uapi::Cmd::prog_attach, program_id, device, type);
+Result<void> attach_to_device(u32 program_id, const std::string& device, AttachType type) {
+  return change_list(uapi::Cmd::prog_attach, program_id, device, type);
 }
-Result<void> detach_tcx(u32 program_id, const std::string& device, AttachType type) {
-  return change_tcx(uapi::Cmd::prog_detach, program_id, device, type);
+Result<void> detach_from_device(u32 program_id, const std::string& device, AttachType type) {
+  return change_list(uapi::Cmd::prog_detach, program_id, device, type);
 }
 
 }  // namespace skep::kernel

@@ -25,8 +25,8 @@ Result<std::vector<NetProgram>> find_net_programs();
 Result<void> attach_xdp(u32 program_id, const std::string& device, u32 mode, bool replace);
 Result<void> detach_xdp(const std::string& device, u32 mode);
 
-/// tcx (6.6): behind what is there. `type`: tcx_ingress or tcx_egress.
-Result<void> attach_tcx(u32 program_id, const std::string& device, AttachType type);
-Result<void> detach_tcx(u32 program_id, const std::string& device, AttachType type);
+/// Behind what is there. `type`: tcx_ingress, tcx_egress (6.6), netkit_primary, netkit_peer (6.7).
+Result<void> attach_to_device(u32 program_id, const std::string& device, AttachType type);
+Result<void> detach_from_device(u32 program_id, const std::string& device, AttachType type);
 
 }  // namespace skep::kernel

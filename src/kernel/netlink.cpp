@@ -1,4 +1,6 @@
 // Building rtnetlink requests, reading their answers.
+//
+// Answers come from the kernel, and are read as carefully as a file: each length against what is there.
 #include "kernel/netlink.hpp"
 
 #include <arpa/inet.h>
@@ -8,87 +10,20 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <sys/time.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <span>
-
-#include "base/fd.hpp"
+#include <vector>
 
 namespace skep::kernel {
 
 namespace {
 
-/// One request: a header, a fixed part, attributes. Attributes nest by begin() and end().
-class Request {
- public:
-  template <class Fixed>
-  Request(u16 type, u16 flags, const Fixed& fixed) {
-    header().nlmsg_type = type;
-    header().nlmsg_flags = static_cast<u16>(NLM_F_REQUEST | NLM_F_ACK | flags);
-    header().nlmsg_len = NLMSG_LENGTH(sizeof fixed);
-    std::memcpy(bytes_.data() + NLMSG_HDRLEN, &fixed, sizeof fixed);
-  }
-
-  template <class Value>
-  void add(u16 type, const Value& value) {
-    put(type, &value, sizeof value);
-  }
-  void add_text(u16 type, const char* text) { put(type, text, std::strlen(text) + 1); }
-  u32 begin(u16 type) {
-    const u32 at = header().nlmsg_len;
-    put(type, nullptr, 0);
-    return at;
-  }
-  void end(u32 at) {
-    const auto bytes = static_cast<u16>(header().nlmsg_len - at);
-    std::memcpy(bytes_.data() + at, &bytes, sizeof bytes);
-  }
-
-  std::span<const char> bytes() { return {bytes_.data(), header().nlmsg_len}; }
-
- private:
-  nlmsghdr& header() { return *reinterpret_cast<nlmsghdr*>(bytes_.data()); }
-  void put(u16 type, const void* value, std::size_t bytes) {
-    const u32 at = NLMSG_ALIGN(header().nlmsg_len);
-    const rtattr attribute{static_cast<u16>(RTA_LENGTH(bytes)), type};
-    std::memcpy(bytes_.data() + at, &attribute, sizeof attribute);
-    if (bytes != 0) std::memcpy(bytes_.data() + at + RTA_LENGTH(0), value, bytes);
-    header().nlmsg_len = at + static_cast<u32>(RTA_ALIGN(RTA_LENGTH(bytes)));
-  }
-
-  alignas(nlmsghdr) std::array<char, 512> bytes_{};
-};
-
-/// Sends a request and waits for its acknowledgement. `on_answer` sees a message that came before it (NLM_F_ECHO).
-template <class OnAnswer>
-Result<void> send(Request request, OnAnswer&& on_answer) {
-  const base::Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-  if (socket.get() < 0) return tl::unexpected(base::os_error("open an rtnetlink socket"));
-  const auto bytes = request.bytes();
-  if (::send(socket.get(), bytes.data(), bytes.size(), 0) < 0) return tl::unexpected(base::os_error("rtnetlink: send"));
-  alignas(nlmsghdr) std::array<char, 16384> buffer;
-  for (;;) {
-    const ssize_t count = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return tl::unexpected(base::os_error("rtnetlink: receive"));
-    auto left = static_cast<u32>(count);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(message, left);
-         message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_type != NLMSG_ERROR) {
-        on_answer(*message);
-        continue;
-      }
-      const auto* answer = static_cast<const nlmsgerr*>(NLMSG_DATA(message));
-      if (answer->error == 0) return {};
-      return tl::unexpected(base::os_error("rtnetlink", -answer->error));
-    }
-  }
-}
-Result<void> send(const Request& request) {
-  return send(request, [](const nlmsghdr&) {});
+/// One request by a socket of its own.
+Result<void> send(const NetlinkRequest& request, const Netlink::OnMessage& on_message = {}) {
+  auto netlink = SKEP_TRY(Netlink::open());
+  return netlink.ask(request, on_message);
 }
 
 constexpr u32 clsact_parent = TC_H_CLSACT, clsact_handle = TC_H_MAKE(TC_H_CLSACT, 0);
@@ -114,11 +49,72 @@ tcmsg filter_message(const TcPlace& place) {
 
 }  // namespace
 
+void NetlinkRequest::put(u16 type, const void* value, std::size_t bytes) {
+  const rtattr attribute{static_cast<u16>(RTA_LENGTH(bytes)), type};
+  append(&attribute, sizeof attribute);
+  append(value, bytes);
+}
+
+void NetlinkRequest::append(const void* value, std::size_t bytes) {
+  const u32 at = NLMSG_ALIGN(header().nlmsg_len);
+  if (at + bytes > bytes_.size()) return;
+  if (bytes != 0) std::memcpy(bytes_.data() + at, value, bytes);
+  header().nlmsg_len = at + static_cast<u32>(bytes);
+}
+
+Result<Netlink> Netlink::open() {
+  base::Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!socket) return tl::unexpected(base::os_error("open an rtnetlink socket"));
+  const timeval patience{2, 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  return Netlink(std::move(socket));
+}
+
+Result<void> Netlink::ask(NetlinkRequest request, const OnMessage& on_message) {
+  const auto bytes = request.bytes(++sequence_);
+  if (::send(socket_.get(), bytes.data(), bytes.size(), 0) < 0)
+    return tl::unexpected(base::os_error("rtnetlink: send"));
+  std::vector<std::byte> buffer(1u << 16);
+  for (;;) {
+    const ssize_t got = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return tl::unexpected(base::os_error("rtnetlink: receive"));
+    NetlinkBytes rest(buffer.data(), static_cast<std::size_t>(got));
+    while (rest.size() >= sizeof(nlmsghdr)) {
+      nlmsghdr head{};
+      std::memcpy(&head, rest.data(), sizeof head);
+      if (head.nlmsg_len < sizeof head || head.nlmsg_len > rest.size())
+        return fail(Code::malformed, "rtnetlink: an answer's length does not fit");
+      const NetlinkBytes payload = rest.subspan(NLMSG_HDRLEN, head.nlmsg_len - NLMSG_HDRLEN);
+      rest = rest.subspan(std::min<std::size_t>(rest.size(), NLMSG_ALIGN(head.nlmsg_len)));
+      if (head.nlmsg_seq != sequence_) continue;
+      if (head.nlmsg_type == NLMSG_DONE) return {};
+      if (head.nlmsg_type == NLMSG_ERROR) {
+        int error = -EBADMSG;
+        if (payload.size() >= sizeof error) std::memcpy(&error, payload.data(), sizeof error);
+        if (error == 0) return {};
+        return tl::unexpected(base::os_error("rtnetlink", -error));
+      }
+      if (on_message) on_message(head.nlmsg_type, payload);
+    }
+  }
+}
+
+void each_attribute(NetlinkBytes bytes, const std::function<void(u32 type, NetlinkBytes payload)>& each) {
+  while (bytes.size() >= sizeof(rtattr)) {
+    rtattr head{};
+    std::memcpy(&head, bytes.data(), sizeof head);
+    if (head.rta_len < sizeof head || head.rta_len > bytes.size()) return;
+    each(static_cast<u32>(head.rta_type & NLA_TYPE_MASK), bytes.subspan(sizeof head, head.rta_len - sizeof head));
+    bytes = bytes.subspan(std::min<std::size_t>(bytes.size(), RTA_ALIGN(head.rta_len)));
+  }
+}
+
 Result<void> set_xdp(int interface, int program_fd, u32 flags, int expected_fd) {
   ifinfomsg message{};
   message.ifi_family = AF_UNSPEC;
   message.ifi_index = interface;
-  Request request(RTM_SETLINK, 0, message);
+  NetlinkRequest request(RTM_SETLINK, 0, message);
   const u32 nest = request.begin(IFLA_XDP | NLA_F_NESTED);
   request.add(IFLA_XDP_FD, program_fd);
   if (expected_fd >= 0) {
@@ -133,13 +129,13 @@ Result<void> set_xdp(int interface, int program_fd, u32 flags, int expected_fd) 
 Result<TcPlace> add_tc(int interface, bool egress, int program_fd) {
   TcPlace place{interface, egress, 0, 0};
   bool made_qdisc = true;
-  Request qdisc(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, qdisc_message(interface));
+  NetlinkRequest qdisc(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, qdisc_message(interface));
   qdisc.add_text(TCA_KIND, "clsact");
   if (auto made = send(qdisc); !made) {
     if (made.error().os_error != EEXIST) return tl::unexpected(std::move(made).error());
     made_qdisc = false;
   }
-  Request filter(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, filter_message(place));
+  NetlinkRequest filter(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, filter_message(place));
   filter.add_text(TCA_KIND, "bpf");
   const u32 nest = filter.begin(TCA_OPTIONS | NLA_F_NESTED);
   filter.add(TCA_BPF_FD, static_cast<u32>(program_fd));
@@ -147,21 +143,22 @@ Result<TcPlace> add_tc(int interface, bool egress, int program_fd) {
   filter.add(TCA_BPF_FLAGS, static_cast<u32>(TCA_BPF_FLAG_ACT_DIRECT));
   filter.end(nest);
   // The kernel chooses handle and priority and tells them in the echo.
-  auto added = send(filter, [&](const nlmsghdr& answer) {
-    if (answer.nlmsg_type != RTM_NEWTFILTER || answer.nlmsg_len < NLMSG_LENGTH(sizeof(tcmsg))) return;
-    const auto* told = static_cast<const tcmsg*>(NLMSG_DATA(&answer));
-    place.handle = told->tcm_handle;
-    place.priority = TC_H_MAJ(told->tcm_info) >> 16;
+  auto added = send(filter, [&](u16 type, NetlinkBytes answer) {
+    tcmsg told{};
+    if (type != RTM_NEWTFILTER || answer.size() < sizeof told) return;
+    std::memcpy(&told, answer.data(), sizeof told);
+    place.handle = told.tcm_handle;
+    place.priority = TC_H_MAJ(told.tcm_info) >> 16;
   });
   if (added && place.handle != 0) return place;
-  if (made_qdisc) (void)send(Request(RTM_DELQDISC, 0, qdisc_message(interface)));
+  if (made_qdisc) (void)send(NetlinkRequest(RTM_DELQDISC, 0, qdisc_message(interface)));
   if (!added) return tl::unexpected(std::move(added).error());
   return fail(Code::unsupported, "rtnetlink: the kernel did not say which filter it made");
 }
 
 Result<void> remove_tc(const TcPlace& place) {
   // The qdisc stays: others may have put filters there since, and an empty one does nothing.
-  return send(Request(RTM_DELTFILTER, 0, filter_message(place)));
+  return send(NetlinkRequest(RTM_DELTFILTER, 0, filter_message(place)));
 }
 
 }  // namespace skep::kernel

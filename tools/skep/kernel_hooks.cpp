@@ -57,7 +57,9 @@ constexpr std::string_view net_usage =
     "dissector\n"
     "       skep net attach xdp|xdpgeneric|xdpdrv PROG dev NAME [overwrite]\n"
     "       skep net detach xdp|xdpgeneric|xdpdrv dev NAME\n"
-    "       skep net attach|detach tcx_ingress|tcx_egress PROG dev NAME\n\n"
+    "       skep net attach|detach tcx_ingress|tcx_egress PROG dev NAME\n"
+    "       skep net attach|detach netkit_primary|netkit_peer PROG dev NAME      NAME: the primary device of the "
+    "pair\n\n"
     "  PROG: id N | name NAME | tag TAG | pinned PATH\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep net show dev eth0\n";
@@ -126,12 +128,18 @@ Result<int> net_change(Words& words, bool attach) {
       {"xdp", 0}, {"xdpgeneric", 2}, {"xdpdrv", 4}, {"xdpoffload", 8}};
   const std::string mode = words.next();
   const auto row = std::find_if(std::begin(modes), std::end(modes), [&](const auto& m) { return m.first == mode; });
-  const bool tcx = mode == "tcx_ingress" || mode == "tcx_egress";
-  if (row == std::end(modes) && !tcx)
-    return fail(Code::invalid_argument,
-                fmt::format("'{}': expected xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress or tcx_egress", mode));
+  constexpr std::pair<std::string_view, AttachType> lists[] = {{"tcx_ingress", AttachType::tcx_ingress},
+                                                               {"tcx_egress", AttachType::tcx_egress},
+                                                               {"netkit_primary", AttachType::netkit_primary},
+                                                               {"netkit_peer", AttachType::netkit_peer}};
+  const auto list = std::find_if(std::begin(lists), std::end(lists), [&](const auto& m) { return m.first == mode; });
+  const bool in_list = list != std::end(lists);
+  if (row == std::end(modes) && !in_list)
+    return fail(Code::invalid_argument, fmt::format("'{}': expected xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress, "
+                                                    "tcx_egress, netkit_primary or netkit_peer",
+                                                    mode));
   u32 program = 0;
-  if (attach || tcx) {
+  if (attach || in_list) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
     auto world = inspect::World::open();
     program = SKEP_TRY(inspect::select_one(world.programs(), handle, "program")).info.id;
@@ -140,9 +148,9 @@ Result<int> net_change(Words& words, bool attach) {
   const std::string device = words.next();
   const bool replace = attach && words.take("overwrite");
   SKEP_TRY(words.end());
-  if (tcx) {
-    const AttachType type = mode == "tcx_ingress" ? AttachType::tcx_ingress : AttachType::tcx_egress;
-    SKEP_TRY(attach ? kernel::attach_tcx(program, device, type) : kernel::detach_tcx(program, device, type));
+  if (in_list) {
+    SKEP_TRY(attach ? kernel::attach_to_device(program, device, list->second)
+                    : kernel::detach_from_device(program, device, list->second));
     if (words.json) fmt::print("null\n");
     return 0;
   }
