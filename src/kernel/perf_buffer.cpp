@@ -85,16 +85,27 @@ class PerfBufferReader final : public RingReader::Impl {
     const u64 end = head.load(std::memory_order_acquire);
     u64 position = tail.load(std::memory_order_relaxed);
     std::size_t count = 0;
-    while (position != end) {
+    // The position is shared with the CPU that writes: it is moved once for 1/16 of the ring, and at the end, also when
+    // a callback throws.
+    struct Release {
+      std::atomic_ref<__u64> shared;
+      const u64& position;
+      ~Release() { shared.store(position, std::memory_order_release); }
+    } const release{tail, position};
+    for (u64 moved = position; position != end;) {
       const auto header = header_at(data, size, position);
       if (end - position > size || header.size < sizeof header || header.size > end - position) {
-        tail.store(end, std::memory_order_release);
+        const u64 waiting = end - position;
+        position = end;
         return fail(Code::malformed, fmt::format("perf buffer {}: CPU {} holds a record of {} bytes with {} waiting",
-                                                 name_, ring.cpu, header.size, end - position));
+                                                 name_, ring.cpu, header.size, waiting));
       }
-      if (handle(header, straight(data, size, position, header.size), ring, on_record)) ++count;
+      const auto record = straight(data, size, position, header.size);
       position += header.size;
+      if (handle(header, record, ring, on_record)) ++count;
+      if (position - moved < size / 16) continue;
       tail.store(position, std::memory_order_release);
+      moved = position;
     }
     return count;
   }
