@@ -97,7 +97,7 @@ Result<KernelType> KernelTypes::any_function(std::string_view name) {
   const std::lock_guard lock(mutex_);
   if (module.empty() || module == "vmlinux")
     if (const auto id = kernel->find(function, btf::Kind::func)) return KernelType{*id, {}};
-  if (auto found = modules_.find(function, btf::Kind::func, module, *kernel)) return *std::move(found);
+  if (auto found = in_modules(function, {btf::Kind::func}, module, *kernel)) return *std::move(found);
   if (!module.empty())
     return fail(Code::not_found,
                 fmt::format("no module \"{}\" is loaded, or its types have no function \"{}\"", module, function));
@@ -113,7 +113,7 @@ Result<KernelType> KernelTypes::any_tracepoint(std::string_view name) {
   const TypeFinder* kernel = SKEP_TRY(finder());
   const std::lock_guard lock(mutex_);
   if (const auto id = kernel->find(type, btf::Kind::typedef_)) return KernelType{*id, {}};
-  if (auto found = modules_.find(type, btf::Kind::typedef_, "", *kernel)) return *std::move(found);
+  if (auto found = in_modules(type, {btf::Kind::typedef_}, "", *kernel)) return *std::move(found);
   return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
 }
 
@@ -123,9 +123,29 @@ std::optional<KernelType> KernelTypes::symbol(std::string_view name) {
   const std::lock_guard lock(mutex_);
   for (const auto kind : {btf::Kind::var, btf::Kind::func})
     if (const auto id = (*kernel)->find(name, kind)) return KernelType{*id, {}};
-  for (const auto kind : {btf::Kind::var, btf::Kind::func})
-    if (auto found = modules_.find(name, kind, "", **kernel)) return found;
-  return std::nullopt;
+  return in_modules(name, {btf::Kind::var, btf::Kind::func}, "", **kernel);
+}
+
+std::optional<KernelType> KernelTypes::in_modules(std::string_view name, std::initializer_list<btf::Kind> kinds,
+                                                  std::string_view only, const TypeFinder& kernel) {
+  const auto look = [&]() -> std::optional<KernelType> {
+    for (const auto kind : kinds)
+      if (auto found = modules_.find(name, kind, only, kernel)) return found;
+    return std::nullopt;
+  };
+  if (auto found = look()) return found;
+  return modules_.refresh(kernel) ? look() : std::nullopt;
+}
+
+Result<KernelTypes::Structure> KernelTypes::structure(std::string_view name) {
+  const TypeFinder* kernel = SKEP_TRY(finder());
+  auto types = SKEP_TRY(running());
+  const std::lock_guard lock(mutex_);
+  if (const auto id = kernel->find(name, btf::Kind::struct_)) return Structure{{*id, {}}, std::move(types)};
+  auto found = in_modules(name, {btf::Kind::struct_}, "", *kernel);
+  if (!found) return fail(Code::not_found, fmt::format("neither this kernel nor a module has struct {}", name));
+  auto own = SKEP_TRY(modules_.types(found->module, std::move(types)));
+  return Structure{*std::move(found), std::move(own)};
 }
 
 std::vector<std::shared_ptr<const btf::Btf>> KernelTypes::modules_with(
@@ -137,6 +157,7 @@ std::vector<std::shared_ptr<const btf::Btf>> KernelTypes::modules_with(
   const auto types = running();
   if (!kernel || !types) return found;
   const std::lock_guard lock(mutex_);
+  modules_.refresh(**kernel);  // once for all names: most are in no module
   std::set<std::string> modules;
   for (const std::string& name : names)
     for (const K kind : {K::struct_, K::union_, K::enum_, K::enum64, K::typedef_})

@@ -41,6 +41,12 @@ class KernelTypes {
   Result<KernelType> any_tracepoint(std::string_view name);
   /// A variable or function by its name, also in modules.
   std::optional<KernelType> symbol(std::string_view name);
+  /// A structure of the kernel, or of a module, and the types that it is one of. Errors: not_found.
+  struct Structure {
+    KernelType type;
+    std::shared_ptr<const btf::Btf> types;
+  };
+  Result<Structure> structure(std::string_view name);
   /// The types of modules that have one of these structures, unions, enumerations or typedefs, which the kernel itself
   /// has not. A module whose types cannot be read is left out; so are all where CO-RE goes by another file.
   std::vector<std::shared_ptr<const btf::Btf>> modules_with(const std::set<std::string, std::less<>>& names);
@@ -74,6 +80,9 @@ class KernelTypes {
   Result<const TypeFinder*> finder();
   /// In the kernel itself.
   Result<std::optional<u32>> own(std::string_view name, btf::Kind kind);
+  /// In the modules that are loaded now: those that came since they were listed are looked for where a name is missing.
+  std::optional<KernelType> in_modules(std::string_view name, std::initializer_list<btf::Kind> kinds,
+                                       std::string_view only, const TypeFinder& kernel);
 
   std::filesystem::path btf_path_;
   std::mutex mutex_;

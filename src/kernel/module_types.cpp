@@ -2,6 +2,7 @@
 #include "kernel/module_types.hpp"
 
 #include <fmt/core.h>
+#include <sys/stat.h>
 
 #include "base/mapped_file.hpp"
 #include "kernel/info.hpp"
@@ -10,37 +11,62 @@
 
 namespace skep::kernel {
 
-const std::map<std::string, TypeFinder>& ModuleTypes::finders(const TypeFinder& kernel) {
-  if (finders_) return *finders_;
-  finders_.emplace();
+namespace {
+
+/// The number of a file, or 0.
+u64 inode_of(const std::filesystem::path& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 ? u64{status.st_ino} : 0;
+}
+
+}  // namespace
+
+bool ModuleTypes::refresh(const TypeFinder& kernel) {
+  is_listed_ = true;
+  bool came = false;
+  std::map<std::string, Module, std::less<>> now;
   std::error_code error;
   for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
        entry.increment(error)) {
-    const std::string name = entry->path().filename().native();
-    if (name == "vmlinux") continue;
+    std::string name = entry->path().filename().native();
+    const u64 file = name == "vmlinux" ? 0 : inode_of(entry->path());
+    if (file == 0) continue;
+    if (const auto known = modules_.find(name); known != modules_.end() && known->second.file == file) {
+      now.insert(modules_.extract(known));
+      continue;
+    }
     // A module that goes meanwhile, or whose types make no sense, is as good as absent.
-    if (auto opened = TypeFinder::open(entry->path().native(), &kernel)) finders_->emplace(name, *std::move(opened));
+    Module& module = now[std::move(name)];
+    module.file = file;
+    if (auto opened = TypeFinder::open(entry->path().native(), &kernel)) module.finder = *std::move(opened);
+    came |= module.finder.has_value();
   }
-  return *finders_;
+  modules_ = std::move(now);
+  return came;
 }
 
 std::optional<KernelType> ModuleTypes::find(std::string_view name, btf::Kind kind, std::string_view only,
                                             const TypeFinder& kernel) {
-  for (const auto& [module, finder] : finders(kernel)) {
-    if (!only.empty() && module != only) continue;
-    if (const auto id = finder.find(name, kind)) return KernelType{*id, module};
+  if (!is_listed_) refresh(kernel);
+  for (const auto& [module, types] : modules_) {
+    if (!types.finder || (!only.empty() && module != only)) continue;
+    if (const auto id = types.finder->find(name, kind); id && inode_of(directory_ / module) == types.file)
+      return KernelType{*id, module};
   }
   return std::nullopt;
 }
 
 Result<std::shared_ptr<const btf::Btf>> ModuleTypes::types(const std::string& module,
                                                            std::shared_ptr<const btf::Btf> kernel) {
-  auto& known = parsed_[module];
-  if (!known) {
+  const auto known = modules_.find(module);
+  if (known == modules_.end())
+    return fail(Code::not_found, fmt::format("no module \"{}\" with types is loaded", module));
+  auto& parsed = known->second.parsed;
+  if (!parsed) {
     auto bytes = SKEP_TRY(base::read_file((directory_ / module).native()));
-    known = SKEP_TRY_AT("types of module " + module, btf::Btf::parse(std::move(bytes), std::move(kernel)));
+    parsed = SKEP_TRY_AT("types of module " + module, btf::Btf::parse(std::move(bytes), std::move(kernel)));
   }
-  return known;
+  return parsed;
 }
 
 Result<base::Fd> open_module_types(std::string_view module) {

@@ -3,7 +3,9 @@
 // A module's types are split from the kernel's: their numbers, and their strings, continue after the kernel's.
 // Functions and types that are not in the kernel itself are looked for here; a distribution's kernel has most of its
 // file systems, packet filters and drivers in modules. Files are read at the first question, and searched in place
-// (type_finder.hpp). Source: Documentation/bpf/btf.rst; kernel/bpf/btf.c, btf_module_notify.
+// (type_finder.hpp). Modules come and go while a process lives: where a name is not found, refresh() lists the
+// directory (some 50 us), and reads what is new. A module that was taken out and put in again has another file of the
+// same name. Source: Documentation/bpf/btf.rst; kernel/bpf/btf.c, btf_module_notify.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -30,18 +32,25 @@ class ModuleTypes {
  public:
   explicit ModuleTypes(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
-  /// In the module `only`, or in the first that has it where that is "". `kernel` must outlive this.
+  /// In the module `only`, or in the first that has it where that is "". `kernel` must outlive this. What was found
+  /// when the modules were listed last; a module that is gone since is not named.
   std::optional<KernelType> find(std::string_view name, btf::Kind kind, std::string_view only,
                                  const TypeFinder& kernel);
+  /// Lists the modules again, and reads those that came. Whether there were any.
+  bool refresh(const TypeFinder& kernel);
   /// All types of one. Errors: not_found (no such module, or it has no types), malformed.
   Result<std::shared_ptr<const btf::Btf>> types(const std::string& module, std::shared_ptr<const btf::Btf> kernel);
 
  private:
-  const std::map<std::string, TypeFinder>& finders(const TypeFinder& kernel);
+  struct Module {
+    u64 file = 0;                      ///< the inode of its types
+    std::optional<TypeFinder> finder;  ///< none: they make no sense
+    std::shared_ptr<const btf::Btf> parsed;
+  };
 
   std::filesystem::path directory_;
-  std::optional<std::map<std::string, TypeFinder>> finders_;
-  std::map<std::string, std::shared_ptr<const btf::Btf>> parsed_;
+  std::map<std::string, Module, std::less<>> modules_;
+  bool is_listed_ = false;
 };
 
 /// The kernel's own object of a module's types, by which a program says that it means one of them.

@@ -104,6 +104,22 @@ TEST(ModuleTypes, AreLookedForWhereTheKernelHasThem) {
   EXPECT_EQ((*types)->find("e", btf::Kind::struct_), 3u);
   EXPECT_FALSE(modules.types("broken", *base));
   EXPECT_FALSE(modules.types("absent", *base));
+
+  // One that comes later is found when the directory is looked at again; one that goes is not named any more.
+  write("third", types_of({4, structure, 4}, "\0f\0"sv));
+  EXPECT_EQ(place("f"), "none");
+  EXPECT_TRUE(modules.refresh(*kernel));
+  EXPECT_EQ(place("f"), "third 2");
+  EXPECT_FALSE(modules.refresh(*kernel)) << "nothing came";
+  std::filesystem::remove(directory / "first");
+  EXPECT_EQ(place("d"), "second 2");
+  // Taken out and put in again it is another one.
+  write("again", types_of({4, structure, 4}, "\0g\0"sv));
+  std::filesystem::rename(directory / "again", directory / "third");
+  EXPECT_EQ(place("f"), "none");
+  EXPECT_TRUE(modules.refresh(*kernel));
+  EXPECT_EQ(place("f"), "none");
+  EXPECT_EQ(place("g"), "third 2");
   std::filesystem::remove_all(directory);
 }
 

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "symbols/symbolizer.hpp"
+
 namespace skep::symbols {
 namespace {
 
@@ -23,6 +25,30 @@ class KernelSymbolsTest : public testing::Test {
   void TearDown() override { std::filesystem::remove(made_); }
   std::filesystem::path made_;
 };
+
+TEST_F(KernelSymbolsTest, ASymbolizerSeesModulesThatComeLater) {
+  const auto kernel = write("ffffffff81000000 T _text\nffffffffc0000000 t first\t[a]\n");
+  const auto modules = kernel.native() + ".modules";
+  std::ofstream(modules) << "a 16384 0 - Live 0xffffffffc0000000\n";
+  SymbolizerOptions options{.kallsyms = kernel, .modules = modules};
+  options.kernel_age = {};
+  Symbolizer at_once(options), later(options);
+  options.kernel_age = std::chrono::hours(1);
+  Symbolizer rarely(options);
+  for (auto* one : {&at_once, &rarely}) {
+    EXPECT_EQ(one->kernel(0xffffffffc0000100).name, "first");
+    EXPECT_EQ(one->kernel(0xffffffffd0000000).name, "");
+  }
+  std::ofstream(kernel, std::ios::app) << "ffffffffc0000080 t second\t[b]\nffffffffd0000000 t third\t[bpf]\n";
+  EXPECT_EQ(at_once.kernel(0xffffffffc0000100).name, "first") << "the same modules: nothing is read again";
+  EXPECT_EQ(at_once.kernel(0xffffffffd0000000).name, "") << "an address that was looked for already";
+  EXPECT_EQ(at_once.kernel(0xffffffffd0000008).name, "third") << "one that was not";
+  std::ofstream(modules, std::ios::app) << "b 4096 0 - Live 0xffffffffc0000080\n";
+  EXPECT_EQ(at_once.kernel(0xffffffffc0000100).name, "second");
+  EXPECT_EQ(later.kernel(0xffffffffd0000000).name, "third");
+  EXPECT_EQ(rarely.kernel(0xffffffffc0000100).name, "first") << "not before its time";
+  std::filesystem::remove(modules);
+}
 
 TEST_F(KernelSymbolsTest, AddressesAreFoundInTheirSymbol) {
   const auto symbols =

@@ -3,10 +3,20 @@
 
 #include <algorithm>
 
+#include "base/mapped_file.hpp"
+
 namespace skep::symbols {
 
+namespace {
+constexpr std::size_t most_modules_bytes = 1u << 20, most_remembered = 256;
+}
+
 Result<const KernelSymbols*> Symbolizer::kernel_symbols() {
-  if (!kernel_) kernel_ = KernelSymbols::read(options_.kallsyms);
+  if (!kernel_) {
+    modules_ = base::read_text(options_.modules, most_modules_bytes).value_or("");
+    kernel_ = KernelSymbols::read(options_.kallsyms);
+    kernel_read_ = std::chrono::steady_clock::now();
+  }
   if (!*kernel_) return tl::unexpected(kernel_->error());
   return &**kernel_;
 }
@@ -15,14 +25,34 @@ Frame Symbolizer::kernel(u64 address) {
   Frame frame;
   frame.address = address;
   frame.is_kernel = true;
-  const auto symbols = kernel_symbols();
+  auto symbols = kernel_symbols();
   if (!symbols) return frame;
-  if (const auto found = (*symbols)->find(address)) {
+  auto found = (*symbols)->find(address);
+  if (read_kernel_again(found, address)) {
+    kernel_.reset();
+    symbols = kernel_symbols();
+    if (!symbols) return frame;
+    found = (*symbols)->find(address);
+    if (no_symbol_.size() == most_remembered) no_symbol_.clear();
+    if (!found) no_symbol_.push_back(address);
+  }
+  if (found) {
     frame.name = found->symbol.name;
     frame.module = found->symbol.module;
     frame.offset = found->offset;
   }
   return frame;
+}
+
+/// Reading takes the kernel 35 ms, so it is done for a reason and not often. The list of modules is short.
+bool Symbolizer::read_kernel_again(const std::optional<KernelSymbols::Found>& found, u64 address) {
+  if (found && found->symbol.module.empty()) return false;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - kernel_read_ < options_.kernel_age) return false;
+  kernel_read_ = now;
+  const bool others = base::read_text(options_.modules, most_modules_bytes).value_or("") != modules_;
+  if (others) no_symbol_.clear();
+  return others || (!found && std::ranges::find(no_symbol_, address) == no_symbol_.end());
 }
 
 std::vector<Frame> Symbolizer::kernel(std::span<const u64> addresses) {

@@ -4,6 +4,7 @@
 // shared by all processes that map them. Names of a process that has ended are found as far as it was looked at while
 // it lived: remember() does that for processes that will not live long. One thread at a time.
 #pragma once
+#include <chrono>
 #include <list>
 #include <memory>
 #include <optional>
@@ -23,6 +24,8 @@ struct SymbolizerOptions {
   std::size_t most_table_bytes = 64u << 20;  ///< of files' tables; the least used go first
   std::size_t most_processes = 256;
   std::string kallsyms = kallsyms_path;
+  std::string modules = "/proc/modules";
+  std::chrono::milliseconds kernel_age{1000};  ///< the kernel's symbols are not read again before that
 };
 
 class Symbolizer {
@@ -32,10 +35,8 @@ class Symbolizer {
 
   /// The kernel's symbols; read at the first call. Errors: see KernelSymbols::read.
   Result<const KernelSymbols*> kernel_symbols();
-  /// Modules and BPF programs may have come since: the next look reads again.
-  void forget_kernel() { kernel_.reset(); }
-
-  /// Names where they are known; the address alone where not.
+  /// Names where they are known; the address alone where not. Modules and BPF programs come and go: for an address that
+  /// lies in none that is known, or in a module when others are loaded now, the kernel's symbols are read again.
   Frame kernel(u64 address);
   Frame user(u32 pid, u64 address);
   std::vector<Frame> kernel(std::span<const u64> addresses);
@@ -51,11 +52,15 @@ class Symbolizer {
   const FileCache& files() const noexcept { return files_; }
 
  private:
+  bool read_kernel_again(const std::optional<KernelSymbols::Found>& found, u64 address);
   Process* process(u32 pid);
   const Root* own_root();
 
   SymbolizerOptions options_;
   std::optional<Result<KernelSymbols>> kernel_;
+  std::chrono::steady_clock::time_point kernel_read_;  ///< or looked whether that is needed
+  std::string modules_;                                ///< what the list of modules was when the symbols were read
+  std::vector<u64> no_symbol_;                         ///< addresses that they do not have, the last few
   FileCache files_;
   std::list<Process> processes_;  ///< the one asked for last in front
   std::optional<Root> own_root_;
