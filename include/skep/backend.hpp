@@ -320,6 +320,9 @@ Result<std::unique_ptr<Backend>> user_backend(const UserOptions& options = {});
 
 struct KernelOptions {
   std::filesystem::path btf;  ///< kernel types for CO-RE; empty: /sys/kernel/btf/vmlinux
+  /// A bpffs of this user namespace that delegates (delegate_cmds=...), from which a process that may not use bpf(2)
+  /// makes its token (Linux 6.9). Empty: the variable LIBBPF_BPF_TOKEN_PATH, else /sys/fs/bpf.
+  std::filesystem::path token;
 };
 
 /// The Linux kernel through bpf(2). Errors: permission and unsupported, naming the capability or kernel feature that is

@@ -53,6 +53,20 @@ Capabilities capabilities() {
   return have;
 }
 
+bool in_user_namespace() {
+  // The first one maps every number to itself: "0 0 4294967295".
+  const auto map = base::read_text("/proc/self/uid_map", 4096);
+  if (!map) return false;  // a kernel without user namespaces
+  u32 fields[3] = {};
+  const char* at = map->data();
+  const char* const end = at + map->size();
+  for (u32& field : fields) {
+    while (at != end && *at == ' ') ++at;
+    at = std::from_chars(at, end, field).ptr;
+  }
+  return !(fields[0] == 0 && fields[1] == 0 && fields[2] == ~u32{0});
+}
+
 std::string lockdown_mode() {
   const auto text = base::read_text("/sys/kernel/security/lockdown", 256);
   if (!text) return {};
@@ -63,6 +77,12 @@ std::string lockdown_mode() {
 
 std::string explain_refusal(uapi::Cmd cmd) {
   const Capabilities have = capabilities();
+  if (in_user_namespace())
+    return "This process lives in a user namespace, whose capabilities bpf(2) takes only together with a BPF token "
+           "(Linux 6.9): whoever sets the namespace up mounts a bpffs for it with delegate_cmds, delegate_maps, "
+           "delegate_progs and delegate_attachs, and LIBBPF_BPF_TOKEN_PATH names it where it is not /sys/fs/bpf. The "
+           "user "
+           "engine (--backend user) needs no privileges";
   const bool trace =
       cmd == uapi::Cmd::prog_load || cmd == uapi::Cmd::raw_tracepoint_open || cmd == uapi::Cmd::link_create;
   if (trace ? !have.may_trace() : !have.may_bpf()) {

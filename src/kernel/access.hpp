@@ -25,6 +25,9 @@ struct Capabilities {
 
 Capabilities capabilities();
 
+/// Whether this process lives in a user namespace that is not the first one: its capabilities then count in there only.
+bool in_user_namespace();
+
 /// "none", "integrity", "confidentiality", or "" where the kernel does not say.
 std::string lockdown_mode();
 

@@ -1,4 +1,5 @@
-// The few instructions that a carrier is written with, as functions. RFC 9669 section 3 for the encodings.
+// The few instructions that carriers and other small programs of ours are written with, as functions. RFC 9669 section
+// 3 for the encodings.
 #pragma once
 #include <optional>
 #include <skep/insn.hpp>

@@ -13,6 +13,7 @@
 #include <charconv>
 
 #include "kernel/attachers.hpp"
+#include "kernel/info.hpp"
 
 namespace skep::kernel {
 
@@ -50,8 +51,34 @@ const Way* way_of(AttachKind kind) noexcept {
 }  // namespace
 
 Attachment::~Attachment() {
+  const u64 by_probes = missed_by_probes();
   if (undo_) undo_();
   while (!held_.empty()) held_.pop_back();
+  if (!session_) return;
+  if (const auto program = raw_program_info(program_.get()))
+    session_->note_missed(program->id, {program_name_, program->recursion_misses, by_probes});
+}
+
+void Attachment::count_misses(std::shared_ptr<Session> session, int program_fd, std::string program) {
+  program_ = base::Fd(::fcntl(program_fd, F_DUPFD_CLOEXEC, 0));
+  if (!program_) return;  // out of descriptors: counting is not worth an error
+  session_ = std::move(session);
+  program_name_ = std::move(program);
+}
+
+u64 Attachment::missed_by_probes() const {
+  if (!session_) return 0;
+  u64 missed = 0;
+  for (const base::Fd& fd : held_) {
+    const auto link = raw_link_info(fd.get());  // an error: not a link but an event, or a kernel before 5.8
+    if (!link) continue;
+    const auto kind = static_cast<uapi::PerfEventKind>(link->of.perf_event.type);
+    if (link->type == static_cast<u32>(uapi::LinkType::kprobe_multi)) missed += link->of.kprobe_multi.missed;
+    if (link->type == static_cast<u32>(uapi::LinkType::perf_event) &&
+        (kind == uapi::PerfEventKind::kprobe || kind == uapi::PerfEventKind::kretprobe))
+      missed += link->of.perf_event.missed;
+  }
+  return missed;
 }
 
 Result<void> Attachment::leave() {

@@ -18,7 +18,7 @@
 
 namespace skep::kernel {
 
-/// One attachment: what holds it, and what else must be done to end it.
+/// One attachment: what holds it, and what else must be done to end it. At its end what its program missed is noted.
 class Attachment final : public Link::Impl {
  public:
   Attachment() = default;
@@ -34,12 +34,20 @@ class Attachment final : public Link::Impl {
   void keep(std::shared_ptr<void> kept) { kept_ = std::move(kept); }
   bool empty() const noexcept { return held_.empty() && !undo_; }
 
+  /// Whose misses are counted, and where they are told.
+  void count_misses(std::shared_ptr<Session> session, int program_fd, std::string program);
+
   std::string carried_by() const override { return carried_by_; }
   void set_carried_by(std::string text) { carried_by_ = std::move(text); }
   Result<void> leave() override;
   Result<void> read_output(const std::function<bool(std::string_view)>& on_text) override;
 
  private:
+  u64 missed_by_probes() const;
+
+  std::shared_ptr<Session> session_;
+  base::Fd program_;
+  std::string program_name_;
   std::shared_ptr<void> kept_;
   std::vector<base::Fd> held_;
   std::function<void()> undo_;

@@ -155,17 +155,6 @@ Attached attach_kprobe_multi(const AttachRequest& request) {
 
 namespace {
 
-struct Counter {
-  std::string_view name;
-  u32 type;
-  u64 config;
-};
-constexpr Counter counters[] = {
-#define SKEP_PERF_EVENT(name, type, config) {name, type, config},
-#include "kernel/perf_events.def"
-#undef SKEP_PERF_EVENT
-};
-
 /// "cpu-clock:99hz", "page-faults:100".
 Result<perf_event_attr> read_counter(const AttachRequest& request) {
   auto [name, rate] = split_first(request.hook.target);
@@ -173,19 +162,14 @@ Result<perf_event_attr> read_counter(const AttachRequest& request) {
   if (is_frequency) rate.remove_suffix(2);
   const auto number = whole_number(rate);
   if (!number || *number == 0) return tl::unexpected(wrong_target(request, request.hook.target));
-  for (const Counter& counter : counters) {
-    if (counter.name != name) continue;
-    perf_event_attr attr{};
-    attr.size = sizeof attr;
-    attr.type = counter.type;
-    attr.config = counter.config;
-    attr.freq = is_frequency ? 1 : 0;
-    attr.sample_period = *number;  // or sample_freq: a union
-    return attr;
-  }
-  std::string known;
-  for (const Counter& counter : counters) known.append(known.empty() ? "" : ", ").append(counter.name);
-  return fail(Code::not_found, fmt::format("{}: \"{}\" is no counter; there are: {}", request.place, name, known));
+  const PerfCounter counter = SKEP_TRY_AT(request.place, perf_counter(name));
+  perf_event_attr attr{};
+  attr.size = sizeof attr;
+  attr.type = counter.type;
+  attr.config = counter.config;
+  attr.freq = is_frequency ? 1 : 0;
+  attr.sample_period = *number;  // or sample_freq: a union
+  return attr;
 }
 
 /// The threads of a process: an event follows one of them, and those that it starts.
@@ -206,12 +190,12 @@ Result<void> sample(const AttachRequest& request, perf_event_attr& attr, int thr
   if (event) return attach_to_event(request, *std::move(event), attachment, request.hook.cookie);
   const int reason = event.error().os_error;
   if (reason == ENODEV || reason == ESRCH) return {};
-  if (reason == ENOENT || reason == EOPNOTSUPP)
+  if (reason == ENOENT || reason == EOPNOTSUPP) {
+    const auto counter = perf_counter(split_first(request.hook.target).first);
     return fail(Code::unsupported,
-                fmt::format("{}: this machine has no such counter (virtual machines often have no hardware counters; "
-                            "cpu-clock works everywhere)",
-                            request.place),
+                fmt::format("{}: {}", request.place, counter ? why_no_counter(*counter) : counter.error().message),
                 reason);
+  }
   return tl::unexpected(std::move(event).error().within(request.place));
 }
 

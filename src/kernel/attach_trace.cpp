@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/mapped_file.hpp"
 #include "kernel/attachers.hpp"
 #include "kernel/perf_event.hpp"
 #include "kernel/tracefs.hpp"
@@ -47,7 +48,23 @@ Attached attach_raw_tracepoint(const AttachRequest& request) {
   return tl::unexpected(std::move(error));
 }
 
+namespace {
+
+/// Programs can be attached to security hooks that the kernel then never calls: those of a module that is not active.
+Result<void> check_security_module(const AttachRequest& request) {
+  const auto active = base::read_text("/sys/kernel/security/lsm", 4096);  // absent: securityfs is not mounted
+  if (!active || fmt::format(",{},", *active).find(",bpf,") != std::string::npos) return {};
+  return fail(
+      Code::unsupported,
+      fmt::format("{}: the kernel would not call it: bpf is not among its active security modules ({}); they are "
+                  "set at boot (lsm=...,bpf on the kernel's command line)",
+                  request.place, *active));
+}
+
+}  // namespace
+
 Attached attach_trampoline(const AttachRequest& request) {
+  if (request.hook.kind == AttachKind::lsm) SKEP_TRY(check_security_module(request));
   const bool takes_cookie_here = request.hook.kind == AttachKind::tp_btf;  // others lose it without a word
   if (request.hook.cookie != 0 && !takes_cookie_here) {
     uapi::LinkCreateTracing with_cookie{.on = link_target(request, 0, request.hook.attach_type()),
@@ -71,6 +88,7 @@ Attached attach_trampoline(const AttachRequest& request) {
 Attached attach_lsm_cgroup(const AttachRequest& request) {
   const auto [hook, path] = split_first(request.hook.target);
   if (path.empty()) return tl::unexpected(wrong_target(request, request.hook.target));
+  SKEP_TRY(check_security_module(request));
   const auto group = SKEP_TRY(open_path(request, std::string(path), "control group"));
   uapi::LinkCreate attr{link_target(request, group.get(), AttachType::lsm_cgroup), 0};
   const int link = bpf(uapi::Cmd::link_create, attr);
@@ -137,6 +155,11 @@ Attached attach_iterator(const AttachRequest& request) {
     hint =
         "this iterator walks over one map or control group: name it, such as iter:bpf_map_elem:MAP or iter:cgroup:PATH";
   if (link == -ESRCH) hint = "there is no such process";
+  if (link == -E2BIG || (link == -EINVAL && !text.empty())) {
+    Error error = link_error(request, -link, "before Linux 6.1 iterators walk over all tasks and control groups only");
+    error.code = Code::unsupported;
+    return tl::unexpected(std::move(error));
+  }
   return tl::unexpected(link_error(request, -link, hint));
 }
 

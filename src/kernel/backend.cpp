@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "kernel/access.hpp"
 #include "kernel/inspector.hpp"
 #include "kernel/program.hpp"
 #include "kernel/rings.hpp"
@@ -17,8 +18,8 @@ namespace {
 
 class KernelBackend final : public Backend {
  public:
-  KernelBackend(const KernelOptions& options, StopSwitch stop)
-      : session_(std::make_shared<Session>(options)), stop_(std::move(stop)) {}
+  KernelBackend(const KernelOptions& options, std::optional<Token> token, StopSwitch stop)
+      : session_(std::make_shared<Session>(options, std::move(token))), stop_(std::move(stop)) {}
 
   std::string_view name() const override { return "kernel"; }
   Result<Object> load(const ObjectSpec& spec, const LoadOptions& options) override {
@@ -42,25 +43,40 @@ class KernelBackend final : public Backend {
   KernelInspector inspector_;
 };
 
-/// Whether this process may use bpf(2) at all, by its smallest command that needs a capability.
-Result<void> check_access() {
+/// Whether this process may list objects, by the smallest command that does it.
+Result<void> check_listing() {
   uapi::ObjectId attr;
   const int status = bpf(uapi::Cmd::prog_get_next_id, attr);
   if (status >= 0 || status == -ENOENT) return {};  // ENOENT: no program is loaded
   return tl::unexpected(bpf_error(uapi::Cmd::prog_get_next_id, "kernel engine", -status));
 }
 
+/// What a process that may not load by itself does it with; nullopt: it may. The question is an empty BPF_BTF_LOAD: the
+/// kernel looks for CAP_BPF (before 5.8 CAP_SYS_ADMIN) first, and then refuses what is no BTF.
+Result<std::optional<Token>> access(const KernelOptions& options) {
+  uapi::BtfLoad attr;
+  const int status = bpf(uapi::Cmd::btf_load, attr);
+  if (status != -EPERM && status != -ENOSYS) return std::optional<Token>();
+  Error error = bpf_error(uapi::Cmd::btf_load, "kernel engine", -status);
+  const auto path = token_path(options.token);
+  if (status == -ENOSYS || !path) return tl::unexpected(std::move(error));
+  auto token = Token::make(path->path);
+  if (token) return std::optional(*std::move(token));
+  if (path->is_asked_for || in_user_namespace()) error.message += ". " + token.error().message;
+  return tl::unexpected(std::move(error));
+}
+
 }  // namespace
 }  // namespace kernel
 
 Result<std::unique_ptr<Backend>> kernel_backend(const KernelOptions& options) {
-  SKEP_TRY(kernel::check_access());
+  auto token = SKEP_TRY(kernel::access(options));
   auto stop = SKEP_TRY(kernel::StopSwitch::make());
-  return std::make_unique<kernel::KernelBackend>(options, std::move(stop));
+  return std::make_unique<kernel::KernelBackend>(options, std::move(token), std::move(stop));
 }
 
 Result<std::unique_ptr<Inspector>> kernel_inspector() {
-  SKEP_TRY(kernel::check_access());
+  SKEP_TRY(kernel::check_listing());
   return std::make_unique<kernel::KernelInspector>();
 }
 

@@ -141,11 +141,11 @@ Result<std::vector<CgroupProgram>> cgroup_programs(const std::filesystem::path& 
 Result<std::vector<CgroupPrograms>> cgroup_tree(const std::filesystem::path& given, bool effective) {
   std::filesystem::path root = given;
   if (root.empty()) {
-    const auto points = mount_points(SKEP_TRY(base::read_text("/proc/self/mountinfo", 4u << 20)), "cgroup2");
-    if (points.empty())
+    const auto mounted = mounts(SKEP_TRY(base::read_text("/proc/self/mountinfo", 4u << 20)), "cgroup2");
+    if (mounted.empty())
       return fail(Code::not_found,
                   "no unified control group hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup/unified)");
-    root = points.front();
+    root = mounted.front().point;
   }
   std::vector<CgroupPrograms> found;
   const auto add = [&](const std::filesystem::path& path) -> Result<void> {

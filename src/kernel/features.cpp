@@ -22,7 +22,7 @@ namespace skep::kernel {
 namespace {
 
 /// Loads {`first`...; r0 = 0; exit} and gives 0 or errno.
-int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helper) {
+int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helper, int token = -1) {
   Insn insns[3];
   u32 count = 0;
   if (helper != 0) insns[count++] = {0x85, 0, 0, 0, helper};
@@ -36,6 +36,10 @@ int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helpe
   attr.insn_cnt = count;
   attr.kern_version = Features::version_code();  // kprobe programs before 5.0
   attr.license = address_of("GPL");
+  if (token >= 0) {
+    attr.prog_flags |= uapi::flag_token;
+    attr.prog_token_fd = token;
+  }
   const int fd = bpf(uapi::Cmd::prog_load, attr);
   if (fd < 0) return -fd;
   ::close(fd);
@@ -44,7 +48,8 @@ int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helpe
 
 /// errno of loading an fentry program on type 1, which is never a function: EPERM means that the kernel refuses
 /// fentry before it looks, anything else that it looked.
-int fentry_errno() {
+int fentry_errno(int token) {
+  if (token >= 0) return try_load(ProgramType::tracing, AttachType::trace_fentry, 1, 0, token);
   static const int error = try_load(ProgramType::tracing, AttachType::trace_fentry, 1, 0);
   return error;
 }
@@ -61,20 +66,22 @@ bool Features::kernel_types() const {
   return present;
 }
 
-bool Features::fentry() const { return kernel_types() && fentry_errno() != EPERM; }
+bool Features::fentry() const { return kernel_types() && fentry_errno(token_) != EPERM; }
 
 std::string Features::fentry_refusal() const {
   if (!kernel_types()) return "this kernel has no types (CONFIG_DEBUG_INFO_BTF is off), which fentry needs";
-  return fmt::format("this kernel refuses fentry programs ({})", ::strerrordesc_np(fentry_errno()));
+  return fmt::format("this kernel refuses fentry programs ({})", ::strerrordesc_np(fentry_errno(token_)));
 }
 
 bool Features::memcg_accounting() const {
+  if (token_ >= 0) return true;  // tokens are younger
   // bpf_ktime_get_coarse_ns came in the same release as memory cgroup accounting, 5.11.
   static const bool present = try_load(ProgramType::socket_filter, AttachType::none, 0, 160) == 0;
   return present;
 }
 
 bool Features::event_cookies() const {
+  if (token_ >= 0) return true;
   constexpr s32 get_attach_cookie = 174;
   static const bool present = try_load(ProgramType::kprobe, AttachType::none, 0, get_attach_cookie) == 0;
   return present;

@@ -12,6 +12,9 @@ namespace skep::kernel {
 /// The answers, each found at the first question. Thread-safe.
 class Features {
  public:
+  /// Attempts that need the right to load programs show this token, which is asked anew each time: it is one session's.
+  void use_token(int fd) noexcept { token_ = fd; }
+
   /// The kernel's kprobe event source (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS; 4.17).
   bool kprobes() const;
   /// Loading fentry/fexit programs (5.5; x86-64 since 5.5, arm64 since 6.0; refused by some configurations).
@@ -30,6 +33,9 @@ class Features {
   static u32 version_code();
   /// "6.18.44-something": uname's release.
   static std::string release();
+
+ private:
+  int token_ = -1;
 };
 
 /// Where the kernel charges locked memory, raises this process's limit as far as it may. Quiet: a later EPERM explains.

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 
@@ -127,7 +128,12 @@ Result<BtfObject> btf_object_header(int fd) {
   char name[64] = {};
   raw.name = address_of(name);
   raw.name_len = sizeof name;
-  SKEP_TRY(fill(fd, raw, "ask about types"));
+  auto told = fill(fd, raw, "ask about types");
+  if (!told && told.error().os_error == E2BIG) {  // a kernel before 5.11, whose types have no names
+    raw = {};
+    told = fill(fd, raw, "ask about types");
+  }
+  SKEP_TRY(std::move(told));
   BtfObject object;
   object.id = raw.id;
   object.name.assign(name, ::strnlen(name, sizeof name));

@@ -23,6 +23,7 @@
 #include "kernel/register_use.hpp"
 #include "kernel/rewrite.hpp"
 #include "kernel/syscall.hpp"
+#include "kernel/token.hpp"
 #include "kernel/trace_lines.hpp"
 #include "kernel/uapi.hpp"
 #include "kernel/verifier_log.hpp"
@@ -160,11 +161,31 @@ TEST(TraceLines, KeepsOurEventsAndTheirContinuations) {
 }
 
 TEST(MountPoints, ReadsMountinfo) {
-  const auto points = mount_points(
+  const auto found = mounts(
       "24 1 0:22 / /sys rw - sysfs sysfs rw\n30 24 0:27 / /sys/fs/bpf rw shared:9 - bpf bpf rw,mode=700\n"
       "31 24 0:28 / /tmp/my\\040bpf rw - bpf none rw\nbroken line\n",
       "bpf");
-  EXPECT_EQ(points, (std::vector<std::string>{"/sys/fs/bpf", "/tmp/my bpf"}));
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].point, "/sys/fs/bpf");
+  EXPECT_EQ(found[0].options, "rw,mode=700");
+  EXPECT_EQ(found[1].point, "/tmp/my bpf");
+}
+
+TEST(Tokens, DelegationsAreReadFromMounts) {
+  const auto found = delegations(
+      "30 24 0:27 / /sys/fs/bpf rw - bpf bpf rw,mode=700\n31 24 0:28 / /sys/fs/cgroup rw - cgroup2 none rw\n"
+      "32 24 0:29 / /tmp/my\\040bpf rw - bpf none rw,delegate_cmds=map_create:prog_load,delegate_maps=any,"
+      "delegate_progs=0x6:kprobe,delegate_attachs\n");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].path, "/tmp/my bpf");
+  EXPECT_EQ(found[0].commands, (std::vector<std::string>{"map_create", "prog_load"}));
+  EXPECT_TRUE(found[0].attachments.empty());
+  EXPECT_TRUE(delegates(found[0].commands, "map_create", 0));
+  EXPECT_FALSE(delegates(found[0].commands, "btf_load", 18));
+  EXPECT_TRUE(delegates(found[0].maps, "hash", 1));
+  EXPECT_TRUE(delegates(found[0].programs, "socket_filter", 1));
+  EXPECT_FALSE(delegates(found[0].programs, "sched_cls", 3));
+  EXPECT_TRUE(delegations("broken - bpf\n - bpf\n").empty());
 }
 
 TEST(Completed, FillsWhatTheTypeImplies) {

@@ -11,6 +11,7 @@
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
 #include "kernel/mapping.hpp"
+#include "kernel/module_types.hpp"
 #include "kernel/struct_ops.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/verifier_log.hpp"
@@ -43,15 +44,18 @@ uapi::MapCreate attributes(const MapSpec& map, std::string_view stored_name, int
 }
 
 /// Creates one map. Types whose maps take no BTF refuse it with EINVAL or ENOTSUPP, so a second try goes without.
-Result<base::Fd> create(const MapSpec& map, std::string_view stored_name, int inner_fd, int btf_fd) {
+Result<base::Fd> create(const MapSpec& map, std::string_view stored_name, int inner_fd, int btf_fd,
+                        const Token* token) {
   auto attr = attributes(map, stored_name, inner_fd, btf_fd);
+  show_token(token, attr.map_flags, attr.map_token_fd);
   int fd = bpf(uapi::Cmd::map_create, attr);
   if (fd < 0 && attr.btf_fd != 0 && fd != -EPERM) {
     attr = attributes(map, stored_name, inner_fd, -1);
+    show_token(token, attr.map_flags, attr.map_token_fd);
     fd = bpf(uapi::Cmd::map_create, attr);
   }
   if (fd >= 0) return base::Fd(fd);
-  Error error = bpf_error(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd);
+  Error error = refused(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd, token, map.type);
   if (fd == -EINVAL)
     error.message += fmt::format(
         " (type {} is {}, key {} bytes, value {} bytes, {} entries, flags {:#x}: this kernel does not know the type or "
@@ -111,7 +115,7 @@ Result<void> pin(const MapSpec& map, int fd) {
 
 /// A struct_ops map: its value is the kernel's wrapper of the structure. It is filled when it is attached.
 Result<std::shared_ptr<KernelMap>> create_ops(const ObjectSpec& object, const MapSpec& map, int btf_fd,
-                                              KernelTypes& kernel) {
+                                              KernelTypes& kernel, const Token* token) {
   const auto layout = SKEP_TRY(ops_layout(object, map, kernel));
   uapi::MapCreate attr;
   attr.map_type = static_cast<u32>(map.type);
@@ -122,14 +126,24 @@ Result<std::shared_ptr<KernelMap>> create_ops(const ObjectSpec& object, const Ma
   if (btf_fd >= 0) attr.btf_fd = static_cast<u32>(btf_fd);  // asked for beside any type id
   attr.btf_vmlinux_value_type_id = layout.value_id;
   set_object_name(attr.map_name, backend::stored_name(map.name));
+  base::Fd owner;
+  if (!layout.module.empty()) {
+    owner = SKEP_TRY_AT(fmt::format("map {}", map.name), open_module_types(layout.module));
+    attr.value_type_btf_obj_fd = owner.get();
+    attr.map_flags |= uapi::flag_vtype_btf_obj_fd;
+  }
+  show_token(token, attr.map_flags, attr.map_token_fd);
   const int fd = bpf(uapi::Cmd::map_create, attr);
   if (fd >= 0) return KernelMap::adopt(base::Fd(fd), map.name);
-  Error error = bpf_error(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd);
+  Error error = refused(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd, token, map.type);
   constexpr int enotsupp = 524;
   if (fd == -enotsupp || fd == -EOPNOTSUPP)
     error = {Code::unsupported,
              fmt::format("map {}: this kernel lets no program implement struct {}", map.name, layout.name), -fd};
-  if (fd == -EINVAL && map.flags != 0)
+  if (fd == -EINVAL && owner)
+    error.message +=
+        fmt::format(" (struct {} is module {}'s; structures of modules came with 6.9)", layout.name, layout.module);
+  else if (fd == -EINVAL && map.flags != 0)
     error.message += " (links of struct_ops maps came with 6.4; section \".struct_ops\" does without)";
   return tl::unexpected(std::move(error));
 }
@@ -142,10 +156,10 @@ std::shared_ptr<KernelMap> ready(std::shared_ptr<KernelMap> map) {
 }
 
 Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const MapSpec& spec, int btf_fd,
-                                              KernelTypes& kernel) {
+                                              KernelTypes& kernel, const Token* token) {
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
   const std::string stored = backend::stored_map_name(object.name, map);
-  if (map.type == MapType::struct_ops) return create_ops(object, map, btf_fd, kernel);
+  if (map.type == MapType::struct_ops) return create_ops(object, map, btf_fd, kernel, token);
   if (map.pin_by_name)
     if (auto fd = SKEP_TRY(open_pinned(map))) return ready(SKEP_TRY(KernelMap::adopt(std::move(fd), map.name)));
   base::Fd inner;
@@ -155,9 +169,9 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
                   fmt::format("map {}: a map of maps needs the definition of its inner maps", map.name));
     inner = SKEP_TRY_AT(fmt::format("map {}: template of inner maps", map.name),
                         create(completed(*map.inner, base::possible_cpus(), page_bytes()),
-                               backend::stored_name(map.inner->name), -1, btf_fd));
+                               backend::stored_name(map.inner->name), -1, btf_fd, token));
   }
-  auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd));
+  auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd, token));
   if (map.is_global_data) SKEP_TRY(write_initial(map, fd.get()));
   auto made = SKEP_TRY(KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name));
   if (map.type == MapType::arena) {
@@ -208,7 +222,7 @@ MapSpec completed(const MapSpec& spec, u32 cpus, u64 page_size) {
 
 Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object,
                                                             std::span<const LoadOptions::Given> given, int btf_fd,
-                                                            KernelTypes& kernel) {
+                                                            KernelTypes& kernel, const Token* token) {
   std::vector<std::shared_ptr<KernelMap>> maps;
   maps.reserve(object.maps.size());
   const auto given_for = [&](const MapSpec& map) {
@@ -217,7 +231,7 @@ Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& ob
   for (const MapSpec& map : object.maps) {
     const auto found = given_for(map);
     maps.push_back(found != given.end() ? SKEP_TRY_AT(fmt::format("map {}", map.name), take_given(map, found->map))
-                                        : SKEP_TRY(create_one(object, map, btf_fd, kernel)));
+                                        : SKEP_TRY(create_one(object, map, btf_fd, kernel, token)));
   }
   for (std::size_t i = 0; i < object.maps.size(); ++i) {
     if (!is_map_of_maps(object.maps[i].type) || given_for(object.maps[i]) != given.end()) continue;
@@ -234,7 +248,7 @@ Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& ob
 
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& spec, int inner_fd) {
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
-  auto fd = SKEP_TRY(create(map, backend::stored_name(map.name), inner_fd, -1));
+  auto fd = SKEP_TRY(create(map, backend::stored_name(map.name), inner_fd, -1, nullptr));
   return KernelMap::adopt(std::move(fd), map.name);
 }
 
@@ -244,8 +258,9 @@ Result<void> set_slot(const KernelMap& map, u32 index, int fd) {
   return bpf_ok(uapi::Cmd::map_update_elem, attr, fmt::format("map {}: slot {}", map.info().name, index));
 }
 
-Result<base::Fd> load_types(std::span<const std::byte> bytes) {
+Result<base::Fd> load_types(std::span<const std::byte> bytes, const Token* token) {
   uapi::BtfLoad attr;
+  show_token(token, attr.flags, attr.token_fd);
   attr.btf = address_of(bytes.data());
   attr.btf_size = static_cast<u32>(bytes.size());
   int fd = bpf(uapi::Cmd::btf_load, attr);
@@ -258,7 +273,7 @@ Result<base::Fd> load_types(std::span<const std::byte> bytes) {
   fd = bpf(uapi::Cmd::btf_load, attr);
   if (fd >= 0) return base::Fd(fd);
   log.resize(log.find('\0') == std::string::npos ? log.size() : log.find('\0'));
-  Error error = bpf_error(uapi::Cmd::btf_load, "types", first_error);
+  Error error = refused(uapi::Cmd::btf_load, "types", first_error, token);
   const auto refusal = read_refusal(log);
   const std::string_view told = std::string_view(log).substr(0, log.find_last_not_of('\n') + 1);
   const std::string_view last_line = told.substr(told.rfind('\n') + 1);

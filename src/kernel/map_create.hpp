@@ -13,14 +13,15 @@
 #include "kernel/features.hpp"
 #include "kernel/kernel_types.hpp"
 #include "kernel/map_handle.hpp"
+#include "kernel/token.hpp"
 
 namespace skep::kernel {
 
-/// Every map of the object, in its order: made, or taken from `given`. `btf_fd`: the object's types, or -1.
-/// Errors name the map and what was refused.
+/// Every map of the object, in its order: made, or taken from `given`. `btf_fd`: the object's types, or -1. `token`:
+/// what lends the right to it, or nullptr. Errors name the map and what was refused.
 Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& object,
                                                             std::span<const LoadOptions::Given> given, int btf_fd,
-                                                            KernelTypes& kernel);
+                                                            KernelTypes& kernel, const Token* token);
 
 /// One map that belongs to no object; `inner_fd`: the template of a map of maps, or -1.
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& map, int inner_fd);
@@ -32,6 +33,6 @@ Result<void> set_slot(const KernelMap& map, u32 index, int fd);
 MapSpec completed(const MapSpec& map, u32 cpus, u64 page_size);
 
 /// Loads types. `bytes` as TypesImage makes them. Errors: the kernel's reason from its log.
-Result<base::Fd> load_types(std::span<const std::byte> bytes);
+Result<base::Fd> load_types(std::span<const std::byte> bytes, const Token* token);
 
 }  // namespace skep::kernel

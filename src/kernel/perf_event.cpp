@@ -8,11 +8,61 @@
 
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 
 #include "base/mapped_file.hpp"
 #include "kernel/access.hpp"
 
 namespace skep::kernel {
+
+namespace {
+
+/// A counter of the caches: which one, of reads, how they ended.
+constexpr u64 cache_config(u64 cache, u64 result) noexcept {
+  return cache | u64{PERF_COUNT_HW_CACHE_OP_READ} << 8 | result << 16;
+}
+
+constexpr PerfCounter counters[] = {
+#define SKEP_PERF_EVENT(name, type, config) {name, type, config},
+#include "kernel/perf_events.def"
+#undef SKEP_PERF_EVENT
+};
+
+constexpr const char* sources = "/sys/bus/event_source/devices";
+
+/// The source of the CPU's own counters: "cpu", "cpu_core", "armv8_pmuv3"; "" where there is none.
+std::string cpu_source() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(sources, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().native();
+    if (name == "cpu" || name.starts_with("cpu_") || name.starts_with("armv")) return name;
+  }
+  return {};
+}
+
+}  // namespace
+
+bool PerfCounter::is_hardware() const noexcept { return type == PERF_TYPE_HARDWARE || type == PERF_TYPE_HW_CACHE; }
+
+Result<PerfCounter> perf_counter(std::string_view name) {
+  std::string known;
+  for (const PerfCounter& counter : counters) {
+    if (counter.name == name) return counter;
+    known.append(known.empty() ? "" : ", ").append(counter.name);
+  }
+  return fail(Code::not_found, fmt::format("\"{}\" is no counter; there are: {}", name, known));
+}
+
+std::string why_no_counter(const PerfCounter& counter) {
+  if (!counter.is_hardware()) return fmt::format("this kernel does not count {}", counter.name);
+  const std::string source = cpu_source();
+  if (source.empty())
+    return fmt::format(
+        "this machine has no hardware counters, which {} is one of: {} lists no cpu (virtual machines "
+        "often get none); cpu-clock and task-clock work without them",
+        counter.name, sources);
+  return fmt::format("this CPU's counters ({}/{}) do not have {}", sources, source, counter.name);
+}
 
 Result<base::Fd> open_perf_event(perf_event_attr& attr, int pid, int cpu) {
   const long fd = ::syscall(SYS_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);

@@ -51,8 +51,8 @@ void look_at(const std::string& path, Pins& pins) {
 
 }  // namespace
 
-std::vector<std::string> mount_points(std::string_view mountinfo, std::string_view file_system) {
-  std::vector<std::string> points;
+std::vector<Mount> mounts(std::string_view mountinfo, std::string_view file_system) {
+  std::vector<Mount> found;
   while (!mountinfo.empty()) {
     const auto end = std::min(mountinfo.find('\n'), mountinfo.size());
     const std::string_view line = mountinfo.substr(0, end);
@@ -60,32 +60,32 @@ std::vector<std::string> mount_points(std::string_view mountinfo, std::string_vi
     // "36 35 98:0 /root /mount/point options... - type source super-options"
     const auto dash = line.find(" - ");
     if (dash == std::string_view::npos) continue;
-    const std::string_view type = line.substr(dash + 3, line.find(' ', dash + 3) - dash - 3);
-    if (type != file_system) continue;
+    const std::string_view system = line.substr(dash + 3);
+    if (system.substr(0, system.find(' ')) != file_system) continue;
+    const std::string_view options = system.substr(std::min(system.rfind(' ') + 1, system.size()));
     std::string_view rest = line.substr(0, dash);
     for (int field = 0; field < 4 && !rest.empty(); ++field)
       rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
-    points.push_back(unescaped(rest.substr(0, rest.find(' '))));
+    found.push_back({unescaped(rest.substr(0, rest.find(' '))), unescaped(options)});
   }
-  return points;
+  return found;
 }
 
 namespace {
 
 /// not_found or invalid_argument where `path` cannot be a place in bpffs.
 Result<void> check_bpffs(const std::filesystem::path& path) {
-  constexpr long bpffs_magic = 0xcafe4a11;  // BPF_FS_MAGIC
   const auto directory = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   struct statfs facts{};
   if (::statfs(directory.c_str(), &facts) != 0)
     return tl::unexpected(base::os_error(fmt::format("{}: its directory {}", path.native(), directory.native())));
   if (static_cast<long>(facts.f_type) == bpffs_magic) return {};
   const auto mountinfo = base::read_text("/proc/self/mountinfo", 4u << 20);
-  const auto mounted = mountinfo ? mount_points(*mountinfo, "bpf") : std::vector<std::string>();
+  const auto mounted = mountinfo ? mounts(*mountinfo, "bpf") : std::vector<Mount>();
   return fail(Code::invalid_argument,
               fmt::format("{}: {} is not in a bpffs, where objects are pinned; {}", path.native(), directory.native(),
                           mounted.empty() ? "mount one: mount -t bpf bpf /sys/fs/bpf"
-                                          : fmt::format("one is mounted at {}", mounted.back())));
+                                          : fmt::format("one is mounted at {}", mounted.back().point)));
 }
 
 }  // namespace
@@ -117,7 +117,8 @@ Pins find_pins() {
   const auto mountinfo = base::read_text("/proc/self/mountinfo", 4u << 20);
   if (!mountinfo) return pins;
   std::size_t seen = 0;
-  auto roots = mount_points(*mountinfo, "bpf");  // one place may be mounted over more than once
+  std::vector<std::string> roots;  // one place may be mounted over more than once
+  for (Mount& mount : mounts(*mountinfo, "bpf")) roots.push_back(std::move(mount.point));
   std::sort(roots.begin(), roots.end());
   roots.erase(std::unique(roots.begin(), roots.end()), roots.end());
   for (const std::string& root : roots) {

@@ -11,6 +11,8 @@
 
 namespace skep::kernel {
 
+inline constexpr long bpffs_magic = 0xcafe4a11;  ///< statfs(2) says so
+
 /// Paths of pinned objects by id, from every bpffs that is mounted here. Bounded: a huge bpffs is looked at in part.
 struct Pins {
   std::map<u32, std::vector<std::string>> programs, maps, links;
@@ -23,7 +25,11 @@ Result<void> pin_object(int fd, const std::filesystem::path& path);
 /// The object pinned at `path`. Errors: invalid_argument (no bpffs), not_found, permission.
 Result<base::Fd> open_pin(const std::filesystem::path& path);
 
-/// Mount points of a file system type in the form of /proc/self/mountinfo (spaces are written \040).
-std::vector<std::string> mount_points(std::string_view mountinfo, std::string_view file_system);
+/// Mounts of a file system type in a text in the form of /proc/self/mountinfo (spaces are written \040).
+struct Mount {
+  std::string point;
+  std::string options;  ///< of the file system: "rw,mode=700"
+};
+std::vector<Mount> mounts(std::string_view mountinfo, std::string_view file_system);
 
 }  // namespace skep::kernel

@@ -122,7 +122,7 @@ Result<void> prepare_ops(LoadedObject& object, const std::vector<std::shared_ptr
       return ops.programs.emplace_back(::fcntl((*program)->fd(), F_DUPFD_CLOEXEC, 0)).get();
     };
     const auto layout = SKEP_TRY(ops_layout(object.spec, map, object.session->types));
-    auto value = ops_value(object.spec, map, layout, object.session->types, fd_of);
+    auto value = ops_value(object.spec, map, layout, fd_of);
     // Only some of the object's programs may have been asked for: then the map stays as it is.
     if (!value && value.error().code == Code::not_found) {
       object.ops.erase(i);
@@ -196,6 +196,8 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
     if (auto member = SKEP_TRY_AT(place, ops_member(spec, original.name, session->types))) {
       out.target.type_id = member->layout.struct_id;
       out.target.member = member->member;
+      if (!member->layout.module.empty())
+        out.target.owner = SKEP_TRY_AT(place, open_module_types(member->layout.module));
     }
   if (image != nullptr) out.annotations = annotate(out.program, *image);
   return out;
@@ -213,6 +215,7 @@ Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
   request.attach_owner = prepared.target.owner.get();
   request.modules = modules;
   request.member = prepared.target.member;
+  request.token = session->token();
   request.keep_log = keep_log;
   LoadOutcome outcome = load_program(request);
   session->keep_log(prepared.program.name, outcome.log);
@@ -245,7 +248,7 @@ Result<int> KernelProgram::variant_for(const AttachTarget& target, const Plan& p
   base::Fd btf;
   if (object_->btf) image = SKEP_TRY(TypesImage::copy_of(object_->spec.btf));
   auto prepared = SKEP_TRY(object_->prepare(spec_, target, image ? &*image : nullptr, &plan));
-  if (image) btf = SKEP_TRY(load_types(image->bytes()));
+  if (image) btf = SKEP_TRY(load_types(image->bytes(), object_->session->token()));
   auto fd = SKEP_TRY(object_->load(prepared, btf.get()));
   const int number = fd.get();
   SKEP_TRY(adopt(key, std::move(fd)));
@@ -282,6 +285,7 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
   if (!is_narrowed_by_pid(target.kind)) object_->session->note_sees_all(plan.hook.text());
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
   attachment->set_carried_by(plan.carried_by);
+  attachment->count_misses(object_->session, fd, spec_.name);
   return Link(std::move(attachment));
 }
 
@@ -317,13 +321,13 @@ Result<Object> load_object(const std::shared_ptr<Session>& session, const Object
     programs.push_back(std::make_shared<KernelProgram>(object, *program));
   }
   if (image) {
-    auto btf = load_types(image->bytes());
+    auto btf = load_types(image->bytes(), session->token());
     if (btf)
       object->btf = *std::move(btf);
     else
       session->note(fmt::format("object {} is loaded without its types: {}", spec.name, btf.error().message));
   }
-  object->maps = SKEP_TRY(create_maps(object->spec, options.maps, object->btf.get(), session->types));
+  object->maps = SKEP_TRY(create_maps(object->spec, options.maps, object->btf.get(), session->types, session->token()));
   for (std::size_t i = 0; i < programs.size(); ++i) {
     if (!prepared[i].plan.loadable) continue;
     auto fd = SKEP_TRY(object->load(prepared[i], object->btf.get()));

@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 #include "btf/btf.hpp"
+#include "catalog/helpers.hpp"
+#include "catalog/versions.hpp"
 #include "isa/isa.hpp"
 #include "kernel/access.hpp"
 #include "kernel/features.hpp"
@@ -110,6 +113,7 @@ uapi::ProgLoad attributes(const LoadRequest& request) {
   attr.kern_version = request.kernel_version;
   attr.prog_flags = program.sleepable ? uapi::prog_flag_sleepable : 0;
   if (name_of(program.attach.kind).starts_with("xdp.frags")) attr.prog_flags |= uapi::prog_flag_xdp_frags;
+  show_token(request.token, attr.prog_flags, attr.prog_token_fd);
   set_object_name(attr.prog_name, program.name);
   attr.attach_btf_id = request.attach_btf_id;
   if (request.attach_owner >= 0) attr.attach_prog_fd = static_cast<u32>(request.attach_owner);
@@ -144,11 +148,29 @@ bool needs_trampoline(ProgramType type) {
   return type == ProgramType::tracing || type == ProgramType::lsm || type == ProgramType::ext;
 }
 
+/// The number of a helper that the log says this kernel does not have at all, or 0.
+u32 unknown_helper(std::string_view log) {
+  constexpr std::string_view words = "invalid func unknown#";
+  const auto at = log.rfind(words);
+  u32 id = 0;
+  if (at != log.npos) std::from_chars(log.data() + at + words.size(), log.data() + log.size(), id);
+  return id;
+}
+
 Error refusal(const LoadRequest& request, const std::string& log, int error_number) {
   const ProgramSpec& program = *request.program;
   const std::string place = fmt::format("program {}", program.name);
+  if (const auto* const helper = catalog::helper(unknown_helper(log));
+      helper != nullptr && helper->id != catalog::HelperId::unspec)
+    return Error{Code::unsupported,
+                 fmt::format("{}: this kernel has no helper bpf_{}, which came with Linux {}: {}", place, helper->name,
+                             catalog::text_of(catalog::helper_since(static_cast<u32>(helper->id))),
+                             explain_rejection(log, program)),
+                 error_number};
   if (!log.empty())
     return Error{Code::rejected, fmt::format("{}: {}", place, explain_rejection(log, program)), error_number};
+  if (error_number == EPERM && request.token != nullptr)
+    return refused(uapi::Cmd::prog_load, place, error_number, request.token, {}, &program);
   if (needs_trampoline(program.type) && error_number == EPERM && capabilities().may_trace())
     return Error{Code::unsupported,
                  fmt::format("{}: this kernel refuses {} programs although the process has the capabilities (its "

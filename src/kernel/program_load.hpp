@@ -11,6 +11,7 @@
 #include "kernel/annotations.hpp"
 #include "kernel/kernel_types.hpp"
 #include "kernel/map_handle.hpp"
+#include "kernel/token.hpp"
 
 namespace skep::kernel {
 
@@ -34,6 +35,7 @@ struct LoadRequest {
   std::optional<u32> member;          ///< struct_ops: the member of that type, in place of an attach type
   int attach_owner = -1;              ///< the program that is replaced or traced, or the types of a module
   std::span<const base::Fd> modules;  ///< of link_references()
+  const Token* token = nullptr;       ///< what lends the right to it
   bool keep_log = false;              ///< ask for the log of an accepted program too
   u32 log_level = log_states;
 };

@@ -11,6 +11,7 @@
 #include "kernel/features.hpp"
 #include "kernel/kernel_types.hpp"
 #include "kernel/switch_recorder.hpp"
+#include "kernel/token.hpp"
 #include "kernel/tracefs.hpp"
 #include "spec/usdt_slots.hpp"
 
@@ -18,7 +19,13 @@ namespace skep::kernel {
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  explicit Session(const KernelOptions& options) : types(options.btf) {}
+  explicit Session(const KernelOptions& options, std::optional<Token> token = std::nullopt)
+      : types(options.btf), token_(std::move(token)) {
+    if (token_) features.use_token(token_->fd());
+  }
+
+  /// What lends this process the right to load, or nullptr: it has it.
+  const Token* token() const noexcept { return token_ ? &*token_ : nullptr; }
 
   /// Opened at the first use and kept.
   Result<const Tracefs*> tracefs() {
@@ -34,12 +41,16 @@ class Session : public std::enable_shared_from_this<Session> {
       if (known == line) return;
     notes_.push_back(line);
   }
-  std::string notes() const {
-    const std::lock_guard lock(mutex_);
-    std::string text;
-    for (const auto& line : notes_) text += text.empty() ? line : "\n" + line;
-    return text;
-  }
+  std::string notes() const;
+
+  /// Events that an attached program was not run for, counted when an attachment of it ends.
+  struct Missed {
+    std::string program;
+    u64 while_running = 0;  ///< it, or one of its kind, ran on that CPU already
+    u64 by_probes = 0;      ///< the probe did not fire: it was hit inside a probe, or too many returns were awaited
+  };
+  /// `while_running` is the program's count since it was loaded, `by_probes` that of the attachment which ends.
+  void note_missed(u32 program_id, const Missed& missed);
 
   void keep_log(const std::string& program, const std::string& log) {
     if (log.empty()) return;
@@ -74,7 +85,7 @@ class Session : public std::enable_shared_from_this<Session> {
   /// The map in which the task that ran before on a CPU is found; from the first call on it is kept up to date.
   Result<int> previous_tasks_map() {
     const std::lock_guard lock(mutex_);
-    if (!switches_) switches_ = SKEP_TRY(SwitchRecorder::start());
+    if (!switches_) switches_ = SKEP_TRY(SwitchRecorder::start(token()));
     return switches_->map();
   }
 
@@ -89,6 +100,7 @@ class Session : public std::enable_shared_from_this<Session> {
   KernelTypes types;
 
  private:
+  const std::optional<Token> token_;
   mutable std::mutex mutex_;
   std::optional<Tracefs> tracefs_;
   std::vector<std::string> notes_;
@@ -96,6 +108,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<SwitchRecorder> switches_;
   std::optional<base::Fd> structures_;
   std::map<u32, spec::UsdtSlots> usdt_slots_;  ///< by the map's id
+  std::map<u32, Missed> missed_;               ///< by the program's id
 };
 
 }  // namespace skep::kernel

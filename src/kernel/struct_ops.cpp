@@ -32,21 +32,26 @@ Result<OpsLayout> ops_layout(const ObjectSpec& object, const MapSpec& map, Kerne
     return fail(Code::malformed, fmt::format("{}: a struct_ops map needs its type (compile with -g)", place));
   OpsLayout layout;
   layout.name = btf::essential_name(object.btf->type(object.btf->resolve(map.btf_value_type_id)).name);
-  const auto types = SKEP_TRY_AT(place, kernel.running());
-  const auto structure = types->find(layout.name, btf::Kind::struct_);
-  const auto wrapper = types->find(fmt::format("bpf_struct_ops_{}", layout.name), btf::Kind::struct_);
-  if (!structure || !wrapper)
-    return fail(Code::unsupported,
-                fmt::format("{}: this kernel has no struct {} that programs can implement (it has no "
-                            "struct bpf_struct_ops_{}, or it lives in a module)",
-                            place, layout.name, layout.name));
-  const auto data = member_named(*types, *wrapper, "data");
+  SKEP_TRY_AT(place, kernel.running());
+  auto found = kernel.structure(fmt::format("bpf_struct_ops_{}", layout.name));
+  const auto structure = found ? found->types->find(layout.name, btf::Kind::struct_) : std::nullopt;
+  if (!structure)
+    return fail(
+        Code::unsupported,
+        fmt::format("{}: this kernel has no struct {} that programs can implement (neither it nor a module that "
+                    "is loaded has struct bpf_struct_ops_{})",
+                    place, layout.name, layout.name));
+  layout.module = std::move(found->type.module);
+  layout.types = std::move(found->types);
+  const u32 wrapper = found->type.id;
+  const auto& types = layout.types;
+  const auto data = member_named(*types, wrapper, "data");
   if (!data)
     return fail(Code::malformed, fmt::format("{}: struct bpf_struct_ops_{} has no member data", place, layout.name));
   layout.struct_id = *structure;
-  layout.value_id = *wrapper;
-  layout.value_size = types->type(*wrapper).size();
-  layout.data_offset = types->member(types->type(*wrapper), *data).bit_offset / 8;
+  layout.value_id = wrapper;
+  layout.value_size = types->type(wrapper).size();
+  layout.data_offset = types->member(types->type(wrapper), *data).bit_offset / 8;
   return layout;
 }
 
@@ -56,12 +61,11 @@ Result<std::optional<OpsMember>> ops_member(const ObjectSpec& object, std::strin
     const auto slot = std::ranges::find(map.slots, program, &MapSpec::Slot::name);
     if (slot == map.slots.end()) continue;
     auto layout = SKEP_TRY(ops_layout(object, map, kernel));
-    const auto types = SKEP_TRY(kernel.running());
     const auto own = object.btf->members(object.btf->type(object.btf->resolve(map.btf_value_type_id)));
     const auto member = std::ranges::find(own, slot->index * 8, &btf::Member::bit_offset);
     if (member == own.end())
       return fail(Code::malformed, fmt::format("{}: no member at byte {}", place_of(map), slot->index));
-    const auto number = member_named(*types, layout.struct_id, member->name);
+    const auto number = member_named(*layout.types, layout.struct_id, member->name);
     if (!number)
       return fail(Code::unsupported, fmt::format("{}: this kernel's struct {} has no member {}", place_of(map),
                                                  layout.name, member->name));
@@ -71,8 +75,8 @@ Result<std::optional<OpsMember>> ops_member(const ObjectSpec& object, std::strin
 }
 
 Result<std::vector<std::byte>> ops_value(const ObjectSpec& object, const MapSpec& map, const OpsLayout& layout,
-                                         KernelTypes& kernel, const std::function<int(std::string_view)>& fd_of) {
-  const auto types = SKEP_TRY(kernel.running());
+                                         const std::function<int(std::string_view)>& fd_of) {
+  const auto& types = layout.types;
   const btf::Type structure = types->type(layout.struct_id);
   std::vector<std::byte> value(layout.value_size);
   for (const btf::Member& member : object.btf->members(object.btf->type(object.btf->resolve(map.btf_value_type_id)))) {

@@ -4,7 +4,8 @@
 // member is placed by its name, and a member that this kernel lacks must be zero. The kernel wraps the structure:
 // `struct bpf_struct_ops_NAME { ...; struct NAME data; }` is the map's value.
 // A map with BPF_F_LINK (section ".struct_ops.link", 6.4) is registered by a link; others by filling the map, and
-// unregistered by deleting its element.
+// unregistered by deleting its element. Since 6.9 modules have such structures, too: then the wrapper, and the numbers
+// of types, are the module's.
 // Source: kernel/bpf/bpf_struct_ops.c, Documentation/bpf/libbpf (struct_ops).
 #pragma once
 #include <memory>
@@ -20,11 +21,13 @@ namespace skep::kernel {
 
 /// The kernel's side of one structure.
 struct OpsLayout {
-  std::string name;     ///< "tcp_congestion_ops"
-  u32 struct_id = 0;    ///< in the kernel's types: what its programs are bound to
-  u32 value_id = 0;     ///< of the wrapper: btf_vmlinux_value_type_id
-  u32 value_size = 0;   ///< bytes of the wrapper
-  u32 data_offset = 0;  ///< bytes of the structure in it
+  std::string name;                       ///< "tcp_congestion_ops"
+  std::string module;                     ///< whose it is, or "": the kernel's own
+  std::shared_ptr<const btf::Btf> types;  ///< the kernel's, or the module's on top of them
+  u32 struct_id = 0;                      ///< in `types`: what its programs are bound to
+  u32 value_id = 0;                       ///< of the wrapper: btf_vmlinux_value_type_id
+  u32 value_size = 0;                     ///< bytes of the wrapper
+  u32 data_offset = 0;                    ///< bytes of the structure in it
 };
 
 /// Errors: unsupported, where this kernel has no such structure, or it cannot be made of programs.
@@ -41,7 +44,7 @@ Result<std::optional<OpsMember>> ops_member(const ObjectSpec& object, std::strin
 /// The map's value: the object's initial values at the kernel's offsets, descriptors of programs in their members.
 /// `fd_of(name)`: -1 where a program is not loaded. Errors: unsupported, naming a member this kernel does not have.
 Result<std::vector<std::byte>> ops_value(const ObjectSpec& object, const MapSpec& map, const OpsLayout& layout,
-                                         KernelTypes& kernel, const std::function<int(std::string_view)>& fd_of);
+                                         const std::function<int(std::string_view)>& fd_of);
 
 /// Registers the structure. The value is written here (once), since it is complete only when the programs are loaded.
 Result<std::unique_ptr<Link::Impl>> attach_ops(const std::shared_ptr<KernelMap>& map, std::span<const std::byte> value,

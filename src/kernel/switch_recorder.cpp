@@ -31,7 +31,7 @@ std::vector<Insn> recorder_code(int map) {
 
 }  // namespace
 
-Result<SwitchRecorder> SwitchRecorder::start() {
+Result<SwitchRecorder> SwitchRecorder::start(const Token* token) {
   SwitchRecorder recorder;
   uapi::MapCreate map;
   map.map_type = static_cast<u32>(MapType::percpu_array);
@@ -39,6 +39,7 @@ Result<SwitchRecorder> SwitchRecorder::start() {
   map.value_size = sizeof(u64);
   map.max_entries = 1;
   set_object_name(map.map_name, "skep_previous");
+  show_token(token, map.map_flags, map.map_token_fd);
   recorder.map_ = SKEP_TRY(bpf_fd(uapi::Cmd::map_create, map, "create map of previous tasks"));
   ProgramSpec program;
   program.name = "skep_switches";
@@ -47,6 +48,7 @@ Result<SwitchRecorder> SwitchRecorder::start() {
   LoadRequest request;
   request.program = &program;
   request.license = "GPL";
+  request.token = token;
   LoadOutcome outcome = load_program(request);
   const base::Fd loaded = SKEP_TRY_AT("program that notes switches", std::move(outcome.program));
   uapi::RawTracepointOpen attach;

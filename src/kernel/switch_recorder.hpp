@@ -8,13 +8,14 @@
 #include <skep/result.hpp>
 
 #include "base/fd.hpp"
+#include "kernel/token.hpp"
 
 namespace skep::kernel {
 
 class SwitchRecorder {
  public:
   /// Loads and attaches the program; detached when the object goes. Errors: permission, unsupported, io.
-  static Result<SwitchRecorder> start();
+  static Result<SwitchRecorder> start(const Token* token);
   /// A per-CPU array of one u64: the address of the task_struct.
   int map() const noexcept { return map_.get(); }
 

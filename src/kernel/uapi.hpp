@@ -36,7 +36,14 @@ struct MapCreate {
   u32 btf_value_type_id = 0;
   u32 btf_vmlinux_value_type_id = 0;
   u64 map_extra = 0;
+  s32 value_type_btf_obj_fd = 0;  ///< struct_ops: the types of a module, with flag_vtype_btf_obj_fd (6.9)
+  s32 map_token_fd = 0;           ///< with flag_token
 };
+
+/// Flags of maps, programs and types (6.9): a token is shown.
+constexpr u32 flag_token = 1u << 16;
+/// Of maps (6.9).
+constexpr u32 flag_vtype_btf_obj_fd = 1u << 15;
 
 struct MapElem {
   u32 map_fd = 0;
@@ -86,6 +93,11 @@ struct ProgLoad {
   u32 attach_prog_fd = 0;  ///< or attach_btf_obj_fd
   u32 core_relo_cnt = 0;
   u64 fd_array = 0;
+  u64 core_relos = 0;
+  u32 core_relo_rec_size = 0;
+  u32 log_true_size = 0;
+  s32 prog_token_fd = 0;  ///< with flag_token
+  u32 fd_array_cnt = 0;
 };
 
 constexpr u32 prog_flag_sleepable = 1u << 4;  ///< BPF_F_SLEEPABLE
@@ -109,7 +121,15 @@ struct BtfLoad {
   u32 btf_size = 0;
   u32 log_size = 0;
   u32 log_level = 0;
-  u32 pad = 0;
+  u32 log_true_size = 0;
+  u32 flags = 0;
+  s32 token_fd = 0;  ///< with flag_token
+};
+
+/// BPF_TOKEN_CREATE (6.9).
+struct TokenCreate {
+  u32 flags = 0;
+  u32 bpffs_fd = 0;
 };
 
 struct ObjPath {
@@ -381,6 +401,8 @@ struct LinkInfo {
       u64 name;
       u32 name_len;
       u32 offset;
+      u64 address;  ///< kprobes only, as what follows
+      u64 missed;   ///< since 6.7
     } perf_event;
     struct {
       u64 cgroup_id;

@@ -331,7 +331,22 @@ char _license[] SEC("license") = "GPL";
         self.assertGreater(max(p["events_per_second"] for p in seen), 100)
         self.assertGreater(max(p["ns_per_run"] for p in seen), 1)
         self.assertIn("NS/RUN", self.skep("prog", "top", "interval", "0.1", "count", "1", check=0).stdout)
-        self.assertIn("fentry", self.skep("prog", "profile", *self.count, "duration", "1", "cycles", check=2).stderr)
+
+    def test_profile_reads_counters_around_each_run_where_the_machine_has_them(self):
+        self.assertRegex(self.skep("prog", "profile", *self.count, "duration", "1", "nonsense", check=2).stderr, r"cycles, instructions.*page-faults")
+        packet = self.write("short", "s" * 60)
+        for counter in ("cycles", "cpu-clock"):
+            profile = self.start("prog", "profile", *self.count, "duration", "1", counter, "-j")
+            while profile.poll() is None:
+                self.skep("prog", "run", *self.count, "data_in", packet, "repeat", 1000, check=0)
+            if profile.returncode == 0:
+                (row,) = json.loads(profile.stdout.read())
+                self.assertEqual(row["metric"], counter)
+                self.assertGreaterEqual(row["run_cnt"], 1000)
+                self.assertGreater(row["value"], 0)
+                self.assertGreaterEqual(row["enabled"], row["running"])
+            else:
+                self.assertRegex(profile.stderr.read(), "no hardware counters|refuses fentry programs")
 
     def test_why_names_the_pins_and_the_program_arrays(self):
         tails = self.make_map("why_tails", "prog_array", 4, 4, 3)

@@ -141,12 +141,15 @@ class Substitutes : public KernelEngine {
 };
 
 TEST_F(Substitutes, SwitchesAreSeenByTheNewTaskWithTheOldOne) {
-  // Where many others attach to sched_switch meanwhile, one of the two programs was seen to miss one event, which of
-  // them and why is not known. One undisturbed round shows what is claimed: the same events, with the same tasks.
-  for (int round = 0; round < 3 && (round == 0 || hit(0) != hit(2)); ++round) {
+  // A machine can keep programs out of processes of its own, such as the agent that manages it: they are not run while
+  // one of these is current. sched_switch is run by the task that leaves, so a switch from there to the child is
+  // missing there (and no recursion_misses tell); what stands in is run by the child and sees it. So it may see more,
+  // never less, and a round without such a neighbour shows that they are the same events, with the same tasks.
+  for (int round = 0; round < 5 && (round == 0 || hit(0) != hit(2)); ++round) {
     observe({"on_finish_task_switch", "at_sched_switch"}, sleep_often);
     ASSERT_TRUE(object);
-    EXPECT_LE(std::max(hit(0), hit(2)) - std::min(hit(0), hit(2)), 1u);
+    EXPECT_GE(hit(0), hit(2));
+    EXPECT_EQ(backend->notes().find("missed"), std::string::npos) << backend->notes();
   }
   if (carried.find("sched_exit_tp") == carried.npos) GTEST_SKIP() << "before Linux 6.16 no tracepoint follows a switch";
   EXPECT_NE(carried.find("exact"), carried.npos) << carried;

@@ -77,11 +77,15 @@ void set_global(ObjectSpec& spec, std::string_view name, std::span<const std::by
 }
 
 namespace {
-/// Whether a process sleeps in a system call: the letter behind its name in /proc/PID/stat.
+/// Whether a process sleeps in a system call and has left its CPU. The letter behind its name in /proc/PID/stat comes
+/// earlier: on a busy machine a task that is about to sleep may wait for milliseconds before it gets to that. For
+/// /proc/PID/syscall the kernel waits until the task is off the queue, or says that it runs.
 bool is_asleep(int pid) {
   const auto stat = base::read_text(fmt::format("/proc/{}/stat", pid));
   const auto name_end = stat ? stat->rfind(") ") : std::string::npos;
-  return name_end != std::string::npos && (*stat)[name_end + 2] == 'S';
+  if (name_end == std::string::npos || (*stat)[name_end + 2] != 'S') return false;
+  const auto call = base::read_text(fmt::format("/proc/{}/syscall", pid));
+  return !call || !call->starts_with("running");
 }
 }  // namespace
 

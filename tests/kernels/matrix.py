@@ -26,7 +26,7 @@ import tempfile
 import tools
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["bookworm", "bookworm-backports", "sid"]
+SUITES = ["bullseye", "bookworm", "bookworm-backports", "sid"]
 # Loaded before the tests where the kernel has them as modules: traffic control of older kernels, netkit.
 MODULES = ["sch_ingress", "cls_bpf", "netkit"]
 TESTS = "tests/kernel/kernel_engine_test"
@@ -36,7 +36,7 @@ INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tracefs trace /sys/kernel/tracing; mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 cgroup /sys/fs/cgroup
-mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
+mount -t securityfs security /sys/kernel/security; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
 for module in /modules/*.ko; do [ -e "$module" ] && insmod "$module" 2>/dev/null; done
 ip link set lo up
 export PATH=/bin SKEP_TEST_OBJECTS=/objects
@@ -158,7 +158,8 @@ def make_initramfs(build, kernel_root, where, options):
     if options.only != "tools":
         copy_program(os.path.join(build, TESTS), root, "kernel_engine_test")
         compile_programs(os.path.join(root, "objects"))
-    copy_program(os.path.join(build, SKEP), root, "skep")
+    if options.only != "engine":
+        copy_program(os.path.join(build, SKEP), root, "skep")
     for number, module in enumerate(MODULES + tools.MODULES):
         copy_module(kernel_root, module, os.path.join(root, "modules"), f"{number:02}-")
     for config in glob.glob(f"{kernel_root}/boot/config-*") + glob.glob(f"{kernel_root}/usr/lib/modules/*/config"):

@@ -24,7 +24,9 @@ Result<OpenedMap> open_map(Words& words) {
   if (found.info.type == MapType::struct_ops && found.info.host_pid == 0) {
     const auto fd = SKEP_TRY(kernel::open_by_id(kernel::uapi::Cmd::map_get_fd_by_id, found.info.id, "map"));
     const auto raw = SKEP_TRY(kernel::raw_map_info(fd.get()));
-    if (auto read = btf::Btf::from_file("/sys/kernel/btf/vmlinux"); read && raw.btf_vmlinux_value_type_id != 0) {
+    if (auto read = raw.btf_vmlinux_id != 0 ? kernel::types_by_id(raw.btf_vmlinux_id)
+                                            : btf::Btf::from_file("/sys/kernel/btf/vmlinux");
+        read && raw.btf_vmlinux_value_type_id != 0) {
       types = *read;
       found.info.btf_key_type_id = 0;
       found.info.btf_value_type_id = raw.btf_vmlinux_value_type_id;

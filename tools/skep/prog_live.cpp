@@ -1,7 +1,8 @@
 // skep prog top, profile, tracelog: programs while they run.
 //
-// Counts need neither hardware counters nor fentry: the kernel counts runs and their time itself while asked to
-// (BPF_ENABLE_STATS), and user hosts always do. A sample is the difference of two listings.
+// Counts of runs need neither hardware counters nor fentry: the kernel counts runs and their time itself while asked to
+// (BPF_ENABLE_STATS), and user hosts always do. A sample is the difference of two listings. Cycles and their kind are
+// read around each run by programs at its entry and return (kernel/profiler.hpp).
 #include <fmt/format.h>
 #include <poll.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "kernel/control.hpp"
+#include "kernel/profiler.hpp"
 #include "prog_words.hpp"
 
 namespace skep::tools {
@@ -190,21 +192,66 @@ Result<ProgramInfo> info_now(NamedProgram& program) {
   return fail(Code::not_found, fmt::format("program {} is gone", describe(program.info)));
 }
 
-Result<std::vector<Metric>> metrics_of(Words& words) {
-  std::vector<Metric> chosen;
+/// What was asked for: counts that the kernel or a host keeps anyway, and counters that are read around each run.
+struct Wanted {
+  std::vector<Metric> metrics;
+  std::vector<std::string> counters;
+};
+
+Result<Wanted> wanted_of(Words& words) {
+  Wanted wanted;
   while (!words.done()) {
     const std::string name = words.next();
     const auto row =
         std::find_if(std::begin(metrics), std::end(metrics), [&](const Metric& m) { return m.name == name; });
-    if (row == std::end(metrics))
+    if (row != std::end(metrics)) {
+      wanted.metrics.push_back(*row);
+    } else if (const auto known = kernel::check_profile_counter(name); known) {
+      wanted.counters.push_back(name);
+    } else {
       return fail(Code::invalid_argument,
-                  fmt::format("metric '{}': expected run_cnt, run_time_ns or recursion_misses; hardware counters of a "
-                              "program (cycles, llc_misses, ...) take fentry on it, which skep does without",
-                              name));
-    chosen.push_back(*row);
+                  fmt::format("metric '{}': expected run_cnt, run_time_ns, recursion_misses; cycles, instructions, "
+                              "l1d_loads, llc_misses, itlb_misses, dtlb_misses, or a counter by perf(1)'s name ({})",
+                              name, known.error().message));
+    }
   }
-  if (chosen.empty()) chosen.assign(std::begin(metrics), std::end(metrics));
-  return chosen;
+  if (wanted.metrics.empty() && wanted.counters.empty()) wanted.metrics.assign(std::begin(metrics), std::end(metrics));
+  return wanted;
+}
+
+/// One line of the table, or one object of the array.
+void tell_metric(base::JsonWriter& json, bool as_json, std::string_view name, u64 runs, u64 value) {
+  if (as_json) {
+    json.begin_object();
+    json.member("metric", name);
+    json.member("run_cnt", runs);
+    json.member("value", value);
+    json.end_object();
+  } else if (name != "run_cnt") {
+    fmt::print("{:>18} {:<20} # {:>10.1f} a run\n", value, name,
+               runs == 0 ? 0.0 : static_cast<double>(value) / static_cast<double>(runs));
+  }
+}
+
+void tell_counter(base::JsonWriter& json, bool as_json, std::string_view name, u64 runs,
+                  const kernel::Profiler::Value& value) {
+  if (as_json) {
+    json.begin_object();
+    json.member("metric", name);
+    json.member("run_cnt", runs);
+    json.member("value", value.counter);
+    json.member("enabled", value.enabled);
+    json.member("running", value.running);
+    json.end_object();
+    return;
+  }
+  const auto share = [](u64 part, u64 whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+  };
+  fmt::print("{:>18} {:<20} # {:>10.1f} a run", value.counter, name, share(value.counter, runs));
+  if (value.running < value.enabled)
+    fmt::print("   (counted {:.1f} % of the time)", 100 * share(value.running, value.enabled));
+  fmt::print("\n");
 }
 
 }  // namespace
@@ -214,33 +261,30 @@ Result<int> prog_profile(Words& words) {
   auto program = SKEP_TRY(find_program(words));
   std::optional<double> duration;
   if (words.take("duration")) duration = SKEP_TRY(seconds_of(words.next(), "duration"));
-  const auto chosen = SKEP_TRY(metrics_of(words));
+  const auto wanted = SKEP_TRY(wanted_of(words));
   base::Fd statistics;
-  if (program.in_kernel()) statistics = SKEP_TRY(kernel::enable_statistics());
+  if (program.in_kernel() && !wanted.metrics.empty()) statistics = SKEP_TRY(kernel::enable_statistics());
+  std::optional<kernel::Profiler> profiler;
+  if (!wanted.counters.empty()) {
+    SKEP_TRY(need_kernel(program, "reading counters around each run"));
+    profiler = SKEP_TRY(kernel::Profiler::start(program.info.id, wanted.counters));
+  }
   const volatile bool& stopped = stop_on_signals();
   const ProgramInfo before = SKEP_TRY(info_now(program));
   const auto begin = Clock::now();
   const double seconds = duration.value_or(86400);
   sleep_until(begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds)), stopped);
   const ProgramInfo after = SKEP_TRY(info_now(program));
-  const u64 runs = after.run_count - before.run_count;
+  const auto reading = profiler ? SKEP_TRY(profiler->read()) : kernel::Profiler::Reading();
+  // Runs are counted by the kernel while statistics are kept; else those around which counters were read.
+  const u64 runs = statistics || !program.in_kernel() ? after.run_count - before.run_count : reading.runs;
   base::JsonWriter json(words.pretty);
   json.begin_array();
   if (!words.json) fmt::print("\n{:>18} run_cnt\n", runs);
-  for (const Metric& metric : chosen) {
-    const u64 value = after.*metric.value - before.*metric.value;
-    if (!words.json) {
-      if (metric.name == "run_cnt") continue;
-      fmt::print("{:>18} {:<20} # {:>10.1f} a run\n", value, metric.name,
-                 runs == 0 ? 0.0 : static_cast<double>(value) / static_cast<double>(runs));
-      continue;
-    }
-    json.begin_object();
-    json.member("metric", metric.name);
-    json.member("run_cnt", runs);
-    json.member("value", value);
-    json.end_object();
-  }
+  for (const Metric& metric : wanted.metrics)
+    tell_metric(json, words.json, metric.name, runs, after.*metric.value - before.*metric.value);
+  for (std::size_t i = 0; i < wanted.counters.size(); ++i)
+    tell_counter(json, words.json, wanted.counters[i], reading.runs, reading.values[i]);
   json.end_array();
   if (words.json) print(json);
   return 0;

@@ -31,6 +31,7 @@ constexpr Verb table[] = {
     {"net", "programs on network devices: show, attach, detach", net_verb},
     {"iter", "iterators of the kernel: pin", iter_verb},
     {"struct_ops", "structures of kernel functions: show, dump, register, unregister", struct_ops_verb},
+    {"token", "mounted bpffs that lend rights to a user namespace: show", token_verb},
     {"feature", "what this kernel, or another version, can do: probe", feature_verb},
     {"tools", "the built-in tools, such as opensnoop: what each one shows", tools_verb},
     {"gen", "files from objects: skeleton, subskeleton, object, min_core_btf", gen_verb},

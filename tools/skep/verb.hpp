@@ -70,6 +70,7 @@ int perf_verb(const Arguments& arguments);
 int net_verb(const Arguments& arguments);
 int iter_verb(const Arguments& arguments);
 int struct_ops_verb(const Arguments& arguments);
+int token_verb(const Arguments& arguments);
 int feature_verb(const Arguments& arguments);
 int tools_verb(const Arguments& arguments);
 int gen_verb(const Arguments& arguments);
