@@ -43,6 +43,11 @@ class Program {
     add({isa::code_ld_imm64, dst, pseudo_map_fd, 0, fd});
     add({0, 0, 0, 0, 0});
   }
+  /// dst = value, unless a == b.
+  void set_unless_equal(u8 dst, s32 value, u8 a, u8 b) {
+    add({0x1d, a, b, 1, 0});
+    set(dst, value);
+  }
   /// To the end (place_end): if dst != value, if dst & value, if dst == value.
   void leave_unless_equal(u8 dst, s32 value) { leave({0x55, dst, 0, 0, value}); }
   void leave_if_any_bit(u8 dst, s32 value) { leave({0x45, dst, 0, 0, value}); }

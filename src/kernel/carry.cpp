@@ -112,7 +112,7 @@ void check_event(assembler::Program& code, const Carrier& carrier) {
   }
 }
 
-/// r2 = the task that ran before, as SwitchRecorder has noted it for this CPU.
+/// r2 = the task that ran before, as SwitchRecorder has noted it for this CPU and this task; else 0. Spoils r7.
 void load_previous_task(assembler::Program& code, const Carrier& carrier) {
   code.store64_number(isa::frame_pointer, context_slot, 0);
   code.copy(2, isa::frame_pointer);
@@ -120,7 +120,11 @@ void load_previous_task(assembler::Program& code, const Carrier& carrier) {
   code.set_map(1, carrier.previous_tasks_map);
   code.call_helper(helper_map_lookup);
   code.leave_if_equal(0, 0);
-  code.load64(2, 0, 0);
+  code.copy(7, 0);
+  code.call_helper(helper_get_current_task);
+  code.load64(2, 7, 0);
+  code.load64(3, 7, 8);
+  code.set_unless_equal(2, 0, 3, 0);
 }
 
 /// The parameters, or the result, that the tracepoint knows.

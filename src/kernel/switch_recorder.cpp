@@ -10,12 +10,13 @@ namespace skep::kernel {
 namespace {
 
 constexpr s32 helper_map_lookup = 1;
-constexpr s16 previous_argument = 8;  // of {preempt, prev, next, prev_state}
+constexpr s16 previous_argument = 8, next_argument = 16;  // of {preempt, prev, next, prev_state}
 
-/// previous[cpu] = prev
+/// previous[cpu] = {prev, next}
 std::vector<Insn> recorder_code(int map) {
   assembler::Program code;
   code.load64(6, 1, previous_argument);
+  code.load64(7, 1, next_argument);
   code.store64_number(isa::frame_pointer, -8, 0);
   code.copy(2, isa::frame_pointer);
   code.add_number(2, -8);
@@ -23,6 +24,7 @@ std::vector<Insn> recorder_code(int map) {
   code.call_helper(helper_map_lookup);
   code.leave_if_equal(0, 0);
   code.store64(0, 0, 6);
+  code.store64(0, 8, 7);
   code.place_end();
   code.set(0, 0);
   code.exit();
@@ -36,7 +38,7 @@ Result<SwitchRecorder> SwitchRecorder::start(const Token* token) {
   uapi::MapCreate map;
   map.map_type = static_cast<u32>(MapType::percpu_array);
   map.key_size = sizeof(u32);
-  map.value_size = sizeof(u64);
+  map.value_size = 2 * sizeof(u64);
   map.max_entries = 1;
   set_object_name(map.map_name, "skep_previous");
   show_token(token, map.map_flags, map.map_token_fd);

@@ -251,9 +251,42 @@ class WithoutRights(Case):
         listing = self.skep("prog", "show", user="nobody", env=environment, check=0)
         self.assertIn("CAP_BPF", listing.stderr)
 
+    def test_tokens_are_listed_by_their_mounts(self):
+        need(shutil.which("unshare") and shutil.which("mount"), "unshare and mount (util-linux): no mounts of our own")
+        script = f"""set -e
+mkdir lends
+mount -t bpf -o delegate_cmds=map_create:prog_load,delegate_maps=any,delegate_progs=kprobe none lends
+{os.environ["SKEP"]} token list -j
+{os.environ["SKEP"]} token show
+"""
+        result = subprocess.run(["unshare", "-m", "bash", "-c", script], text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
+        need("not permitted" not in result.stderr and "mount:" not in result.stderr, "no bpffs that delegates (Linux 6.9): " + result.stderr)
+        listed, _, text = result.stdout.partition("\n")
+        (lends,) = [one for one in json.loads(listed) if one["token_info"] == str(self.directory / "lends")]
+        self.assertEqual(list(lends), ["token_info", "allowed_cmds", "allowed_maps", "allowed_progs", "allowed_attachs"])
+        self.assertEqual((sorted(lends["allowed_cmds"]), lends["allowed_maps"], lends["allowed_progs"], lends["allowed_attachs"]),
+                         (["map_create", "prog_load"], ["any"], ["kprobe"], []))
+        self.assertIn(f"token_info  {self.directory}/lends\n\tallowed_cmds:\n\t  map_create ", text)
+        self.assertIn("show or list", self.skep("token", "nonsense", check=2).stderr)
+
+    def test_few_capabilities_are_enough_to_load(self):
+        need(shutil.which("setpriv"), "setpriv (util-linux), which takes capabilities away")
+        source = self.write("few.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("raw_tracepoint/sys_enter") int few(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("compile", source, "-o", self.directory / "few.o", check=0)
+        few = [f"--{kind}={caps}" for kind in ("inh-caps", "bounding-set") for caps in ("-all,+bpf,+perfmon,+dac_read_search",)]
+        result = subprocess.run(["setpriv", *few, os.environ["SKEP"], "run", "few.o", "--backend", "kernel", "--", "true"],
+                                text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
+        need("setpriv:" not in result.stderr, "this process may not drop capabilities: " + result.stderr)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
     def test_every_verb_has_help_with_an_example(self):
         verbs = re.findall(r"(?m)^  (\w+)  ", self.skep("--help", check=0).stdout)
-        for wanted in ("prog", "map", "link", "btf", "diff", "cgroup", "perf", "net", "iter", "feature"):
+        for wanted in ("prog", "map", "link", "btf", "diff", "cgroup", "perf", "net", "iter", "token", "feature"):
             self.assertIn(wanted, verbs)
         for verb in verbs:
             text = self.skep(verb, "--help", check=0).stdout
