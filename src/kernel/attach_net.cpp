@@ -107,7 +107,8 @@ Attached attach_netkit(const AttachRequest& request) {
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   return tl::unexpected(
       link_error(request, -link,
-                 is_unknown(-link) ? "the interface is not of type netkit, or this kernel has none (6.7, CONFIG_NETKIT)"
+                 is_unknown(-link) || link == -ENXIO
+                     ? "the interface is not of type netkit, or this kernel has none (6.7, CONFIG_NETKIT)"
                  : link == -EACCES ? "programs are attached to the primary device of the pair"
                                    : ""));
 }
