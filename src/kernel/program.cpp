@@ -273,7 +273,10 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
   const auto attach_as_planned = [&]() -> Attached {
     const int fd = SKEP_TRY(variant_for(target, plan));
-    return SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
+    auto attachment =
+        SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
+    attachment->count_misses(object_->session, fd, spec_.name);
+    return attachment;
   };
   auto attached = attach_as_planned();
   if (!attached && attached.error().os_error == EINVAL && !plan.carrier)
@@ -285,7 +288,6 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
   if (!is_narrowed_by_pid(target.kind)) object_->session->note_sees_all(plan.hook.text());
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
   attachment->set_carried_by(plan.carried_by);
-  attachment->count_misses(object_->session, fd, spec_.name);
   return Link(std::move(attachment));
 }
 
