@@ -4,7 +4,7 @@ import os
 import bcc_tools
 from common import DriverCase, can_use_kernel_bpf, main, need
 
-KERNEL = ("argdist", "filelife", "killsnoop", "statsnoop", "syncsnoop", "trace")
+KERNEL = ("argdist", "killsnoop", "statsnoop", "syncsnoop", "trace")
 WITHOUT_ROOT = ("killsnoop", "statsnoop", "syncsnoop", "syscount")
 
 
