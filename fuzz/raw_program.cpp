@@ -99,7 +99,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(unsigned char* data, std::size_t 
     const bool is_packet = random() % 2 == 0;
     const ProgramSpec fresh = is_packet ? border.packet_program() : border.program(true);
     data[0] = static_cast<unsigned char>(static_cast<u32>(fresh.type) - 1);
-    data[1] = static_cast<unsigned char>(random() % 4);
+    data[1] = static_cast<unsigned char>(random() % 8);
     return write(fresh, data, max_size);
   }
   if (random() % 2 == 0) return LLVMFuzzerMutate(data, size, max_size);
@@ -111,7 +111,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   static embedding::Runner runner;
   const ProgramSpec program = program_of(data, size - head_bytes);
   const auto rules = (data[1] & 1) != 0 ? verify::Rules::kernel : verify::Rules::user;
-  const auto outcome = runner.judge(object(), program, rules, (data[1] & 2) != 0, size, 2);
+  const embedding::How how{.rules = rules, .often = (data[1] & 2) != 0, .at_once = (data[1] & 4) != 0};
+  const auto outcome = runner.judge(object(), program, how, size, 2);
   if (!outcome.violation.empty()) {
     std::fprintf(stderr, "an accepted program left its proof: %s\n%s", outcome.violation.c_str(),
                  isa::disassemble(program.insns).c_str());
