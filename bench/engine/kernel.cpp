@@ -29,11 +29,11 @@ class KernelSubject final : public Subject {
 
   Result<void> prepare(const Sources& sources) {
     kernel::KernelTypes kernel({});
-    maps_ = SKEP_TRY(kernel::create_maps(*sources.object, {}, -1, kernel));
+    maps_ = SKEP_TRY(kernel::create_maps(*sources.object, {}, -1, kernel, nullptr));
     if (sources.object->btf) {
       auto types = SKEP_TRY(kernel::TypesImage::copy_of(sources.object->btf));
       annotations_ = kernel::annotate(sources.object->programs.at(0), types);
-      types_ = SKEP_TRY(kernel::load_types(types.bytes()));
+      types_ = SKEP_TRY(kernel::load_types(types.bytes(), nullptr));
     }
     ProgramSpec program = sources.object->programs.at(0);
     SKEP_TRY(kernel::link_references(program, maps_, kernel));

@@ -422,8 +422,9 @@ TEST(Carry, FindsTheFileAtTheBoundaryOfASystemCall) {
   EXPECT_TRUE(has({0x55, 2, 0, 0, 7}) && has({0xbf, 2, 7, 0, 0}));    // the test, the file as first parameter
   for (std::size_t i = 0; i < program.insns.size(); ++i) {
     const Insn& insn = program.insns[i];
-    if ((insn.code & 7) == 5 && insn.code != 0x85 && insn.code != 0x95)
+    if ((insn.code & 7) == 5 && insn.code != 0x85 && insn.code != 0x95) {
       EXPECT_LT(i + 1 + static_cast<std::size_t>(insn.off), program.insns.size());
+    }
   }
   EXPECT_NE(describe(carrier, "kprobe/vfs_read").find("sys_enter(read, pread64)"), std::string::npos);
 }
