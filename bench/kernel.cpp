@@ -98,7 +98,8 @@ Result<double> load_by_skep(std::span<const std::byte> elf) {
     if (map.name == "events") map.max_entries = small_ring_bytes;
   auto engine = SKEP_TRY(kernel_backend());
   auto object = SKEP_TRY(engine->load(spec));
-  auto link = SKEP_TRY(SKEP_TRY(object.program("on_exec")).attach());
+  auto program = SKEP_TRY(object.program("on_exec"));
+  auto link = SKEP_TRY(program.attach());
   return now_us() - begin;
 }
 
@@ -171,7 +172,8 @@ class Rings {
     const u32 id = SKEP_TRY(rings.ours_->program("write_records")).info().id;
     kernel::uapi::ObjectId by_id{id};
     rings.our_writer_ = SKEP_TRY(kernel::bpf_fd(kernel::uapi::Cmd::prog_get_fd_by_id, by_id, "the writer"));
-    rings.reader_ = SKEP_TRY(SKEP_TRY(rings.ours_->map("events")).open_ring());
+    auto events = SKEP_TRY(rings.ours_->map("events"));
+    rings.reader_ = SKEP_TRY(events.open_ring());
     void* const object = lib.open_mem(elf.data(), elf.size(), nullptr);
     if (object == nullptr) return fail(Code::io, "libbpf does not open the object");
     rings.theirs_.reset(object);
@@ -218,11 +220,12 @@ Result<RingTimes> read_rings(const Libbpf& lib, std::span<const std::byte> elf, 
   };
   RingTimes times;
   for (int round = 0; round < rounds; ++round) {
-    times.skep.push_back(SKEP_TRY(timed(rings.our_writer(), [&]() -> Result<void> {
+    const auto read = [&]() -> Result<void> {
       SKEP_TRY(
           rings.reader().poll(std::chrono::milliseconds(0), [](const Record& record) { work(record.data.data()); }));
       return {};
-    })));
+    };
+    times.skep.push_back(SKEP_TRY(timed(rings.our_writer(), read)));
     times.libbpf.push_back(SKEP_TRY(timed(rings.their_writer(), [&]() -> Result<void> {
       static_cast<void>(rings.consume());
       return {};

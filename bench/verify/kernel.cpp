@@ -37,9 +37,9 @@ Result<KernelObject> KernelObject::open(const ObjectSpec& object) {
   KernelObject made(object);
   if (object.btf) {
     auto image = SKEP_TRY(kernel::TypesImage::copy_of(object.btf));
-    if (auto btf = kernel::load_types(image.bytes())) made.btf_ = *std::move(btf);
+    if (auto btf = kernel::load_types(image.bytes(), nullptr)) made.btf_ = *std::move(btf);
   }
-  made.maps_ = SKEP_TRY(kernel::create_maps(object, {}, made.btf_.get(), *made.types_));
+  made.maps_ = SKEP_TRY(kernel::create_maps(object, {}, made.btf_.get(), *made.types_, nullptr));
   return made;
 }
 
@@ -59,7 +59,7 @@ std::optional<KernelWork> KernelObject::verify(const ProgramSpec& original) {
     auto image = kernel::TypesImage::copy_of(object_->btf);
     if (image) {
       notes = kernel::annotate(program, *image);
-      if (auto loaded = kernel::load_types(image->bytes())) btf = *std::move(loaded);
+      if (auto loaded = kernel::load_types(image->bytes(), nullptr)) btf = *std::move(loaded);
     }
     if (btf.get() >= 0) request.btf_fd = btf.get(), request.annotations = &notes;
   }

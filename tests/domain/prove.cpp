@@ -41,8 +41,6 @@ constexpr Alu operators[] = {Alu::add, Alu::sub, Alu::mul, Alu::div,  Alu::sdiv,
 constexpr Compare comparisons[] = {Compare::eq,  Compare::gt, Compare::ge, Compare::set, Compare::ne, Compare::sgt,
                                    Compare::sge, Compare::lt, Compare::le, Compare::slt, Compare::sle};
 
-bool is_shift(Alu op) { return op == Alu::lsh || op == Alu::rsh || op == Alu::arsh; }
-
 /// What the machine computes at 8 bits: RFC 9669's rules, which isa::semantics has at 32 and 64 only.
 u8 machine8(Alu op, u8 a, u8 b) {
   const int x = static_cast<s8>(a), y = static_cast<s8>(b);
@@ -193,7 +191,7 @@ void comparisons_of_ranges(u32 stride) {
 
 /// All Tnums of `bits` bits, numbered in base 3; an unknown digit has two children with one unknown less.
 struct Tnums {
-  explicit Tnums(u32 bits) : bits(bits) {
+  explicit Tnums(u32 width) : bits(width) {
     u32 count = 1;
     for (u32 i = 0; i < bits; i++) count *= 3;
     all.resize(count), low.resize(count), high.resize(count);

@@ -174,8 +174,9 @@ TEST(LastHandle, TakesNothingFromOneThatIsOpenedWhileItGoes) {
   for (const auto& map : loaded->maps)
     if (map->map->spec().name == "by_key") by_key = map->map.get();
   for (const auto& program : loaded->programs)
-    if (program->facts.name == "far_away")
+    if (program->facts.name == "far_away") {
       EXPECT_EQ(user::test_run(*program->function, test::input_for(ProgramType::sched_cls), nullptr)->result, 0u);
+    }
   may_end = true;
   run.join();
   last.join();
