@@ -392,8 +392,8 @@ class KernelTools(support.Case):
             "numamove": ("%-10s %18s %18s" % ("TIME", "NUMA_migrations", "NUMA_migrations_ms"), "migrate_misplaced_folio"),
             "mdflush": ("Tracing md flush requests... Hit Ctrl-C to end.", "md_flush_request"),
             "vfscount": ("Tracing... Ctrl-C to end.", "kprobe"),
-            "ext4dist": ("Tracing ext4 operation latency... Hit Ctrl-C to end.", "ext4_file_read_iter"),
-            "ext4slower": ("Tracing ext4 operations slower than 10 ms", "ext4_file_read_iter"),
+            "ext4dist": ("Tracing ext4 operation latency... Hit Ctrl-C to end.", "ext4_sync_file"),
+            "ext4slower": ("Tracing ext4 operations slower than 10 ms", "ext4_sync_file"),
             "llcstat": ("Running for 10 seconds or hit Ctrl-C to end.", "cache-references"),
         }
         for tool, (heading, hook) in tools.items():
