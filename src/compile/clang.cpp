@@ -5,9 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "base/digest.hpp"
 #include "compile/process.hpp"
@@ -22,20 +25,36 @@ bool is_program(const std::string& path, struct stat& status) {
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(path.c_str(), X_OK) == 0;
 }
 
-std::optional<std::string> search_path(std::string_view name, struct stat& status) {
+/// PATH's directories, each once: a dozen names are looked for in them at every start, and /bin is often /usr/bin.
+std::vector<std::string> search_directories() {
   const char* variable = std::getenv("PATH");
   std::string_view rest = variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin";
+  std::vector<std::string> directories;
+  std::vector<std::pair<dev_t, ino_t>> seen;
   for (;;) {
     const std::size_t colon = std::min(rest.find(':'), rest.size());
-    const std::string_view directory = rest.substr(0, colon);
+    std::string directory(rest.substr(0, colon));
+    struct stat status{};
     // A relative entry would make the result depend on where one stands: not searched.
-    if (directory.starts_with('/')) {
-      std::string path = fmt::format("{}/{}", directory, name);
-      if (is_program(path, status)) return path;
+    if (directory.starts_with('/') && ::stat(directory.c_str(), &status) == 0) {
+      const std::pair identity(status.st_dev, status.st_ino);
+      if (std::ranges::find(seen, identity) == seen.end()) {
+        seen.push_back(identity);
+        directories.push_back(std::move(directory));
+      }
     }
-    if (colon == rest.size()) return std::nullopt;
+    if (colon == rest.size()) return directories;
     rest.remove_prefix(colon + 1);
   }
+}
+
+std::optional<std::string> search(const std::vector<std::string>& directories, std::string_view name,
+                                  struct stat& status) {
+  for (const std::string& directory : directories) {
+    std::string path = fmt::format("{}/{}", directory, name);
+    if (is_program(path, status)) return path;
+  }
+  return std::nullopt;
 }
 
 std::string identity_of(const std::string& path, const struct stat& s) {
@@ -74,7 +93,7 @@ std::string absence() {
 Result<std::string> locate(struct stat& status) {
   if (const char* named = std::getenv("SKEP_CLANG"); named != nullptr && *named != '\0') {
     if (std::string_view(named).find('/') == std::string_view::npos) {
-      if (auto found = search_path(named, status)) return *std::move(found);
+      if (auto found = search(search_directories(), named, status)) return *std::move(found);
     } else if (is_program(named, status)) {
       std::error_code error;
       const auto path = std::filesystem::absolute(named, error);
@@ -82,9 +101,10 @@ Result<std::string> locate(struct stat& status) {
     }
     return fail(Code::not_found, fmt::format("SKEP_CLANG names {}, which is no program here", named));
   }
+  const auto directories = search_directories();
   for (int n = newest; n >= oldest; --n)
-    if (auto found = search_path(fmt::format("clang-{}", n), status)) return *std::move(found);
-  if (auto found = search_path("clang", status)) return *std::move(found);
+    if (auto found = search(directories, fmt::format("clang-{}", n), status)) return *std::move(found);
+  if (auto found = search(directories, "clang", status)) return *std::move(found);
   return fail(Code::not_found, absence());
 }
 

@@ -274,6 +274,29 @@ class KernelTools(support.Case):
         reads = sum(int(row[1]) for row in rows) * 0.5
         self.assertTrue(480 <= reads <= 600, tool.lines)
 
+    def test_ext4slower_and_ext4dist(self):
+        kind = subprocess.run(["stat", "-f", "-c", "%T", self.directory], text=True, capture_output=True).stdout.strip()
+        support.need(kind == "ext2/ext3", f"a folder for temporary files on ext4 (it is on {kind})")
+
+        def work():
+            with open(self.directory / "slow.data", "w+b", buffering=0) as file:
+                for _ in range(5):
+                    file.write(bytes(4096))
+                os.fsync(file.fileno())
+                os.pread(file.fileno(), 4096, 8192)
+
+        with self.running("ext4slower", "-p", str(os.getpid()), "0") as tool:
+            work()
+        rows = [line.split() for line in tool.lines if line.endswith("slow.data")]
+        self.assertEqual([row[4] for row in rows if row[3] == "W"], ["4096"] * 5, tool.lines)
+        self.assertEqual([row[3] for row in rows if row[3] != "W"], ["O", "S", "R"], tool.lines)
+        self.assertEqual([row[5] for row in rows if row[3] == "R"], ["8"], "the offset in KiB")
+        with self.running("ext4dist", "-p", str(os.getpid())) as tool:
+            work()
+        text = "\n".join(tool.lines)
+        for operation in ("read", "write", "open", "fsync"):
+            self.assertIn(f"operation = {operation}", text)
+
     def test_vfsstat_without_privileges(self):
         result = self.skep("vfsstat", "-j", "60", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=600", check=0, user="nobody", cwd="/")
         row = json.loads(result.stdout.splitlines()[-1])
@@ -392,8 +415,6 @@ class KernelTools(support.Case):
             "numamove": ("%-10s %18s %18s" % ("TIME", "NUMA_migrations", "NUMA_migrations_ms"), "migrate_misplaced_folio"),
             "mdflush": ("Tracing md flush requests... Hit Ctrl-C to end.", "md_flush_request"),
             "vfscount": ("Tracing... Ctrl-C to end.", "kprobe"),
-            "ext4dist": ("Tracing ext4 operation latency... Hit Ctrl-C to end.", "ext4_sync_file"),
-            "ext4slower": ("Tracing ext4 operations slower than 10 ms", "ext4_sync_file"),
             "llcstat": ("Running for 10 seconds or hit Ctrl-C to end.", "cache-references"),
         }
         for tool, (heading, hook) in tools.items():
@@ -416,7 +437,7 @@ class KernelTools(support.Case):
 
     def test_bad_options(self):
         for arguments in (["runqlat", "-P", "-L"], ["runqlat", "0"], ["runqlat", "x"], ["cpudist", "-p", "0"], ["biotop", "-r", "0"],
-                          ["ttysnoop"], ["hardirqs", "-c", "-1"], ["capable", "--backend", "user"], ["ext4slower", "--", ""], ["llcstat", "-c", "0"]):
+                          ["ttysnoop"], ["hardirqs", "-c", "-1"], ["capable", "--backend", "user"], ["ext4slower", "x"], ["llcstat", "-c", "0"]):
             with self.subTest(arguments=arguments):
                 result = self.skep(*arguments, timeout=20)
                 self.assertIn(result.returncode, (1, 2), result.stderr)

@@ -52,7 +52,7 @@ static __always_inline int ext4_fsync_end(void *ctx, s64 result) { return ext4_e
 TOOL_ENTRY(read, ext4_file_read_iter, ext4_iter, (iocb), struct kiocb *iocb)
 TOOL_ENTRY(write, ext4_file_write_iter, ext4_iter, (iocb), struct kiocb *iocb)
 TOOL_ENTRY(open, ext4_file_open, ext4_begin, (file, 0), struct inode *inode, struct file *file)
-TOOL_ENTRY(fsync, ext4_sync_file, ext4_begin, (file, begin), struct file *file, loff_t begin)
+TOOL_ENTRY(fsync, ext4_sync_file, ext4_begin, (file, 0), struct file *file)
 TOOL_RETURN(read_end, ext4_file_read_iter, ext4_read_end)
 TOOL_RETURN(write_end, ext4_file_write_iter, ext4_write_end)
 TOOL_RETURN(open_end, ext4_file_open, ext4_open_end)
