@@ -223,9 +223,11 @@ void Narrator::choose_cause(const std::vector<Link>& links) {
   if (const auto copy = compared_copy(links.back(), links)) {
     const u32 insn = c_.path_[*copy].insn;
     add(Role::lost, insn, "this comparison is of another copy of the value, and bounds only that one", true);
-    std::stable_sort(d_.events.begin(), d_.events.end(), [](const Event& a, const Event& b) {
-      return a.source && b.source && a.source->file == b.source->file && a.source->line < b.source->line;
-    });
+    const auto is_beside_first = [this](const Event& e) {
+      return e.source && e.source->file == d_.events.front().source->file;
+    };
+    if (d_.events.front().source && std::ranges::all_of(d_.events, is_beside_first))
+      std::ranges::stable_sort(d_.events, {}, [](const Event& e) { return e.source->line; });
     return;
   }
   for (const Link& link : links)
