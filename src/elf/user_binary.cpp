@@ -1,5 +1,6 @@
 // Finding the file of a user probe.
 #include "elf/user_binary.hpp"
+#include "base/split.hpp"
 
 #include <fmt/core.h>
 #include <sys/stat.h>
@@ -18,22 +19,12 @@ bool is_file(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
 }
 
-std::vector<std::string> split(std::string_view text, char at) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const auto end = std::min(text.find(at), text.size());
-    if (end != 0) parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
-}
-
 /// A file that the process has mapped whose last component is `name` or begins with it and a dot ("libc" finds
 /// libc.so.6).
 std::optional<std::string> mapped_by(int pid, std::string_view name) {
   const auto maps = base::read_text(fmt::format("/proc/{}/maps", pid), 16u << 20);
   if (!maps) return std::nullopt;
-  for (const std::string& line : split(*maps, '\n')) {
+  for (const std::string& line : base::split(*maps, '\n')) {
     const auto slash = line.find('/');
     if (slash == std::string::npos) continue;
     const std::string path = line.substr(slash);
@@ -48,7 +39,7 @@ std::optional<std::string> mapped_by(int pid, std::string_view name) {
 std::vector<std::string> folders_for(std::string_view name) {
   std::vector<std::string> folders;
   if (name.find(".so") != name.npos) {
-    if (const char* own = std::getenv("LD_LIBRARY_PATH")) folders = split(own, ':');
+    if (const char* own = std::getenv("LD_LIBRARY_PATH")) folders = base::split(own, ':');
 #if defined(__aarch64__)
     constexpr std::string_view triplet = "aarch64-linux-gnu";
 #else
@@ -61,7 +52,7 @@ std::vector<std::string> folders_for(std::string_view name) {
     return folders;
   }
   const char* path = std::getenv("PATH");
-  return split(path != nullptr ? path : "/usr/bin:/bin:/usr/sbin:/sbin", ':');
+  return base::split(path != nullptr ? path : "/usr/bin:/bin:/usr/sbin:/sbin", ':');
 }
 
 Result<std::string> resolve(std::string_view name, int pid) {

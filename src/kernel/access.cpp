@@ -81,8 +81,7 @@ std::string explain_refusal(uapi::Cmd cmd) {
     return "This process lives in a user namespace, whose capabilities bpf(2) takes only together with a BPF token "
            "(Linux 6.9): whoever sets the namespace up mounts a bpffs for it with delegate_cmds, delegate_maps, "
            "delegate_progs and delegate_attachs, and LIBBPF_BPF_TOKEN_PATH names it where it is not /sys/fs/bpf. The "
-           "user "
-           "engine (--backend user) needs no privileges";
+           "user engine (--backend user) needs no privileges";
   const bool trace =
       cmd == uapi::Cmd::prog_load || cmd == uapi::Cmd::raw_tracepoint_open || cmd == uapi::Cmd::link_create;
   if (trace ? !have.may_trace() : !have.may_bpf()) {

@@ -12,6 +12,7 @@
 
 #include "backend/names.hpp"
 #include "base/mapped_file.hpp"
+#include "base/split.hpp"
 #include "kernel/access.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/syscall.hpp"
@@ -22,16 +23,6 @@ namespace {
 
 constexpr const char* default_path = "/sys/fs/bpf";
 constexpr std::size_t most_mountinfo_bytes = 16u << 20;
-
-std::vector<std::string> split(std::string_view text, char at) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const auto end = std::min(text.find(at), text.size());
-    if (end != 0) parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
-}
 
 bool is_empty(const Delegation& one) {
   return one.commands.empty() && one.maps.empty() && one.programs.empty() && one.attachments.empty();
@@ -81,11 +72,11 @@ std::vector<Delegation> delegations(std::string_view mountinfo) {
   for (const Mount& mount : mounts(mountinfo, "bpf")) {
     Delegation one;
     one.path = mount.point;
-    for (const std::string& option : split(mount.options, ',')) {
+    for (const std::string& option : base::split(mount.options, ',')) {
       const auto equals = option.find('=');
       if (equals == std::string::npos) continue;
       const std::string_view key = std::string_view(option).substr(0, equals);
-      auto values = split(std::string_view(option).substr(equals + 1), ':');
+      auto values = base::split(std::string_view(option).substr(equals + 1), ':');
       if (key == "delegate_cmds") one.commands = std::move(values);
       if (key == "delegate_maps") one.maps = std::move(values);
       if (key == "delegate_progs") one.programs = std::move(values);

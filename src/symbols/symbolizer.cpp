@@ -25,14 +25,16 @@ Frame Symbolizer::kernel(u64 address) {
   Frame frame;
   frame.address = address;
   frame.is_kernel = true;
-  auto symbols = kernel_symbols();
+  const auto symbols = kernel_symbols();
   if (!symbols) return frame;
   auto found = (*symbols)->find(address);
   if (read_kernel_again(found, address)) {
-    kernel_.reset();
-    symbols = kernel_symbols();
-    if (!symbols) return frame;
-    found = (*symbols)->find(address);
+    auto fresh = KernelSymbols::read(options_.kallsyms);
+    if (fresh) {  // else what was known stays: out of descriptors, say
+      kernel_ = std::move(fresh);
+      modules_ = std::move(now_loaded_);
+      found = (*kernel_)->find(address);
+    }
     if (no_symbol_.size() == most_remembered) no_symbol_.clear();
     if (!found) no_symbol_.push_back(address);
   }
@@ -50,7 +52,8 @@ bool Symbolizer::read_kernel_again(const std::optional<KernelSymbols::Found>& fo
   const auto now = std::chrono::steady_clock::now();
   if (now - kernel_read_ < options_.kernel_age) return false;
   kernel_read_ = now;
-  const bool others = base::read_text(options_.modules, most_modules_bytes).value_or("") != modules_;
+  now_loaded_ = base::read_text(options_.modules, most_modules_bytes).value_or("");
+  const bool others = now_loaded_ != modules_;
   if (others) no_symbol_.clear();
   return others || (!found && std::ranges::find(no_symbol_, address) == no_symbol_.end());
 }

@@ -60,6 +60,7 @@ class Symbolizer {
   std::optional<Result<KernelSymbols>> kernel_;
   std::chrono::steady_clock::time_point kernel_read_;  ///< or looked whether that is needed
   std::string modules_;                                ///< what the list of modules was when the symbols were read
+  std::string now_loaded_;                             ///< at the last look
   std::vector<u64> no_symbol_;                         ///< addresses that they do not have, the last few
   FileCache files_;
   std::list<Process> processes_;  ///< the one asked for last in front
