@@ -191,6 +191,7 @@ class Checked {
   alignas(64) std::array<std::byte, isa::max_call_frames * isa::stack_size_bytes> stack_{};
   bool is_callback_ = false;
   bool is_watched_ = false;
+  std::vector<MachineFrame> shown_;  ///< look()'s, before every instruction
   Error error_;
 
   friend u64 callback_checked(const base::Callback&, CheckedRun&, const u64 (&)[5]) noexcept;
@@ -230,9 +231,9 @@ void Checked::list_frames(std::vector<MachineFrame>& frames) const {
 
 /// Shows this run to whoever watches.
 std::string Checked::look() {
-  std::vector<MachineFrame> frames;
-  list_frames(frames);
-  return run_.guard->look({code_, static_cast<u32>(pc_), r_.data(), frames});
+  shown_.clear();
+  list_frames(shown_);
+  return run_.guard->look({code_, static_cast<u32>(pc_), r_.data(), shown_});
 }
 
 Next Checked::call_function(std::size_t target) {

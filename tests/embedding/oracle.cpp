@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "catalog/contexts.hpp"
@@ -35,18 +36,25 @@ std::string range_of(const verify::Scalar& n) {
 
 }  // namespace
 
+void Embedding::forget() {
+  for (At& at : by_insn_) at.states.clear(), at.last = 0;
+  calls_.clear();
+  parts_.clear();
+  state_count_ = looks_ = 0;
+}
+
 void Embedding::explored(const verify::Explored& explored) {
   if (by_insn_.size() <= explored.insn) by_insn_.resize(explored.insn + 1);
-  State state;
+  State state{static_cast<u32>(calls_.size()), static_cast<u32>(explored.frames.size()),
+              static_cast<u32>(parts_.size()), 0};
   for (std::size_t d = 0; d < explored.frames.size(); d++) {
     const verify::ExploredFrame& frame = explored.frames[d];
-    state.functions.push_back(frame.function);
-    state.call_insns.push_back(frame.call_insn);
+    calls_.push_back({frame.function, d > 0 ? frame.call_insn : 0});
     const bool is_top = d + 1 == explored.frames.size();
     for (u32 r = 0; r < isa::frame_pointer; r++) {
       if ((frame.live_regs >> r & 1) == 0 || (!is_top && r < 6)) continue;
       if (!counts(frame.regs[r], (frame.precise_regs >> r & 1) != 0)) continue;
-      state.parts.push_back({static_cast<u8>(d), false, static_cast<u8>(r), 8, 0, true, frame.regs[r]});
+      parts_.push_back({static_cast<u8>(d), false, static_cast<u8>(r), 8, 0, true, frame.regs[r]});
     }
     for (u32 s = 0; s < frame.slots.size(); s++) {
       const verify::ExploredSlot& slot = frame.slots[s];
@@ -57,18 +65,44 @@ void Embedding::explored(const verify::Explored& explored) {
         if (slot.bytes[b] == Byte::spilled && part.bytes == b) part.bytes++;
       }
       part.has_value = part.bytes > 0 && counts(slot.held, (frame.precise_slots >> s & 1) != 0);
-      if (part.has_value || part.zero != 0) state.parts.push_back(part);
+      if (!part.has_value) part.value = {};
+      if (part.has_value || part.zero != 0) parts_.push_back(part);
     }
   }
-  by_insn_[explored.insn].states.push_back(std::move(state));
+  state.parts = static_cast<u32>(parts_.size()) - state.first_part;
   state_count_++;
+  At& at = by_insn_[explored.insn];
+  if (is_known(at, state)) {
+    calls_.resize(state.first_call);
+    parts_.resize(state.first_part);
+  } else {
+    at.states.push_back(state);
+  }
+}
+
+/// Rounds of a loop mostly differ in what does not count: whether one of the newest states says the same.
+bool Embedding::is_known(const At& at, const State& state) const {
+  constexpr std::size_t looked_at = 4;
+  const std::size_t count = std::min(looked_at, at.states.size());
+  return std::any_of(at.states.end() - static_cast<std::ptrdiff_t>(count), at.states.end(), [&](const State& known) {
+    return std::ranges::equal(parts_of(known), parts_of(state)) && std::ranges::equal(calls_of(known), calls_of(state));
+  });
 }
 
 void Embedding::begin(const verify::VerifiedProgram& program, const vm::Bytecode* code, const World* world) {
-  type_ = program.type();
   code_ = code;
   world_ = world;
   context_.reset();
+  packet_fields_ = {};
+  const catalog::Context* layout = catalog::context_of(program.type());
+  if (layout == nullptr) return;
+  for (const catalog::ContextField& field : layout->fields) {
+    if (field.native < 0) continue;
+    const u64 place = static_cast<u64>(field.native) + 1;
+    if (field.kind == catalog::Field::packet) packet_fields_.data = place;
+    if (field.kind == catalog::Field::packet_end) packet_fields_.end = place;
+    if (field.kind == catalog::Field::packet_meta) packet_fields_.meta = place;
+  }
 }
 
 std::string Embedding::look(const vm::Machine& machine) {
@@ -78,35 +112,48 @@ std::string Embedding::look(const vm::Machine& machine) {
   if (machine.insn >= by_insn_.size() || by_insn_[machine.insn].states.empty())
     return "runs, and no state was explored there";
   At& at = by_insn_[machine.insn];
-  if (mismatch(at.states[at.last], machine).empty()) return {};
-  for (std::size_t i = 0; i < at.states.size(); i++) {
-    if (!mismatch(at.states[i], machine).empty()) continue;
-    at.last = i;
-    return {};
-  }
-  std::string text = fmt::format("none of {} explored states holds the machine", at.states.size());
+  if (is_held(at, machine)) return {};
+  std::string words = fmt::format("none of {} explored states holds the machine", at.states.size());
   for (std::size_t i = 0; i < at.states.size() && i < 6; i++)
-    text += fmt::format("\n    state {}: {}", i, mismatch(at.states[i], machine));
-  return text;
+    words += fmt::format("\n    state {}: {}", i, text(at.states[i], difference(at.states[i], machine)));
+  return words;
 }
 
-std::string Embedding::mismatch(const State& state, const vm::Machine& machine) {
-  const std::size_t depth = state.functions.size();
-  if (machine.frames.size() < depth) return fmt::format("is {} calls deep", depth);
-  const std::size_t first_frame = machine.frames.size() - depth;
-  for (std::size_t d = 0; d < depth; d++) {
+/// The state that held last time is looked at first, then those explored before and after it: so rounds of a loop find
+/// each other.
+bool Embedding::is_held(At& at, const vm::Machine& machine) {
+  const std::size_t count = at.states.size(), last = at.last;
+  const auto holds = [&](std::size_t i) {
+    if (difference(at.states[i], machine)) return false;
+    at.last = i;
+    return true;
+  };
+  if (holds(last)) return true;
+  for (std::size_t away = 1; away <= last || away < count - last; away++) {
+    if (away <= last && holds(last - away)) return true;
+    if (away < count - last && holds(last + away)) return true;
+  }
+  return false;
+}
+
+Embedding::Difference Embedding::difference(const State& state, const vm::Machine& machine) {
+  const std::span<const Call> calls = calls_of(state);
+  if (machine.frames.size() < calls.size()) return {.what = What::shallow};
+  const std::size_t first_frame = machine.frames.size() - calls.size();
+  for (std::size_t d = 0; d < calls.size(); d++) {
     const vm::MachineFrame& frame = machine.frames[first_frame + d];
-    if (frame.function != state.functions[d] || (d > 0 && frame.call_insn != state.call_insns[d]))
-      return "has other calls around it";
+    if (frame.function != calls[d].function || (d > 0 && frame.call_insn != calls[d].call_insn))
+      return {.what = What::other_calls};
   }
   scalars_.clear();
   nulls_.clear();
-  for (const Expected& part : state.parts)
-    if (auto what = part_mismatch(part, machine, first_frame); !what.empty()) return what;
+  for (const Expected& part : parts_of(state))
+    if (const Difference found = part_difference(part, machine, first_frame)) return found;
   return {};
 }
 
-std::string Embedding::part_mismatch(const Expected& part, const vm::Machine& machine, std::size_t first_frame) {
+Embedding::Difference Embedding::part_difference(const Expected& part, const vm::Machine& machine,
+                                                 std::size_t first_frame) {
   const vm::MachineFrame& frame = machine.frames[first_frame + part.frame];
   const bool is_top = first_frame + part.frame + 1 == machine.frames.size();
   u64 value = 0;
@@ -114,16 +161,24 @@ std::string Embedding::part_mismatch(const Expected& part, const vm::Machine& ma
     value = is_top ? machine.registers[part.index] : frame.callee_saved[part.index - 6];
   } else {
     value = word_at(frame.frame_pointer - u64{verify::slot_bytes} * (part.index + 1u));
-    for (u32 b = 0; b < verify::slot_bytes; b++)
-      if ((part.zero >> b & 1) != 0 && (value >> (8 * b) & 0xff) != 0)
-        return fmt::format("frame {} slot {}: byte {} should be 0, the slot is {:#x}", part.frame, part.index, b,
-                           value);
+    for (u32 b = 0; part.zero >> b != 0; b++)
+      if ((part.zero >> b & 1) != 0 && (value >> (8 * b) & 0xff) != 0) return {What::not_zero, &part, value, b};
     if (part.bytes < 8) value &= (u64{1} << (8 * part.bytes)) - 1;
   }
   if (!part.has_value) return {};
-  auto what = value_mismatch(part.value, value, machine, first_frame);
-  if (what.empty()) return {};
-  return fmt::format("frame {} {}{} is {:#x}: {}", part.frame, part.is_slot ? "slot " : "r", part.index, value, what);
+  Difference found;
+  const Register& expected = part.value;
+  if (!expected.is_scalar()) {
+    found = pointer_difference(expected, value, machine, first_frame);
+  } else if (!expected.number.contains(value)) {
+    found.what = What::outside;
+  } else if (expected.id != 0) {
+    const u64 base = expected.has_delta ? value - static_cast<u64>(s64{expected.off}) : value;
+    if (!same_as_others(scalars_, expected.id, base)) found.what = What::unequal;
+  }
+  found.part = &part;
+  found.value = value;
+  return found;
 }
 
 /// Numbers (distances taken off) or nullness of everything with this id are equal.
@@ -134,78 +189,87 @@ bool Embedding::same_as_others(std::vector<Equal>& equals, u32 id, u64 value) {
   return true;
 }
 
-std::string Embedding::value_mismatch(const Register& expected, u64 value, const vm::Machine& machine,
-                                      std::size_t first_frame) {
-  if (!expected.is_scalar()) return pointer_mismatch(expected, value, machine, first_frame);
-  if (!expected.number.contains(value)) return "not in " + range_of(expected.number);
-  const u64 base = expected.has_delta ? value - static_cast<u64>(s64{expected.off}) : value;
-  if (expected.id != 0 && !same_as_others(scalars_, expected.id, base))
-    return fmt::format("differs from another number of id {}", expected.id);
-  return {};
-}
-
-std::string Embedding::pointer_mismatch(const Register& expected, u64 value, const vm::Machine& machine,
-                                        std::size_t first_frame) {
+Embedding::Difference Embedding::pointer_difference(const Register& expected, u64 value, const vm::Machine& machine,
+                                                    std::size_t first_frame) {
   if (expected.kind == Kind::arena || expected.kind == Kind::irq_flag) return {};
   if (expected.or_null) {
     if (expected.id != 0 && !same_as_others(nulls_, expected.id, value == 0 ? 1 : 0))
-      return "is null where its equal is not, or the other way round";
+      return {.what = What::unequal_null};
     if (value == 0) return {};
   }
   const u64 place = value - static_cast<u64>(s64{expected.off});  // base + the part that varies
-  auto from = [&](u64 base) -> std::string {
+  auto from = [&](u64 base) -> Difference {
     if (expected.number.contains(place - base)) return {};
-    return fmt::format("{} with offset {}: {:#x} behind its base, not in {}", verify::name_of(expected.kind),
-                       expected.off, place - base, range_of(expected.number));
+    return {.what = What::offset, .detail = place - base};
   };
   switch (expected.kind) {
     case Kind::stack:
       return from(machine.frames[first_frame + expected.frame].frame_pointer);
     case Kind::context:
-      return context_ ? from(*context_) : "";
+      return context_ ? from(*context_) : Difference{};
     case Kind::packet:
     case Kind::packet_meta:
     case Kind::packet_end:
-      return packet_mismatch(expected, place);
+      return packet_difference(expected, place);
     case Kind::map_value: {
-      if (!expected.or_null && value == 0) return "is null";
+      if (!expected.or_null && value == 0) return {.what = What::null};
       if (world_ == nullptr || !expected.number.is_const()) return {};
       const auto begins = world_->value_begins_at(expected.object, place - expected.number.value());
-      return begins.value_or(true) ? "" : fmt::format("no value of map {} begins there", expected.object);
+      return begins.value_or(true) ? Difference{} : Difference{.what = What::no_value};
     }
     default:
-      return value == 0 && expected.off == 0 && expected.is_fixed() ? "is null" : "";
+      return value == 0 && expected.off == 0 && expected.is_fixed() ? Difference{.what = What::null} : Difference{};
   }
 }
 
-std::string Embedding::packet_mismatch(const Register& expected, u64 place) const {
+Embedding::Difference Embedding::packet_difference(const Register& expected, u64 place) const {
   const Packet now = packet();
   if (now.end == 0) return {};
   if (expected.kind == Kind::packet_end)
-    return place == now.end ? "" : fmt::format("is not the end of the packet, {:#x}", now.end);
+    return place == now.end ? Difference{} : Difference{.what = What::not_end, .detail = now.end};
   const u64 base = expected.kind == Kind::packet ? now.data : now.meta;
   const u64 limit = expected.kind == Kind::packet ? now.end : now.data;
-  if (!expected.number.contains(place - base))
-    return fmt::format("{:#x} behind the packet's begin, not in {}", place - base, range_of(expected.number));
-  if (expected.extent != 0 && place + expected.extent > limit)
-    return fmt::format("{} bytes are proved there, the packet has {}", expected.extent,
-                       static_cast<s64>(limit - place));
+  if (!expected.number.contains(place - base)) return {.what = What::offset, .detail = place - base};
+  if (expected.extent != 0 && place + expected.extent > limit) return {.what = What::past_end, .detail = limit - place};
   return {};
 }
 
 /// Where the packet is, as the context in the engine's own layout says; zeroes where it has none.
 Embedding::Packet Embedding::packet() const {
-  Packet packet;
-  const catalog::Context* layout = catalog::context_of(type_);
-  if (layout == nullptr || !context_) return packet;
-  for (const catalog::ContextField& field : layout->fields) {
-    if (field.native < 0) continue;
-    const u64 word = word_at(*context_ + static_cast<u64>(field.native));
-    if (field.kind == catalog::Field::packet) packet.data = word;
-    if (field.kind == catalog::Field::packet_end) packet.end = word;
-    if (field.kind == catalog::Field::packet_meta) packet.meta = word;
+  const auto at = [this](u64 field) { return field == 0 || !context_ ? 0 : word_at(*context_ + field - 1); };
+  return {at(packet_fields_.data), at(packet_fields_.end), at(packet_fields_.meta)};
+}
+
+std::string Embedding::text(const State& state, const Difference& difference) const {
+  if (difference.what == What::none) return "holds it";
+  if (difference.what == What::shallow) return fmt::format("is {} calls deep", state.calls);
+  if (difference.what == What::other_calls) return "has other calls around it";
+  const Expected& part = *difference.part;
+  const std::string where =
+      fmt::format("frame {} {}{} is {:#x}: ", part.frame, part.is_slot ? "slot " : "r", part.index, difference.value);
+  switch (difference.what) {
+    case What::not_zero:
+      return where + fmt::format("byte {} should be 0", difference.detail);
+    case What::outside:
+      return where + "not in " + range_of(part.value.number);
+    case What::unequal:
+      return where + fmt::format("differs from another number of id {}", part.value.id);
+    case What::unequal_null:
+      return where + "is null where its equal is not, or the other way round";
+    case What::offset:
+      return where + fmt::format("{} with offset {}: {:#x} behind its base, not in {}",
+                                 verify::name_of(part.value.kind), part.value.off, difference.detail,
+                                 range_of(part.value.number));
+    case What::no_value:
+      return where + fmt::format("no value of map {} begins there", part.value.object);
+    case What::not_end:
+      return where + fmt::format("is not the end of the packet, {:#x}", difference.detail);
+    case What::past_end:
+      return where + fmt::format("{} bytes are proved there, the packet has {}", part.value.extent,
+                                 static_cast<s64>(difference.detail));
+    default:
+      return where + "is null";
   }
-  return packet;
 }
 
 }  // namespace skep::embedding

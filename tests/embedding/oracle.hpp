@@ -30,7 +30,7 @@ class Embedding final : public verify::StateObserver {
   Embedding() = default;
 
   void explored(const verify::Explored& state) override;
-  void forget() override { by_insn_.clear(), state_count_ = 0; }
+  void forget() override;
   /// Makes ready for runs of the program that was verified: its type says where the context holds packet pointers.
   void begin(const verify::VerifiedProgram& program, const vm::Bytecode* code, const World* world);
   /// "" when some explored state holds the machine, else what is wrong, for people.
@@ -49,10 +49,15 @@ class Embedding final : public verify::StateObserver {
     u8 zero = 0;             ///< slot: bytes that are 0, as bits
     bool has_value = false;  ///< `value` counts
     verify::Register value;
+    friend bool operator==(const Expected&, const Expected&) = default;
   };
+  struct Call {
+    u32 function = 0, call_insn = 0;
+    friend bool operator==(const Call&, const Call&) = default;
+  };
+  /// Indices into calls_ (outermost first) and parts_.
   struct State {
-    std::vector<u32> functions, call_insns;
-    std::vector<Expected> parts;
+    u32 first_call = 0, calls = 0, first_part = 0, parts = 0;
   };
   struct At {
     std::vector<State> states;
@@ -65,23 +70,51 @@ class Embedding final : public verify::StateObserver {
     u32 id = 0;
     u64 value = 0;
   };
+  /// Why a state does not hold the machine. Most states do not hold it: words are found only for those that people see.
+  struct Difference {
+    enum class What : u8 {
+      none,
+      shallow,      ///< fewer calls than the state has
+      other_calls,  ///< called from elsewhere
+      not_zero,     ///< byte `detail` of a slot
+      outside,      ///< a number
+      unequal,      ///< numbers of one id
+      unequal_null,
+      offset,  ///< a pointer is `detail` bytes behind its base
+      null,
+      no_value,  ///< no value of a map begins there
+      not_end,   ///< of the packet, which is at `detail`
+      past_end,  ///< of the packet, of which only `detail` bytes are there
+    };
+    What what = What::none;
+    const Expected* part = nullptr;
+    u64 value = 0;  ///< of the part
+    u64 detail = 0;
+    explicit operator bool() const { return what != What::none; }
+  };
+  using What = Difference::What;
 
-  /// "" or the first part that does not hold.
-  std::string mismatch(const State& state, const vm::Machine& machine);
-  std::string part_mismatch(const Expected& part, const vm::Machine& machine, std::size_t first_frame);
-  std::string value_mismatch(const verify::Register& expected, u64 value, const vm::Machine& machine,
-                             std::size_t first_frame);
-  std::string pointer_mismatch(const verify::Register& expected, u64 value, const vm::Machine& machine,
-                               std::size_t first_frame);
-  std::string packet_mismatch(const verify::Register& expected, u64 place) const;
+  std::span<const Call> calls_of(const State& s) const { return {calls_.data() + s.first_call, s.calls}; }
+  std::span<const Expected> parts_of(const State& s) const { return {parts_.data() + s.first_part, s.parts}; }
+  bool is_known(const At& at, const State& state) const;
+  bool is_held(At& at, const vm::Machine& machine);
+  /// The first part that does not hold.
+  Difference difference(const State& state, const vm::Machine& machine);
+  Difference part_difference(const Expected& part, const vm::Machine& machine, std::size_t first_frame);
+  Difference pointer_difference(const verify::Register& expected, u64 value, const vm::Machine& machine,
+                                std::size_t first_frame);
+  Difference packet_difference(const verify::Register& expected, u64 place) const;
+  std::string text(const State& state, const Difference& difference) const;
   bool same_as_others(std::vector<Equal>& equals, u32 id, u64 value);
   Packet packet() const;
 
   std::vector<At> by_insn_;
+  std::vector<Call> calls_;
+  std::vector<Expected> parts_;
   u64 state_count_ = 0, looks_ = 0;
   const vm::Bytecode* code_ = nullptr;
   const World* world_ = nullptr;
-  ProgramType type_ = ProgramType::unspec;
+  Packet packet_fields_;  ///< where in the context, one more; 0: not there
   std::optional<u64> context_;
   std::vector<Equal> scalars_, nulls_;  ///< while one state is compared
 };

@@ -158,14 +158,14 @@ const Runner::Maps& Runner::maps_of(const ObjectSpec& object) {
 
 Outcome Runner::judge(const ObjectSpec& object, const ProgramSpec& program, const How& how, u64 seed, u32 inputs) {
   Outcome outcome;
-  Embedding embedding;
+  embedding_.forget();
   verify::Options options = user::engine_rules();
   options.rules = how.rules;
   options.remember_often = how.often;
   if (how.at_once) options.insns_before_joining = 0;
   options.max_insns_processed = most_insns_verified;
   options.max_state_bytes = most_state_bytes;
-  options.observer = &embedding;
+  options.observer = &embedding_;
   auto verdict = verify::verify(program, object, options);
   if (!verdict) {
     outcome.refused = "error";
@@ -174,14 +174,14 @@ Outcome Runner::judge(const ObjectSpec& object, const ProgramSpec& program, cons
   } else {
     outcome.accepted = true;
     outcome.joined = verdict->report.joined;
-    run(*verdict->program, object, seed, inputs, embedding, outcome);
-    outcome.looks = embedding.looks();
+    run(*verdict->program, object, seed, inputs, outcome);
+    outcome.looks = embedding_.looks();
   }
   return outcome;
 }
 
 void Runner::run(const verify::VerifiedProgram& program, const ObjectSpec& object, u64 seed, u32 inputs,
-                 Embedding& embedding, Outcome& outcome) {
+                 Outcome& outcome) {
   const Maps& maps = maps_of(object);
   if (maps.size() != object.maps.size()) return;
   vm::Bindings bindings;
@@ -205,8 +205,8 @@ void Runner::run(const verify::VerifiedProgram& program, const ObjectSpec& objec
       if (map->spec().type == MapType::prog_array) map::prog_array_set(*map, 0, *function, 1);
     }
     const MapWorld world(maps);
-    embedding.begin(program, &(*function)->bytecode(), &world);
-    WatchingGuard guard(embedding, &watch);
+    embedding_.begin(program, &(*function)->bytecode(), &world);
+    WatchingGuard guard(embedding_, &watch);
     const user::Checks checks{&guard, most_insns_run};
     const auto result = user::test_run(**function, input_of(program, random), nullptr, &checks);
     outcome.runs += result.has_value();

@@ -38,10 +38,10 @@ class Runner {
   using Maps = std::vector<std::shared_ptr<map::Map>>;
   /// Empty: the object has no maps, or one that is too large for a test or unknown to the engine.
   const Maps& maps_of(const ObjectSpec& object);
-  void run(const verify::VerifiedProgram& program, const ObjectSpec& object, u64 seed, u32 inputs, Embedding& embedding,
-           Outcome& outcome);
+  void run(const verify::VerifiedProgram& program, const ObjectSpec& object, u64 seed, u32 inputs, Outcome& outcome);
 
   std::map<const ObjectSpec*, Maps> maps_;
+  Embedding embedding_;  ///< of the last program: what it took is used again
 };
 
 }  // namespace skep::embedding
