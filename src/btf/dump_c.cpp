@@ -258,12 +258,12 @@ Result<std::string> dump_c(const Btf& btf, std::span<const u32> roots, const Dum
   Printer printer(btf, options);
   if (options.header) printer.text(prologue);
   for (const u32 id : roots) SKEP_TRY(printer.add(id));
-  if (options.header) {
+  if (options.header && options.kfuncs) {
     printer.text(kfunc_prologue);
     SKEP_TRY(printer.add_kfuncs());
     printer.text("#endif\n\n");
-    printer.text(epilogue);
   }
+  if (options.header) printer.text(epilogue);
   return printer.take();
 }
 

@@ -12,9 +12,10 @@
 namespace skep::btf {
 
 struct DumpOptions {
-  /// Include guard, preserve_access_index for every record, and prototypes of the kernel functions that programs may
-  /// call (kfuncs), as a vmlinux.h has them.
+  /// Include guard and preserve_access_index for every record, as a vmlinux.h has them.
   bool header = true;
+  /// With a header: prototypes of the kernel functions that programs may call (kfuncs).
+  bool kfuncs = true;
   /// Records that the reader has a definition of already: named, never printed. May be empty.
   std::function<bool(const Type&)> is_known;
   /// What stands between `struct` and a record's name, or its body where it has none: "__attribute__((...)) ". Records

@@ -1,5 +1,5 @@
-// Text and JSON of an object's facts. Objects of a user engine carry the process they live in, where
-// bpftool prints the holders of a kernel object (`pids`).
+// Text and JSON of an object's facts. `pids` of a kernel object are the processes that hold it, of an object of a user
+// engine the process it lives in.
 #include "inspect/show.hpp"
 
 #include <fmt/format.h>
@@ -22,8 +22,19 @@ std::string ids(const std::vector<u32>& list) {
   return text;
 }
 
-std::string host_text(int pid, const std::string& name) {
-  return pid == 0 ? "" : fmt::format("\tpids {}({})\n", name, pid);
+/// Who holds an object: the user engine's process that it lives in, or those that the caller found.
+template <class Info>
+std::vector<Process> processes_of(const Info& info, Processes holders) {
+  if (info.host_pid != 0) return {{info.host_pid, info.host_name}};
+  return {holders.begin(), holders.end()};
+}
+
+template <class Info>
+std::string holders_text(const Info& info, Processes holders) {
+  std::string text;
+  for (const auto& [pid, comm] : processes_of(info, holders))
+    text += fmt::format("{}{}({})", text.empty() ? "\tpids " : ", ", comm, pid);
+  return text.empty() ? text : text + "\n";
 }
 
 std::string pinned_text(const std::vector<std::string>& paths) {
@@ -32,14 +43,18 @@ std::string pinned_text(const std::vector<std::string>& paths) {
   return text;
 }
 
-void write_host(base::JsonWriter& json, int pid, const std::string& name) {
-  if (pid == 0) return;
+template <class Info>
+void write_holders(base::JsonWriter& json, const Info& info, Processes holders) {
+  const auto processes = processes_of(info, holders);
+  if (processes.empty()) return;
   json.key("pids");
   json.begin_array();
-  json.begin_object();
-  json.member("pid", pid);
-  json.member("comm", name);
-  json.end_object();
+  for (const auto& [pid, comm] : processes) {
+    json.begin_object();
+    json.member("pid", pid);
+    json.member("comm", comm);
+    json.end_object();
+  }
   json.end_array();
 }
 
@@ -53,7 +68,7 @@ void write_pinned(base::JsonWriter& json, const std::vector<std::string>& paths)
 
 }  // namespace
 
-std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata) {
+std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata, Processes holders) {
   std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
   if (!info.name.empty()) text += "  name " + info.name;
   text += "  tag " + info.tag;
@@ -69,13 +84,13 @@ std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata)
   if (!info.map_ids.empty()) text += "  map_ids " + ids(info.map_ids);
   text += "\n" + pinned_text(info.pinned);
   if (info.btf_id != 0) text += fmt::format("\tbtf_id {}\n", info.btf_id);
-  text += host_text(info.host_pid, info.host_name);
+  text += holders_text(info, holders);
   if (!metadata.empty()) text += "\tmetadata:\n";
   for (const Metadata& one : metadata) text += fmt::format("\t\t{} = {}\n", one.name, one.text);
   return text;
 }
 
-void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Metadata> metadata) {
+void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Metadata> metadata, Processes holders) {
   json.begin_object();
   json.member("id", info.id);
   json.member("type", name_of(info.type));
@@ -101,7 +116,7 @@ void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Meta
   }
   if (info.btf_id != 0) json.member("btf_id", info.btf_id);
   write_pinned(json, info.pinned);
-  write_host(json, info.host_pid, info.host_name);
+  write_holders(json, info, holders);
   if (!metadata.empty()) {
     json.key("metadata");
     json.begin_object();
@@ -114,7 +129,7 @@ void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Meta
   json.end_object();
 }
 
-std::string text_of(const MapInfo& info) {
+std::string text_of(const MapInfo& info, Processes holders) {
   std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
   if (!info.name.empty()) text += "  name " + info.name;
   text += fmt::format("  flags 0x{:x}\n\tkey {}B  value {}B  max_entries {}", info.flags, info.key_size,
@@ -128,10 +143,10 @@ std::string text_of(const MapInfo& info) {
   if (info.btf_id != 0 || info.frozen)
     text += fmt::format("\t{}{}{}\n", info.btf_id != 0 ? fmt::format("btf_id {}", info.btf_id) : "",
                         info.btf_id != 0 && info.frozen ? "  " : "", info.frozen ? "frozen" : "");
-  return text + host_text(info.host_pid, info.host_name);
+  return text + holders_text(info, holders);
 }
 
-void write(base::JsonWriter& json, const MapInfo& info) {
+void write(base::JsonWriter& json, const MapInfo& info, Processes holders) {
   json.begin_object();
   json.member("id", info.id);
   json.member("type", name_of(info.type));
@@ -148,11 +163,11 @@ void write(base::JsonWriter& json, const MapInfo& info) {
   json.member("frozen", info.frozen ? 1 : 0);
   if (info.btf_id != 0) json.member("btf_id", info.btf_id);
   write_pinned(json, info.pinned);
-  write_host(json, info.host_pid, info.host_name);
+  write_holders(json, info, holders);
   json.end_object();
 }
 
-std::string text_of(const LinkInfo& info) {
+std::string text_of(const LinkInfo& info, Processes holders) {
   std::string text = fmt::format("{}: {}", info.id, info.type);
   if (info.program_id != 0) text += fmt::format("  prog {}", info.program_id);
   text += "\n";
@@ -160,7 +175,7 @@ std::string text_of(const LinkInfo& info) {
     text += fmt::format("{}{} {}", i == 0 ? "\t" : "  ", info.facts[i].name, info.facts[i].text);
   if (!info.facts.empty()) text += "\n";
   if (!info.target.empty()) text += fmt::format("\ttarget {}\n", info.target);
-  return text + pinned_text(info.pinned) + host_text(info.host_pid, info.host_name);
+  return text + pinned_text(info.pinned) + holders_text(info, holders);
 }
 
 void write(base::JsonWriter& json, const Fact& fact) {
@@ -168,7 +183,7 @@ void write(base::JsonWriter& json, const Fact& fact) {
   fact.form == Fact::Form::text ? json.string(fact.text) : json.raw(fact.text);
 }
 
-void write(base::JsonWriter& json, const LinkInfo& info) {
+void write(base::JsonWriter& json, const LinkInfo& info, Processes holders) {
   json.begin_object();
   json.member("id", info.id);
   json.member("type", info.type);
@@ -176,11 +191,11 @@ void write(base::JsonWriter& json, const LinkInfo& info) {
   for (const Fact& fact : info.facts) write(json, fact);
   if (!info.target.empty()) json.member("target", info.target);
   write_pinned(json, info.pinned);
-  write_host(json, info.host_pid, info.host_name);
+  write_holders(json, info, holders);
   json.end_object();
 }
 
-std::string text_of(const BtfUse& use) {
+std::string text_of(const BtfUse& use, Processes holders) {
   const auto list = [](std::string_view what, const std::vector<u32>& users) {
     return users.empty() ? std::string() : fmt::format("  {} {}", what, ids(users));
   };
@@ -189,10 +204,10 @@ std::string text_of(const BtfUse& use) {
                                                    : use.info.name;
   return fmt::format("{}: name {}  size {}B{}{}\n", use.info.id, name, use.info.size_bytes,
                      list("prog_ids", use.program_ids), list("map_ids", use.map_ids)) +
-         host_text(use.info.host_pid, use.info.host_name);
+         holders_text(use.info, holders);
 }
 
-void write(base::JsonWriter& json, const BtfUse& use) {
+void write(base::JsonWriter& json, const BtfUse& use, Processes holders) {
   json.begin_object();
   json.member("id", use.info.id);
   json.member("size", use.info.size_bytes);
@@ -204,7 +219,7 @@ void write(base::JsonWriter& json, const BtfUse& use) {
   }
   json.member("kernel", use.info.is_kernel);
   if (!use.info.name.empty()) json.member("name", use.info.name);
-  write_host(json, use.info.host_pid, use.info.host_name);
+  write_holders(json, use.info, holders);
   json.end_object();
 }
 

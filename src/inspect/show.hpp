@@ -15,17 +15,25 @@ struct BtfUse {
   std::vector<u32> program_ids, map_ids;
 };
 
+/// A process that has a descriptor of an object: bpftool's `pids`. Objects of a user engine are held by their host.
+struct Process {
+  int pid = 0;
+  std::string comm;
+};
+using Processes = std::span<const Process>;
+
 /// Lines with their newlines.
-std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata = {});
-std::string text_of(const MapInfo& info);
-std::string text_of(const LinkInfo& info);
-std::string text_of(const BtfUse& use);
+std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata = {}, Processes holders = {});
+std::string text_of(const MapInfo& info, Processes holders = {});
+std::string text_of(const LinkInfo& info, Processes holders = {});
+std::string text_of(const BtfUse& use, Processes holders = {});
 
 /// One JSON object.
-void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Metadata> metadata = {});
-void write(base::JsonWriter& json, const MapInfo& info);
-void write(base::JsonWriter& json, const LinkInfo& info);
-void write(base::JsonWriter& json, const BtfUse& use);
+void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Metadata> metadata = {},
+           Processes holders = {});
+void write(base::JsonWriter& json, const MapInfo& info, Processes holders = {});
+void write(base::JsonWriter& json, const LinkInfo& info, Processes holders = {});
+void write(base::JsonWriter& json, const BtfUse& use, Processes holders = {});
 /// One member of the object that is open.
 void write(base::JsonWriter& json, const Fact& fact);
 

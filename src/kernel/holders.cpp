@@ -67,12 +67,13 @@ u32 fdinfo_id(const std::string& text, std::string_view key) {
 std::vector<Holder> find_holders() {
   struct Kind {
     std::string_view link, key;
-    ObjectKind kind;
+    Holder::Kind kind;
   };
-  constexpr Kind kinds[] = {{"anon_inode:bpf-prog", "prog_id", ObjectKind::program},
-                            {"anon_inode:bpf-map", "map_id", ObjectKind::map},
-                            {"anon_inode:bpf_link", "link_id", ObjectKind::link},
-                            {"anon_inode:bpf-link", "link_id", ObjectKind::link}};
+  constexpr Kind kinds[] = {{"anon_inode:bpf-prog", "prog_id", Holder::Kind::program},
+                            {"anon_inode:bpf-map", "map_id", Holder::Kind::map},
+                            {"anon_inode:bpf_link", "link_id", Holder::Kind::link},
+                            {"anon_inode:bpf-link", "link_id", Holder::Kind::link},
+                            {"anon_inode:btf", "btf_id", Holder::Kind::types}};
   std::vector<Holder> holders;
   each_number("/proc", [&](int pid) {
     std::string comm, command_line;

@@ -9,15 +9,16 @@
 namespace skep::kernel {
 
 struct Holder {
+  enum class Kind : u8 { program, map, link, types };
   int pid = 0;
   int fd = 0;
   std::string comm;
   std::string command_line;  ///< arguments with spaces between; "" for kernel threads
-  ObjectKind kind = ObjectKind::program;
+  Kind kind = Kind::program;
   u32 id = 0;  ///< of the object that the descriptor is
 };
 
-/// Every descriptor of a program, map or link in every process that can be looked into.
+/// Every descriptor of a program, map, link or BTF in every process that can be looked into.
 std::vector<Holder> find_holders();
 
 /// A perf event with a program on it, as BPF_TASK_FD_QUERY tells.

@@ -19,10 +19,15 @@ namespace skep::kernel {
 namespace {
 
 std::string_view type_name(u32 type) {
-  constexpr std::string_view names[] = {
-      "unspec",       "raw_tracepoint", "tracing",   "cgroup", "iter",         "netns",  "xdp",    "perf_event",
-      "kprobe_multi", "struct_ops",     "netfilter", "tcx",    "uprobe_multi", "netkit", "sockmap"};
-  return type < std::size(names) ? names[type] : std::string_view("unknown");
+  switch (type) {
+#define SKEP_LINK_TYPE(name, number) \
+  case number:                       \
+    return #name;
+#include <skep/tables/link_types.def>
+#undef SKEP_LINK_TYPE
+    default:
+      return "unknown";
+  }
 }
 
 /// One link being described.

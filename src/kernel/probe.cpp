@@ -4,6 +4,9 @@
 #include "kernel/probe.hpp"
 
 #include <fmt/core.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -52,11 +55,12 @@ bool names_kernel_type(ProgramType type) {
          type == ProgramType::struct_ops;
 }
 
-Attempt load(ProgramType type, std::span<const Insn> insns, bool with_log) {
+Attempt load(ProgramType type, std::span<const Insn> insns, bool with_log, u32 device = 0) {
   Attempt attempt;
   attempt.log.resize(with_log ? 4096 : 0);
   uapi::ProgLoad attr;
   attr.prog_type = static_cast<u32>(type);
+  attr.prog_ifindex = device;
   if (const AttachType expected = expected_of(type); expected != AttachType::none)
     attr.expected_attach_type = static_cast<u32>(expected);
   if (names_kernel_type(type)) attr.attach_btf_id = 1;  // a base type: never what a program is for
@@ -154,16 +158,35 @@ Result<void> probe_access() {
   return tl::unexpected(bpf_error(uapi::Cmd::prog_load, "probe this kernel", attempt.error));
 }
 
-bool probe(ProgramType type) {
+Result<void> drop_bpf_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, sets) < 0)
+    return tl::unexpected(Error{Code::io, fmt::format("capget: {}", strerrordesc_np(errno)), errno});
+  for (const int capability : {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON})
+    sets[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
+  if (::syscall(SYS_capset, &header, sets) < 0)
+    return tl::unexpected(Error{Code::io, fmt::format("capset: {}", strerrordesc_np(errno)), errno});
+  return {};
+}
+
+Result<u32> probe_device(const std::string& name) {
+  const u32 index = ::if_nametoindex(name.c_str());
+  if (index == 0) return fail(Code::not_found, fmt::format("dev '{}': no such network device", name));
+  return index;
+}
+
+bool probe(ProgramType type, u32 device) {
   const Insn insns[] = {move(0, type == ProgramType::cgroup_sock_addr ? 1 : 0), leave};
-  const auto attempt = load(type, insns, names_kernel_type(type));
+  const auto attempt = load(type, insns, names_kernel_type(type), device);
   if (attempt.error == 0) return true;
   // The kernel looked at type 1 and said that it is no function (or structure): it has the program type.
   return names_kernel_type(type) && (!attempt.log.empty() || attempt.error == enotsupp);
 }
 
-bool probe(MapType type) {
+bool probe(MapType type, u32 device) {
   auto attr = smallest_map(type);
+  attr.map_ifindex = device;
   base::Fd types, inner;
   if (attr.btf_key_type_id != 0) {
     types = load_int_type();
@@ -181,13 +204,17 @@ bool probe(MapType type) {
   return fd >= 0 || (type == MapType::struct_ops && fd == -enotsupp);
 }
 
-std::vector<std::string> probe_helpers(ProgramType type) {
+bool is_noisy(std::string_view helper) {
+  return helper == "trace_printk" || helper == "trace_vprintk" || helper == "probe_write_user";
+}
+
+std::vector<std::string> probe_helpers(ProgramType type, bool full, u32 device) {
   std::vector<std::string> names;
-  if (names_kernel_type(type) || !probe(type)) return names;
+  if (names_kernel_type(type) || !probe(type, device)) return names;
   for (const auto& row : catalog::helpers()) {
-    if (row.name == "trace_printk" || row.name == "trace_vprintk" || row.name == "probe_write_user") continue;
+    if (!full && is_noisy(row.name)) continue;
     const Insn insns[] = {{0x85, 0, 0, 0, static_cast<s32>(row.id)}, leave};
-    const auto attempt = load(type, insns, true);
+    const auto attempt = load(type, insns, true, device);
     const bool unknown = attempt.log.find("invalid func ") != std::string::npos ||
                          attempt.log.find("unknown func ") != std::string::npos ||
                          attempt.log.find("cannot use helper") != std::string::npos ||
@@ -198,11 +225,10 @@ std::vector<std::string> probe_helpers(ProgramType type) {
   return names;
 }
 
-Instructions probe_instructions() {
+Instructions probe_instructions(u32 device) {
   constexpr std::size_t old_limit = 4096;
-  const auto loads = [](std::span<const Insn> insns) {
-    return load(ProgramType::socket_filter, insns, false).error == 0;
-  };
+  const auto type = device == 0 ? ProgramType::socket_filter : ProgramType::xdp;  // what devices take
+  const auto loads = [&](std::span<const Insn> insns) { return load(type, insns, false, device).error == 0; };
   Instructions found;
   std::vector<Insn> many(old_limit, move(0, 1));
   many.push_back(leave);

@@ -14,6 +14,8 @@ Words::Words(const Arguments& arguments) {
       json = true;
     } else if (word == "-p" || word == "--pretty") {
       json = pretty = true;
+    } else if (word == "-f" || word == "--bpffs" || word == "-n" || word == "--nomount") {
+      // bpftool's: pins are always shown here, and nothing is ever mounted
     } else if (word == "-h" || word == "--help" || word == "help") {
       help = true;
     } else {

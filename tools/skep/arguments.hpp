@@ -1,4 +1,4 @@
-// bpftool's grammar: words in order, with -j and -p anywhere.
+// bpftool's grammar: words in order, with -j and -p (and its -f and -n, which change nothing here) anywhere.
 #pragma once
 #include <skep/result.hpp>
 #include <skep/types.hpp>

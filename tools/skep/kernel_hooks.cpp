@@ -1,8 +1,13 @@
 // skep perf, net, iter, struct_ops: hooks of the kernel that have a verb of their own.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+#include <skep/backend.hpp>
+
 #include "arguments.hpp"
 #include "btf/format_value.hpp"
+#include "compile/compile.hpp"
 #include "inspect/objects.hpp"
 #include "kernel/control.hpp"
 #include "kernel/holders.hpp"
@@ -169,30 +174,63 @@ Result<int> net(Words& words) {
 }
 
 constexpr std::string_view iter_usage =
-    "usage: skep iter pin PROG PATH [map MAP]              reading PATH runs a loaded iterator program\n\n"
+    "usage: skep iter pin FILE PATH [map MAP]              loads the first program of an object or C source; reading\n"
+    "                                                      PATH runs it\n"
+    "       skep iter pin PROG PATH [map MAP]              the same with a program that is loaded\n\n"
     "  PROG: id N | name NAME | tag TAG | pinned PATH      of type tracing, from a section iter/...\n"
     "  MAP:  id N | name NAME | pinned PATH                for iterators over the elements of a map\n\n"
-    "example:\n  skep prog loadall tasks.bpf.o /sys/fs/bpf/tasks\n"
-    "  skep iter pin pinned /sys/fs/bpf/tasks/dump_task /sys/fs/bpf/task_list && cat /sys/fs/bpf/task_list\n";
+    "example:\n  skep iter pin tasks.bpf.o /sys/fs/bpf/task_list && cat /sys/fs/bpf/task_list\n";
 
-Result<int> iter(Words& words) {
-  if (!words.take("pin"))
-    return fail(Code::invalid_argument, fmt::format("iter '{}': expected pin (see `skep iter --help`)", words.next()));
+/// What the pinned iterator runs: a program that is loaded, or one that is loaded for it and lives as long as the pin.
+struct IterProgram {
+  u32 id = 0;
+  std::unique_ptr<Backend> engine;
+  std::optional<Object> object;
+};
+
+Result<IterProgram> load_iterator(const std::string& file) {
+  auto spec = SKEP_TRY(compile::load_program(file));
+  if (spec.programs.empty()) return fail(Code::invalid_argument, file + ": no program in this file");
+  spec.programs.resize(1);
+  spec.programs.front().autoload = true;
+  IterProgram program;
+  program.engine = SKEP_TRY(kernel_backend({}));
+  auto loaded = program.engine->load(spec, {});
+  if (!loaded && loaded.error().code == Code::rejected)
+    fmt::print(stderr, "{}", explain_for_kernel(spec, program.engine->verifier_log()));
+  program.object = SKEP_TRY(std::move(loaded));
+  program.id = program.object->programs().front().info().id;
+  return program;
+}
+
+Result<IterProgram> find_iterator(Words& words) {
+  constexpr std::string_view ways[] = {"id", "name", "tag", "pinned"};
+  const bool is_loaded =
+      words.done() || std::find(std::begin(ways), std::end(ways), words.words[words.position]) != std::end(ways);
+  if (!is_loaded) return load_iterator(words.next());
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
-  const std::string path = words.next();
-  if (path.empty()) return fail(Code::invalid_argument, "expected the path in bpffs after the program");
   auto world = inspect::World::open();
   const auto program = SKEP_TRY(inspect::select_one(world.programs(), handle, "program"));
   if (program.info.host_pid != 0)
     return fail(Code::unsupported, fmt::format("program {} lives in process {}; iterators are the kernel's",
                                                program.info.id, program.info.host_pid));
+  return IterProgram{program.info.id, nullptr, std::nullopt};
+}
+
+Result<int> iter(Words& words) {
+  if (!words.take("pin"))
+    return fail(Code::invalid_argument, fmt::format("iter '{}': expected pin (see `skep iter --help`)", words.next()));
+  const auto program = SKEP_TRY(find_iterator(words));
+  const std::string path = words.next();
+  if (path.empty()) return fail(Code::invalid_argument, "expected the path in bpffs after the program");
   u32 map = 0;
   if (words.take("map")) {
-    const auto map_handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
-    map = SKEP_TRY(inspect::select_one(world.maps(), map_handle, "map")).info.id;
+    const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
+    auto world = inspect::World::open();
+    map = SKEP_TRY(inspect::select_one(world.maps(), handle, "map")).info.id;
   }
   SKEP_TRY(words.end());
-  SKEP_TRY(kernel::pin_iterator(program.info.id, map, path));
+  SKEP_TRY(kernel::pin_iterator(program.id, map, path));
   if (words.json) fmt::print("null\n");
   return 0;
 }

@@ -74,8 +74,8 @@ Reasons reasons_of(NamedProgram& program) {
     return reasons;
   }
   const auto is_ours = [&](const kernel::Holder& holder) {
-    if (holder.kind == ObjectKind::program) return holder.id == id;
-    return holder.kind == ObjectKind::link &&
+    if (holder.kind == kernel::Holder::Kind::program) return holder.id == id;
+    return holder.kind == kernel::Holder::Kind::link &&
            std::any_of(reasons.links.begin(), reasons.links.end(), [&](const auto& l) { return l.id == holder.id; });
   };
   for (auto& holder : kernel::find_holders())
@@ -93,8 +93,8 @@ Reasons reasons_of(NamedProgram& program) {
   return reasons;
 }
 
-std::string_view word_of(ObjectKind kind) {
-  return kind == ObjectKind::program ? "program" : kind == ObjectKind::map ? "map" : "link";
+std::string_view word_of(kernel::Holder::Kind kind) {
+  return kind == kernel::Holder::Kind::program ? "program" : "link";
 }
 
 std::string user_name(u32 uid) {

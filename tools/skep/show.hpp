@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "arguments.hpp"
+#include "holders.hpp"
 #include "inspect/objects.hpp"
 #include "inspect/show.hpp"
 
@@ -27,13 +28,19 @@ Result<int> show(Words& words, std::string_view kind, std::vector<inspect::Found
   std::vector<MapInfo> maps;
   if constexpr (std::is_same_v<Info, ProgramInfo>)
     for (auto& found : world.maps()) maps.push_back(std::move(found.info));
+  using Kind = Holders::Kind;
+  const auto holders = Holders::of(std::is_same_v<Info, ProgramInfo> ? Kind::program
+                                   : std::is_same_v<Info, MapInfo>   ? Kind::map
+                                                                     : Kind::link);
   for (const auto& found : all) {
+    const auto processes = holders[found.info.id];
     if constexpr (std::is_same_v<Info, ProgramInfo>) {
       const auto metadata = inspect::metadata_of(*found.where, found.info, maps);
-      words.json ? inspect::write(json, found.info, metadata)
-                 : fmt::print("{}", inspect::text_of(found.info, metadata));
+      words.json ? inspect::write(json, found.info, metadata, processes)
+                 : fmt::print("{}", inspect::text_of(found.info, metadata, processes));
     } else {
-      words.json ? inspect::write(json, found.info) : fmt::print("{}", inspect::text_of(found.info));
+      words.json ? inspect::write(json, found.info, processes)
+                 : fmt::print("{}", inspect::text_of(found.info, processes));
     }
   }
   if (array) json.end_array();

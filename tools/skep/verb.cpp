@@ -35,6 +35,7 @@ constexpr Verb table[] = {
     {"feature", "what this kernel, or another version, can do: probe", feature_verb},
     {"tools", "the built-in tools, such as opensnoop: what each one shows", tools_verb},
     {"gen", "files from objects: skeleton, subskeleton, object, min_core_btf", gen_verb},
+    {"batch", "commands of a file, in order", batch_verb},
 };
 
 }  // namespace

@@ -74,5 +74,6 @@ int token_verb(const Arguments& arguments);
 int feature_verb(const Arguments& arguments);
 int tools_verb(const Arguments& arguments);
 int gen_verb(const Arguments& arguments);
+int batch_verb(const Arguments& arguments);
 
 }  // namespace skep::tools
