@@ -1,4 +1,4 @@
-// Unpacking gzip: /proc/config.gz is the only reader.
+// Unpacking gzip: /proc/config.gz, and the objects of built-in tools.
 //
 // DEFLATE is a bit stream of blocks: stored bytes, or Huffman codes for bytes and for (length, distance) copies from
 // what was already written. The code lengths are given; the codes follow from them (canonical Huffman).

