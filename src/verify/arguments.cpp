@@ -242,7 +242,7 @@ bool Checker::check_memory_argument(u32 index, u32 size, Access access, bool zer
       return check_packet(index, value, 0, size, zero_ok);
     case Kind::memory:
       if (writes && value.read_only) return refuse(MessageId::memory_not_writable, name(value));
-      return check_region(value, index, 0, size, value.extent, name(value), zero_ok);
+      return check_region(value, index, 0, size, value.extent, {}, zero_ok);
     case Kind::tp_buffer:
       if (writes && value.read_only) return refuse(MessageId::memory_not_writable, name(value));
       if (!is_kernel() || !value.number.is_const() || value.off < 0)

@@ -154,6 +154,9 @@ class Checker {
   friend class Narrator;    // diagnose.cpp: tells what the path did
   friend class SecondGear;  // explores with joined states
   // --- exploring (explore.cpp) ---
+  /// Where paths are joined, it is that of the checker that followed each.
+  bool has_analysis() const { return !analysis_.insns.empty(); }
+  bool analyse_program();
   bool verify_function(u32 function);
   bool explore_and_forget();
   bool over_limit();
@@ -240,6 +243,7 @@ class Checker {
   bool do_ld_imm64();
   bool do_packet_load();
   bool check_access(u32 reg, s32 off, u32 size, Access access, Register* result, const Register* stored);
+  /// `what` is the region called; empty: as its pointer.
   bool check_region(const Register& r, u32 reg, s32 off, u32 size, u64 region, std::string_view what, bool zero_ok);
   bool check_map_value(u32 reg, const Register& r, s32 off, u32 size, Access access, bool zero_ok);
   bool check_packet(u32 reg, const Register& r, s32 off, u32 size, bool zero_ok);

@@ -53,11 +53,7 @@ bool Checker::run() {
     return refuse(MessageId::program_needs_gpl, name_of(program_.type), object_.license);
   if (typed_context_ && typed_context_->refused)
     return refuse(MessageId::struct_ops_member, typed_context_->name, program_.sleepable ? "sleepable " : "");
-  if (auto shape = analyse(program_, exception_callback_of(program_, object_.btf.get()), !is_kernel(), analysis_)) {
-    refused_ = true;
-    refusal_ = *shape;
-    return false;
-  }
+  if (!has_analysis() && !analyse_program()) return false;
   if (patience_.rounds != 0) second_gear_ = std::make_unique<SecondGear>(*this, patience_);
   if (is_unprivileged() && !check_unprivileged_program()) return false;
   if (options_.kernel_version != 0 && is_kernel() && !check_profile_of_program()) return false;
@@ -92,6 +88,14 @@ bool Checker::run() {
   if (!verify_async() || !check_stack_depth()) return false;
   if (second_gear_ == nullptr) return closed_loops_end();
   return second_gear_->all_loops_end() || refuse(MessageId::too_complex, processed_, "instructions with joined states");
+}
+
+bool Checker::analyse_program() {
+  auto shape = analyse(program_, exception_callback_of(program_, object_.btf.get()), !is_kernel(), analysis_);
+  if (!shape) return true;
+  refused_ = true;
+  refusal_ = *shape;
+  return false;
 }
 
 bool Checker::verify_function(u32 function) {
@@ -185,6 +189,7 @@ bool Checker::try_second_gear(const Patience& patience) {
   if (trail_) other->trail_ = std::make_unique<Trail>(kept);
   other->limit_ = other->max_insns_ = std::min<u64>(max_insns_, std::max<u64>(least, 8 * program_.insns.size()));
   other->patience_ = patience;
+  other->analysis_ = analysis_;
   other->state_limit_ = state_limit_ - std::min(state_limit_, pool_.bytes());  // both together
   if (!other->run()) return false;
   if (trail_) {
@@ -370,11 +375,16 @@ std::vector<ContextLoad> Checker::context_loads() const {
 
 std::vector<StackTouch> Checker::stack_touches() const {
   std::vector<StackTouch> touches;
-  for (const NotedTouch& noted : touches_)
-    if (noted.touch.low != 0) touches.push_back(noted.touch);
-  std::sort(touches.begin(), touches.end(), [](const StackTouch& a, const StackTouch& b) {
-    return std::tie(a.insn, a.function, a.reg) < std::tie(b.insn, b.function, b.reg);
-  });
+  for (u32 insn = 0; insn < touches_.size() && insn < program_.insns.size(); insn++) {
+    if (touches_[insn].touch.low == 0) continue;
+    const auto first = static_cast<std::ptrdiff_t>(touches.size());
+    u32 at = insn;
+    do touches.push_back(touches_[at].touch);
+    while ((at = touches_[at].next) != 0);
+    std::sort(touches.begin() + first, touches.end(), [](const StackTouch& a, const StackTouch& b) {
+      return std::tie(a.function, a.reg) < std::tie(b.function, b.reg);
+    });
+  }
   return touches;
 }
 

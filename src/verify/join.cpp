@@ -129,7 +129,6 @@ bool Join::join_register(Register& a, const Register& b) {
 
 bool Join::join_slot(Frame& frame, u32 index, const Slot& b) {
   Slot& a = frame.slots[index];
-  if (a.spill == nullptr && b.spill == nullptr && a.bytes == b.bytes) return true;
   if (a.is_special() || b.is_special()) {
     if (a.bytes != b.bytes) return false;
     Register held = a.spill->value;
@@ -140,10 +139,9 @@ bool Join::join_slot(Frame& frame, u32 index, const Slot& b) {
     return same && same_reference(held.id, other.id) && same_reference(held.ref_id, other.ref_id);
   }
   if (a.bytes == b.bytes && a.is_spilled()) {
-    if (a.spill == b.spill && a.spill->value.is_scalar() && a.spill->value.id == 0) return true;
     Register held = a.spill->value;
     if (join_register(held, b.spill->value) && held.kind != Kind::uninitialised) {
-      pool_.set_spill(a, held);
+      if (!(held == a.spill->value)) pool_.set_spill(a, held);
       return true;
     }
   }
@@ -176,6 +174,18 @@ bool Join::join_slot(Frame& frame, u32 index, const Slot& b) {
   return true;
 }
 
+namespace {
+
+/// Most slots: the two states are copies of one that wrote them, and what they hold is not told apart by its ids.
+bool is_same(const Slot& a, const Slot& b) {
+  if (a.spill != b.spill || a.bytes != b.bytes) return false;
+  if (a.spill == nullptr) return true;
+  const Register& held = a.spill->value;
+  return held.id == 0 && held.ref_id == 0 && held.kind != Kind::uninitialised && !held.is_packet();
+}
+
+}  // namespace
+
 bool Join::join_frame(Frame& into, const Frame& from, u32 insn) {
   if (into.function != from.function || into.is_callback != from.is_callback || into.special != from.special)
     return false;
@@ -188,8 +198,10 @@ bool Join::join_frame(Frame& into, const Frame& from, u32 insn) {
       return false;
   }
   static const Slot untouched{};
-  for (u32 s = 0; s < into.slot_count; s++)
-    if (!join_slot(into, s, s < from.slot_count ? from.slots[s] : untouched)) return false;
+  for (u32 s = 0; s < into.slot_count; s++) {
+    const Slot& other = s < from.slot_count ? from.slots[s] : untouched;
+    if (!is_same(into.slots[s], other) && !join_slot(into, s, other)) return false;
+  }
   return true;
 }
 

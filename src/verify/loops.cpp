@@ -30,6 +30,8 @@ class Finder {
     std::vector<u32> all;
     for (u32 i = 0; i < nodes_.size(); i++)
       if (!analysis_.insns[i].is_tail && (proofs_.empty() || proofs_[i].reached)) all.push_back(i);
+    next_.resize(nodes_.size());
+    for (u32 i : all) next_[i] = ways_from(i);
     order(all, all, -1, 0);
     return std::move(out_);
   }
@@ -43,7 +45,7 @@ class Finder {
     bool on_stack = false, is_entry = false;
   };
 
-  /// Strongly connected parts, one behind the other.
+  /// Strongly connected parts, one behind the other; the instructions of each in ascending order.
   struct Parts {
     std::vector<u32> insns, ends;
     std::span<u32> at(std::size_t part) {
@@ -52,7 +54,7 @@ class Finder {
     }
   };
 
-  Successors next(u32 insn) const {
+  Successors ways_from(u32 insn) const {
     Successors all = successors(program_, analysis_, insn), ways;
     const bool has_proof = !proofs_.empty() && isa::is_conditional(isa::row(analysis_.insns[insn].op).form);
     for (u32 k = 0; k < all.count; k++)
@@ -61,7 +63,7 @@ class Finder {
     return ways;
   }
 
-  /// Puts `wanted` in order. `around` is where they are entered from.
+  /// Puts `wanted`, which ascends, in order. `around` is where they are entered from.
   void order(const std::vector<u32>& wanted, const std::vector<u32>& around, s32 outer, u32 depth) {
     const u32 level = ++levels_;
     for (u32 i : wanted) nodes_[i] = {.level = level};
@@ -69,8 +71,9 @@ class Finder {
     u32 count = 0;
     for (u32 i : wanted)
       if (nodes_[i].index == 0) connect(i, level, count, parts);
+    fill(parts, wanted);
     for (u32 from : around)
-      for (u32 to : next(from))
+      for (u32 to : next_[from])
         if (nodes_[to].level == level && (nodes_[from].level != level || nodes_[from].part != nodes_[to].part))
           nodes_[to].is_entry = true;
     for (const Function& f : analysis_.functions)
@@ -79,12 +82,11 @@ class Finder {
   }
 
   void place(std::span<u32> part, s32 outer, u32 depth) {
-    const Successors ways = next(part[0]);
+    const Successors& ways = next_[part[0]];
     if (part.size() == 1 && std::ranges::find(ways, part[0]) == ways.end()) {
       out_.position[part[0]] = placed_++;
       return;
     }
-    std::ranges::sort(part);
     auto head = std::ranges::find_if(part, [this](u32 i) { return nodes_[i].is_entry; });
     if (head == part.end()) head = part.begin();
     const s32 self = static_cast<s32>(out_.loops.size());
@@ -102,23 +104,21 @@ class Finder {
   /// Tarjan's algorithm from `root`, without recursion: parts come out last first.
   void connect(u32 root, u32 level, u32& count, Parts& parts) {
     struct Visit {
-      u32 insn;
-      Successors ways;
-      u32 taken = 0;
+      u32 insn, taken;
     };
     std::vector<Visit> visits;
     auto enter = [&](u32 i) {
       nodes_[i].index = nodes_[i].low = ++count;
       nodes_[i].on_stack = true;
       stack_.push_back(i);
-      visits.push_back({i, next(i)});
+      visits.push_back({i, 0});
     };
     enter(root);
     while (!visits.empty()) {
       Visit& visit = visits.back();
       Node& node = nodes_[visit.insn];
-      if (visit.taken < visit.ways.count) {
-        const u32 to = visit.ways.insns[visit.taken++];
+      if (const Successors& ways = next_[visit.insn]; visit.taken < ways.count) {
+        const u32 to = ways.insns[visit.taken++];
         if (nodes_[to].level != level) continue;
         if (nodes_[to].index == 0)
           enter(to);
@@ -133,22 +133,31 @@ class Finder {
     }
   }
 
+  /// Only how many there are: fill() puts them in.
   void take_part(u32 first, Parts& parts) {
-    u32 i = 0;
+    u32 i = 0, count = 0;
     do {
       i = stack_.back();
       stack_.pop_back();
       nodes_[i].on_stack = false;
       nodes_[i].part = static_cast<u32>(parts.ends.size());
-      parts.insns.push_back(i);
+      count++;
     } while (i != first);
-    parts.ends.push_back(static_cast<u32>(parts.insns.size()));
+    parts.ends.push_back((parts.ends.empty() ? 0 : parts.ends.back()) + count);
+  }
+
+  void fill(Parts& parts, const std::vector<u32>& wanted) const {
+    std::vector<u32> filled(parts.ends.size());  // behind the last one of each
+    for (std::size_t p = 1; p < filled.size(); p++) filled[p] = parts.ends[p - 1];
+    parts.insns.resize(wanted.size());
+    for (u32 i : wanted) parts.insns[filled[nodes_[i].part]++] = i;
   }
 
   const ProgramSpec& program_;
   const Analysis& analysis_;
   std::span<const InsnProof> proofs_;
   std::vector<Node> nodes_;
+  std::vector<Successors> next_;  ///< by instruction: ways_from()
   std::vector<u32> stack_;
   u32 levels_ = 0, placed_ = 0;
   Loops out_;

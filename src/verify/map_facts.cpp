@@ -11,6 +11,7 @@ constexpr u32 flag_read_only_program = 1u << 7, flag_write_only_program = 1u << 
 MapFacts facts_of(const MapSpec& spec, const btf::Btf* types) {
   MapFacts facts;
   facts.spec = &spec;
+  facts.value_name = "the value of map " + spec.name;
   facts.program_writes = (spec.flags & flag_read_only_program) == 0 && spec.type != MapType::devmap &&
                          spec.type != MapType::devmap_hash && !spec.frozen;
   facts.program_reads = (spec.flags & flag_write_only_program) == 0;

@@ -1,6 +1,7 @@
 // What the verifier asks of a map, worked out once per program: sizes, permissions, fields with special meaning.
 #pragma once
 #include <skep/spec.hpp>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -10,6 +11,7 @@ namespace skep::verify {
 
 struct MapFacts {
   const MapSpec* spec = nullptr;
+  std::string value_name;  ///< "the value of map NAME"
   std::vector<SpecialField> fields;
   s32 inner = -1;             ///< index of the inner map's facts, or -1
   bool program_reads = true;  ///< the program may read values

@@ -47,15 +47,16 @@ bool may_mix(u8 seen, u8 group, bool loads) {
 
 bool Checker::check_region(const Register& r, u32 index, s32 off, u32 size, u64 region, std::string_view what,
                            bool zero_ok) {
+  const auto said = [&] { return what.empty() ? name(r) : std::string(what); };
   s64 base = s64{r.off} + off;
   s64 low = base + r.number.wide.smin;
   if (r.number.wide.smin < -max_offset || low < 0)
-    return refuse_for(static_cast<s32>(index), MessageId::below_region, what, size, low, name(r));
+    return refuse_for(static_cast<s32>(index), MessageId::below_region, said(), size, low, name(r));
   if (r.number.wide.umax >= static_cast<u64>(max_offset))
-    return refuse_for(static_cast<s32>(index), MessageId::unbounded_offset, what, index, size, region);
+    return refuse_for(static_cast<s32>(index), MessageId::unbounded_offset, said(), index, size, region);
   u64 end = static_cast<u64>(base + static_cast<s64>(r.number.wide.umax)) + size;
   if (end > region || (size == 0 && !zero_ok))
-    return refuse_for(static_cast<s32>(index), MessageId::outside_region, what, size, low, end, region);
+    return refuse_for(static_cast<s32>(index), MessageId::outside_region, said(), size, low, end, region);
   return true;
 }
 
@@ -64,9 +65,7 @@ bool Checker::check_map_value(u32 index, const Register& r, s32 off, u32 size, A
   if (access == Access::read && !map.program_reads) return refuse(MessageId::map_not_readable, map.spec->name);
   if (access != Access::read && !map.program_writes) return refuse(MessageId::map_not_writable, map.spec->name);
   if (access != Access::read && r.read_only) return refuse(MessageId::map_not_writable, map.spec->name);
-  if (!check_region(r, index, off, size, map.spec->value_size, fmt::format("the value of map {}", map.spec->name),
-                    zero_ok))
-    return false;
+  if (!check_region(r, index, off, size, map.spec->value_size, map.value_name, zero_ok)) return false;
   s64 low = s64{r.off} + off + r.number.wide.smin;
   s64 end = s64{r.off} + off + static_cast<s64>(r.number.wide.umax) + size;
   for (const SpecialField& f : map.fields)
@@ -285,7 +284,7 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
       return check_packet(index, r, off, size, false);
     case Kind::memory:
       if (access != Access::read && r.read_only) return refuse(MessageId::memory_not_writable, name(r));
-      return check_region(r, index, off, size, r.extent, name(r), false);
+      return check_region(r, index, off, size, r.extent, {}, false);
     case Kind::sock_common:
       if (s64 at = s64{r.off} + off; at >= 8 && at < 24)
         return refuse_for(static_cast<s32>(index), MessageId::needs_full_socket, size, at);

@@ -58,8 +58,8 @@ void SecondGear::release() {
     for (auto& variant : point.variants) c_.pool_.release(variant->state);
   for (Loose& loose : loose_) c_.pool_.release(loose.state);
   c_.pool_.release(joined_);
-  points_.clear();
   pending_.clear();
+  points_.clear();
   loose_.clear();
 }
 
@@ -74,8 +74,7 @@ bool SecondGear::explore() {
   where_.insns[0] = c_.insn_;
   if (!run_from_here({})) return false;
   while (!pending_.empty()) {
-    const auto entry = points_.find(*pending_.begin());
-    pending_.erase(pending_.begin());
+    const auto entry = pending_.extract(pending_.begin()).value();
     if (!explore_point(entry)) return false;
   }
   note_numbers();
@@ -176,7 +175,7 @@ bool SecondGear::step_with(Linears& linears, u32 at) {
 
 /// What the last step left to be explored, too. A step that is done again for one case has not been done before.
 bool SecondGear::take_branches(const Linears& before, const Linears& after) {
-  const State here = std::move(c_.state_);
+  State here = std::move(c_.state_);
   const u32 insn = c_.insn_, from = c_.path_.back().insn;
   c_.state_.frames = {};
   bool ok = true;
@@ -201,7 +200,7 @@ bool SecondGear::take_branches(const Linears& before, const Linears& after) {
     ok = arrive(linears);
     c_.pool_.release(c_.state_);
   }
-  c_.state_ = here;
+  c_.state_ = std::move(here);
   c_.insn_ = insn;
   return ok;
 }
@@ -231,7 +230,9 @@ SecondGear::Where SecondGear::next_place() {
 }
 
 SecondGear::Place SecondGear::order_of(const Where& where) const {
+  constexpr std::size_t mostly = 8;
   Place place;
+  place.reserve(mostly);
   for (u32 d = 0; d <= where.depth; d++) {
     const auto around = loops_around(where.insns[d]);
     for (u32 level = 0; level < around.size(); level++) {
@@ -252,7 +253,7 @@ void SecondGear::forget_dead(State& state, u32 insn) {
   }
 }
 
-/// The checker's state has come to where paths may meet.
+/// The checker's state has come to where paths may meet: it is kept there, and the checker has none then.
 bool SecondGear::arrive(Linears linears) {
   constexpr std::size_t many_variants = 16, most_variants = 64;
   if (c_.pool_.bytes() > c_.state_limit_) return give_up();
@@ -260,8 +261,8 @@ bool SecondGear::arrive(Linears linears) {
   if (!linears.sharpen(c_.state_.current())) return true;
   linears.settle(c_.state_.current());
   const Where where = next_place();
-  const Place here = order_of(where);
-  Point& point = points_[here];
+  const auto entry = points_.try_emplace(order_of(where)).first;
+  Point& point = entry->second;
   point.where = where;
   u32 count = 0;
   bool is_covered = false;
@@ -269,13 +270,15 @@ bool SecondGear::arrive(Linears linears) {
   const bool loses_pointers = alike == nullptr && !is_covered && point.variants.size() >= many_variants;
   if (loses_pointers) alike = find_alike(point, linears, true, count, is_covered);
   if (is_covered) return true;
-  pending_.insert(here);
+  pending_.insert(entry);
   const auto around = loops_around(c_.insn_);
   const bool is_head = !around.empty() && loops_.loops[around.back()].head == c_.insn_ && is_endless_[around.back()];
   const bool is_circle = is_head || c_.facts().converges;
   if (alike != nullptr && (is_circle || count >= patience_.variants))
     return join_into(*alike, linears, is_circle, loses_pointers);
-  return point.variants.size() < most_variants ? add_variant(point, linears) : give_up();
+  if (point.variants.size() >= most_variants) return give_up();
+  add_variant(point, linears);
+  return true;
 }
 
 /// The last variant of the checker's state's shape, joined with it in `joined_`, and how many there are; or that one
@@ -301,12 +304,11 @@ SecondGear::Variant* SecondGear::find_alike(Point& point, const Linears& linears
   return alike;
 }
 
-bool SecondGear::add_variant(Point& point, const Linears& linears) {
+void SecondGear::add_variant(Point& point, const Linears& linears) {
   Variant& variant = *point.variants.emplace_back(std::make_unique<Variant>());
-  c_.pool_.copy(variant.state, c_.state_);
+  variant.state = std::exchange(c_.state_, State{});
   variant.linears = linears;
   c_.state_count_++;
-  return true;
 }
 
 bool SecondGear::join_into(Variant& variant, const Linears& linears, bool is_circle, bool loses_pointers) {

@@ -65,6 +65,9 @@ class SecondGear {
   using Numbers = std::array<std::optional<Scalar>, counter_registers + counter_slots>;
 
   using Points = std::map<Place, Point>;
+  struct Earlier {
+    bool operator()(Points::iterator a, Points::iterator b) const { return a->first < b->first; }
+  };
   bool explore_point(Points::iterator entry);
   bool comes_again(const Point& point) const;
   bool run_from_here(Linears linears);
@@ -74,7 +77,7 @@ class SecondGear {
   bool arrive(Linears linears);
   bool join_into(Variant& variant, const Linears& linears, bool is_circle, bool loses_pointers);
   Variant* find_alike(Point& point, const Linears& linears, bool loses_pointers, u32& count, bool& is_covered);
-  bool add_variant(Point& point, const Linears& linears);
+  void add_variant(Point& point, const Linears& linears);
   bool give_up();
   void forget_dead(State& state, u32 insn);
   Where next_place();
@@ -96,7 +99,7 @@ class SecondGear {
   std::vector<bool> is_endless_;          ///< by loop: more rounds than are kept apart
   Where where_;                           ///< where the block being explored began
   Points points_;
-  std::set<Place> pending_;
+  std::set<Points::iterator, Earlier> pending_;
   std::vector<Loose> loose_;
   State joined_;  ///< find_alike()'s
   std::map<u32, Numbers> numbers_;

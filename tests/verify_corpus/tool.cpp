@@ -1,8 +1,8 @@
 // Runs one part of the corpus and prints every disagreement: for people who work on the verifier.
-//   verify_corpus_tool raw|unprivileged|progs|objects|samples [user|joined] [counts] [NAME]
+//   verify_corpus_tool raw|unprivileged|progs|objects|samples [user|joined] [counts] [quiet] [NAME]
 // joined: by user rules, paths joined from the start where that proves the program.
 // counts: programs for which the kernel processed another number of instructions. NAME: only cases whose name contains
-// it, explained.
+// it, explained; the only one with its log, unless quiet (for profilers).
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -14,7 +14,7 @@ using namespace skep;
 
 int main(int argc, char** argv) {
   std::string part = argc > 1 ? argv[1] : "raw", filter;
-  bool counts = false;
+  bool counts = false, quiet = false;
   verify::Options options;
   options = corpus::kernel_rules();
   for (int a = 2; a < argc; a++) {
@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
       options.rules = verify::Rules::user, options.insns_before_joining = 0;
     else if (std::string(argv[a]) == "counts")
       counts = true;
+    else if (std::string(argv[a]) == "quiet")
+      quiet = true;
     else
       filter = argv[a];
   }
@@ -49,7 +51,7 @@ int main(int argc, char** argv) {
   if (!filter.empty()) {
     std::erase_if(cases, [&](const corpus::Case& c) { return c.name.find(filter) == std::string::npos; });
     for (const auto& c : cases) {
-      options.log = cases.size() == 1;
+      options.log = cases.size() == 1 && !quiet;
       options.unprivileged = c.unprivileged;
       auto outcome = verify::verify(c.program, c.object, options);
       if (!outcome) continue;

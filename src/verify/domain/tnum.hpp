@@ -9,6 +9,7 @@
 // Sources: Vishwanathan et al., "Sound, Precise, and Fast Abstract Interpretation with Tristate Numbers" (CGO
 // 2022) for addition and multiplication; Hacker's Delight for the carries.
 #pragma once
+#include <bit>
 #include <skep/types.hpp>
 #include <type_traits>
 
@@ -30,9 +31,8 @@ struct BasicTnum {
 
   /// The tightest Tnum that holds every number of [min, max].
   static constexpr BasicTnum range(U min, U max) {
-    U differing = static_cast<U>(min ^ max);
-    unsigned bits = 0;
-    while (bits < width && (differing >> bits) != 0) bits++;
+    const auto bits =
+        static_cast<unsigned>(std::bit_width(static_cast<U>(min ^ max)));  // from the highest that differs
     if (bits == width) return unknown();
     U low = static_cast<U>((U{1} << bits) - 1);
     return {static_cast<U>(min & ~low), low};
