@@ -42,13 +42,12 @@ void add_options(Kit& kit, DistOptions& options) {
       ->check(CLI::Range(1, 200))
       ->capture_default_str();
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs")
-      ->check(CLI::PositiveNumber)
+      ->check(duration())
       ->capture_default_str();
-  app.add_option("-n,--number", options.outputs, "number of outputs")->check(CLI::PositiveNumber);
+  app.add_option("-n,--number", options.outputs, "number of outputs")->check(above_zero());
   app.add_flag("-v,--verbose", options.verbose, "prints the C program before it runs");
   app.add_flag("-c,--cumulative", options.cumulative, "goes on counting after each output");
-  app.add_option("-T,--top", options.top, "only so many values of a count, the most frequent")
-      ->check(CLI::PositiveNumber);
+  app.add_option("-T,--top", options.top, "only so many values of a count, the most frequent")->check(above_zero());
   app.add_option("-I,--include", options.includes, "one more header for types, such as linux/fs.h (repeatable)")
       ->allow_extra_args(false);
 }

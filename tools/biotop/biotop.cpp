@@ -19,15 +19,11 @@ int biotop(const Arguments& arguments) {
                        "  skep biotop -C 5     # every 5 seconds, the screen is not cleared\n"
                        "  skep biotop 5 10     # every 5 seconds, ten times\n"
                        "  skep biotop -p 181   # of process 181"});
-  bool keep = false;
-  std::size_t rows_shown = 20;
+  Screen screen;
   kit.wants_pid();
   kit.wants_interval(1);
-  kit.options().add_flag("-C,--noclear", keep, "does not clear the screen");
-  kit.options()
-      .add_option("-r,--maxrows", rows_shown, "rows that are printed")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  screen.wants_keep(kit);
+  screen.wants_rows(kit);
   if (auto status = kit.parse(arguments)) return *status;
   Columns columns(kit.output(), {{"PID", "pid", -7},
                                  {"COMM", "comm", -16},
@@ -42,9 +38,9 @@ int biotop(const Arguments& arguments) {
     auto rows = kit.entries<usage_key, usage>("usages", true);
     if (!rows) return kit.give_up(rows.error());
     std::sort(rows->begin(), rows->end(), [](auto& a, auto& b) { return a.second.bytes > b.second.bytes; });
-    begin_screen(kit.output(), keep, false);
+    screen.begin(kit.output());
     columns.heading();
-    for (std::size_t i = 0; i < rows->size() && i < rows_shown; ++i) {
+    for (std::size_t i = 0; i < rows->size() && i < screen.rows; ++i) {
       const auto& [key, used] = (*rows)[i];
       columns.row({key.pid, text(key.comm), key.is_write != 0 ? "W" : "R", key.major, key.minor, text(key.disk),
                    used.requests, Decimal{static_cast<double>(used.bytes) / 1024, 1},

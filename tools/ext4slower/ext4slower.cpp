@@ -39,7 +39,7 @@ int ext4slower(const Arguments& arguments) {
   kit.options()
       .add_option("MIN_MS", least_ms, "milliseconds from which on it is long")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(not_negative());
   kit.options().add_flag("--csv", csv, "comma-separated values");
   if (auto status = kit.parse(arguments)) return *status;
   kit.set("least_ns", static_cast<u64>(least_ms * 1e6));

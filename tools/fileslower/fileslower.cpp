@@ -24,7 +24,7 @@ int fileslower(const Arguments& arguments) {
   kit.options().add_flag("-a,--all-files", all_files, "sockets, pipes and others, too");
   kit.options()
       .add_option("MIN_MS", least_ms, "milliseconds from which calls are shown")
-      ->check(CLI::NonNegativeNumber)
+      ->check(not_negative())
       ->capture_default_str();
   if (auto status = kit.parse(arguments)) return *status;
   kit.set("all_files", all_files);

@@ -33,14 +33,14 @@ int filetop(const Arguments& arguments) {
                        "  skep filetop -a -s reads     # sockets and others too, by number of reads\n"
                        "  skep filetop -- make",
            .user_engine = true});
-  bool all_files = false, keep = false;
-  u32 rows_shown = 20;
+  bool all_files = false;
+  Screen screen;
   std::string sort = "all";
   kit.wants_pid();
   kit.wants_interval(1);
   kit.options().add_flag("-a,--all-files", all_files, "sockets, pipes and others, too");
-  kit.options().add_flag("-C,--noclear", keep, "does not clear the screen");
-  kit.options().add_option("-r,--maxrows", rows_shown, "rows that are printed")->capture_default_str();
+  screen.wants_keep(kit);
+  screen.wants_rows(kit);
   kit.options()
       .add_option("-s,--sort", sort, "by all, reads, writes, rbytes or wbytes")
       ->check(CLI::IsMember({"all", "reads", "writes", "rbytes", "wbytes"}))
@@ -50,10 +50,10 @@ int filetop(const Arguments& arguments) {
   kit.on_summary([&] {
     auto rows = kit.entries<file_key, file_totals>("files", true);
     if (!rows) return note(rows.error().message);
-    begin_screen(kit.output(), keep, false);
+    screen.begin(kit.output());
     std::sort(rows->begin(), rows->end(),
               [&](const auto& a, const auto& b) { return weight(a.second, sort) > weight(b.second, sort); });
-    if (rows->size() > rows_shown) rows->resize(rows_shown);
+    if (rows->size() > screen.rows) rows->resize(screen.rows);
     Columns columns(kit.output(), {{"TID", "tid", -7},
                                    {"COMM", "comm", -16},
                                    {"READS", "reads", -6},

@@ -75,7 +75,7 @@ int funccount(const Arguments& arguments) {
       ->required();
   kit.options()
       .add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
-      ->check(CLI::PositiveNumber);
+      ->check(duration());
   kit.options().add_flag("-T,--timestamp", options.clock, "the time of day of each output");
   kit.options().add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");
   kit.options().add_option("-c,--cpu", options.cpu, "only on this CPU");

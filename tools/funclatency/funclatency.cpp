@@ -53,7 +53,7 @@ void add_options(Kit& kit, LatencyOptions& options) {
   kit.wants_duration("-d,--duration");
   app.add_option("PATTERN", options.pattern, "FUNCTION or LIBRARY:FUNCTION")->required();
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   app.add_flag("-T,--timestamp", options.clock, "the time of day of each output");
   auto* micro = app.add_flag("-u,--microseconds", options.microseconds, "in microseconds, not nanoseconds");
   app.add_flag("-m,--milliseconds", options.milliseconds, "in milliseconds")->excludes(micro);

@@ -33,7 +33,7 @@ int interrupts_tool(const InterruptFacts& facts, const Arguments& arguments) {
   kit.options().add_flag("-N,--nanoseconds", nanoseconds, "nanoseconds instead of microseconds");
   auto* counts = kit.options().add_flag(std::string(facts.count_flag), count, "how many instead of how long");
   kit.options().add_flag("-d,--dist", histograms, "a histogram for each")->excludes(counts);
-  kit.options().add_option("-c,--cpu", cpu, "this CPU only")->check(CLI::NonNegativeNumber);
+  kit.options().add_option("-c,--cpu", cpu, "this CPU only")->check(not_negative());
   if (auto status = kit.parse(arguments)) return *status;
   kit.set("only_count", count);
   kit.set("nanoseconds", nanoseconds);

@@ -73,13 +73,13 @@ void Kit::wants_family() {
   app_.add_flag("-6,--ipv6", ipv6_, "IPv6 only")->excludes(four);
 }
 void Kit::wants_duration(std::string_view flags) {
-  app_.add_option(std::string(flags), duration_s_, "seconds to run")->check(CLI::PositiveNumber);
+  app_.add_option(std::string(flags), duration_s_, "seconds to run")->check(duration());
 }
 void Kit::wants_interval(double every_s) {
   needs_interval_ = true;
   interval_s_ = every_s;
-  app_.add_option("INTERVAL", interval_s_, "seconds between outputs")->check(CLI::PositiveNumber);
-  app_.add_option("COUNT", count_, "number of outputs")->check(CLI::PositiveNumber);
+  app_.add_option("INTERVAL", interval_s_, "seconds between outputs")->check(duration());
+  app_.add_option("COUNT", count_, "number of outputs")->check(above_zero());
 }
 
 void Kit::wants_process_and_interval() {
@@ -87,7 +87,7 @@ void Kit::wants_process_and_interval() {
   app_.add_option("PID_INTERVAL", process_and_interval_,
                   "the process (where no command is given), and seconds between outputs")
       ->expected(0, 2)
-      ->check(CLI::PositiveNumber);
+      ->check(duration());
 }
 
 std::optional<int> Kit::read_process_and_interval() {

@@ -15,7 +15,13 @@ std::string load_average() {
   return averages;
 }
 
-void begin_screen(trace::Output& output, bool keep, bool no_summary) {
+void Screen::wants_keep(Kit& kit) { kit.options().add_flag("-C,--noclear", keep, "does not clear the screen"); }
+
+void Screen::wants_rows(Kit& kit) {
+  kit.options().add_option("-r,--maxrows", rows, "rows that are printed")->capture_default_str()->check(above_zero());
+}
+
+void Screen::begin(trace::Output& output) const {
   if (output.json()) return;
   output.line(!keep && ::isatty(STDOUT_FILENO) ? "\x1b[H\x1b[2J" : "");
   if (no_summary) return;

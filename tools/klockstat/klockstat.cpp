@@ -130,9 +130,9 @@ int klockstat(const Arguments& arguments) {
   kit.wants_pid();
   kit.wants_tid("-t,--tid");
   kit.wants_duration("-d,--duration");
-  kit.options().add_option("-i,--interval", interval, "seconds between outputs")->check(CLI::PositiveNumber);
-  kit.options().add_option("-n,--locks", shown.locks, "callers that are printed")->check(CLI::PositiveNumber);
-  kit.options().add_option("-s,--stacks", shown.frames, "frames of each stack")->check(CLI::PositiveNumber);
+  kit.options().add_option("-i,--interval", interval, "seconds between outputs")->check(duration());
+  kit.options().add_option("-n,--locks", shown.locks, "callers that are printed")->check(above_zero());
+  kit.options().add_option("-s,--stacks", shown.frames, "frames of each stack")->check(above_zero());
   kit.options().add_option("-c,--caller", shown.caller, "only callers whose names begin with this");
   kit.options()
       .add_option("-S,--sort", fields, "acq_ or hld_ with max, total or count; both: separated by a comma")

@@ -38,7 +38,7 @@ int llcstat(const Arguments& arguments) {
   kit.options()
       .add_option("-c,--sample_period", period, "one sample in so many events")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   kit.options().add_flag("-t,--tid", threads, "by thread");
   if (auto status = kit.parse(arguments)) return *status;
   if (kit.duration_s() == 0) kit.end_after(10);

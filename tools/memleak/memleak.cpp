@@ -103,9 +103,9 @@ void add_options(Kit& kit, LeakOptions& options) {
   app.add_option("-o,--older", options.older_ms, "leaves out allocations younger than this many milliseconds")
       ->capture_default_str();
   app.add_option("-s,--sample-rate", options.sample_every, "looks at one of so many allocations, by chance")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
-  app.add_option("-T,--top", options.top, "stacks that are printed")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("-T,--top", options.top, "stacks that are printed")->check(above_zero())->capture_default_str();
   app.add_option("-z,--min-size", options.least_bytes, "only allocations of at least this many bytes");
   app.add_option("-Z,--max-size", options.most_bytes, "only allocations of at most this many bytes");
   app.add_option("-O,--obj", options.library, "the library with the functions that allocate")->capture_default_str();

@@ -33,7 +33,7 @@ int offcputime(const Arguments& arguments) {
   kit.options().add_option("-M,--max-block-time", most, "microseconds up to which a wait counts");
   kit.options()
       .add_option("--state", state, "only in these states of include/linux/sched.h, as a mask; 0: running")
-      ->check(CLI::NonNegativeNumber);
+      ->check(not_negative());
   stacks.add_options();
   if (auto status = kit.parse(arguments)) return *status;
   if (only_kernel && stacks.kind() == "user") return complain("-k with -U: threads of the kernel have no user stacks");

@@ -50,14 +50,14 @@ int profile(const Arguments& arguments) {
   auto* by_tid = kit.options().add_option("-L,--tid", tids, "these threads only, separated by commas");
   by_tid->delimiter(',')->check(numbers)->expected(1, PROFILE_TASKS)->allow_extra_args(false)->excludes(by_pid);
   auto* often = kit.options().add_option("-F,--frequency", frequency, "samples each second");
-  often->capture_default_str()->check(CLI::PositiveNumber);
+  often->capture_default_str()->check(above_zero());
   kit.options()
       .add_option("-c,--count", period, "a sample for each so many events of the clock (ns)")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->excludes(often);
   kit.options().add_flag("-a,--annotations", marked, "\"_[k]\" behind functions of the kernel");
   kit.options().add_flag("-I,--include-idle", idle, "idle CPUs too");
-  kit.options().add_option("-C,--cpu", cpu, "this CPU only")->check(CLI::NonNegativeNumber);
+  kit.options().add_option("-C,--cpu", cpu, "this CPU only")->check(not_negative());
   stacks.add_options();
   if (auto status = kit.parse(arguments)) return *status;
   if (pids.size() > PROFILE_TASKS || tids.size() > PROFILE_TASKS)

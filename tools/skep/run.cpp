@@ -52,8 +52,7 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
       ->allow_extra_args(false);
   app.add_option("-p,--pid", options.workload.pid, "observe this running process and its children")
       ->check(CLI::Range(1, 1 << 22));
-  app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")
-      ->check(CLI::PositiveNumber);
+  app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")->check(duration());
   app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
   app.add_flag("-j,--json", options.json, "one JSON object a line");
   app.add_flag("-q,--quiet", options.quiet, "print no maps and no notes");

@@ -35,6 +35,12 @@ void note(std::string_view message, bool quiet = false);
 /// What an engine's notes tell after a run that they did not tell at its beginning: hits and reads that are missing.
 void note_news(std::string_view before, std::string_view after, bool quiet = false);
 
+/// Checks of an option's number. What they refuse is told with what is expected: CLI11's own would print 300 digits.
+CLI::Validator above_zero();
+CLI::Validator not_negative();
+/// Seconds to wait: above 0, and few enough (30 years) to be counted in nanoseconds.
+CLI::Validator duration();
+
 /// Parses `arguments` with `app`; a value means "stop here with this exit status" (--help, usage errors).
 std::optional<int> parse(CLI::App& app, const Arguments& arguments);
 

@@ -19,24 +19,20 @@ int slabratetop(const Arguments& arguments) {
                        "  skep slabratetop -C 5     # every 5 seconds, the screen is not cleared\n"
                        "  skep slabratetop 5 10     # every 5 seconds, ten times\n"
                        "  skep slabratetop -- make  # by what the command starts"});
-  bool keep = false;
-  std::size_t rows_shown = 20;
+  Screen screen;
   kit.wants_pid();
   kit.wants_interval(1);
-  kit.options().add_flag("-C,--noclear", keep, "does not clear the screen");
-  kit.options()
-      .add_option("-r,--maxrows", rows_shown, "rows that are printed")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  screen.wants_keep(kit);
+  screen.wants_rows(kit);
   if (auto status = kit.parse(arguments)) return *status;
   Columns columns(kit.output(), {{"CACHE", "cache", -32}, {"ALLOCS", "allocs", 6}, {"BYTES", "bytes", 10}});
   kit.on_summary([&] {
     auto rows = kit.entries<cache_key, cache_use>("caches", true);
     if (!rows) return kit.give_up(rows.error());
     std::sort(rows->begin(), rows->end(), [](auto& a, auto& b) { return a.second.bytes > b.second.bytes; });
-    begin_screen(kit.output(), keep, false);
+    screen.begin(kit.output());
     columns.heading();
-    for (std::size_t i = 0; i < rows->size() && i < rows_shown; ++i)
+    for (std::size_t i = 0; i < rows->size() && i < screen.rows; ++i)
       columns.row({text((*rows)[i].first.name), (*rows)[i].second.count, (*rows)[i].second.bytes});
   });
   return kit.run([&] {

@@ -33,7 +33,7 @@ void add_options(Kit& kit, StackOptions& options) {
       ->required();
   app.add_option("-c,--cpu", options.cpu, "only on this CPU");
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
-      ->check(CLI::PositiveNumber);
+      ->check(duration());
   app.add_flag("-T,--timestamp", options.clock, "the time of day of each output");
   app.add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");
   app.add_flag("-s,--offset", options.offsets, "offsets into functions");

@@ -31,8 +31,8 @@ void add_options(Kit& kit, CountOptions& options) {
   kit.wants_duration("-d,--duration");
   app.add_option("-c,--ppid", options.parent, "only children of this process")->check(CLI::Range(1, 1 << 22));
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
-      ->check(CLI::PositiveNumber);
-  app.add_option("-T,--top", options.top, "rows that are printed")->check(CLI::PositiveNumber)->capture_default_str();
+      ->check(duration());
+  app.add_option("-T,--top", options.top, "rows that are printed")->check(above_zero())->capture_default_str();
   app.add_flag("-x,--failures", options.failures, "only calls that failed");
   app.add_option("-e,--errno", options.error, "only calls that failed so: 2 or ENOENT");
   app.add_flag("-L,--latency", options.latency, "the time spent, too");

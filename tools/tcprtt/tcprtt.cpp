@@ -53,7 +53,7 @@ void add_options(Kit& kit, RttOptions& options) {
   kit.wants_family();
   kit.wants_duration("-d,--duration");
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   app.add_flag("-T,--timestamp", options.clock, "the time of day of each output");
   app.add_flag("-m,--milliseconds", options.milliseconds, "milliseconds, not microseconds");
   app.add_option("-p,--lport", options.local_port, "only of this local port");

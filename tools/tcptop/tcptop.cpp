@@ -20,12 +20,12 @@ int tcptop(const Arguments& arguments) {
            .examples = "  skep tcptop                  # every second, until Ctrl-C\n"
                        "  skep tcptop -C 5 3           # every five seconds, three times, one below the other\n"
                        "  skep tcptop -p 181           # of process 181"});
-  bool keep = false, no_summary = false;
+  Screen screen;
   kit.wants_pid();
   kit.wants_family();
   kit.wants_interval(1);
-  kit.options().add_flag("-C,--noclear", keep, "does not clear the screen");
-  kit.options().add_flag("-S,--nosummary", no_summary, "without the line of load averages");
+  screen.wants_keep(kit);
+  kit.options().add_flag("-S,--nosummary", screen.no_summary, "without the line of load averages");
   if (auto status = kit.parse(arguments)) return *status;
   const auto print = [&](std::vector<std::pair<traffic_key, traffic>>& rows, int version) {
     const bool six = version == 6;
@@ -51,7 +51,7 @@ int tcptop(const Arguments& arguments) {
   kit.on_summary([&] {
     auto rows = kit.entries<traffic_key, traffic>("traffics", true);
     if (!rows) return note(rows.error().message);
-    begin_screen(kit.output(), keep, no_summary);
+    screen.begin(kit.output());
     std::sort(rows->begin(), rows->end(), [](const auto& a, const auto& b) {
       return a.second.sent + a.second.received > b.second.sent + b.second.received;
     });

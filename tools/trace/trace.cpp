@@ -111,7 +111,7 @@ void add_options(Kit& kit, TraceOptions& options) {
   app.add_option("-Z,--string-size", options.string_bytes, "the most bytes of a string")
       ->check(CLI::Range(1, 200))
       ->capture_default_str();
-  app.add_option("-M,--max-events", options.most_events, "ends after so many events")->check(CLI::PositiveNumber);
+  app.add_option("-M,--max-events", options.most_events, "ends after so many events")->check(above_zero());
   app.add_flag("-S,--include-self", options.include_self, "skep's own process, too");
   app.add_flag("-v,--verbose", options.verbose, "prints the C program before it runs");
   app.add_flag("-t,--timestamp", options.stamps, "seconds since the first");
