@@ -31,6 +31,15 @@ class Descriptions {
   std::vector<u32> taken_;
 };
 
+/// A program without the map of descriptions reads no arguments: its places are user probes like others.
+Attached attach_bare(const AttachRequest& request, const std::string& file, const std::vector<elf::UsdtNote>& notes) {
+  auto attachment = std::make_unique<Attachment>();
+  for (const elf::UsdtNote& note : notes)
+    SKEP_TRY(set_user_probe(request, {file, note.file_offset, note.semaphore_offset, false, request.hook.cookie},
+                            *attachment));
+  return attachment;
+}
+
 }  // namespace
 
 Attached attach_usdt(const AttachRequest& request) {
@@ -39,8 +48,8 @@ Attached attach_usdt(const AttachRequest& request) {
   const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(target->file, request.hook.pid));
   const auto notes = SKEP_TRY_AT(request.place, spec::usdt_places(binary.file, *target));
   KernelMap* const specs = map_named(request, spec::usdt_specs_map);
-  if (specs == nullptr || specs->info().value_size != sizeof(spec::UsdtSpec))
-    return tl::unexpected(spec::no_usdt_specs(request.place));
+  if (specs == nullptr) return attach_bare(request, binary.path, notes);
+  if (specs->info().value_size != sizeof(spec::UsdtSpec)) return tl::unexpected(spec::wrong_usdt_specs(request.place));
   if (!request.session.features.event_cookies())
     return fail(Code::unsupported, fmt::format("{}: this kernel has no cookies for events (5.15), by which the program "
                                                "knows where its arguments are",

@@ -65,10 +65,9 @@ Result<UsdtSpec> usdt_spec(const elf::UsdtNote& note, u64 cookie) {
   return spec;
 }
 
-Error no_usdt_specs(std::string_view place) {
-  return {Code::invalid_argument,
-          fmt::format("{}: the program needs <bpf/usdt.bpf.h>: it has no map {} with values of {} bytes", place,
-                      usdt_specs_map, sizeof(UsdtSpec))};
+Error wrong_usdt_specs(std::string_view place) {
+  return {Code::invalid_argument, fmt::format("{}: the map {} has no values of {} bytes, as <bpf/usdt.bpf.h> has it",
+                                              place, usdt_specs_map, sizeof(UsdtSpec))};
 }
 
 Error too_many_usdt_specs(std::string_view place, u32 room) {

@@ -40,8 +40,9 @@ static_assert(sizeof(UsdtSpec) == most_usdt_arguments * 16 + 16);
 /// Errors: unsupported, naming the operand.
 Result<UsdtSpec> usdt_spec(const elf::UsdtNote& note, u64 cookie);
 
-/// Why a program cannot be attached to `place`: it has no map of descriptions, or one with room for so many only.
-Error no_usdt_specs(std::string_view place);
+/// Why a program cannot be attached to `place`: its map of descriptions has others, or room for so many only. (One that
+/// has no such map reads no arguments, and needs none.)
+Error wrong_usdt_specs(std::string_view place);
 Error too_many_usdt_specs(std::string_view place, u32 room);
 
 /// FILE:PROVIDER:NAME in its parts; nullopt where one is empty.

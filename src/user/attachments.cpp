@@ -79,8 +79,12 @@ Result<void> Attachment::place_descriptions(const AttachTarget& target) {
   const LoadedObject& object = *program_->object;
   const auto specs =
       std::ranges::find_if(object.maps, [](const auto& one) { return one->map->spec().name == spec::usdt_specs_map; });
-  if (specs == object.maps.end() || (*specs)->map->spec().value_size != sizeof(spec::UsdtSpec))
-    return tl::unexpected(spec::no_usdt_specs(target.text()));
+  if (specs == object.maps.end()) {  // the program reads no arguments
+    for (u64& cookie : plan->cookies) cookie = plan->descriptions[cookie].cookie;
+    return {};
+  }
+  if ((*specs)->map->spec().value_size != sizeof(spec::UsdtSpec))
+    return tl::unexpected(spec::wrong_usdt_specs(target.text()));
   for (const spec::UsdtSpec& one : plan->descriptions) {
     const u32 slot = usdt_slots_.emplace_back(object.usdt_slots.take());
     if (slot >= (*specs)->map->spec().max_entries)

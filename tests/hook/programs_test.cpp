@@ -181,6 +181,20 @@ TEST_F(Programs, DetachedProgramsRunNoMore) {
   EXPECT_GT((*programs)[1].run_time_ns, 0u);
 }
 
+TEST_F(Programs, AStaticProbeWhoseArgumentsNobodyReads) {
+  // The object has no map of descriptions, and needs none: bpf_get_attach_cookie() is what the caller asked for.
+  const std::string place = "usdt:" + program("hook_tracee_probes") + ":skep_tracee:marked";
+  auto target = AttachTarget::from_text(place);
+  ASSERT_TRUE(target) << target.error().message;
+  target->cookie = 77;
+  auto object = engine->load(object_of("usdt", "call 174\n r3 = r0\n" + print_number('c')));
+  ASSERT_TRUE(object) << object.error().message;
+  auto link = object->programs().front().attach(*target);
+  ASSERT_TRUE(link) << link.error().message;
+  run({program("hook_tracee_probes"), "statics", "3"});
+  EXPECT_EQ(ending("c 77"), 6);
+}
+
 TEST_F(Programs, RefusedAtAttach) {
   const auto wide = attach_to("tp/syscalls/sys_enter_openat", "tp/syscalls/sys_enter_close",
                               "r0 = *(u64 *)(r1 +24)\n r0 = 0\n exit\n");

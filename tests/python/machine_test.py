@@ -62,6 +62,18 @@ except Exception as error:
     print(type(error).__name__)
 """
 
+# A program that reads no argument has no map of where they are.
+HIT_COUNTED = """from bcc import BPF, USDT
+import ctypes, os, sys
+library = ctypes.CDLL(sys.argv[1])
+usdt = USDT(path=sys.argv[1], pid=os.getpid())
+usdt.enable_probe("hit", "on_hit")
+b = BPF(text='BPF_ARRAY(hits, u64, 1); int on_hit(void *ctx) { hits.increment(0); return 0; }', usdt_contexts=[usdt])
+for i in range(3):
+    library.skep_test_hit(i, b"text")
+print(b["hits"][0].value)
+"""
+
 COUNTERS = """from bcc import BPF, PerfSWConfig, PerfType
 b = BPF(text='''BPF_ARRAY(runs, u64, 2);
 BPF_PERF_ARRAY(clock, 64);
@@ -155,6 +167,7 @@ class KernelEngine(DriverCase):
         library = self.directory / "libprobed.so"
         subprocess.run([compiler, "-x", "c", "-shared", "-fPIC", "-O1", "-o", library, "-"], input=PROBED, text=True, check=True)
         self.prints(STATIC_PROBE, "skep_test:hit 2 int32_t", "1", "-5 b'text'", "USDTException", arguments=[library])
+        self.prints(HIT_COUNTED, "3", arguments=[library])
 
     def test_counters(self):
         """A program that a counter runs, one that reads a counter, and a counter of one CPU."""
