@@ -45,7 +45,7 @@ def Table(bpf, handle, keytype=None, leaftype=None, name=None, reducer=None):
     return made(bpf, handle, keytype, leaftype, name)
 
 
-class TableBase(MutableMapping):
+class TableBase(histogram.Printed, MutableMapping):
     """What every table can."""
 
     def __init__(self, bpf, handle, keytype=None, leaftype=None, name=None):
@@ -237,68 +237,6 @@ class TableBase(MutableMapping):
             raise TypeError("there are %d keys and %d values" % (len(keys), len(values)))
         if len(keys) > self.max_entries:
             raise Exception("%d keys, the table has room for %d" % (len(keys), self.max_entries))
-
-    # --- histograms ---
-
-    def _sections(self, size, bucket_fn, bucket_sort_fn):
-        """Keys that are structures: {first member: values by the second}, in order of printing."""
-        names = [name for name, *_ in self.Key._fields_ if not name.startswith("__pad_")]
-        buckets = {}
-        for key, leaf in self.items():
-            bucket = getattr(key, names[0])
-            if bucket_fn:
-                bucket = bucket_fn(bucket)
-            values = buckets.setdefault(bucket, [0] * size)
-            slot = getattr(key, names[1])
-            _set_slot(values, slot, leaf.value)
-        order = list(buckets)
-        if bucket_sort_fn:
-            order = bucket_sort_fn(order)
-        return [(bucket, buckets[bucket]) for bucket in order]
-
-    def _slots(self, size):
-        values = [0] * size
-        for key, leaf in self.items():
-            _set_slot(values, key.value, leaf.value)
-        return values
-
-    def _print(self, show, size, section_header, section_print_fn, bucket_fn, bucket_sort_fn):
-        if not issubclass(self.Key, ct.Structure):
-            show(self._slots(size))
-            return
-        for bucket, values in self._sections(size, bucket_fn, bucket_sort_fn):
-            if section_print_fn:
-                print("\n%s = %s" % (section_header, section_print_fn(bucket)))
-            else:
-                print("\n%s = %r" % (section_header, bucket))
-            show(values)
-
-    def print_log2_hist(self, val_type="value", section_header="Bucket ptr", section_print_fn=None, bucket_fn=None,
-                        strip_leading_zero=None, bucket_sort_fn=None):
-        """A histogram of powers of two: bucket n counts values below 2^n."""
-        self._print(lambda values: _print_log2_hist(values, val_type, strip_leading_zero), log2_index_max,
-                    section_header, section_print_fn, bucket_fn, bucket_sort_fn)
-
-    def print_linear_hist(self, val_type="value", section_header="Bucket ptr", section_print_fn=None, bucket_fn=None,
-                          strip_leading_zero=None, bucket_sort_fn=None):
-        """A histogram of one row a value."""
-        self._print(lambda values: _print_linear_hist(values, val_type, strip_leading_zero), linear_index_max,
-                    section_header, section_print_fn, bucket_fn, bucket_sort_fn)
-
-    def print_json_hist(self, val_type="value", section_header="Bucket ptr", section_print_fn=None, bucket_fn=None,
-                        bucket_sort_fn=None):
-        if not issubclass(self.Key, ct.Structure):
-            _print_json_hist(self._slots(log2_index_max), val_type)
-            return
-        for bucket, values in self._sections(log2_index_max, bucket_fn, bucket_sort_fn):
-            shown = section_print_fn(bucket) if section_print_fn else bucket
-            _print_json_hist(values, val_type, (section_header, shown))
-
-
-def _set_slot(values, slot, count):
-    if not 0 <= slot < len(values):
-        raise IndexError("the histogram has a slot %d, its last is %d" % (slot, len(values) - 1))
-    values[slot] = count
 
 
 class HashTable(TableBase):
