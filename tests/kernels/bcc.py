@@ -1,127 +1,186 @@
 #!/usr/bin/env python3
-"""BCC's tools, unmodified, on skep's module in another kernel: boots a Debian kernel under QEMU and runs
-tests/python/bcc_tools.py there.
+"""BCC's tools, unmodified, on skep's module in other kernels: boots a Debian kernel under QEMU and runs tests/python/bcc_tools.py
+there, which gives each tool a workload and looks for it in what the tool prints.
 
-  tests/kernels/bcc.py --build build/release --suite bookworm-backports
-  ... opensnoop execsnoop     only these   --patience 4   --seconds 3600   --keep
+  tests/kernels/bcc.py --build build/release bookworm bookworm-backports
+  ... bookworm --only opensnoop,execsnoop     only these      --again   also those that worked already
+  ... here                                    without a guest, on this machine's own kernel
+  ... --table docs/reference/bcc-tools.md     puts the results of all suites into a page, a row for each tool
+  ... bookworm --stay                         keeps the guest: BUILD/kernels/bookworm-full/exchange/job is a script to run there
 
-The guest sees this machine's own files over 9p, for reading only: Python, clang, Debian's bpfcc-tools and the build need
-no image of their own. What is written lands on a disk image (ext4, mounted over /tmp) and in memory. The kernels are
-Debian's full ones, since those for clouds, which matrix.py boots, have no 9p. QEMU interprets, so a tool takes ten to thirty seconds: `--patience` stretches the times that
-bcc_tools.py gives a tool to start and to end.
+All tools run in one boot. What each printed lies in BUILD/kernels/SUITE-full/exchange/output. Results are kept as they come
+(results.json): the next run takes those that have not worked. A guest that dies or falls silent costs the tool that it was
+running; the rest go on in a new one. QEMU interprets: `--patience` stretches the times that a tool has to start and to end.
+Needs root, qemu-system-x86, busybox-static, cpio, clang and bpfcc-tools. guest.py says how the guest sees this machine.
 """
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 
+import guest as guests
 import matrix
 
-MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16",
-           "crc32c-cryptoapi", "crc32c_generic", "libcrc32c", "mbcache", "jbd2", "ext4", "fscache", "netfs", "9pnet", "9pnet_virtio",
-           "9p", "xfs", "loop", "veth"]
-INIT = """#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/bin:/sbin:/usr/sbin:/usr/bin
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-for module in /modules/*.ko; do [ -e "$module" ] && { insmod "$module" 2>&1 | sed "s,^,SKEP module $module ,"; }; done
-echo "SKEP kernel $(uname -r)"
-mkdir -p /host
-echo SKEP modules; mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 host /host || echo "SKEP no 9p"
-mount -t ext4 /dev/vda /host/tmp || echo "SKEP no disk"
-mount -t tmpfs run /host/run; mount -t tmpfs mnt /host/mnt
-echo SKEP mounted; mount --rbind /proc /host/proc; mount --rbind /sys /host/sys; mount --rbind /dev /host/dev
-mkdir -p /host/dev/pts /host/dev/shm; mount -t devpts pts /host/dev/pts; mount -t tmpfs shm /host/dev/shm
-mount -t tracefs trace /sys/kernel/tracing; mount -t debugfs debug /sys/kernel/debug; mount -t bpf bpf /sys/fs/bpf
-mount -t cgroup2 cgroup /sys/fs/cgroup; echo +memory > /sys/fs/cgroup/cgroup.subtree_control
-ip link set lo up; hostname guest
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp XDG_CACHE_HOME=/tmp/cache TMPDIR=/tmp
-echo SKEP chroot; chroot /host /usr/bin/env SKEP=@SKEP@ python3 @SCRIPT@ --patience @PATIENCE@ --lines 12 @TOOLS@ 2>&1 | sed 's/^/SKEP tool /'
-echo "SKEP tools done"
-dmesg | grep -E 'BUG:|Oops|WARNING:|general protection' | grep -v exc_debug_kernel | sed 's/^/SKEP complaint /'
-poweroff -f
+sys.path.insert(0, os.path.join(matrix.ROOT, "tests/python"))
+import bcc_tools  # noqa: E402
+
+SUITES = ["bookworm", "bookworm-backports"]
+HERE = "here"  # in the place of a suite: this machine's own kernel
+SILENCE_SECONDS = 400  # of a guest; the slowest tools take a third of that
+MOST_BOOTS = 6
+NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "cpio": "cpio", "busybox": "busybox-static"}
+JOB = """cd {exchange}
+export SKEP_ALONE=yes SKEP={exchange}/snapshot/tools/skep/skep
+exec /usr/bin/python3 -u snapshot/scripts/bcc_tools.py --patience {patience} --keep output --lines 10 {tools}
 """
+TABLE_START, TABLE_END = "<!-- tests/kernels/bcc.py --table: begin -->\n", "<!-- end -->\n"
 
 
-class FullKernels(matrix.Archive):
-    def image_packages(self):
-        text = matrix.run(["apt-cache", *self.options, "depends", "--recurse", "--important", "linux-image-amd64"])
-        return sorted(set(re.findall(r"^(linux-(?:image|binary|modules|base)-\d\S+)$", text, re.M)))
+class Results:
+    """{"release": ..., "tools": {name: "works" or why not}} in a file."""
+
+    def __init__(self, path):
+        self.path, self.release, self.tools = path, "", {}
+        if os.path.exists(path):
+            with open(path) as file:
+                known = json.load(file)
+            self.release, self.tools = known["release"], known["tools"]
+
+    def note(self, release, name, outcome):
+        self.release = release
+        self.tools[name] = outcome
+        guests.write(self.path, json.dumps({"release": release, "tools": self.tools}, indent=1, sort_keys=True) + "\n")
+
+    def working(self):
+        return sorted(name for name, outcome in self.tools.items() if outcome == "works")
 
 
-def make_initramfs(kernel_root, where, options):
-    root = os.path.join(where, "initramfs")
-    for folder in ("bin", "dev", "proc", "sys", "modules", "host"):
-        os.makedirs(os.path.join(root, folder))
-    shutil.copy(shutil.which("busybox"), os.path.join(root, "bin/busybox"))
-    for number, module in enumerate(MODULES):
-        matrix.copy_module(kernel_root, module, os.path.join(root, "modules"), f"{number:02}-")
-    text = INIT
-    for word, value in (("SKEP", os.path.join(options.build, matrix.SKEP)), ("PATIENCE", str(options.patience)),
-                        ("SCRIPT", os.path.join(matrix.ROOT, "tests/python/bcc_tools.py")), ("TOOLS", " ".join(options.tools))):
-        text = text.replace(f"@{word}@", value)
-    with open(os.path.join(root, "init"), "w") as init:
-        init.write(text)
-    os.chmod(os.path.join(root, "init"), 0o755)
-    out = os.path.join(where, "initramfs.cpio")
-    subprocess.run(f"find . | cpio -o -H newc --quiet > {out}", shell=True, check=True, cwd=root)
-    return out
+def kernel_folder(options, suite):
+    return os.path.join(options.build, "kernels", suite if suite == HERE else suite + "-full")
 
 
-def boot(kernel, initramfs, disk, seconds, console):
-    """As matrix.boot, with this machine's files."""
-    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2",
-               "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel,
-               "-initrd", initramfs, "-drive", f"file={disk},if=virtio,format=raw",
-               "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
-               "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
-               "-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check"]
-    with open(console, "w") as out:
-        try:
-            subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, stdin=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            out.write(f"\nSKEP timeout after {seconds} s\n")
-    return open(console, errors="replace").read().replace("\r", "")
+def names_of(options, results):
+    """The tools to run: of those asked for, those that have not worked yet; first those that have not been tried."""
+    names = options.only.split(",") if options.only else bcc_tools.installed()
+    return sorted((name for name in names if options.again or results.tools.get(name) != "works"), key=results.tools.__contains__)
+
+
+def note_outcomes(lines, names, release, results):
+    """Follows what bcc_tools.py prints. The tools that it has not come to."""
+    left, began = list(names), time.monotonic()
+    for line in lines:
+        found = re.match(r"(\S+) +(works$|- .*)", line)
+        if found and found[1] in left:
+            left.remove(found[1])
+            results.note(release, found[1], found[2].removeprefix("- "))
+            print(f"{release} {found[1]:16} {found[2]}  ({time.monotonic() - began:.0f} s)", flush=True)
+            began = time.monotonic()
+        elif line.startswith("    "):
+            print(line.rstrip(), flush=True)
+    return left
+
+
+def run_in(guest, names, options, results):
+    """Runs tools in a guest until one ends it. The names that are left, without the one that ended it."""
+    release = open(os.path.join(guest.exchange, "up")).read().strip()
+    script = JOB.format(exchange=guest.exchange, patience=options.patience, tools=" ".join(names))
+    left = note_outcomes(guest.lines(script, SILENCE_SECONDS), names, release, results)
+    if left:
+        results.note(release, left[0], "the guest ended or fell silent")
+        print(f"{release} {left[0]:16} - the guest ended or fell silent:\n{guest.console_end()}", flush=True)
+    return left[1:]
+
+
+def run_here(options):
+    """The same tools on this machine's kernel."""
+    folder = kernel_folder(options, HERE)
+    os.makedirs(folder, exist_ok=True)
+    results, release = Results(os.path.join(folder, "results.json")), os.uname().release
+    names = names_of(options, results)
+    command = [sys.executable, "-u", os.path.join(matrix.ROOT, "tests/python/bcc_tools.py"), "--patience", str(options.patience),
+               "--keep", os.path.join(folder, "output"), *names]
+    environment = dict(os.environ, SKEP=os.path.join(options.build, matrix.SKEP))
+    with subprocess.Popen(command if names else ["true"], stdout=subprocess.PIPE, text=True, env=environment) as tools:
+        note_outcomes(tools.stdout, names, release, results)
+    print(f"{release}: {len(results.working())} of {len(results.tools)} tools work")
+    return []
+
+
+def run_suite(suite, options):
+    """The complaints of its kernel."""
+    kernel = guests.Kernel(suite, kernel_folder(options, suite))
+    results = Results(os.path.join(kernel.folder, "results.json"))
+    names = names_of(options, results)
+    guests.take_snapshot(options.build, os.path.join(matrix.ROOT, "tests/python"), os.path.join(kernel.exchange, "snapshot"))
+    complaints = []
+    for _ in range(MOST_BOOTS):
+        if not names and not options.stay:
+            break
+        with guests.Guest(kernel) as guest:
+            if not guest.up:
+                print(f"{suite}: the kernel did not come up:\n{guest.console_end()}")
+                continue
+            if names:
+                names = run_in(guest, names, options, results)
+            complaints += guest.complaints()
+            while options.stay and guest.is_running():
+                time.sleep(1)
+        if options.stay:
+            break
+    print(f"{suite}: Linux {results.release}: {len(results.working())} of {len(results.tools)} tools work")
+    for complaint in complaints:
+        print("the kernel complained: " + complaint)
+    return complaints
+
+
+def table(options):
+    """A row for each tool, a column for each kernel; the reasons below."""
+    columns = [Results(os.path.join(kernel_folder(options, suite), "results.json")) for suite in options.suites]
+    names = sorted({name for column in columns for name in column.tools})
+    lines = ["| tool | " + " | ".join(column.release for column in columns) + " |", "|---|" + "---|" * len(columns)]
+    for name in names:
+        cells = [{"works": "works", None: "not tried"}.get(column.tools.get(name), "no") for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("| all | " + " | ".join(f"{len(column.working())} of {len(column.tools)}" for column in columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def put_table(path, text):
+    page = open(path).read()
+    head, _, rest = page.partition(TABLE_START)
+    tail = rest.partition(TABLE_END)[2]
+    if not rest:
+        sys.exit(f"{path} has no line {TABLE_START.strip()}")
+    guests.write(path, head + TABLE_START + text + TABLE_END + tail)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="*", default=SUITES)
     parser.add_argument("--build", default=os.path.join(matrix.ROOT, "build/release"))
-    parser.add_argument("--suite", default="bookworm-backports")
-    parser.add_argument("--seconds", type=int, default=5400)
-    parser.add_argument("--patience", type=float, default=5)
-    parser.add_argument("--keep", action="store_true", help="print the whole console")
-    parser.add_argument("tools", nargs="*")
+    parser.add_argument("--patience", type=float, default=4)
+    parser.add_argument("--only", help="names of tools, with commas between")
+    parser.add_argument("--again", action="store_true", help="also tools that worked already")
+    parser.add_argument("--stay", action="store_true", help="keep the guest after the tools, until a file `stop` is in the exchange")
+    parser.add_argument("--table", help="a page to put the results into, instead of a run")
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
-    for tool in ("qemu-system-x86_64", "cpio", "busybox"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is not installed (packages qemu-system-x86, cpio, busybox-static)")
-    folder = os.path.join(options.build, "kernels", options.suite + "-full")
-    root = FullKernels(options.suite, folder).unpacked()
-    kernel = matrix.newest(f"{root}/boot/vmlinuz-*") or matrix.newest(f"{root}/usr/lib/modules/*/vmlinuz")
-    with tempfile.TemporaryDirectory(prefix="skep-kernels-") as where:
-        disk = os.path.join(where, "disk.img")
-        with open(disk, "wb") as image:
-            image.truncate(2 << 30)
-        matrix.run(["mke2fs", "-q", "-t", "ext4", disk], env=dict(os.environ, PATH=os.environ["PATH"] + ":/sbin:/usr/sbin"))
-        initramfs = make_initramfs(root, where, options)
-        text = boot(kernel, initramfs, disk, options.seconds, os.path.join(folder, "bcc.log"))
-    release = (re.search(r"SKEP kernel (\S+)", text) or [None, "?"])[1]
-    outcomes = dict(re.findall(r"^SKEP tool (\S+) +(works|- .*)$", text, re.M))
-    for name, outcome in sorted(outcomes.items()):
-        print(f"{name:16} {outcome}")
-    works = [name for name, outcome in outcomes.items() if outcome == "works"]
-    complaints = re.findall(r"SKEP complaint (.*)", text)
-    print(f"Linux {release}: {len(works)} of {len(outcomes)} tools work")
-    for complaint in complaints:
-        print("the kernel complained: " + complaint)
-    if options.keep or "SKEP tools done" not in text:
-        print(text)
-    sys.exit(0 if outcomes and "SKEP tools done" in text and not complaints else 1)
+    if options.table:
+        put_table(options.table, table(options))
+        return
+    if os.geteuid() != 0:
+        sys.exit("needs root: the guest's skep trusts a compile cache of root's only, and it lies here")
+    if options.build.startswith(("/tmp/", "/run/", "/mnt/", "/dev/")):
+        sys.exit(f"{options.build} is hidden in the guest, which has a disk of its own there: build elsewhere")
+    for tool, package in NEEDED.items():
+        if shutil.which(tool, path=guests.environment()["PATH"]) is None:
+            sys.exit(f"{tool} is not installed (Debian package {package})")
+    complaints = [complaint for suite in options.suites for complaint in (run_here(options) if suite == HERE else run_suite(suite, options))]
+    sys.exit(1 if complaints else 0)
 
 
 if __name__ == "__main__":

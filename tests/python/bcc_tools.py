@@ -57,17 +57,58 @@ XFS = ("truncate -s 400M $TMP/image; mkfs.xfs -q $TMP/image; unshare -m sh -c 'm
 OOM = ("G=$(ls -d /sys/fs/cgroup/memory 2> /dev/null || echo /sys/fs/cgroup)/skep-oom-$$; mkdir $G; "
        "echo 16M > $G/memory.limit_in_bytes || { echo 16M > $G/memory.max; echo 0 > $G/memory.swap.max; }; "
        "sh -c \"echo \\$\\$ > $G/cgroup.procs; exec /usr/bin/python3 -c 'x = bytearray(1 << 26)'\"; sleep 0.5; rmdir $G")
-# Processes that a tool is told the number of.
-LEAKING = "import ctypes,time\nlibc=ctypes.CDLL(None)\nwhile True: libc.malloc(4321);time.sleep(0.01)"
+# A file system of its own, as XFS (Debian package btrfs-progs).
+BTRFS = ("truncate -s 200M $TMP/image; mkfs.btrfs -q $TMP/image; unshare -m sh -c 'mount -o loop $TMP/image /mnt; for i in 1 2 3 4; do "
+         "dd if=/dev/zero of=/mnt/f bs=64k count=8 conv=fsync; cat /mnt/f; sleep 0.3; done; umount /mnt'")
+# A mirror of one disk, and writes that must reach it.
+MIRROR = ("truncate -s 64M $TMP/image; L=$(losetup -f --show $TMP/image); echo md_skep > /sys/module/md_mod/parameters/new_array; "
+          "M=/sys/block/md_skep/md; echo none > $M/metadata_version; echo raid1 > $M/level; echo 1 > $M/raid_disks; "
+          "cat /sys/block/${L#/dev/}/dev > $M/new_dev; echo 0 > $M/dev-${L#/dev/}/slot; echo insync > $M/dev-${L#/dev/}/state; "
+          "echo 60000 > $M/component_size; echo active > $M/array_state; "
+          "for i in 1 2 3; do dd if=/dev/zero of=/dev/md_skep bs=4k count=4 conv=fsync; sleep 0.2; done; "
+          "echo clear > $M/array_state; losetup -d $L")
+# NFS from this machine to itself. The kernel's server is told what mountd would tell it: who asks, which path a handle means,
+# and with which flags (fsid=0, insecure, asynchronous, no subtree checks) it is exported. Where this process is not alone
+# on its machine, nothing is served.
+NFS = ("[ -n \"$SKEP_ALONE\" ] || exit; mkdir $TMP/export; E=$(($(date +%s) + 3600)); N=/proc/net/rpc; mount -t nfsd nfsd /proc/fs/nfsd; "
+       "echo 10 > /proc/fs/nfsd/nfsv4leasetime; echo 10 > /proc/fs/nfsd/nfsv4gracetime; echo '-2 -3 +4' > /proc/fs/nfsd/versions; "
+       "echo 'tcp 2049' > /proc/fs/nfsd/portlist; echo 2 > /proc/fs/nfsd/threads; echo Y > /proc/fs/nfsd/v4_end_grace; "
+       "echo \"nfsd 127.0.0.1 $E here\" > $N/auth.unix.ip/channel; echo \"here 1 \\\\x00000000 $E $TMP/export\" > $N/nfsd.fh/channel; "
+       "echo \"here $TMP/export $E 9234 65534 65534 0\" > $N/nfsd.export/channel; mount -i -t nfs4 127.0.0.1:/ /mnt -o addr=127.0.0.1,"
+       "clientaddr=127.0.0.1,vers=4.1; for i in 1 2 3 4; do dd if=/dev/zero of=/mnt/f bs=64k count=2 conv=fsync; "
+       "echo 3 > /proc/sys/vm/drop_caches; cat /mnt/f; ls -l /mnt; sleep 0.2; done; umount /mnt; echo 0 > /proc/fs/nfsd/threads")
+# So many huge pages that memory must be reclaimed and compacted for them: where this process is alone on its machine.
+RECLAIM = ("[ -n \"$SKEP_ALONE\" ] || exit; dd if=/dev/zero of=$TMP/big bs=1M count=100; for i in 1 2; do cat $TMP/big > /dev/null; "
+           "echo $(awk '/^(MemFree|Cached)/{n+=$2} END{print int(n*0.95/2048)}' /proc/meminfo) > /proc/sys/vm/nr_hugepages; "
+           "echo 0 > /proc/sys/vm/nr_hugepages; done")
+# Files that are handed over from socket to socket.
+HANDING = ("/usr/bin/python3 -c \"import socket,time\na,b=socket.socketpair()\nfor i in range(5):\n"
+           " with open('/etc/hostname') as f: socket.send_fds(a,[b'x'],[f.fileno()])\n socket.recv_fds(b,1,1);time.sleep(0.2)\"")
+READ = ("dd if=/dev/zero of=$TMP/big bs=64k count=128 conv=fsync; for i in 1 2 3; do echo 3 > /proc/sys/vm/drop_caches; "
+        "cat $TMP/big > /dev/null; cat $TMP/big > /dev/null; sleep 0.3; done")
+
+
+def python(code):
+    return ["/usr/bin/python3", "-c", code]
+
+
+# Processes that a tool is told the number of. They say something when they are ready.
+LEAKING = python("import ctypes,time\nlibc=ctypes.CDLL(None);print('ready',flush=True)\nwhile True: libc.malloc(4321);time.sleep(0.01)")
 # Two locks, taken in the one order by one thread and in the other by another, one after the other.
-LOCKING = ("import ctypes,threading,time\nlibc=ctypes.CDLL(None)\na,b=ctypes.create_string_buffer(64),ctypes.create_string_buffer(64)\n"
-           "def take(x,y):\n libc.pthread_mutex_lock(x);libc.pthread_mutex_lock(y);libc.pthread_mutex_unlock(y);libc.pthread_mutex_unlock(x)\n"
-           "while True:\n for pair in (a,b),(b,a):\n  t=threading.Thread(target=take,args=pair);t.start();t.join()\n time.sleep(0.1)")
+LOCKING = python(
+    "import ctypes,threading,time\nlibc=ctypes.CDLL(None)\na,b=ctypes.create_string_buffer(64),ctypes.create_string_buffer(64)\n"
+    "def take(x,y):\n libc.pthread_mutex_lock(x);libc.pthread_mutex_lock(y);libc.pthread_mutex_unlock(y);libc.pthread_mutex_unlock(x)\n"
+    "print('ready',flush=True)\n"
+    "while True:\n for pair in (a,b),(b,a):\n  t=threading.Thread(target=take,args=pair);t.start();t.join()\n time.sleep(0.1)")
+# An interpreted machine's CPUs take turns, so what is sampled on all at one time is not: one CPU is left, until the workload ends.
+ONE_CPU = ["sh", "-c", "[ -z \"$SKEP_ALONE\" ] || echo 0 > /sys/devices/system/cpu/cpu1/online; echo ready; exec sleep 60"]
 # A process that has programs of its own.
-OBSERVING = "import os;os.execvp(os.environ['SKEP'],['skep','opensnoop'])"
+OBSERVING = python("import os;os.execvp(os.environ['SKEP'],['skep','opensnoop'])")
+# A data base and a language runtime, as far as their static probes go.
+RUNTIME = ["sh", "-c", "cc -o $TMP/ruby %s && exec $TMP/ruby" % os.path.join(os.path.dirname(os.path.abspath(__file__)), "static_probes.c")]
 COUNTED = r"(?m)^ +\d+ (-> \d+ )? *: [1-9]"  # a line of a histogram
 
-# `victim`: the program of $PID. `status`: what the tool leaves with.
+# `victim`: the command of $PID. `status`: what the tool leaves with.
 Row = collections.namedtuple("Row", "arguments workload expects victim status", defaults=("", SHELL, r"\S", None, 0))
 NEED_TERMINAL = {"cachetop"}  # full-screen: given a terminal of its own by script(1)
 ROWS = {
@@ -80,27 +121,28 @@ ROWS = {
     "biosnoop": Row("", DISK, r"(?m)^\d+\.\d+ +dd +\d+ +vda +W +\d+ +[1-9]"),
     "biotop": Row("-C 1 3", DISK, r"(?m)^\d+ +dd +W +\d+ +\d+ +vda +[1-9]"),
     "bitesize": Row("", DISK, r"(?s)Process Name = '?dd.*-> \d+ +: [1-9]"),
-    "bpflist": Row("", SHELL, r"(?m)^\d+ +skep +prog +2 *$", OBSERVING),
-    "btrfsdist": Row("1 2", FILES, "Tracing"),
-    "btrfsslower": Row("1", FILES, "TIME"),
+    "bpflist": Row("", SHELL, r"(?m)^\d+ +skep +prog +[1-9] *$", OBSERVING),
+    "btrfsdist": Row("1 8", BTRFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
+    "btrfsslower": Row("0", BTRFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
     "cachestat": Row("1 3", FILES, r"(?m)^ +[1-9]\d* +\d+ +[1-9]\d* +\d+\.\d\d%"),
     "cachetop": Row("1", FILES, r"READ_HIT[\s\S]*root +(cat|sh|rm|mv|sync)\b"),
     "capable": Row("", "for i in 1 2 3; do chroot / true; sleep 0.3; done", r"(?m) +chroot +18 +CAP_SYS_CHROOT"),
-    "compactsnoop": Row("", SHELL, "COMM"),
+    "compactsnoop": Row("", RECLAIM, r"(?m)^sh +\d+ +\d+ +\S+ +9 +\S+ +\d+\.\d+ +\S+$"),
     "cpudist": Row("1 3", SHELL, COUNTED),
-    "cpuunclaimed": Row("1 3", BUSY, r"%CPU +[1-9]\d*\.\d+%, unclaimed idle +\d"),
+    "cpuunclaimed": Row("1 3", BUSY + "; [ -z \"$SKEP_ALONE\" ] || echo 1 > /sys/devices/system/cpu/cpu1/online",
+                        r"%CPU +[1-9]\d*\.\d+%, unclaimed idle +\d", ONE_CPU),
     "criticalstat": Row("", SHELL, r"\S"),
-    "dbslower": Row("mysql", SHELL, r"\S"),
-    "dbstat": Row("mysql", SHELL, r"\S"),
-    "dcsnoop": Row("-a", SHELL, "TIME"),
-    "dcstat": Row("1 3", SHELL, "REFS"),
+    "dbslower": Row("mysql -p $PID", SHELL, r"(?m)^\d+\.\d+ +\d+ +\d+\.\d+ .*SELECT six_times_nine", RUNTIME),
+    "dbstat": Row("mysql -p $PID -i 2", SHELL, COUNTED, RUNTIME),
+    "dcsnoop": Row("-a", FILES, r"(?s)\A(?=.*\d +cat +R f\d\n).*\w +M f\d\n"),
+    "dcstat": Row("1 3", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +\d+\.\d\d$"),
     "deadlock": Row("--binary /lib/x86_64-linux-gnu/libc.so.6 $PID", SHELL, "Potential Deadlock Detected", LOCKING, 1),
     "dirtop": Row("-d /tmp/ 1 4", FILES, r"(?m)^[1-9]\d* +\d+ +\d+ +\d+ +/tmp"),
-    "drsnoop": Row("", SHELL, "COMM"),
+    "drsnoop": Row("", RECLAIM, r"(?m)^sh +\d+ +\d+\.\d\d +\d+$"),
     "execsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) +\d+ +\d+ +0 /"),
     "exitsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) "),
     "ext4dist": Row("1 3", FILES, r"(?s)operation = fsync.*operation = read|operation = read.*operation = write"),
-    "ext4slower": Row("1", FILES, "TIME"),
+    "ext4slower": Row("0", FILES, r"(?m) cat +\d+ +R +\d+ +\d+ +\d+\.\d\d f\d$"),
     "filegone": Row("", FILES, r"(?s) mv +RENAME f\d > g\n.* rm +DELETE g\n"),
     "filelife": Row("", FILES, r"(?m)^\S+ +\d+ +rm +0\.\d\d +g$"),
     "fileslower": Row("0", FILES, r"(?m) cat +\d+ +R +\d+ +\d+\.\d\d f\d$"),
@@ -113,16 +155,16 @@ ROWS = {
     "hardirqs": Row("1 3", DISK, r"(?m)^(virtio|timer)\S* +[1-9]\d*$"),
     "inject": Row("kmalloc -I linux/mm.h -P 0.0001 'sys_openat()'", SHELL, r"\S"),
     "killsnoop": Row("", KILL, r"(?m) 15 "),
-    "klockstat": Row("-d 3", SHELL, "Caller"),
+    "klockstat": Row("-d 3", SHELL, r"(?m)^ *[a-z_]\w*(\+0x\w+)? +\d+ +[1-9]\d* +\d+ +\d+$"),
     "kvmexit": Row("2", SHELL, "Display"),
     "llcstat": Row("2", SHELL, "PID"),
-    "mdflush": Row("", SHELL, "TIME"),
+    "mdflush": Row("", MIRROR, r"(?m)^\d\d:\d\d:\d\d +\d+ +\S+ +md_skep"),
     "memleak": Row("-p $PID 1 3", SHELL, r"(?m)^\t\d*[1-9]\d* bytes in [1-9]\d* allocations from stack", LEAKING),
     "mountsnoop": Row("", "for i in 1 2 3; do unshare -m sh -c 'mount -t tmpfs none /mnt; umount /mnt'; sleep 0.3; done", r"mount\("),
-    "mysqld_qslower": Row("$PID", SHELL, r"\S"),
+    "mysqld_qslower": Row("$PID", SHELL, r"(?m)^\d+\.\d+ +\d+ +\d+\.\d+ .*SELECT six_times_nine", RUNTIME),
     "netqtop": Row("-n lo -i 1", NET, r"(?m)^ *0 +[1-9]\S* "),
-    "nfsdist": Row("1 2", SHELL, "Tracing"),
-    "nfsslower": Row("1", SHELL, "TIME"),
+    "nfsdist": Row("1 8", NFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
+    "nfsslower": Row("0", NFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
     "offcputime": Row("-f 2", SHELL, r"(?m)^sleep;.*nanosleep.* [1-9]\d*$"),
     "offwaketime": Row("-f 2", SHELL, r"(?m)^sleep;.* [1-9]\d*$"),
     "oomkill": Row("", OOM, r'Triggered by PID \d+ \("python3"\), OOM kill of PID \d+ \("python3"\)'),
@@ -130,13 +172,13 @@ ROWS = {
     "pidpersec": Row("", SHELL, r"PIDs/sec: [1-9]"),
     "ppchcalls": Row("-d 1", SHELL, r"\S"),
     "profile": Row("-f 12", BUSY, r"(?m)^sh;.* [1-9]\d*$"),
-    "readahead": Row("-d 2", FILES, "Read-ahead"),
+    "readahead": Row("-d 6", READ, COUNTED),
     "runqlat": Row("1 3", BUSY, COUNTED),
     "runqlen": Row("1 3", BUSY, COUNTED),
     "runqslower": Row("1", BUSY, r"(?m)^\d\d:\d\d:\d\d +\S.* +\d+ +[1-9]\d*$"),
     "shmsnoop": Row("", "for i in 1 2 3; do ipcrm -m $(ipcmk -M 4096 | sed 's/.*: //'); sleep 0.3; done", r"(?s)ipcmk +SHMGET .*size: 4096,.*ipcrm +SHMCTL"),
     "slabratetop": Row("-C 1 3", SHELL, r"(?m)^\S+ +[1-9]\d* +[1-9]\d*$"),
-    "sofdsnoop": Row("", SHELL, "ACTION"),
+    "sofdsnoop": Row("", HANDING, r"(?s)SEND +\d+ +python3 .*RECV +\d+ +python3 "),
     "softirqs": Row("1 3", NET, r"(?m)^net_rx +[1-9]\d*$"),
     "solisten": Row("", NET, r"127.0.0.1"),
     "sslsniff": Row("", TLS, r"(?s)WRITE/SEND.*who goes there.*READ/RECV.*who goes there"),
@@ -161,31 +203,40 @@ ROWS = {
     "tplist": Row("syscalls:sys_enter_open*", SHELL, "sys_enter_openat"),
     "trace": Row("-M 5 t:syscalls:sys_enter_openat", SHELL, "sys_enter_openat"),
     "ttysnoop": Row("-C $TTY", "for i in 1 2 3; do echo some words > $TTY; sleep 0.3; done", r"(?m)^some words"),
+    "ucalls": Row("-l ruby $PID 1", SHELL, r"(?m)^(b')?Number\.factorial'? +[1-9]", RUNTIME),
+    "uflow": Row("-l ruby $PID", SHELL, r"(?s)-> (b')?Number\.factorial.*<- (b')?Number\.factorial", RUNTIME),
+    "ugc": Row("-l ruby $PID", SHELL, r"(?m)^\d+\.\d+ +[1-9]\d*\.\d+ +GC mark", RUNTIME),
+    "uobjnew": Row("-l ruby $PID 1", SHELL, r"(?m)^ *(b')?Number'? +[1-9]", RUNTIME),
+    "ustat": Row("-C -l ruby 1 3", SHELL, r"(?m)^\d+ +/\S+ +[1-9]\d* +[1-9]", RUNTIME),
+    "uthreads": Row("-l none $PID", SHELL, r"(?m)^\d+\.\d+ +\S+ +\S*pthread", RUNTIME),
     "vfscount": Row("3", FILES, r"vfs_rename'? +[1-9]"),
     "vfsstat": Row("1 3", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +[1-9]"),
-    "virtiostat": Row("1 3", DISK, "Driver"),
+    "virtiostat": Row("1 3", DISK, r"(?m)^ *virtio_blk +virtio\d+ +req\S* +[1-9]\d* +[1-9]"),
     "wakeuptime": Row("-f 2", SHELL, r"(?m)^\S+;.*;(sh|sleep|cat|ls) [1-9]\d*$|^(sh|sleep|cat|ls)\S* \d+$"),
     "xfsdist": Row("1 8", XFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
     "xfsslower": Row("0", XFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
     "zfsdist": Row("1 2", FILES, "Tracing"),
     "zfsslower": Row("1", FILES, "TIME"),
 }
-PLACE = "/usr/sbin/%s-bpfcc"
-SECONDS_TO_START, SECONDS_TO_END = 8.0, 14.0
+PLACES = ("/usr/sbin/%s-bpfcc", "/usr/sbin/%s")
+SECONDS_TO_START, SECONDS_TO_END, SECONDS_TO_WORK, SECONDS_OF_SILENCE = 8.0, 8.0, 30.0, 2.5
 SECONDS_AFTER_HEADING, SECONDS_AFTER_WORKLOAD, SECONDS_TO_LEAVE = 1.5, 0.7, 6.0
 BROKEN = re.compile(r"Traceback|Failed to|Exception:|ERROR|[Ee]rror:|not supported", re.M)
+
+
+def program(name):
+    """The file of a tool, or None."""
+    return next((place % name for place in PLACES if os.path.isfile(place % name)), None)
 
 
 def installed():
     """The tools that are Python programs; the others are shell scripts that start one of these."""
     found = []
     for name in sorted(ROWS):
-        try:
-            with open(PLACE % name, "rb") as file:
+        if program(name):
+            with open(program(name), "rb") as file:
                 if b"python" in file.readline():
                     found.append(name)
-        except OSError:
-            pass
     return found
 
 
@@ -195,6 +246,31 @@ def wait_for_output(path, process, patience):
     while time.monotonic() < deadline and process.poll() is None and os.path.getsize(path) == 0:
         time.sleep(0.1)
     time.sleep(SECONDS_AFTER_HEADING)  # at any patience: tools that count for some seconds have begun
+
+
+def wait_for_match(path, expected, process, patience):
+    """Until what a tool has printed holds what is expected, or it has ended, or is silent, or time is up."""
+    deadline = time.monotonic() + SECONDS_TO_END * patience
+    heard, used = time.monotonic(), 0
+    while time.monotonic() < deadline and process.poll() is None and time.monotonic() < heard + SECONDS_OF_SILENCE * patience:
+        with open(path, errors="replace") as out:
+            text = out.read()
+        if re.search(expected, text):
+            return
+        if len(text) > used:
+            heard, used = time.monotonic(), len(text)
+        time.sleep(0.2)
+
+
+def start_victim(row, environment, patience):
+    """The process that $PID means, when it has said something."""
+    said = environment["TMP"] + "/victim"
+    with open(said, "w") as out:
+        process = subprocess.Popen(row.victim or ["sleep", "60"], env=environment, stdout=out, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + SECONDS_TO_START * patience
+    while row.victim and time.monotonic() < deadline and process.poll() is None and os.path.getsize(said) == 0:
+        time.sleep(0.1)
+    return process
 
 
 def end(process, patience):
@@ -223,11 +299,9 @@ def run(name, engine, skep, patience=1):
     terminal = os.openpty() if "$TTY" in row.arguments else ()  # its own end keeps what is written to the other
     tty = os.ttyname(terminal[1]) if terminal else ""
     environment = dict(os.environ, TMP=directory, TTY=tty, PYTHONUNBUFFERED="1", TERM="dumb", SKEP=skep)
-    idle = subprocess.Popen(["/usr/bin/python3", "-c", row.victim] if row.victim else ["sleep", "60"], env=environment,
-                            stdout=subprocess.DEVNULL)
-    time.sleep(1.5 if row.victim else 0)
+    idle = start_victim(row, environment, patience)
     arguments = row.arguments.replace("$PID", str(idle.pid)).replace("$TTY", tty)
-    words = [skep, "python", PLACE % name] + __import__("shlex").split(arguments)
+    words = [skep, "python", program(name)] + __import__("shlex").split(arguments)
     workload = None
     try:
         words = [*_with_debugfs(engine), *words]
@@ -239,17 +313,23 @@ def run(name, engine, skep, patience=1):
         with open(directory + "/out", "w+b") as out:
             process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                        env=environment, start_new_session=True)
-            deadline = time.monotonic() + 60  # without root the tool ends with the command
             if engine == "kernel":
                 wait_for_output(out.name, process, patience)
-                deadline = time.monotonic() + SECONDS_TO_END * patience
                 workload = subprocess.Popen(["sh", "-c", row.workload], env=environment, stdout=subprocess.DEVNULL,
                                             stderr=subprocess.DEVNULL, start_new_session=True)
-                workload.wait(timeout=30 * patience)
-                time.sleep(SECONDS_AFTER_WORKLOAD * patience)
-            ended_early = process.poll() is not None
-            while process.poll() is None and time.monotonic() < deadline - SECONDS_TO_LEAVE:
-                time.sleep(0.1)
+                try:
+                    workload.wait(timeout=SECONDS_TO_WORK * patience)
+                except subprocess.TimeoutExpired:
+                    pass  # what it has done will have to do
+                time.sleep(SECONDS_AFTER_WORKLOAD)
+                ended_early = process.poll() is not None
+                wait_for_match(out.name, row.expects, process, patience)
+            else:  # without root the tool ends with the command
+                try:
+                    process.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    pass
+                ended_early = process.poll() is not None
             end(process, patience)
             out.seek(0)
             text = out.read().decode(errors="replace")
