@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "btf/builder.hpp"
+#include "btf/core.hpp"
 #include "btf/dump_c.hpp"
 #include "btf/dump_raw.hpp"
 #include "btf/ext.hpp"
@@ -15,6 +16,20 @@
 namespace {
 
 using skep::btf::Btf;
+
+/// What is done with the kernel's own types, whose references are not proved.
+void look_around(const Btf& types) {
+  for (skep::u32 id = 0; id < types.type_count() && id < 2000; id++) {
+    const auto t = types.type(id);
+    (void)types.size_of(id);
+    (void)types.align_of(id);
+    (void)types.find(t.name, t.kind);
+    for (const auto& member : types.members(t)) (void)types.type(types.resolve(member.type_id));
+    if (id == 0 || id >= 100) continue;
+    for (skep::u32 kind = 0; kind <= 12; kind++)
+      (void)skep::btf::resolve(types, {.insn = 0, .type_id = id, .access = "0:1", .kind = kind}, types);
+  }
+}
 
 void exercise(const Btf& types) {
   const std::vector<std::byte> value(512, std::byte{0x41});
@@ -41,7 +56,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   const auto bytes = std::as_bytes(std::span(data + 1, size - 1));
   const std::size_t cut = data[0] < 128 ? bytes.size() : bytes.size() * data[0] / 256;
-  const auto whole = Btf::parse({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(cut)});
+  const std::vector<std::byte> front(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(cut));
+  if (const auto unproved = Btf::parse(front, nullptr, skep::btf::Check::frame)) look_around(**unproved);
+  const auto whole = Btf::parse(front);
   if (!whole) return 0;
   exercise(**whole);
   const auto rest = bytes.subspan(cut);

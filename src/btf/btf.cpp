@@ -1,7 +1,8 @@
 // Views into parsed BTF: types, members, names, sizes.
 //
-// parse() has proved that every id, name and count stays inside the bytes, so nothing here can fail except a size,
-// which an incomplete type does not have and an array may overflow.
+// parse() has proved that every type ends inside the bytes. Ids, names and chains may be wrong where only that was
+// proved: the first two read as void and as no name, the last end after as many links as parse() would allow. So
+// nothing here can fail except a size, which an incomplete type does not have and an array may overflow.
 #include "btf/btf.hpp"
 
 #include <fmt/core.h>
@@ -16,7 +17,7 @@ namespace {
 /// Longer names are cut: a bound on what a crafted string section can cost.
 constexpr std::size_t longest_string = 1024;
 
-/// Eight bytes a step: the index hashes every name of the kernel at start-up.
+/// Eight bytes a step: the index hashes every name of the kernel.
 u64 hash_name(std::string_view name) {
   constexpr u64 multiplier = 0x9e3779b97f4a7c15ULL;
   u64 hash = name.size() * multiplier;
@@ -64,10 +65,10 @@ std::string_view Btf::string(u32 offset) const {
 }
 
 Type Btf::type(u32 id) const {
-  if (id == 0) return {};
+  if (id == 0 || id >= data_->count()) return {};
   const Data* data = data_.get();
   while (id < data->first_id) data = data->base->data_.get();
-  const u8* at = data->types + data->offsets[id - data->first_id];
+  const u8* at = data->at(id);
   const auto raw = load<RawType>(at);
   return {.id = id,
           .kind = static_cast<Kind>(kind_of(raw.info)),
@@ -157,19 +158,20 @@ u32 Btf::linkage(const Type& t) const {
 s32 Btf::component_index(const Type& t) const { return t.kind == Kind::decl_tag ? load<s32>(t.extra) : -1; }
 
 u32 Btf::resolve(u32 id) const {
-  for (;;) {
-    if (id == 0) return 0;
+  for (u32 steps = 0; steps <= longest_chain; steps++) {
+    if (id == 0 || id >= data_->count()) return 0;
     const Data* data = data_.get();
     while (id < data->first_id) data = data->base->data_.get();
     const auto raw = data->raw(id);
     if (!is_modifier(static_cast<Kind>(kind_of(raw.info)))) return id;
     id = raw.size_or_type;
   }
+  return 0;
 }
 
 Result<u64> Btf::size_of(u32 id) const {
   u64 factor = 1;
-  for (;;) {
+  for (u32 steps = 0; steps <= longest_chain; steps++) {
     const Type t = type(resolve(id));
     u64 size = 0;
     switch (t.kind) {
@@ -202,6 +204,7 @@ Result<u64> Btf::size_of(u32 id) const {
       return fail(Code::malformed, fmt::format("BTF type {}: an array of more than 2^64 bytes", id));
     return size;
   }
+  return fail(Code::malformed, fmt::format("BTF type {}: in a chain of more than {} arrays", id, longest_chain));
 }
 
 u32 Btf::align_of(u32 id) const {
@@ -245,10 +248,11 @@ std::optional<u32> Btf::find(std::string_view name, Kind kind) const {
   if (data_->base) {
     if (auto found = data_->base->find(name, kind)) return found;
   }
-  if (data_->scan_pays()) return data_->scan(*this, name, kind);
-  std::call_once(data_->index_once, [&] { data_->build_index(*this); });
-  const u64 bucket = hash_name(essential_name(name)) & (data_->heads.size() - 1);
-  for (u32 id = data_->heads[bucket]; id != 0; id = data_->next[id - data_->first_id]) {
+  return find_own(name, kind);
+}
+
+std::optional<u32> Btf::find_own(std::string_view name, Kind kind) const {
+  for (const u32 id : data_->own_ids(*this, essential_name(name))) {
     const Type t = type(id);
     if (t.kind == kind && t.name == name) return id;
   }
@@ -258,40 +262,59 @@ std::optional<u32> Btf::find(std::string_view name, Kind kind) const {
 std::vector<u32> Btf::candidates(std::string_view essential) const {
   std::vector<u32> out;
   if (data_->base) out = data_->base->candidates(essential);
-  if (essential.empty()) return out;
-  std::call_once(data_->index_once, [&] { data_->build_index(*this); });
-  const u64 bucket = hash_name(essential) & (data_->heads.size() - 1);
-  for (u32 id = data_->heads[bucket]; id != 0; id = data_->next[id - data_->first_id]) {
-    const Type t = type(id);
-    const bool wanted = is_composite(t.kind) || is_enumeration(t.kind) || t.kind == Kind::typedef_ ||
-                        t.kind == Kind::int_ || t.kind == Kind::fwd || t.kind == Kind::float_ || t.kind == Kind::func;
-    if (wanted && essential_name(t.name) == essential) out.push_back(id);
+  for (const u32 id : data_->own_ids(*this, essential)) {
+    const Kind kind = type(id).kind;
+    if (is_composite(kind) || is_enumeration(kind) || kind == Kind::typedef_ || kind == Kind::int_ ||
+        kind == Kind::fwd || kind == Kind::float_ || kind == Kind::func)
+      out.push_back(id);
   }
   return out;
 }
 
-/// The first few look-ups walk all types (a third of a millisecond for a kernel); then the index (ten times that) pays.
-bool Btf::Data::scan_pays() const {
-  constexpr u32 lookups_before_index = 4;
-  return lookups.load(std::memory_order_relaxed) < lookups_before_index &&
-         lookups.fetch_add(1, std::memory_order_relaxed) < lookups_before_index;
+std::vector<u32> Btf::Data::own_ids(const Btf& btf, std::string_view essential) const {
+  constexpr std::size_t names_before_index = 200;
+  if (essential.empty()) return {};
+  const std::lock_guard lock(names_mutex);
+  if (heads.empty() && names.size() < names_before_index) {
+    const auto [known, is_new] = names.try_emplace(std::string(essential));
+    if (is_new) known->second = ids_by_tag(btf, essential);
+    return known->second;
+  }
+  if (heads.empty()) {
+    build_index(btf);
+    names.clear();
+  }
+  return ids_by_index(btf, essential);
 }
 
-std::optional<u32> Btf::Data::scan(const Btf& btf, std::string_view name, Kind kind) const {
-  for (u32 id = first_id; id < count(); id++) {
-    const auto raw_type = raw(id);
-    if (static_cast<Kind>(kind_of(raw_type.info)) != kind || raw_type.name == 0) continue;
-    if (btf.string(raw_type.name) == name) return id;
+std::vector<u32> Btf::Data::ids_by_tag(const Btf& btf, std::string_view essential) const {
+  std::vector<u32> out;
+  u64 head = 0;
+  std::memcpy(&head, essential.data(), std::min(sizeof head, essential.size()));
+  const NameTag tag = name_tag(head);
+  const u8* at = tags.get();
+  const u8* const end = at + own_count;
+  while (at != end && (at = static_cast<const u8*>(std::memchr(at, tag.first, static_cast<std::size_t>(end - at))))) {
+    const auto index = static_cast<u32>(at++ - tags.get());
+    const u32 id = first_id + index;
+    if (second_tags[index] == tag.second && essential_name(btf.string(raw(id).name)) == essential) out.push_back(id);
   }
-  return std::nullopt;
+  return out;
+}
+
+std::vector<u32> Btf::Data::ids_by_index(const Btf& btf, std::string_view essential) const {
+  std::vector<u32> out;
+  for (u32 id = heads[hash_name(essential) & (heads.size() - 1)]; id != 0; id = next[id - first_id])
+    if (essential_name(btf.string(raw(id).name)) == essential) out.push_back(id);
+  return out;
 }
 
 /// Chains grow at the head, so inserting from the last id to the first leaves them ascending.
 void Btf::Data::build_index(const Btf& btf) const {
   std::size_t buckets = 16;
-  while (buckets < offsets.size()) buckets *= 2;
+  while (buckets < own_count) buckets *= 2;
   heads.assign(buckets, 0);
-  next.assign(offsets.size(), 0);
+  next.assign(own_count, 0);
   for (u32 id = count(); id-- > first_id;) {
     const auto raw_type = raw(id);
     if (raw_type.name == 0) continue;

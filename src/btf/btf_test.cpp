@@ -1,12 +1,17 @@
 // Types made with the Builder and read back; types that lie; the kernel's own.
 #include "btf/btf.hpp"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
+#include <unordered_map>
 
 #include "btf/builder.hpp"
+#include "btf/core.hpp"
+#include "btf/data.hpp"
 #include "btf/dump_c.hpp"
 #include "btf/dump_raw.hpp"
 #include "btf/ext.hpp"
@@ -60,7 +65,8 @@ TEST(Btf, WhatIsBuiltCanBeRead) {
 
 TEST(Btf, FindsByNameBeforeAndAfterTheIndexIsBuilt) {
   const auto s = sample();
-  for (int i = 0; i < 10; i++) {  // the first look-ups scan, later ones use the index
+  for (int i = 0; i < 300; i++) {  // the first 200 names are searched for, then there is an index
+    EXPECT_EQ(s.btf->find(fmt::format("name{}", i), Kind::struct_), std::nullopt);
     EXPECT_EQ(s.btf->find("point", Kind::struct_), s.point_id);
     EXPECT_EQ(s.btf->find("point", Kind::union_), std::nullopt);
     EXPECT_EQ(s.btf->find("", Kind::struct_), std::nullopt);
@@ -85,6 +91,63 @@ TEST(Btf, CandidatesIgnoreFlavours) {
   const auto btf = *b.build();
   EXPECT_EQ(btf->candidates("s"), (std::vector<u32>{plain, old}));
   EXPECT_TRUE(btf->candidates("").empty());
+}
+
+TEST(Btf, TagsDoNotTellFlavoursApart) {
+  std::mt19937 random(20261129);
+  const auto tag_of = [](const std::string& name, char behind) {
+    char head[32];
+    std::memset(head, behind, sizeof head);
+    head[name.copy(head, sizeof head - 1)] = 0;
+    u64 word = 0;
+    std::memcpy(&word, head, sizeof word);
+    const auto tag = name_tag(word);
+    return tag.first << 8 | tag.second;
+  };
+  int flavoured = 0;
+  for (int round = 0; round < 200'000; round++) {
+    std::string name;
+    for (u32 length = 1 + random() % 12; name.size() < length;) name += random() % 2 != 0 ? '_' : "abz"[random() % 3];
+    const std::string essential(essential_name(name));
+    flavoured += essential != name;
+    ASSERT_EQ(tag_of(name, 'x'), tag_of(essential, '_')) << name;
+    ASSERT_NE(tag_of(name, 'x') >> 8, 0) << name;
+  }
+  EXPECT_GT(flavoured, 1000);
+  EXPECT_EQ(tag_of("", 'x'), 0);
+}
+
+TEST(Btf, ManyTypesAreFoundByNumberAndByName) {
+  Builder b;
+  constexpr u32 count = 60'001;  // more than a megabyte: not every type's place is kept
+  const u32 int_id = b.add_int("int", 4);
+  for (u32 i = 1; i < count; i++) {
+    const std::string name = fmt::format("m{}", i);
+    const Builder::NewMember member[] = {{name, int_id, 0}};
+    if (i % 3 == 0)
+      b.add_pointer(i);
+    else
+      b.add_struct(fmt::format("s{}", i), i, member);
+  }
+  const auto built = *b.build();
+  const auto read = Btf::parse({built->bytes().begin(), built->bytes().end()}, nullptr, Check::frame);
+  ASSERT_TRUE(read) << read.error().message;
+  for (const auto& btf : {built, *read}) {
+    ASSERT_EQ(btf->type_count(), count + 1);
+    for (u32 i = 1; i < count; i++) {
+      const auto t = btf->type(i + 1);
+      ASSERT_EQ(t.size_or_type, i);
+      ASSERT_EQ(t.name, i % 3 == 0 ? "" : fmt::format("s{}", i));
+      if (t.kind == Kind::struct_) {
+        ASSERT_EQ(btf->member(t, 0).name, fmt::format("m{}", i));
+      }
+    }
+    for (u32 i = 1; i < count; i += 97) {
+      const auto expected = i % 3 == 0 ? std::nullopt : std::optional(i + 1);
+      ASSERT_EQ(btf->find(fmt::format("s{}", i), Kind::struct_), expected);
+    }
+    EXPECT_EQ(btf->type(count + 1).kind, Kind::void_) << "an id beyond the last";
+  }
 }
 
 TEST(Btf, EnumeratorsKeepTheirSign) {
@@ -214,6 +277,67 @@ TEST(Btf, MutatedTypesNeverFault) {
   EXPECT_GT(accepted, 500) << "the mutations must not all be caught at the door";
 }
 
+/// What CO-RE and attaching do with types whose references nobody proved.
+void look_around(const Btf& btf) {
+  for (u32 id = 0; id < btf.type_count() + 2; id++) {
+    const auto t = btf.type(id);
+    (void)btf.type(btf.resolve(id));
+    (void)btf.size_of(id);
+    (void)btf.align_of(id);
+    (void)btf.find(t.name, t.kind);
+    (void)btf.enumerators(t);
+    (void)btf.candidates(essential_name(t.name));
+    for (const auto& member : btf.members(t)) (void)btf.type(btf.resolve(member.type_id));
+    for (const auto& param : btf.params(t)) (void)btf.type(btf.resolve(param.type_id));
+    for (const auto& entry : btf.section_vars(t)) (void)btf.type(btf.resolve(entry.type_id));
+    for (const u32 kind : {0U, 1U, 2U, 8U, 9U, 12U})
+      if (t.kind != Kind::void_) (void)resolve(btf, {.insn = 0, .type_id = id, .access = "0:1:0", .kind = kind}, btf);
+  }
+}
+
+TEST(Btf, UnprovedTypesNeverFault) {
+  const auto s = sample();
+  const std::vector<std::byte> bytes(s.btf->bytes().begin(), s.btf->bytes().end());
+  std::mt19937 random(20261129);
+  int accepted = 0, beyond_proof = 0;
+  for (int round = 0; round < 5000; round++) {
+    auto copy = bytes;
+    for (u32 change = 0; change <= random() % 4; change++)
+      copy[random() % copy.size()] = static_cast<std::byte>(random());
+    const auto btf = Btf::parse(copy, nullptr, Check::frame);
+    if (!btf) continue;
+    accepted++;
+    beyond_proof += !Btf::parse(copy);
+    look_around(**btf);
+  }
+  EXPECT_GT(accepted, 500);
+  EXPECT_GT(beyond_proof, 100);
+}
+
+TEST(Btf, UnprovedCirclesEnd) {
+  Builder b;
+  b.add_modifier(Kind::const_, {}, 2);
+  b.add_modifier(Kind::typedef_, "t", 1);
+  b.add_array(3, 3, 1);
+  const Builder::NewMember members[] = {{"a", 3, 0}, {"b", 99, 0}, {"c", 2, 0}};
+  b.add_struct("s", 8, members);
+  const auto btf = *Btf::parse(b.bytes(), nullptr, Check::frame);
+  EXPECT_EQ(btf->resolve(1), 0U);
+  EXPECT_EQ(btf->resolve(99), 0U);
+  EXPECT_FALSE(btf->size_of(3));
+  EXPECT_FALSE(btf->size_of(99));
+  look_around(*btf);
+}
+
+TEST(Btf, OnlyWhatTheKernelServesIsTakenAtItsWord) {
+  Builder b;
+  b.add_pointer(99);
+  const test::TemporaryDirectory directory;
+  const auto bytes = b.bytes();
+  const auto path = directory.write("vmlinux", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  EXPECT_FALSE(Btf::from_file(path));
+}
+
 TEST(Btf, ReadsTheRunningKernel) {
   if (!test::has_kernel_btf()) GTEST_SKIP() << "no " << test::kernel_btf;
   const auto btf = Btf::from_file(test::kernel_btf);
@@ -224,6 +348,33 @@ TEST(Btf, ReadsTheRunningKernel) {
   bool has_pid = false;
   for (const auto& member : (*btf)->members((*btf)->type(*task))) has_pid |= member.name == "pid";
   EXPECT_TRUE(has_pid);
+}
+
+TEST(Btf, FindsWhatAWalkThroughTheRunningKernelFinds) {
+  if (!test::has_kernel_btf()) GTEST_SKIP() << "no " << test::kernel_btf;
+  const auto all = *Btf::from_file(test::kernel_btf);
+  std::unordered_map<std::string, std::vector<u32>> by_name;
+  for (u32 id = 1; id < all->type_count(); id++)
+    if (const auto name = essential_name(all->type(id).name); !name.empty()) by_name[std::string(name)].push_back(id);
+  std::vector<std::string> names;
+  for (const auto& [name, ids] : by_name) names.push_back(name);
+  std::ranges::sort(names);
+  std::shared_ptr<const Btf> btf;
+  for (std::size_t i = 0; i < names.size(); i += 37) {
+    if (i % (37 * 150) == 0) btf = *Btf::from_file(test::kernel_btf);  // before there is an index
+    for (const auto& types : {btf, all}) {
+      std::vector<u32> found = types->candidates(names[i]);
+      for (const u32 id : by_name[names[i]]) {
+        const auto t = types->type(id);
+        if (t.kind == Kind::var || t.kind == Kind::datasec || t.kind == Kind::decl_tag || t.kind == Kind::type_tag)
+          found.push_back(id);
+        const auto first = types->find(t.name, t.kind);
+        ASSERT_TRUE(first && *first <= id) << t.name;
+      }
+      std::ranges::sort(found);
+      ASSERT_EQ(found, by_name[names[i]]) << names[i];
+    }
+  }
 }
 
 TEST(Ext, RefusesTablesThatLie) {

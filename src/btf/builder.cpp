@@ -18,7 +18,8 @@ Builder Builder::copy_of(const Btf& btf) {
   out.first_string_ = data.first_string;
   out.types_.assign(data.types, data.types + data.type_bytes);
   out.strings_.assign(data.strings, data.strings + data.string_bytes);
-  out.offsets_ = data.offsets;
+  for (u32 id = data.first_id; id < data.count(); id++)
+    out.offsets_.push_back(static_cast<u32>(data.at(id) - data.types));
   return out;
 }
 

@@ -3,6 +3,8 @@
 // Source: behaviour of libbpf's relo_core (what it calls fields_are_compat, types_are_compat and types_match).
 #include "btf/core_match.hpp"
 
+#include "btf/data.hpp"
+
 namespace skep::btf::core {
 namespace {
 
@@ -79,8 +81,8 @@ bool forward_matches(const Type& a, const Type& b, bool behind_pointer) {
 
 bool same_kind(Kind a, Kind b) { return a == b || (is_enumeration(a) && is_enumeration(b)); }
 
-// Recursion is bounded by the array nesting that parse() lets through.
-Result<bool> fields_are_compatible(TypeRef local, TypeRef target) {
+Result<bool> fields_are_compatible(TypeRef local, TypeRef target, u32 depth) {
+  if (depth > longest_chain) return too_deep();
   const Type a = local.btf.type(local.btf.resolve(local.id));
   const Type b = target.btf.type(target.btf.resolve(target.id));
   if (is_composite(a.kind) && is_composite(b.kind)) return true;
@@ -100,7 +102,7 @@ Result<bool> fields_are_compatible(TypeRef local, TypeRef target) {
       return plain_integer(local.btf, a) && plain_integer(target.btf, b);
     case Kind::array:
       return fields_are_compatible({local.btf, local.btf.array(a).element_id},
-                                   {target.btf, target.btf.array(b).element_id});
+                                   {target.btf, target.btf.array(b).element_id}, depth + 1);
     default:
       return false;
   }

@@ -19,7 +19,7 @@ struct TypeRef {
 /// Kinds that may stand for each other: equal, or both enumerations.
 bool same_kind(Kind a, Kind b);
 /// Fields whose types may differ in size but not in nature. Errors: limit.
-Result<bool> fields_are_compatible(TypeRef local, TypeRef target);
+Result<bool> fields_are_compatible(TypeRef local, TypeRef target, u32 depth = 0);
 /// type_exists and type_size: the same shape, ignoring names below the root. Errors: limit.
 Result<bool> types_are_compatible(TypeRef local, TypeRef target, Budget& budget, u32 depth = 0);
 /// type_matches: every member of the local type, by name, down to the leaves. Errors: limit.

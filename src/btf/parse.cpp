@@ -1,11 +1,14 @@
-// Reading BTF: one pass that indexes every type and proves that no view can leave the bytes.
+// Reading BTF: the header, the walk that finds where each type begins (walk.cpp), and a proof of all references.
 //
-// The kernel's own BTF has 126,000 types in 5.5 MB and is opened at every start, so the pass does little per type:
-// it advances by the type's size and keeps the largest name offset and type id it meets. Both are compared with
-// their limits once, at the end; only when that fails is the culprit searched for the message. Chains of modifiers
-// and arrays are walked in a second, short pass, so that resolve() and size_of() always end.
+// The kernel's own BTF has 126,000 types in 5.5 MB and is opened at every start. The proof takes longer than the walk
+// and is spared for what the kernel itself serves: views are safe without it, they only read what makes no sense as
+// void. It keeps the largest name offset and type id of all types and compares both with their limits once, at the end;
+// only when that fails is the culprit searched for the message. Chains of modifiers and arrays are walked, so that what
+// follows them always ends.
 // Source: kernel Documentation/bpf/btf.rst.
 #include <fmt/core.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 
@@ -80,9 +83,15 @@ bool is_link(u32 raw_kind) {
   return is_modifier(kind) || kind == Kind::array || kind == Kind::var;
 }
 
+/// A name under /sys alone does not tell: containers put files of their own there.
+bool is_served_by_kernel(const std::string& path) {
+  struct statfs status{};
+  return ::statfs(path.c_str(), &status) == 0 && status.f_type == SYSFS_MAGIC;
+}
+
 }  // namespace
 
-Result<void> Btf::Data::open() {
+Result<void> Btf::Data::open(Check check) {
   if (bytes.size() < sizeof(RawHeader))
     return fail(Code::malformed, fmt::format("BTF: {} bytes, a header alone has 24", bytes.size()));
   const auto header = load<RawHeader>(reinterpret_cast<const u8*>(bytes.data()));
@@ -111,30 +120,30 @@ Result<void> Btf::Data::open() {
   }
   if (string_bytes == 0 ? !base : strings[string_bytes - 1] != 0 || (!base && strings[0] != 0))
     return fail(Code::malformed, "BTF: the string section does not begin with an empty string and end with a zero");
-  return scan_types();
+  SKEP_TRY(walk_types());
+  return check == Check::everything ? check_references() : Result<void>{};
 }
 
-Result<void> Btf::Data::scan_types() {
+/// The sentence for the type at `at`, before which there are `found`.
+tl::unexpected<Error> Btf::Data::walk_fault(u32 found, u32 at) const {
+  const u32 id = first_id + found;
+  if (type_bytes - at < sizeof(RawType))
+    return fail(Code::malformed, fmt::format("BTF type {}: cut off at offset {}", id, at));
+  const u32 info = load<u32>(types + at + 4), kind = kind_of(info);
+  if (kind == 0 || kind > last_kind)
+    return fail(kind == 0 ? Code::malformed : Code::unsupported,
+                fmt::format("BTF type {}: kind {} at offset {}, expected 1 to {}", id, kind, at, last_kind));
+  return fail(Code::malformed,
+              fmt::format("BTF type {}: {} entries at offset {} exceed the type section", id, vlen_of(info), at));
+}
+
+Result<void> Btf::Data::check_references() const {
   Limits limits;
   std::vector<u32> links;
-  offsets.reserve(type_bytes / 24 + 1);  // vmlinux has 26 bytes a type: growing would take the memory twice
-  for (u32 at = 0; at < type_bytes;) {
-    const u32 room = type_bytes - at;
-    if (room < sizeof(RawType))
-      return fail(Code::malformed, fmt::format("BTF type {}: cut off at offset {}", count(), at));
-    const auto raw = load<RawType>(types + at);
-    const u32 kind = kind_of(raw.info);
-    if (kind == 0 || kind > last_kind)
-      return fail(kind == 0 ? Code::malformed : Code::unsupported,
-                  fmt::format("BTF type {}: kind {} at offset {}, expected 1 to {}", count(), kind, at, last_kind));
-    const u64 extra = extra_size(kind, vlen_of(raw.info));
-    if (extra > room - sizeof(RawType))
-      return fail(Code::malformed, fmt::format("BTF type {}: {} entries at offset {} exceed the type section", count(),
-                                               vlen_of(raw.info), at));
-    if (is_link(kind)) links.push_back(count());
-    offsets.push_back(at);
-    scan_type(raw, types + at + sizeof(RawType), limits);
-    at += static_cast<u32>(sizeof(RawType) + extra);
+  for (u32 id = first_id; id < count(); id++) {
+    const auto raw_type = raw(id);
+    if (is_link(kind_of(raw_type.info))) links.push_back(id);
+    scan_type(raw_type, at(id) + sizeof(RawType), limits);
   }
   if (limits.id >= count() || (limits.name != 0 && limits.name >= u64{first_string} + string_bytes))
     return tl::unexpected(explain_fault());
@@ -151,9 +160,8 @@ Result<void> Btf::Data::check_chains(std::span<const u32> links) const {
       if (steps == longest_chain)
         return fail(Code::malformed,
                     fmt::format("BTF type {}: a chain of more than {} modifiers and arrays", start, longest_chain));
-      id = static_cast<Kind>(kind_of(raw_type.info)) == Kind::array
-               ? load<u32>(types + offsets[id - first_id] + sizeof(RawType))
-               : raw_type.size_or_type;
+      id = static_cast<Kind>(kind_of(raw_type.info)) == Kind::array ? load<u32>(at(id) + sizeof(RawType))
+                                                                    : raw_type.size_or_type;
     }
   }
   return {};
@@ -163,7 +171,7 @@ Error Btf::Data::explain_fault() const {
   const u64 name_limit = u64{first_string} + string_bytes;
   for (u32 id = first_id; id < count(); id++) {
     Limits limits;
-    scan_type(raw(id), types + offsets[id - first_id] + sizeof(RawType), limits);
+    scan_type(raw(id), at(id) + sizeof(RawType), limits);
     if (limits.id >= count())
       return {Code::malformed, fmt::format("BTF type {}: refers to type {}, but there are {}", id, limits.id, count())};
     if (limits.name != 0 && limits.name >= name_limit)
@@ -173,19 +181,23 @@ Error Btf::Data::explain_fault() const {
   return {Code::malformed, "BTF: a reference is out of range"};
 }
 
-Result<std::shared_ptr<const Btf>> Btf::parse(std::vector<std::byte> bytes, std::shared_ptr<const Btf> base) {
+Result<std::shared_ptr<const Btf>> Btf::parse(std::vector<std::byte> bytes, std::shared_ptr<const Btf> base,
+                                              Check check) {
   auto data = std::make_shared<Data>();
   data->owned = std::move(bytes);
   data->bytes = data->owned;
   data->base = std::move(base);
-  SKEP_TRY(data->open());
+  SKEP_TRY(data->open(check));
   return std::shared_ptr<const Btf>(new Btf(std::move(data)));
 }
 
-Result<std::shared_ptr<const Btf>> Btf::from_file(const std::string& path) {
+Result<std::shared_ptr<const Btf>> Btf::from_file(const std::string& path, std::shared_ptr<const Btf> base) {
   auto data = std::make_shared<Data>();
-  // The kernel's own file cannot shrink under the mapping; any other file is copied. Kernels before 6.16 do not map.
-  if (path.starts_with("/sys/kernel/btf/")) {
+  data->base = std::move(base);
+  // The kernel's own file cannot shrink under the mapping, and says what the kernel itself goes by; any other file is
+  // copied, and proved. Kernels before 6.16 do not map it.
+  const bool is_kernels = is_served_by_kernel(path);
+  if (is_kernels) {
     if (auto mapped = base::MappedFile::open(path)) data->mapped.emplace(std::move(*mapped));
   }
   if (data->mapped) {
@@ -194,7 +206,7 @@ Result<std::shared_ptr<const Btf>> Btf::from_file(const std::string& path) {
     data->owned = SKEP_TRY(base::read_file(path));
     data->bytes = data->owned;
   }
-  SKEP_TRY_AT(path, data->open());
+  SKEP_TRY_AT(path, data->open(is_kernels ? Check::frame : Check::everything));
   return std::shared_ptr<const Btf>(new Btf(std::move(data)));
 }
 

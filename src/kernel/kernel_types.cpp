@@ -24,21 +24,22 @@ Error types_error(Error error, const std::string& path, bool is_running) {
   return std::move(error).within("kernel types");
 }
 
-/// The member in a structure or union, and in those inside of it that have no name.
-std::optional<KernelTypes::MemberPlace> place_in(const btf::Btf& types, u32 id, std::string_view path, u32 depth) {
+/// The member in a structure or union, and in those inside of it that have no name. `of_bits`: bit-fields too.
+std::optional<KernelTypes::MemberPlace> place_in(const btf::Btf& types, u32 id, std::string_view path, bool of_bits,
+                                                 u32 depth) {
   constexpr u32 deepest = 8;
   const btf::Type record = types.type(types.resolve(id));
   if (depth > deepest || !btf::is_composite(record.kind)) return std::nullopt;
   const auto dot = path.find('.');
   const std::string_view name = path.substr(0, dot), rest = dot == path.npos ? "" : path.substr(dot + 1);
   for (const btf::Member& member : types.members(record)) {
-    if (member.bit_size != 0 || (member.name != name && !member.name.empty())) continue;
+    if ((member.bit_size != 0 && !of_bits) || (member.name != name && !member.name.empty())) continue;
     const u32 offset = member.bit_offset / 8;
     if (member.name == name && rest.empty()) {
       const auto bytes = types.size_of(member.type_id);
       return bytes ? std::optional(KernelTypes::MemberPlace{offset, static_cast<u32>(*bytes)}) : std::nullopt;
     }
-    const auto inner = place_in(types, member.type_id, member.name == name ? rest : path, depth + 1);
+    const auto inner = place_in(types, member.type_id, member.name == name ? rest : path, of_bits, depth + 1);
     if (inner) return KernelTypes::MemberPlace{offset + inner->offset, inner->bytes};
   }
   return std::nullopt;
@@ -65,20 +66,8 @@ Result<std::shared_ptr<const btf::Btf>> KernelTypes::running() {
   return running_;
 }
 
-Result<const TypeFinder*> KernelTypes::finder() {
-  const std::lock_guard lock(mutex_);
-  if (!finder_) {
-    auto opened = TypeFinder::open(running_path);
-    if (!opened) return tl::unexpected(types_error(std::move(opened).error(), running_path, true));
-    finder_ = *std::move(opened);
-  }
-  return &*finder_;
-}
-
 Result<std::optional<u32>> KernelTypes::own(std::string_view name, btf::Kind kind) {
-  const TypeFinder* kernel = SKEP_TRY(finder());
-  const std::lock_guard lock(mutex_);
-  return kernel->find(name, kind);
+  return SKEP_TRY(running())->find(name, kind);
 }
 
 Result<u32> KernelTypes::function(std::string_view name) {
@@ -93,11 +82,11 @@ Result<KernelType> KernelTypes::any_function(std::string_view name) {
   const auto colon = name.find(':');
   const std::string_view module = colon == name.npos ? "" : name.substr(0, colon);
   const std::string_view function = colon == name.npos ? name : name.substr(colon + 1);
-  const TypeFinder* kernel = SKEP_TRY(finder());
+  const auto kernel = SKEP_TRY(running());
   const std::lock_guard lock(mutex_);
   if (module.empty() || module == "vmlinux")
     if (const auto id = kernel->find(function, btf::Kind::func)) return KernelType{*id, {}};
-  if (auto found = in_modules(function, {btf::Kind::func}, module, *kernel)) return *std::move(found);
+  if (auto found = in_modules(function, {btf::Kind::func}, module, kernel)) return *std::move(found);
   if (!module.empty())
     return fail(Code::not_found,
                 fmt::format("no module \"{}\" is loaded, or its types have no function \"{}\"", module, function));
@@ -110,24 +99,25 @@ Result<KernelType> KernelTypes::any_function(std::string_view name) {
 
 Result<KernelType> KernelTypes::any_tracepoint(std::string_view name) {
   const std::string type = fmt::format("btf_trace_{}", name);
-  const TypeFinder* kernel = SKEP_TRY(finder());
+  const auto kernel = SKEP_TRY(running());
   const std::lock_guard lock(mutex_);
   if (const auto id = kernel->find(type, btf::Kind::typedef_)) return KernelType{*id, {}};
-  if (auto found = in_modules(type, {btf::Kind::typedef_}, "", *kernel)) return *std::move(found);
+  if (auto found = in_modules(type, {btf::Kind::typedef_}, "", kernel)) return *std::move(found);
   return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
 }
 
 std::optional<KernelType> KernelTypes::symbol(std::string_view name) {
-  const auto kernel = finder();
+  const auto kernel = running();
   if (!kernel) return std::nullopt;
   const std::lock_guard lock(mutex_);
   for (const auto kind : {btf::Kind::var, btf::Kind::func})
     if (const auto id = (*kernel)->find(name, kind)) return KernelType{*id, {}};
-  return in_modules(name, {btf::Kind::var, btf::Kind::func}, "", **kernel);
+  return in_modules(name, {btf::Kind::var, btf::Kind::func}, "", *kernel);
 }
 
 std::optional<KernelType> KernelTypes::in_modules(std::string_view name, std::initializer_list<btf::Kind> kinds,
-                                                  std::string_view only, const TypeFinder& kernel) {
+                                                  std::string_view only,
+                                                  const std::shared_ptr<const btf::Btf>& kernel) {
   const auto look = [&]() -> std::optional<KernelType> {
     for (const auto kind : kinds)
       if (auto found = modules_.find(name, kind, only, kernel)) return found;
@@ -138,13 +128,12 @@ std::optional<KernelType> KernelTypes::in_modules(std::string_view name, std::in
 }
 
 Result<KernelTypes::Structure> KernelTypes::structure(std::string_view name) {
-  const TypeFinder* kernel = SKEP_TRY(finder());
-  auto types = SKEP_TRY(running());
+  auto kernel = SKEP_TRY(running());
   const std::lock_guard lock(mutex_);
-  if (const auto id = kernel->find(name, btf::Kind::struct_)) return Structure{{*id, {}}, std::move(types)};
-  auto found = in_modules(name, {btf::Kind::struct_}, "", *kernel);
+  if (const auto id = kernel->find(name, btf::Kind::struct_)) return Structure{{*id, {}}, std::move(kernel)};
+  auto found = in_modules(name, {btf::Kind::struct_}, "", kernel);
   if (!found) return fail(Code::not_found, fmt::format("neither this kernel nor a module has struct {}", name));
-  auto own = SKEP_TRY(modules_.types(found->module, std::move(types)));
+  auto own = SKEP_TRY(modules_.types(found->module));
   return Structure{*std::move(found), std::move(own)};
 }
 
@@ -153,17 +142,16 @@ std::vector<std::shared_ptr<const btf::Btf>> KernelTypes::modules_with(
   using K = btf::Kind;
   std::vector<std::shared_ptr<const btf::Btf>> found;
   if (!btf_path_.empty()) return found;
-  const auto kernel = finder();
-  const auto types = running();
-  if (!kernel || !types) return found;
+  const auto kernel = running();
+  if (!kernel) return found;
   const std::lock_guard lock(mutex_);
-  modules_.refresh(**kernel);  // once for all names: most are in no module
+  modules_.refresh(*kernel);  // once for all names: most are in no module
   std::set<std::string> modules;
   for (const std::string& name : names)
     for (const K kind : {K::struct_, K::union_, K::enum_, K::enum64, K::typedef_})
-      if (const auto one = modules_.find(name, kind, "", **kernel)) modules.insert(one->module);
+      if (const auto one = modules_.find(name, kind, "", *kernel)) modules.insert(one->module);
   for (const std::string& module : modules)
-    if (auto parsed = modules_.types(module, *types)) found.push_back(*std::move(parsed));
+    if (auto parsed = modules_.types(module)) found.push_back(*std::move(parsed));
   return found;
 }
 
@@ -226,21 +214,20 @@ std::string KernelTypes::parameter_name(std::string_view function_name, u32 inde
 }
 
 std::optional<u32> KernelTypes::member_offset(std::string_view structure, std::string_view member) {
-  const auto types = finder();
-  if (!types) return std::nullopt;
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto direct = (*types)->member_offset(structure, member)) return direct;
-  }
-  const auto place = member_place(structure, member);
+  const auto place = place_of(structure, member, true);
   return place ? std::optional(place->offset) : std::nullopt;
 }
 
-std::optional<KernelTypes::MemberPlace> KernelTypes::member_place(std::string_view structure, std::string_view member) {
+std::optional<KernelTypes::MemberPlace> KernelTypes::place_of(std::string_view structure, std::string_view member,
+                                                              bool of_bits) {
   const auto types = running();
   if (!types) return std::nullopt;
   const auto id = (*types)->find(structure, btf::Kind::struct_);
-  return id ? place_in(**types, *id, member, 0) : std::nullopt;
+  return id ? place_in(**types, *id, member, of_bits, 0) : std::nullopt;
+}
+
+std::optional<KernelTypes::MemberPlace> KernelTypes::member_place(std::string_view structure, std::string_view member) {
+  return place_of(structure, member, false);
 }
 
 std::optional<s64> KernelTypes::enumerator(std::string_view enumeration, std::string_view name) {

@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 #include <sys/stat.h>
 
-#include "base/mapped_file.hpp"
 #include "kernel/info.hpp"
 #include "kernel/open.hpp"
 #include "kernel/syscall.hpp"
@@ -21,7 +20,7 @@ u64 inode_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-bool ModuleTypes::refresh(const TypeFinder& kernel) {
+bool ModuleTypes::refresh(const std::shared_ptr<const btf::Btf>& kernel) {
   is_listed_ = true;
   bool came = false;
   std::map<std::string, Module, std::less<>> now;
@@ -38,35 +37,29 @@ bool ModuleTypes::refresh(const TypeFinder& kernel) {
     // A module that goes meanwhile, or whose types make no sense, is as good as absent.
     Module& module = now[std::move(name)];
     module.file = file;
-    if (auto opened = TypeFinder::open(entry->path().native(), &kernel)) module.finder = *std::move(opened);
-    came |= module.finder.has_value();
+    if (auto opened = btf::Btf::from_file(entry->path().native(), kernel)) module.types = *std::move(opened);
+    came |= module.types != nullptr;
   }
   modules_ = std::move(now);
   return came;
 }
 
 std::optional<KernelType> ModuleTypes::find(std::string_view name, btf::Kind kind, std::string_view only,
-                                            const TypeFinder& kernel) {
+                                            const std::shared_ptr<const btf::Btf>& kernel) {
   if (!is_listed_) refresh(kernel);
-  for (const auto& [module, types] : modules_) {
-    if (!types.finder || (!only.empty() && module != only)) continue;
-    if (const auto id = types.finder->find(name, kind); id && inode_of(directory_ / module) == types.file)
+  for (const auto& [module, known] : modules_) {
+    if (!known.types || (!only.empty() && module != only)) continue;
+    if (const auto id = known.types->find_own(name, kind); id && inode_of(directory_ / module) == known.file)
       return KernelType{*id, module};
   }
   return std::nullopt;
 }
 
-Result<std::shared_ptr<const btf::Btf>> ModuleTypes::types(const std::string& module,
-                                                           std::shared_ptr<const btf::Btf> kernel) {
+Result<std::shared_ptr<const btf::Btf>> ModuleTypes::types(const std::string& module) const {
   const auto known = modules_.find(module);
-  if (known == modules_.end())
+  if (known == modules_.end() || !known->second.types)
     return fail(Code::not_found, fmt::format("no module \"{}\" with types is loaded", module));
-  auto& parsed = known->second.parsed;
-  if (!parsed) {
-    auto bytes = SKEP_TRY(base::read_file((directory_ / module).native()));
-    parsed = SKEP_TRY_AT("types of module " + module, btf::Btf::parse(std::move(bytes), std::move(kernel)));
-  }
-  return parsed;
+  return known->second.types;
 }
 
 Result<base::Fd> open_module_types(std::string_view module) {

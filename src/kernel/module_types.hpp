@@ -2,10 +2,10 @@
 //
 // A module's types are split from the kernel's: their numbers, and their strings, continue after the kernel's.
 // Functions and types that are not in the kernel itself are looked for here; a distribution's kernel has most of its
-// file systems, packet filters and drivers in modules. Files are read at the first question, and searched in place
-// (type_finder.hpp). Modules come and go while a process lives: where a name is not found, refresh() lists the
-// directory (some 50 us), and reads what is new. A module that was taken out and put in again has another file of the
-// same name. Source: Documentation/bpf/btf.rst; kernel/bpf/btf.c, btf_module_notify.
+// file systems, packet filters and drivers in modules. Files are read at the first question. Modules come and go while
+// a process lives: where a name is not found, refresh() lists the directory (some 50 us), and reads what is new. A
+// module that was taken out and put in again has another file of the same name. Source: Documentation/bpf/btf.rst;
+// kernel/bpf/btf.c, btf_module_notify.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -18,7 +18,6 @@
 
 #include "base/fd.hpp"
 #include "btf/btf.hpp"
-#include "kernel/type_finder.hpp"
 
 namespace skep::kernel {
 
@@ -32,20 +31,20 @@ class ModuleTypes {
  public:
   explicit ModuleTypes(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
-  /// In the module `only`, or in the first that has it where that is "". `kernel` must outlive this. What was found
-  /// when the modules were listed last; a module that is gone since is not named.
+  /// In the module `only`, or in the first that has it where that is "". `kernel`: what the modules' types are split
+  /// from. What was found when the modules were listed last; a module that is gone since is not named.
   std::optional<KernelType> find(std::string_view name, btf::Kind kind, std::string_view only,
-                                 const TypeFinder& kernel);
+                                 const std::shared_ptr<const btf::Btf>& kernel);
   /// Lists the modules again, and reads those that came. Whether there were any.
-  bool refresh(const TypeFinder& kernel);
-  /// All types of one. Errors: not_found (no such module, or it has no types), malformed.
-  Result<std::shared_ptr<const btf::Btf>> types(const std::string& module, std::shared_ptr<const btf::Btf> kernel);
+  bool refresh(const std::shared_ptr<const btf::Btf>& kernel);
+  /// All types of one, as they were when the modules were listed last. Errors: not_found (no such module, or it has no
+  /// types that make sense).
+  Result<std::shared_ptr<const btf::Btf>> types(const std::string& module) const;
 
  private:
   struct Module {
-    u64 file = 0;                      ///< the inode of its types
-    std::optional<TypeFinder> finder;  ///< none: they make no sense
-    std::shared_ptr<const btf::Btf> parsed;
+    u64 file = 0;                           ///< the inode of its types
+    std::shared_ptr<const btf::Btf> types;  ///< null: they make no sense
   };
 
   std::filesystem::path directory_;
