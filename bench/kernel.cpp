@@ -9,9 +9,7 @@
 // reader beside a writer on another CPU, where what counts is how seldom they take memory away from each other. libbpf
 // is opened at run time (libbpf.so.1); without it, or without the right to load programs, nothing is measured and the
 // reason is said.
-#include <dlfcn.h>
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -26,67 +24,14 @@
 #include "compile/compile.hpp"
 #include "figures.hpp"
 #include "kernel/syscall.hpp"
+#include "libbpf.hpp"
 
 namespace {
 
 using namespace skep;
-
-double now_us() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
-/// libbpf's functions that are needed here.
-struct Libbpf {
-  void* (*open_mem)(const void*, std::size_t, const void*);
-  int (*load)(void*);
-  void (*close)(void*);
-  void* (*find_program)(const void*, const char*);
-  void* (*find_map)(const void*, const char*);
-  int (*map_fd)(const void*);
-  int (*program_fd)(const void*);
-  void* (*attach)(const void*);
-  int (*destroy)(void*);
-  void* (*ring_new)(int, int (*)(void*, void*, std::size_t), void*, const void*);
-  int (*ring_consume)(void*);
-  void (*ring_free)(void*);
-  int (*set_max_entries)(void*, u32);
-  void* (*set_print)(void*);
-
-  static Result<Libbpf> open() {
-    void* const library = ::dlopen("libbpf.so.1", RTLD_NOW);
-    if (library == nullptr) return fail(Code::not_found, "libbpf.so.1 is not installed");
-    Libbpf out{};
-    bool complete = true;
-    const auto find = [&]<class F>(F& function, const char* name) {
-      function = reinterpret_cast<F>(::dlsym(library, name));
-      complete &= function != nullptr;
-    };
-    find(out.open_mem, "bpf_object__open_mem");
-    find(out.load, "bpf_object__load");
-    find(out.close, "bpf_object__close");
-    find(out.find_program, "bpf_object__find_program_by_name");
-    find(out.find_map, "bpf_object__find_map_by_name");
-    find(out.map_fd, "bpf_map__fd");
-    find(out.program_fd, "bpf_program__fd");
-    find(out.attach, "bpf_program__attach");
-    find(out.destroy, "bpf_link__destroy");
-    find(out.ring_new, "ring_buffer__new");
-    find(out.ring_consume, "ring_buffer__consume");
-    find(out.ring_free, "ring_buffer__free");
-    find(out.set_max_entries, "bpf_map__set_max_entries");
-    find(out.set_print, "libbpf_set_print");
-    if (!complete) return fail(Code::unsupported, "libbpf.so.1 lacks a function that its version 1 has");
-    out.set_print(nullptr);
-    return out;
-  }
-};
+using bench::Libbpf;
+using bench::median;
+using bench::now_us;
 
 /// The ring of the objects that are only loaded: a large one is mostly the kernel's zeroing of pages.
 constexpr u32 small_ring_bytes = 1u << 16;

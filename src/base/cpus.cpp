@@ -42,9 +42,12 @@ Result<std::vector<u32>> parse_cpu_list(std::string_view text) {
 }
 
 u32 possible_cpus() {
-  if (const auto text = read_text("/sys/devices/system/cpu/possible", 4096))
-    if (const auto cpus = parse_cpu_list(*text); cpus && !cpus->empty()) return cpus->back() + 1;
-  return static_cast<u32>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
+  static const u32 count = [] {  // a kernel decides it when it boots
+    if (const auto text = read_text("/sys/devices/system/cpu/possible", 4096))
+      if (const auto cpus = parse_cpu_list(*text); cpus && !cpus->empty()) return cpus->back() + 1;
+    return static_cast<u32>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
+  }();
+  return count;
 }
 
 std::vector<u32> online_cpus() {

@@ -118,12 +118,6 @@ bool has_member(const btf::Btf& types, u32 type_id, std::string_view name, u32 d
   return false;
 }
 
-/// The running kernel's types, read once for the process.
-Result<std::shared_ptr<const btf::Btf>> running_types() {
-  static kernel::KernelTypes types{{}};
-  return types.running();
-}
-
 }  // namespace
 }  // namespace skep::capi
 
@@ -187,7 +181,7 @@ int skep_engine_has(skep_engine* engine, const char* feature) {
 int skep_kernel_has_member(const char* name, const char* member) {
   return status_of([&]() -> Result<s64> {
     if (name == nullptr || member == nullptr) return is_null("the name");
-    const auto types = SKEP_TRY(running_types());
+    const auto types = SKEP_TRY(kernel::KernelTypes::running());
     for (const auto kind : {btf::Kind::struct_, btf::Kind::union_})
       if (const auto id = types->find(name, kind)) return has_member(*types, *id, member, 0);
     return 0;
@@ -202,6 +196,6 @@ const char* skep_kernel_stand_in(uint32_t index) {
 int skep_kernel_has_function(const char* name) {
   return status_of([&]() -> Result<s64> {
     if (name == nullptr) return is_null("the name");
-    return SKEP_TRY(running_types())->find(name, btf::Kind::func).has_value();
+    return SKEP_TRY(kernel::KernelTypes::running())->find(name, btf::Kind::func).has_value();
   });
 }

@@ -54,25 +54,32 @@ Result<uapi::LinkInfo> raw_link_info(int fd) {
   return info;
 }
 
-u64 fdinfo_number(int fd, std::string_view key) {
-  const auto text = base::read_text(fmt::format("/proc/self/fdinfo/{}", fd), 1u << 16);
-  if (!text) return 0;
-  const auto at = text->find(fmt::format("\n{}", key));
+FdInfo::FdInfo(int fd) {
+  if (auto text = base::read_text(fmt::format("/proc/self/fdinfo/{}", fd), 1u << 16)) text_ = *std::move(text);
+}
+
+u64 FdInfo::number(std::string_view key) const {
+  const auto at = text_.find(fmt::format("\n{}", key));
   if (at == std::string::npos) return 0;
-  const auto begin = text->find_first_not_of(" \t", at + 1 + key.size());
+  const auto begin = text_.find_first_not_of(" \t", at + 1 + key.size());
   if (begin == std::string::npos) return 0;
   u64 value = 0;
-  std::from_chars(text->data() + begin, text->data() + text->size(), value);
+  std::from_chars(text_.data() + begin, text_.data() + text_.size(), value);
   return value;
 }
 
 Result<ProgramInfo> program_info(int fd) {
+  // Asked for as many maps as a program has as a rule: the kernel says how many there are, and fills what there is
+  // room for.
+  constexpr u32 usual_ids = 64;
+  std::vector<u32> map_ids(usual_ids);
   uapi::ProgInfo raw;
-  std::vector<u32> map_ids;
+  raw.nr_map_ids = usual_ids;
+  raw.map_ids = address_of(map_ids.data());
   SKEP_TRY(fill(fd, raw, "ask about a program"));
   const u32 maps = std::min(raw.nr_map_ids, most_ids);
-  if (maps != 0) {
-    map_ids.resize(maps);
+  map_ids.resize(maps);
+  if (maps > usual_ids) {
     raw = {};
     raw.nr_map_ids = maps;
     raw.map_ids = address_of(map_ids.data());
@@ -90,7 +97,7 @@ Result<ProgramInfo> program_info(int fd) {
   info.bytes_xlated = raw.xlated_prog_len;
   info.jited = raw.jited_prog_len != 0;
   info.bytes_jited = raw.jited_prog_len;
-  info.bytes_memlock = fdinfo_number(fd, "memlock:");
+  info.bytes_memlock = FdInfo(fd).number("memlock:");
   info.map_ids = std::move(map_ids);
   info.btf_id = raw.btf_id;
   info.run_count = raw.run_cnt;
@@ -111,14 +118,15 @@ Result<MapInfo> map_info(int fd) {
   info.value_size = raw.value_size;
   info.max_entries = raw.max_entries;
   info.map_extra = raw.map_extra;
-  info.bytes_memlock = fdinfo_number(fd, "memlock:");
-  info.frozen = fdinfo_number(fd, "frozen:") != 0;
+  const FdInfo more(fd);
+  info.bytes_memlock = more.number("memlock:");
+  info.frozen = more.number("frozen:") != 0;
   info.btf_id = raw.btf_id;
   info.btf_key_type_id = raw.btf_key_type_id;
   info.btf_value_type_id = raw.btf_value_type_id;
   if (info.type == MapType::prog_array) {
-    info.owner_type = static_cast<ProgramType>(fdinfo_number(fd, "owner_prog_type:"));
-    info.owner_jited = fdinfo_number(fd, "owner_jited:") != 0;
+    info.owner_type = static_cast<ProgramType>(more.number("owner_prog_type:"));
+    info.owner_jited = more.number("owner_jited:") != 0;
   }
   return info;
 }

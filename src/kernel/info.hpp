@@ -32,7 +32,15 @@ Result<uapi::ProgInfo> raw_program_info(int fd);
 Result<uapi::MapInfo> raw_map_info(int fd);
 Result<uapi::LinkInfo> raw_link_info(int fd);
 
-/// One number of /proc/self/fdinfo/FD ("memlock:", "frozen:"), or 0.
-u64 fdinfo_number(int fd, std::string_view key);
+/// /proc/self/fdinfo/FD, read once: what bpf(2) does not tell.
+class FdInfo {
+ public:
+  explicit FdInfo(int fd);
+  /// The number behind "memlock:", "frozen:", ...; 0 where there is none.
+  u64 number(std::string_view key) const;
+
+ private:
+  std::string text_;
+};
 
 }  // namespace skep::kernel

@@ -61,9 +61,11 @@ Result<std::shared_ptr<const btf::Btf>> KernelTypes::for_core() {
 }
 
 Result<std::shared_ptr<const btf::Btf>> KernelTypes::running() {
-  const std::lock_guard lock(mutex_);
-  if (!running_) running_ = SKEP_TRY(read_types(running_path, true));
-  return running_;
+  static std::mutex one_reads;
+  static std::shared_ptr<const btf::Btf> types;  // a process lives in one kernel: all sessions share them
+  const std::lock_guard lock(one_reads);
+  if (!types) types = SKEP_TRY(read_types(running_path, true));
+  return types;
 }
 
 Result<std::optional<u32>> KernelTypes::own(std::string_view name, btf::Kind kind) {

@@ -27,8 +27,8 @@ class KernelTypes {
 
   /// Types for CO-RE. Errors: unsupported, saying what a kernel needs to have them.
   Result<std::shared_ptr<const btf::Btf>> for_core();
-  /// The running kernel's own types: what attach_btf_id and kfunc numbers refer to.
-  Result<std::shared_ptr<const btf::Btf>> running();
+  /// The running kernel's own types: what attach_btf_id and kfunc numbers refer to. Read once for the process.
+  static Result<std::shared_ptr<const btf::Btf>> running();
 
   /// BTF id of a function of the kernel itself. Errors: not_found.
   Result<u32> function(std::string_view name);
@@ -75,9 +75,9 @@ class KernelTypes {
   std::map<std::string, u64, std::less<>> addresses(const std::set<std::string, std::less<>>& names) const;
 
  private:
-  std::optional<MemberPlace> place_of(std::string_view structure, std::string_view member, bool of_bits);
+  static std::optional<MemberPlace> place_of(std::string_view structure, std::string_view member, bool of_bits);
   /// In the kernel itself.
-  Result<std::optional<u32>> own(std::string_view name, btf::Kind kind);
+  static Result<std::optional<u32>> own(std::string_view name, btf::Kind kind);
   /// In the modules that are loaded now: those that came since they were listed are looked for where a name is missing.
   std::optional<KernelType> in_modules(std::string_view name, std::initializer_list<btf::Kind> kinds,
                                        std::string_view only, const std::shared_ptr<const btf::Btf>& kernel);
@@ -85,7 +85,7 @@ class KernelTypes {
   std::filesystem::path btf_path_;
   std::mutex mutex_;
   ModuleTypes modules_{"/sys/kernel/btf"};
-  std::shared_ptr<const btf::Btf> core_, running_;
+  std::shared_ptr<const btf::Btf> core_;
 };
 
 }  // namespace skep::kernel

@@ -41,11 +41,12 @@ void look_at(const std::string& path, Pins& pins) {
   const base::Fd fd(status);
   // The descriptor does not say what it is; fdinfo does.
   // A link's fdinfo names its program too, so links come first.
-  if (const u64 link = fdinfo_number(fd.get(), "link_id:"); link != 0)
+  const FdInfo info(fd.get());
+  if (const u64 link = info.number("link_id:"); link != 0)
     pins.links[static_cast<u32>(link)].push_back(path);
-  else if (const u64 id = fdinfo_number(fd.get(), "prog_id:"); id != 0)
+  else if (const u64 id = info.number("prog_id:"); id != 0)
     pins.programs[static_cast<u32>(id)].push_back(path);
-  else if (const u64 map = fdinfo_number(fd.get(), "map_id:"); map != 0)
+  else if (const u64 map = info.number("map_id:"); map != 0)
     pins.maps[static_cast<u32>(map)].push_back(path);
 }
 
