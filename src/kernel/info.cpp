@@ -68,7 +68,7 @@ u64 FdInfo::number(std::string_view key) const {
   return value;
 }
 
-Result<ProgramInfo> program_info(int fd) {
+Result<ProgramInfo> program_info(int fd, Ask ask) {
   // Asked for as many maps as a program has as a rule: the kernel says how many there are, and fills what there is
   // room for.
   constexpr u32 usual_ids = 64;
@@ -97,7 +97,7 @@ Result<ProgramInfo> program_info(int fd) {
   info.bytes_xlated = raw.xlated_prog_len;
   info.jited = raw.jited_prog_len != 0;
   info.bytes_jited = raw.jited_prog_len;
-  info.bytes_memlock = FdInfo(fd).number("memlock:");
+  if (ask == Ask::everything) info.bytes_memlock = FdInfo(fd).number("memlock:");
   info.map_ids = std::move(map_ids);
   info.btf_id = raw.btf_id;
   info.run_count = raw.run_cnt;
@@ -107,7 +107,7 @@ Result<ProgramInfo> program_info(int fd) {
   return info;
 }
 
-Result<MapInfo> map_info(int fd) {
+Result<MapInfo> map_info(int fd, Ask ask) {
   const auto raw = SKEP_TRY(raw_map_info(fd));
   MapInfo info;
   info.id = raw.id;
@@ -118,12 +118,13 @@ Result<MapInfo> map_info(int fd) {
   info.value_size = raw.value_size;
   info.max_entries = raw.max_entries;
   info.map_extra = raw.map_extra;
-  const FdInfo more(fd);
-  info.bytes_memlock = more.number("memlock:");
-  info.frozen = more.number("frozen:") != 0;
   info.btf_id = raw.btf_id;
   info.btf_key_type_id = raw.btf_key_type_id;
   info.btf_value_type_id = raw.btf_value_type_id;
+  if (ask == Ask::kernel_only) return info;
+  const FdInfo more(fd);
+  info.bytes_memlock = more.number("memlock:");
+  info.frozen = more.number("frozen:") != 0;
   if (info.type == MapType::prog_array) {
     info.owner_type = static_cast<ProgramType>(more.number("owner_prog_type:"));
     info.owner_jited = more.number("owner_jited:") != 0;

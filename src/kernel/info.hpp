@@ -9,11 +9,16 @@
 
 namespace skep::kernel {
 
+/// Whether what is in /proc alone is told too: the memory that it takes, whether a map is frozen, who owns a program
+/// array. Reading that takes ten times as long as the rest, and of an object that was made just now it tells nothing;
+/// handles of such objects leave `bytes_memlock` 0, which inspection tells.
+enum class Ask : u8 { everything, kernel_only };
+
 /// Facts of a program, as ProgramInfo has them (without `pinned`).
-Result<ProgramInfo> program_info(int fd);
+Result<ProgramInfo> program_info(int fd, Ask ask = Ask::everything);
 
 /// Facts of a map (without `pinned`).
-Result<MapInfo> map_info(int fd);
+Result<MapInfo> map_info(int fd, Ask ask = Ask::everything);
 
 /// The id of a BTF object and its bytes.
 struct BtfObject {

@@ -65,18 +65,19 @@ Result<base::Fd> create(const MapSpec& map, std::string_view stored_name, int in
   return tl::unexpected(std::move(error));
 }
 
-Result<void> write_initial(const MapSpec& map, int fd) {
+/// Whether the map is frozen now.
+Result<bool> write_initial(const MapSpec& map, int fd) {
   const u32 key = 0;
   std::vector<std::byte> value = map.initial_value;
   value.resize(map.value_size);
   uapi::MapElem attr{static_cast<u32>(fd), 0, address_of(&key), address_of(value.data()), 0};
   SKEP_TRY(bpf_ok(uapi::Cmd::map_update_elem, attr, fmt::format("map {}: initial values", map.name)));
-  if (!map.frozen) return {};
+  if (!map.frozen) return false;
   uapi::MapFreeze freeze{static_cast<u32>(fd)};
   const int status = bpf(uapi::Cmd::map_freeze, freeze);
   if (status < 0 && status != -EINVAL)
     return tl::unexpected(bpf_error(uapi::Cmd::map_freeze, fmt::format("map {}", map.name), -status));
-  return {};  // EINVAL: a kernel before 5.2; the map is read-only for programs all the same
+  return status >= 0;  // EINVAL: a kernel before 5.2; the map is read-only for programs all the same
 }
 
 std::string pin_path(const MapSpec& map) { return fmt::format("{}/{}", pin_directory, map.name); }
@@ -172,8 +173,8 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
                                backend::stored_name(map.inner->name), -1, btf_fd, token));
   }
   auto fd = SKEP_TRY(create(map, stored, inner.get(), btf_fd, token));
-  if (map.is_global_data) SKEP_TRY(write_initial(map, fd.get()));
-  auto made = SKEP_TRY(KernelMap::adopt(std::move(fd), map.is_global_data ? stored : map.name));
+  const bool is_frozen = map.is_global_data && SKEP_TRY(write_initial(map, fd.get()));
+  auto made = SKEP_TRY(KernelMap::adopt_new(std::move(fd), map.is_global_data ? stored : map.name, is_frozen));
   if (map.type == MapType::arena) {
     const auto memory = SKEP_TRY(made->memory());
     if (map.initial_value.size() > memory.size())
@@ -249,7 +250,7 @@ Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& ob
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& spec, int inner_fd) {
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
   auto fd = SKEP_TRY(create(map, backend::stored_name(map.name), inner_fd, -1, nullptr));
-  return KernelMap::adopt(std::move(fd), map.name);
+  return KernelMap::adopt_new(std::move(fd), map.name);
 }
 
 Result<void> set_slot(const KernelMap& map, u32 index, int fd) {

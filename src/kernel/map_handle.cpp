@@ -47,6 +47,13 @@ Result<std::shared_ptr<KernelMap>> KernelMap::adopt(base::Fd fd, std::string_vie
   return std::shared_ptr<KernelMap>(new KernelMap(std::move(fd), std::move(info)));
 }
 
+Result<std::shared_ptr<KernelMap>> KernelMap::adopt_new(base::Fd fd, std::string_view name, bool is_frozen) {
+  auto info = SKEP_TRY(map_info(fd.get(), Ask::kernel_only));
+  info.name = name;
+  info.frozen = is_frozen;
+  return std::shared_ptr<KernelMap>(new KernelMap(std::move(fd), std::move(info)));
+}
+
 /// The program or map whose id `value` holds.
 Result<base::Fd> KernelMap::open_named(std::span<const std::byte> value) const {
   uapi::ObjectId attr;

@@ -20,6 +20,8 @@ class KernelMap final : public Map::Impl {
   /// Takes the descriptor and asks the kernel for the map's facts. A non-empty `name` replaces the kernel's,
   /// which is cut at 15 characters.
   static Result<std::shared_ptr<KernelMap>> adopt(base::Fd fd, std::string_view name = {});
+  /// The same of a map that this process has just made.
+  static Result<std::shared_ptr<KernelMap>> adopt_new(base::Fd fd, std::string_view name, bool is_frozen = false);
 
   const MapInfo& info() const override { return info_; }
   Result<std::vector<std::byte>> lookup(std::span<const std::byte> key) override;

@@ -232,7 +232,7 @@ KernelProgram::KernelProgram(std::shared_ptr<LoadedObject> object, ProgramSpec s
 
 Result<void> KernelProgram::adopt(const std::string& key, base::Fd fd) {
   if (first_fd_ < 0) {
-    auto info = SKEP_TRY(program_info(fd.get()));
+    auto info = SKEP_TRY(program_info(fd.get(), Ask::kernel_only));
     info.name = spec_.name;  // the kernel cuts it at 15 characters
     info_ = std::move(info);
     first_fd_ = fd.get();
