@@ -11,14 +11,18 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <skep/backend.hpp>
 #include <string>
 
@@ -205,20 +209,42 @@ Result<Life> one_life(const char* engine, const char* program, const std::string
   return life;
 }
 
-/// A control group of our own, for as long as we run.
+/// A control group of our own, for as long as we run: below the machine's cgroup2 file system, or one mounted where
+/// only we and our children see it.
 class OwnGroup {
  public:
-  OwnGroup() : path_(fmt::format("/sys/fs/cgroup/skep-bench-{}", ::getpid())) {
-    std::filesystem::create_directory(path_, error_);
+  OwnGroup() : path_(root() / fmt::format("skep-bench-{}", ::getpid())) {
+    std::error_code error;  // the row is left out where it cannot be made
+    std::filesystem::create_directory(path_, error);
   }
-  ~OwnGroup() { ::rmdir(path_.c_str()); }
+  ~OwnGroup() {
+    ::rmdir(path_.c_str());
+    if (mounted_.empty()) return;
+    ::umount(mounted_.c_str());
+    ::rmdir(mounted_.c_str());
+  }
   OwnGroup(const OwnGroup&) = delete;
   OwnGroup& operator=(const OwnGroup&) = delete;
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_.native(); }
 
  private:
-  std::string path_;
-  std::error_code error_;
+  std::filesystem::path root() {
+    std::ifstream mounts("/proc/mounts");
+    for (std::string device, where, type, rest; mounts >> device >> where >> type && std::getline(mounts, rest);)
+      if (type == "cgroup2") return where;
+    auto own = std::filesystem::temp_directory_path() / fmt::format("skep-bench-mount-{}", ::getpid());
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mkdir(own.c_str(), 0700) != 0)
+      return own;
+    if (::mount("none", own.c_str(), "cgroup2", 0, nullptr) == 0)
+      mounted_ = own;
+    else
+      ::rmdir(own.c_str());
+    return own;
+  }
+
+  std::string mounted_;
+  std::filesystem::path path_;
 };
 
 struct Row {

@@ -135,7 +135,7 @@ Result<std::shared_ptr<KernelMap>> create_ops(const ObjectSpec& object, const Ma
   }
   show_token(token, attr.map_flags, attr.map_token_fd);
   const int fd = bpf(uapi::Cmd::map_create, attr);
-  if (fd >= 0) return KernelMap::adopt(base::Fd(fd), map.name);
+  if (fd >= 0) return KernelMap::adopt_new(base::Fd(fd), map.name);
   Error error = refused(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd, token, map.type);
   constexpr int enotsupp = 524;
   if (fd == -enotsupp || fd == -EOPNOTSUPP)

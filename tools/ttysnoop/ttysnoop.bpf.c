@@ -30,7 +30,8 @@ static __always_inline bool is_wanted_terminal(struct file *file) {
   return BPF_CORE_READ(inode, i_ino) == wanted_inode && BPF_CORE_READ(inode, i_rdev) == wanted_device;
 }
 
-static __noinline int send(u64 address, u64 size) {
+/* Global: the kernel verifies it once, and not at each of its calls. */
+__noinline int send_bytes(u64 address, u64 size) {
   u32 zero = 0;
   struct tty_piece *piece = bpf_map_lookup_elem(&scratch, &zero);
   if (!piece) return 0;
@@ -53,7 +54,7 @@ static __always_inline void send_vector(const struct iovec *vector, u64 segments
     if (of_user ? bpf_probe_read_user(&one, sizeof(one), &vector[i])
                 : bpf_probe_read_kernel(&one, sizeof(one), &vector[i]))
       break;
-    send((u64)one.iov_base, one.iov_len);
+    send_bytes((u64)one.iov_base, one.iov_len);
   }
 }
 
@@ -61,7 +62,7 @@ static __always_inline int on_write(void *ctx, struct kiocb *iocb, struct iov_it
   if (!is_wanted_terminal(BPF_CORE_READ(iocb, ki_filp))) return 0;
   u8 type = BPF_CORE_READ(from, iter_type);
   if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) && type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
-    send((u64)BPF_CORE_READ(from, ubuf) + BPF_CORE_READ(from, iov_offset), BPF_CORE_READ(from, count));
+    send_bytes((u64)BPF_CORE_READ(from, ubuf) + BPF_CORE_READ(from, iov_offset), BPF_CORE_READ(from, count));
   } else if (type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
     const struct iovec *vector = bpf_core_field_exists(from->__iov)
                                      ? BPF_CORE_READ(from, __iov)
@@ -90,7 +91,7 @@ int written__calls(u64 *ctx) {
   struct file *file = file_of(args[0]);
   if (!file || !is_wanted_terminal(file)) return 0;
   if (nr == __NR_write)
-    send(args[1], args[2]);
+    send_bytes(args[1], args[2]);
   else
     send_vector((const struct iovec *)args[1], args[2], true);
   return 0;
