@@ -70,6 +70,11 @@ struct BasicScalar {
 
   /// Lets the views sharpen each other. False: no number is possible.
   constexpr bool normalise() {
+    if (is_const()) {  // all that is left to find out
+      if (!contains(value())) return false;
+      *this = of(value());
+      return true;
+    }
     from_bits();
     for (int round = 0; round < 3; round++) {
       const Interval<W> wide_before = wide;
