@@ -137,7 +137,7 @@ ProgramSpec Border::packet_program() {
 }
 
 void Border::step(u32 left) {
-  switch (pick(type_ == ProgramType::xdp ? 16 : 13)) {
+  switch (pick(type_ == ProgramType::xdp ? 18 : 15)) {
     case 0:
     case 1:
       return arithmetic();
@@ -161,6 +161,10 @@ void Border::step(u32 left) {
     case 12:
       return depth_ == 0 ? counted_loop() : jump(left);
     case 13:
+      return choice_by_sign();
+    case 14:
+      return depth_ == 0 ? pointer_in_step() : jump(left);
+    case 15:
       return look_up();
     default:
       return packet_access();

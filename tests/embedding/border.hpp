@@ -54,6 +54,8 @@ class Border {
   void look_up();
   void packet_access();
   void counted_loop();
+  void choice_by_sign();
+  void pointer_in_step();
   /// From here on the jump at `from` comes here.
   void land(std::size_t from);
 
