@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "catalog/kernel_log.hpp"
 #include "catalog/kernel_messages.hpp"
 #include "isa/isa.hpp"
 #include "isa/registers.hpp"
@@ -20,36 +21,6 @@ namespace skep::explain {
 namespace c_line = verify::c_line;
 
 namespace {
-constexpr std::size_t longest_log = 1u << 20, longest_line = 4096, most_lines = 20'000;
-
-std::vector<std::string_view> last_lines(std::string_view log) {
-  if (log.size() > longest_log) log.remove_prefix(log.size() - longest_log);
-  std::vector<std::string_view> lines;
-  while (!log.empty() && lines.size() < most_lines) {  // from the end
-    if (log.back() == '\n') log.remove_suffix(1);
-    const auto before = log.rfind('\n');
-    const std::string_view line = before == std::string_view::npos ? log : log.substr(before + 1);
-    lines.push_back(line.substr(0, longest_line));
-    log = before == std::string_view::npos ? std::string_view() : log.substr(0, before + 1);
-  }
-  return {lines.rbegin(), lines.rend()};
-}
-
-bool is_statistics(std::string_view line) {
-  for (std::string_view begins : {"processed ", "verification time ", "stack depth ", "max_states"})
-    if (line.starts_with(begins)) return true;
-  return line.find_first_not_of('\0') == std::string_view::npos;
-}
-
-/// "12: (79) r1 = ..." gives 12.
-std::optional<u32> insn_of(std::string_view line) {
-  u32 insn = 0;
-  const auto parsed = std::from_chars(line.data(), line.data() + line.size(), insn);
-  if (parsed.ec != std::errc() || parsed.ptr == line.data()) return std::nullopt;
-  const std::string_view rest(parsed.ptr, static_cast<std::size_t>(line.data() + line.size() - parsed.ptr));
-  return rest.starts_with(": (") ? std::optional<u32>(insn) : std::nullopt;
-}
-
 /// How many instructions of a carrier (kernel/carry.cpp) stand before the program in the kernel's log: 0 mostly. The
 /// carrier's instructions have a remark that says so; the program's own begin below the next remark.
 u32 carrier_length(std::string_view log) {
@@ -58,12 +29,12 @@ u32 carrier_length(std::string_view log) {
   at = log.find("\n; ", at);
   if (at == std::string_view::npos) return 0;
   const auto line = log.find('\n', at + 1);
-  return line == std::string_view::npos ? 0 : insn_of(log.substr(line + 1)).value_or(0);
+  return line == std::string_view::npos ? 0 : catalog::insn_of_kernel_line(log.substr(line + 1)).value_or(0);
 }
 
 /// The program's own instruction that a line of the log tells of.
 std::optional<u32> own_insn(std::string_view line, u32 carrier, const ProgramSpec& program) {
-  const auto insn = insn_of(line);
+  const auto insn = catalog::insn_of_kernel_line(line);
   if (!insn || *insn < carrier || *insn - carrier >= program.insns.size()) return std::nullopt;
   return *insn - carrier;
 }
@@ -119,14 +90,14 @@ std::optional<u32> writer_of(std::span<const std::string_view> lines, u32 reg, u
 
 std::optional<verify::Refused> refusal_from_log(std::string_view log, const ProgramSpec& program) {
   const u32 carrier = carrier_length(log);
-  auto lines = last_lines(log);
-  while (!lines.empty() && is_statistics(lines.back())) lines.pop_back();
-  if (lines.empty() || insn_of(lines.back())) return std::nullopt;
+  const auto lines = catalog::lines_of_kernel_log(log);
+  if (lines.empty() || catalog::insn_of_kernel_line(lines.back())) return std::nullopt;
   verify::Rejection r;
   std::string_view words = lines.back();
   auto id = catalog::message_of_kernel(words);
   // Some refusals end with a remark; the reason is a line above.
-  for (std::size_t i = lines.size() - 1; !id && i-- > 0 && i + 4 > lines.size() && !insn_of(lines[i]);)
+  for (std::size_t i = lines.size() - 1;
+       !id && i-- > 0 && i + 4 > lines.size() && !catalog::insn_of_kernel_line(lines[i]);)
     if ((id = catalog::message_of_kernel(lines[i]))) words = lines[i];
   r.id = "kernel";
   r.advice = "The kernel's log (--log) has the registers at every instruction.";
@@ -161,9 +132,9 @@ std::optional<verify::Refused> refusal_from_log(std::string_view log, const Prog
 }
 
 bool is_log_of(std::string_view log, const ProgramSpec& program) {
-  const auto lines = last_lines(log);
+  const auto lines = catalog::lines_of_kernel_log(log);
   for (std::size_t i = lines.size(); i-- > 0;) {
-    const auto insn = insn_of(lines[i]);
+    const auto insn = catalog::insn_of_kernel_line(lines[i]);
     if (!insn) continue;
     const auto code = lines[i].find(": (") + 3;
     u32 opcode = 0;

@@ -1,38 +1,13 @@
-// The last words of a verifier log.
+// The last words of a verifier log, as one sentence.
 #include "kernel/verifier_log.hpp"
 
 #include <fmt/core.h>
 
-#include <charconv>
-#include <vector>
+#include "catalog/kernel_log.hpp"
 
 namespace skep::kernel {
 
 namespace {
-
-std::vector<std::string_view> lines_of(std::string_view log) {
-  std::vector<std::string_view> lines;
-  while (!log.empty()) {
-    const auto end = log.find('\n');
-    lines.push_back(log.substr(0, end));
-    log = end == std::string_view::npos ? std::string_view() : log.substr(end + 1);
-  }
-  return lines;
-}
-
-/// The statistics behind the reason.
-bool is_statistics(std::string_view line) {
-  return line.empty() || line.starts_with("processed ") || line.starts_with("verification time ") ||
-         line.starts_with("stack depth ") || line.find_first_not_of('\0') == std::string_view::npos;
-}
-
-/// "12: (79) r1 = ..." gives 12.
-std::optional<u32> insn_of(std::string_view line) {
-  u32 insn = 0;
-  const auto parsed = std::from_chars(line.data(), line.data() + line.size(), insn);
-  if (parsed.ec != std::errc() || parsed.ptr == line.data() + line.size() || *parsed.ptr != ':') return std::nullopt;
-  return insn;
-}
 
 /// "; text @ file:line" (6.7 and later) gives "file:line: text"; "; text" gives "text".
 std::string source_of(std::string_view line) {
@@ -46,14 +21,12 @@ std::string source_of(std::string_view line) {
 
 Refusal read_refusal(std::string_view log) {
   Refusal refusal;
-  const auto lines = lines_of(log);
-  std::size_t last = lines.size();
-  while (last > 0 && is_statistics(lines[last - 1])) --last;
-  if (last == 0) return refusal;
-  refusal.reason = lines[last - 1];
-  for (std::size_t i = last; i-- > 0;) {
+  const auto lines = catalog::lines_of_kernel_log(log);
+  if (lines.empty()) return refusal;
+  refusal.reason = lines.back();
+  for (std::size_t i = lines.size(); i-- > 0;) {
     if (refusal.source.empty() && lines[i].starts_with("; ")) refusal.source = source_of(lines[i]);
-    if (!refusal.insn) refusal.insn = insn_of(lines[i]);
+    if (!refusal.insn) refusal.insn = catalog::insn_of_kernel_line(lines[i]);
     if (refusal.insn && !refusal.source.empty()) break;
   }
   return refusal;

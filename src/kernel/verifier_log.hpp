@@ -1,11 +1,5 @@
 // Reading the kernel verifier's log: which line says why, and which C line it is about.
-//
-// A refusal ends with the reason, after the trail of instructions that led there and before the statistics:
-//
-//   ; bpf_probe_read_kernel(&x, 8, p); @ hello.bpf.c:14
-//   7: (79) r1 = *(u64 *)(r0 +0)
-//   R0 invalid mem access 'map_value_or_null'
-//   processed 8 insns (limit 1000000) max_states_per_insn 0 ...
+// The lines are read by catalog/kernel_log.hpp.
 #pragma once
 #include <optional>
 #include <skep/spec.hpp>

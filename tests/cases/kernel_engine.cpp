@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "base/fd.hpp"
+#include "catalog/kernel_log.hpp"
 #include "engines.hpp"
 #include "isa/isa.hpp"
 #include "isa/text.hpp"
@@ -68,11 +69,7 @@ Loaded load(const std::vector<Insn>& insns, ProgramType type) {
     if (loaded.fd) return loaded;
     loaded.error = errno;
   }
-  log.resize(std::strlen(log.c_str()));
-  while (!log.empty() && log.back() == '\n') log.pop_back();
-  // The line in front of "processed N insns" is the reason.
-  if (const auto summary = log.rfind("\nprocessed "); summary != std::string::npos) log.resize(summary);
-  loaded.log = log.substr(log.rfind('\n') + 1);
+  loaded.log = catalog::reason_in_kernel_log(log.c_str());
   return loaded;
 }
 

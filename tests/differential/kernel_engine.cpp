@@ -15,6 +15,7 @@
 #include "base/cpus.hpp"
 #include "base/fd.hpp"
 #include "btf/builder.hpp"
+#include "catalog/kernel_log.hpp"
 #include "engines.hpp"
 
 namespace skep::differential {
@@ -27,10 +28,8 @@ bool is_per_cpu(u32 index) { return index == percpu_array || index == percpu_has
 bool is_array(u32 index) { return index == array || index == percpu_array; }
 
 /// The last sentence of a verifier log, with numbers as #, so that equal reasons are equal.
-std::string reason_of(std::string log) {
-  if (const auto summary = log.rfind("\nprocessed "); summary != std::string::npos) log.resize(summary);
-  while (!log.empty() && log.back() == '\n') log.pop_back();
-  const std::string line = log.substr(log.rfind('\n') + 1);
+std::string reason_of(std::string_view log) {
+  const std::string_view line = catalog::reason_in_kernel_log(log);
   std::string out;
   for (std::size_t i = 0; i < line.size(); i++) {
     if (std::isdigit(static_cast<unsigned char>(line[i])) == 0) {
@@ -212,7 +211,7 @@ Result<std::optional<std::string>> KernelEngine::load(const RandomProgram& progr
     if (level != 0) break;
   }
   const int error = errno;
-  std::string reason = reason_of(std::string(parts.log.c_str()));
+  std::string reason = reason_of(parts.log.c_str());
   return reason.empty() ? std::string(std::strerror(error)) : reason;
 }
 

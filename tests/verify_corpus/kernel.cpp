@@ -8,25 +8,13 @@
 
 #include <cstring>
 
+#include "catalog/kernel_log.hpp"
+
 namespace skep::corpus {
 namespace {
 
 int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(::syscall(SYS_bpf, command, &attr, sizeof attr)); }
 u64 address(const void* p) { return reinterpret_cast<u64>(p); }
-
-/// The log's last line that is a sentence: behind it come figures.
-std::string last_sentence(std::string_view log) {
-  std::string last;
-  while (!log.empty()) {
-    const auto end = std::min(log.find('\n'), log.size());
-    const std::string_view line = log.substr(0, end);
-    const bool figures = line.starts_with("processed ") || line.starts_with("verification time") ||
-                         line.starts_with("stack depth") || line.starts_with("mark_precise");
-    if (!line.empty() && !figures) last = line;
-    log.remove_prefix(std::min(end + 1, log.size()));
-  }
-  return last;
-}
 
 bpf_attr load_of(const ProgramSpec& program, const std::vector<Insn>& insns) {
   bpf_attr attr{};
@@ -97,7 +85,7 @@ std::optional<std::string> Kernel::refusal(const ObjectSpec& object, const Progr
   if (base::Fd(bpf(BPF_PROG_LOAD, attr)).get() >= 0) return "";
   log.resize(std::strlen(log.c_str()));
   if (log.empty()) return std::nullopt;
-  return last_sentence(log);
+  return std::string(catalog::reason_in_kernel_log(log));
 }
 
 }  // namespace skep::corpus
