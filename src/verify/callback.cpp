@@ -34,6 +34,7 @@ Pending& Checker::enter_callback(u32 function, ReturnRange range) {
   p.enters_callback = true;
   p.state.rounds++;
   p.state.current().callback_depth++;
+  note_call(function);
   Frame* callee = pool_.new_frame();
   callee->regs = {};
   callee->regs[10] = Register::pointer(Kind::stack);

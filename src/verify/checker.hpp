@@ -308,7 +308,9 @@ class Checker {
   bool check_stack_depth();
   bool check_chain(u32 root);
   bool has_private_stacks() const;
-  std::optional<u32> callee_at(u32 insn, u32& callx) const;
+  std::optional<u32> callee_at(u32 insn, u32& seen) const;
+  void note_call(u32 function);
+  std::optional<u64> longest_run(const std::vector<u64>* times) const;
   u32 function_named_at(u32 insn) const;
   std::string function_name(u32 function) const;
   bool check_may_sleep(std::string_view what);
@@ -471,11 +473,12 @@ class Checker {
   };
   std::vector<Async> async_;
   std::optional<ReturnRange> async_range_;  ///< while one is explored
-  struct CallxTarget {
+  struct SeenCall {
     u32 insn = 0, function = 0;
-    friend bool operator==(const CallxTarget&, const CallxTarget&) = default;
+    friend bool operator==(const SeenCall&, const SeenCall&) = default;
   };
-  std::vector<CallxTarget> callx_targets_;  ///< which functions a callx was seen to call
+  /// Which functions a callx was seen to call, or a helper before it came back. The instruction does not say.
+  std::vector<SeenCall> seen_calls_;
   /// What a pointer to an object leads to.
   struct ObjectType;
   void note_object_read(const ObjectType& type, u64 offset, u32 size);

@@ -1,201 +1,34 @@
 // See closing_bounds.hpp.
 //
-// With m = hi - lo at the head, everything of interest is lo + x(m) + c with x(m) one of 0, m, floor(m / 2) and
-// ceil(m / 2). A round leads from m to m' = x(m) - y(m) + d, and m' < m for every m from some least one on if that is
-// so for that one and the next: x - y is at most m. Numbers are integers, of which a register holds the low 32 bits or
-// (is_whole) all 64. They stay small: what is compared or halved is within 32 bits with a sign.
+// A round leads from m = hi - lo to m' = y(m) - x(m) + d (closing_terms.hpp), and m' < m for every m from some least
+// one on if that is so for that one and the next: where m grows by two, y grows by two at most and x does not shrink.
 //
 // A loop that compares at its end knows nothing of m when it is entered. What it compared holds from the second round
 // on, if the numbers that were compared are those that lo and hi hold when the head is reached: the same values, by
 // name, as no instruction computed anew. What they are in terms of the head's is no reason: that is right only if m was
 // in order.
+//
+// All of this is said of small numbers. That lo and hi are small at the head is known from the states explored there,
+// or, where those were joined until nothing was left of it (nobody sees that lo + (hi - lo) / 2 is no more than hi), it
+// follows from how the loop is entered: lo never shrinks and hi never grows, and each ends up at the other at most. A
+// round shows that of the next if it holds of this one.
 #include "verify/closing_bounds.hpp"
 
 #include <algorithm>
-#include <map>
 #include <vector>
+
+#include "verify/closing_terms.hpp"
+#include "verify/ways_round.hpp"
 
 namespace skep::verify {
 
-using isa::Alu;
 using isa::Compare;
 using isa::Form;
 
 namespace {
 
-constexpr s64 unknown_least = INT64_MIN;
-constexpr s64 largest = s64{1} << 29;   ///< bounds of lo and hi
-constexpr s64 farthest = s64{1} << 16;  ///< constants
-constexpr s64 halve(s64 v) { return v >> 1; }
-constexpr s64 halve_up(s64 v) { return (v + 1) >> 1; }
-
-/// A number in terms of those at the head.
-struct Term {
-  enum class What : u8 { nothing, number, lo, hi, middle, middle_up, sum, gap, half_gap, half_gap_up };
-  What what = What::nothing;
-  bool is_whole = false;    ///< all 64 bits of the register, as a number with a sign
-  bool is_shifted = false;  ///< times 2^32
-  s64 plus = 0;
-  u32 name = 0, low_name = 0;  ///< of the value in all 64 bits, in the low 32: equal names are equal values; 0: none
-  friend bool operator==(const Term&, const Term&) = default;
-};
+constexpr s64 largest = s64{1} << 29;  ///< bounds of lo and hi
 using What = Term::What;
-
-/// Where nothing is known of a register's number: what is left of the names of its value.
-constexpr Term only_named(const Term& t, bool is_whole_value) {
-  return {.name = is_whole_value ? t.name : 0, .low_name = t.low_name};
-}
-
-struct Span {
-  s64 low = 0, high = 0;
-};
-
-struct TermArithmetic {
-  using Value = Term;
-  Span lo, hi;                ///< at the head
-  s64 least = unknown_least;  ///< of hi - lo, as is known on this way
-
-  Span span(const Term& t) const {
-    s64 l0 = lo.low, l1 = lo.high, h0 = hi.low, h1 = hi.high, m0 = h0 - l1;
-    if (least != unknown_least) {
-      m0 = std::max(m0, least);
-      h0 = std::max(h0, l0 + m0);
-      l1 = std::min(l1, h1 - m0);
-    }
-    const s64 m1 = h1 - l0;
-    const auto plus = [&t](s64 low, s64 high) { return Span{low + t.plus, high + t.plus}; };
-    switch (t.what) {
-      case What::nothing:
-        break;
-      case What::number:
-        return plus(0, 0);
-      case What::lo:
-        return plus(l0, l1);
-      case What::hi:
-        return plus(h0, h1);
-      case What::middle:
-        return plus(l0 + halve(m0), h1 - halve_up(m0));
-      case What::middle_up:
-        return plus(l0 + halve_up(m0), h1 - halve(m0));
-      case What::sum:
-        return plus(l0 + h0, l1 + h1);
-      case What::gap:
-        return plus(m0, m1);
-      case What::half_gap:
-        return plus(halve(m0), halve(m1));
-      case What::half_gap_up:
-        return plus(halve_up(m0), halve_up(m1));
-    }
-    return {INT64_MIN, INT64_MAX};
-  }
-  bool is_no_less_than_zero(const Term& t) const { return span(t).low >= 0; }
-
-  /// The result of a 64-bit instruction is exact where its operands were; one of 32 bits clears the upper half.
-  Term result(Term t, bool is_wide) const {
-    if (t.plus > farthest || t.plus < -farthest) return {};
-    if (!is_wide) t.is_whole = is_no_less_than_zero(t);
-    return t;
-  }
-  Term low_half(Term t) const {
-    t.name = 0;
-    return t.is_shifted || t.what == What::nothing ? only_named(t, false) : result(t, false);
-  }
-  Term stored_half(Term t) const {
-    t.name = 0;
-    t.is_whole = false;
-    return t.is_shifted ? only_named(t, false) : t;
-  }
-  Term sign_extended(Term t) const {
-    t.name = 0;
-    t.is_whole = true;
-    return t.is_shifted || t.what == What::nothing ? only_named(t, false) : t;
-  }
-
-  Term immediate(Alu op, bool is_wide, Term t, s32 imm) const {
-    if (t.what == What::nothing) return {};
-    t.name = t.low_name = 0;
-    switch (op) {
-      case Alu::add:
-      case Alu::sub:
-        if (t.is_shifted) return {};
-        t.plus += op == Alu::add ? s64{imm} : -s64{imm};
-        return result(t, is_wide);
-      case Alu::lsh:
-        if (!is_wide || imm != 32 || t.is_shifted) return {};
-        t.is_shifted = true;
-        return t;
-      case Alu::rsh:
-      case Alu::arsh:
-        return shifted_right(op == Alu::arsh, is_wide, t, static_cast<u32>(imm));
-      case Alu::div:
-        return imm == 2 && !t.is_shifted ? shifted_right(false, is_wide, t, 1) : Term{};
-      default:
-        return {};
-    }
-  }
-
-  Term shifted_right(bool keeps_sign, bool is_wide, Term t, u32 by) const {
-    if (t.is_shifted) {
-      if (!is_wide || by < 32) return {};
-      t.is_shifted = false;
-      t.is_whole = keeps_sign || is_no_less_than_zero(t);
-      if (by == 32) return t;
-      by -= 32;
-    } else if (is_wide && !t.is_whole) {
-      return {};
-    }
-    // From here on the number is whole, or the instruction looks at its low half only.
-    if (!keeps_sign && !is_no_less_than_zero(t)) return {};
-    if (by == 1) return result(half(t), is_wide);
-    const bool is_sign = by == 31 || (is_wide && by == 63);
-    return !keeps_sign && is_sign ? Term{What::number, true, false, 0} : Term{};
-  }
-
-  static Term half(Term t) {
-    const bool is_odd = (t.plus & 1) != 0;
-    t.plus = halve(t.plus);
-    switch (t.what) {
-      case What::number:
-        return t;
-      case What::sum:
-        t.what = is_odd ? What::middle_up : What::middle;
-        return t;
-      case What::gap:
-        t.what = is_odd ? What::half_gap_up : What::half_gap;
-        return t;
-      default:
-        return {};
-    }
-  }
-
-  Term registers(Alu op, bool is_wide, const Term& a, const Term& b) const {
-    if (a.what == What::nothing || b.what == What::nothing || a.is_shifted || b.is_shifted) return {};
-    if (op != Alu::add && op != Alu::sub) return {};
-    Term t;
-    t.what = op == Alu::add ? sum(a.what, b.what) : difference(a.what, b.what);
-    if (t.what == What::nothing) return {};
-    t.plus = op == Alu::add ? a.plus + b.plus : a.plus - b.plus;
-    t.is_whole = a.is_whole && b.is_whole;
-    return result(t, is_wide);
-  }
-  static What sum(What a, What b) {
-    if (a > b) std::swap(a, b);
-    if (a == What::number) return b;
-    if (a == What::lo && b == What::hi) return What::sum;
-    if (a == What::lo && b == What::gap) return What::hi;
-    if (a == What::lo && b == What::half_gap) return What::middle;
-    if (a == What::lo && b == What::half_gap_up) return What::middle_up;
-    return What::nothing;
-  }
-  static What difference(What a, What b) {
-    if (b == What::number) return a;
-    if (a == What::hi && b == What::lo) return What::gap;
-    if (a == What::hi && b == What::gap) return What::lo;
-    if (a == What::hi && b == What::half_gap) return What::middle_up;
-    if (a == What::hi && b == What::half_gap_up) return What::middle;
-    return What::nothing;
-  }
-};
 
 /// What a comparison said of two values, by their names: `larger` - `smaller` is at least `least`.
 struct Fact {
@@ -213,104 +46,64 @@ struct Way {
   friend bool operator==(const Way&, const Way&) = default;
 };
 
+/// A place whose number has a sign, or none, and is small.
+struct Bound {
+  u32 place = 0;
+  bool is_whole = false;
+  Span span;
+};
+
+/// Why lo and hi lie in their spans whenever the head is reached: it was seen, or a round shows it of the next.
+enum class Reason : u8 { seen, induction };
+
 class PairRanker {
  public:
-  PairRanker(const LoopBody& loop, const TouchedSlots& touched, u32 lo, u32 hi, const TermArithmetic& bounds,
-             bool lo_is_whole, bool hi_is_whole, u32& steps_left)
-      : loop_(loop), touched_(touched), lo_(lo), hi_(hi), bounds_(bounds), steps_left_(steps_left) {
+  PairRanker(const LoopBody& loop, const TouchedSlots& touched, const Bound& lo, const Bound& hi, Reason reason,
+             u32& steps_left)
+      : loop_(loop),
+        touched_(touched),
+        lo_(lo),
+        hi_(hi),
+        bounds_{lo.span, hi.span},
+        reason_(reason),
+        steps_left_(steps_left) {
     constexpr u32 lo_name = ~u32{0}, hi_name = ~u32{1};
-    first_.now[lo] = {What::lo, lo_is_whole, false, 0, lo_name, lo_name};
-    first_.now[hi] = {What::hi, hi_is_whole, false, 0, hi_name, hi_name};
-    are_whole_ = lo_is_whole && hi_is_whole;
-    have_no_sign_ = bounds.lo.low >= 0 && bounds.hi.low >= 0;
+    first_.now[lo.place] = {What::lo, lo.is_whole, false, 0, lo_name, lo_name};
+    first_.now[hi.place] = {What::hi, hi.is_whole, false, 0, hi_name, hi_name};
+    are_whole_ = lo.is_whole && hi.is_whole;
+    have_no_sign_ = lo.span.low >= 0 && hi.span.low >= 0;
   }
 
   /// Whether hi - lo shrinks in every round. `assumed`: what it is at least at the head, seen to hold again whenever
   /// the head is reached; so from the second round on. unknown_least: nothing.
   bool shrinks(s64 assumed) {
-    constexpr std::size_t most_ways = 32;
-    known_.clear();
-    work_.clear();
     assumed_ = assumed;
     least_ = INT64_MAX;
+    halves_ = true;
+    most_plus_ = 0;
     first_.least = assumed;
-    if (!follow(loop_.head(), first_, true)) return false;
-    while (!work_.empty()) {
-      auto [at, way] = std::move(work_.back());
-      work_.pop_back();
-      if (known_[at].size() > most_ways || !follow(at, way, false)) return false;
-    }
-    return least_ != INT64_MAX;
+    return RoundWays<PairRanker, Way>(loop_, *this, steps_left_).follow_all(first_) && least_ != INT64_MAX;
   }
-  /// After that: what hi - lo was at least in a round.
-  s64 least() const { return least_; }
-
- private:
-  /// From `at` to where ways part or meet.
-  bool follow(u32 at, Way way, bool is_start) {
-    for (;; is_start = false) {
-      if (at == loop_.head() && !is_start) return comes_round(way);
-      if (steps_left_ == 0) return false;
-      steps_left_--;
-      const Form form = loop_.form(at);
-      if (isa::is_conditional(form)) return branch(at, way);
-      TermArithmetic arithmetic = bounds_;
-      arithmetic.least = way.least;
-      Round<TermArithmetic>(loop_, touched_, arithmetic).step(at, way.now);
-      name_result(at, way);
-      const Successors ways = loop_.ways(at);
-      if (ways.count == 0 || !loop_.is_inside(ways.insns[0])) return true;  // it leaves the loop
-      at = ways.insns[0];
-      if (at != loop_.head() && loop_.facts(at).is_join && !isa::is_conditional(loop_.form(at))) {
-        put(at, way);
-        return true;
-      }
-    }
+  /// After that: how many rounds there are at most. Where each way halves the distance, it does not take long until
+  /// that is a few times the constants.
+  u64 rounds() const {
+    constexpr s64 halvings = 80;  // of 2^31, by a quarter at least
+    s64 most = hi_.span.high - lo_.span.low, before = 0;
+    if (halves_) before = halvings, most = std::min(most, 4 * (most_plus_ + 1));
+    return static_cast<u64>(before + std::max<s64>(most - least_, 0) + 2);
   }
 
-  /// What the instruction computed is a new value; what it computed in an earlier round of a loop inside is no more the
-  /// value of that name.
-  void name_result(u32 at, Way& way) const {
-    const Form form = loop_.form(at);
-    const bool computes = form == Form::alu_imm || form == Form::alu_reg || form == Form::alu_unary ||
-                          form == Form::movsx || form == Form::load;
-    if (!computes || loop_.insn(at).dst >= counter_registers) return;
-    const u32 fresh = at + 1;
-    for (Term& t : way.now) {
-      if (t.name == fresh) t.name = 0;
-      if (t.low_name == fresh) t.low_name = 0;
-    }
-    std::erase_if(way.facts, [fresh](const Fact& f) { return f.smaller == fresh || f.larger == fresh; });
-    Term& result = way.now[loop_.insn(at).dst];
-    if (result.name == 0) result.name = fresh;
-    if (result.low_name == 0) result.low_name = fresh;
-  }
-
-  void put(u32 at, const Way& way) {
-    auto& known = known_[at];
-    if (std::ranges::find(known, way) != known.end()) return;
-    known.push_back(way);
-    work_.push_back({at, way});
-  }
-
-  bool branch(u32 at, const Way& way) {
-    const Successors all = successors(loop_.explored().program, loop_.explored().analysis, at);
-    const Successors taken = loop_.ways(at);
-    for (u32 w = 0; w < all.count; w++) {
-      const u32 to = all.insns[w];
-      if (std::ranges::find(taken, to) == taken.end() || !loop_.is_inside(to)) continue;
-      Way after = way;
-      if (loop_.form(at) == Form::jump_reg && all.insns[0] != all.insns[1]) learn(at, w == 1, after);
-      if (to != loop_.head())
-        put(to, after);
-      else if (!comes_round(after))
-        return false;
-    }
-    return true;
+  // --- what RoundWays asks ---
+  void step(u32 at, Way& way) const {
+    TermArithmetic arithmetic = bounds_;
+    arithmetic.least = way.least;
+    Round<TermArithmetic>(loop_, touched_, arithmetic).step(at, way.now);
+    name_result(at, way);
   }
 
   /// What it means that the jump at `at` was taken, or not.
   void learn(u32 at, bool is_taken, Way& way) const {
+    if (loop_.form(at) != Form::jump_reg) return;
     const Insn& i = loop_.insn(at);
     const Term a = Round<TermArithmetic>::of_register(i.dst, way.now);
     const Term b = Round<TermArithmetic>::of_register(i.src, way.now);
@@ -343,6 +136,41 @@ class PairRanker {
     }
   }
 
+  bool comes_round(const Way& way) {
+    const Term &lo = way.now[lo_.place], &hi = way.now[hi_.place];
+    if (way.least == unknown_least || lo.is_shifted || hi.is_shifted) return false;
+    if (assumed_ != unknown_least && !is_at_least(way, lo, hi, assumed_)) return false;
+    if (reason_ == Reason::induction && !stays_in_span(way.least, lo, hi)) return false;
+    least_ = std::min(least_, way.least);
+    const auto shrinks_from = [&](s64 m) {
+      const auto low = distance(lo.what, m), high = distance(hi.what, m);
+      return low && high && *high + hi.plus - (*low + lo.plus) < m;
+    };
+    const auto is_middle = [](const Term& t) { return t.what == What::middle || t.what == What::middle_up; };
+    halves_ = halves_ && is_middle(lo) != is_middle(hi);
+    most_plus_ = std::max(most_plus_, hi.plus - lo.plus);
+    return shrinks_from(way.least) && shrinks_from(way.least + 1);
+  }
+
+ private:
+  /// What the instruction computed is a new value; what it computed in an earlier round of a loop inside is no more the
+  /// value of that name.
+  void name_result(u32 at, Way& way) const {
+    const Form form = loop_.form(at);
+    const bool computes = form == Form::alu_imm || form == Form::alu_reg || form == Form::alu_unary ||
+                          form == Form::movsx || form == Form::load;
+    if (!computes || loop_.insn(at).dst >= counter_registers) return;
+    const u32 fresh = at + 1;
+    for (Term& t : way.now) {
+      if (t.name == fresh) t.name = 0;
+      if (t.low_name == fresh) t.low_name = 0;
+    }
+    std::erase_if(way.facts, [fresh](const Fact& f) { return f.smaller == fresh || f.larger == fresh; });
+    Term& result = way.now[loop_.insn(at).dst];
+    if (result.name == 0) result.name = fresh;
+    if (result.low_name == 0) result.low_name = fresh;
+  }
+
   void note(u32 at, bool is_unsigned, const Term& smaller, const Term& larger, s64 least, Way& way) const {
     constexpr std::size_t most_facts = 4;
     const bool is_wide = loop_.facts(at).code_class == isa::class_jmp;
@@ -360,16 +188,16 @@ class PairRanker {
     way.facts.push_back(fact);
   }
 
-  bool comes_round(const Way& way) {
-    const Term &lo = way.now[lo_], &hi = way.now[hi_];
-    if (way.least == unknown_least) return false;
-    if (assumed_ != unknown_least && !is_at_least(way, lo, hi, assumed_)) return false;
-    least_ = std::min(least_, way.least);
-    const auto shrinks_from = [&](s64 m) {
-      const auto low = distance(lo.what, m), high = distance(hi.what, m);
-      return low && high && *high + hi.plus - (*low + lo.plus) < m;
-    };
-    return !lo.is_shifted && !hi.is_shifted && shrinks_from(way.least) && shrinks_from(way.least + 1);
+  /// Whether the next round finds lo and hi in their spans if this one did, and found them `least` apart. lo does not
+  /// shrink and hi does not grow; what either gains on the other is least where m is: both x(m) and m - x(m) grow with
+  /// m.
+  bool stays_in_span(s64 least, const Term& lo, const Term& hi) const {
+    const auto x = distance(lo.what, least), y = distance(hi.what, least);
+    if (!x || !y || *x + lo.plus < 0 || *y + hi.plus > least) return false;
+    if ((lo_.is_whole && !lo.is_whole) || (hi_.is_whole && !hi.is_whole)) return false;
+    const s64 above_hi = *x + lo.plus - least, below_lo = *y + hi.plus;
+    return (lo.what == What::lo && lo.plus == 0 ? true : hi_.span.high + above_hi <= lo_.span.high) &&
+           (hi.what == What::hi && hi.plus == 0 ? true : lo_.span.low + below_lo >= hi_.span.low);
   }
 
   /// From lo at the head, if hi - lo is m there.
@@ -400,25 +228,19 @@ class PairRanker {
 
   const LoopBody& loop_;
   const TouchedSlots& touched_;
-  const u32 lo_, hi_;
+  const Bound lo_, hi_;
   const TermArithmetic bounds_;
+  const Reason reason_;
   bool are_whole_ = false, have_no_sign_ = false;  ///< lo and hi at the head
   u32& steps_left_;                                ///< for all pairs of the loop together
   Way first_;
   s64 assumed_ = unknown_least, least_ = INT64_MAX;
-  std::map<u32, std::vector<Way>> known_;
-  std::vector<std::pair<u32, Way>> work_;
-};
-
-/// A place whose number has a sign, or none, and is small.
-struct Bound {
-  u32 place = 0;
-  bool is_whole = false;
-  Span span;
+  bool halves_ = true;  ///< every way so far leads to about the half
+  s64 most_plus_ = 0;   ///< of the constants, apart
 };
 
 std::optional<Bound> bound_of(u32 place, const std::optional<Scalar>& number) {
-  if (!number || number->is_const()) return std::nullopt;
+  if (!number) return std::nullopt;
   const auto is_small = [](s64 low, s64 high) { return low >= -largest && high <= largest; };
   const Interval<u32>& narrow = number->narrow;
   const bool is_whole = is_small(number->wide.smin, number->wide.smax);
@@ -427,29 +249,69 @@ std::optional<Bound> bound_of(u32 place, const std::optional<Scalar>& number) {
   return Bound{place, is_whole, {narrow.smin, narrow.smax}};
 }
 
+/// The best of all pairs.
+class Pairs {
+ public:
+  Pairs(const LoopBody& loop, const TouchedSlots& touched) : loop_(loop), touched_(touched) {}
+
+  std::optional<u64> best() const { return best_; }
+
+  void look_at(const Bound& lo, const Bound& hi) {
+    PairRanker pair(loop_, touched_, lo, hi, Reason::seen, steps_left_);
+    if (pair.shrinks(unknown_least) || pair.shrinks(1) || pair.shrinks(0)) keep(pair.rounds());
+  }
+
+  /// `lo` and `hi`: when the loop is entered. They may pass each other in the last round; below 0, a comparison without
+  /// a sign says nothing, and a 32-bit instruction leaves only half of the number.
+  void look_at_entered(const Bound& lo, const Bound& hi) {
+    constexpr s64 most_past = 2;
+    const s64 apart = hi.span.low - lo.span.high;  // at least
+    for (const bool may_pass : {false, true})
+      for (const bool is_whole : {true, false}) {
+        Bound wide_lo = lo, wide_hi = hi;
+        wide_lo.span.high = std::max(lo.span.high, hi.span.high + most_past);
+        wide_hi.span.low = std::min(hi.span.low, lo.span.low - (may_pass ? most_past : 0));
+        if (!is_whole) wide_lo.is_whole = wide_hi.is_whole = false;
+        PairRanker pair(loop_, touched_, wide_lo, wide_hi, Reason::induction, steps_left_);
+        if (pair.shrinks(unknown_least) || (apart >= 1 && pair.shrinks(1)) || (apart >= 0 && pair.shrinks(0)))
+          return keep(pair.rounds());
+      }
+  }
+
+ private:
+  void keep(u64 rounds) { best_ = best_ ? std::min(*best_, rounds) : rounds; }
+
+  const LoopBody& loop_;
+  const TouchedSlots& touched_;
+  u32 steps_left_ = 20'000;
+  std::optional<u64> best_;
+};
+
 }  // namespace
 
 std::optional<u64> rounds_of_closing_bounds(const LoopBody& loop, const TouchedSlots& touched,
-                                            const NumberAt& number_at) {
+                                            const NumberAt& number_at, const NumberAt& number_on_entry) {
   constexpr std::size_t most_bounds = 16;
-  u32 steps_left = 20'000;
   if (std::ranges::none_of(loop.insns(), [&](u32 i) { return loop.form(i) == Form::jump_reg; })) return std::nullopt;
-  std::vector<Bound> bounds;
-  for (u32 p = 0; p < counter_places && bounds.size() < most_bounds; p++) {
+  std::vector<Bound> bounds, entered;
+  for (u32 p = 0; p < counter_places; p++) {
     if (p >= counter_registers && touched[p - counter_registers]) continue;
-    if (const auto bound = bound_of(p, number_at(loop.head(), p))) bounds.push_back(*bound);
+    const auto number = number_at(loop.head(), p);
+    if (!number || number->is_const()) continue;
+    if (const auto bound = bound_of(p, number); bound && bounds.size() < most_bounds) bounds.push_back(*bound);
+    if (!number_on_entry || entered.size() == most_bounds) continue;
+    if (const auto bound = bound_of(p, number_on_entry(loop.head(), p))) entered.push_back(*bound);
   }
-  std::optional<u64> best;
-  for (const Bound& lo : bounds)
-    for (const Bound& hi : bounds) {
-      if (lo.place == hi.place) continue;
-      const TermArithmetic range{lo.span, hi.span};
-      PairRanker pair(loop, touched, lo.place, hi.place, range, lo.is_whole, hi.is_whole, steps_left);
-      if (!pair.shrinks(unknown_least) && !pair.shrinks(1) && !pair.shrinks(0)) continue;
-      const s64 most = hi.span.high - lo.span.low, rounds = std::max<s64>(most - pair.least(), 0) + 2;
-      if (!best || static_cast<u64>(rounds) < *best) best = static_cast<u64>(rounds);
-    }
-  return best;
+  const auto each_pair = [](const std::vector<Bound>& from, auto&& look) {
+    for (const Bound& lo : from)
+      for (const Bound& hi : from)
+        if (lo.place != hi.place) look(lo, hi);
+  };
+  Pairs seen(loop, touched), shown(loop, touched);
+  each_pair(bounds, [&](const Bound& lo, const Bound& hi) { seen.look_at(lo, hi); });
+  if (seen.best()) return seen.best();
+  each_pair(entered, [&](const Bound& lo, const Bound& hi) { shown.look_at_entered(lo, hi); });
+  return shown.best();
 }
 
 }  // namespace skep::verify

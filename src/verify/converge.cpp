@@ -22,7 +22,8 @@ namespace skep::verify {
 using catalog::MessageId;
 using isa::Form;
 
-/// `old` is on this path: an endless loop, or one that has converged (`hit`)?
+/// `old` is on this path: an endless loop, or one that has converged (`hit`)? What is known of numbers may come round
+/// without them (`hi = (lo + hi) / 2`): joined paths may have a proof then. False: refused, or proved so.
 bool Checker::try_active(Checkpoint& old, bool forced, bool& hit) {
   if (forced) {
     bool may_end = form() != Form::call_kfunc || iterator_is_active(old.state);
@@ -32,7 +33,7 @@ bool Checker::try_active(Checkpoint& old, bool forced, bool& hit) {
     return take_hit(old);
   }
   if (old.state.rounds == state_.rounds && may_loop(old.state) && states_match(old, Match::exact))
-    return refuse(MessageId::infinite_loop, insn_);
+    return !prove_joined() && refuse(MessageId::infinite_loop, insn_);
   return true;
 }
 

@@ -86,8 +86,15 @@ bool Checker::run() {
     }
   }
   if (!verify_async() || !check_stack_depth()) return false;
-  if (second_gear_ == nullptr) return closed_loops_end();
-  return second_gear_->all_loops_end() || refuse(MessageId::too_complex, processed_, "instructions with joined states");
+  if (second_gear_ == nullptr) {
+    if (!closed_loops_end()) return false;
+    if (trail_) trail_->proved(longest_run(nullptr));
+    return true;
+  }
+  const Ends ends = second_gear_->ends();
+  if (ends.endless_loop) return refuse(MessageId::too_complex, processed_, "instructions with joined states");
+  if (trail_) trail_->proved(longest_run(&ends.times));
+  return true;
 }
 
 bool Checker::analyse_program() {
@@ -177,7 +184,7 @@ bool Checker::over_limit() {
 /// Whether joining paths proves the program; then there is a successor().
 bool Checker::prove_joined() {
   constexpr Patience attempts[] = {{32, 1}, {1, 1}, {32, 4}};
-  return story_ == nullptr && !std::exchange(tried_joining_, true) &&
+  return !is_kernel() && patience_.rounds == 0 && story_ == nullptr && !std::exchange(tried_joining_, true) &&
          std::ranges::any_of(attempts, [this](const Patience& p) { return try_second_gear(p); });
 }
 

@@ -41,6 +41,9 @@ class StateObserver {
   virtual void explored(const Explored& state) = 0;
   /// What was explored so far does not count: the proof is another one.
   virtual void forget() = 0;
+  /// The program is accepted. A run of it executes so many instructions at most, without those of programs that it tail
+  /// calls; none: they were not counted (longest_run.cpp).
+  virtual void proved(std::optional<u64> longest_run) = 0;
 };
 
 /// Keeps states until it is known whether they count.
@@ -48,12 +51,15 @@ class KeptStates final : public StateObserver {
  public:
   void explored(const Explored& state) override { states_.push_back(state); }
   void forget() override { states_.clear(); }
+  void proved(std::optional<u64> longest_run) override { longest_run_ = longest_run; }
   void tell(StateObserver& observer) const {
     for (const Explored& state : states_) observer.explored(state);
+    observer.proved(longest_run_);
   }
 
  private:
   std::vector<Explored> states_;
+  std::optional<u64> longest_run_;
 };
 
 /// The explored states along the current path, parallel to Checker::path_.
@@ -66,6 +72,7 @@ class Trail {
   void enter(const State& state, const Analysis& analysis, u32 insn, std::size_t length, bool everything = false);
   /// The path has `length` steps from here on; what is behind is complete.
   void shrink(std::size_t length);
+  void proved(std::optional<u64> longest_run) { observer_.proved(longest_run); }
   /// These numbers matter before the step `at`.
   void mark(std::size_t at, const std::array<u16, isa::max_call_frames>& regs, const FrameMasks& slots);
   void wrote_slot(u32 frame, u32 slot);

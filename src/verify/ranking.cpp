@@ -12,6 +12,7 @@
 
 #include "verify/round.hpp"
 #include "verify/self_ending.hpp"
+#include "verify/shrinking.hpp"
 
 namespace skep::verify {
 
@@ -19,12 +20,23 @@ using isa::Form;
 
 namespace {
 
+constexpr u64 product(u64 a, u64 b) {
+  u64 r = 0;
+  return __builtin_mul_overflow(a, b, &r) ? ~u64{0} : r;
+}
+
 constexpr u32 places = counter_places;
 constexpr s64 farthest = s64{1} << 32;  ///< what moves more is lost sight of
 
-/// A place's low half is that of `origin` when the head was reached, plus a number of [low, high].
+struct Range {
+  s64 low = 0, high = 0;
+};
+
+/// A place's low half is that of `origin` when the head was reached, plus a number of [low, high]; or that number
+/// alone.
 struct Drift {
-  s8 origin = -1;
+  static constexpr s8 nothing = -1, alone = -2;
+  s8 origin = nothing;
   bool is_shifted = false;  ///< that times 2^32: half of how compilers cut off the upper half
   s64 low = 0, high = 0;
   friend bool operator==(const Drift&, const Drift&) = default;
@@ -38,26 +50,65 @@ Drift join(const Drift& a, const Drift& b) {
 
 struct DriftArithmetic {
   using Value = Drift;
-  static Drift immediate(isa::Alu op, bool is_wide, Drift d, s32 imm) {
-    using isa::Alu;
-    if (op == Alu::add) return moved(d, imm);
-    if (op == Alu::sub) return moved(d, -s64{imm});
-    if (!is_wide || imm != 32 || d.origin < 0) return {};
-    const bool is_back = op == Alu::rsh || op == Alu::arsh;
-    if (op != Alu::lsh && !is_back) return {};
-    if (d.is_shifted != is_back) return {};
-    d.is_shifted = !is_back;
-    return d;
+  using Alu = isa::Alu;
+  std::array<std::optional<Range>, places>
+      begin{};  ///< the low halves when the head was reached, as far as it is known
+
+  Drift immediate(Alu op, bool is_wide, const Drift& d, s32 imm) const {
+    if (op == Alu::and_ && imm >= 0) return of_number(0, imm);
+    if (d.is_shifted || (is_wide && imm == 32)) return is_wide && imm == 32 ? cut_off(op, d) : Drift{};
+    switch (op) {
+      case Alu::add:
+        return moved(d, imm, imm);
+      case Alu::sub:
+        return moved(d, -s64{imm}, -s64{imm});
+      case Alu::lsh:
+        return imm < 16 ? times(d, s64{1} << imm) : Drift{};
+      case Alu::mul:
+        return imm > 0 && imm < 1 << 16 ? times(d, imm) : Drift{};
+      default:
+        return {};
+    }
   }
-  static Drift registers(isa::Alu, bool, const Drift&, const Drift&) { return {}; }
+  Drift registers(Alu op, bool, const Drift& a, const Drift& b) const {
+    if (a.origin == Drift::nothing || b.origin == Drift::nothing || a.is_shifted || b.is_shifted) return {};
+    if (op == Alu::add) {
+      if (b.origin == Drift::alone) return moved(a, b.low, b.high);
+      if (a.origin == Drift::alone) return moved(b, a.low, a.high);
+      const auto& number = begin[static_cast<u32>(a.origin)];
+      if (a.origin != b.origin || !number) return {};
+      return moved(a, number->low + b.low, number->high + b.high);
+    }
+    if (op != Alu::sub) return {};
+    if (b.origin == Drift::alone) return moved(a, -b.high, -b.low);
+    return a.origin == b.origin ? of_number(a.low - b.high, a.high - b.low) : Drift{};
+  }
+  static Drift read(u32 bytes) { return of_number(0, (s64{1} << (8 * bytes)) - 1); }
   static Drift low_half(const Drift& d) { return d.is_shifted ? Drift{} : d; }
   static Drift stored_half(const Drift& d) { return low_half(d); }
   static Drift sign_extended(const Drift& d) { return low_half(d); }
 
  private:
-  static Drift moved(Drift d, s64 by) {
-    if (d.origin < 0 || d.is_shifted || d.low + by < -farthest || d.high + by > farthest) return {};
-    return {d.origin, false, d.low + by, d.high + by};
+  static Drift of_number(s64 low, s64 high) {
+    return low < -farthest || high > farthest ? Drift{} : Drift{Drift::alone, false, low, high};
+  }
+  /// Shifted by 32 bits to the left or back.
+  static Drift cut_off(Alu op, Drift d) {
+    const bool is_back = op == Alu::rsh || op == Alu::arsh;
+    if (d.origin == Drift::nothing || (op != Alu::lsh && !is_back) || d.is_shifted != is_back) return {};
+    d.is_shifted = !is_back;
+    return d;
+  }
+  static Drift moved(const Drift& d, s64 least, s64 most) {
+    if (d.origin == Drift::nothing || d.is_shifted || d.low + least < -farthest || d.high + most > farthest) return {};
+    return {d.origin, false, d.low + least, d.high + most};
+  }
+  /// (n + d) * k is n, plus (k - 1) * n + k * d.
+  Drift times(const Drift& d, s64 k) const {
+    if (d.origin == Drift::alone) return of_number(k * d.low, k * d.high);
+    if (d.origin == Drift::nothing || !begin[static_cast<u32>(d.origin)]) return {};
+    const Range& n = *begin[static_cast<u32>(d.origin)];
+    return moved({d.origin, false, 0, 0}, (k - 1) * n.low + k * d.low, (k - 1) * n.high + k * d.high);
   }
 };
 
@@ -66,13 +117,17 @@ class LoopRanker {
   LoopRanker(const Ranking& given, const Loop& loop, const std::vector<u32>& position)
       : given_(given), body_(given.explored, loop), loop_(loop), position_(position) {}
 
+  /// Whether a reason other than a number's ends the loop; how often it goes round is not known then.
+  bool runs_out() const { return ends_by_itself(body_); }
+
   /// How often the head is reached at most before the loop is left; none: not known.
   std::optional<u64> rounds() {
-    if (ends_by_itself(body_)) return 1;
     if (was_unrolled()) return given_.unrolled_rounds;
     touched_ = touched_slots(body_);
     Drifts round{};
-    if (!drift_from(loop_.head, round)) return std::nullopt;
+    DriftArithmetic arithmetic;
+    for (u32 p = 0; p < places; p++) arithmetic.begin[p] = begin_of(p);
+    if (!drift_from(loop_.head, arithmetic, round)) return std::nullopt;
     std::optional<u64> best;
     for (u32 p = 0; p < places; p++) {
       const Drift& d = round[p];
@@ -81,7 +136,8 @@ class LoopRanker {
       if (found && (!best || *found < *best)) best = found;
     }
     if (!best) best = rounds_by_mask();
-    return best ? best : rounds_of_closing_bounds(body_, touched_, given_.number_at);
+    if (!best) best = rounds_of_shrinking(body_, touched_, given_.number_at);
+    return best ? best : rounds_of_closing_bounds(body_, touched_, given_.number_at, given_.entry_of(loop_));
   }
 
  private:
@@ -105,7 +161,7 @@ class LoopRanker {
   }
 
   /// What the places hold when `start` is reached again, in terms of what they held there before.
-  bool drift_from(u32 start, Drifts& round) const {
+  bool drift_from(u32 start, const DriftArithmetic& arithmetic, Drifts& round) const {
     constexpr u32 patience = 4, most_steps = 200'000, most_known = 20'000;
     struct At {
       Drifts drifts;
@@ -114,7 +170,6 @@ class LoopRanker {
     std::map<u32, At> known;
     std::set<std::pair<u32, u32>> work;  // by position
     bool came_back = false;
-    const DriftArithmetic arithmetic;
     const Round<DriftArithmetic> instructions(body_, touched_, arithmetic);
     Drifts now;
     for (u32 p = 0; p < places; p++)
@@ -164,6 +219,17 @@ class LoopRanker {
     }
   }
 
+  /// What the place's low half can be at the head, as a number with or without a sign that is not too large to
+  /// multiply.
+  std::optional<Range> begin_of(u32 place) const {
+    constexpr s64 largest = s64{1} << 31;
+    const auto number = given_.number_at(loop_.head, place);
+    if (!number) return std::nullopt;
+    const Interval<u32>& range = number->narrow;
+    if (range.umax < largest) return Range{range.umin, range.umax};
+    return Range{range.smin, range.smax};
+  }
+
   std::optional<u64> rounds_of(const Drift& d, u32 place) const {
     const auto number = given_.number_at(loop_.head, place);
     if (!number) return std::nullopt;
@@ -190,7 +256,7 @@ class LoopRanker {
       if (mask == 0 || mask >= most_rounds || is_inside(all.insns[0]) || !is_cut_by(i)) continue;
       if (reg >= counter_registers) continue;
       Drifts round{};
-      if (!drift_from(i, round)) continue;
+      if (!drift_from(i, {}, round)) continue;
       const Drift& d = round[reg];
       if (d.origin != static_cast<s8>(reg) || d.is_shifted || d.low != d.high || d.low % 2 == 0) continue;
       return std::bit_ceil(u64{mask} + 1);
@@ -207,17 +273,28 @@ class LoopRanker {
 
 }  // namespace
 
-std::optional<u32> Ranking::endless_loop() const {
+Ends Ranking::ends() const {
+  Ends ends;
+  ends.times.assign(explored.program.insns.size(), 1);
   const Loops found = find_loops(explored.program, explored.analysis, explored.proofs);
-  if (found.too_deep) return found.loops.back().head;
+  if (found.too_deep) ends.endless_loop = found.loops.back().head;
   std::vector<u64> rounds;  // of each loop, those around it included
   for (const Loop& loop : found.loops) {
-    const auto own = LoopRanker(*this, loop, found.position).rounds();
+    if (ends.endless_loop) break;
+    LoopRanker ranker(*this, loop, found.position);
+    const bool runs_out = ranker.runs_out();
+    const auto own = runs_out ? 1 : ranker.rounds();
     const u64 around = loop.outer >= 0 ? rounds[static_cast<u32>(loop.outer)] : 1;
-    if (!own || *own > most_rounds / around) return loop.head;
+    if (!own || *own > most_rounds / around) {
+      ends.endless_loop = loop.head;
+      break;
+    }
     rounds.push_back(*own * around);
+    // Between two visits of the head each instruction is executed once at most, and so it is before the first.
+    const u64 visits = runs_out ? 0 : *own + not_counted(loop.head) + 1, times = product(visits, ends.times[loop.head]);
+    for (u32 i : loop.body) ends.times[i] = times;
   }
-  return std::nullopt;
+  return ends;
 }
 
 std::optional<u32> closed_without_end(const ExploredProgram& explored, const std::vector<bool>& closed) {

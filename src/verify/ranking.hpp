@@ -10,9 +10,11 @@
 //    next step from within these bounds does not leave the 32 bits; so the number itself grows, and has so many values
 //    only. What the bounds are was explored for every state in which the head is reached; what a round does to the
 //    counter is found out here from the instructions alone, and holds for a slot only if nothing else writes to it
-//    meanwhile.
+//    meanwhile: no pointer, no function, no helper, no other thread (numbers in maps are none of this). It may grow by
+//    what a byte of memory says and more, and by itself: i = 2 * i + 1.
 //  - `do x += odd; while (x & mask)`: the low bits of x take every value before one comes again, also the one that
 //    leaves.
+//  - A number of which every round leaves less, as Euclid's algorithm does (shrinking.hpp).
 //  - Two numbers that close in on each other (closing_bounds.hpp).
 // Loops around and inside need reasons of their own; then they are done after the product of their rounds.
 #pragma once
@@ -23,14 +25,25 @@ namespace skep::verify {
 /// Rounds a loop may have together with those around it: as many as bpf_loop() grants (BPF_MAX_LOOPS).
 inline constexpr u64 most_rounds = u64{1} << 23;
 
+/// What was found out of a program's loops.
+struct Ends {
+  std::optional<u32> endless_loop;  ///< head of a loop that may run too long
+  /// By instruction: how often it is executed at most in one call of its function. 0: that is not known, because a loop
+  /// around it ends by itself.
+  std::vector<u64> times;
+};
+
 struct Ranking {
   ExploredProgram explored;
   NumberAt number_at;
   std::span<const Loop* const> unrolled;  ///< loops that were seen to be left before `unrolled_rounds`, by head
   u64 unrolled_rounds = 0;
+  /// Of a loop, what the places hold when it is entered, at its head. Empty where that was not noted.
+  std::function<NumberAt(const Loop& loop)> entry_of;
+  /// How often an instruction is reached at most while a loop is not left before number_at() speaks of it.
+  std::function<u64(u32 insn)> not_counted;
 
-  /// The head of a loop that may run too long, or none.
-  std::optional<u32> endless_loop() const;
+  Ends ends() const;
 };
 
 /// Where paths were followed one by one, and ended where they had been before (converge.cpp): the head of a loop that

@@ -5,6 +5,7 @@
 //   low_half(value): in a register, of which the low 32 bits are left and the others cleared
 //   stored_half(value): the low 32 bits in a slot, whatever the upper ones are
 //   sign_extended(value): from the low 32 bits
+//   read(bytes): an unsigned number of one to four bytes from wherever; where it says anything of such
 #pragma once
 #include "isa/semantics.hpp"
 #include "verify/loop_body.hpp"
@@ -109,10 +110,17 @@ class Round {
 
   Value loaded(const Insn& i, const Values& now) const {
     const u32 size = isa::access_bytes(i);
-    if (i.src != isa::frame_pointer || is_sign_extending(i) || size < 4) return {};
-    const u32 slot = slot_place(i.off);
-    if (slot == no_place) return {};
+    if (is_sign_extending(i)) return {};
+    const u32 slot = i.src == isa::frame_pointer && size >= 4 ? slot_place(i.off) : no_place;
+    if (slot == no_place || now[slot] == Value{}) return read(size);
     return size == 8 ? now[slot] : arithmetic_.low_half(now[slot]);
+  }
+
+  Value read(u32 size) const {
+    if constexpr (requires { arithmetic_.read(size); }) {
+      if (size <= 4) return arithmetic_.read(size);
+    }
+    return {};
   }
 
   void store(u32 at, Values& now) const {

@@ -24,6 +24,43 @@ bool same_frames(const State& a, const State& b) {
   return true;
 }
 
+/// The low half of a number, whatever is above it.
+Scalar low_half(const Scalar& number) {
+  Scalar low;
+  low.narrow = number.narrow;
+  low.bits = {number.bits.value & Scalar::low_mask, number.bits.mask | ~Scalar::low_mask};
+  low.normalise();
+  return low;
+}
+
+/// What a place holds in all its 64 bits: a slot of which 4 bytes were spilled says nothing of the others.
+std::optional<Scalar> number_in(const Frame& frame, u32 place) {
+  const Register* held = nullptr;
+  bool is_whole = true;
+  if (place < counter_registers) {
+    held = &frame.regs[place];
+  } else if (place - counter_registers < frame.slot_count) {
+    const Slot& slot = frame.slots[place - counter_registers];
+    if (slot.bytes[3] == Byte::spilled) held = &slot.spill->value;
+    is_whole = slot.bytes[7] == Byte::spilled;
+  }
+  if (held == nullptr || !held->is_scalar()) return std::nullopt;
+  return is_whole ? held->number : low_half(held->number);
+}
+
+/// What the places of the frame hold, beside what they held before.
+void note(const Frame& frame, bool is_first, std::array<std::optional<Scalar>, counter_places>& numbers) {
+  for (u32 p = 0; p < counter_places; p++) {
+    const std::optional<Scalar> held = number_in(frame, p);
+    if (!held)
+      numbers[p].reset();
+    else if (is_first)
+      numbers[p] = held;
+    else if (numbers[p])
+      numbers[p] = numbers[p]->join(*held);
+  }
+}
+
 /// A cheap look before states are joined: the current frame's registers.
 bool same_kinds(const State& a, const State& b) {
   if (a.depth != b.depth) return false;
@@ -72,6 +109,7 @@ bool SecondGear::explore() {
   if (loops_.too_deep) return give_up();
   where_ = {};
   where_.insns[0] = c_.insn_;
+  note_entry();
   if (!run_from_here({})) return false;
   while (!pending_.empty()) {
     const auto entry = pending_.extract(pending_.begin()).value();
@@ -260,6 +298,7 @@ bool SecondGear::arrive(Linears linears) {
   forget_dead(c_.state_, c_.insn_);
   if (!linears.sharpen(c_.state_.current())) return true;
   linears.settle(c_.state_.current());
+  note_entry();
   const Where where = next_place();
   const auto entry = points_.try_emplace(order_of(where)).first;
   Point& point = entry->second;
@@ -340,26 +379,40 @@ void SecondGear::note_numbers() {
     Numbers& numbers = entry->second;
     for (auto& variant : point.variants) {
       const Frame& frame = variant->state.current();
-      for (u32 p = 0; p < counter_registers + counter_slots; p++) {
-        const Register* held = nullptr;
-        if (p < counter_registers)
-          held = &frame.regs[p];
-        else if (const Slot& slot = frame.slots[p - counter_registers];
-                 p - counter_registers < frame.slot_count && slot.bytes[3] == Byte::spilled)
-          held = &slot.spill->value;
-        if (held == nullptr || !held->is_scalar())
-          numbers[p].reset();
-        else if (is_new)
-          numbers[p] = held->number;
-        else if (numbers[p])
-          numbers[p] = numbers[p]->join(held->number);
-      }
+      note(frame, is_new, numbers);
       is_new = false;
     }
   }
 }
 
-bool SecondGear::all_loops_end() const {
+/// The checker's state has come to the head of a loop from outside of it: another function's instruction, or none.
+void SecondGear::note_entry() {
+  const auto around = loops_around(c_.insn_);
+  if (around.empty()) return;
+  const Loop& loop = loops_.loops[around.back()];
+  if (loop.head != c_.insn_) return;
+  if (!c_.path_.empty() && std::ranges::binary_search(loop.body, c_.path_.back().insn)) return;
+  auto [entry, is_new] = entries_.try_emplace(c_.insn_);
+  note(c_.state_.current(), is_new, entry->second);
+}
+
+/// Of a loop as paths took it: a part of that with the same head, into which the head is reached from the whole of it.
+const SecondGear::Numbers* SecondGear::entry_of(const ExploredProgram& explored, const Loop& loop) const {
+  const auto around = loops_around(loop.head);
+  const auto entry = entries_.find(loop.head);
+  if (around.empty() || entry == entries_.end()) return nullptr;
+  const Loop& whole = loops_.loops[around.back()];
+  if (whole.head != loop.head) return nullptr;
+  const LoopBody body(explored, whole);
+  for (u32 i : whole.body) {
+    if (!explored.proofs[i].reached || std::ranges::binary_search(loop.body, i)) continue;
+    const Successors ways = body.ways(i);
+    if (std::ranges::find(ways, loop.head) != ways.end()) return nullptr;
+  }
+  return &entry->second;
+}
+
+Ends SecondGear::ends() const {
   const auto number_at = [this](u32 insn, u32 place) -> std::optional<Scalar> {
     const auto entry = numbers_.find(insn);
     return entry == numbers_.end() ? std::nullopt : entry->second[place];
@@ -370,7 +423,19 @@ bool SecondGear::all_loops_end() const {
     if (!is_endless_[l]) unrolled.push_back(&loops_.loops[l]);
   std::ranges::sort(unrolled, {}, [](const Loop* l) { return l->head; });
   const ExploredProgram explored{c_.program_, c_.analysis_, c_.proofs_, touches};
-  return !Ranking{explored, number_at, unrolled, patience_.rounds}.endless_loop();
+  const auto entry = [this, &explored](const Loop& loop) -> NumberAt {
+    const Numbers* numbers = entry_of(explored, loop);
+    if (numbers == nullptr) return {};
+    return [numbers](u32, u32 place) { return (*numbers)[place]; };
+  };
+  // No two visits are in the same rounds of all the loops around, and those of the last rounds are counted.
+  const auto not_counted = [this](u32 insn) {
+    u64 visits = 1;
+    for (std::size_t level = 0; level < std::min<std::size_t>(loops_around(insn).size(), most_levels); level++)
+      visits *= patience_.rounds;
+    return visits;
+  };
+  return Ranking{explored, number_at, unrolled, patience_.rounds, entry, not_counted}.ends();
 }
 
 }  // namespace skep::verify

@@ -32,8 +32,8 @@ class SecondGear {
 
   /// From the checker's state on, every path; false: refused, or given up.
   bool explore();
-  /// After everything was explored: whether every loop ends.
-  bool all_loops_end() const;
+  /// After everything was explored.
+  Ends ends() const;
 
  private:
   static constexpr u32 most_levels = 4;  ///< loops around each other whose rounds are kept apart
@@ -62,7 +62,7 @@ class SecondGear {
   };
   /// What the registers and slots hold at an instruction inside a loop with more rounds than are kept apart, in those
   /// that are not; none: not numbers.
-  using Numbers = std::array<std::optional<Scalar>, counter_registers + counter_slots>;
+  using Numbers = std::array<std::optional<Scalar>, counter_places>;
 
   using Points = std::map<Place, Point>;
   struct Earlier {
@@ -88,6 +88,8 @@ class SecondGear {
     return around_[static_cast<u32>(innermost_[insn])];
   }
   void note_numbers();
+  void note_entry();
+  const Numbers* entry_of(const ExploredProgram& explored, const Loop& loop) const;
   void release();
 
   Checker& c_;
@@ -103,6 +105,7 @@ class SecondGear {
   std::vector<Loose> loose_;
   State joined_;  ///< find_alike()'s
   std::map<u32, Numbers> numbers_;
+  std::map<u32, Numbers> entries_;  ///< by head, in every round of the loops around: when it is reached from outside
 };
 
 }  // namespace skep::verify

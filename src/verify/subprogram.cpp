@@ -206,9 +206,7 @@ bool Checker::do_callx() {
   if (target.kind != Kind::function || target.or_null)
     return refuse_for(static_cast<s32>(index), MessageId::callx_target, index, name(target));
   u32 function = *analysis_.function_at(target.object);
-  CallxTarget seen{insn_, function};
-  if (std::find(callx_targets_.begin(), callx_targets_.end(), seen) == callx_targets_.end())
-    callx_targets_.push_back(seen);
+  note_call(function);
   const bool is_global = analysis_.functions[function].is_global && object_.btf != nullptr;
   return is_global ? call_global(function) : call_static(function);
 }
@@ -312,19 +310,33 @@ bool Checker::check_stack_depth() {
   return true;
 }
 
-/// The function that the instruction calls, or that it names for a helper to call.
-std::optional<u32> Checker::callee_at(u32 insn, u32& callx) const {
+void Checker::note_call(u32 function) {
+  const SeenCall call{insn_, function};
+  if (std::ranges::find(seen_calls_, call) == seen_calls_.end()) seen_calls_.push_back(call);
+}
+
+namespace {
+bool names_no_callee(Form form) { return form == Form::callx || form == Form::call_helper || form == Form::call_kfunc; }
+}  // namespace
+
+/// The function that the instruction calls. Of those that it was seen to call, the one from number `seen` on, which
+/// moves behind it. Linux takes a function that is named to be called back there, but for those that a timer calls,
+/// too, even if a helper also calls them at once.
+std::optional<u32> Checker::callee_at(u32 insn, u32& seen) const {
   const InsnFacts& facts = analysis_.insns[insn];
   if (facts.is_tail) return std::nullopt;
   switch (isa::row(facts.op).form) {
     case Form::call_local:
       return analysis_.function_at(insn + 1 + static_cast<u32>(program_.insns[insn].imm));
     case Form::callx:
-      for (; callx < callx_targets_.size(); callx++)
-        if (callx_targets_[callx].insn == insn) return callx_targets_[callx++].function;
+    case Form::call_helper:
+    case Form::call_kfunc:
+      for (; !is_kernel() && seen < seen_calls_.size(); seen++)
+        if (seen_calls_[seen].insn == insn) return seen_calls_[seen++].function;
       return std::nullopt;
     case Form::ld_imm64: {
-      if (program_.insns[insn].src != isa::imm64_src_function || !proofs_[insn].reached) return std::nullopt;
+      if (!is_kernel() || program_.insns[insn].src != isa::imm64_src_function || !proofs_[insn].reached)
+        return std::nullopt;
       auto f = analysis_.function_at(function_named_at(insn));
       return f && !analysis_.functions[*f].is_async ? f : std::nullopt;
     }
@@ -351,7 +363,7 @@ bool Checker::has_private_stacks() const {
 
 bool Checker::check_chain(u32 root) {
   struct Entry {
-    u32 function, insn, callx = 0;
+    u32 function, insn, seen = 0;
   };
   std::vector<Entry> chain{{root, analysis_.functions[root].first}};
   // Under the kernel's rules a function without stack takes none; a stack of its own counts for nobody else.
@@ -370,9 +382,9 @@ bool Checker::check_chain(u32 root) {
     Entry& top = chain.back();
     const Function& f = analysis_.functions[top.function];
     std::optional<u32> callee;
-    while (top.insn < f.end && !(callee = callee_at(top.insn, top.callx))) {
+    while (top.insn < f.end && !(callee = callee_at(top.insn, top.seen))) {
       top.insn += isa::slots(program_.insns[top.insn]);
-      top.callx = 0;
+      top.seen = 0;
     }
     if (top.insn >= f.end) {
       depth -= share(top.function);
@@ -380,7 +392,7 @@ bool Checker::check_chain(u32 root) {
       continue;
     }
     insn_ = top.insn;
-    if (isa::row(analysis_.insns[insn_].op).form != Form::callx) top.insn += isa::slots(program_.insns[insn_]);
+    if (!names_no_callee(isa::row(analysis_.insns[insn_].op).form)) top.insn += isa::slots(program_.insns[insn_]);
     for (const Entry& e : chain)
       if (e.function == *callee) return refuse(MessageId::recursion, function_name(*callee), insn_);
     if (chain.size() >= isa::max_call_frames)
