@@ -3,10 +3,12 @@
 //     embedded_programs [--count N] [--first SEED] [--processes P] [--state FILE] [--only SEED] [--source NAME]
 //
 // A seed names a source, a program and the rules it is verified by (user, kernel): `border` is the grammar of
-// border.hpp, `engines` that of the differential test (every instruction, map and kind of call), `corpus` the kernel's
-// own raw verifier cases, changed a little (left out where the corpus is not present). An accepted program runs on a
-// few inputs in the checked interpreter, and before every instruction some explored state must hold the machine
-// (oracle.hpp). Violations are made small and printed; exit code 1 when there was one.
+// border.hpp, `loops` the one of loops.hpp (user rules), `engines` that of the differential test (every instruction,
+// map and kind of call), `corpus` the kernel's own raw verifier cases, changed a little (left out where the corpus is
+// not present). An accepted program runs on a few inputs in the checked interpreter, and before every instruction some
+// explored state must hold the machine (oracle.hpp). A run that is too long to be looked at goes on unwatched, as far
+// as the proof lets it (runner.hpp): it has to end. Violations are made small and printed; exit code 1 when there was
+// one.
 #include <fmt/format.h>
 #include <malloc.h>
 
@@ -20,6 +22,7 @@
 #include "../verify_corpus/corpus.hpp"
 #include "border.hpp"
 #include "isa/text.hpp"
+#include "loops.hpp"
 #include "mutation.hpp"
 #include "runner.hpp"
 
@@ -27,12 +30,14 @@ namespace skep::embedding {
 namespace {
 
 constexpr u32 inputs_per_program = 4;
-constexpr std::string_view sources[] = {"border", "engines", "corpus"};
+constexpr std::string_view sources[] = {"border", "engines", "corpus", "loops"};
+constexpr u32 source_count = std::size(sources);
+enum : u32 { border, engines, from_corpus, loops };
 
 struct Tally {
   differential::Progress progress;
-  u64 programs[3], accepted[3], joined[3], runs[3];
-  u64 over_budget, looks, violations;
+  u64 programs[source_count], accepted[source_count], joined[source_count], runs[source_count];
+  u64 followed, too_long, looks, violations;
   differential::Group refused[differential::most_groups];  ///< by message id
 };
 
@@ -56,8 +61,9 @@ class Programs {
 
   u32 source_of(u64 seed, s32 only) const {
     if (only >= 0) return static_cast<u32>(only);
-    const u32 source = static_cast<u32>(seed % 4);
-    return source < 2 ? 0 : source == 3 && has_corpus() ? 2 : 1;
+    constexpr u32 turns[] = {border, loops, engines, from_corpus, border, border, engines, from_corpus};
+    const u32 source = turns[seed % std::size(turns)];
+    return source == from_corpus && !has_corpus() ? engines : source;
   }
 
   Subject subject(u64 seed, u32 source) {
@@ -67,11 +73,16 @@ class Programs {
     s.how.often = seed / 8 % 3 != 0;    // two thirds prune wherever they can
     s.how.at_once = seed / 8 % 3 == 1;  // half of those join paths, by user rules
     std::mt19937_64 random(seed * 0x9e3779b97f4a7c15u);
-    if (source == 0) {
+    if (source == border) {
       Border border(seed);
       s.program = seed % 3 == 0 ? border.packet_program() : border.program(seed % 3 == 1);
       s.object = &object_with_value();
-    } else if (source == 1) {
+    } else if (source == loops) {
+      s.how.rules = random() % 8 == 0 ? verify::Rules::strict : verify::Rules::user;
+      s.how.at_once = random() % 2 == 0;
+      s.program = LoopPrograms(seed).program();
+      s.object = &object_with_value();
+    } else if (source == engines) {
       engines_object_ = differential::object_of(differential::generate(seed));
       s.program = std::move(engines_object_.programs.front());
       engines_maps_.maps = engines_object_.maps;
@@ -114,11 +125,12 @@ ProgramSpec made_small(Runner& runner, const Subject& subject) {
 }
 
 void report(Runner& runner, const Subject& subject, std::string_view source) {
+  constexpr const char* names[] = {"user", "kernel", "strict"};
   const ProgramSpec small = made_small(runner, subject);
   const Outcome outcome = runner.judge(*subject.object, small, subject.how, subject.seed, inputs_per_program);
   fmt::print("\nVIOLATION seed {} ({}, {} rules{}): {}\n{}\n", subject.seed, source,
-             subject.how.rules == verify::Rules::user ? "user" : "kernel", subject.how.at_once ? ", joined" : "",
-             outcome.violation, isa::disassemble(small.insns));
+             names[static_cast<u32>(subject.how.rules)], subject.how.at_once ? ", joined" : "", outcome.violation,
+             isa::disassemble(small.insns));
   std::fflush(stdout);
 }
 
@@ -146,7 +158,8 @@ void work(const Settings& settings, Programs& programs, u32 index) {
     tally.joined[source] += outcome.joined;
     if (!outcome.accepted) differential::Tally::count(tally.refused, outcome.refused, seed);
     tally.runs[source] += outcome.runs;
-    tally.over_budget += outcome.over_budget;
+    tally.followed += outcome.followed;
+    tally.too_long += outcome.too_long;
     tally.looks += outcome.looks;
     if (outcome.violation.empty()) return;
     tally.violations++;
@@ -157,7 +170,7 @@ void work(const Settings& settings, Programs& programs, u32 index) {
 int run(Settings& settings) {
   Programs programs;
   if (!programs.has_corpus()) fmt::print("no corpus at ../shared/corpus (SKEP_CORPUS): its programs are left out\n");
-  if (settings.source == 2 && !programs.has_corpus()) return 2;
+  if (settings.source == from_corpus && !programs.has_corpus()) return 2;
   const auto died = [&](u32 index, u64 seed, int) {
     fmt::print("{}\n",
                isa::disassemble(programs.subject(seed, programs.source_of(seed, settings.source)).program.insns));
@@ -167,22 +180,25 @@ int run(Settings& settings) {
   Tally sum{};
   for (u32 i = 0; i < settings.fleet.processes; i++) {
     const Tally& t = settings.fleet.tally<Tally>(i);
-    for (u32 s = 0; s < 3; s++)
+    for (u32 s = 0; s < source_count; s++)
       sum.programs[s] += t.programs[s], sum.accepted[s] += t.accepted[s], sum.joined[s] += t.joined[s],
           sum.runs[s] += t.runs[s];
     for (const differential::Group& g : t.refused)
       if (g.count != 0) differential::Tally::count(sum.refused, g.text, g.seed, g.count);
-    sum.over_budget += t.over_budget, sum.looks += t.looks, sum.violations += t.violations;
+    sum.followed += t.followed, sum.too_long += t.too_long;
+    sum.looks += t.looks, sum.violations += t.violations;
   }
-  for (u32 s = 0; s < 3; s++)
+  for (u32 s = 0; s < source_count; s++)
     fmt::print("{}: {} programs, {} accepted, {} of them with joined paths, {} runs to the end\n", sources[s],
                sum.programs[s], sum.accepted[s], sum.joined[s], sum.runs[s]);
   std::ranges::sort(sum.refused, [](const auto& a, const auto& b) { return a.count > b.count; });
   fmt::print("refused:");
   for (u32 g = 0; g < 12 && sum.refused[g].count != 0; g++)
     fmt::print(" {} {} (seed {})", sum.refused[g].text, sum.refused[g].count, sum.refused[g].seed);
-  fmt::print("\n{} machines compared with explored states, {} runs stopped, {} violations\n", sum.looks,
-             sum.over_budget, sum.violations);
+  fmt::print(
+      "\n{} machines compared with explored states, {} runs followed to their end unwatched, {} too long for that, {} "
+      "violations\n",
+      sum.looks, sum.followed, sum.too_long, sum.violations);
   return sum.violations == 0 && sum.looks != 0 ? 0 : 1;
 }
 
@@ -210,6 +226,7 @@ int main(int argc, char** argv) {
     else
       return fmt::print(stderr, "unknown option {}; see the head of tests/embedding/main.cpp\n", option), 2;
   }
-  if (settings.source >= 3) return fmt::print(stderr, "--source is border, engines or corpus\n"), 2;
+  if (settings.source >= static_cast<skep::s32>(source_count))
+    return fmt::print(stderr, "--source is border, loops, engines or corpus\n"), 2;
   return run(settings);
 }

@@ -36,6 +36,10 @@ class Embedding final : public verify::StateObserver {
   /// "" when some explored state holds the machine, else what is wrong, for people.
   std::string look(const vm::Machine& machine);
 
+  void proved(std::optional<u64> longest_run) override { longest_run_ = longest_run; }
+  /// Instructions that a run of the program executes at most, as far as that was proved.
+  std::optional<u64> longest_run() const { return longest_run_; }
+
   u64 states() const { return state_count_; }
   u64 looks() const { return looks_; }
 
@@ -112,6 +116,7 @@ class Embedding final : public verify::StateObserver {
   std::vector<Call> calls_;
   std::vector<Expected> parts_;
   u64 state_count_ = 0, looks_ = 0;
+  std::optional<u64> longest_run_;
   const vm::Bytecode* code_ = nullptr;
   const World* world_ = nullptr;
   Packet packet_fields_;  ///< where in the context, one more; 0: not there

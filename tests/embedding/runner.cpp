@@ -16,7 +16,8 @@
 namespace skep::embedding {
 namespace {
 
-constexpr u64 largest_map_bytes = 1u << 20, most_state_bytes = 64u << 20, most_insns_run = 4'000;
+constexpr u64 largest_map_bytes = 1u << 20, most_state_bytes = 64u << 20, most_insns_watched = 4'000,
+              most_insns_followed = u64{1} << 22;
 constexpr u32 most_insns_verified = 20'000, most_values = 64;
 
 bool is_array(MapType type) { return type == MapType::array || type == MapType::percpu_array; }
@@ -96,6 +97,8 @@ void free_locks(map::Map& map, const ObjectSpec& object) {
 const vm::Function* tail_target(u64 map, u32 index) noexcept {
   return static_cast<const vm::Function*>(map::prog_array_target(*reinterpret_cast<map::Map*>(map), index));
 }
+
+bool is_stopped(const Result<TestRunResult>& result) { return !result && result.error().code == Code::limit; }
 
 bool has_packet(ProgramType type) {
   return type == ProgramType::xdp || type == ProgramType::sched_cls || type == ProgramType::sched_act ||
@@ -195,8 +198,13 @@ void Runner::run(const verify::VerifiedProgram& program, const ObjectSpec& objec
   }
   const auto function = vm::Function::link(program, bindings, {.tier = vm::Tier::interpreter});
   if (!function) return;  // something that only another engine has
+  const bool calls_tails = std::ranges::find(program.helpers(), isa::helper_tail_call) != program.helpers().end();
+  const std::optional<u64> longest_run = embedding_.longest_run();
+  const u64 runs_in_a_row = calls_tails ? isa::max_tail_calls + 1 : 1;
+  const u64 promised =
+      longest_run && *longest_run <= most_insns_followed / runs_in_a_row ? *longest_run * runs_in_a_row : ~u64{0};
   Random random(seed);
-  for (u32 i = 0; i < inputs; i++) {
+  const auto run_once = [&](u64 most_insns, bool is_watched) {
     hostile::Watch watch;
     watch.grant_direct_values(maps);
     for (const auto& map : maps) {
@@ -207,13 +215,26 @@ void Runner::run(const verify::VerifiedProgram& program, const ObjectSpec& objec
     const MapWorld world(maps);
     embedding_.begin(program, &(*function)->bytecode(), &world);
     WatchingGuard guard(embedding_, &watch);
-    const user::Checks checks{&guard, most_insns_run};
-    const auto result = user::test_run(**function, input_of(program, random), nullptr, &checks);
+    const user::Checks checks{is_watched ? static_cast<vm::MemoryGuard*>(&guard) : &watch, most_insns};
+    return user::test_run(**function, input_of(program, random), nullptr, &checks);
+  };
+  for (u32 i = 0; i < inputs && outcome.violation.empty(); i++) {
+    const Random before = random;
+    auto result = run_once(std::min(most_insns_watched, promised), true);
+    if (is_stopped(result)) {
+      random = before;
+      result = run_once(std::min(most_insns_followed, promised), false);
+      outcome.followed += result.has_value();
+    }
+    if (is_stopped(result)) {
+      outcome.too_long++;
+      if (promised != ~u64{0})
+        outcome.violation =
+            fmt::format("input {}: still runs after {} instructions, as many as were promised", i, promised);
+    }
     outcome.runs += result.has_value();
-    outcome.over_budget += !result && result.error().code == Code::limit;
     if (!result && result.error().code == Code::malformed)
       outcome.violation = fmt::format("input {}: {}", i, result.error().message);
-    if (!outcome.violation.empty()) break;
   }
   for (const auto& map : maps)
     if (map->spec().type == MapType::prog_array) map::prog_array_clear(*map);

@@ -16,7 +16,8 @@ struct Outcome {
   bool joined = false;    ///< proved with joined paths
   std::string refused;    ///< message id
   u32 runs = 0;           ///< that came to an end
-  u32 over_budget = 0;    ///< that were stopped
+  u32 followed = 0;       ///< runs too long to be looked at that came to an end unwatched
+  u32 too_long = 0;       ///< that did not, as far as they were followed
   u64 looks = 0;          ///< comparisons of the machine with explored states
   std::string violation;  ///< "" or what broke the law
 };
