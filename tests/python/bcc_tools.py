@@ -122,7 +122,7 @@ ROWS = {
     "biotop": Row("-C 1 3", DISK, r"(?m)^\d+ +dd +W +\d+ +\d+ +vda +[1-9]"),
     "bitesize": Row("", DISK, r"(?s)Process Name = '?dd.*-> \d+ +: [1-9]"),
     "bpflist": Row("", SHELL, r"(?m)^\d+ +skep +prog +[1-9] *$", OBSERVING),
-    "btrfsdist": Row("1 8", BTRFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
+    "btrfsdist": Row("1 60", BTRFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
     "btrfsslower": Row("0", BTRFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
     "cachestat": Row("1 3", FILES, r"(?m)^ +[1-9]\d* +\d+ +[1-9]\d* +\d+\.\d\d%"),
     "cachetop": Row("1", FILES, r"READ_HIT[\s\S]*root +(cat|sh|rm|mv|sync)\b"),
@@ -155,7 +155,7 @@ ROWS = {
     "hardirqs": Row("1 3", DISK, r"(?m)^(virtio|timer)\S* +[1-9]\d*$"),
     "inject": Row("kmalloc -I linux/mm.h -P 0.0001 'sys_openat()'", SHELL, r"\S"),
     "killsnoop": Row("", KILL, r"(?m) 15 "),
-    "klockstat": Row("-d 3", SHELL, r"(?m)^ *[a-z_]\w*(\+0x\w+)? +\d+ +[1-9]\d* +\d+ +\d+$"),
+    "klockstat": Row("-d 3", SHELL, r"(?m)^ *(b')?[a-z_]\w*(\+0x\w+)?'? +\d+ +[1-9]\d* +\d+ +\d+$"),
     "kvmexit": Row("2", SHELL, "Display"),
     "llcstat": Row("2", SHELL, "PID"),
     "mdflush": Row("", MIRROR, r"(?m)^\d\d:\d\d:\d\d +\d+ +\S+ +md_skep"),
@@ -163,10 +163,10 @@ ROWS = {
     "mountsnoop": Row("", "for i in 1 2 3; do unshare -m sh -c 'mount -t tmpfs none /mnt; umount /mnt'; sleep 0.3; done", r"mount\("),
     "mysqld_qslower": Row("$PID", SHELL, r"(?m)^\d+\.\d+ +\d+ +\d+\.\d+ .*SELECT six_times_nine", RUNTIME),
     "netqtop": Row("-n lo -i 1", NET, r"(?m)^ *0 +[1-9]\S* "),
-    "nfsdist": Row("1 8", NFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
+    "nfsdist": Row("1 60", NFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
     "nfsslower": Row("0", NFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
-    "offcputime": Row("-f 2", SHELL, r"(?m)^sleep;.*nanosleep.* [1-9]\d*$"),
-    "offwaketime": Row("-f 2", SHELL, r"(?m)^sleep;.* [1-9]\d*$"),
+    "offcputime": Row("-f --stack-storage-size 16384 6", SHELL, r"(?m)^sleep;.*nanosleep.* [1-9]\d*$"),
+    "offwaketime": Row("-f --stack-storage-size 16384 6", SHELL, r"(?m)^sleep;.* [1-9]\d*$"),
     "oomkill": Row("", OOM, r'Triggered by PID \d+ \("python3"\), OOM kill of PID \d+ \("python3"\)'),
     "opensnoop": Row("", SHELL, r"(?m)^\d+ +cat +\d+ +\d+ +/etc/hostname"),
     "pidpersec": Row("", SHELL, r"PIDs/sec: [1-9]"),
@@ -212,15 +212,15 @@ ROWS = {
     "vfscount": Row("3", FILES, r"vfs_rename'? +[1-9]"),
     "vfsstat": Row("1 3", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +[1-9]"),
     "virtiostat": Row("1 3", DISK, r"(?m)^ *virtio_blk +virtio\d+ +req\S* +[1-9]\d* +[1-9]"),
-    "wakeuptime": Row("-f 2", SHELL, r"(?m)^\S+;.*;(sh|sleep|cat|ls) [1-9]\d*$|^(sh|sleep|cat|ls)\S* \d+$"),
-    "xfsdist": Row("1 8", XFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
+    "wakeuptime": Row("-f --stack-storage-size 16384 6", SHELL, r"(?m)^\S+;.*;(sh|sleep|cat|ls) [1-9]\d*$|^(sh|sleep|cat|ls)\S* \d+$"),
+    "xfsdist": Row("1 60", XFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
     "xfsslower": Row("0", XFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
     "zfsdist": Row("1 2", FILES, "Tracing"),
     "zfsslower": Row("1", FILES, "TIME"),
 }
 PLACES = ("/usr/sbin/%s-bpfcc", "/usr/sbin/%s")
 SECONDS_TO_START, SECONDS_TO_END, SECONDS_TO_WORK, SECONDS_OF_SILENCE = 8.0, 8.0, 30.0, 2.5
-SECONDS_AFTER_HEADING, SECONDS_AFTER_WORKLOAD, SECONDS_TO_LEAVE = 1.5, 0.7, 6.0
+SECONDS_AFTER_START, SECONDS_AFTER_WORKLOAD, SECONDS_TO_LEAVE = 1.5, 0.7, 6.0
 BROKEN = re.compile(r"Traceback|Failed to|Exception:|ERROR|[Ee]rror:|not supported", re.M)
 
 
@@ -240,12 +240,22 @@ def installed():
     return found
 
 
-def wait_for_output(path, process, patience):
-    """Until a tool has printed its heading, or has had the time to start that a busy machine gives it."""
+def has_attached(pid):
+    """Whether a process holds probes. Tools that print no heading are seen to have started by these."""
+    try:
+        held = [os.readlink("/proc/%d/fd/%s" % (pid, number)) for number in os.listdir("/proc/%d/fd" % pid)]
+    except OSError:
+        return False
+    return any(re.match(r"anon_inode:(\[perf_event\]|bpf_link|bpf-raw-tracepoint)", one) for one in held)
+
+
+def wait_for_start(path, process, patience):
+    """Until a tool has printed its heading or attached, or has had the time to start that a busy machine gives it."""
     deadline = time.monotonic() + SECONDS_TO_START * patience
-    while time.monotonic() < deadline and process.poll() is None and os.path.getsize(path) == 0:
+    while (time.monotonic() < deadline and process.poll() is None and os.path.getsize(path) == 0
+           and not has_attached(process.pid)):
         time.sleep(0.1)
-    time.sleep(SECONDS_AFTER_HEADING)  # at any patience: tools that count for some seconds have begun
+    time.sleep(SECONDS_AFTER_START)  # at any patience: tools that count for some seconds have begun
 
 
 def wait_for_match(path, expected, process, patience):
@@ -314,7 +324,7 @@ def run(name, engine, skep, patience=1):
             process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                        env=environment, start_new_session=True)
             if engine == "kernel":
-                wait_for_output(out.name, process, patience)
+                wait_for_start(out.name, process, patience)
                 workload = subprocess.Popen(["sh", "-c", row.workload], env=environment, stdout=subprocess.DEVNULL,
                                             stderr=subprocess.DEVNULL, start_new_session=True)
                 try:
