@@ -33,9 +33,11 @@ HERE = "here"  # in the place of a suite: this machine's own kernel
 SILENCE_SECONDS = 400  # of a guest; the slowest tools take a third of that
 MOST_BOOTS = 6
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "cpio": "cpio", "busybox": "busybox-static"}
-JOB = """cd {exchange}
-export SKEP_ALONE=yes SKEP={exchange}/snapshot/tools/skep/skep
-exec /usr/bin/python3 -u snapshot/scripts/bcc_tools.py --patience {patience} --keep output --lines 10 {tools}
+# What is started often is copied: on the share, which nothing caches, each of its pages would be fetched at each start.
+JOB = """cp -a {exchange}/snapshot /tmp/skep
+cd {exchange}
+export SKEP_ALONE=yes SKEP=/tmp/skep/tools/skep/skep PYTHONPYCACHEPREFIX=/tmp/python
+exec /usr/bin/python3 -u /tmp/skep/scripts/bcc_tools.py --patience {patience} --keep output --lines 10 {tools}
 """
 TABLE_START, TABLE_END = "<!-- tests/kernels/bcc.py --table: begin -->\n", "<!-- end -->\n"
 

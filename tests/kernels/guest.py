@@ -46,12 +46,12 @@ mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs shm /de
 for place in proc sys dev; do mount --rbind /$place /host/$place; done
 ip link set lo up; hostname guest
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp
-export XDG_CACHE_HOME=@EXCHANGE@/cache PYTHONPYCACHEPREFIX=@EXCHANGE@/python SKEP_CLANG=@EXCHANGE@/clang
+export XDG_CACHE_HOME=@EXCHANGE@/cache SKEP_CLANG=@EXCHANGE@/clang
 mkdir -p /lib; ln -s /host@ROOT@/lib/modules /lib/modules
 for module in @MODULES@; do /bin/modprobe $module 2>&1 | sed "s,^,SKEP module $module: ,"; done
 echo "SKEP kernel $(uname -r)"
 cd /host@EXCHANGE@
-uname -r > up
+uname -r > up.tmp; mv up.tmp up
 while [ ! -e stop ]; do
   if [ -e job ]; then
     echo 3 > /proc/sys/vm/drop_caches  # files may have changed outside
@@ -196,9 +196,10 @@ class Guest:
             image.truncate(3 << 30)
         matrix.run(["mke2fs", "-q", "-t", "ext4", disk], env=environment())
         initramfs = kernel.initramfs()
-        # One thread for both CPUs: with one for each, kernels died now and then in places that have nothing to do with BPF.
-        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", matrix.CPUS.get(kernel.suite, "max"),
-                   "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel.image,
+        # One CPU: where two take turns, whoever waits for the other (at each change of the kernel's code, so at each probe) spins
+        # until its turn ends, a tenth of a second; with a thread for each, kernels died now and then.
+        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", matrix.CPUS.get(kernel.suite, "max"),
+                   "-smp", "1", "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel.image,
                    "-initrd", initramfs, "-drive", f"file={disk},if=virtio,format=raw"]
         for name, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("exchange", self.exchange, "")):
             command += ["-fsdev", f"local,id={name},path={path},security_model=none{more}",
