@@ -104,6 +104,9 @@ LOCKING = python(
 OBSERVING = python("import os;os.execvp(os.environ['SKEP'],['skep','opensnoop'])")
 # A data base and a language runtime, as far as their static probes go.
 RUNTIME = ["sh", "-c", "cc -o $TMP/ruby %s && exec $TMP/ruby" % os.path.join(os.path.dirname(os.path.abspath(__file__)), "static_probes.c")]
+# By write() and, since the tool takes no other in kernels where write() has an iterator of its own (6.0), by writev() of two pieces.
+TERMINAL = ("for i in 1 2 3; do echo some words > $TTY; /usr/bin/python3 -c 'import os; os.writev(os.open(os.environ[\"TTY\"], 1), "
+            "[b\"some words\\n\", b\"more\\n\"])'; sleep 0.3; done")
 COUNTED = r"(?m)^ +\d+ (-> \d+ )? *: [1-9]"  # a line of a histogram
 
 # `victim`: the command of $PID. `status`: what the tool leaves with.
@@ -199,7 +202,7 @@ ROWS = {
     "threadsnoop": Row("", CALLS, r"(?m)^\d+ +\d+ +(b')?python3'? "),
     "tplist": Row("syscalls:sys_enter_open*", SHELL, "sys_enter_openat"),
     "trace": Row("-M 5 t:syscalls:sys_enter_openat", SHELL, "sys_enter_openat"),
-    "ttysnoop": Row("-C $TTY", "for i in 1 2 3; do echo some words > $TTY; sleep 0.3; done", r"(?m)^some words"),
+    "ttysnoop": Row("-C $TTY", TERMINAL, r"(?m)^some words"),
     "ucalls": Row("-l ruby $PID 1", SHELL, r"(?m)^(b')?Number\.factorial'? +[1-9]", RUNTIME),
     "uflow": Row("-l ruby $PID", SHELL, r"(?s)-> (b')?Number\.factorial.*<- (b')?Number\.factorial", RUNTIME),
     "ugc": Row("-l ruby $PID", SHELL, r"(?m)^\d+\.\d+ +[1-9]\d*\.\d+ +GC mark", RUNTIME),
