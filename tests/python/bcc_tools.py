@@ -211,7 +211,7 @@ ROWS = {
     "uthreads": Row("-l none $PID", SHELL, r"(?m)^\d+\.\d+ +\S+ +\S*pthread", RUNTIME),
     "vfscount": Row("3", FILES, r"vfs_rename'? +[1-9]"),
     "vfsstat": Row("1 20", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +[1-9]"),
-    "virtiostat": Row("1 20", DISK, r"(?m)^ *virtio_blk +virtio\d+ +req\S* +[1-9]\d* +[1-9]"),
+    "virtiostat": Row("1 20", DISK, r"(?m)^ *(b')?virtio_blk'? +(b')?virtio\d+'? +(b')?req\S* +[1-9]\d* +[1-9]"),
     "wakeuptime": Row("-f --stack-storage-size 16384 6", SHELL, r"(?m)^\S+;.*;(sh|sleep|cat|ls) [1-9]\d*$|^(sh|sleep|cat|ls)\S* \d+$"),
     "xfsdist": Row("1 60", XFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
     "xfsslower": Row("0", XFS, r"(?m) (b')?dd'? +\d+ +W +65536 .* (b')?f'?$"),
