@@ -149,7 +149,7 @@ ROWS = {
     "filetop": Row("-a -C -r 2000 1 3", FILES, r"(?m)^\d+ +(cat|sh) +\d+ +\d+ +\d+ +\d+ +R f\d$"),
     "funccount": Row("-d 3 t:syscalls:sys_enter_open*", SHELL, r"sys_enter_openat\S* +\d"),
     "funcinterval": Row("-d 3 t:syscalls:sys_enter_openat", SHELL, COUNTED),
-    "funclatency": Row("-d 3 c:usleep", CALLS, r"(?m)^ +33554432 -> 67108863 +: [1-9]"),
+    "funclatency": Row("-d 12 c:usleep", CALLS, r"(?m)^ +33554432 -> 67108863 +: [1-9]"),
     "funcslower": Row("-m 20 c:usleep", CALLS, r"(?m)^python3 +\d+ +[2-9]\d\.\d+ .* c:usleep"),
     "gethostlatency": Row("", "for i in 1 2 3; do getent hosts localhost; sleep 0.3; done", "localhost"),
     "hardirqs": Row("1 20", DISK, r"(?m)^(virtio|timer)\S* +[1-9]\d*$"),
