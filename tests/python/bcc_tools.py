@@ -120,7 +120,7 @@ ROWS = {
     "biolatpcts": Row("-i 1 /dev/vda", DISK, r"(?m)^write( +\S+){11} +[1-9]\d*(\.\d)?[mu]?s"),
     "biopattern": Row("1 20", DISK, r"(?m)^\S+ +vda +\d+ +\d+ +[1-9]\d* +[1-9]"),
     "biosnoop": Row("", DISK, r"(?m)^\d+\.\d+ +dd +\d+ +vda +W +\d+ +[1-9]"),
-    "biotop": Row("-C 1 3", DISK, r"(?m)^\d+ +dd +W +\d+ +\d+ +vda +[1-9]"),
+    "biotop": Row("-C 1 20", DISK, r"(?m)^\d+ +dd +W +\d+ +\d+ +vda +[1-9]"),
     "bitesize": Row("", DISK, r"(?s)Process Name = '?dd.*-> \d+ +: [1-9]"),
     "bpflist": Row("", SHELL, r"(?m)^\d+ +skep +prog +[1-9] *$", OBSERVING),
     "btrfsdist": Row("1 60", BTRFS, r"(?s)operation = '?write.*-> \d+ +: [1-9]"),
