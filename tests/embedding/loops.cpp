@@ -27,7 +27,9 @@ void LoopPrograms::choose_places() {
   u32 reg = 6;
   s32 slot = -8;
   for (Place* place : {&a_, &b_, &c_}) {
-    *place = chance(3) ? Place{0, slot, chance(2) ? 4u : 8u} : Place{reg, 0, 8};
+    *place = confuses_halves_ && chance(2) ? Place{0, slot, 4}
+             : chance(3)                   ? Place{0, slot, chance(2) ? 4u : 8u}
+                                           : Place{reg, 0, 8};
     reg++, slot -= 8;
   }
 }
@@ -44,6 +46,11 @@ void LoopPrograms::load(u32 scratch, const Place& from) {
   if (chance(16)) line(fmt::format("r{0} <<= 32\nr{0} {1}>>= 32", scratch, chance(2) ? "s" : ""));
 }
 
+void LoopPrograms::load_to_compare(u32 scratch, const Place& from) {
+  if (from.reg != 0 || !confuses_halves_) return load(scratch, from);
+  line(fmt::format("r{} = *(u64 *)(r10 {})", scratch, from.slot));
+}
+
 void LoopPrograms::store(const Place& to, u32 scratch) {
   if (to.reg != 0) return line(fmt::format("{0}{1} = {0}{2}", chance(5) ? 'w' : 'r', to.reg, scratch));
   const bool is_narrow = to.bytes == 4 ? !chance(12) : chance(12);
@@ -52,7 +59,7 @@ void LoopPrograms::store(const Place& to, u32 scratch) {
 
 /// A number that is known, or known to be at most about `most`.
 void LoopPrograms::begin_with(const Place& place, s32 most) {
-  if (place.reg == 0 && place.bytes == 4 && chance(2)) {
+  if (place.reg == 0 && place.bytes == 4 && (confuses_halves_ || chance(2))) {
     constexpr s32 above[] = {0, 1, -1, -0x7fffffff - 1, 0x7fffffff};
     line(fmt::format("*(u32 *)(r10 {}) = {}", place.slot + 4, any(above)));
   }
@@ -114,9 +121,9 @@ std::string LoopPrograms::comparison(std::string_view how) {
 }
 
 void LoopPrograms::compare(const Place& left, std::string_view how, const Place& right, const std::string& target) {
-  load(1, left);
-  load(2, right);
-  const char w = width();
+  load_to_compare(1, left);
+  load_to_compare(2, right);
+  const char w = confuses_halves_ ? 'r' : width();
   line(fmt::format("if {0}1 {1} {0}2 goto {2}", w, comparison(how), target));
 }
 
@@ -450,6 +457,7 @@ ProgramSpec LoopPrograms::program() {
   labels_ = 0;
   calls_ = calls_back_ = false;
   disturbances_ = chance(2) ? 0 : 1 + pick(3);
+  confuses_halves_ = chance(6);
   choose_places();
   line("r9 = r1\n*(u64 *)(r10 -32) = 0");
   for (const char* reg : {"r6", "r7", "r8"}) line(fmt::format("{} = 0", reg));

@@ -42,6 +42,7 @@ class LoopPrograms {
   s32 limit();
   void choose_places();
   void load(u32 scratch, const Place& from);
+  void load_to_compare(u32 scratch, const Place& from);
   void store(const Place& to, u32 scratch);
   void begin_with(const Place& place, s32 most);
   void set(const Place& place, s32 number);
@@ -72,6 +73,7 @@ class LoopPrograms {
   std::string text_;
   u32 labels_ = 0, disturbances_ = 0;
   bool calls_ = false, calls_back_ = false;
+  bool confuses_halves_ = false;  ///< slots of 4 bytes are compared with what lies above them
   Place a_, b_, c_;
 };
 
