@@ -57,7 +57,8 @@ nightly: configure
 	@cmake --build $(BUILD) -j$(JOBS) --target random_programs embedded_programs
 	@cmake --build $(BUILD) --target nightly
 
-# Every abstract operator of the verifier against the machine's: all of 8 bits, 10^9 random pairs of 64. Half an hour.
+# Every abstract operator of the verifier against the machine's: all of 8 bits, 10^9 random pairs of 64. 40 minutes of one
+# CPU, shared by all; goes on where it was stopped.
 prove: configure
 	@cmake --build $(BUILD) -j$(JOBS) --target prove
 

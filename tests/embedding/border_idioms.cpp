@@ -25,11 +25,12 @@ void Border::choice_by_sign() {
     put(0x72, 9, 0, 0, small());
 }
 
-/// A pointer goes over the 64 bytes, and a number that is counted with it says when to stop; sometimes another number.
+/// A pointer goes over the 64 bytes, and a number that is counted with it says when to stop; sometimes another number
+/// is loaded in its place, in the loop or behind it, and says nothing of the pointer.
 void Border::pointer_in_step() {
   loops = true;
   const u8 counter = number();
-  const s32 stride = s32{1} << pick(3), step = chance(3) ? stride : 1;
+  const s32 stride = chance(2) ? 1 : s32{1} << pick(4), step = chance(3) ? stride : 1;
   const s32 slot = -8 * static_cast<s32>(1 + pick(8));
   const bool is_spilled = chance(3);
   put(0xbf, 9, 7, 0, 0);
@@ -45,9 +46,14 @@ void Border::pointer_in_step() {
   if (chance(4)) arithmetic();
   if (is_spilled && chance(2)) put(0x79, counter, 10, slot, 0);
   if (chance(3)) fresh_number(counter);
-  const s32 rounds = static_cast<s32>(value_size) / stride + (chance(12) ? 1 : 0);
+  s32 rounds = static_cast<s32>(value_size) / stride + (chance(12) ? 1 : 0);
+  if (chance(4)) rounds -= static_cast<s32>(pick(static_cast<u32>(rounds)));
   constexpr u8 ops[] = {0xa5, 0xa5, 0xc5, 0xa6, 0x55};
   put(any(ops), counter, 0, static_cast<s32>(head) - static_cast<s32>(out_.size()) - 1, rounds * step);
+  if (chance(2)) return;
+  fresh_number(counter);
+  put(0x35, counter, 0, 1, 1 + static_cast<s32>(pick(value_size)));
+  put(0x71, number_but(counter), 9, chance(8) ? 0 : -1, 0);
 }
 
 }  // namespace skep::embedding

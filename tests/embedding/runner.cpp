@@ -221,7 +221,7 @@ void Runner::run(const verify::VerifiedProgram& program, const ObjectSpec& objec
   for (u32 i = 0; i < inputs && outcome.violation.empty(); i++) {
     const Random before = random;
     auto result = run_once(std::min(most_insns_watched, promised), true);
-    if (is_stopped(result)) {
+    if (is_stopped(result) && promised != ~u64{0}) {  // else there is nothing that a longer run could break
       random = before;
       result = run_once(std::min(most_insns_followed, promised), false);
       outcome.followed += result.has_value();
