@@ -261,6 +261,9 @@ ReturnRange return_range(ProgramType type, AttachType attach) noexcept {
       return {true, 0, 1};
     case ProgramType::tracing:
       return tracing_range(attach);
+    case ProgramType::kprobe:  // of a session: whether the return is wanted
+      if (attach != AttachType::trace_kprobe_session && attach != AttachType::trace_uprobe_session) return {};
+      return {true, 0, 1};
     default:
       return {};
   }

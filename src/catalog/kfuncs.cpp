@@ -9,16 +9,18 @@ namespace {
 namespace names {  // what the rows are written with
 inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, constant = KfuncArg::constant,
                           anything = KfuncArg::anything, ctx = KfuncArg::ctx, map = KfuncArg::map,
-                          read = KfuncArg::read, write = KfuncArg::write, size = KfuncArg::size,
-                          buffer = KfuncArg::buffer, size_or_zero = KfuncArg::size_or_zero, string = KfuncArg::string,
-                          dynptr = KfuncArg::dynptr, dynptr_or_null = KfuncArg::dynptr_or_null,
-                          dynptr_new = KfuncArg::dynptr_new, iterator = KfuncArg::iterator, local = KfuncArg::local,
+                          read = KfuncArg::read, write = KfuncArg::write, buffer = KfuncArg::buffer,
+                          size_or_zero = KfuncArg::size_or_zero, string = KfuncArg::string, dynptr = KfuncArg::dynptr,
+                          dynptr_or_null = KfuncArg::dynptr_or_null, dynptr_new = KfuncArg::dynptr_new,
+                          iterator = KfuncArg::iterator, local = KfuncArg::local,
                           local_or_shared = KfuncArg::local_or_shared, local_type = KfuncArg::local_type,
                           local_percpu = KfuncArg::local_percpu, list_head = KfuncArg::list_head,
                           list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root, rb_node = KfuncArg::rb_node,
                           rb_node_linked = KfuncArg::rb_node_linked, less = KfuncArg::less,
-                          workqueue = KfuncArg::workqueue, deferred = KfuncArg::deferred, irq_flag = KfuncArg::irq_flag,
-                          irq_flag_saved = KfuncArg::irq_flag_saved, resilient_lock = KfuncArg::resilient_lock;
+                          workqueue = KfuncArg::workqueue, task_work = KfuncArg::task_work,
+                          constant_string = KfuncArg::constant_string, deferred = KfuncArg::deferred,
+                          irq_flag = KfuncArg::irq_flag, irq_flag_saved = KfuncArg::irq_flag_saved,
+                          resilient_lock = KfuncArg::resilient_lock;
 constexpr KfuncParameter object(std::string_view type) { return {KfuncArg::object, 0, type}; }
 constexpr KfuncParameter fixed(u16 bytes) { return {KfuncArg::fixed, bytes}; }
 constexpr KfuncParameter object_or_null(std::string_view type) { return {KfuncArg::object_or_null, 0, type}; }
@@ -37,8 +39,8 @@ constexpr auto make_rows() {
   using namespace kfunc_flags;
   using namespace programs;
   // What the kernel registers its sets for. Source: Linux 6.18, bpf_prog_type_to_kfunc_hook and the register calls.
-  [[maybe_unused]] constexpr ProgramSet hooks = tracing | tracepoint | perf_event | lsm;
-  constexpr ProgramSet generic = hooks | tc | xdp | struct_ops | syscall | cgroup | cgroup_sockopt;
+  constexpr ProgramSet hooks = tracing | tracepoint | perf_event | lsm;
+  constexpr ProgramSet generic = hooks | sched_cls | xdp | struct_ops | syscall | cgroup | cgroup_sockopt;
   constexpr ProgramSet masks = hooks | struct_ops | syscall;
 #define SKEP_KFUNC(name, callers, flags, result, type, ...)                   \
   Kfunc{KfuncId::name, #name, callers, flags, KfuncResult::result, type, [] { \
@@ -63,7 +65,8 @@ const Kfunc* kfunc_by_name(std::string_view name) noexcept {
 }
 
 u32 iterator_slots(std::string_view family) noexcept {
-  if (family == "num" || family == "css_task" || family == "task_vma") return 1;
+  if (family == "num" || family == "kmem_cache" || family == "dmabuf" || family == "css_task" || family == "task_vma")
+    return 1;
   if (family == "bits") return 2;
   if (family == "task" || family == "css") return 3;
   return 0;
@@ -92,14 +95,14 @@ std::string_view name_of(KfuncArg arg) noexcept {
       return "a pointer to memory to fill";
     case KfuncArg::buffer:
       return "a pointer to a buffer, or 0";
-    case KfuncArg::size:
-      return "the size of the memory before it";
     case KfuncArg::size_or_zero:
       return "the size of the memory before it, or 0";
     case KfuncArg::fixed:
       return "a pointer to memory";
     case KfuncArg::string:
       return "a string";
+    case KfuncArg::constant_string:
+      return "a constant string";
     case KfuncArg::dynptr:
       return "an initialised dynptr";
     case KfuncArg::dynptr_new:
@@ -133,6 +136,8 @@ std::string_view name_of(KfuncArg arg) noexcept {
       return "a static function";
     case KfuncArg::workqueue:
       return "a pointer to the bpf_wq of a map value";
+    case KfuncArg::task_work:
+      return "a pointer to the bpf_task_work of a map value";
     case KfuncArg::irq_flag:
       return "a pointer to 8 bytes of stack";
     case KfuncArg::irq_flag_saved:

@@ -23,20 +23,20 @@ enum class KfuncId : u16 {
 /// What an argument must be.
 enum class KfuncArg : u8 {
   none,
-  hidden,        ///< the engine passes what it likes: the program's value does not count
-  number,        ///< any number
-  constant,      ///< a number the verifier knows
-  anything,      ///< number or pointer
-  ctx,           ///< the context
-  map,           ///< a map, as ld_imm64 gives it
-  read,          ///< memory to read; the next argument is its size
-  write,         ///< memory to fill; the next argument is its size
-  buffer,        ///< memory of the next argument's (constant) size, or 0: where a slice is copied to if need be
-  size,          ///< size of the memory before it, not 0
-  size_or_zero,  ///< size of the memory before it
-  fixed,         ///< memory of `bytes`, read and written
-  string,        ///< a constant string, or memory whose end the kernel finds itself
-  dynptr,        ///< an initialised dynptr
+  hidden,           ///< the engine passes what it likes: the program's value does not count
+  number,           ///< any number
+  constant,         ///< a number the verifier knows
+  anything,         ///< number or pointer
+  ctx,              ///< the context
+  map,              ///< a map, as ld_imm64 gives it
+  read,             ///< memory to read; the next argument is its size
+  write,            ///< memory to fill; the next argument is its size
+  buffer,           ///< memory of the next argument's (constant) size, or 0: where a slice is copied to if need be
+  size_or_zero,     ///< size of the memory before it; kernel functions all take 0
+  fixed,            ///< memory of `bytes`, read and written
+  string,           ///< a constant string, or memory whose end the kernel finds itself
+  constant_string,  ///< a string in a map's value that nobody can change
+  dynptr,           ///< an initialised dynptr
   dynptr_or_null,
   dynptr_new,  ///< room for a dynptr on the stack
   iterator,    ///< the iterator of this function's family on the stack
@@ -52,6 +52,7 @@ enum class KfuncArg : u8 {
   rb_node,
   rb_node_linked,  ///< a node that is in a tree
   workqueue,       ///< the bpf_wq of a map value
+  task_work,       ///< the bpf_task_work of a map value
   deferred,        ///< a static function that runs later with a map, a key and a value
   less,            ///< a static function that compares two nodes
   irq_flag,        ///< 8 bytes of stack for the interrupt state
@@ -92,7 +93,9 @@ inline constexpr u16 plain = 512;        ///< objects need not be trusted (no KF
 inline constexpr u16 rcu_result = 1024;  ///< the object is valid inside the RCU section only
 inline constexpr u16 read_only = 2048;   ///< the slice may not be written
 inline constexpr u16 throws = 4096;
-inline constexpr u16 may_fail = 8192;  ///< takes a lock and returns 0, or takes none and returns a negative error
+inline constexpr u16 moves_packet = 16384;  ///< packet pointers mean nothing afterwards
+inline constexpr u16 untrusted = 32768;     ///< the object may be gone: it may be read, and passed to nobody
+inline constexpr u16 may_fail = 8192;       ///< takes a lock and returns 0, or takes none and returns a negative error
 }  // namespace kfunc_flags
 
 struct KfuncParameter {

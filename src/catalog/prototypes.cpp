@@ -74,6 +74,8 @@ std::string_view object_argument(HelperId id) noexcept { return object_of(object
 std::string_view object_result(HelperId id) noexcept { return object_of(object_results, id); }
 
 bool takes_socket_for_context(HelperId id, ProgramType type) noexcept {
+  if (type == ProgramType::cgroup_sockopt) return id == HelperId::setsockopt || id == HelperId::getsockopt;
+  if (type == ProgramType::sk_reuseport) return id == HelperId::get_socket_cookie;
   if (!contains(programs::tracing | programs::struct_ops | programs::lsm, type)) return false;
   return id == HelperId::setsockopt || id == HelperId::getsockopt || id == HelperId::get_socket_cookie ||
          id == HelperId::get_netns_cookie;

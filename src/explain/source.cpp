@@ -121,9 +121,11 @@ std::string Source::giving_up(const Function& f, u32 number, std::string_view ot
     const bool guards = at > 0 || code_of(line(n - 1)).starts_with("if");
     if (!plain) continue;
     const bool constant = std::isdigit(static_cast<unsigned char>(value[0])) != 0 || value[0] == '-' ||
-                          std::isupper(static_cast<unsigned char>(value[0])) != 0;
+                          std::isupper(static_cast<unsigned char>(value[0])) != 0 || value == "false" ||
+                          value == "true";
     if (guards && constant && (found.empty() || n < number)) found = value;
   }
+  if (found.empty() && (signature.starts_with("bool ") || signature.starts_with("_Bool "))) return "return false;";
   return found.empty() ? std::string(otherwise) : fmt::format("return {};", found);
 }
 

@@ -52,12 +52,16 @@ TEST(Source, FindsFunctionsBehindTheirSection) {
   const Source s(
       "SEC(\"xdp\") int f(struct xdp_md *ctx) {\n  if (!ctx)\n    return XDP_DROP;\n  return XDP_PASS;\n}\n"
       "SEC(\"tc\")\nint g(struct __sk_buff *ctx) {\n  return 0;\n}\n"
-      "SEC(\"xdp\") static void h(void) {\n  x();\n}\n");
+      "SEC(\"xdp\") static void h(void) {\n  x();\n}\n"
+      "static bool i(int *p) {\n  return *p;\n}\n"
+      "static int j(int *p) {\n  if (!p)\n    return true;\n  return *p;\n}\n");
   ASSERT_TRUE(s.function_at(3) && s.function_at(8) && s.function_at(11));
   EXPECT_EQ(s.function_at(3)->begin, 1u);
   EXPECT_EQ(s.function_at(8)->begin, 7u);
   EXPECT_EQ(s.giving_up(*s.function_at(3), 4, "return 7;"), "return XDP_DROP;");
   EXPECT_EQ(s.giving_up(*s.function_at(11), 11, "return 7;"), "return;");
+  EXPECT_EQ(s.giving_up(*s.function_at(14), 14, "return 7;"), "return false;");
+  EXPECT_EQ(s.giving_up(*s.function_at(19), 19, "return 7;"), "return true;");
 }
 
 TEST(Source, WritesDifferencesThatPatchUnderstands) {

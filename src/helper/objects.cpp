@@ -37,6 +37,7 @@ What kind_of(Special what) noexcept {
     case Special::list_node:
     case Special::rb_node:
     case Special::refcount:
+    case Special::task_work:
     case Special::other:
       return What::plain;
   }
@@ -63,6 +64,7 @@ u32 layout_bytes(Special what) noexcept {
     case Special::resilient_lock:
     case Special::refcount:
       return 4;
+    case Special::task_work:
     case Special::other:
       return 0;
   }

@@ -23,7 +23,7 @@ constexpr Known known[] = {{"bpf_spin_lock", What::spin_lock}, {"bpf_timer", Wha
                            {"bpf_rb_root", What::rb_root},     {"bpf_rb_node", What::rb_node},
                            {"bpf_refcount", What::refcount},   {"bpf_wq", What::workqueue},
                            {"bpf_dynptr", What::other},        {"bpf_res_spin_lock", What::resilient_lock},
-                           {"bpf_task_work", What::other}};
+                           {"bpf_task_work", What::task_work}};
 
 class Finder {
  public:

@@ -21,6 +21,7 @@ struct SpecialField {
     resilient_lock,
     timer,
     workqueue,
+    task_work,
     kptr,            ///< an owned pointer to an object: exchanged, not written
     kptr_untrusted,  ///< a pointer that may be stale: written and read as one
     kptr_percpu,

@@ -226,6 +226,7 @@ class Analyser {
             const auto* kfunc = out_.kfunc_at(i);
             throws = kfunc != nullptr && kfunc->has(catalog::kfunc_flags::throws);
             sleeps = kfunc != nullptr && kfunc->has(catalog::kfunc_flags::sleeps);
+            moves = kfunc != nullptr && kfunc->has(catalog::kfunc_flags::moves_packet);
           } else if (form(i) == Form::call_local) {
             const Function& callee = out_.functions[*out_.function_at(i + 1 + static_cast<u32>(code_[i].imm))];
             throws = callee.throws;

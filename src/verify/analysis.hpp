@@ -33,6 +33,8 @@ struct Function {
   bool has_tail_call = false;
   bool throws = false;        ///< calls bpf_throw, also through others
   bool sleeps = false;        ///< calls, also through others, what may sleep
+  bool is_called = false;     ///< a global one: explored code calls it
+  bool is_verified = false;   ///< a global one that was explored
   bool moves_packet = false;  ///< calls, also through others, a helper that invalidates packet pointers
 };
 

@@ -11,8 +11,10 @@ using catalog::MessageId;
 namespace flag = catalog::helper_flags;
 
 namespace {
+bool holds_sockets(MapType type) { return type == MapType::sockmap || type == MapType::sockhash; }
+
 constexpr u64 max_variable_size = 1 << 29;  // Linux BPF_MAX_VAR_SIZ
-}
+}  // namespace
 
 bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {
   u32 r = index + 1;
@@ -27,6 +29,9 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
     case Arg::none:
       return true;
     case Arg::anything:
+      if (prototype.id == HelperId::get_local_storage && !value.is_zero())
+        return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, "0: it has no flags",
+                          name(value));
       return keeps_address(r, "passed as a number");
     case Arg::map:
       return check_map_argument(prototype, r, call);
@@ -37,6 +42,8 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
       if (null_allowed()) return need_precise(r);
       [[fallthrough]];
     case Arg::map_value:
+      if (prototype.id == HelperId::map_update_elem && holds_sockets(maps_[static_cast<u32>(call.map)].spec->type))
+        return check_object_argument(prototype, index, call);
       return check_memory_argument(r, map_size(false), Access::read, false, prototype.has(flag::takes_packet));
     case Arg::map_value_out:
       return check_memory_argument(r, map_size(false), Access::fill, false, prototype.has(flag::takes_packet));
@@ -145,6 +152,7 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
   auto wrong = [&] {
     return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(arg), name(value));
   };
+  if (arg == Arg::map_value) arg = Arg::any_sock;  // of a map of sockets
   if (arg == Arg::ctx && catalog::takes_socket_for_context(prototype.id, program_.type)) arg = Arg::any_sock;
   if ((arg == Arg::ctx_or_null || arg == Arg::task_or_null || arg == Arg::object_or_null) && value.is_zero())
     return need_precise(r);
@@ -204,6 +212,14 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
   return true;
 }
 
+/// Maps of sockets are changed where no socket is locked. Source: Linux 6.18, may_update_sockmap.
+bool Checker::may_change_sockets(HelperId helper) const {
+  using namespace catalog::programs;
+  if (program_.type == ProgramType::tracing) return program_.attach.attach_type() == AttachType::trace_iter;
+  if (program_.type == ProgramType::sock_ops) return helper == HelperId::map_delete_elem;
+  return catalog::contains(socket_filter | tc | xdp | sk_reuseport | flow_dissector | sk_lookup, program_.type);
+}
+
 bool Checker::check_map_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call) {
   const Register value = reg(index);
   if (value.or_null) return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(value));
@@ -217,10 +233,10 @@ bool Checker::check_map_argument(const catalog::Prototype& prototype, u32 index,
                       name_of(map.spec->type));
   bool writes = prototype.id == HelperId::map_update_elem || prototype.id == HelperId::map_delete_elem ||
                 prototype.id == HelperId::map_push_elem || prototype.id == HelperId::map_pop_elem;
+  if (is_kernel() && writes && holds_sockets(map.spec->type) && !may_change_sockets(prototype.id))
+    return refuse_for(static_cast<s32>(index), MessageId::map_type_mismatch, call.row->name, map.spec->name,
+                      name_of(map.spec->type));
   if (writes && !map.program_writes) return refuse(MessageId::map_not_writable, map.spec->name);
-  bool reads = prototype.id == HelperId::map_lookup_elem || prototype.id == HelperId::map_peek_elem ||
-               prototype.id == HelperId::map_pop_elem;
-  if (reads && !map.program_reads) return refuse(MessageId::map_not_readable, map.spec->name);
   return true;
 }
 

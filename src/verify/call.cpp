@@ -61,8 +61,10 @@ bool Checker::do_helper_call() {
   if (id >= helper_used_.size()) helper_used_.resize(id + 1);
   helper_used_[id] = true;
   clear_caller_saved();
+  if (prototype->id == HelperId::tail_call) return leave_by_tail_call();
   if (prototype->has(flag::moves_packet)) forget_packet_pointers();
-  if (prototype->id == HelperId::dynptr_write && call.dynptr.object >= static_cast<u32>(DynptrKind::skb))
+  if (prototype->id == HelperId::dynptr_write && (call.dynptr.object == static_cast<u32>(DynptrKind::skb) ||
+                                                  call.dynptr.object == static_cast<u32>(DynptrKind::skb_meta)))
     forget_packet_pointers();
   if (!set_result(*prototype, call)) return false;
   insn_ = next_insn();
@@ -201,6 +203,16 @@ bool Checker::set_result(const catalog::Prototype& prototype, const CallFacts& c
       // Linux 6.18 forgets the null for objects of the program's own.
       r.or_null = prototype.returns == Returns::cpu_object_or_null && !(is_local && is_kernel());
       r.id = r.or_null ? new_id() : 0;
+      if (const ObjectType& type = types_[r.object];
+          !is_local && type.types != nullptr &&
+          !btf::is_composite(type.types->type(type.types->resolve(type.id)).kind)) {  // a number or an array
+        Register bytes = Register::pointer(Kind::memory);
+        bytes.extent = static_cast<u32>(type.types->size_of(type.id).value_or(0));
+        bytes.read_only = true;
+        bytes.or_null = r.or_null;
+        bytes.id = r.id;
+        r = bytes;
+      }
       reg(0) = r;
       return true;
     }

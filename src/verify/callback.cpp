@@ -63,7 +63,6 @@ bool Checker::call_back(const catalog::Prototype& prototype, const CallFacts& ca
     queue_async(function, call.timer_map, false);
     return true;
   }
-  if (prototype.id == HelperId::find_vma) return refuse(MessageId::unsupported_helper, call.row->name);
   for (u32 d = 0; d <= state_.depth; d++)
     if (state_.frames[d]->function == function) return refuse(MessageId::recursion, function_name(function), insn_);
   if (state_.depth + 1 >= isa::max_call_frames)
@@ -94,6 +93,13 @@ bool Checker::call_back(const catalog::Prototype& prototype, const CallFacts& ca
       args[4] = reg(3);
       break;
     }
+    case HelperId::find_vma:
+      args[1] = reg(1);
+      args[2] = Register::pointer(Kind::object);
+      args[2].object = kernel_type_index("vm_area_struct");
+      args[2].trust = Trust::plain;
+      args[3] = reg(4);
+      break;
     case HelperId::user_ringbuf_drain:
       args[1] = Register::pointer(Kind::dynptr);
       args[1].read_only = true;
@@ -135,9 +141,10 @@ void Checker::queue_async(u32 function, u32 map, bool may_sleep) {
 }
 
 /// Explores every callback that was queued; those may queue more.
-bool Checker::verify_async() {
-  for (std::size_t k = 0; k < async_.size(); k++) {
-    const Async async = async_[k];
+bool Checker::verify_async(std::size_t& done, bool& any) {
+  for (; done < async_.size(); done++) {
+    const Async async = async_[done];
+    any = true;
     verified_function_ = async.function;
     may_sleep_ = async.may_sleep;
     enter_function(async.function);

@@ -60,6 +60,7 @@ struct Step {
     stack_write,
     descended,  ///< the next step is inside the function that this one calls
     returned,   ///< exit of a callback: the next step is the helper call that made it, again
+    left,       ///< a tail call ended the function it is in: the next step is in the caller, as behind an exit
   };
   u32 insn = 0;
   What what = What::plain;
@@ -157,6 +158,8 @@ class Checker {
   /// Where paths are joined, it is that of the checker that followed each.
   bool has_analysis() const { return !analysis_.insns.empty(); }
   bool analyse_program();
+  bool verify_called();
+  bool verify_globals(bool& any);
   bool verify_function(u32 function);
   bool explore_and_forget();
   bool over_limit();
@@ -241,6 +244,7 @@ class Checker {
   bool do_store();
   bool do_atomic();
   bool do_ld_imm64();
+  bool load_kernel_symbol(const Reference& reference);
   bool do_packet_load();
   bool check_access(u32 reg, s32 off, u32 size, Access access, Register* result, const Register* stored);
   /// `what` is the region called; empty: as its pointer.
@@ -274,6 +278,7 @@ class Checker {
   bool check_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
   bool check_memory_argument(u32 reg, u32 size, Access access, bool zero_ok, bool null_ok);
   bool check_size_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
+  bool may_change_sockets(catalog::HelperId helper) const;
   bool check_map_argument(const catalog::Prototype& prototype, u32 reg, CallFacts& call);
   bool check_object_argument(const catalog::Prototype& prototype, u32 index, CallFacts& call);
   bool check_string_argument(u32 reg);
@@ -303,6 +308,8 @@ class Checker {
   bool call_static(u32 function);
   bool call_global(u32 function);
   bool do_exit();
+  bool leave_by_tail_call();
+  bool leaves_function(const Step& step) const;
   bool return_to_caller();
   bool check_return_value();
   bool check_stack_depth();
@@ -323,7 +330,7 @@ class Checker {
   bool return_from_callback();
   bool check_callback_result(ReturnRange range);
   void queue_async(u32 function, u32 map, bool may_sleep);
-  bool verify_async();
+  bool verify_async(std::size_t& done, bool& any);
   Register map_key_memory(u32 map) const;
 
   // --- kernel functions, objects on the stack (kfunc.cpp, kfunc_arguments.cpp, stack_object.cpp) ---

@@ -69,7 +69,7 @@ void Checker::note_closed(const Checkpoint& entry, u32 depth) {
         const Step& step = path_[at];
         if (step.what == Step::What::descended)
           frame = step.frame - 1u;
-        else if (isa::row(analysis_.insns[step.insn].op).form == Form::exit)
+        else if (leaves_function(step))
           frame++;
         if (frame <= depth) closed_[step.insn] = true;
       }

@@ -355,7 +355,9 @@ void Narrator::provenance() {
     d_.facts.origin_line = line_number(at);
     const bool helper = program_.insns[at].src == isa::call_src_helper;
     const auto* prototype = helper ? catalog::prototype(static_cast<u32>(program_.insns[at].imm)) : nullptr;
-    if (prototype != nullptr && prototype->has(catalog::helper_flags::moves_packet)) {
+    const auto* kfunc = helper ? nullptr : c_.analysis_.kfunc_at(at);
+    if ((prototype != nullptr && prototype->has(catalog::helper_flags::moves_packet)) ||
+        (kfunc != nullptr && kfunc->has(catalog::kfunc_flags::moves_packet))) {
       add(Role::lost, at,
           fmt::format("{}() may move the packet: pointers into it mean nothing from here on", call_name(at)), true);
       d_.remedy = Remedy::reload_packet;

@@ -83,7 +83,7 @@ std::string Checker::cause() const {
     const Step& step = path_[at];
     const Insn& i = program_.insns[step.insn];
     Form f = isa::row(analysis_.insns[step.insn].op).form;
-    if (f == Form::exit) {  // back into a function that has returned
+    if (leaves_function(step)) {  // back into a function that has returned
       depth++;
       continue;
     }

@@ -74,18 +74,14 @@ bool Checker::run() {
   window_access_.resize(program_.insns.size());
   kfunc_used_.resize(catalog::kfuncs().size());
   types_.emplace_back();  // index 0 is no type
+  for (Function& f : analysis_.functions) f.is_called = f.is_verified = false;
   if (!verify_function(0)) return false;
   for (u32 f = 1; f < analysis_.functions.size(); f++) {
-    const Function& function = analysis_.functions[f];
-    if (function.is_exception_callback) {
-      exception_callback_ = function.first;
-      if (!verify_function(f)) return false;
-    } else if (function.is_global && object_.btf != nullptr && analysis_.insns[function.first].is_reachable &&
-               !verify_function(f)) {
-      return false;
-    }
+    if (!analysis_.functions[f].is_exception_callback) continue;
+    exception_callback_ = analysis_.functions[f].first;
+    if (!verify_function(f)) return false;
   }
-  if (!verify_async() || !check_stack_depth()) return false;
+  if (!verify_called() || !check_stack_depth()) return false;
   if (second_gear_ == nullptr) {
     if (!closed_loops_end()) return false;
     if (trail_) trail_->proved(longest_run(nullptr));
@@ -103,6 +99,35 @@ bool Checker::analyse_program() {
   refused_ = true;
   refusal_ = *shape;
   return false;
+}
+
+/// What runs apart from the main function: global functions, and callbacks that run later. Either may bring the other.
+bool Checker::verify_called() {
+  std::size_t callbacks = 0;
+  for (bool any = true; any;) {
+    any = false;
+    if (!verify_globals(any) || !verify_async(callbacks, any)) return false;
+  }
+  return true;
+}
+
+/// The global functions that explored code calls, and those that they call. What only code behind a constant calls is
+/// never run, and may use what this kernel does not have. Linux before 6.8 looks at every one of them.
+bool Checker::verify_globals(bool& any) {
+  if (object_.btf == nullptr) return true;
+  const bool all = is_kernel() && options_.kernel_version != 0 &&
+                   options_.kernel_version < catalog::since(catalog::Feature::functions_on_demand);
+  for (bool again = true; again;) {
+    again = false;
+    for (u32 f = 1; f < analysis_.functions.size(); f++) {
+      Function& function = analysis_.functions[f];
+      if (!function.is_global || function.is_exception_callback || function.is_verified) continue;
+      if (!function.is_called && !(all && analysis_.insns[function.first].is_reachable)) continue;
+      function.is_verified = again = any = true;
+      if (!verify_function(f)) return false;
+    }
+  }
+  return true;
 }
 
 bool Checker::verify_function(u32 function) {

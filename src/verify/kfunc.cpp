@@ -20,6 +20,9 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
   // Its socket is locked by the iterator alone (kernel: tracing_iter_filter).
   if (kfunc.id == KfuncId::bpf_sock_destroy && program_.attach.attach_type() != AttachType::trace_iter)
     return refuse(MessageId::kfunc_not_for_attach, kfunc.name, program_.attach.text());
+  // The driver answers them, so Linux wants to know which one when the program is loaded.
+  if (is_kernel() && kfunc.name.starts_with("bpf_xdp_metadata_"))
+    return refuse(MessageId::kfunc_not_for_attach, kfunc.name, "no device (BPF_F_XDP_DEV_BOUND_ONLY)");
   if (!options_.engine_kfuncs.empty() && !options_.engine_kfuncs[static_cast<u32>(kfunc.id)])
     return refuse(MessageId::kfunc_not_in_engine, kfunc.name);
   if (kfunc.has(flag::sleeps) && !check_may_sleep(kfunc.name)) return false;
@@ -29,10 +32,13 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
 
 bool Checker::do_kfunc_call() {
   const catalog::Kfunc* kfunc = analysis_.kfunc_at(insn_);
-  if (kfunc == nullptr)
-    return refuse(MessageId::unsupported_kfunc, facts().reference >= 0
-                                                    ? program_.references[static_cast<u32>(facts().reference)].name
-                                                    : std::string("?"));
+  if (kfunc == nullptr) {
+    if (facts().reference < 0) return refuse(MessageId::unsupported_kfunc, "?");
+    const std::string& wanted = program_.references[static_cast<u32>(facts().reference)].name;
+    const btf::Btf* types = options_.kernel_types.get();
+    const bool is_there = !is_kernel() || types == nullptr || types->find(btf::essential_name(wanted), btf::Kind::func);
+    return refuse(is_there ? MessageId::unsupported_kfunc : MessageId::no_kernel_symbol, wanted);
+  }
   if (!check_kfunc_caller(*kfunc)) return false;
   if (kfunc->has(flag::may_fail)) explore_refusal();
   KfuncCall call;
@@ -45,6 +51,7 @@ bool Checker::do_kfunc_call() {
   if (!change_section(*kfunc) || !change_graph(call) || !change_dynptr(call)) return false;
   if (kfunc->has(flag::releases) && !release_reference(call.object_reg, call.object.ref_id)) return false;
   clear_caller_saved();
+  if (kfunc->has(flag::moves_packet)) forget_packet_pointers();
   if (!set_kfunc_result(call)) return false;
   insn_ = next_insn();
   return true;
@@ -145,9 +152,11 @@ bool Checker::next_iteration(KfuncCall& call) {
       element.ref_id = iterator.ref_id;
     } else {
       element = Register::pointer(Kind::object);
-      std::string_view type = call.row->type == "task_vma" ? "vm_area_struct"
-                              : call.row->type == "css"    ? "cgroup_subsys_state"
-                                                           : "task_struct";
+      std::string_view type = call.row->type == "task_vma"     ? "vm_area_struct"
+                              : call.row->type == "css"        ? "cgroup_subsys_state"
+                              : call.row->type == "kmem_cache" ? "kmem_cache"
+                              : call.row->type == "dmabuf"     ? "dma_buf"
+                                                               : "task_struct";
       element.object = kernel_type_index(type);
       element.trust = call.row->type == "css" || call.row->type == "task" ? Trust::rcu : Trust::trusted;
       element.ref_id = iterator.ref_id;
@@ -192,7 +201,7 @@ bool Checker::set_kfunc_result(KfuncCall& call) {
     case KfuncResult::object:
       r = Register::pointer(Kind::object);
       r.object = kernel_type_index(row.type);
-      r.trust = Trust::trusted;
+      r.trust = row.has(flag::untrusted) ? Trust::untrusted : Trust::trusted;
       break;
     case KfuncResult::local:
     case KfuncResult::local_percpu:
@@ -222,8 +231,9 @@ bool Checker::set_kfunc_result(KfuncCall& call) {
       const btf::Btf* types = options_.kernel_types.get();
       if (types == nullptr || !is_kernel()) return refuse(MessageId::unsupported_kfunc, row.name);
       if (call.constant == 0 || call.constant >= types->type_count() ||
-          types->type(static_cast<u32>(call.constant)).kind != btf::Kind::struct_)
-        return refuse_for(2, MessageId::wrong_argument, row.name, 2u, "the id of a kernel structure", call.constant);
+          !btf::is_composite(types->type(static_cast<u32>(call.constant)).kind))
+        return refuse_for(2, MessageId::wrong_argument, row.name, 2u, "the id of a structure or union of the kernel",
+                          call.constant);
       u32 id = static_cast<u32>(call.constant);
       r = Register::pointer(Kind::object);
       r.object = type_index(types, id, types->type(id).name);

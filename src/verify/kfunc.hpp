@@ -17,10 +17,10 @@ struct Checker::KfuncCall {
   u64 constant = 0;  ///< of a `constant` or `local_type` argument
   u32 function = 0;  ///< of a `less` or `deferred` argument
   u32 map = 0;
-  s64 work_map = -1;  ///< of a `workqueue` argument: the map it is in
+  s64 work_map = -1;  ///< of a `workqueue` or `task_work` argument: the map it is in
 };
 
 /// What a dynptr is over; `object` of its register.
-enum class DynptrKind : u8 { none, local, ringbuf, skb, xdp };
+enum class DynptrKind : u8 { none, local, ringbuf, skb, xdp, skb_meta };
 
 }  // namespace skep::verify

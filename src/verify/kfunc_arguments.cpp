@@ -61,6 +61,10 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
         return refuse_for(static_cast<s32>(r), MessageId::context_pointer_moved, name(value));
       return true;
     case KfuncArg::map:
+      // An iterator's own map: which one is known when it runs.
+      if (is_kernel() && value.kind == Kind::object && !value.or_null && value.trust == Trust::trusted &&
+          value.is_fixed() && is_object_of(value, "bpf_map", true))
+        return true;
       if (value.kind != Kind::map || value.or_null) return wrong();
       call.map = value.object;
       if (call.work_map >= 0 && call.work_map != s64{value.object})
@@ -75,7 +79,6 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
     case KfuncArg::write:
     case KfuncArg::buffer:
       return true;  // checked with its size
-    case KfuncArg::size:
     case KfuncArg::size_or_zero: {
       if (!value.is_scalar()) return wrong();
       if (value.number.wide.smin < 0)
@@ -88,7 +91,7 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
                                  reads              ? Access::read
                                  : value.is_const() ? Access::fill
                                                     : Access::write,
-                                 wanted.kind == KfuncArg::size_or_zero, true))
+                                 true, true))
         return false;
       return need_precise(r);
     }
@@ -101,6 +104,8 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
     case KfuncArg::string:
       if (value.or_null) return refuse_for(static_cast<s32>(r), MessageId::maybe_null, r, name(value));
       return check_string_memory(r);
+    case KfuncArg::constant_string:
+      return check_string_argument(r);
     case KfuncArg::iterator:
       return check_iterator(call, r);
     case KfuncArg::resilient_lock:
@@ -324,7 +329,9 @@ bool Checker::check_dynptr(KfuncCall& call, u32 index) {
       made.ref_id = call.dynptr.ref_id;
       made.read_only = call.dynptr.read_only;
     } else {
-      made.object = static_cast<u32>(call.row->type == "xdp" ? DynptrKind::xdp : DynptrKind::skb);
+      made.object = static_cast<u32>(call.row->type == "xdp"        ? DynptrKind::xdp
+                                     : call.row->type == "skb_meta" ? DynptrKind::skb_meta
+                                                                    : DynptrKind::skb);
     }
     return put_object(r, made, dynptr_slots);
   }
@@ -409,10 +416,13 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
       call.object_reg = r;
       return true;
     }
-    case KfuncArg::workqueue: {
-      if (!may_run_later()) return refuse(MessageId::timer_not_for_type, name_of(program_.type));
+    case KfuncArg::workqueue:
+    case KfuncArg::task_work: {
+      const bool is_queue = kind == KfuncArg::workqueue;
+      if (is_queue && !may_run_later()) return refuse(MessageId::timer_not_for_type, name_of(program_.type));
       if (value.kind != Kind::map_value || !value.number.is_const()) return wrong();
-      const SpecialField* field = field_of(maps_[value.object].fields, SpecialField::What::workqueue);
+      const SpecialField* field = field_of(maps_[value.object].fields,
+                                           is_queue ? SpecialField::What::workqueue : SpecialField::What::task_work);
       if (field == nullptr || s64{value.off} + static_cast<s64>(value.number.value()) != field->offset) return wrong();
       call.work_map = value.object;
       return true;

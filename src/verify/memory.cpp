@@ -446,11 +446,11 @@ bool Checker::do_ld_imm64() {
         reg(i.dst) = r;
         return true;
       }
-      case Reference::Kind::kconfig:
       case Reference::Kind::ksym:
+        if (i.src == isa::imm64_src_number && reference->type_id == 0) break;
+        return load_kernel_symbol(*reference);
+      case Reference::Kind::kconfig:
       case Reference::Kind::kfunc:
-        if (i.src == isa::imm64_src_number && reference->kind == Reference::Kind::ksym && reference->type_id == 0)
-          break;
         return refuse(MessageId::unsupported_kernel_symbol, reference->name);
     }
   }

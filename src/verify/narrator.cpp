@@ -89,6 +89,10 @@ std::vector<Narrator::Link> Narrator::trace(u32 reg, Follow follow, std::size_t 
       frame = depth;
       continue;
     }
+    if (s.what == Step::What::left && depth == frame + 1 && wanted == 0) {
+      links.push_back({Link::What::called, at, s.insn, 0, false, {}, {}});
+      return links;
+    }
     if (s.what == Step::What::descended) {
       if (depth + 1 == frame) {  // into this frame: arguments come from the caller
         if (wanted < 1 || wanted > 5) return links;
@@ -269,6 +273,9 @@ std::string Narrator::origin_text(const Link& link) const {
     case Link::What::argument:
       return fmt::format("it is argument {} of {}()", link.reg, names_.function_of(link.insn));
     case Link::What::constant:
+      for (const Reference& r : program_.references)
+        if (r.insn == link.insn && r.kind != Reference::Kind::function)
+          return r.name.empty() ? "it is the address of the map" : fmt::format("it is the address of {}", r.name);
       return fmt::format("it is the constant {}", i.imm);
     case Link::What::loaded: {
       const u32 size = isa::access_bytes(i);

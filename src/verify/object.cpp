@@ -147,6 +147,7 @@ constexpr WritableField writable_fields[] = {
     {"sched_ext_ops", "sched_ext_entity", "slice"},
     {"sched_ext_ops", "sched_ext_entity", "dsq_vtime"},
     {"sched_ext_ops", "sched_ext_entity", "disallow"},
+    {"bpf_dummy_ops", "bpf_dummy_ops_state", "val"},
     {"", "nf_conn", "mark"},
 };
 }  // namespace
@@ -178,6 +179,8 @@ bool Checker::check_object(u32 index, s32 off, u32 size, Access access, Register
     }
     return true;
   }
+  if (is_kernel() && type.types == options_.kernel_types.get() && !catalog::is_gpl_compatible(object_.license))
+    return refuse_for(static_cast<s32>(index), MessageId::kernel_type_needs_gpl, type.name, object_.license);
   if (low < 0) return refuse_for(static_cast<s32>(index), MessageId::below_region, what, size, low, name(r));
   if (r.trust == Trust::user || r.trust == Trust::percpu)
     return refuse_for(static_cast<s32>(index), MessageId::object_elsewhere, what,

@@ -195,6 +195,7 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
         break;
       }
       for (u32 r = 0; r <= 5; r++) wanted.drop(r);
+      if (step.what == Step::What::left) wanted.regs[++wanted.depth] = 0;  // into the function it ended
       break;
     case Form::exit:  // of a function, into which the walk now goes
       wanted.depth++;

@@ -92,7 +92,8 @@ const Case cases[] = {
      "0\nend: " RETURN},
     {"packet_not_for_helper", xdp,
      PACKET "r4 = r2\nr4 += 8\nif r4 > r3 goto end\nr1 = r2\nr2 = 8\ncall trace_printk\nend: " RETURN},
-    {"map_not_readable", kprobe, LOOKUP("write_only") RETURN},
+    {"map_not_readable", kprobe, LOOKUP("write_only") "if r0 == 0 goto end\nr1 = *(u8 *)(r0 +0)\nend: " RETURN},
+    {"", kprobe, LOOKUP("write_only") "if r0 == 0 goto end\n*(u8 *)(r0 +0) = 1\nend: " RETURN},
     {"map_not_writable", kprobe, LOOKUP("read_only") "if r0 == 0 goto end\n*(u64 *)(r0 +0) = 0\nend: " RETURN},
     {"memory_not_writable", ProgramType::cgroup_sock_addr, "r2 = *(u64 *)(r1 +64)\n*(u32 *)(r2 +4) = 0\nr0 = 1\nexit"},
     {"special_field_touched", tc, LOOKUP("locked") "if r0 == 0 goto end\n*(u32 *)(r0 +4) = 0\nend: " RETURN},
@@ -219,9 +220,13 @@ const Case cases[] = {
                    "2\nr1 = 3\nif r6 > 7 goto end\nr1 = *(u64 *)(r10 -16)\nr7 += r1\n*(u8 *)(r7 +0) = 7\nend: " RETURN},
     // --- beyond this stage ---
     {"unsupported_program_type", ProgramType::struct_ops, RETURN},
-    {"unsupported_helper", kprobe,
+    {"unsupported_helper", kprobe, "call get_current_task_btf\nr1 = r0\ncall task_pt_regs\n" RETURN},
+    {"", kprobe,
      "call get_current_task_btf\nr1 = r0\nr2 = 0\nr3 = subprog[f]\nr4 = r10\nr5 = 0\ncall find_vma\n" RETURN
      "f: r0 = 0\nexit"},
+    {"callback_result", kprobe,
+     "call get_current_task_btf\nr1 = r0\nr2 = 0\nr3 = subprog[f]\nr4 = r10\nr5 = 0\ncall find_vma\n" RETURN
+     "f: r0 = 2\nexit"},
     {"wrong_argument", ProgramType::lsm,
      "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\ncall inode_storage_delete\n" RETURN},
     // --- loops that end by themselves ---
@@ -468,6 +473,8 @@ const std::set<std::string_view> elsewhere = {
     "program_needs_gpl",
     // the kernel's own programs (tests/verify_corpus)
     "kfunc_not_for_attach",
+    "no_kernel_symbol",  // elsewhere_test.cpp
+    "kernel_type_needs_gpl",
 };
 
 TEST(Verify, EveryMessageHasACase) {

@@ -127,7 +127,8 @@ bool Checker::set_arguments(u32 function) {
 }
 
 bool Checker::call_global(u32 function) {
-  const Function& f = analysis_.functions[function];
+  Function& f = analysis_.functions[function];
+  f.is_called = true;
   if (state_.is_locked()) return refuse(MessageId::lock_held, f.info->name);
   if (f.sleeps && !check_may_sleep(f.info->name)) return false;
   if (f.throws && !check_resources(fmt::format("{}() may throw", f.info->name))) return false;
@@ -266,10 +267,34 @@ bool Checker::check_return_value() {
   if (!range.checked) return true;
   if (!result.is_scalar()) return refuse_for(0, MessageId::return_not_a_number, name(result), range.low, range.high);
   if (!need_precise(0)) return false;
-  if (result.number.wide.smin < range.low || result.number.wide.smax > range.high)
+  // Hooks return an int: Linux looks at the lower half of an LSM program's result.
+  const bool is_int = program_.type == ProgramType::lsm;
+  const s64 low = is_int ? s64{result.number.narrow.smin} : result.number.wide.smin;
+  const s64 high = is_int ? s64{result.number.narrow.smax} : result.number.wide.smax;
+  if (low < range.low || high > range.high)
     return refuse_for(0, MessageId::return_out_of_range, name_of(program_.type), describe(result, ""), range.low,
                       range.high);
   return true;
+}
+
+/// A tail call that succeeds does not come back. In a function it takes the function's place: its result, any number,
+/// goes to the caller, and it may have moved the packet. One that fails goes on behind the call with all as it was.
+/// Source: Linux 6.18.3, "bpf: properly verify tail call behavior".
+bool Checker::leave_by_tail_call() {
+  if (state_.depth == 0) {
+    insn_ = next_insn();
+    return true;
+  }
+  push_pending(next_insn());
+  forget_packet_pointers();
+  reg(0) = Register::unknown();
+  path_.back().what = Step::What::left;
+  return return_to_caller();
+}
+
+/// Whether the step behind `step` is in the caller of the function it is in.
+bool Checker::leaves_function(const Step& step) const {
+  return step.what == Step::What::left || isa::row(analysis_.insns[step.insn].op).form == isa::Form::exit;
 }
 
 bool Checker::do_exit() {

@@ -176,10 +176,25 @@ Result<verify::Options> rules_of_kernel(const VerifyOptions& options) {
   return rules;
 }
 
+/// Sections that libbpf does not know leave the type open: it is `wanted`, or the program is not judged (its name is
+/// in the result). Functions of BCC's dialect are what they are attached to.
+Result<std::set<std::string>> name_types(ObjectSpec& spec, const std::string& wanted) {
+  std::set<std::string> untyped;
+  for (ProgramSpec& program : spec.programs) {
+    if (program.type != ProgramType::unspec || program.section.starts_with("skep.")) continue;
+    if (wanted.empty())
+      untyped.insert(program.name);
+    else
+      program.type = SKEP_TRY(program_type(wanted));
+  }
+  return untyped;
+}
+
 Result<int> run(const VerifyOptions& options) {
   auto spec = SKEP_TRY(read_program_file(options.source));
   if (!options.program.empty() && spec.program(options.program) == nullptr)
     return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.source.file, options.program));
+  const auto untyped = SKEP_TRY(name_types(spec, options.source.type));
   const bool kernel = options.rules == "kernel" || options.unprivileged || !options.kernel.empty();
   spec = SKEP_TRY_AT(options.source.file, made_ready(spec, kernel));
   if (!options.kernel_log.empty()) return explain_log(options, spec);
@@ -191,6 +206,14 @@ Result<int> run(const VerifyOptions& options) {
   for (const auto& program : spec.programs) {
     if (!options.program.empty() && program.name != options.program) continue;
     ++decided;
+    if (untyped.contains(program.name)) {
+      complain(
+          fmt::format("program {}: its section \"{}\" names no program type: write SEC(\"tc\"), SEC(\"xdp\") or what "
+                      "it is, or say --type sched_cls",
+                      program.name, program.section));
+      status = 2;
+      continue;
+    }
     auto outcome = verify::verify(program, spec, rules);
     if (!outcome) {
       complain(fmt::format("program {}: could not decide: {}", program.name, outcome.error().message));
@@ -262,7 +285,8 @@ int verify_verb(const Arguments& arguments) {
   app.add_option("--fix-time", options.fix_milliseconds, "milliseconds to look for one at most (default 10000)");
   app.add_option("--kernel-log", options.kernel_log, "explain this log of the kernel's verifier instead");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
-  app.add_option("--type", options.source.type, "the program type of --raw: kprobe, xdp, tracepoint, ...");
+  app.add_option("--type", options.source.type,
+                 "the program type of --raw, and of programs whose section names none: kprobe, xdp, sched_cls, ...");
   app.add_option("--cflag", options.source.cflags, "one more argument for clang (repeatable)");
   app.footer("example:\n  skep verify hello.bpf.c --json\n\nexit status: 0 accepted, 1 rejected, 2 could not decide");
   if (auto status = parse(app, arguments)) return *status;
