@@ -12,9 +12,6 @@
 # #include lines. Sources are found by their place: *.cpp belongs to the room, *_test.cpp to its tests.
 
 set(skep_small "$<$<CONFIG:Release>:-Os>")
-if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  list(APPEND skep_small -Wno-stringop-overflow -Wno-array-bounds)  # std::string at -Os (GCC bug 105329)
-endif()
 
 # Files that are made otherwise than their room; without the precompiled header, which is made for the room's options.
 function(skep_file_options room options)

@@ -31,7 +31,7 @@ struct Error {
   int os_error = 0;
 
   /// The same error with the place where it happened in front: "place: message".
-  Error within(std::string_view place) && {
+  [[gnu::cold]] Error within(std::string_view place) && {
     message.insert(0, ": ").insert(0, place);
     return std::move(*this);
   }
@@ -41,7 +41,8 @@ template <class T>
 using Result = tl::expected<T, Error>;
 
 /// `return fail(Code::malformed, "map type is 0");`
-[[nodiscard]] inline tl::unexpected<Error> fail(Code code, std::string message, int os_error = 0) {
+/// Cold: what leads here is laid out away from what runs, so that a start touches fewer pages.
+[[nodiscard, gnu::cold]] inline tl::unexpected<Error> fail(Code code, std::string message, int os_error = 0) {
   return tl::unexpected<Error>(Error{code, std::move(message), os_error});
 }
 
@@ -54,20 +55,18 @@ T take(Result<T>&& result) {
 
 }  // namespace skep
 
-/// Evaluates to the value of a Result, or returns its Error from the enclosing function.
-#define SKEP_TRY(...)                                                           \
-  __extension__({                                                               \
-    auto skep_try_result = (__VA_ARGS__);                                       \
-    if (!skep_try_result) [[unlikely]]                                          \
-      return tl::unexpected<::skep::Error>(std::move(skep_try_result).error()); \
-    ::skep::detail::take(std::move(skep_try_result));                           \
-  })
+/// Evaluates to the value of a Result, or returns its Error from the enclosing function. One may stand inside another.
+#define SKEP_TRY(...) SKEP_TRY_NAMED(SKEP_TRY_NAME(__COUNTER__), , __VA_ARGS__)
 
 /// Like SKEP_TRY, and puts `place` in front of the error's message.
-#define SKEP_TRY_AT(place, ...)                                                               \
-  __extension__({                                                                             \
-    auto skep_try_result = (__VA_ARGS__);                                                     \
-    if (!skep_try_result) [[unlikely]]                                                        \
-      return tl::unexpected<::skep::Error>(std::move(skep_try_result).error().within(place)); \
-    ::skep::detail::take(std::move(skep_try_result));                                         \
+#define SKEP_TRY_AT(place, ...) SKEP_TRY_NAMED(SKEP_TRY_NAME(__COUNTER__), .within(place), __VA_ARGS__)
+
+#define SKEP_TRY_NAME(number) SKEP_TRY_JOIN(skep_try_, number)
+#define SKEP_TRY_JOIN(a, b) a##b
+#define SKEP_TRY_NAMED(name, place, ...)                                   \
+  __extension__({                                                          \
+    auto name = (__VA_ARGS__);                                             \
+    if (!name) [[unlikely]]                                                \
+      return tl::unexpected<::skep::Error>(std::move(name).error() place); \
+    ::skep::detail::take(std::move(name));                                 \
   })
