@@ -20,10 +20,10 @@ bool granted_at(HelperId helper, const AttachTarget& attach) noexcept {
 bool has_field_at(ProgramType type, u32 offset, AttachType attach) noexcept {
   if (type == ProgramType::cgroup_sock && attach == AttachType::none) attach = AttachType::cgroup_inet_sock_create;
   bool is_listed = false, is_there = false;
-#define SKEP_FIELD_ONLY(program, from, to, where)                          \
-  if (type == ProgramType::program && offset >= (from) && offset < (to)) { \
-    is_listed = true;                                                      \
-    is_there |= attach == AttachType::where;                               \
+#define SKEP_FIELD_ONLY(program, from, to, where)                        \
+  if (type == ProgramType::program && offset - (from) < (to) - (from)) { \
+    is_listed = true;                                                    \
+    is_there |= attach == AttachType::where;                             \
   }
 #include "catalog/attach_rules.def"
   return !is_listed || is_there;
