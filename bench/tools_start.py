@@ -87,12 +87,16 @@ def once(words):
     return lines[-1][:160] if lines else "it prints nothing before its first interval"
 
 
-def measure(words, runs):
-    """Medians, the first run apart: it fills the file cache."""
+def measure(words, runs, rest):
+    """Medians, the first run apart: it fills the file cache. `rest`: seconds before each start. The kernel takes apart what
+    the one before had loaded when that is gone, and a start meanwhile waits 10 ms for it."""
     first = once(words)
     if isinstance(first, str):
         return first
-    results = [once(words) for _ in range(runs)]
+    results = []
+    for _ in range(runs):
+        time.sleep(rest)
+        results.append(once(words))
     failed = [result for result in results if isinstance(result, str)]
     return failed[0] if failed else tuple(statistics.median(column) for column in zip(*results))
 
@@ -148,7 +152,7 @@ def main():
                 time.sleep(0.1)
                 words += ([str(victim.pid)] if name in ("ucalls", "uthreads") else ["-p", str(victim.pid)])
             try:
-                result = measure(words, options.runs)
+                result = measure(words, options.runs, 0.4 if engine == "kernel" else 0.05)
             finally:
                 if victim:
                     victim.kill()

@@ -324,7 +324,8 @@ class KernelTools(support.Case):
         slept = [row for row in rows if any("nanosleep" in name for name in row["kernel"])]
         left = int(self.left.read_text())
         self.assertGreaterEqual(left, 8)
-        self.assertGreaterEqual(sum(row["us"] for row in slept), left * 20000 * 0.95, rows)
+        # Of a sleep during which the machine stood still before the task was off, the rest is short.
+        self.assertGreaterEqual(sum(row["us"] for row in slept), (left - 2) * 20000 * 0.95, rows)
         self.assertTrue(any("schedule" in name for name in slept[-1]["kernel"]), slept)
         with self.running("offcputime", "-K", "-p", str(os.getpid())) as tool:
             time.sleep(0.05)
