@@ -11,6 +11,8 @@ from ._enums import (BPFAttachType, BPFProgType, PerfEventSampleFormat, PerfHWCo
 from .utils import ArgString, StrcmpRewrite, _assert_is_bytes, printb
 from .version import __version__
 
+DEBUGFS = "/sys/kernel/debug"
+
 # What is seldom used is read when it is.
 _LAZY = {"USDT": "usdt", "USDTException": "usdt", "USDTProbe": "usdt", "USDTProbeLocation": "usdt",
          "USDTProbeArgument": "usdt", "Table": "table", "PerfEventArray": "table", "RingBuf": "table", "Perf": "perf",
@@ -22,6 +24,9 @@ _MODULES = ("table", "perf", "usdt", "utils", "syscall", "containers", "libbcc",
 
 def __getattr__(name):
     from importlib import import_module
+    if name == "TRACEFS":
+        from ._machine import tracefs
+        return tracefs()
     if name in _MODULES:
         return import_module("." + name, __name__)
     if name in _LAZY:

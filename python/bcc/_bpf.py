@@ -79,6 +79,11 @@ class BPF(Attaching, Machine):
     XDP_FLAGS_HW_MODE = XDPFlags.HW_MODE
     XDP_FLAGS_REPLACE = XDPFlags.REPLACE
 
+    CLOCK_MONOTONIC = 1
+
+    class timespec(ct.Structure):
+        _fields_ = [("tv_sec", ct.c_long), ("tv_nsec", ct.c_long)]
+
     str2ctype = {
         "_Bool": ct.c_bool, "char": ct.c_char, "wchar_t": ct.c_wchar, "unsigned char": ct.c_ubyte,
         "short": ct.c_short, "unsigned short": ct.c_ushort, "int": ct.c_int, "unsigned int": ct.c_uint,

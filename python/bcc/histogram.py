@@ -3,6 +3,7 @@ import ctypes as ct
 
 LOG2_BUCKETS = 65
 LINEAR_BUCKETS = 1025
+STARS = 40  # the width of a bar
 
 
 def stars(value, most, width):
@@ -26,7 +27,7 @@ def print_log2(values, what, strip_leading_zero=False):
         return
     most = max(max(values), 0)
     wide = last > 32  # numbers of more than ten digits
-    width = 20 if wide else 40
+    width = STARS // 2 if wide else STARS
     number = 20 if wide else 10
     print("%s%-*s : count     distribution" % (" " * (15 if wide else 5), 29 if wide else 19, what))
     stripping = strip_leading_zero
@@ -43,7 +44,7 @@ def print_linear(values, what, strip_leading_zero=False):
     last = _last_used(values)
     if last < 0:
         return
-    most, width = max(max(values), 0), 40
+    most, width = max(max(values), 0), STARS
     print("     %-13s : count     distribution" % what)
     stripping = strip_leading_zero
     for bucket in range(last + 1):

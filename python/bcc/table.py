@@ -26,6 +26,7 @@ map_type_name = {number: name[len("BPF_MAP_TYPE_"):] for name, number in list(gl
 
 log2_index_max = histogram.LOG2_BUCKETS
 linear_index_max = histogram.LINEAR_BUCKETS
+stars_max = histogram.STARS
 _print_log2_hist = histogram.print_log2
 _print_linear_hist = histogram.print_linear
 _print_json_hist = histogram.print_json
@@ -282,8 +283,7 @@ class ArrayBase(TableBase):
 
 
 class Array(ArrayBase):
-    def __delitem__(self, key):
-        raise TypeError("entries of an array cannot be deleted: clearitem() makes one zero")
+    pass
 
 
 class _Slots(ArrayBase):

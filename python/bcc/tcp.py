@@ -5,7 +5,8 @@ tcpstate = dict(enumerate(_STATES, 1))
 
 _FLAGS = (("FIN", 0x01), ("SYN", 0x02), ("RST", 0x04), ("PSH", 0x08), ("ACK", 0x10), ("URG", 0x20), ("ECE", 0x40),
           ("CWR", 0x80))
-(TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ACK, TCP_URG, TCP_ECE, TCP_CWR) = [bit for _, bit in _FLAGS]
+(TCPHDR_FIN, TCPHDR_SYN, TCPHDR_RST, TCPHDR_PSH, TCPHDR_ACK, TCPHDR_URG, TCPHDR_ECE,
+ TCPHDR_CWR) = [bit for _, bit in _FLAGS]
 
 
 def flags2str(flags):

@@ -12,7 +12,7 @@ os.environ["SKEP_BACKEND"] = "user"
 # What belongs to libbcc's own way of working, and to no documented use: its structures, and how it makes a Table.
 LEFT_OUT = ("bcc.bcc_", "bcc.table.bcc_", "bcc.usdt.bcc_", "bcc.usdt.BCC_", "bcc.Perf", "bcc.table.Table")
 # Parts that its classes are made of.
-OWN_PARTS = {"bcc.BPF.CLOCK_MONOTONIC", "bcc.BPF.timespec", "bcc.BPF.Table", "bcc.table.ArrayBase.Iter",
+OWN_PARTS = {"bcc.BPF.Table", "bcc.table.ArrayBase.Iter",
              "bcc.table.StackTrace.StackWalker"}
 ASK = """
 import inspect, json, sys
@@ -22,7 +22,12 @@ def parameters(one):
         return [p.name for p in inspect.signature(one).parameters.values()]
     except (TypeError, ValueError):
         return None
-told = {}
+def defaults(one):
+    try:
+        return {p.name: repr(p.default) for p in inspect.signature(one).parameters.values() if p.default is not p.empty}
+    except (TypeError, ValueError):
+        return None
+told, numbers, given = {}, {}, {}
 for module in (bcc, bcc.table, bcc.utils, bcc.usdt, bcc.syscall, bcc.containers, bcc.tcp):
     for name, one in vars(module).items():
         if name.startswith("_") or inspect.ismodule(one):
@@ -32,9 +37,17 @@ for module in (bcc, bcc.table, bcc.utils, bcc.usdt, bcc.syscall, bcc.containers,
             told[module.__name__ + "." + name] = {
                 member: parameters(value) for member, value in inspect.getmembers(one)
                 if not member.startswith("_") and (member in vars(one) or here != "bcc.table")}
+            for member, value in inspect.getmembers(one):
+                path = module.__name__ + "." + name + "." + member
+                if isinstance(value, int) and not member.startswith("_"):
+                    numbers[path] = value
+                elif inspect.isroutine(value) and (member == "__init__" or not member.startswith("_")) and member in vars(one):
+                    given[path] = defaults(value)
         elif inspect.isfunction(one) and here == module.__name__:
             told[module.__name__ + "." + name] = parameters(one)
-json.dump(told, sys.stdout)
+        elif isinstance(one, (int, str)):
+            numbers[module.__name__ + "." + name] = one
+json.dump([told, numbers, given], sys.stdout)
 """
 
 
@@ -53,13 +66,38 @@ class Surface(unittest.TestCase):
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SKEP_LIBRARY")}
         answer = subprocess.run(["/usr/bin/python3", "-c", ASK], capture_output=True, text=True, env=environment)
         common.need(answer.returncode == 0, "the installed BCC does not start: " + answer.stderr[-300:])
-        told = json.loads(answer.stdout)
+        told, cls.numbers, cls.given = json.loads(answer.stdout)
         cls.told = {path: members for path, members in told.items() if not path.startswith(LEFT_OUT) or path.startswith("bcc.PerfEvent")}
 
     def lookup(self, path):
         import importlib
         module, name = path.rsplit(".", 1)
         return getattr(importlib.import_module(module), name, None)
+
+    @staticmethod
+    def member(path):
+        """What a dotted name below the package means, or None."""
+        import importlib
+        one, words = importlib.import_module("bcc"), path.split(".")[1:]
+        for word in words:
+            one = getattr(one, word, None)
+        return one
+
+    def test_numbers_are_its_numbers(self):
+        differ = ["%s: %r, ours %r" % (path, number, self.member(path)) for path, number in sorted(self.numbers.items())
+                  if not path.startswith(LEFT_OUT) and path != "bcc.TRACEFS" and self.member(path) != number]
+        self.assertEqual(differ, [])
+
+    def test_what_is_not_given_is_what_it_takes(self):
+        differ = []
+        for path, theirs in sorted(self.given.items()):
+            own = self.member(path)
+            if own is None or path.startswith(LEFT_OUT) or theirs is None:
+                continue
+            mine = {p.name: repr(p.default) for p in inspect.signature(own).parameters.values() if p.default is not p.empty}
+            differ += ["%s(%s=%s), ours %s" % (path, name, value, mine.get(name)) for name, value in theirs.items()
+                       if name in inspect.signature(own).parameters and mine.get(name) != value]
+        self.assertEqual(differ, [])
 
     def test_every_name_is_there(self):
         missing = [path for path in self.told if self.lookup(path) is None]
