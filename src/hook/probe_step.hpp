@@ -15,6 +15,9 @@
 
 namespace skep::hook {
 
+/// The breakpoint.
+inline constexpr u8 int3 = 0xcc;
+
 /// As many bytes as an instruction may have.
 using InsnBytes = std::array<u8, 16>;
 

@@ -17,6 +17,7 @@
 #include "hook/cpu_follower.hpp"
 #include "hook/event_decode.hpp"
 #include "hook/life_tracker.hpp"
+#include "hook/tracee_memory.hpp"
 #include "hook/tracee_task.hpp"
 #include "hook/tracer_process.hpp"
 #include "hook/user_probes.hpp"

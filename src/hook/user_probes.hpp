@@ -11,7 +11,6 @@
 // A static probe may have a semaphore: a counter in the file's data that says whether anybody looks. It is raised in
 // each process while the probe stands there, once for each counter, and lowered again.
 #pragma once
-#include <signal.h>
 #include <sys/user.h>
 
 #include <array>
@@ -23,27 +22,22 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/fd.hpp"
 #include "hook/probe_event.hpp"
-#include "hook/probe_step.hpp"
+#include "hook/probe_stepper.hpp"
 
 namespace skep::hook {
 
 /// What probes need of the loop.
-class ProbeHost {
+class ProbeHost : public StopWaiter {
  public:
-  virtual ~ProbeHost() = default;
   virtual void on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept = 0;
-  /// Waits for the next report of `tid`, which runs; false: it ended, or stopped for a reason of its own, which the
-  /// loop will see. `status`: as waitid gives it.
-  virtual bool await_stop(u32 tid, int& status) noexcept = 0;
 };
 
 class UserProbes {
  public:
   /// `refused` counts places where no breakpoint could be put.
   UserProbes(std::span<const ProbeSite> sites, ProbeHost& host, std::atomic<u64>& refused)
-      : sites_(sites), host_(host), refused_(refused) {}
+      : sites_(sites), host_(host), stepper_(host), refused_(refused) {}
 
   bool any() const noexcept { return !sites_.empty(); }
   /// The task has a new program, or is met for the first time.
@@ -63,7 +57,7 @@ class UserProbes {
   bool trapped(u32 tid, int& signal);
   /// The task that trapped() was about goes on now: called just before, for a signal by which the tracer is left comes
   /// at the end of a system call, and by then the task may have stopped elsewhere.
-  void went_on() noexcept { step_.tid = 0; }
+  void went_on() noexcept { stepper_.went_on(); }
 
   /// Takes everything out, wherever the tracer was left. Tasks may run meanwhile: what they hit before that is set
   /// right by fix_stray(). The task whose step was left half done, or 0: it has stopped, and its stop is in nobody
@@ -85,8 +79,8 @@ class UserProbes {
     u32 tgid = 0;
     std::map<u64, Point> points;
     std::set<u64> semaphores;  ///< that were raised
-    base::Fd memory;           ///< /proc/TGID/mem
-    u64 scratch = 0;           ///< the program's entry point, which runs once, at its beginning
+    CodeWriter code;
+    u64 scratch = 0;  ///< the program's entry point, which runs once, at its beginning
   };
   struct Frame {
     u64 return_address = 0, stack = 0, function = 0;
@@ -103,46 +97,9 @@ class UserProbes {
     bool is_semaphore = false;
   };
 
-  /// Signals that wait while one instruction is performed. The first goes to the task with its siginfo when it goes on.
-  /// From then on others are blocked, so that the step comes to its end however many are sent; but those by which the
-  /// instruction itself may fail, since a fault that is blocked would end the task. Sent by somebody, they are sent
-  /// again.
-  struct HeldSignals {
-    u32 tid = 0;
-    int first = 0;
-    siginfo_t info{};
-    u64 again = 0, mask = 0;
-    bool blocked = false;
-
-    void hold(int signal, const siginfo_t& its_info) noexcept;
-    /// After the step: the signal to go on with, or 0.
-    int release() noexcept;
-    /// The instruction failed: its own signal comes first, those that were held are sent again.
-    int release_after_fault(int fault) noexcept;
-
-   private:
-    static constexpr u64 bit(int signal) noexcept { return u64{1} << (signal - 1); }
-    void set_mask(u64 to) const noexcept;
-    int unblock(int instead) noexcept;
-  };
-  /// The instruction that is being performed. It has no pointers: end_step() completes it wherever the tracer was left.
-  struct Step {
-    u32 tid = 0;           ///< 0: none
-    bool settled = false;  ///< the task goes on with `registers`, and `pushed` on its stack
-    bool pushes = false;
-    u64 pushed = 0;
-    user_regs_struct registers{};  ///< before that: at the instruction
-    u64 scratch = 0;               ///< where the copy runs; 0: in place
-    Copy copy;
-    InsnBytes before{};  ///< what is there else
-    HeldSignals held;
-    int signal = 0;  ///< once ended by end_step(): the signal to go on with
-  };
-
   Space& make_space(u32 tid);
   void forget_space(const Task& task) noexcept;
   bool insert(u32 tid, Space& space, u64 address, const Point& point);
-  static bool write_code(u32 tid, Space& space, u64 address, const void* from, std::size_t size) noexcept;
   template <class Which>
   void forget(const Which& which) noexcept;
   void forget_what_is_gone(u32 tid, Space& space);
@@ -150,19 +107,12 @@ class UserProbes {
   bool note(const Inserted& one) noexcept;
   void enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers);
   void leave(u32 tid, Task& task, u64 address, user_regs_struct& registers);
-  int step_over(u32 tid, Space& space, u64 address, u8 original, user_regs_struct& registers);
-  int step_copy(u32 tid, Space& space, const Copy& copy);
-  int step_in_place(u32 tid, Space& space, u64 address, u8 original);
-  int single_step(user_regs_struct& registers, u64 from);
-  void copy_performed(user_regs_struct& registers) noexcept;
-  void settle(const user_regs_struct& registers, bool pushes = false, u64 pushed = 0) noexcept;
-  void end_step() noexcept;
   InsnBytes bytes_at(u32 tid, const Space& space, u64 address) const noexcept;
 
   std::span<const ProbeSite> sites_;
   ProbeHost& host_;
   std::unordered_map<u32, Task> tasks_;
-  Step step_;
+  ProbeStepper stepper_;
   std::array<Inserted, 8192> inserted_{};
   u32 inserted_count_ = 0;
   std::atomic<u64>& refused_;
