@@ -9,6 +9,7 @@
 #include "base/fd.hpp"
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
+#include "base/printable.hpp"
 #include "base/sort_by.hpp"
 
 namespace skep::base {
@@ -55,6 +56,31 @@ TEST(JsonWriter, EscapesWhatIsNotText) {
   EXPECT_EQ(json_quote("a\"b\\c\n\x01"), R"("a\"b\\c\n\u0001")");
   EXPECT_EQ(json_quote("caf\xc3\xa9"), "\"caf\xc3\xa9\"");
   EXPECT_EQ(json_quote("\xff\xc0\xaf\xed\xa0\x80"), R"("\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd")");
+}
+
+TEST(JsonWriter, EscapesWhatATerminalObeys) {
+  EXPECT_EQ(json_quote("\x1b[2J\x7f"), R"("\u001b[2J\u007f")");
+  EXPECT_EQ(json_quote("\xc2\x9b"
+                       "2J\xc2\xa0"),
+            "\"\\u009b2J\xc2\xa0\"")
+      << "the same escape as one character of two bytes";
+}
+
+TEST(Printable, LeavesTextAndEscapesControl) {
+  EXPECT_EQ(printable("caf\xc3\xa9 \xe2\x82\xac"), "caf\xc3\xa9 \xe2\x82\xac");
+  EXPECT_EQ(printable("a\x1b[31m\n\t\r\x7f"), "a\\x1b[31m\\n\\t\\x0d\\x7f");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "2J"),
+            "\\xc2\\x9b2J");
+  EXPECT_EQ(printable(std::string_view("\0\xff\xc3", 3)), "\\x00\\xff\\xc3");
+  EXPECT_EQ(printable("\xed\xa0\x80\xe0\x80\x80"), "\\xed\\xa0\\x80\\xe0\\x80\\x80") << "surrogates, overlong forms";
+  EXPECT_EQ(printable(""), "");
+}
+
+TEST(Printable, TextKeepsItsLines) {
+  EXPECT_EQ(printable_text("a\n\tb\n"), "a\n\tb\n");
+  EXPECT_EQ(printable_text("\n\x1b[2J\n\n\tcaf\xc3\xa9\r\n"), "\n\\x1b[2J\n\n\tcaf\xc3\xa9\\x0d\n");
+  EXPECT_EQ(printable_text(""), "");
 }
 
 TEST(Files, AreReadAndReplacedWhole) {

@@ -3,25 +3,10 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.hpp"
+
 namespace skep::base {
 namespace {
-
-/// Length of the valid UTF-8 sequence at the start of `text`, or 0.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<u8>(text[i]); };
-  const u8 first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xc2 && first < 0xe0   ? 2
-                             : first >= 0xe0 && first < 0xf0 ? 3
-                             : first >= 0xf0 && first < 0xf5 ? 4
-                                                             : 0;
-  if (length == 0 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
-  const bool outside = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
-  return overlong || outside ? 0 : length;
-}
 
 void append_quoted(std::string& out, std::string_view text) {
   out.push_back('"');
@@ -30,7 +15,7 @@ void append_quoted(std::string& out, std::string_view text) {
     const char c = text.front();
     if (length == 0) {
       out += "\\ufffd";
-    } else if (length > 1) {
+    } else if (length > 1 && !begins_with_control(text)) {
       out.append(text.substr(0, length));
     } else if (c == '"' || c == '\\') {
       out.push_back('\\');
@@ -38,8 +23,8 @@ void append_quoted(std::string& out, std::string_view text) {
     } else if (c == '\n' || c == '\t' || c == '\r' || c == '\b' || c == '\f') {
       out.push_back('\\');
       out.push_back(c == '\n' ? 'n' : c == '\t' ? 't' : c == '\r' ? 'r' : c == '\b' ? 'b' : 'f');
-    } else if (static_cast<u8>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\u{:04x}", static_cast<u8>(c));
+    } else if (begins_with_control(text)) {  // beyond U+007F the last byte is the character's number
+      out += fmt::format("\\u{:04x}", static_cast<u8>(text[length - 1]));
     } else {
       out.push_back(c);
     }

@@ -7,6 +7,7 @@
 
 #include <numeric>
 
+#include "base/printable.hpp"
 #include "inspect/dump.hpp"
 #include "inspect/lines.hpp"
 #include "inspect/symbols.hpp"
@@ -81,7 +82,7 @@ std::string jited_text(const ProgramCode& code, const JitedSource& source, const
     });
     text += "\n";
   }
-  return text;
+  return base::printable_text(std::move(text));  // names and lines are the program author's
 }
 
 void write_jited(base::JsonWriter& json, const ProgramCode& code, const JitedSource& source,

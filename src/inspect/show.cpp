@@ -5,8 +5,12 @@
 #include <fmt/format.h>
 #include <time.h>
 
+#include "base/printable.hpp"
+
 namespace skep::inspect {
 namespace {
+
+using base::printable;
 
 std::string local_time(u64 seconds) {
   const auto when = static_cast<time_t>(seconds);
@@ -33,13 +37,13 @@ template <class Info>
 std::string holders_text(const Info& info, Processes holders) {
   std::string text;
   for (const auto& [pid, comm] : processes_of(info, holders))
-    text += fmt::format("{}{}({})", text.empty() ? "\tpids " : ", ", comm, pid);
+    text += fmt::format("{}{}({})", text.empty() ? "\tpids " : ", ", printable(comm), pid);
   return text.empty() ? text : text + "\n";
 }
 
 std::string pinned_text(const std::vector<std::string>& paths) {
   std::string text;
-  for (const auto& path : paths) text += fmt::format("\tpinned {}\n", path);
+  for (const auto& path : paths) text += fmt::format("\tpinned {}\n", printable(path));
   return text;
 }
 
@@ -70,7 +74,7 @@ void write_pinned(base::JsonWriter& json, const std::vector<std::string>& paths)
 
 std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata, Processes holders) {
   std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
-  if (!info.name.empty()) text += "  name " + info.name;
+  if (!info.name.empty()) text += "  name " + printable(info.name);
   text += "  tag " + info.tag;
   if (info.gpl_compatible) text += "  gpl";
   if (info.run_time_ns != 0) text += fmt::format(" run_time_ns {}", info.run_time_ns);
@@ -86,7 +90,7 @@ std::string text_of(const ProgramInfo& info, std::span<const Metadata> metadata,
   if (info.btf_id != 0) text += fmt::format("\tbtf_id {}\n", info.btf_id);
   text += holders_text(info, holders);
   if (!metadata.empty()) text += "\tmetadata:\n";
-  for (const Metadata& one : metadata) text += fmt::format("\t\t{} = {}\n", one.name, one.text);
+  for (const Metadata& one : metadata) text += fmt::format("\t\t{} = {}\n", printable(one.name), printable(one.text));
   return text;
 }
 
@@ -131,7 +135,7 @@ void write(base::JsonWriter& json, const ProgramInfo& info, std::span<const Meta
 
 std::string text_of(const MapInfo& info, Processes holders) {
   std::string text = fmt::format("{}: {}", info.id, name_of(info.type));
-  if (!info.name.empty()) text += "  name " + info.name;
+  if (!info.name.empty()) text += "  name " + printable(info.name);
   text += fmt::format("  flags 0x{:x}\n\tkey {}B  value {}B  max_entries {}", info.flags, info.key_size,
                       info.value_size, info.max_entries);
   if (info.bytes_memlock != 0) text += fmt::format("  memlock {}B", info.bytes_memlock);
@@ -172,9 +176,9 @@ std::string text_of(const LinkInfo& info, Processes holders) {
   if (info.program_id != 0) text += fmt::format("  prog {}", info.program_id);
   text += "\n";
   for (std::size_t i = 0; i < info.facts.size(); ++i)
-    text += fmt::format("{}{} {}", i == 0 ? "\t" : "  ", info.facts[i].name, info.facts[i].text);
+    text += fmt::format("{}{} {}", i == 0 ? "\t" : "  ", info.facts[i].name, printable(info.facts[i].text));
   if (!info.facts.empty()) text += "\n";
-  if (!info.target.empty()) text += fmt::format("\ttarget {}\n", info.target);
+  if (!info.target.empty()) text += fmt::format("\ttarget {}\n", printable(info.target));
   return text + pinned_text(info.pinned) + holders_text(info, holders);
 }
 
@@ -201,7 +205,7 @@ std::string text_of(const BtfUse& use, Processes holders) {
   };
   const std::string name = use.info.is_kernel      ? fmt::format("[{}]", use.info.name)
                            : use.info.name.empty() ? "<anon>"
-                                                   : use.info.name;
+                                                   : printable(use.info.name);
   return fmt::format("{}: name {}  size {}B{}{}\n", use.info.id, name, use.info.size_bytes,
                      list("prog_ids", use.program_ids), list("map_ids", use.map_ids)) +
          holders_text(use.info, holders);

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "base/printable.hpp"
 #include "catalog/helpers.hpp"
 #include "inspect/dump.hpp"
 #include "inspect/lines.hpp"
@@ -62,7 +63,7 @@ class Printer {
   std::string with_hidden_register(std::size_t index) const {
     Insn insns[2] = {code_.insns[index], index + 1 < code_.insns.size() ? code_.insns[index + 1] : Insn{}};
     Insn& insn = insns[0];
-    u8 other = 1;
+    u8 other = 2;  // not 1: r1 would be found in r10
     while (other == insn.dst || other == insn.src) ++other;
     if (insn.dst == hidden_register) insn.dst = other;
     if (insn.src == hidden_register) insn.src = other;
@@ -146,7 +147,7 @@ std::string xlated_text(const ProgramCode& code, const btf::Btf* types, bool ker
     text += fmt::format("{: 4}: {}\n", static_cast<s64>(index), print(index));
     if (options.opcodes) text += fmt::format("       {}\n", opcode_bytes(code.insns, index, slots));
   });
-  return text;
+  return base::printable_text(std::move(text));  // names and lines are the program author's
 }
 
 std::vector<std::string> instruction_texts(const ProgramCode& code, bool kernel) {

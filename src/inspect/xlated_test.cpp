@@ -18,6 +18,7 @@ TEST(Xlated, PrintsLinuxsOwnRegisterAndItsCopyOfThisCpu) {
                                                 {0xbc, 11, 1, 0, 0},
                                                 {0xb7, 11, 0, 0, 7},
                                                 {0xbf, 0, 0, -1, 0},
+                                                {0xbf, 11, 10, 0, 0},
                                                 {0x95, 0, 0, 0, 0}}),
                                        true);
   EXPECT_EQ(texts[0], "(61) r11 = *(u32 *)(r6 +112)");
@@ -25,6 +26,7 @@ TEST(Xlated, PrintsLinuxsOwnRegisterAndItsCopyOfThisCpu) {
   EXPECT_EQ(texts[2], "(bc) w11 = w1");
   EXPECT_EQ(texts[3], "(b7) r11 = 7");
   EXPECT_EQ(texts[4], "(bf) r0 = &(void __percpu *)(r0)");
+  EXPECT_EQ(texts[5], "(bf) r11 = r10");
 }
 
 TEST(Xlated, NumbersHaveBpftoolsWidth) {
@@ -33,6 +35,14 @@ TEST(Xlated, NumbersHaveBpftoolsWidth) {
   const auto text = xlated_text(code_of(std::move(insns)), nullptr, false, {});
   EXPECT_NE(text.find("\n   9: (b7) r0 = 0\n"), std::string::npos);
   EXPECT_NE(text.find("\n 999: (b7) r0 = 0\n 1000: (b7) r0 = 0\n"), std::string::npos);
+}
+
+TEST(Xlated, LinesAreNoOrdersToATerminal) {
+  ProgramCode code = code_of({{0xb7, 0, 0, 0, 0}, {0x95, 0, 0, 0, 0}});
+  code.lines.push_back({.insn = 0, .file = "a.c", .text = "\treturn 0; // \x1b]0;title\x07", .line = 1, .column = 1});
+  code.functions.push_back({.insn = 0, .type_id = 0, .name = "f\x1b[2J", .is_global = true});
+  EXPECT_EQ(xlated_text(code, nullptr, false, {}),
+            "f\\x1b[2J:\n; return 0; // \\x1b]0;title\\x07\n   0: (b7) r0 = 0\n   1: (95) exit\n");
 }
 
 TEST(Xlated, WritesOpcodesFieldByField) {

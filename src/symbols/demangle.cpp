@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "base/printable.hpp"
+
 namespace skep::symbols {
 
 namespace {
@@ -73,24 +75,6 @@ std::string rust_name(std::string_view name) {
   return text;
 }
 
-std::size_t utf8_length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text[0]);
-  const std::size_t length = first < 0x80                    ? 1
-                             : first >= 0xc2 && first < 0xe0 ? 2
-                             : first >= 0xe0 && first < 0xf0 ? 3
-                             : first >= 0xf0 && first < 0xf5 ? 4
-                                                             : 0;
-  if (length == 0 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
-  // Second bytes that would make it overlong, a surrogate, beyond the last character, or a C1 control character.
-  const auto second = length > 1 ? static_cast<unsigned char>(text[1]) : 0;
-  if ((first == 0xc2 && second < 0xa0) || (first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
-    return 0;
-  return length;
-}
-
 }  // namespace
 
 std::string demangle(std::string_view name) {
@@ -105,20 +89,6 @@ std::string demangle(std::string_view name) {
   return has_rust_hash(text) ? rust_name(text) : std::string(text);
 }
 
-std::string printable(std::string_view name) {
-  std::string text;
-  while (!name.empty()) {
-    const std::size_t length = utf8_length(name);
-    const auto byte = static_cast<unsigned char>(name[0]);
-    if (length == 0 || byte < 0x20 || byte == 0x7f) {
-      text += fmt::format("\\x{:02x}", byte);
-      name.remove_prefix(1);
-    } else {
-      text += name.substr(0, length);
-      name.remove_prefix(length);
-    }
-  }
-  return text;
-}
+std::string printable(std::string_view name) { return base::printable(name); }
 
 }  // namespace skep::symbols

@@ -120,7 +120,7 @@ TEST(Names, ThatStandForTooMuchTextStayMangled) {
 
 TEST(Names, AreFitForATerminal) {
   EXPECT_EQ(printable("plain name<int>"), "plain name<int>");
-  EXPECT_EQ(printable("a\x1b[31m\n\x7f"), "a\\x1b[31m\\x0a\\x7f");
+  EXPECT_EQ(printable("a\x1b[31m\n\x7f"), "a\\x1b[31m\\n\\x7f");
   EXPECT_EQ(printable("gr\xc3\xbc\xc3\x9f"), "gr\xc3\xbc\xc3\x9f");
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m"),

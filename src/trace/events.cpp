@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "base/json_writer.hpp"
+#include "base/printable.hpp"
 #include "btf/btf.hpp"
 #include "btf/format_value.hpp"
 #include "trace/fields.hpp"
@@ -145,7 +146,7 @@ void write_trace_fields(base::JsonWriter& json, std::string_view line) {
 
 void print_trace_line(const Record& record, Output& output) {
   const std::string_view line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
-  if (!output.json()) return output.line(line);
+  if (!output.json()) return output.line(base::printable_text(std::string(line)));  // it quotes names of files
   base::JsonWriter json;
   json.begin_object();
   json.key("trace");

@@ -7,6 +7,8 @@
 #include <array>
 #include <cctype>
 
+#include "base/printable.hpp"
+
 namespace skep::verify::c_line {
 
 namespace {
@@ -177,37 +179,15 @@ bool mentions(std::string_view text, std::string_view name) {
 }
 
 std::string printable(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); i++) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    std::size_t more = 0;  // bytes that continue a character of UTF-8
-    if (c >= 0xc3 && c < 0xf5) more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-    bool whole = more > 0 && i + more < text.size();
-    for (std::size_t k = 1; whole && k <= more; k++) whole = (static_cast<unsigned char>(text[i + k]) & 0xc0) == 0x80;
-    if (c == '\t') {
-      out += ' ';
-    } else if (c >= 0x20 && c < 0x7f) {
-      out += text[i];
-    } else if (whole) {
-      out += text.substr(i, more + 1);
-      i += more;
-    } else {
-      out += fmt::format("\\x{:02x}", c);
-    }
-  }
-  return out;
+  std::string line(text);
+  std::ranges::replace(line, '\t', ' ');
+  return base::printable(line);
 }
 
 std::string printable_lines(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    out += printable(text.substr(0, end));
-    if (end == npos) break;
-    out += '\n';
-    text.remove_prefix(end + 1);
-  }
-  return out;
+  std::string lines(text);
+  std::ranges::replace(lines, '\t', ' ');
+  return base::printable_text(std::move(lines));
 }
 
 std::string expression_at(std::string_view text, u32 column) {

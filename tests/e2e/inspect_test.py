@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from support import EXAMPLES, SOURCE, Case, can_use_kernel_bpf, demoted, main, need, need_clang
+from support import EXAMPLES, SKEP, SOURCE, Case, can_use_kernel_bpf, demoted, finish, main, need, need_clang
 
 
 class Hosted(Case):
@@ -55,6 +55,25 @@ class Inspection(Hosted):
         self.assertRegex(text, rf"{program['id']}: kprobe  name hello  tag {program['tag']}  gpl.*\n\tloaded_at \S+  uid {os.getuid()}\n\txlated \d+B")
         pretty = self.skep("prog", "show", "name", "hello", "--pretty", check=0).stdout
         self.assertIn('"name": "hello"', pretty)
+
+    def test_a_process_may_be_called_anything(self):
+        """A name of a process is its owner's, and a terminal obeys what it holds."""
+        name = "h\x1b[2J\x9b"  # at most 15 bytes, the last two of which are one more escape
+        os.symlink(SKEP, self.directory / name)
+        host = subprocess.Popen([self.directory / name, "run", EXAMPLES / "counter.bpf.c", "--program", "hello", "--attach", "syscall:execve", "--",
+                                 "sh", "-c", "echo ready; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=self.environment)
+        self.addCleanup(finish, host)
+        self.addCleanup(host.stdin.close)
+        self.assertEqual(host.stdout.readline(), "ready\n")
+        (program,) = [p for p in self.show("prog") if any(q["pid"] == host.pid for q in p["pids"])]
+        self.assertEqual(program["pids"][0]["comm"], name)
+        handle = ("id", str(program["id"]))
+        for arguments in (("prog", "show"), ("map", "show"), ("link", "show"), ("prog", "show", *handle, "-j"), ("prog", "why", *handle),
+                          ("prog", "why", *handle, "-j"), ("prog", "top", "interval", "0.1", "count", "1")):
+            shown = self.skep(*arguments, check=0).stdout
+            self.assertNotRegex(shown, "[\x00-\x08\x0b-\x1f\x7f-\x9f]", arguments)
+        self.assertIn(rf"h\x1b[2J\xc2\x9b({host.pid})", self.skep("prog", "show", *handle, check=0).stdout)
 
     def test_instructions_with_their_lines(self):
         (program,) = self.mine(self.show("prog"))

@@ -61,6 +61,13 @@ class Hello(Case):
         result = self.hello("sh", "-c", "/bin/true", user="nobody", env=environment, check=0)
         self.assertEqual(len(trace_lines(result.stdout)), 2, result.stdout + result.stderr)
 
+    def test_names_are_no_orders_to_the_terminal(self):
+        named = self.directory / "n\x1b[2J"
+        os.symlink("/bin/sh", named)
+        result = self.hello(named, "-c", "exec /bin/true", check=0)
+        self.assertNotIn("\x1b", result.stdout)
+        self.assertIn("n?[2J-", result.stdout)
+
     def test_exit_status_is_the_commands(self):
         for status in (0, 1, 42, 255):
             self.hello("sh", "-c", f"exit {status}", check=status)

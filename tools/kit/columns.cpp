@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "base/json_writer.hpp"
+#include "base/printable.hpp"
 
 namespace skep::tools {
 namespace {
@@ -59,18 +60,6 @@ std::string join(const std::vector<Column>& columns, bool commas, const auto& te
   return line;
 }
 
-/// Bytes of the UTF-8 sequence that begins here; 0 where none does.
-std::size_t sequence_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const std::size_t length = byte(0) < 0xc2 ? 0 : byte(0) < 0xe0 ? 2 : byte(0) < 0xf0 ? 3 : byte(0) < 0xf5 ? 4 : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  const bool is_c1_control = length == 2 && byte(0) == 0xc2 && byte(1) < 0xa0;
-  const bool too_long = (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
-  return is_c1_control || too_long ? 0 : length;
-}
-
 }  // namespace
 
 void Columns::heading() {
@@ -90,29 +79,7 @@ void Columns::row(const std::vector<Cell>& cells) {
   output_.line(json.text());
 }
 
-std::string printable(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const std::size_t length = byte < 0x80 ? 0 : sequence_length(text.substr(i));
-    if (length != 0) {
-      out.append(text.substr(i, length));
-      i += length;
-      continue;
-    }
-    if (byte == '\n')
-      out += "\\n";
-    else if (byte == '\t')
-      out += "\\t";
-    else if (byte < 0x20 || byte >= 0x7f)
-      out += fmt::format("\\x{:02x}", byte);
-    else
-      out.push_back(text[i]);
-    ++i;
-  }
-  return out;
-}
+std::string printable(std::string_view text) { return base::printable(text); }
 
 std::string clock_time() {
   const std::time_t now = std::time(nullptr);

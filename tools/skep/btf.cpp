@@ -6,6 +6,7 @@
 
 #include "arguments.hpp"
 #include "base/mapped_file.hpp"
+#include "base/printable.hpp"
 #include "btf/dump_c.hpp"
 #include "btf/dump_json.hpp"
 #include "btf/dump_raw.hpp"
@@ -145,18 +146,21 @@ void dump_json(const Chosen& chosen, bool pretty) {
   print(json);
 }
 
+/// Names in a file of types are anybody's.
+void print_text(std::string text) { fmt::print("{}", base::printable_text(std::move(text))); }
+
 Result<void> dump_text(const Chosen& chosen, bool as_c) {
   const auto& [types, roots] = chosen;
   if (as_c && roots.empty()) {
-    fmt::print("{}", SKEP_TRY(btf::dump_c(*types)));
+    print_text(SKEP_TRY(btf::dump_c(*types)));
   } else if (as_c) {
-    fmt::print("{}", SKEP_TRY(btf::dump_c(*types, roots, {.kfuncs = false, .is_known = {}, .attribute = {}})));
+    print_text(SKEP_TRY(btf::dump_c(*types, roots, {.kfuncs = false, .is_known = {}, .attribute = {}})));
   } else if (roots.empty()) {
-    fmt::print("{}", btf::dump_raw(*types));
+    print_text(btf::dump_raw(*types));
   } else {
     std::string text;
     for (const u32 id : roots) btf::dump_raw(*types, id, text);
-    fmt::print("{}", text);
+    print_text(std::move(text));
   }
   return {};
 }

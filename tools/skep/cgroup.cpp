@@ -3,6 +3,7 @@
 
 #include "arguments.hpp"
 #include "backend/names.hpp"
+#include "base/printable.hpp"
 #include "inspect/objects.hpp"
 #include "kernel/cgroups.hpp"
 
@@ -100,7 +101,7 @@ Result<int> tree(Words& words) {
   }
   for (const auto& group : groups) {
     if (!words.json) {
-      fmt::print("{}\n", group.cgroup.native());
+      fmt::print("{}\n", base::printable(group.cgroup.native()));
       for (const auto& program : group.programs) print_row(program, programs, effective, "    ");
       continue;
     }

@@ -6,6 +6,7 @@
 #include <skep/backend.hpp>
 
 #include "arguments.hpp"
+#include "base/printable.hpp"
 #include "btf/format_value.hpp"
 #include "compile/compile.hpp"
 #include "inspect/objects.hpp"
@@ -49,8 +50,8 @@ Result<int> perf(Words& words) {
     if (words.json)
       write(json, user);
     else
-      fmt::print("pid {}  fd {}: prog_id {}  {}  {}{}\n", user.pid, user.fd, user.program_id, user.fd_type, user.name,
-                 user.offset == 0 ? "" : fmt::format("  offset {}", user.offset));
+      fmt::print("pid {}  fd {}: prog_id {}  {}  {}{}\n", user.pid, user.fd, user.program_id, user.fd_type,
+                 base::printable(user.name), user.offset == 0 ? "" : fmt::format("  offset {}", user.offset));
   }
   json.end_array();
   if (words.json) print(json);

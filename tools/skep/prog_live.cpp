@@ -12,6 +12,7 @@
 #include <map>
 #include <thread>
 
+#include "base/printable.hpp"
 #include "kernel/control.hpp"
 #include "kernel/profiler.hpp"
 #include "prog_words.hpp"
@@ -109,9 +110,10 @@ void print_rows(const std::vector<Activity>& rows, bool screen) {
   for (std::size_t i = 0; i < std::min(rows.size(), most_rows); ++i) {
     const Activity& row = rows[i];
     fmt::print("{:>10}  {:<16} {:<20.20} {:>12.1f} {:>10.0f} {:>8.3f} {:>9.1f} {:>10}  {}\n", row.info.id,
-               name_of(row.info.type), row.info.name, row.events_per_second, row.ns_per_run, row.cpu_percent,
-               row.missed_per_second, row.map_growth_bytes,
-               row.info.host_pid == 0 ? "kernel" : fmt::format("{} {}", row.info.host_name, row.info.host_pid));
+               name_of(row.info.type), base::printable(row.info.name), row.events_per_second, row.ns_per_run,
+               row.cpu_percent, row.missed_per_second, row.map_growth_bytes,
+               row.info.host_pid == 0 ? "kernel"
+                                      : fmt::format("{} {}", base::printable(row.info.host_name), row.info.host_pid));
   }
   if (rows.size() > most_rows) fmt::print("... and {} more\n", rows.size() - most_rows);
   if (rows.empty()) fmt::print("no program is loaded\n");
@@ -304,7 +306,7 @@ Result<int> print_stream(Words& words) {
   const auto stream =
       which == "stdout" ? kernel::ProgramStream::standard_output : kernel::ProgramStream::standard_error;
   const std::string text = SKEP_TRY(kernel::read_stream(program.info.id, stream));
-  words.json ? fmt::print("{}\n", base::json_quote(text)) : fmt::print("{}", text);
+  words.json ? fmt::print("{}\n", base::json_quote(text)) : fmt::print("{}", base::printable_text(text));
   return 0;
 }
 
@@ -318,7 +320,8 @@ Result<int> prog_tracelog(Words& words) {
   while (!stopped) {
     const auto got = pipe.poll(std::chrono::milliseconds(200), [&](const Record& record) {
       const std::string_view line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
-      words.json ? fmt::print("{{\"trace\":{}}}\n", base::json_quote(line)) : fmt::print("{}\n", line);
+      words.json ? fmt::print("{{\"trace\":{}}}\n", base::json_quote(line))
+                 : fmt::print("{}\n", base::printable_text(std::string(line)));
     });
     if (!got && stopped) break;
     SKEP_TRY(Result<std::size_t>(got));

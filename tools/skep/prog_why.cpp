@@ -8,6 +8,7 @@
 
 #include "backend/names.hpp"
 #include "base/mapped_file.hpp"
+#include "base/printable.hpp"
 #include "inspect/show.hpp"
 #include "kernel/cgroups.hpp"
 #include "kernel/holders.hpp"
@@ -17,6 +18,8 @@
 namespace skep::tools {
 
 namespace {
+
+using base::printable;
 
 struct Slot {
   u32 map_id = 0;
@@ -106,22 +109,22 @@ void print_text(const ProgramInfo& info, const Reasons& reasons) {
   fmt::print("{}", inspect::text_of(info));
   fmt::print("loaded by user {}\n", user_name(info.uid));
   for (const auto& p : reasons.processes) {
-    fmt::print("process {} ({})", p.pid, p.comm);
+    fmt::print("process {} ({})", p.pid, printable(p.comm));
     if (p.fd != 0 || info.host_pid == 0) fmt::print(" holds {} {} as descriptor {}", word_of(p.kind), p.id, p.fd);
-    fmt::print("{}{}\n", p.command_line.empty() ? "" : ": ", p.command_line);
+    fmt::print("{}{}\n", p.command_line.empty() ? "" : ": ", printable(p.command_line));
   }
   for (const auto& link : reasons.links) {
-    fmt::print("link {} ({}){}\n", link.id, link.type, link.target.empty() ? "" : " at " + link.target);
-    for (const auto& path : link.pinned) fmt::print("link {} is pinned at {}\n", link.id, path);
+    fmt::print("link {} ({}){}\n", link.id, link.type, link.target.empty() ? "" : " at " + printable(link.target));
+    for (const auto& path : link.pinned) fmt::print("link {} is pinned at {}\n", link.id, printable(path));
   }
-  for (const auto& path : info.pinned) fmt::print("pinned at {}\n", path);
+  for (const auto& path : info.pinned) fmt::print("pinned at {}\n", printable(path));
   for (const auto& slot : reasons.slots)
-    fmt::print("in program array {} (id {}) at {}\n", slot.map_name, slot.map_id, slot.index);
+    fmt::print("in program array {} (id {}) at {}\n", printable(slot.map_name), slot.map_id, slot.index);
   for (const auto& [path, one] : reasons.cgroups)
-    fmt::print("control group {} at {}\n", path, backend::attach_type_name(one.attach_type));
+    fmt::print("control group {} at {}\n", printable(path), backend::attach_type_name(one.attach_type));
   for (const auto& user : reasons.perf)
-    fmt::print("process {} ({}) has it on {} {} (descriptor {})\n", user.pid, user.comm, user.fd_type, user.name,
-               user.fd);
+    fmt::print("process {} ({}) has it on {} {} (descriptor {})\n", user.pid, printable(user.comm), user.fd_type,
+               printable(user.name), user.fd);
   for (const auto& one : reasons.net) fmt::print("device {} ({}) at {}\n", one.device, one.ifindex, one.kind);
   const bool none = reasons.processes.empty() && reasons.links.empty() && info.pinned.empty() &&
                     reasons.slots.empty() && reasons.cgroups.empty() && reasons.net.empty();

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/printable.hpp"
+
 namespace skep::tools {
 namespace {
 
@@ -43,7 +45,7 @@ constexpr Verb table[] = {
 std::span<const Verb> verbs() { return table; }
 
 int complain(std::string_view message, int status) {
-  fmt::print(stderr, "skep: {}\n", message);
+  fmt::print(stderr, "skep: {}\n", base::printable_text(std::string(message)));
   return status;
 }
 
@@ -53,7 +55,7 @@ int complain(const Error& error) {
 }
 
 void note(std::string_view message, bool quiet) {
-  if (!quiet && !message.empty()) fmt::print(stderr, "skep: {}\n", message);
+  if (!quiet && !message.empty()) fmt::print(stderr, "skep: {}\n", base::printable_text(std::string(message)));
 }
 
 void note_news(std::string_view before, std::string_view after, bool quiet) {
