@@ -72,7 +72,8 @@ Result<std::string> CText::base_text(const Type& t, u32 depth, u32 indent) {
       return std::string("void");
     case Kind::int_:
     case Kind::float_:
-      return t.kind == Kind::float_ || is_builtin_name(t.name) ? std::string(t.name) : name_for(t);
+      if (is_builtin_name(t.name)) return std::string(t.name);
+      return t.kind == Kind::float_ ? identifier(t.name) : name_for(t);
     case Kind::typedef_:
       return name_for(t);
     case Kind::fwd:

@@ -203,19 +203,22 @@ Result<void> Printer::add_constants(const Type& t) {
 
 void Printer::find_mentioned() {
   mentioned_.resize(btf_.type_count());
+  const auto mention = [this](u32 id) {  // of the kernel's types the references are not proved
+    if (id < mentioned_.size()) mentioned_[id] = true;
+  };
   for (u32 id = 1; id < btf_.type_count(); id++) {
     const auto t = btf_.type(id);
     switch (t.kind) {
       case Kind::struct_:
       case Kind::union_:
-        for (u32 i = 0; i < t.vlen; i++) mentioned_[btf_.member(t, i).type_id] = true;
+        for (u32 i = 0; i < t.vlen; i++) mention(btf_.member(t, i).type_id);
         break;
       case Kind::array:
-        mentioned_[btf_.array(t).element_id] = true;
+        mention(btf_.array(t).element_id);
         break;
       case Kind::func_proto:
-        mentioned_[t.type_id()] = true;
-        for (const auto& p : btf_.params(t)) mentioned_[p.type_id] = true;
+        mention(t.type_id());
+        for (const auto& p : btf_.params(t)) mention(p.type_id);
         break;
       case Kind::ptr:
       case Kind::typedef_:
@@ -224,7 +227,7 @@ void Printer::find_mentioned() {
       case Kind::restrict_:
       case Kind::type_tag:
       case Kind::var:
-        mentioned_[t.type_id()] = true;
+        mention(t.type_id());
         break;
       default:
         break;

@@ -213,6 +213,16 @@ void expect_layouts(const Btf& btf, const std::string& compiler) {
   EXPECT_EQ(status, 0) << errors.substr(0, 4000);
 }
 
+TEST(DumpC, AFloatsNameIsNoCode) {
+  Builder b;
+  const u32 id = b.add_float("double x; }; int taken(void) { return 1; } struct y { double", 8);
+  const Builder::NewMember members[] = {{"f", id, 0}};
+  b.add_struct("s", 8, members);
+  const auto text = dump_c(**b.build());
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(text->find("int taken"), std::string::npos) << *text;
+}
+
 TEST(DumpC, LayoutsSurviveTheCompiler) {
   const auto clang = test::any_clang();
   if (clang.empty()) GTEST_SKIP() << "no clang";

@@ -145,6 +145,7 @@ std::optional<KernelSymbols::Found> KernelSymbols::find(u64 address) const {
 }
 
 std::optional<u64> KernelSymbols::address_of(std::string_view name) const {
+  if (name.find('\0') != name.npos) return std::nullopt;  // no name has one, and the comparison would end at it
   for (const Entry& entry : entries_) {
     const char* const at = names_.data() + entry.name;
     if (std::strncmp(at, name.data(), name.size()) == 0 && at[name.size()] == '\0') return entry.address;

@@ -83,6 +83,8 @@ TEST_F(KernelSymbolsTest, AddressesAreFoundInTheirSymbol) {
   EXPECT_EQ(symbols->address_of("inner"), 0xffffffffc0000010);
   EXPECT_EQ(symbols->address_of("inn"), std::nullopt);
   EXPECT_EQ(symbols->address_of("innermost"), std::nullopt);
+  EXPECT_EQ(symbols->address_of(std::string("inner\0", 6)), std::nullopt);
+  EXPECT_EQ(symbols->address_of("late" + std::string(1000, '\0')), std::nullopt) << "the last name of all";
 }
 
 TEST_F(KernelSymbolsTest, HiddenAddressesAreSaidToBeHidden) {

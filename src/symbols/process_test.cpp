@@ -181,6 +181,18 @@ TEST_F(JitCode, APerfMapOfSomebodyElseOrALinkIsNotBelieved) {
   EXPECT_EQ(Symbolizer().user(self(), begin()).name, "");
 }
 
+/// What a file says of its time is its owner's, as far as its file system goes: in memory, all of 64 bits.
+TEST(Cache, TellsFilesOfAnyYearApart) {
+  const base::Fd file(::memfd_create("skep_symbols_test", MFD_CLOEXEC));
+  std::vector<s64> seen;
+  for (const time_t second : {time_t{1} << 61, time_t{0}, -(time_t{1} << 61)}) {
+    const timespec times[2] = {{second, 5}, {second, 5}};
+    ASSERT_EQ(::futimens(file.get(), times), 0);
+    seen.push_back(FileIdentity::of(file.get())->modified_ns);
+  }
+  EXPECT_EQ(seen[1], 5);
+}
+
 TEST(Cache, ForgetsTheFileAskedForLeast) {
   const auto open = [](const char* path) { return base::Fd(::open(path, O_RDONLY | O_CLOEXEC)); };
   FileCache cache(1);  // room for one

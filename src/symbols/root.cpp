@@ -56,8 +56,10 @@ Result<base::Fd> reopen_regular(const base::Fd& named, std::string_view what) {
 Result<FileIdentity> FileIdentity::of(int fd) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return tl::unexpected(base::os_error("fstat"));
-  return FileIdentity{status.st_dev, status.st_ino, static_cast<u64>(status.st_size),
-                      s64{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+  return FileIdentity{
+      status.st_dev, status.st_ino, static_cast<u64>(status.st_size),
+      static_cast<s64>(static_cast<u64>(status.st_mtim.tv_sec) * 1'000'000'000 +  // a file may say the year 10^11
+                       static_cast<u64>(status.st_mtim.tv_nsec))};
 }
 
 }  // namespace skep::symbols
