@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <ctime>
 
 #include "base/mapped_file.hpp"
 #include "elf/functions.hpp"
@@ -124,6 +125,28 @@ TEST(UsdtNotes, CutAnywhereAreErrorsOrNothing) {
     const auto bytes = with_notes(wild);
     EXPECT_FALSE(usdt_notes(*File::parse(bytes)));
   }
+}
+
+/// Sections are looked up by name from the front: once for each of as many notes took minutes for 16 MiB.
+TEST(UsdtNotes, ManyOfThemInAFileOfManySections) {
+  constexpr std::size_t many = 60'000;
+  std::vector<u8> note = {8, 0, 0, 0, 28, 0, 0, 0, 3, 0, 0, 0};
+  for (const char c : std::string_view("stapsdt\0", 8)) note.push_back(static_cast<u8>(c));
+  note.insert(note.end(), 24, 1);  // a base that is not 0: the section .stapsdt.base is asked for
+  for (const char c : std::string_view("p\0n\0", 4)) note.push_back(static_cast<u8>(c));
+  note[4] = 32;
+  note.insert(note.end(), 4, 0);
+  std::vector<u8> notes;
+  for (std::size_t i = 0; i < many; ++i) notes.insert(notes.end(), note.begin(), note.end());
+  TestWriter writer;
+  writer.add_data(".note.stapsdt", 0, notes);
+  for (std::size_t i = 0; i < many; ++i) writer.add_section(".stapsdt.bas_", section_progbits, 0, {});
+  const auto bytes = writer.finish(62, 3);
+  const auto file = File::parse(bytes);
+  ASSERT_TRUE(file) << file.error().message;
+  const auto before = std::clock();
+  EXPECT_TRUE(usdt_notes(*file));
+  EXPECT_LT(std::clock() - before, 5 * CLOCKS_PER_SEC);
 }
 
 TEST(UsdtNotes, OfTheCxxLibrary) {

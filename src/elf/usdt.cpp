@@ -28,7 +28,7 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 
 /// One note's descriptor. The addresses were final when the file was linked, unless prelink moved it: then the section
 /// .stapsdt.base moved with it, and the note says where that had been.
-std::optional<UsdtNote> read_descriptor(const File& file, std::span<const std::byte> bytes) {
+std::optional<UsdtNote> read_descriptor(const File& file, const Section* anchor, std::span<const std::byte> bytes) {
   base::ByteReader reader{bytes};
   const auto pc = reader.at<u64>(0), base = reader.at<u64>(8), semaphore = reader.at<u64>(16);
   if (!pc || !base || !semaphore) return std::nullopt;
@@ -36,8 +36,7 @@ std::optional<UsdtNote> read_descriptor(const File& file, std::span<const std::b
   const auto provider = take_string(strings), name = take_string(strings), arguments = take_string(strings);
   if (!provider || !name || !arguments) return std::nullopt;
   u64 moved = 0;
-  if (const Section* anchor = file.section(".stapsdt.base"); anchor != nullptr && *base != 0)
-    moved = anchor->address - *base;
+  if (anchor != nullptr && *base != 0) moved = anchor->address - *base;
   UsdtNote note{std::string(*provider), std::string(*name), std::string(*arguments), 0, 0, *pc + moved};
   const auto place = file_offset(file, note.address);
   if (!place) return std::nullopt;
@@ -55,6 +54,7 @@ Result<std::vector<UsdtNote>> usdt_notes(const File& file) {
   const Section* section = file.section(".note.stapsdt");
   if (section == nullptr) return notes;
   SKEP_TRY(check_segments(file));
+  const Section* const anchor = file.section(".stapsdt.base");  // once: a file may have 10^5 sections and as many notes
   const auto bytes = SKEP_TRY(file.contents(*section));
   const base::ByteReader reader{bytes};
   for (std::size_t at = 0; at + 12 <= bytes.size();) {
@@ -67,7 +67,7 @@ Result<std::vector<UsdtNote>> usdt_notes(const File& file) {
     const bool is_ours =
         type == note_stapsdt && as_text(bytes.subspan(name_at, name_bytes)) == std::string_view("stapsdt\0", 8);
     if (is_ours)
-      if (auto note = read_descriptor(file, bytes.subspan(name_at + name_room, descriptor_bytes)))
+      if (auto note = read_descriptor(file, anchor, bytes.subspan(name_at + name_room, descriptor_bytes)))
         notes.push_back(*std::move(note));
     at = name_at + name_room + std::min(round_up_4(descriptor_bytes), left - name_room);
   }

@@ -8,6 +8,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/sort_by.hpp"
 #include "spec/object_reader.hpp"
@@ -49,7 +50,10 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
     u64 size, alignment;
   };
   std::vector<Value> values;
-  for (const auto& entry : btf_->section_vars(btf_->type(datasec_id))) {
+  const auto entries = btf_->section_vars(btf_->type(datasec_id));
+  if (entries.size() > most_config_values)
+    return fail(Code::limit, fmt::format("{} values; at most {} are laid out", entries.size(), most_config_values));
+  for (const auto& entry : entries) {
     const auto variable = btf_->type(entry.type_id);
     if (variable.kind != btf::Kind::var)
       return fail(Code::malformed,
@@ -88,19 +92,25 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
   map.btf_value_type_id = datasec_id;
   map.initial_value.resize(offset);
   kconfig_map_ = static_cast<u32>(out_.maps.size());
-  out_.maps.push_back(std::move(map));
-  return {};
+  return add_map(std::move(map), {});
 }
+
+/// What sections named ".ksyms" share: a crafted object has many, of functions of one prototype.
+struct ObjectReader::Ksyms {
+  u32 int_id = 0, placeholder = 0;
+  std::unordered_set<u32> named;  ///< prototypes whose parameters have names
+};
 
 Result<void> ObjectReader::complete_btf() {
   if (!btf_) return {};
   auto builder = btf::Builder::copy_of(*btf_);
+  Ksyms made;
   complete_linkage(builder);
   for (u32 id = 1; id < btf_->type_count(); id++) {
     const auto type = btf_->type(id);
     if (type.kind != btf::Kind::datasec) continue;
     if (type.name == ksyms_section)
-      complete_ksyms(builder, id);
+      complete_ksyms(builder, id, made);
     else
       complete_section(builder, id);
   }
@@ -141,21 +151,20 @@ void ObjectReader::complete_section(btf::Builder& builder, u32 datasec_id) {
 }
 
 /// The kernel knows no extern variables: each entry of .ksyms becomes an int of its own, each function a global one.
-void ObjectReader::complete_ksyms(btf::Builder& builder, u32 datasec_id) {
+void ObjectReader::complete_ksyms(btf::Builder& builder, u32 datasec_id, Ksyms& made) {
   const auto type = btf_->type(datasec_id);
   auto vars = btf_->section_vars(type);
-  u32 int_id = 0;
+  auto& [int_id, placeholder, named_protos] = made;
   for (u32 id = 1; id < btf_->type_count() && int_id == 0; id++)
     if (const auto candidate = btf_->type(id); candidate.kind == btf::Kind::int_ && candidate.size() == 4) int_id = id;
   if (int_id == 0) int_id = builder.add_int("int", 4, btf::Builder::Encoding::signed_);
-  u32 placeholder = 0;
   u32 offset = 0;
   for (auto& entry : vars) {
     const auto named = btf_->type(entry.type_id);
     if (named.kind == btf::Kind::func) {
       if (placeholder == 0) placeholder = builder.add_var("dummy_ksym", int_id, linkage_global);
       const auto proto = btf_->type(named.type_id());
-      const auto params = btf_->params(proto);
+      const auto params = named_protos.insert(proto.id).second ? btf_->params(proto) : std::vector<btf::Param>();
       for (u32 i = 0; i < params.size(); i++)
         if (params[i].type_id != 0 && params[i].name.empty()) builder.set_param_name(proto.id, i, "dummy_ksym");
       builder.set_linkage(named.id, linkage_global);

@@ -56,16 +56,17 @@ Result<void> ObjectReader::read_map_variable(const elf::Section& section, const 
   if (where.value > section.size || where.size > section.size - where.value)
     return fail(Code::malformed, fmt::format("{}: {} bytes at offset {:#x}, but the section has {}", place, where.size,
                                              where.value, section.size));
-  MapPlace where_map{section.index, where.value, std::max<u64>(where.size, 1), static_cast<u32>(out_.maps.size())};
+  MapPlace where_map{section.index, where.value, std::max<u64>(where.size, 1)};
   for (u32 i = 0; i < definition.vlen; i++)
     if (const auto member = btf_->member(definition, i); member.name == "values")
       where_map.values_offset = member.bit_offset / 8;
-  map_places_.push_back(where_map);
-  out_.maps.push_back(std::move(map));
-  return {};
+  return add_map(std::move(map), where_map);
 }
 
 Result<MapSpec> ObjectReader::read_map_definition(const btf::Type& definition, std::string_view name, bool is_inner) {
+  if (definition.vlen > most_definition_members)
+    return fail(Code::limit, fmt::format("its definition has {} members; at most {} are read", definition.vlen,
+                                         most_definition_members));
   MapSpec map;
   map.name = name;
   for (u32 i = 0; i < definition.vlen; i++) {

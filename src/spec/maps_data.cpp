@@ -72,8 +72,7 @@ Result<void> ObjectReader::read_legacy_section(const elf::Section& section, bool
     map.value_size = raw->value_size;
     map.max_entries = raw->max_entries;
     map.flags = raw->flags;
-    map_places_.push_back({section.index, symbol.value, record, static_cast<u32>(out_.maps.size())});
-    out_.maps.push_back(std::move(map));
+    SKEP_TRY(add_map(std::move(map), {section.index, symbol.value, record}));
   }
   if (!one_map) SKEP_TRY(read_legacy_extras(reader, record, first, symbols));
   return {};
@@ -157,7 +156,9 @@ Result<void> ObjectReader::add_data_map(const elf::Section& section) {
   const auto bytes = SKEP_TRY(file_->contents(section));
   map.initial_value.assign(bytes.begin(), bytes.end());
   map.initial_value.resize(section.size);  // .bss: zeroes
-  if (const auto datasec = btf_ ? btf_->find(section.name, btf::Kind::datasec) : std::nullopt) {
+  // Types describe one section of a name: many with long lists of variables would otherwise be looked through again.
+  const bool is_described = btf_ && is_first_of_its_name(section);
+  if (const auto datasec = is_described ? btf_->find(section.name, btf::Kind::datasec) : std::nullopt) {
     map.btf_value_type_id = *datasec;
     // The whole section can be mapped into a process when it has a variable that others may name.
     const auto vars = btf_->section_vars(btf_->type(*datasec));
@@ -170,9 +171,7 @@ Result<void> ObjectReader::add_data_map(const elf::Section& section) {
     });
     if (visible) map.flags |= map_flag::mmapable;
   }
-  map_places_.push_back({section.index, 0, section.size, static_cast<u32>(out_.maps.size())});
-  out_.maps.push_back(std::move(map));
-  return {};
+  return add_map(std::move(map), {section.index, 0, section.size});
 }
 
 /// Variables of address space 1 live in the object's arena map.
@@ -201,6 +200,7 @@ Result<void> ObjectReader::read_struct_ops() {
 
 /// Each variable is a kernel structure of function pointers; its programs are slots by byte offset.
 Result<void> ObjectReader::read_struct_ops_section(const elf::Section& section, u32 flags) {
+  if (!is_first_of_its_name(section)) return fail(Code::malformed, "there is another section of this name");
   const auto datasec = btf_ ? btf_->find(section.name, btf::Kind::datasec) : std::nullopt;
   if (!datasec) return fail(Code::malformed, "no .BTF DATASEC describes it");
   const auto bytes = SKEP_TRY(file_->contents(section));
@@ -225,9 +225,7 @@ Result<void> ObjectReader::read_struct_ops_section(const elf::Section& section, 
     map.btf_value_type_id = type.id;
     map.initial_value.assign(value->begin(), value->end());
     map.autocreate = !section.name.starts_with('?');
-    map_places_.push_back(
-        {section.index, where.value, std::max<u64>(value->size(), 1), static_cast<u32>(out_.maps.size())});
-    out_.maps.push_back(std::move(map));
+    SKEP_TRY(add_map(std::move(map), {section.index, where.value, std::max<u64>(value->size(), 1)}));
   }
   return {};
 }

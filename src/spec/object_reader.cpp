@@ -90,6 +90,16 @@ Result<void> ObjectReader::take_data_bytes(u64 size, std::string_view section) {
   return {};
 }
 
+/// Every map goes in here, with its place, which has no bytes where none is addressed by one. A few bytes of types may
+/// name the same definition any number of times.
+Result<void> ObjectReader::add_map(MapSpec map, MapPlace place) {
+  if (out_.maps.size() == most_maps) return fail(Code::limit, fmt::format("more than {} maps", most_maps));
+  place.map = static_cast<u32>(out_.maps.size());
+  if (place.size != 0) map_places_.push_back(place);
+  out_.maps.push_back(std::move(map));
+  return {};
+}
+
 Result<void> ObjectReader::read_license_and_version() {
   if (const auto* section = section_named("license")) {
     const auto bytes = SKEP_TRY(file_->contents(*section));

@@ -22,6 +22,9 @@ inline constexpr u64 largest_program_insns = 1'000'000;  // the kernel's own lim
 inline constexpr u64 largest_total_insns = 4'000'000;
 inline constexpr u64 largest_total_data_bytes = 64u << 20;
 inline constexpr u64 largest_total_text_bytes = 128u << 20;
+inline constexpr std::size_t most_maps = 16384;
+inline constexpr u32 most_definition_members = 64;  // there are a dozen names
+inline constexpr std::size_t most_config_values = 1024;
 
 /// One function in an executable section.
 struct Function {
@@ -96,6 +99,8 @@ class ObjectReader {
   const elf::Section* section_named(std::string_view name) const;
   std::string place_of(u32 section, u64 offset) const;
   Result<void> take_data_bytes(u64 size, std::string_view section);
+  Result<void> add_map(MapSpec map, MapPlace place);
+  bool is_first_of_its_name(const elf::Section& section) const { return section_named(section.name) == &section; }
 
   // maps_btf.cpp
   Result<void> read_btf_maps();
@@ -125,7 +130,8 @@ class ObjectReader {
   Result<void> lay_out_kconfig(u32 datasec_id);
   Result<void> complete_btf();
   void complete_section(btf::Builder& builder, u32 datasec_id);
-  void complete_ksyms(btf::Builder& builder, u32 datasec_id);
+  struct Ksyms;
+  void complete_ksyms(btf::Builder& builder, u32 datasec_id, Ksyms& made);
   void complete_linkage(btf::Builder& builder);
 
   // programs.cpp

@@ -1,6 +1,8 @@
 // Objects written by hand, one convention at a time: how compilers name functions, maps, data and externs.
 #include <gtest/gtest.h>
 
+#include <ctime>
+
 #include "btf/test_support.hpp"
 #include "spec/test_object.hpp"
 #include "spec/types_file.hpp"
@@ -268,6 +270,80 @@ TEST(Object, LinesAreFoundByInstruction) {
   EXPECT_EQ(ProgramSpec{}.line_at(0), nullptr);
   program.lines = {{.insn = 0, .line = 0}};
   EXPECT_EQ(program.line_at(0), nullptr);
+}
+
+/// What a few bytes name again and again: before each bound, seconds to minutes or gigabytes for an object of 1 MiB.
+TEST(Object, WhatIsNamedAgainAndAgainCostsNoMoreThanItWeighs) {
+  constexpr u32 many = 60'000;
+  const auto refused = [](TestWriter& w, btf::Builder& types) -> std::string {
+    w.add_section(".BTF", elf::section_progbits, 0, types.bytes());
+    const auto before = std::clock();
+    const auto object = read(w);
+    EXPECT_LT(std::clock() - before, 5 * CLOCKS_PER_SEC);
+    return object ? "" : object.error().message;
+  };
+  {
+    SCOPED_TRACE("sections of one name, each described by many entries of one variable of no bytes");
+    TestWriter w;
+    btf::Builder b;
+    const u32 variable = b.add_var("v", b.add_struct("s", 0, {}), 1);
+    b.add_datasec(".struct_ops", 0, std::vector<btf::SecVar>(many, {variable, 0, 0}));
+    for (int i = 0; i < 20; i++) {
+      const u32 section = w.add_data<u8>(".struct_ops", 3, {0});
+      w.add_symbol("v", elf::symbol_object, elf::bind_global, section, 0, 0);
+    }
+    EXPECT_NE(refused(w, b).find("maps"), std::string::npos);
+  }
+  {
+    SCOPED_TRACE("data sections of one name");
+    TestWriter w;
+    btf::Builder b;
+    const u32 variable = b.add_var("v", b.add_int("char", 1), 0);
+    b.add_datasec(".data.x", 1, std::vector<btf::SecVar>(many, {variable, 0, 1}));
+    for (int i = 0; i < 10'000; i++) w.add_data<u8>(".data.x", 3, {0});
+    EXPECT_EQ(refused(w, b), "");
+  }
+  const auto definition = [](btf::Builder& b, u32 members) {
+    const u32 number = b.add_pointer(b.add_array(b.add_int("int", 4), 1, 2));
+    return b.add_struct("definition", 8, std::vector<btf::Builder::NewMember>(members, {"type", number, 0}));
+  };
+  {
+    SCOPED_TRACE("one map, many times");
+    TestWriter w;
+    btf::Builder b;
+    const u32 variable = b.add_var("v", definition(b, 1), 1);
+    b.add_datasec(".maps", 8, std::vector<btf::SecVar>(many, {variable, 0, 8}));
+    w.add_symbol("v", elf::symbol_object, elf::bind_global, w.add_data<u64>(".maps", 3, {0}), 0, 8);
+    EXPECT_NE(refused(w, b).find("more than 16384 maps"), std::string::npos);
+  }
+  {
+    SCOPED_TRACE("a definition that says one thing many times");
+    TestWriter w;
+    btf::Builder b;
+    const u32 variable = b.add_var("v", definition(b, many), 1);
+    b.add_datasec(".maps", 8, std::vector<btf::SecVar>(1, {variable, 0, 8}));
+    w.add_symbol("v", elf::symbol_object, elf::bind_global, w.add_data<u64>(".maps", 3, {0}), 0, 8);
+    EXPECT_NE(refused(w, b).find("60000 members"), std::string::npos);
+  }
+  {
+    SCOPED_TRACE("configuration values");
+    TestWriter w;
+    btf::Builder b;
+    const u32 variable = b.add_var("CONFIG_HZ", b.add_int("int", 4), 2);
+    b.add_datasec(".kconfig", 0, std::vector<btf::SecVar>(many, {variable, 0, 4}));
+    EXPECT_NE(refused(w, b).find("60000 values"), std::string::npos);
+  }
+  {
+    SCOPED_TRACE("sections of externs without an int, and functions of one long prototype");
+    TestWriter w;
+    btf::Builder b;
+    const u32 pointer = b.add_pointer(0);
+    const u32 proto = b.add_func_proto(0, std::vector<btf::Param>(many, {"", pointer}));
+    const u32 function = b.add_func("f", proto, 2);
+    b.add_datasec(".ksyms", 0, std::vector<btf::SecVar>(many, {function, 0, 0}));
+    for (u32 i = 0; i < many; i++) b.add_datasec(".ksyms", 0, {});
+    EXPECT_EQ(refused(w, b), "");
+  }
 }
 
 TEST(Object, RefusalsNameThePlace) {
