@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Does the oracle bite? Breaks the verifier on purpose, one place at a time, and asks the embedding test to notice.
 
-    tests/embedding/seeded_bugs.py [--count N] [--only TEXT] [--here BUILD | DIRECTORY]
+    tests/embedding/seeded_bugs.py [--count N] [--only TEXT] [--jobs N] [DIRECTORY]
 
 Each row is a mistake of a kind that verifiers have had: a text of one file and what stands there instead. The sources
-are copied to DIRECTORY (build/seeded), changed, built, and embedded_programs runs N programs (20000); --here changes
-these sources themselves, uses their build directory BUILD, and puts them back. A mistake is found when the run reports
-violations. Ends with 1 when one was not. Takes minutes: the verifier is compiled for each.
+are copied to DIRECTORY (build/seeded), changed there, built, and embedded_programs runs N programs (20000); these
+sources are only read, so that nothing broken is left in them whatever ends this. A mistake is found when the run
+reports violations. Ends with 1 when one was not. Takes minutes: the verifier is compiled for each. The copy's build
+lies where this tree's does, which lets ccache (with a base_dir above both) give it what is compiled already.
 """
 import argparse
 import os
@@ -79,8 +80,8 @@ def copy_sources(root, place):
             shutil.copymode(source, target)
 
 
-def build(directory):
-    done = run("cmake", "--build", directory, "--target", "embedded_programs")
+def build(directory, jobs):
+    done = run("cmake", "--build", directory, "--target", "embedded_programs", *(["-j", jobs] if jobs else []))
     if done.returncode != 0:
         sys.exit("the copy does not build:\n" + done.stdout[-2000:] + done.stderr)
 
@@ -95,19 +96,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20000, help="programs for each mistake")
     parser.add_argument("--only", default="", help="mistakes whose description contains this")
-    parser.add_argument("--here", metavar="BUILD", help="break these sources themselves, built in BUILD")
+    parser.add_argument("--jobs", help="compilers at a time")
     parser.add_argument("directory", nargs="?")
     arguments = parser.parse_args()
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
-    if arguments.here:
-        place, directory = root, os.path.abspath(arguments.here)
-    else:
-        place = os.path.abspath(arguments.directory or os.path.join(root, "build/seeded"))
-        directory = os.path.join(place, "build")
-        copy_sources(root, place)
-        configured = run("cmake", "-S", place, "-B", directory, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release")
-        if configured.returncode != 0:
-            sys.exit(configured.stderr)
+    place = os.path.abspath(arguments.directory or os.path.join(root, "build/seeded"))
+    directory = os.path.join(place, "build/release")
+    copy_sources(root, place)
+    configured = run("cmake", "-S", place, "-B", directory, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release")
+    if configured.returncode != 0:
+        sys.exit(configured.stderr)
     missed = 0
     for description, name, text, wrong in [("no mistake", "verify.cpp", "", "")] + BUGS:
         if arguments.only not in description:
@@ -119,7 +117,7 @@ def main():
         try:
             with open(path, "w") as out:
                 out.write(whole.replace(text, wrong) if text else whole)
-            build(directory)
+            build(directory, arguments.jobs)
             found, code = violations(directory, arguments.count, root)
         finally:
             with open(path, "w") as out:
