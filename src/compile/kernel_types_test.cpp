@@ -269,6 +269,17 @@ TEST_P(Kernel, TypedContextsAreReadDirectly) {
   for (const Insn& i : spec->programs[0].insns) EXPECT_FALSE(i.code == 0x85 && i.imm == 4);
 }
 
+/// The verifier takes the first member of a union for any: since Linux 6.4 iov_iter's kvec is a plain number to it.
+TEST_P(Kernel, PointersOutOfUnionsAreReadByTheHelper) {
+  const auto spec = load(
+      "#include <linux/fs.h>\n#include <linux/uio.h>\nBPF_HASH(h);\n"
+      "KFUNC_PROBE(tty_write, struct kiocb *iocb, struct iov_iter *from) {\n"
+      "  const struct kvec *kvec = from->kvec; u64 k = kvec->iov_len; h.increment(k); return 0; }\n");
+  ASSERT_TRUE(spec) << spec.error().message;
+  const auto& insns = spec->programs[0].insns;
+  EXPECT_EQ(std::ranges::count_if(insns, [](const Insn& i) { return i.code == 0x85 && i.imm == 4; }), 1);
+}
+
 TEST_P(Kernel, StaticProbesReadTheirArguments) {
   const auto spec = load(
       "BPF_HASH(h);\nint f(struct pt_regs *ctx) {\n  u64 a = 0; u32 b = 0; char text[16];\n"

@@ -10,7 +10,7 @@ namespace skep::compile {
 
 std::optional<RelocatedField> relocated_field(const btf::Btf& types, const CoreRelocation& relocation) {
   if (relocation.type_id >= types.type_count()) return std::nullopt;
-  RelocatedField field{.name = {}, .is_element = true, .type_id = types.resolve(relocation.type_id)};
+  RelocatedField field{.name = {}, .is_element = true, .type_id = types.resolve(relocation.type_id), .in_union = false};
   std::string_view path = relocation.access;
   for (bool first = true; !path.empty(); first = false) {
     u32 index = 0;
@@ -21,9 +21,10 @@ std::optional<RelocatedField> relocated_field(const btf::Btf& types, const CoreR
     const btf::Type t = types.type(field.type_id);
     if (btf::is_composite(t.kind) && index < t.vlen) {
       const btf::Member member = types.member(t, index);
-      field = {member.name, false, types.resolve(member.type_id)};
+      const bool in_union = field.in_union || t.kind == btf::Kind::union_;
+      field = {member.name, false, types.resolve(member.type_id), in_union};
     } else if (t.kind == btf::Kind::array) {
-      field = {{}, true, types.resolve(types.array(t).element_id)};
+      field = {{}, true, types.resolve(types.array(t).element_id), field.in_union};
     } else {
       return std::nullopt;
     }

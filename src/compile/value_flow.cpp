@@ -276,7 +276,9 @@ class Flow {
 
   bool is_pointer_to_record(const CoreRelocation& relocation) const {
     const auto end = relocated_field(*spec_.btf, relocation);
-    if (!end) return false;
+    // In a union the verifier takes the first member of that place, whatever the program named: since Linux 6.4 `kvec`
+    // of struct iov_iter is a plain number to it.
+    if (!end || end->in_union) return false;
     const btf::Type field = spec_.btf->type(end->type_id);
     if (field.kind != btf::Kind::ptr) return false;
     const btf::Type pointed = spec_.btf->type(spec_.btf->resolve(field.type_id()));
