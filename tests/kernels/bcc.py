@@ -5,7 +5,8 @@ there, which gives each tool a workload and looks for it in what the tool prints
   tests/kernels/bcc.py --build build/release bookworm bookworm-backports
   ... bookworm --only opensnoop,execsnoop     only these      --again   also those that worked already
   ... here                                    without a guest, on this machine's own kernel
-  ... --table docs/reference/bcc-tools.md     puts the results of all suites into a page, a row for each tool
+  ... --table docs/reference/bcc-tools.md     puts the results of all suites into a page, a row for each tool; a column of a
+                                              suite that has no results stays as it is there
   ... bookworm --stay                         keeps the guest: BUILD/kernels/bookworm-full/exchange/job is a script to run there
 
 All tools run in one boot. What each printed lies in BUILD/kernels/SUITE-full/exchange/output. Results are kept as they come
@@ -39,6 +40,7 @@ cd {exchange}
 export SKEP_ALONE=yes SKEP=/tmp/skep/tools/skep/skep PYTHONPYCACHEPREFIX=/tmp/python
 exec /usr/bin/python3 -u /tmp/skep/scripts/bcc_tools.py --patience {patience} --keep output --lines 10 {tools}
 """
+NOT_TRIED = "not tried"
 TABLE_START, TABLE_END = "<!-- tests/kernels/bcc.py --table: begin -->\n", "<!-- end -->\n"
 
 
@@ -139,20 +141,38 @@ def run_suite(suite, options):
     return complaints
 
 
-def table(options):
-    """A row for each tool, a column for each kernel; the reasons below."""
-    columns = [Results(os.path.join(kernel_folder(options, suite), "results.json")) for suite in options.suites]
+def read_table(page):
+    """The results in a page, by column, as Results has them."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    columns = []
+    for place, release in enumerate(rows[0][1:], 1) if rows else ():
+        tools = {row[0]: row[place] for row in rows[2:] if row[0] != "all" and row[place] != NOT_TRIED}
+        columns.append((release, tools))
+    return columns
+
+
+def table(options, page):
+    """A row for each tool, a column for each kernel. What was not measured now is as it was in the page."""
+    known = read_table(page.partition(TABLE_START)[2].partition(TABLE_END)[0])
+    columns = []
+    for place, suite in enumerate(options.suites):
+        column = Results(os.path.join(kernel_folder(options, suite), "results.json"))
+        if place < len(known) and column.release in ("", known[place][0]):
+            column.release = known[place][0]
+            column.tools = {**known[place][1], **column.tools}
+        columns.append(column)
     names = sorted({name for column in columns for name in column.tools})
     lines = ["| tool | " + " | ".join(column.release for column in columns) + " |", "|---|" + "---|" * len(columns)]
     for name in names:
-        cells = [{"works": "works", None: "not tried"}.get(column.tools.get(name), "no") for column in columns]
+        cells = [{"works": "works", None: NOT_TRIED}.get(column.tools.get(name), "no") for column in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines.append("| all | " + " | ".join(f"{len(column.working())} of {len(column.tools)}" for column in columns) + " |")
     return "\n".join(lines) + "\n"
 
 
-def put_table(path, text):
+def put_table(path, options):
     page = open(path).read()
+    text = table(options, page)
     head, _, rest = page.partition(TABLE_START)
     tail = rest.partition(TABLE_END)[2]
     if not rest:
@@ -172,7 +192,7 @@ def main():
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
     if options.table:
-        put_table(options.table, table(options))
+        put_table(options.table, options)
         return
     if os.geteuid() != 0:
         sys.exit("needs root: the guest's skep trusts a compile cache of root's only, and it lies here")

@@ -50,6 +50,11 @@ STRAY = ("/usr/bin/python3 -c \"import socket,struct,time\n"
          " def head(check): return struct.pack('!HHIIBBHHH',c.getsockname()[1],s.getsockname()[1],1,1,80,16,512,check,0)\n"
          " n=total(ip+ip+struct.pack('!HH',6,20)+head(0));n=(n>>16)+(n&65535);n=(n>>16)+(n&65535)\n"
          " raw.sendto(head(~n&65535),('127.0.0.1',0));time.sleep(0.4)\"")
+# And a connection to an address that no neighbour has and nobody is asked for: the packet is dropped on its way out, while it
+# still belongs to its socket, as tools on the tracepoint kfree_skb want it.
+UNSENT = ("unshare -n sh -c 'ip link add v0 type veth peer name v1; ip link set v1 up; ip addr add 10.9.9.1/24 dev v0; ip link set v0 up; "
+          "echo 0 > /proc/sys/net/ipv4/neigh/v0/mcast_solicit; for i in 1 2 3; do timeout 2 /usr/bin/python3 -c \""
+          "import socket;socket.create_connection((\\\"10.9.9.2\\\",80))\"; done'")
 # A file system of its own, in a mount namespace of its own (Debian package xfsprogs).
 XFS = ("truncate -s 400M $TMP/image; mkfs.xfs -q $TMP/image; unshare -m sh -c 'mount -o loop $TMP/image /mnt; for i in 1 2 3 4; do "
        "dd if=/dev/zero of=/mnt/f bs=64k count=8 conv=fsync; cat /mnt/f; sleep 0.3; done; umount /mnt'")
@@ -81,6 +86,11 @@ NFS = ("[ -n \"$SKEP_ALONE\" ] || exit; mkdir $TMP/export; E=$(($(date +%s) + 36
 RECLAIM = ("[ -n \"$SKEP_ALONE\" ] || exit; dd if=/dev/zero of=$TMP/big bs=1M count=100; for i in 1 2; do cat $TMP/big > /dev/null; "
            "echo $(awk '/^(MemFree|Cached)/{n+=$2} END{print int(n*0.95/2048)}' /proc/meminfo) > /proc/sys/vm/nr_hugepages; "
            "echo 0 > /proc/sys/vm/nr_hugepages; done")
+# So little memory left at once that whoever wants some must reclaim it himself, before the kernel's own thread has had a turn:
+# the reserve is set above what is free, to what the page cache can give. Where this process is alone on its machine.
+SHORTAGE = ("[ -n \"$SKEP_ALONE\" ] || exit; M=/proc/sys/vm/min_free_kbytes; B=$(cat $M); dd if=/dev/zero of=$TMP/big bs=1M count=250 conv=fsync; "
+            "cat $TMP/big > /dev/null; for i in 1 2 3; do cat $TMP/big > /dev/null; "
+            "echo $(awk '/^MemFree/{print $2 + 60000}' /proc/meminfo) > $M; for j in 1 2 3; do (:); done; echo $B > $M; sleep 0.3; done")
 # Files that are handed over from socket to socket.
 HANDING = ("/usr/bin/python3 -c \"import socket,time\na,b=socket.socketpair()\nfor i in range(5):\n"
            " with open('/etc/hostname') as f: socket.send_fds(a,[b'x'],[f.fileno()])\n socket.recv_fds(b,1,1);time.sleep(0.2)\"")
@@ -94,6 +104,7 @@ def python(code):
 
 # Processes that a tool is told the number of. They say something when they are ready.
 LEAKING = python("import ctypes,time\nlibc=ctypes.CDLL(None);print('ready',flush=True)\nwhile True: libc.malloc(4321);time.sleep(0.01)")
+SPINNING = python("print('ready',flush=True)\nwhile True: pass")
 # Two locks, taken in the one order by one thread and in the other by another, one after the other.
 LOCKING = python(
     "import ctypes,threading,time\nlibc=ctypes.CDLL(None)\na,b=ctypes.create_string_buffer(64),ctypes.create_string_buffer(64)\n"
@@ -130,7 +141,7 @@ ROWS = {
     "capable": Row("", "for i in 1 2 3; do chroot / true; sleep 0.3; done", r"(?m) +chroot +18 +CAP_SYS_CHROOT"),
     "compactsnoop": Row("", RECLAIM, r"(?m)^sh +\d+ +\d+ +\S+ +9 +\S+ +\d+\.\d+ +\S+$"),
     "cpudist": Row("1 3", SHELL, COUNTED),
-    "cpuunclaimed": Row("1 3", BUSY, r"%CPU +[1-9]\d*\.\d+%, unclaimed idle +\d"),
+    "cpuunclaimed": Row("0.4 1", "sleep 1", r"%CPU +[1-9]\d*\.\d+%, unclaimed idle +\d", SPINNING),  # it ends at the first late sample
     "criticalstat": Row("", SHELL, r"\S"),
     "dbslower": Row("mysql -p $PID", SHELL, r"(?m)^\d+\.\d+ +\d+ +\d+\.\d+ .*SELECT six_times_nine", RUNTIME),
     "dbstat": Row("mysql -p $PID -i 2", SHELL, COUNTED, RUNTIME),
@@ -138,7 +149,7 @@ ROWS = {
     "dcstat": Row("1 20", FILES, r"(?m)^\d\d:\d\d:\d\d: +[1-9]\d* +[1-9]\d* +[1-9]\d* +\d+\.\d\d$"),
     "deadlock": Row("--binary /lib/x86_64-linux-gnu/libc.so.6 $PID", SHELL, "Potential Deadlock Detected", LOCKING, 1),
     "dirtop": Row("-d /tmp/ 1 4", FILES, r"(?m)^[1-9]\d* +\d+ +\d+ +\d+ +/tmp"),
-    "drsnoop": Row("", RECLAIM, r"(?m)^sh +\d+ +\d+\.\d\d +\d+$"),
+    "drsnoop": Row("", SHORTAGE, r"(?m)^sh +\d+ +\d+\.\d\d +\d+$"),
     "execsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) +\d+ +\d+ +0 /"),
     "exitsnoop": Row("", SHELL, r"(?m)^(ls|cat|sleep) "),
     "ext4dist": Row("1 20", FILES, r"(?s)operation = fsync.*operation = read|operation = read.*operation = write"),
@@ -190,7 +201,8 @@ ROWS = {
     "tcpcong": Row("1 30", LOSSY, r"(?m)^127\.0\.0\.1/\d+ +127\.0\.0\.1/\d+ .*[1-9]"),
     "tcpconnect": Row("", NET, r"(?m)^\d+ +python3 +4 +127.0.0.1 +127.0.0.1 +\d+"),
     "tcpconnlat": Row("", NET, "127.0.0.1"),
-    "tcpdrop": Row("", STRAY, r"(?m)^\d\d:\d\d:\d\d +\d+ +4 +127\.0\.0\.1:\d+ +> 127\.0\.0\.1:\d+ +ESTABLISHED \(ACK\)"),
+    "tcpdrop": Row("", STRAY + "; " + UNSENT, r"(?m)^\d\d:\d\d:\d\d +\d+ +4 +(127\.0\.0\.1:\d+ +> 127\.0\.0\.1:\d+ +ESTABLISHED \(ACK\)"
+                   r"|10\.9\.9\.1:\d+ +> 10\.9\.9\.2:80 +SYN_SENT \(SYN\))"),
     "tcplife": Row("", NET, r"127.0.0.1 +\d+ +127.0.0.1"),
     "tcpretrans": Row("", NOWHERE, r"10\.9\.9\.1:\d+ +R> +10\.9\.9\.2:80 +SYN_SENT"),
     "tcprtt": Row("-i 1 -d 30", NET, COUNTED),
@@ -220,7 +232,9 @@ ROWS = {
 }
 PLACES = ("/usr/sbin/%s-bpfcc", "/usr/sbin/%s")
 SECONDS_TO_START, SECONDS_TO_END, SECONDS_TO_WORK, SECONDS_OF_SILENCE = 20.0, 8.0, 30.0, 4.0
-SECONDS_AFTER_START, SECONDS_AFTER_WORKLOAD, SECONDS_TO_LEAVE = 1.5, 0.7, 6.0
+MEMORY = "/dev/shm"  # a file system in memory
+SECONDS_AFTER_WORKLOAD, SECONDS_TO_LEAVE = 0.7, 6.0
+SECONDS_TO_SETTLE, SECONDS_BETWEEN_LOOKS, QUIET_LOOKS = 8.0, 0.5, 3
 BROKEN = re.compile(r"Traceback|Failed to|Exception:|ERROR|[Ee]rror:|not supported", re.M)
 
 
@@ -255,7 +269,29 @@ def wait_for_start(path, process, patience):
     while (time.monotonic() < deadline and process.poll() is None and os.path.getsize(path) == 0
            and not has_attached(process.pid)):
         time.sleep(0.1)
-    time.sleep(SECONDS_AFTER_START)  # at any patience: tools that count for some seconds have begun
+    wait_until_idle(process.pid, patience)
+
+
+def processor_seconds(pid):
+    """What a process has used, or None when it has ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until_idle(pid, patience):
+    """Until a tool waits for events: most attach several programs one by one, which takes an interpreted machine seconds each,
+    and open their buffers after that. Not much longer than it takes: tools that count for some seconds have begun."""
+    deadline, used = time.monotonic() + SECONDS_TO_SETTLE * patience, processor_seconds(pid)
+    quiet = 0
+    while used is not None and quiet < QUIET_LOOKS and time.monotonic() < deadline:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        now = processor_seconds(pid)
+        quiet = quiet + 1 if now is not None and now - used < SECONDS_BETWEEN_LOOKS / 10 else 0
+        used = now
 
 
 def wait_for_match(path, expected, process, patience):
@@ -306,6 +342,8 @@ def run(name, engine, skep, patience=1):
     """(works, why not, output)"""
     row = ROWS[name]
     directory = tempfile.mkdtemp(prefix="bcc-tools-")
+    # What a tool prints must not be what it sees: tools that watch ext4 would show every line that they write.
+    said = tempfile.mkdtemp(prefix="bcc-tools-", dir=MEMORY if os.path.isdir(MEMORY) else None)
     terminal = os.openpty() if "$TTY" in row.arguments else ()  # its own end keeps what is written to the other
     tty = os.ttyname(terminal[1]) if terminal else ""
     environment = dict(os.environ, TMP=directory, TTY=tty, PYTHONUNBUFFERED="1", TERM="dumb", SKEP=skep)
@@ -320,7 +358,7 @@ def run(name, engine, skep, patience=1):
             words = ["script", "-qefc", __import__("shlex").join(words), "/dev/null"]
         if engine == "user":
             words += ["--", "sh", "-c", row.workload]
-        with open(directory + "/out", "w+b") as out:
+        with open(said + "/out", "w+b") as out:
             process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                        env=environment, start_new_session=True)
             if engine == "kernel":
@@ -350,7 +388,7 @@ def run(name, engine, skep, patience=1):
         idle.wait()
         if workload and workload.poll() is None:
             os.killpg(workload.pid, signal.SIGKILL)
-        subprocess.run(["rm", "-rf", directory])
+        subprocess.run(["rm", "-rf", directory, said])
     lines = [line for line in text.splitlines() if line.strip()]
     if BROKEN.search(text) or process.returncode not in (row.status, 130, -2, 1 if not ended_early else row.status):
         said = [line for line in lines if BROKEN.search(line)] or lines or ["status %s" % process.returncode]
