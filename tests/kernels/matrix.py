@@ -3,7 +3,7 @@
 
   tests/kernels/matrix.py --build build/release                all suites
   tests/kernels/matrix.py --build build/release bookworm       one of them
-  ... --filter 'Attach*'   --only tools   --write docs/reference/kernels.md   --keep
+  ... --filter 'Attach*'   --only tools   --cpus 2   --write docs/reference/kernels.md   --keep
 
 Each kernel comes from the machine's own Debian mirror (apt, in folders of its own below BUILD/kernels; nothing is
 installed). The initramfs holds busybox, the test binary with its libraries, and the test programs compiled here, since
@@ -191,10 +191,12 @@ def make_disk(where):
     return image
 
 
-def boot(kernel, initramfs, disk, seconds, console, cpu):
+def boot(kernel, initramfs, disk, seconds, console, cpu, cpus):
     """Runs the guest until it powers off; its console stands in the file `console` meanwhile and afterwards."""
-    # One thread for both CPUs: with one for each, kernels died now and then in places that have nothing to do with BPF.
-    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", cpu, "-smp", "2",
+    # One CPU, unless more are asked for: each waits for the others at every change of the kernel's code, so at each probe,
+    # which takes an interpreter a tenth of a second. And one thread for all of them: with one for each, kernels died now
+    # and then in places that have nothing to do with BPF.
+    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", cpu, "-smp", str(cpus),
                "-m", "1536", "-nodefaults",
                "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initramfs,
                "-drive", f"file={disk},if=virtio,format=raw", "-append",
@@ -253,6 +255,7 @@ def main():
     parser.add_argument("--filter", default="*")
     parser.add_argument("--only", choices=["engine", "tools"], help="one of the two parts")
     parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--cpus", type=int, default=1, help="of the guest")
     parser.add_argument("--write", help="a file whose table is to be replaced")
     parser.add_argument("--keep", action="store_true", help="print the whole console")
     options = parser.parse_args()
@@ -274,7 +277,8 @@ def main():
             console = os.path.join(build, "kernels", suite, "console.log")
             # An interpreted machine sometimes dies before it reaches our first line, which says nothing about skep.
             for attempt in range(3):
-                outcome = read_output(boot(kernel, initramfs, disk, options.seconds, console, CPUS.get(suite, "max")), options)
+                outcome = read_output(boot(kernel, initramfs, disk, options.seconds, console, CPUS.get(suite, "max"), options.cpus),
+                                      options)
                 if outcome.release != "?":
                     break
                 print(f"{suite}: boot {attempt + 1} did not reach the tests")
