@@ -33,6 +33,7 @@
 #include "btf/core.hpp"
 #include "compile/compile.hpp"
 #include "figures.hpp"
+#include "kernel/detach.hpp"
 #include "kernel/kernel_types.hpp"
 #include "libbpf.hpp"
 
@@ -48,12 +49,11 @@ using bench::now_us;
 
 struct Way {
   const char *name, *program;
+  int times = 1;  ///< so many attachments of the same program
 };
-constexpr Way ways[] = {{"tracepoint", "on_tracepoint"},
-                        {"raw tracepoint", "on_raw_tracepoint"},
-                        {"perf event", "on_sample"},
-                        {"uprobe", "on_function"},
-                        {"control group", "on_packet"}};
+constexpr Way ways[] = {{"tracepoint", "on_tracepoint"},    {"raw tracepoint", "on_raw_tracepoint"},
+                        {"perf event", "on_sample"},        {"uprobe", "on_function"},
+                        {"ten uprobes", "on_function", 10}, {"control group", "on_packet"}};
 constexpr int samples_a_second = 99;
 
 // ---- in the process that is measured
@@ -72,7 +72,7 @@ AttachTarget target_of(std::string_view program, const std::string& cgroup, Atta
   return as_it_says;
 }
 
-Result<void> live_by_skep(const std::string& file, const std::string& name, const std::string& cgroup,
+Result<void> live_by_skep(const std::string& file, const std::string& name, const std::string& cgroup, int times,
                           const sigset_t& signals) {
   const auto spec = SKEP_TRY(ObjectSpec::from_file(file));
   auto engine = SKEP_TRY(kernel_backend());
@@ -80,8 +80,10 @@ Result<void> live_by_skep(const std::string& file, const std::string& name, cons
   options.programs = {name};
   auto object = SKEP_TRY(engine->load(spec, options));
   auto program = SKEP_TRY(object.program(name));
-  auto link = SKEP_TRY(program.attach(target_of(name, cgroup, program.target())));
+  std::vector<Link> links;
+  for (int i = 0; i < times; ++i) links.push_back(SKEP_TRY(program.attach(target_of(name, cgroup, program.target()))));
   wait_for_interrupt(signals);
+  kernel::detach_together(links);
   return {};
 }
 
@@ -101,7 +103,7 @@ Result<std::vector<void*>> attach_samples(const Libbpf& lib, void* program) {
   return links;
 }
 
-Result<void> live_by_libbpf(const std::string& file, const std::string& name, const std::string& cgroup,
+Result<void> live_by_libbpf(const std::string& file, const std::string& name, const std::string& cgroup, int times,
                             const sigset_t& signals) {
   const auto lib = SKEP_TRY(Libbpf::open());
   const auto bytes = SKEP_TRY(base::read_file(file));
@@ -120,7 +122,7 @@ Result<void> live_by_libbpf(const std::string& file, const std::string& name, co
     group = base::Fd(::open(cgroup.c_str(), O_RDONLY | O_CLOEXEC));
     links.push_back(lib.attach_cgroup(program, group.get()));
   } else {
-    links.push_back(lib.attach(program));
+    for (int i = 0; i < times; ++i) links.push_back(lib.attach(program));
   }
   for (void* link : links)
     if (link == nullptr) return fail(Code::io, "libbpf does not attach the program");
@@ -158,16 +160,18 @@ Result<void> relocate_by_libbpf() {
   return {};
 }
 
-/// bench_exit --as ENGINE PROGRAM FILE CGROUP; without a program the first relocation.
+/// bench_exit --as ENGINE PROGRAM FILE CGROUP TIMES; without a program the first relocation.
 Result<void> live(char** words) {
   const std::string engine = words[0], program = words[1], file = words[2], cgroup = words[3];
+  const int times = std::atoi(words[4]);
   const bool by_skep = engine == "skep";
   if (program.empty()) return by_skep ? relocate_by_skep() : relocate_by_libbpf();
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-  return by_skep ? live_by_skep(file, program, cgroup, signals) : live_by_libbpf(file, program, cgroup, signals);
+  return by_skep ? live_by_skep(file, program, cgroup, times, signals)
+                 : live_by_libbpf(file, program, cgroup, times, signals);
 }
 
 // ---- in the one that measures
@@ -178,7 +182,14 @@ struct Life {
   double exit_us = 0;
 };
 
-Result<Life> one_life(const char* engine, const char* program, const std::string& file, const std::string& cgroup) {
+/// What a process is told to do.
+struct Task {
+  std::string program;  ///< "": the first relocation
+  std::string file, cgroup;
+  int times = 1;
+};
+
+Result<Life> one_life(const char* engine, const Task& task) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return tl::unexpected(base::os_error("pipe"));
   const base::Fd reader(ends[0]);
@@ -186,11 +197,13 @@ Result<Life> one_life(const char* engine, const char* program, const std::string
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
-  std::string words[] = {"bench_exit", "--as", engine, program, file, cgroup};
-  char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(),
-                       words[4].data(), words[5].data(), nullptr};
+  std::string words[] = {
+      "bench_exit", "--as", engine, task.program, task.file, task.cgroup, fmt::to_string(task.times)};
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
   pid_t child = 0;
-  const int status = ::posix_spawn(&child, "/proc/self/exe", &actions, nullptr, arguments, environ);
+  const int status = ::posix_spawn(&child, "/proc/self/exe", &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (status != 0) return tl::unexpected(base::os_error("start a process", status));
   writer = base::Fd();
@@ -203,9 +216,9 @@ Result<Life> one_life(const char* engine, const char* program, const std::string
   ::waitpid(child, &result, 0);
   life.exit_us = now_us() - begin;
   const bool ended = WIFEXITED(result) && WEXITSTATUS(result) == 0;
-  const bool interrupted = *program == 0 && WIFSIGNALED(result);  // it had said what it knew
+  const bool interrupted = task.program.empty() && WIFSIGNALED(result);  // it had said what it knew
   if (life.line.empty() || (!ended && !interrupted))
-    return fail(Code::io, fmt::format("{} {}: it failed", engine, program));
+    return fail(Code::io, fmt::format("{} {}: it failed", engine, task.program));
   return life;
 }
 
@@ -254,12 +267,11 @@ struct Row {
 
 /// Both engines in turn; `value` of a life, in milliseconds.
 template <class Value>
-Result<Row> take_turns(const std::string& name, int rounds, const char* program, const std::string& file,
-                       const std::string& cgroup, Value value) {
+Result<Row> take_turns(const std::string& name, int rounds, const Task& task, Value value) {
   Row row{name, {}, {}};
   for (int round = 0; round < rounds; ++round) {
-    row.skep.push_back(value(SKEP_TRY(one_life("skep", program, file, cgroup))));
-    row.libbpf.push_back(value(SKEP_TRY(one_life("libbpf", program, file, cgroup))));
+    row.skep.push_back(value(SKEP_TRY(one_life("skep", task))));
+    row.libbpf.push_back(value(SKEP_TRY(one_life("libbpf", task))));
   }
   return row;
 }
@@ -280,7 +292,7 @@ void report(const Result<Row>& row, const std::string& name, bench::Figures& fig
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 6 && std::string_view(argv[1]) == "--as") {
+  if (argc == 7 && std::string_view(argv[1]) == "--as") {
     const auto lived = live(argv + 2);
     if (!lived) fmt::print(stderr, "bench_exit: {} {}: {}\n", argv[2], argv[3], lived.error().message);
     return lived ? 0 : 1;
@@ -300,12 +312,12 @@ int main(int argc, char** argv) {
   const auto written = compiled ? base::write_file_atomic(file, compiled->object) : tl::unexpected(compiled.error());
   if (!json) fmt::print("{:32} {:>10} {:>10} {:>8}\n", "medians, ms", "skep", "libbpf", "ratio");
   const auto spent = [](const Life& life) { return std::atof(life.line.c_str()) / 1e3; };
-  report(take_turns("first relocation", rounds, "", "", "", spent), "first relocation", figures, json);
+  report(take_turns("first relocation", rounds, {}, spent), "first relocation", figures, json);
   const OwnGroup group;
   for (const Way& way : ways) {
     const std::string name = fmt::format("exit, {}", way.name);
     const auto until_gone = [](const Life& life) { return life.exit_us / 1e3; };
-    report(written ? take_turns(name, rounds, way.program, file, group.path(), until_gone)
+    report(written ? take_turns(name, rounds, {way.program, file, group.path(), way.times}, until_gone)
                    : Result<Row>(tl::unexpected(written.error())),
            name, figures, json);
   }

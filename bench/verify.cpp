@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <set>
 
+#include "backend/selection.hpp"
 #include "base/json_writer.hpp"
 #include "btf/btf.hpp"
 #include "kernel/close.hpp"
@@ -87,7 +88,7 @@ std::vector<Row> measure_objects(const Settings& settings) {
       fmt::print(stderr, "{}: left out: {}\n", path, spec.error().message);
       continue;
     }
-    for (MapSpec& map : spec->maps) map.pin_by_name = false;  // maps of one run stay in it
+    *spec = backend::without_pins(*std::move(spec));
     std::optional<bench::KernelObject> kernel;
     if (settings.ask_kernel) {
       auto opened = bench::KernelObject::open(*spec);

@@ -154,6 +154,9 @@ skep_link* skep_function_attach(skep_function* function, const char* target, int
 const char* skep_link_carried_by(const skep_link* link);
 /* Detaches. */
 void skep_link_close(skep_link* link);
+/* Detaches many (NULL among them is nothing), in less time than one after the other: the kernel waits until no CPU can
+ * be inside of what was attached, for all of them at once. */
+void skep_links_close(skep_link* const* links, size_t count);
 
 typedef struct skep_test_run {
   size_t size; /* sizeof(skep_test_run) */

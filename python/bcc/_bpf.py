@@ -10,7 +10,7 @@ import sys
 
 from skep import _library, _session
 from skep._library import Error, call
-from skep._object import Object
+from skep._object import Link, Object, close_links
 
 from . import _machine
 from ._attach import Attaching, Machine
@@ -460,16 +460,17 @@ class BPF(Attaching, Machine):
 
     def cleanup(self):
         """Detaches everything and gives back programs and maps: the object is of no use afterwards."""
+        links, counters = [], []
         for attached in (self.kprobe_fds, self.uprobe_fds, self.tracepoint_fds, self.raw_tracepoint_fds,
-                         self.kfunc_entry_fds, self.kfunc_exit_fds, self.lsm_fds):
-            for link in attached.values():
-                for one in link.values() if isinstance(link, dict) else (link,):
-                    one.close()
+                         self.kfunc_entry_fds, self.kfunc_exit_fds, self.lsm_fds, self.open_perf_events,
+                         self._read_counters):
+            for one in attached.values():
+                for held in one.values() if isinstance(one, dict) else (one,):
+                    (links if isinstance(held, Link) else counters).append(held)
             attached.clear()
-        for opened in (self.open_perf_events, self._read_counters):
-            for link in opened.values():
-                link.close()
-            opened.clear()
+        close_links(links)
+        for one in counters:
+            one.close()
         for opened in (self.perf_buffers, self._rings):
             for one in opened.values():
                 one.reader.close()

@@ -110,6 +110,7 @@ _FUNCTIONS = {
     "skep_function_test_run": (checked, [c_void_p, POINTER(TestRun)]),
     "skep_link_carried_by": (c_char_p, [c_void_p]),
     "skep_link_close": (None, [c_void_p]),
+    "skep_links_close": (None, [POINTER(c_void_p), c_size_t]),
     "skep_object_table_count": (c_uint32, [c_void_p]),
     "skep_object_table_at": (handle, [c_void_p, c_uint32]),
     "skep_object_table": (handle, [c_void_p, c_char_p]),

@@ -330,8 +330,7 @@ class Object:
         return call.readers_poll(handles, len(readers), engine, -1 if timeout is None else int(timeout * 1000))
 
     def close(self) -> None:
-        for link in self._links:
-            link.close()
+        _object.close_links([link._link for link in self._links])
         self._links = []
         self._object.close()
 

@@ -92,6 +92,15 @@ Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std:
   return selection;
 }
 
+ObjectSpec without_pins(ObjectSpec spec) {
+  for (MapSpec& map : spec.maps) map.pin_by_name = false;
+  return spec;
+}
+
+bool belongs_to_all(const MapSpec& map) noexcept {
+  return map.is_global_data && map.frozen && !map.name.ends_with(".kconfig");
+}
+
 void drop_optional_maps(ObjectSpec& spec) {
   std::vector<u32> place;  // where each map is afterwards
   u32 kept = 0;

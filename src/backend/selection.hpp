@@ -37,6 +37,14 @@ Result<Selection> select_programs(const ObjectSpec& spec, const std::vector<std:
 /// them: they are struct_ops maps.
 void drop_optional_maps(ObjectSpec& spec);
 
+/// An object that is loaded to be tried out: its maps are its own, whatever their definitions say of pins by name. So
+/// nothing stays behind, and nobody's pinned map is written.
+ObjectSpec without_pins(ObjectSpec spec);
+
+/// Whether a map belongs to every program of its object, also to those that do not refer to it: its constants, by which
+/// a program says what it is (bpf_metadata_*).
+bool belongs_to_all(const MapSpec& map) noexcept;
+
 /// The program and all that it can come to by tail calls through program arrays that the file fills.
 std::vector<std::string> with_tail_calls(const ObjectSpec& spec, const std::string& name);
 

@@ -83,7 +83,8 @@ TEST_F(CInterface, RunsACommandFromSourceToRecords) {
   skep_engine_close(engine_);
   engine_ = nullptr;
   skep_reader_close(ring);
-  skep_link_close(link);
+  skep_link* const links[] = {link, nullptr};
+  skep_links_close(links, 2);
   EXPECT_NE(std::string(skep_function_text(function)).find("exit"), std::string::npos);
   skep_function_close(function);
   skep_reader_close(trace);
@@ -169,6 +170,7 @@ TEST_F(CInterface, TakesNothingForGranted) {
   skep_object_close(nullptr);
   skep_function_close(nullptr);
   skep_link_close(nullptr);
+  skep_links_close(nullptr, 0);
   skep_reader_close(nullptr);
   skep_engine_close(nullptr);
 }

@@ -10,6 +10,7 @@
 #include "catalog/syscalls.hpp"
 #include "compile/compile.hpp"
 #include "isa/text.hpp"
+#include "kernel/detach.hpp"
 
 struct skep_function {
   std::shared_ptr<skep::capi::ObjectState> object;
@@ -233,6 +234,16 @@ skep_link* skep_function_attach(skep_function* function, const char* target, int
 }
 const char* skep_link_carried_by(const skep_link* link) { return link->carried_by.c_str(); }
 void skep_link_close(skep_link* link) { delete link; }
+void skep_links_close(skep_link* const* links, size_t count) {
+  guarded([&]() -> Result<s64> {
+    std::vector<Link*> in_kernel;
+    for (skep_link* const link : std::span(links, count))
+      if (link != nullptr && link->object->engine->name == "kernel") in_kernel.push_back(&link->link);
+    kernel::detach_together(in_kernel);
+    return 0;
+  });
+  for (skep_link* const link : std::span(links, count)) delete link;
+}
 
 int32_t skep_syscall_number(const char* function) {
   const catalog::SyscallRow* row = function != nullptr ? catalog::syscall_by_function(function) : nullptr;

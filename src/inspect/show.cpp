@@ -175,8 +175,11 @@ std::string text_of(const LinkInfo& info, Processes holders) {
   std::string text = fmt::format("{}: {}", info.id, info.type);
   if (info.program_id != 0) text += fmt::format("  prog {}", info.program_id);
   text += "\n";
-  for (std::size_t i = 0; i < info.facts.size(); ++i)
-    text += fmt::format("{}{} {}", i == 0 ? "\t" : "  ", info.facts[i].name, printable(info.facts[i].text));
+  for (std::size_t i = 0; i < info.facts.size(); ++i) {
+    const bool is_list = info.facts[i].form == Fact::Form::json && info.facts[i].text.starts_with('[');
+    if (!is_list)
+      text += fmt::format("{}{} {}", i == 0 ? "\t" : "  ", info.facts[i].name, printable(info.facts[i].text));
+  }
   if (!info.facts.empty()) text += "\n";
   if (!info.target.empty()) text += fmt::format("\ttarget {}\n", printable(info.target));
   return text + pinned_text(info.pinned) + holders_text(info, holders);

@@ -61,6 +61,7 @@ struct AttachRequest {
   Session& session;
   std::span<const std::shared_ptr<KernelMap>> maps;  ///< of the program's object
   std::string place;                                 ///< "xdp:eth0", for messages
+  bool on_multi_link = false;                        ///< the program was loaded for an uprobe.multi link
 };
 
 using Attached = Result<std::unique_ptr<Attachment>>;

@@ -97,8 +97,9 @@ Attached attach_reuseport(const AttachRequest& request) {
 
 namespace {
 
-/// BPF_PROG_ATTACH, undone by BPF_PROG_DETACH.
-Attached attach_without_link(const AttachRequest& request, base::Fd target, AttachType type, u32 flags) {
+/// BPF_PROG_ATTACH, undone by BPF_PROG_DETACH. `until`: how long a program stays that nobody detached.
+Attached attach_without_link(const AttachRequest& request, base::Fd target, AttachType type, u32 flags,
+                             std::string_view until) {
   uapi::ProgAttach attr;
   attr.target_fd = static_cast<u32>(target.get());
   attr.attach_bpf_fd = static_cast<u32>(request.program_fd);
@@ -109,9 +110,8 @@ Attached attach_without_link(const AttachRequest& request, base::Fd target, Atta
   const int status = bpf(uapi::Cmd::prog_attach, attr);
   if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::prog_attach, request.place, -status));
   request.session.note(
-      fmt::format("{}: this kernel has no links for this hook; if skep is killed, the program stays "
-                  "(bpftool {} detach)",
-                  request.place, flags != 0 ? "cgroup" : "prog"));
+      fmt::format("{}: this kernel has no links for this hook; if skep is killed, the program stays until {}",
+                  request.place, until));
   auto attachment = std::make_unique<Attachment>();
   attr.attach_bpf_fd = static_cast<u32>(program.get());
   attr.attach_flags = 0;
@@ -121,8 +121,7 @@ Attached attach_without_link(const AttachRequest& request, base::Fd target, Atta
   return attachment;
 }
 
-Result<base::Fd> sock_map(const AttachRequest& request) {
-  const std::string& name = request.hook.target;
+Result<base::Fd> sock_map(const AttachRequest& request, const std::string& name) {
   if (name.starts_with('/')) {
     uapi::ObjPath attr{address_of(name.c_str()), 0, 0};
     return bpf_fd(uapi::Cmd::obj_get, attr, fmt::format("{}: pinned map", request.place));
@@ -139,8 +138,17 @@ Result<base::Fd> sock_map(const AttachRequest& request) {
 }  // namespace
 
 Attached attach_sock_map(const AttachRequest& request) {
-  auto map = SKEP_TRY(sock_map(request));
-  const AttachType type = request.hook.attach_type();
+  std::string name = request.hook.target;
+  AttachType type = request.hook.attach_type();
+  if (request.hook.kind == AttachKind::sk_skb) {  // the section does not say as what
+    const auto [as, rest] = split_first(request.hook.target);
+    const auto kind = AttachTarget::from_section(fmt::format("sk_skb/{}", as));
+    if (!kind || kind->kind == AttachKind::sk_skb || rest.empty())
+      return tl::unexpected(wrong_target(request, request.hook.target));
+    type = kind->attach_type();
+    name = rest;
+  }
+  auto map = SKEP_TRY(sock_map(request, name));
   uapi::LinkCreate attr{link_target(request, map.get(), type), 0};
   const int link = bpf(uapi::Cmd::link_create, attr);
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
@@ -148,7 +156,15 @@ Attached attach_sock_map(const AttachRequest& request) {
   constexpr u32 first_with_links = 6u << 16 | 10u << 8;
   if (!is_unknown(-link) || Features::version_code() >= first_with_links)
     return tl::unexpected(link_error(request, -link, link == -EINVAL ? "the map is no sockmap or sockhash" : ""));
-  return attach_without_link(request, std::move(map), type, 0);
+  return attach_without_link(request, std::move(map), type, 0, "`bpftool prog detach`");
+}
+
+Attached attach_infrared(const AttachRequest& request) {
+  auto device = SKEP_TRY(open_path(request, request.hook.target, "device"));
+  auto attached = attach_without_link(request, std::move(device), AttachType::lirc_mode2, 0, "the device goes");
+  if (!attached && attached.error().os_error == EINVAL)
+    attached.error().message += " (this is no infrared receiver, or the kernel has no CONFIG_BPF_LIRC_MODE2)";
+  return attached;
 }
 
 Attached attach_cgroup(const AttachRequest& request) {
@@ -171,7 +187,7 @@ Attached attach_cgroup(const AttachRequest& request) {
   if (!is_unknown(-link) || Features::version_code() >= first_with_links)
     return tl::unexpected(
         link_error(request, -link, link == -EPERM ? "a program of the group above does not allow others" : ""));
-  return attach_without_link(request, std::move(group), type, uapi::attach_flag_multi);
+  return attach_without_link(request, std::move(group), type, uapi::attach_flag_multi, "`bpftool cgroup detach`");
 }
 
 }  // namespace skep::kernel

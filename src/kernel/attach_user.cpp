@@ -70,7 +70,30 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Fil
 
 }  // namespace
 
-Result<void> set_user_probe(const AttachRequest& request, const UserProbe& probe, Attachment& attachment) {
+namespace {
+
+/// One link for all of them: BPF_LINK_CREATE's answer. When it goes, the kernel waits once, however many they are.
+int open_multi_link(const AttachRequest& request, const UserProbes& probes, AttachType type) {
+  std::vector<u64> offsets, semaphores, cookies;
+  for (const UserProbe& probe : probes.places) {
+    offsets.push_back(probe.offset);
+    semaphores.push_back(probe.semaphore_offset);
+    cookies.push_back(probe.cookie);
+  }
+  const auto is_set = [](u64 value) { return value != 0; };
+  uapi::LinkCreateUprobeMulti attr{.on = link_target(request, 0, type)};
+  attr.path = address_of(probes.path.c_str());
+  attr.offsets = address_of(offsets.data());
+  if (std::ranges::any_of(semaphores, is_set)) attr.semaphore_offsets = address_of(semaphores.data());
+  if (std::ranges::any_of(cookies, is_set)) attr.cookies = address_of(cookies.data());
+  attr.count = static_cast<u32>(offsets.size());
+  attr.multi_flags = probes.at_return ? uapi::multi_flag_return : 0;
+  attr.pid = static_cast<u32>(request.hook.pid);
+  return bpf(uapi::Cmd::link_create, attr);
+}
+
+/// How perf_event_open(2) is asked for a user probe.
+Result<perf_event_attr> probe_event(const AttachRequest& request, bool at_return) {
   const auto type = perf_source_type("uprobe");
   if (!type)
     return fail(Code::unsupported,
@@ -78,15 +101,20 @@ Result<void> set_user_probe(const AttachRequest& request, const UserProbe& probe
   perf_event_attr attr{};
   attr.size = sizeof attr;
   attr.type = *type;
-  attr.config1 = address_of(probe.path.c_str());  // uprobe_path
-  attr.config2 = probe.offset;                    // probe_offset
-  if (probe.at_return) {
-    const auto bit = perf_return_bit("uprobe");
-    if (!bit)
-      return fail(Code::unsupported, fmt::format("{}: this kernel's user probes have no return probes", request.place));
-    attr.config |= u64{1} << *bit;
-  }
-  constexpr u32 semaphore_shift = 32;  // PERF_UPROBE_REF_CTR_OFFSET_SHIFT, since 4.20
+  if (!at_return) return attr;
+  const auto bit = perf_return_bit("uprobe");
+  if (!bit)
+    return fail(Code::unsupported, fmt::format("{}: this kernel's user probes have no return probes", request.place));
+  attr.config = u64{1} << *bit;
+  return attr;
+}
+
+/// One probe by an event of its own.
+Result<void> set_by_event(const AttachRequest& request, const std::string& path, const UserProbe& probe,
+                          perf_event_attr attr, Attachment& attachment) {
+  attr.config1 = address_of(path.c_str());  // uprobe_path
+  attr.config2 = probe.offset;              // probe_offset
+  constexpr u32 semaphore_shift = 32;       // PERF_UPROBE_REF_CTR_OFFSET_SHIFT, since 4.20
   attr.config |= probe.semaphore_offset << semaphore_shift;
   const int pid = request.hook.pid != 0 ? request.hook.pid : -1;
   auto event = open_perf_event(attr, pid, pid == -1 ? 0 : -1);
@@ -96,36 +124,44 @@ Result<void> set_user_probe(const AttachRequest& request, const UserProbe& probe
     return fail(Code::invalid_argument,
                 fmt::format("{}: the kernel sets no probe on {} at offset {:#x} (not the start of an instruction, an "
                             "instruction it cannot step over, or a file system that cannot be mapped)",
-                            request.place, probe.path, probe.offset),
+                            request.place, path, probe.offset),
                 EINVAL);
   if (!event) return tl::unexpected(std::move(event).error().within(request.place));
   return attach_to_event(request, *std::move(event), attachment, probe.cookie);
 }
 
-Attached attach_uprobe(const AttachRequest& request) {
+/// The file and the places in it that the request names.
+Result<UserProbes> find_probes(const AttachRequest& request) {
   const auto place = SKEP_TRY(read_place(request));
   const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
-  const auto offsets = SKEP_TRY(offsets_of(request, binary.file, place.function));
+  UserProbes probes{.path = binary.path, .at_return = is_return(request.hook.kind)};
+  for (const u64 offset : SKEP_TRY(offsets_of(request, binary.file, place.function)))
+    probes.places.push_back({.offset = offset, .cookie = request.hook.cookie});
+  return probes;
+}
+
+}  // namespace
+
+Result<void> set_user_probes(const AttachRequest& request, const UserProbes& probes, Attachment& attachment) {
+  if (request.on_multi_link) {
+    const int link = open_multi_link(request, probes, AttachType::trace_uprobe_multi);
+    if (link < 0) return tl::unexpected(link_error(request, -link));
+    attachment.hold(base::Fd(link));
+    return {};
+  }
+  const perf_event_attr attr = SKEP_TRY(probe_event(request, probes.at_return));
+  for (const UserProbe& probe : probes.places) SKEP_TRY(set_by_event(request, probes.path, probe, attr, attachment));
+  return {};
+}
+
+Attached attach_uprobe(const AttachRequest& request) {
   auto attachment = std::make_unique<Attachment>();
-  for (const u64 offset : offsets)
-    SKEP_TRY(set_user_probe(request, {binary.path, offset, 0, is_return(request.hook.kind), request.hook.cookie},
-                            *attachment));
+  SKEP_TRY(set_user_probes(request, SKEP_TRY(find_probes(request)), *attachment));
   return attachment;
 }
 
 Attached attach_uprobe_multi(const AttachRequest& request) {
-  const auto place = SKEP_TRY(read_place(request));
-  const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
-  const auto offsets = SKEP_TRY(offsets_of(request, binary.file, place.function));
-  const std::vector<u64> cookies(request.hook.cookie != 0 ? offsets.size() : 0, request.hook.cookie);
-  uapi::LinkCreateUprobeMulti attr{.on = link_target(request, 0, request.hook.attach_type())};
-  attr.path = address_of(binary.path.c_str());
-  attr.offsets = address_of(offsets.data());
-  attr.cookies = cookies.empty() ? 0 : address_of(cookies.data());
-  attr.count = static_cast<u32>(offsets.size());
-  attr.multi_flags = is_return(request.hook.kind) ? uapi::multi_flag_return : 0;
-  attr.pid = static_cast<u32>(request.hook.pid);
-  const int link = bpf(uapi::Cmd::link_create, attr);
+  const int link = open_multi_link(request, SKEP_TRY(find_probes(request)), request.hook.attach_type());
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   const bool session = request.hook.kind == AttachKind::uprobe_session;
   if (is_unknown(-link) && Features::version_code() < (session ? 6u << 16 | 13u << 8 : 6u << 16 | 6u << 8))

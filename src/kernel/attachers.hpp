@@ -12,7 +12,7 @@ namespace skep::kernel {
 // attach_trace.cpp
 Attached attach_tracepoint(const AttachRequest& request);
 Attached attach_raw_tracepoint(const AttachRequest& request);
-Attached attach_trampoline(const AttachRequest& request);  ///< tp_btf, fentry, fexit, fmod_ret, lsm, freplace
+Attached attach_trampoline(const AttachRequest& request);  ///< tp_btf, fentry and its kind, lsm, freplace
 Attached attach_lsm_cgroup(const AttachRequest& request);
 Attached attach_iterator(const AttachRequest& request);
 // attach_probe.cpp
@@ -34,6 +34,7 @@ Attached attach_namespace(const AttachRequest& request);  ///< flow_dissector, s
 Attached attach_socket(const AttachRequest& request);
 Attached attach_reuseport(const AttachRequest& request);
 Attached attach_sock_map(const AttachRequest& request);
+Attached attach_infrared(const AttachRequest& request);
 Attached attach_cgroup(const AttachRequest& request);
 
 /// The first four fields of BPF_LINK_CREATE.

@@ -21,8 +21,8 @@ namespace skep::kernel {
 
 namespace {
 
-/// Loads {`first`...; r0 = 0; exit} and gives 0 or errno.
-int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helper, int token = -1) {
+/// Loads {call `helper`; r0 = 0; exit}, without the call where `helper` is 0. The descriptor, or -errno.
+int load_smallest(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helper, int token) {
   Insn insns[3];
   u32 count = 0;
   if (helper != 0) insns[count++] = {0x85, 0, 0, 0, helper};
@@ -40,10 +40,33 @@ int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helpe
     attr.prog_flags |= uapi::flag_token;
     attr.prog_token_fd = token;
   }
-  const int fd = bpf(uapi::Cmd::prog_load, attr);
+  return bpf(uapi::Cmd::prog_load, attr);
+}
+
+/// The same as 0 or errno.
+int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helper, int token = -1) {
+  const int fd = load_smallest(type, expected, attach_btf_id, helper, token);
   if (fd < 0) return -fd;
   ::close(fd);
   return 0;
+}
+
+/// A link of user probes on a directory, which is no file to probe: EBADF where the kernel knows such links and looks
+/// at the path. A process id of -1 is looked at before the path (EINVAL) by those kernels that take it for a process.
+bool knows_uprobe_multi(int token) {
+  const base::Fd program(std::max(-1, load_smallest(ProgramType::kprobe, AttachType::trace_uprobe_multi, 0, 0, token)));
+  if (!program) return false;
+  const u64 offset = 0;
+  uapi::LinkCreateUprobeMulti attr{
+      .on = {static_cast<u32>(program.get()), 0, static_cast<u32>(AttachType::trace_uprobe_multi), 0}};
+  attr.path = address_of("/");
+  attr.offsets = address_of(&offset);
+  attr.count = 1;
+  const auto refusal_with = [&](s32 pid) {
+    attr.pid = static_cast<u32>(pid);
+    return -bpf(uapi::Cmd::link_create, attr);
+  };
+  return refusal_with(0) == EBADF && refusal_with(-1) == EINVAL;
 }
 
 /// errno of loading an fentry program on type 1, which is never a function: EPERM means that the kernel refuses
@@ -87,15 +110,24 @@ bool Features::event_cookies() const {
   return present;
 }
 
+bool Features::uprobe_multi() const {
+  if (token_ >= 0) return knows_uprobe_multi(token_);
+  static const bool present = knows_uprobe_multi(token_);
+  return present;
+}
+
 std::string Features::release() {
   utsname name{};
   return ::uname(&name) == 0 ? std::string(name.release) : std::string();
 }
 
 u32 Features::version_code() {
-  u32 major = 0, minor = 0, patch = 0;
-  std::sscanf(release().c_str(), "%u.%u.%u", &major, &minor, &patch);
-  return major << 16 | minor << 8 | std::min(patch, 255u);
+  static const u32 code = [] {
+    u32 major = 0, minor = 0, patch = 0;
+    std::sscanf(release().c_str(), "%u.%u.%u", &major, &minor, &patch);
+    return major << 16 | minor << 8 | std::min(patch, 255u);
+  }();
+  return code;
 }
 
 void raise_memlock_limit(const Features& features) {

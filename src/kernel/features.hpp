@@ -29,6 +29,10 @@ class Features {
   /// Perf events can carry a cookie (5.15), by which a program knows at which of its places it was hit.
   bool event_cookies() const;
 
+  /// One link holds many user probes (uprobe.multi, 6.6), and takes a process id for the whole process (since 6.9.4;
+  /// before, the probes fired in that one thread only).
+  bool uprobe_multi() const;
+
   /// The running kernel as LINUX_VERSION_CODE has it: major << 16 | minor << 8 | patch (at most 255).
   static u32 version_code();
   /// "6.18.44-something": uname's release.

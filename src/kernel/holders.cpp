@@ -11,6 +11,8 @@
 #include <memory>
 
 #include "base/mapped_file.hpp"
+#include "kernel/links.hpp"
+#include "kernel/open.hpp"
 #include "kernel/syscall.hpp"
 
 namespace skep::kernel {
@@ -62,6 +64,25 @@ u32 fdinfo_id(const std::string& text, std::string_view key) {
   return id;
 }
 
+/// Links of many user probes, of which BPF_TASK_FD_QUERY does not tell: each place as the event that it stands for.
+void add_user_probes(std::vector<PerfUser>& users, int pid, int fd) {
+  const auto text = base::read_text(fmt::format("/proc/{}/fdinfo/{}", pid, fd), 1u << 16);
+  const u32 id = text ? fdinfo_id(*text, "link_id") : 0;
+  if (id == 0) return;
+  const auto link = open_by_id(uapi::Cmd::link_get_fd_by_id, id, "link");
+  if (!link) return;
+  const auto probes = user_probe_link(link->get());
+  if (!probes) return;
+  for (const UserProbeLink::Place& place : probes->places)
+    users.push_back({.pid = pid,
+                     .fd = fd,
+                     .comm = comm_of(pid),
+                     .program_id = probes->program_id,
+                     .fd_type = probes->at_return ? "uretprobe" : "uprobe",
+                     .name = probes->path,
+                     .offset = place.offset});
+}
+
 }  // namespace
 
 std::vector<Holder> find_holders() {
@@ -109,6 +130,7 @@ Result<std::vector<PerfUser>> find_perf_users() {
       attr.buf_len = sizeof name;
       const int status = bpf(uapi::Cmd::task_fd_query, attr);
       if (status == -EPERM || status == -EACCES) refused = bpf_error(uapi::Cmd::task_fd_query, "perf events", -status);
+      if (status < 0 && is_bpf_link) add_user_probes(users, pid, fd);
       if (status < 0) return;  // no program on it, or a link of another type, or it is gone
       PerfUser& user = users.emplace_back();
       user.pid = pid;

@@ -119,10 +119,7 @@ class Reader {
         number("missed", raw_.of.kprobe_multi.missed);
         return;
       case uapi::LinkType::uprobe_multi:
-        json("retprobe", (raw_.of.uprobe_multi.flags & 1) != 0 ? "true" : "false");
-        number("func_cnt", raw_.of.uprobe_multi.count);
-        number("pid", raw_.of.uprobe_multi.pid);
-        return;
+        return uprobe_multi();
       case uapi::LinkType::sockmap:
         number("map_id", raw_.of.sockmap.map_id);
         attach_type(raw_.of.sockmap.attach_type);
@@ -152,6 +149,23 @@ class Reader {
     } else {
       info_.target = target;
     }
+  }
+
+  void uprobe_multi() {
+    const auto probes = user_probe_link(fd_);
+    if (!probes) return;  // kernels before 6.8 say nothing of it
+    json("retprobe", probes->at_return ? "true" : "false");
+    text("path", probes->path);
+    number("func_cnt", probes->places.size());
+    number("pid", probes->pid);
+    std::string places;
+    for (const auto& place : probes->places)
+      places += fmt::format(R"({}{{"offset":{},"ref_ctr_offset":{},"cookie":{}}})", places.empty() ? "" : ",",
+                            place.offset, place.semaphore_offset, place.cookie);
+    json("funcs", "[" + places + "]");
+    info_.target = fmt::format("{}:{}:{:#x}", probes->at_return ? "uretprobe" : "uprobe", probes->path,
+                               probes->places.front().offset);
+    if (probes->places.size() > 1) info_.target += fmt::format(" and {} more", probes->places.size() - 1);
   }
 
   void iterator() {
@@ -207,6 +221,29 @@ class Reader {
 };
 
 }  // namespace
+
+std::optional<UserProbeLink> user_probe_link(int fd) {
+  uapi::LinkInfo info;
+  uapi::InfoByFd attr{static_cast<u32>(fd), sizeof info, address_of(&info)};
+  if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0 || info.of.uprobe_multi.count == 0 ||
+      info.type != static_cast<u32>(uapi::LinkType::uprobe_multi))
+    return std::nullopt;
+  char path[4096] = {};
+  std::vector<u64> offsets(info.of.uprobe_multi.count), semaphores(offsets.size()), cookies(offsets.size());
+  info.of.uprobe_multi.path = address_of(path);
+  info.of.uprobe_multi.path_size = sizeof path;
+  info.of.uprobe_multi.offsets = address_of(offsets.data());
+  info.of.uprobe_multi.ref_ctr_offsets = address_of(semaphores.data());
+  info.of.uprobe_multi.cookies = address_of(cookies.data());
+  if (bpf(uapi::Cmd::obj_get_info_by_fd, attr) < 0) return std::nullopt;
+  UserProbeLink link{.path = std::string(path, ::strnlen(path, sizeof path)),
+                     .at_return = (info.of.uprobe_multi.flags & uapi::multi_flag_return) != 0,
+                     .pid = info.of.uprobe_multi.pid,
+                     .program_id = info.prog_id,
+                     .places = {}};
+  for (std::size_t i = 0; i < offsets.size(); ++i) link.places.push_back({offsets[i], semaphores[i], cookies[i]});
+  return link;
+}
 
 Result<LinkInfo> link_info(int fd) { return Reader(fd).read(); }
 

@@ -10,6 +10,7 @@
 #include "backend/names.hpp"
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
+#include "kernel/map_needs.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/module_types.hpp"
 #include "kernel/struct_ops.hpp"
@@ -56,22 +57,28 @@ Result<base::Fd> create(const MapSpec& map, std::string_view stored_name, int in
   }
   if (fd >= 0) return base::Fd(fd);
   Error error = refused(uapi::Cmd::map_create, fmt::format("map {}", map.name), -fd, token, map.type);
-  if (fd == -EINVAL)
-    error.message += fmt::format(
-        " (type {} is {}, key {} bytes, value {} bytes, {} entries, flags {:#x}: this kernel does not know the type or "
-        "does not take these sizes or flags)",
-        static_cast<u32>(map.type), name_of(map.type), map.key_size, map.value_size, map.max_entries, attr.map_flags);
+  if (fd == -EINVAL) {
+    error.message += fmt::format(" ({}, keys of {} bytes, values of {}, {} entries, flags {:#x}: ", name_of(map.type),
+                                 map.key_size, map.value_size, map.max_entries, attr.map_flags);
+    const auto needs = needs_of(map.type);
+    error.message += needs.empty()
+                         ? "this kernel does not know the type, or does not take these sizes or flags)"
+                         : fmt::format("expected {}; or this kernel does not know the type or a flag)", needs);
+  }
   if (fd == -ENOMEM || fd == -E2BIG) error.code = Code::limit;
   return tl::unexpected(std::move(error));
 }
 
 /// Whether the map is frozen now.
 Result<bool> write_initial(const MapSpec& map, int fd) {
-  const u32 key = 0;
-  std::vector<std::byte> value = map.initial_value;
-  value.resize(map.value_size);
-  uapi::MapElem attr{static_cast<u32>(fd), 0, address_of(&key), address_of(value.data()), 0};
-  SKEP_TRY(bpf_ok(uapi::Cmd::map_update_elem, attr, fmt::format("map {}: initial values", map.name)));
+  const bool is_zero = std::ranges::all_of(map.initial_value, [](std::byte byte) { return byte == std::byte{}; });
+  if (!is_zero) {  // as the kernel makes it
+    const u32 key = 0;
+    std::vector<std::byte> value = map.initial_value;
+    value.resize(map.value_size);
+    uapi::MapElem attr{static_cast<u32>(fd), 0, address_of(&key), address_of(value.data()), 0};
+    SKEP_TRY(bpf_ok(uapi::Cmd::map_update_elem, attr, fmt::format("map {}: initial values", map.name)));
+  }
   if (!map.frozen) return false;
   uapi::MapFreeze freeze{static_cast<u32>(fd)};
   const int status = bpf(uapi::Cmd::map_freeze, freeze);

@@ -29,6 +29,23 @@ bool holds_objects(MapType type) {
   return type == MapType::array_of_maps || type == MapType::hash_of_maps || type == MapType::prog_array;
 }
 
+/// What a map's elements are, where user space writes descriptors of them that are its own; "" for other maps.
+std::string_view described_elements(MapType type) {
+  switch (type) {
+    case MapType::sockmap:
+    case MapType::sockhash:
+    case MapType::xskmap:
+    case MapType::reuseport_sockarray:
+      return "sockets";
+    case MapType::perf_event_array:
+      return "perf events";
+    case MapType::cgroup_array:
+      return "control groups";
+    default:
+      return {};
+  }
+}
+
 uapi::MapElem element(int fd, std::span<const std::byte> key, const void* value, u64 flags = 0) {
   return {static_cast<u32>(fd), 0, key.empty() ? 0 : address_of(key.data()), address_of(value), flags};
 }
@@ -114,6 +131,11 @@ Result<std::vector<std::byte>> KernelMap::read_element(uapi::Cmd cmd, std::span<
                 fmt::format("map {}: the kernel does not let user space {} elements of a {} map", info_.name,
                             cmd == uapi::Cmd::map_lookup_elem ? "read" : "take", name_of(info_.type)),
                 -status);
+  if (status == -ENOSPC && described_elements(info_.type) == "sockets")
+    return fail(Code::unsupported,
+                fmt::format("map {}: a look-up gives a socket's cookie of 8 bytes, and this map's values have {}",
+                            info_.name, info_.value_size),
+                ENOSPC);
   if (status < 0) return tl::unexpected(bpf_error(cmd, place(), -status));
   return value;
 }
@@ -151,6 +173,13 @@ Result<void> KernelMap::update(std::span<const std::byte> key, std::span<const s
   if (status == -EEXIST)
     return fail(Code::invalid_argument, fmt::format("map {}: the key exists already", info_.name), EEXIST);
   if (status == -ENOENT) return fail(Code::not_found, fmt::format("map {}: no such key", info_.name), ENOENT);
+  if (const auto elements = described_elements(info_.type);
+      !elements.empty() && (status == -EBADF || status == -ENOTSOCK || status == -EINVAL))
+    return fail(Code::invalid_argument,
+                fmt::format("map {}: elements of {} maps are {}, written as descriptors of the process that has them "
+                            "open; the number given is none of this process",
+                            info_.name, name_of(info_.type), elements),
+                -status);
   return tl::unexpected(bpf_error(uapi::Cmd::map_update_elem, place(), -status));
 }
 
@@ -159,7 +188,9 @@ Result<void> KernelMap::erase(std::span<const std::byte> key) {
   auto attr = element(fd_.get(), key, nullptr);
   const int status = bpf(uapi::Cmd::map_delete_elem, attr);
   if (status >= 0) return {};
-  if (status == -ENOENT) return fail(Code::not_found, fmt::format("map {}: no such key", info_.name), ENOENT);
+  const bool says_so_otherwise = status == -EINVAL && info_.type == MapType::sockmap;
+  if (status == -ENOENT || says_so_otherwise)
+    return fail(Code::not_found, fmt::format("map {}: no such key", info_.name), ENOENT);
   if (status == -EINVAL || status == -EOPNOTSUPP || status == -enotsupp)
     return fail(Code::unsupported,
                 fmt::format("map {}: elements of {} maps cannot be deleted", info_.name, name_of(info_.type)), -status);

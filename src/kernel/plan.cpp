@@ -208,7 +208,7 @@ std::string Plan::key(const ProgramSpec& program) const {
     return fmt::format("{}:{}:{}", static_cast<int>(carrier->hook), carrier->at_return ? 'r' : 'e', carrier->function);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
   const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
-  return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(hook.attach_type()), frags,
+  return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(attach_type()), frags,
                      is_bound_at_load(type) ? hook.text() : std::string());
 }
 
@@ -221,8 +221,8 @@ Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, con
   if ((is_bound_at_load(target.program_type()) && (target.target.empty() || !names_program)) ||
       (target.kind == AttachKind::none && program.type == ProgramType::unspec))
     plan.loadable = false;
-  const bool needs_trampoline =
-      target.kind == AttachKind::fentry || target.kind == AttachKind::fexit || target.kind == AttachKind::fmod_ret;
+  const bool needs_trampoline = target.kind == AttachKind::fentry || target.kind == AttachKind::fexit ||
+                                target.kind == AttachKind::fmod_ret || target.kind == AttachKind::fsession;
   if (needs_trampoline && !features.fentry())
     return fail(Code::unsupported, fmt::format("{}/{}: {}. tp_btf, raw_tracepoint and tracepoint programs work without "
                                                "it; for a system call use ksyscall/NAME",

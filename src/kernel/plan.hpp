@@ -22,6 +22,12 @@ struct Plan {
   std::string carried_by;             ///< the line for the user, or ""
   bool loadable = true;               ///< false: the target must be known before the program can be loaded
   std::optional<Error> unattachable;  ///< it can be loaded (and verified), but this is why it cannot be attached
+  bool on_multi_link = false;         ///< user probes: held by one uprobe.multi link, which the program is loaded for
+
+  /// What the program says at its load that it will be attached as.
+  AttachType attach_type() const noexcept {
+    return on_multi_link ? AttachType::trace_uprobe_multi : hook.attach_type();
+  }
 
   /// Programs with equal keys are the same load.
   std::string key(const ProgramSpec& program) const;

@@ -30,7 +30,8 @@ bool is_one_of(AttachKind kind, std::initializer_list<AttachKind> kinds) {
 }
 
 bool is_trampoline(AttachKind kind) {
-  return is_one_of(kind, {AttachKind::fentry, AttachKind::fexit, AttachKind::fmod_ret, AttachKind::freplace});
+  return is_one_of(
+      kind, {AttachKind::fentry, AttachKind::fexit, AttachKind::fmod_ret, AttachKind::fsession, AttachKind::freplace});
 }
 
 /// "ID:FUNCTION" names a function of a loaded BPF program: that program, and the function's number in its types.
@@ -173,11 +174,20 @@ Result<Link> LoadedObject::attach_ops_of(std::string_view program) {
   return fail(Code::not_found, fmt::format("program {} is a member of no struct_ops map of its object", program));
 }
 
+Result<Plan> LoadedObject::plan(const ProgramSpec& program, const AttachTarget& target) const {
+  Plan plan = SKEP_TRY(plan_hook(program, spec.btf.get(), target, session->features, session->types));
+  // Programs of one program array must all have been loaded for the same kind of link, and which ones will meet there
+  // is not known.
+  const bool may_tail_call = std::ranges::find(spec.maps, MapType::prog_array, &MapSpec::type) != spec.maps.end();
+  plan.on_multi_link = is_one_of(target.kind, {AttachKind::uprobe, AttachKind::uretprobe, AttachKind::usdt}) &&
+                       !may_tail_call && session->features.uprobe_multi();
+  return plan;
+}
+
 Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target, TypesImage* image,
                                        const Plan* plan) const {
   Prepared out;
-  out.plan = plan != nullptr ? *plan
-                             : SKEP_TRY(plan_hook(original, spec.btf.get(), target, session->features, session->types));
+  out.plan = plan != nullptr ? *plan : SKEP_TRY(this->plan(original, target));
   if (!out.plan.loadable) return out;
   out.program = SKEP_TRY(close_program(original, spec, session->types));
   if (out.plan.carrier) {
@@ -214,18 +224,33 @@ Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
   request.attach_btf_id = prepared.target.type_id;
   request.attach_owner = prepared.target.owner.get();
   request.modules = modules;
-  request.member = prepared.target.member;
+  request.attach_as = prepared.target.member;
+  if (prepared.plan.on_multi_link) request.attach_as = static_cast<u32>(prepared.plan.attach_type());
   request.token = session->token();
   request.keep_log = keep_log;
   LoadOutcome outcome = load_program(request);
   session->keep_log(prepared.program.name, outcome.log);
+  if (outcome.program) bind_constants(outcome.program->get(), prepared.program);
   if (!outcome.program && prepared.plan.carrier)
     outcome.program.error().message += "\n  (" + prepared.plan.carried_by + ")";
   return std::move(outcome.program);
 }
 
-KernelProgram::KernelProgram(std::shared_ptr<LoadedObject> object, ProgramSpec spec)
-    : object_(std::move(object)), spec_(std::move(spec)) {
+// Kernels before 5.10 cannot be told that a map belongs to a program, and run it all the same.
+void LoadedObject::bind_constants(int program_fd, const ProgramSpec& program) const {
+  for (std::size_t i = 0; i < spec.maps.size(); ++i) {
+    if (!backend::belongs_to_all(spec.maps[i])) continue;
+    const bool is_bound = std::ranges::any_of(program.references, [&](const Reference& reference) {
+      return reference.map == i &&
+             (reference.kind == Reference::Kind::map_value || reference.kind == Reference::Kind::map);
+    });
+    uapi::ProgBindMap attr{static_cast<u32>(program_fd), static_cast<u32>(maps[i]->fd())};
+    if (!is_bound) bpf(uapi::Cmd::prog_bind_map, attr);
+  }
+}
+
+KernelProgram::KernelProgram(std::shared_ptr<LoadedObject> object, const ProgramSpec& spec)
+    : object_(std::move(object)), spec_(spec) {
   info_.name = spec_.name;
   info_.type = spec_.type;
 }
@@ -264,8 +289,7 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
         fmt::format("{}: its section \"{}\" names no hook; say where to attach it, such as --attach syscall:execve",
                     place, spec_.section));
   if (target.kind == AttachKind::struct_ops) return object_->attach_ops_of(spec_.name);
-  auto plan = SKEP_TRY_AT(
-      place, plan_hook(spec_, object_->spec.btf.get(), target, object_->session->features, object_->session->types));
+  auto plan = SKEP_TRY_AT(place, object_->plan(spec_, target));
   if (needs_target(target.kind) && target.target.empty())
     return fail(Code::not_found,
                 fmt::format("{}: {} names no target; say where to attach it: --attach {}:TARGET, where TARGET is {}",
@@ -273,12 +297,20 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
   const auto attach_as_planned = [&]() -> Attached {
     const int fd = SKEP_TRY(variant_for(target, plan));
-    auto attachment =
-        SKEP_TRY_AT(place, kernel::attach({fd, plan.hook, *object_->session, object_->maps, plan.hook.text()}));
+    auto attachment = SKEP_TRY_AT(place, kernel::attach({.program_fd = fd,
+                                                         .hook = plan.hook,
+                                                         .session = *object_->session,
+                                                         .maps = object_->maps,
+                                                         .place = plan.hook.text(),
+                                                         .on_multi_link = plan.on_multi_link}));
     attachment->count_misses(object_->session, fd, spec_.name);
     return attachment;
   };
   auto attached = attach_as_planned();
+  if (!attached && plan.on_multi_link && attached.error().os_error != 0) {
+    plan.on_multi_link = false;  // the older way may still do it (a thread's id), and says best what is wrong
+    attached = attach_as_planned();
+  }
   if (!attached && attached.error().os_error == EINVAL && !plan.carrier)
     if (auto other = plan_instead_of_refused(spec_, object_->spec.btf.get(), target, object_->session->types)) {
       plan = *std::move(other);

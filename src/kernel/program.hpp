@@ -51,16 +51,21 @@ struct LoadedObject {
   /// Registers the struct_ops map that `program` is a member of; registered already, the same once more.
   Result<Link> attach_ops_of(std::string_view program);
 
+  /// How a program reaches its hook here.
+  Result<Plan> plan(const ProgramSpec& program, const AttachTarget& target) const;
   /// CO-RE, carrier and annotations. `image` may be null: the object has no types; `plan` too: it is made here.
   Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image,
                            const Plan* plan = nullptr) const;
   /// References to maps and symbols, then BPF_PROG_LOAD. `btf_fd`: the types that `prepared` was annotated for.
   Result<base::Fd> load(Prepared& prepared, int btf_fd) const;
+  /// Gives the object's read-only data to a program that does not refer to it.
+  void bind_constants(int program_fd, const ProgramSpec& program) const;
 };
 
 class KernelProgram final : public Program::Impl {
  public:
-  KernelProgram(std::shared_ptr<LoadedObject> object, ProgramSpec spec);
+  /// `spec` is one of the object's.
+  KernelProgram(std::shared_ptr<LoadedObject> object, const ProgramSpec& spec);
 
   const ProgramInfo& info() const override { return info_; }
   Result<Link> attach(const AttachTarget& target) override;
@@ -75,7 +80,7 @@ class KernelProgram final : public Program::Impl {
   Result<int> variant_for(const AttachTarget& target, const Plan& plan);
 
   std::shared_ptr<LoadedObject> object_;
-  ProgramSpec spec_;
+  const ProgramSpec& spec_;
   ProgramInfo info_;
   std::mutex mutex_;
   std::map<std::string, base::Fd> variants_;

@@ -107,7 +107,7 @@ uapi::ProgLoad attributes(const LoadRequest& request) {
   attr.prog_type = static_cast<u32>(program.type);
   const AttachType expected = program.attach.attach_type();
   if (expected != AttachType::none) attr.expected_attach_type = static_cast<u32>(expected);
-  if (request.member) attr.expected_attach_type = *request.member;
+  if (request.attach_as) attr.expected_attach_type = *request.attach_as;
   attr.insns = address_of(program.insns.data());
   attr.insn_cnt = static_cast<u32>(program.insns.size());
   attr.kern_version = request.kernel_version;

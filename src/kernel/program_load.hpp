@@ -31,8 +31,9 @@ struct LoadRequest {
   u32 kernel_version = 0;
   int btf_fd = -1;
   const Annotations* annotations = nullptr;
-  u32 attach_btf_id = 0;              ///< a type of the kernel, or of `attach_owner`
-  std::optional<u32> member;          ///< struct_ops: the member of that type, in place of an attach type
+  u32 attach_btf_id = 0;  ///< a type of the kernel, or of `attach_owner`
+  /// In place of the attach type of the program's hook: a member of a struct_ops type, or the link that will hold it.
+  std::optional<u32> attach_as;
   int attach_owner = -1;              ///< the program that is replaced or traced, or the types of a module
   std::span<const base::Fd> modules;  ///< of link_references()
   const Token* token = nullptr;       ///< what lends the right to it

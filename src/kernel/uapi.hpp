@@ -68,6 +68,11 @@ struct MapBatch {
 struct MapFreeze {
   u32 map_fd = 0;
 };
+struct ProgBindMap {
+  u32 prog_fd = 0;
+  u32 map_fd = 0;
+  u32 flags = 0;
+};
 
 struct ProgLoad {
   u32 prog_type = 0;

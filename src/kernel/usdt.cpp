@@ -33,10 +33,11 @@ class Descriptions {
 
 /// A program without the map of descriptions reads no arguments: its places are user probes like others.
 Attached attach_bare(const AttachRequest& request, const std::string& file, const std::vector<elf::UsdtNote>& notes) {
-  auto attachment = std::make_unique<Attachment>();
+  UserProbes probes{.path = file};
   for (const elf::UsdtNote& note : notes)
-    SKEP_TRY(set_user_probe(request, {file, note.file_offset, note.semaphore_offset, false, request.hook.cookie},
-                            *attachment));
+    probes.places.push_back({note.file_offset, request.hook.cookie, note.semaphore_offset});
+  auto attachment = std::make_unique<Attachment>();
+  SKEP_TRY(set_user_probes(request, probes, *attachment));
   return attachment;
 }
 
@@ -57,6 +58,7 @@ Attached attach_usdt(const AttachRequest& request) {
   auto attachment = std::make_unique<Attachment>();
   const auto descriptions = std::make_shared<Descriptions>(request.session.shared_from_this(), specs->info().id);
   attachment->keep(descriptions);
+  UserProbes probes{.path = binary.path};
   std::map<std::string, u32, std::less<>> known;  // places with the same arguments share a description
   for (const elf::UsdtNote& note : notes) {
     const auto description = SKEP_TRY_AT(fmt::format("{}: \"{}\"", request.place, note.arguments),
@@ -68,9 +70,9 @@ Attached attach_usdt(const AttachRequest& request) {
         return tl::unexpected(spec::too_many_usdt_specs(request.place, specs->info().max_entries));
       SKEP_TRY(specs->update(std::as_bytes(std::span(&at->second, 1)), std::as_bytes(std::span(&description, 1)), 0));
     }
-    SKEP_TRY(set_user_probe(request, {binary.path, note.file_offset, note.semaphore_offset, false, at->second},
-                            *attachment));
+    probes.places.push_back({note.file_offset, at->second, note.semaphore_offset});
   }
+  SKEP_TRY(set_user_probes(request, probes, *attachment));
   return attachment;
 }
 

@@ -1,20 +1,26 @@
-// One user probe: a file, an offset in it, and what it does there.
+// User probes of one file: where in it, and what they do there.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "kernel/attach.hpp"
 
 namespace skep::kernel {
 
 struct UserProbe {
-  std::string path;
-  u64 offset = 0;            ///< bytes into the file
-  u64 semaphore_offset = 0;  ///< bytes into the file of the counter to raise while attached; 0: none
-  bool at_return = false;
+  u64 offset = 0;  ///< bytes into the file
   u64 cookie = 0;
+  u64 semaphore_offset = 0;  ///< bytes into the file of the counter to raise while attached; 0: none
 };
 
-/// Opens the event of a probe and attaches the request's program. With `request.hook.pid`, in that process only.
-Result<void> set_user_probe(const AttachRequest& request, const UserProbe& probe, Attachment& attachment);
+struct UserProbes {
+  std::string path;
+  std::vector<UserProbe> places;
+  bool at_return = false;
+};
+
+/// Attaches the request's program to all of them: by one link where it was loaded for that, else by an event each. With
+/// `request.hook.pid`, in that process only.
+Result<void> set_user_probes(const AttachRequest& request, const UserProbes& probes, Attachment& attachment);
 
 }  // namespace skep::kernel

@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "backend/names.hpp"
+#include "backend/selection.hpp"
 #include "backend/tag.hpp"
 #include "base/fd.hpp"
 #include "btf/btf.hpp"
@@ -165,12 +166,16 @@ class Loader {
     info.uid = ::getuid();
     info.bytes_xlated = static_cast<u32>(spec.insns.size() * sizeof(Insn));
     info.bytes_memlock = (info.bytes_xlated + page_bytes - 1) / page_bytes * page_bytes;
-    for (const Reference& reference : spec.references) {
-      const bool is_map = reference.kind == Reference::Kind::map || reference.kind == Reference::Kind::map_value;
-      if (!is_map || reference.map >= object_->maps.size()) continue;
-      const u32 map_id = object_->maps[reference.map]->map->info.id;
+    const auto add_map = [&](std::size_t place) {
+      if (place >= object_->maps.size()) return;
+      const u32 map_id = object_->maps[place]->map->info.id;
       if (std::ranges::find(info.map_ids, map_id) == info.map_ids.end()) info.map_ids.push_back(map_id);
-    }
+    };
+    for (const Reference& reference : spec.references)
+      if (reference.kind == Reference::Kind::map || reference.kind == Reference::Kind::map_value)
+        add_map(reference.map);
+    for (std::size_t i = 0; i < spec_.maps.size(); ++i)
+      if (backend::belongs_to_all(spec_.maps[i])) add_map(i);
     info.btf_id = object_->btf ? object_->btf_id.id() : 0;
     info.insns_processed = report.insns_processed;
     info.host_pid = registry_->pid();

@@ -73,7 +73,11 @@ class Maps(KernelInspection):
             (("push", *numbers, "value", "1"), "`update` writes others"),
             (("event_pipe", *numbers), "is not a ring"),
             (("show", "id", "4294967295"), "no map with id 4294967295"),
-            (("show", "pinned", "/nowhere"), "no map with pinned /nowhere"),
+            (("show", "pinned", "/nowhere"), "no map is pinned at /nowhere: there is no such file"),
+            (("show", "pinned", "/etc/passwd"), "no map is pinned at /etc/passwd: the file is in no bpffs"),
+            (("create", self.pins / "x", "type", "lpm_trie", "key", "8", "value", "4", "entries", "1", "name", "x"), "flag 1 (BPF_F_NO_PREALLOC)"),
+            (("create", self.pins / "x", "type", "ringbuf", "key", "4", "value", "4", "entries", "4096", "name", "x"), "keys and values of 0 bytes"),
+            (("create", self.pins / "x", "type", "array_of_maps", "key", "4", "value", "4", "entries", "1", "name", "x"), "`inner_map MAP`"),
             (("dump",), "name a map"),
             (("fly",), "expected show, list, dump"),
         ):
@@ -81,6 +85,20 @@ class Maps(KernelInspection):
             self.assertIn(result.returncode, (1, 2), arguments)
             self.assertIn(words, result.stderr, arguments)
             self.assertEqual(result.stdout, "", arguments)
+
+    def test_elements_that_have_no_numbers_are_named(self):
+        sockets = self.make_map("sockets", "sockmap", 4, 4, 2)
+        for arguments, words in ((("update", *sockets, "key", "0", "value", "1"), "are sockets, written as descriptors"),
+                                 (("lookup", *sockets, "key", "0"), "cookie of 8 bytes, and this map's values have 4"),
+                                 (("delete", *sockets, "key", "0"), "no such key")):
+            self.assertIn(words, self.skep("map", *arguments, check=1).stderr, arguments)
+        events = self.make_map("counters", "perf_event_array", 4, 4, 2)
+        self.assertIn("are perf events, written as", self.skep("map", "update", *events, "key", "0", "value", "1", check=1).stderr)
+
+    def test_a_pin_may_be_named_from_where_one_stands(self):
+        numbers = self.make_map("numbers_here", "array", 4, 4, 1)
+        beside = numbers[1].parent / ".." / numbers[1].parent.name / numbers[1].name
+        self.assertEqual(self.json("map", "show", "pinned", beside)["name"], "numbers_here")
 
     def test_queues_and_stacks(self):
         for kind, order in (("queue", (1, 2, 3)), ("stack", (3, 2, 1))):
@@ -269,6 +287,25 @@ char _license[] SEC("license") = "GPL";
         self.assertEqual(facts["metadata"], {"version": "1.2", "build": 7})
         self.same(facts, bpftool("prog", "show", "pinned", self.pins / "said"), "metadata")
         self.assertIn('\tmetadata:\n\t\tversion = "1.2"\n\t\tbuild = 7\n', self.skep("prog", "show", "pinned", self.pins / "said", check=0).stdout)
+
+    def test_a_program_that_reads_no_constants_says_what_it_is(self):
+        source = self.write("silent.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+const char bpf_metadata_version[] SEC(".rodata") = "1.3";
+SEC("raw_tracepoint/sys_enter") int silent(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "load", source, self.pins / "silent", check=0)
+        facts = self.json("prog", "show", "pinned", self.pins / "silent")
+        self.assertEqual((facts["metadata"], len(facts["map_ids"])), ({"version": "1.3"}, 1))
+        self.same(facts, bpftool("prog", "show", "pinned", self.pins / "silent"), "metadata")
+        host = self.start("run", source, "--backend", "user", "--", "cat", stdin=subprocess.PIPE)
+        self.addCleanup(host.stdin.close)  # what ends cat
+        seen, deadline = [], time.monotonic() + 20
+        while not seen and time.monotonic() < deadline:
+            seen = [one for one in self.json("prog", "show") if any(p["pid"] == host.pid for p in one.get("pids", []))]
+        self.assertEqual([one.get("metadata") for one in seen], [{"version": "1.3"}])
 
     def test_links_of_every_kind_that_loads_here(self):
         source = self.write("many.bpf.c", """

@@ -17,6 +17,17 @@ SEC("tcx/ingress") int MY_tc(struct __sk_buff *ctx) { return -1; }
 SEC("uprobe") int MY_user(struct pt_regs *ctx) { return 0; }
 char LICENSE[] SEC("license") = "GPL";
 """
+PINNED_XDP = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); __uint(pinning, LIBBPF_PIN_BY_NAME); } MY SEC(".maps");
+SEC("xdp") int tried(struct xdp_md *ctx) {
+  __u32 key = 0;
+  return bpf_map_lookup_elem(&MY, &key) ? XDP_PASS : XDP_DROP;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
 PINNED = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -174,6 +185,18 @@ class Kernel(Case):
         refused = self.skep("run", other, "--backend", "kernel", "--", "/bin/true")
         self.assertNotEqual(refused.returncode, 0)
         self.assertRegex(refused.stderr, f"{pin} holds another map .*value 8 bytes|{pin} holds another map \\(array, key 4, value 8")
+
+    def test_what_is_tried_out_pins_nothing(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        need(os.path.ismount("/sys/fs/bpf") and os.access("/sys/fs/bpf", os.W_OK), "bpffs at /sys/fs/bpf, where maps are pinned by name")
+        name = f"skep_tried_{os.getpid()}"
+        pin = f"/sys/fs/bpf/{name}"
+        self.addCleanup(lambda: os.path.exists(pin) and os.unlink(pin))
+        source = self.write("tried.bpf.c", PINNED_XDP.replace("MY", name))
+        engines = {json.loads(line)["engine"] for line in self.skep("test", source, "--expect", "XDP_PASS", "-j", check=0).stdout.splitlines()}
+        self.assertIn("kernel", engines)
+        self.skep("bench", source, "--engine", "kernel", "--repeat", "10", check=0)
+        self.assertFalse(os.path.exists(pin), "a map of a test stays behind")
 
     def test_hooks_that_are_not_there_are_named(self):
         need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")

@@ -1,6 +1,6 @@
 // Every hook beyond tracepoints: a program is attached, sees what the test does, and nothing after it is detached.
 //
-// User probes are set on this test's own functions. The network is a namespace that each test makes and leaves; control
+// The network is a namespace that each test makes and leaves; control
 // groups are made under the machine's cgroup2 mount and hold one child. Nothing of the machine is touched.
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -23,180 +23,11 @@
 #include <functional>
 #include <thread>
 
+#include "attach_support.hpp"
 #include "kernel/features.hpp"
-#include "support.hpp"
-
-// What the user probes are set on. C names, exported, not inlined.
-extern "C" {
-__attribute__((noipa, used, visibility("default"))) long skep_probed_first(long value) {
-  asm volatile("" ::: "memory");
-  return value + 1;
-}
-__attribute__((noipa, used, visibility("default"))) long skep_probed_second(long value) {
-  asm volatile("" ::: "memory");
-  return value + 2;
-}
-}
-
-// A static probe as <sys/sdt.h> makes it, with a semaphore: skep_test:hit, two arguments.
-extern "C" {
-__attribute__((used, section(".probes"))) volatile unsigned short skep_test_hit_semaphore = 0;
-}
-#if defined(__x86_64__)
-__attribute__((noinline)) static void hit_static_probe(int first, long second) {
-  asm volatile(
-      "990: nop\n"
-      ".pushsection .note.stapsdt,\"?\",\"note\"\n"
-      ".balign 4\n"
-      ".4byte 992f-991f, 994f-993f, 3\n"
-      "991: .asciz \"stapsdt\"\n"
-      "992: .balign 4\n"
-      "993: .8byte 990b\n"
-      ".8byte 0\n"
-      ".8byte skep_test_hit_semaphore\n"
-      ".asciz \"skep_test\"\n"
-      ".asciz \"hit\"\n"
-      ".asciz \"-4@%%edi 8@%%rsi\"\n"
-      "994: .balign 4\n"
-      ".popsection\n" ::"D"(first),
-      "S"(second));
-}
-#endif
 
 namespace skep::kernel_test {
 namespace {
-
-#define PREPARE(...)    \
-  prepare(__VA_ARGS__); \
-  if (IsSkipped() || HasFatalFailure()) return
-
-class Attach : public KernelEngine {
- protected:
-  /// Loads one program for `pid`; the test is left out where the kernel does not know the program's type.
-  void prepare(const std::string& program, int pid = ::getpid()) {
-    auto spec = compile("attach");
-    ASSERT_OK(spec);
-    set_global(*spec, "wanted_pid", pid);
-    auto object = load(*spec, {.programs = {program}});
-    if (!object && object.error().code == Code::unsupported) GTEST_SKIP() << object.error().message;
-    ASSERT_OK(object);
-    object_.emplace(*std::move(object));
-    auto handle = object_->program(program);
-    ASSERT_OK(handle);
-    program_.emplace(*std::move(handle));
-  }
-  u64 seen(u32 slot) const { return counter(*object_, "hits", slot); }
-  Result<Link> attach(std::string_view text, int pid = 0, u64 cookie = 0) {
-    auto target = SKEP_TRY(AttachTarget::from_text(text));
-    target.pid = pid;
-    target.cookie = cookie;
-    return program_->attach(target);
-  }
-  /// Attaches, acts, detaches, acts: what was counted while attached. Fails where the rest counts too.
-  u64 counted(std::string_view text, u32 slot, const std::function<void()>& act) {
-    {
-      auto link = attach(text);
-      EXPECT_TRUE(link) << link.error().message;
-      if (!link) return 0;
-      act();
-    }
-    const u64 count = seen(slot);
-    act();
-    EXPECT_EQ(seen(slot), count) << text << ": something was seen after detaching";
-    return count;
-  }
-
-  std::optional<Object> object_;
-  std::optional<Program> program_;
-};
-
-const std::string self = "/proc/self/exe";
-
-TEST_F(Attach, Uprobe) {
-  PREPARE("on_uprobe");
-  const auto call = [] { skep_probed_first(5), skep_probed_first(7); };
-  EXPECT_EQ(counted("uprobe:" + self + ":skep_probed_first", 0, call), 12u) << "the sum of the first arguments";
-}
-
-TEST_F(Attach, Uretprobe) {
-  PREPARE("on_uretprobe");
-  EXPECT_EQ(counted("uretprobe:" + self + ":skep_probed_first", 1, [] { skep_probed_first(5); }), 6u) << "the result";
-}
-
-TEST_F(Attach, UprobeOnAPattern) {
-  PREPARE("on_uprobe");
-  const auto call = [] { skep_probed_first(5), skep_probed_second(7); };
-  EXPECT_EQ(counted("uprobe:" + self + ":skep_probed_*", 0, call), 12u);
-}
-
-TEST_F(Attach, UprobeInOneProcessOnly) {
-  PREPARE("on_uprobe");
-  Child child([] { skep_probed_first(100); });
-  auto link = attach("uprobe:" + self + ":skep_probed_first", ::getpid());
-  ASSERT_OK(link);
-  skep_probed_first(5);
-  EXPECT_TRUE(child.run());
-  EXPECT_EQ(seen(0), 5u);
-}
-
-TEST_F(Attach, UprobeMultiWithACookie) {
-  PREPARE("on_uprobe_multi");
-  auto link = attach("uprobe.multi:" + self + ":skep_probed_*", ::getpid(), 1000);
-  if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message;
-  ASSERT_OK(link);
-  skep_probed_first(1), skep_probed_second(1);
-  EXPECT_EQ(seen(2), 2000u);
-}
-
-TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
-  PREPARE("on_uprobe");
-  const auto message = [&](std::string_view text, Code code) {
-    const auto link = attach(text);
-    EXPECT_FALSE(link) << text;
-    if (link) return std::string();
-    EXPECT_EQ(link.error().code, code) << link.error().message;
-    return link.error().message;
-  };
-  EXPECT_NE(message("uprobe:" + self + ":skep_probed_frist", Code::not_found).find("no function"), std::string::npos);
-  EXPECT_NE(message("uprobe:/nowhere/at/all:f", Code::not_found).find("no file"), std::string::npos);
-  EXPECT_NE(message("uprobe:libnowhere.so:f", Code::not_found).find("/usr/lib"), std::string::npos);
-  EXPECT_NE(message("uretprobe:" + self + ":skep_probed_first+4", Code::invalid_argument).find("no offset"),
-            std::string::npos);
-  EXPECT_NE(message("uprobe:/proc/self/exe", Code::invalid_argument).find("FILE:FUNCTION"), std::string::npos);
-  EXPECT_NE(message("uprobe:/proc/self/status:f", Code::malformed).find("ELF"), std::string::npos);
-  auto gone = AttachTarget::from_text("uprobe:libc.so.6:malloc");
-  ASSERT_OK(gone);
-  gone->pid = 4194303;
-  EXPECT_EQ(program_->attach(*gone).error().code, Code::not_found);
-}
-
-#if defined(__x86_64__)
-TEST_F(Attach, StaticProbe) {
-  PREPARE("on_usdt");
-  {
-    auto link = attach("usdt:" + self + ":skep_test:hit");
-    if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message;
-    ASSERT_OK(link);
-    EXPECT_EQ(skep_test_hit_semaphore, 1) << "the program can see that somebody looks";
-    hit_static_probe(-3, 1l << 40);
-    hit_static_probe(-4, 2);
-  }
-  EXPECT_EQ(skep_test_hit_semaphore, 0);
-  hit_static_probe(1, 1);
-  EXPECT_EQ(seen(5), 2u);
-  EXPECT_EQ(static_cast<s64>(seen(6)), -7);
-  EXPECT_EQ(seen(7), (1ull << 40) + 2);
-  // Descriptions are used again: after three more attachments the second one was never needed.
-  for (int round = 0; round < 3; ++round) ASSERT_OK(attach("usdt:" + self + ":skep_test:hit"));
-  const u32 second = 1;
-  const auto description = object_->map("__bpf_usdt_specs")->lookup(std::as_bytes(std::span(&second, 1)));
-  ASSERT_OK(description);
-  EXPECT_TRUE(std::ranges::all_of(*description, [](std::byte b) { return b == std::byte{}; }));
-  const auto missing = attach("usdt:" + self + ":skep_test:miss");
-  ASSERT_FALSE(missing);
-  EXPECT_EQ(missing.error().code, Code::not_found) << missing.error().message;
-}
-#endif
 
 TEST_F(Attach, Sampling) {
   PREPARE("on_clock");
@@ -231,12 +62,6 @@ TEST_F(Attach, Sampling) {
       EXPECT_NE(said.find("no hardware counters") == said.npos ? said.find("CPU's counters") : 0, said.npos) << said;
     }
 }
-
-/// Skips where this kernel has no such hook; `link` is attached otherwise.
-#define ATTACH_OR_SKIP(link, text)                                                           \
-  auto link = attach(text);                                                                  \
-  if (!link && link.error().code == Code::unsupported) GTEST_SKIP() << link.error().message; \
-  ASSERT_OK(link)
 
 TEST_F(Attach, KernelFunctionsByPattern) {
   PREPARE("on_function");
@@ -278,6 +103,25 @@ TEST_F(Attach, Trampolines) {
     ::close(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   }
   EXPECT_EQ(seen(55), 1u);
+}
+
+TEST_F(Attach, OneProgramSeesBothEndsOfACall) {
+  PREPARE("on_both_ends");
+  {
+    auto link = program_->attach();
+    ASSERT_OK(link);
+    ::syscall(SYS_getpgid, 0);
+  }
+  ::syscall(SYS_getpgid, 0);
+  EXPECT_EQ(seen(56), 2u);
+}
+
+TEST_F(Attach, WhatIsNoInfraredReceiverIsRefused) {
+  PREPARE("on_light");
+  EXPECT_EQ(attach("lirc_mode2:/dev/no_such_receiver").error().code, Code::not_found);
+  const auto link = attach("lirc_mode2:/dev/null");
+  ASSERT_FALSE(link);
+  EXPECT_NE(link.error().message.find("no infrared receiver"), std::string::npos) << link.error().message;
 }
 
 TEST_F(Attach, AResultIsChanged) {
@@ -416,6 +260,10 @@ TEST_F(Network, Sockets) {
   }
   EXPECT_EQ(attach("sk_skb/stream_verdict:hits").has_value(), false) << "no map of sockets";
   EXPECT_EQ(attach("sk_skb/stream_verdict:nowhere").error().code, Code::not_found);
+  PREPARE("on_data");  // its section does not say as what
+  for (const char* as : {"sk_skb:stream_parser:sockets", "sk_skb:stream_verdict:sockets"}) ASSERT_OK(attach(as)) << as;
+  for (const char* wrong : {"sk_skb:sockets", "sk_skb:nothing:sockets", "sk_skb:verdict"})
+    EXPECT_EQ(attach(wrong).error().code, Code::invalid_argument) << wrong;
   PREPARE("on_message");
   {
     ASSERT_OK(attach("sk_msg:sockets"));

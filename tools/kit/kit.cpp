@@ -13,6 +13,7 @@
 #include "btf/btf.hpp"
 #include "interruption.hpp"
 #include "kernel/access.hpp"
+#include "kernel/detach.hpp"
 #include "kernel/hook_check.hpp"
 #include "kit/choice.hpp"
 #include "kit/probes.hpp"
@@ -310,7 +311,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   };
   auto result = engine_->run(workload);
   interruption.end();
-  links.clear();
+  in_kernel_ ? kernel::detach_together(links) : links.clear();
   pump.finish();
   if (!result) return complain_of_run(result.error(), !workload_.command.empty());
   if (summaries_ == 0 || !stopped_) summary();

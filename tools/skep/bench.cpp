@@ -163,7 +163,8 @@ Result<Measured> measure_kernel(const ObjectSpec& spec, const std::string& name,
   const auto engine = SKEP_TRY(kernel_backend());
   Measured measured;
   const auto begin = Clock::now();
-  const auto object = SKEP_TRY(engine->load(spec, {.programs = backend::with_tail_calls(spec, name)}));
+  const auto object =
+      SKEP_TRY(engine->load(backend::without_pins(spec), {.programs = backend::with_tail_calls(spec, name)}));
   measured.load_us = us_since(begin);
   auto program = SKEP_TRY(object.program(name));
   measured.code_bytes = SKEP_TRY(code_bytes_in_kernel(*engine, program.info().id));

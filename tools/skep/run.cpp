@@ -10,6 +10,7 @@
 
 #include "compile/compile.hpp"
 #include "interruption.hpp"
+#include "kernel/detach.hpp"
 #include "symbols/stack_traces.hpp"
 #include "trace/events.hpp"
 #include "trace/map_table.hpp"
@@ -212,7 +213,7 @@ Result<int> run(const RunOptions& options) {
   auto result = engine->run(workload);
   interruption.end();
   SKEP_TRY(print_iterators(object, links));
-  links.clear();
+  engine->name() == "kernel" ? kernel::detach_together(links) : links.clear();
   pump.finish();
   if (!result) {
     return complain_of_run(result.error(), !options.workload.command.empty());

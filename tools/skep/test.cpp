@@ -145,7 +145,8 @@ Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program,
 
 Result<Outcome> run_kernel(const ObjectSpec& spec, const std::string& program, const TestCase& c) {
   const auto engine = SKEP_TRY(kernel_backend());
-  auto object = SKEP_TRY(engine->load(spec, {.programs = backend::with_tail_calls(spec, program)}));
+  auto object =
+      SKEP_TRY(engine->load(backend::without_pins(spec), {.programs = backend::with_tail_calls(spec, program)}));
   for (const MapEntry& entry : c.before) {
     const auto map = SKEP_TRY(object.map(entry.map));
     SKEP_TRY_AT("map " + entry.map, map.update(entry.key, *entry.value));

@@ -57,6 +57,7 @@ SEC("flow_dissector") int on_flow_dissector(struct __sk_buff *ctx) { count(18, 1
 SEC("socket") int on_socket(struct __sk_buff *ctx) { count(19, 1); return 0; }
 SEC("sk_reuseport") int on_reuseport(struct sk_reuseport_md *ctx) { count(20, 1); return 1; }
 SEC("sk_skb/stream_verdict") int on_stream(struct __sk_buff *ctx) { count(21, 1); return 1; }
+SEC("sk_skb") int on_data(struct __sk_buff *ctx) { count(23, 1); return 1; }
 SEC("sk_msg") int on_message(struct sk_msg_md *ctx) { count(22, 1); return 1; }
 
 SEC("kprobe") int on_function(struct pt_regs *ctx) { return count_ours(50, 1); }
@@ -64,6 +65,7 @@ SEC("kprobe.multi") int on_functions(struct pt_regs *ctx) { return count_ours(51
 SEC("kretprobe.multi") int on_returns(struct pt_regs *ctx) { return count_ours(52, 1); }
 SEC("fentry/__x64_sys_getpgid") int on_entry(unsigned long long *ctx) { return count_ours(53, 1); }
 SEC("fexit/__x64_sys_getpgid") int on_exit(unsigned long long *ctx) { return count_ours(54, 1); }
+SEC("fsession/__x64_sys_getpgid") int on_both_ends(unsigned long long *ctx) { return count_ours(56, 1) & 1; }
 SEC("fmod_ret/security_task_getpgid") int changes_result(unsigned long long *ctx) {
   return bpf_get_current_pid_tgid() >> 32 == wanted_pid ? -7 : 0;
 }
@@ -96,6 +98,7 @@ SEC("xdp") int calls_replaceable(struct xdp_md *ctx) { return replaceable(ctx); 
 SEC("freplace") int replacement(struct xdp_md *ctx) { return 9; }
 
 SEC("syscall") int on_call(void *ctx) { return 7; }
+SEC("lirc_mode2") int on_light(unsigned int *ctx) { return 0; }
 SEC("lwt_in") int on_route(struct __sk_buff *ctx) { return 0; }
 
 char LICENSE[] SEC("license") = "GPL";
