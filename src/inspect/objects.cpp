@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 namespace skep::inspect {
 
@@ -60,6 +61,9 @@ Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t&
     handle.by = By::tag;
   } else if (way == "pinned") {
     handle.by = By::pinned;
+    std::error_code error;  // a directory that is gone: then nothing is pinned there
+    const auto path = std::filesystem::absolute(handle.value, error).lexically_normal();
+    if (!error) handle.value = path.native();
   } else {
     return fail(Code::invalid_argument, fmt::format("'{}' does not name a {}: expected {}", way, kind, ways));
   }
@@ -121,6 +125,18 @@ bool Handle::matches(const LinkInfo& info) const {
   return by == By::id ? info.id == id : by == By::pinned && pinned_at(info.pinned, value);
 }
 
+namespace {
+
+Error nothing_pinned(std::string_view kind, const std::string& path) {
+  std::error_code error;
+  return {Code::not_found, fmt::format("no {} is pinned at {}: {}", kind, path,
+                                       std::filesystem::exists(path, error)
+                                           ? "the file is in no bpffs, or something else is pinned there"
+                                           : "there is no such file")};
+}
+
+}  // namespace
+
 template <class Info>
 Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind) {
   std::string there_are;
@@ -131,6 +147,7 @@ Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Hand
   }
   std::erase_if(all, [&](const Found<Info>& found) { return !handle.matches(found.info); });
   if (!all.empty()) return all;
+  if (handle.by == Handle::By::pinned) return tl::unexpected(nothing_pinned(kind, handle.value));
   if (named == 0) return fail(Code::not_found, fmt::format("no {} with {}: none is loaded", kind, handle.text()));
   return fail(Code::not_found, fmt::format("no {} with {}; loaded: {}{}", kind, handle.text(), there_are,
                                            named > 12 ? fmt::format(" and {} more", named - 12) : ""));

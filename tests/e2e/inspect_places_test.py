@@ -81,6 +81,9 @@ cat refused
 {skep} net show dev skep0 -j
 {skep} net detach tcx_egress pinned {self.pins}/filter dev skep0
 {skep} net show dev skep0 -j
+! {skep} net attach xdpgeneric pinned {self.pins}/filter dev skep0 2>&1
+! {skep} net attach tcx_egress pinned {self.pins}/pass dev skep0 2>&1
+! {skep} net show dev skep9 2>&1
 """
         result = subprocess.run(["unshare", "-n", "bash", "-c", script], text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
         need("not permitted" not in result.stderr and "Unknown device type" not in result.stderr, "no network namespace with a veth device: " + result.stderr)
@@ -97,6 +100,9 @@ cat refused
         (tcx,) = json.loads(lines[4])[0]["tc"]
         self.assertEqual((tcx["devname"], tcx["kind"], tcx["name"]), ("skep0", "tcx/egress", "filter"))
         self.assertEqual(json.loads(lines[5])[0]["tc"], [])
+        self.assertIn("is of type sched_cls; xdpgeneric takes programs of type xdp", lines[6])
+        self.assertIn("is of type xdp; tcx_egress takes programs of type sched_cls", lines[7])
+        self.assertIn("'skep9': no such network device", lines[8])
 
     def test_perf_events(self):
         need_clang()

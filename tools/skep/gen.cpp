@@ -88,7 +88,7 @@ Result<int> min_core_btf(Words& words) {
   if (output.empty() || words.done())
     return fail(Code::invalid_argument,
                 "gen min_core_btf: expected the kernel's types, the file to write, and at least one object");
-  const auto full = SKEP_TRY_AT(input, btf::Btf::from_file(input));
+  const auto full = SKEP_TRY(btf::Btf::from_file(input));
   std::vector<ObjectSpec> objects;
   while (!words.done()) {
     const auto file = words.next();

@@ -13,6 +13,7 @@
 #include "kernel/control.hpp"
 #include "kernel/holders.hpp"
 #include "kernel/net_programs.hpp"
+#include "kernel/probe.hpp"
 
 namespace skep::tools {
 namespace {
@@ -74,6 +75,7 @@ Result<int> net_show(Words& words) {
   std::string device;
   if (words.take("dev")) device = words.next();
   SKEP_TRY(words.end());
+  if (!device.empty()) SKEP_TRY(kernel::probe_device(device));
   auto found = SKEP_TRY(kernel::find_net_programs());
   if (!device.empty())
     std::erase_if(found, [&](const auto& one) { return one.device != device && !one.device.empty(); });
@@ -148,7 +150,12 @@ Result<int> net_change(Words& words, bool attach) {
   if (attach || in_list) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
     auto world = inspect::World::open();
-    program = SKEP_TRY(inspect::select_one(world.programs(), handle, "program")).info.id;
+    const ProgramInfo info = SKEP_TRY(inspect::select_one(world.programs(), handle, "program")).info;
+    const ProgramType wanted = in_list ? ProgramType::sched_cls : ProgramType::xdp;
+    if (info.type != wanted)
+      return fail(Code::invalid_argument, fmt::format("program {} is of type {}; {} takes programs of type {}",
+                                                      handle.text(), name_of(info.type), mode, name_of(wanted)));
+    program = info.id;
   }
   if (!words.take("dev")) return fail(Code::invalid_argument, "expected `dev NAME`");
   const std::string device = words.next();

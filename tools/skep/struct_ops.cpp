@@ -186,7 +186,7 @@ Result<int> act(Words& words) {
       dump_one(json, layout, found.info, SKEP_TRY(map.lookup(key_bytes)), !words.json);
   }
   json.end_array();
-  if (dump || (show && words.json)) print(json);
+  if (words.json ? show || dump : dump && !maps.empty()) print(json);
   if (unregister && words.json) fmt::print("null\n");
   return 0;
 }
