@@ -7,6 +7,7 @@
 
 #include "btf/builder.hpp"
 #include "btf/format_value.hpp"
+#include "inspect/dump.hpp"
 
 namespace skep::inspect {
 namespace {
@@ -156,6 +157,33 @@ TEST(EntryPrinter, TakesValuesOfAnySizeFromAPeer) {
   std::string out;
   printer.append(out, bytes_of({1, 2}), Bytes(4));  // a key of another size than the map's
   EXPECT_EQ(out, "");
+}
+
+/// A map of a peer that has other keys than it said in its list.
+struct Liar final : Map::Impl {
+  MapInfo facts{.type = MapType::hash, .key_size = 4, .value_size = 4};
+  const MapInfo& info() const override { return facts; }
+  Result<Bytes> lookup(std::span<const std::byte>) override { return Bytes(4); }
+  Result<void> update(std::span<const std::byte>, std::span<const std::byte>, u64) override { return {}; }
+  Result<void> erase(std::span<const std::byte>) override { return {}; }
+  Result<std::optional<Bytes>> next_key(std::optional<std::span<const std::byte>> key) override {
+    return key ? std::optional<Bytes>() : std::optional(Bytes(4));
+  }
+  Result<RingReader> open_ring() override { return fail(Code::unsupported, "no ring"); }
+  Result<Bytes> take(std::span<const std::byte>) override { return Bytes(4); }
+  Result<void> freeze() override { return {}; }
+};
+
+TEST(MapDump, KeysOfAnotherSizeThanTheListSaidAreRefused) {
+  const Map map(std::make_shared<Liar>());
+  const auto ignore = [](std::string_view) {};
+  EXPECT_TRUE(dump_map(map, {.type = MapType::hash, .key_size = 4, .max_entries = 8}, nullptr, {.json = true}, ignore));
+  for (const u32 said : {0u, 3u, 5u, 1u << 20}) {
+    const auto dumped =
+        dump_map(map, {.type = MapType::hash, .key_size = said, .max_entries = 8}, nullptr, {.json = true}, ignore);
+    ASSERT_FALSE(dumped) << said;
+    EXPECT_EQ(dumped.error().code, Code::malformed);
+  }
 }
 
 }  // namespace

@@ -44,6 +44,10 @@ Result<u64> dump_map(const Map& map, const MapInfo& info, const btf::Btf* types,
   MapBatch batch;
   for (u64 seen = 0; !batch.last && seen < most; seen += std::max<u32>(batch.count, 1)) {
     SKEP_TRY(map.next_batch(batch));
+    // A host may say one thing of its map in a list and another where it is opened.
+    if (batch.keys.size() != std::size_t{batch.count} * info.key_size)
+      return fail(Code::malformed, "map " + info.name + ": entries with keys of another size than its " +
+                                       std::to_string(info.key_size) + " bytes");
     const std::size_t value_bytes = batch.count == 0 ? 0 : batch.values.size() / batch.count;
     for (u32 i = 0; i < batch.count; ++i) {
       const int error = i < batch.errors.size() ? batch.errors[i] : 0;

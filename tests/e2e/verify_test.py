@@ -37,6 +37,19 @@ class Verify(Case):
         need_clang()
         super().setUpClass()
 
+    def test_names_in_an_object_are_no_orders_to_the_terminal(self):
+        name, taken = "clears_the_screen", "clears_\x1b[2Jscreen"
+        source = self.write("named.bpf.c", HEADER + f'SEC("xdp") int {name}(struct xdp_md *ctx) {{ return ctx->ingress_ifindex / 3; }}\n')
+        made = self.directory / "named.o"
+        self.skep("compile", source, "-o", made, check=0)
+        self.assertEqual(len(name), len(taken))
+        made.write_bytes(made.read_bytes().replace(name.encode(), taken.encode()))
+        for arguments in (("disasm", made), ("verify", made), ("bench", made, "--repeat", "1"), ("test", made), ("diff", made, made),
+                          ("btf", "dump", "file", made), ("btf", "dump", "file", made, "format", "c"), ("gen", "skeleton", made)):
+            result = self.skep(*arguments)
+            self.assertNotRegex(result.stdout + result.stderr, "[\x00-\x08\x0b-\x1f\x7f-\x9f]", arguments)
+        self.assertIn(r"clears_\x1b[2Jscreen", self.skep("disasm", made, check=0).stdout)
+
     def test_accepted(self):
         for example in sorted(EXAMPLES.glob("*.bpf.c")):
             with self.subTest(example=example.name):

@@ -12,6 +12,7 @@
 #include "backend/selection.hpp"
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
+#include "base/printable.hpp"
 #include "map/map.hpp"
 #include "user/loaded.hpp"
 #include "user/prepare.hpp"
@@ -181,8 +182,8 @@ Result<Measured> measure_kernel(const ObjectSpec& spec, const std::string& name,
 
 void print(const std::string& program, std::string_view engine, const Measured& m, bool as_json) {
   if (!as_json) {
-    fmt::print("{:<16} {:<8} {:>10.1f} ns  result {}  load {:.0f} us  compile {:.1f} us  {} bytes\n", program, engine,
-               m.ns_per_run, m.result, m.load_us, m.jit_us, m.code_bytes);
+    fmt::print("{:<16} {:<8} {:>10.1f} ns  result {}  load {:.0f} us  compile {:.1f} us  {} bytes\n",
+               base::printable(program), engine, m.ns_per_run, m.result, m.load_us, m.jit_us, m.code_bytes);
     return;
   }
   fmt::print(

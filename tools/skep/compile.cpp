@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/mapped_file.hpp"
+#include "base/printable.hpp"
 #include "compile/compile.hpp"
 #include "isa/text.hpp"
 #include "spec/listing.hpp"
@@ -31,8 +32,8 @@ Result<int> disassemble(const std::string& file, bool raw) {
   }
   const auto spec = SKEP_TRY(compile::load_program(file));
   for (const auto& program : spec.programs)
-    fmt::print("{}; {} ({})\n{}", &program == &spec.programs.front() ? "" : "\n", program.name, program.section,
-               spec::listing(spec, program));
+    fmt::print("{}", base::printable_text(fmt::format("{}; {} ({})\n{}", &program == &spec.programs.front() ? "" : "\n",
+                                                      program.name, program.section, spec::listing(spec, program))));
   return 0;
 }
 

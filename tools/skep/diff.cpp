@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "arguments.hpp"
+#include "base/printable.hpp"
 #include "compile/compile.hpp"
 #include "inspect/diff.hpp"
 #include "inspect/dump.hpp"
@@ -122,9 +123,13 @@ void print_text(const Side& a, const Side& b, const std::vector<inspect::Edit>& 
     if (side.sources[at] != source && !side.sources[at].empty()) {
       source = side.sources[at];
       const auto begin = source.find_first_not_of(" \t");
-      fmt::print("@@ {}\n", begin == std::string::npos ? source : source.substr(begin));
+      fmt::print("@@ {}\n", base::printable_text(begin == std::string::npos ? source : source.substr(begin)));
     }
-    fmt::print("{}{}\n", edit.kind == Kind::same ? ' ' : edit.kind == Kind::removed ? '-' : '+', side.texts[at]);
+    fmt::print("{}{}\n",
+               edit.kind == Kind::same      ? ' '
+               : edit.kind == Kind::removed ? '-'
+                                            : '+',
+               base::printable_text(side.texts[at]));
   }
 }
 

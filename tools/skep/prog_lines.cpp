@@ -6,6 +6,7 @@
 
 #include "backend/selection.hpp"
 #include "base/mapped_file.hpp"
+#include "base/printable.hpp"
 #include "line_counter.hpp"
 #include "map/map.hpp"
 #include "prog_words.hpp"
@@ -69,10 +70,10 @@ std::vector<LineCount> counts_of(const CountedProgram& counted, std::span<const 
 void print_lines(const std::vector<LineCount>& lines, u64 result) {
   std::string file;
   for (const LineCount& line : lines) {
-    if (line.line.file != file) fmt::print("{}:\n", file = line.line.file);
+    if (line.line.file != file) fmt::print("{}:\n", base::printable(file = line.line.file));
     const auto begin = line.line.text.find_first_not_of(" \t");
     fmt::print("{:>12} {:>5}  {}\n", line.count ? std::to_string(*line.count) : "?", line.line.line,
-               begin == std::string::npos ? "" : line.line.text.substr(begin));
+               begin == std::string::npos ? "" : base::printable_text(line.line.text.substr(begin)));
   }
   fmt::print("Return value: {}\n", result);
 }
