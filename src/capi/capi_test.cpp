@@ -167,6 +167,16 @@ TEST_F(CInterface, TakesNothingForGranted) {
   const char* const command[] = {"/bin/true", nullptr};
   EXPECT_LT(skep_engine_start(engine_, command, 0), 0) << "nothing is attached";
   EXPECT_LT(skep_engine_has(engine_, "no_such"), 0);
+  EXPECT_STREQ(skep_engine_name(nullptr), "");
+  EXPECT_STREQ(skep_engine_notes(nullptr), "");
+  EXPECT_STREQ(skep_engine_verifier_log(nullptr), "");
+  EXPECT_EQ(skep_engine_end_fd(nullptr), -1);
+  skep_engine_stop(nullptr);
+  EXPECT_STREQ(skep_object_warnings(nullptr), "");
+  EXPECT_STREQ(skep_link_carried_by(nullptr), "");
+  EXPECT_EQ(skep_function_text(nullptr), nullptr);
+  skep_reader* const no_reader = nullptr;
+  EXPECT_LT(skep_readers_poll(&no_reader, 1, nullptr, 0), 0);
   skep_object_close(nullptr);
   skep_function_close(nullptr);
   skep_link_close(nullptr);

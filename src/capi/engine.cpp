@@ -128,9 +128,10 @@ skep_engine* skep_engine_open(const char* name) {
   return handle_of<skep_engine>([&] { return open(name); });
 }
 void skep_engine_close(skep_engine* engine) { delete engine; }
-const char* skep_engine_name(const skep_engine* engine) { return engine->state->name.c_str(); }
+const char* skep_engine_name(const skep_engine* engine) { return engine != nullptr ? engine->state->name.c_str() : ""; }
 
 const char* skep_engine_notes(skep_engine* engine) {
+  if (engine == nullptr) return "";
   guarded([&]() -> Result<s64> {
     engine->state->notes = engine->state->backend->notes();
     return 0;
@@ -139,6 +140,7 @@ const char* skep_engine_notes(skep_engine* engine) {
 }
 
 const char* skep_engine_verifier_log(skep_engine* engine) {
+  if (engine == nullptr) return "";
   guarded([&]() -> Result<s64> {
     engine->state->log = engine->state->backend->verifier_log();
     return 0;
@@ -168,8 +170,10 @@ int skep_engine_workload(skep_engine* engine, skep_workload* workload) {
   });
 }
 
-int skep_engine_end_fd(const skep_engine* engine) { return engine->state->end_event.get(); }
-void skep_engine_stop(skep_engine* engine) { engine->state->backend->stop(); }
+int skep_engine_end_fd(const skep_engine* engine) { return engine != nullptr ? engine->state->end_event.get() : -1; }
+void skep_engine_stop(skep_engine* engine) {
+  if (engine != nullptr) engine->state->backend->stop();
+}
 
 int skep_engine_has(skep_engine* engine, const char* feature) {
   return status_of([&]() -> Result<s64> {

@@ -147,7 +147,9 @@ skep_object* skep_object_open_text(skep_engine* engine, const char* text, size_t
 }
 
 void skep_object_close(skep_object* object) { delete object; }
-const char* skep_object_warnings(const skep_object* object) { return object->state->warnings.c_str(); }
+const char* skep_object_warnings(const skep_object* object) {
+  return object != nullptr ? object->state->warnings.c_str() : "";
+}
 
 int skep_compile(const char* source, const char* path, const skep_compile_options* options) {
   return status_of([&]() -> Result<s64> {
@@ -232,7 +234,7 @@ skep_link* skep_function_attach(skep_function* function, const char* target, int
     return std::make_unique<skep_link>(skep_link{function->object, std::move(link), std::move(carried_by)});
   });
 }
-const char* skep_link_carried_by(const skep_link* link) { return link->carried_by.c_str(); }
+const char* skep_link_carried_by(const skep_link* link) { return link != nullptr ? link->carried_by.c_str() : ""; }
 void skep_link_close(skep_link* link) { delete link; }
 void skep_links_close(skep_link* const* links, size_t count) {
   guarded([&]() -> Result<s64> {

@@ -5,6 +5,7 @@
 // affair.
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -87,6 +88,7 @@ void skep_reader_close(skep_reader* reader) { delete reader; }
 int64_t skep_readers_poll(skep_reader* const* readers, size_t count, skep_engine* engine, int32_t timeout_ms) {
   return guarded([&]() -> Result<s64> {
     if (readers == nullptr && count != 0) return is_null("the list of readers");
+    if (std::find(readers, readers + count, nullptr) != readers + count) return is_null("a reader of the list");
     return poll_all({readers, count}, engine, timeout_ms);
   });
 }
