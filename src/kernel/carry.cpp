@@ -170,7 +170,27 @@ void copy_context_word(assembler::Program& code, s16 view_offset, s32 context_of
   code.call_helper(helper_probe_read_kernel);
 }
 
+/// The context's words as the program knows them. r6 = the context.
+void rearrange_words(assembler::Program& code, const Carrier& carrier) {
+  for (std::size_t i = 0; i < carrier.arguments.size(); ++i) {
+    const s8 argument = carrier.arguments[i];
+    const auto to = static_cast<s16>(view + 8 * static_cast<s16>(i));
+    if (argument == argument_unknown) {
+      code.store64_number(isa::frame_pointer, to, 0);
+      continue;
+    }
+    code.load64(2, 6, static_cast<s16>(8 * argument));
+    code.store64(isa::frame_pointer, to, 2);
+  }
+  code.store64(isa::frame_pointer, context_slot, 6);
+}
+
+bool is_moved(CarrierHook hook) {
+  return hook == CarrierHook::moved_tracepoint || hook == CarrierHook::moved_fentry || hook == CarrierHook::moved_fexit;
+}
+
 void build_view(assembler::Program& code, const Carrier& carrier) {
+  if (is_moved(carrier.hook)) return rearrange_words(code, carrier);
   for (s16 offset = 0; offset < regs_bytes; offset += 8)
     code.store64_number(isa::frame_pointer, static_cast<s16>(view + offset), 0);
   code.store64_number(isa::frame_pointer, view + regs_orig_ax, -1);
@@ -214,6 +234,10 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
     case CarrierHook::boundary_entry:
     case CarrierHook::boundary_return:
       fill_from_tracepoint(code, carrier);
+      break;
+    case CarrierHook::moved_tracepoint:
+    case CarrierHook::moved_fentry:
+    case CarrierHook::moved_fexit:
       break;
   }
   code.store64(isa::frame_pointer, context_slot, 6);
@@ -260,7 +284,13 @@ AttachTarget carrier_hook(const Carrier& carrier) {
     case CarrierHook::boundary_return:
       return {AttachKind::raw_tracepoint, "sys_exit"};
     case CarrierHook::kprobe:
-      return {AttachKind::kprobe, carrier.function};
+      return {AttachKind::kprobe, carrier.tracepoint.empty() ? carrier.function : carrier.tracepoint};
+    case CarrierHook::moved_tracepoint:
+      return {AttachKind::raw_tracepoint, carrier.tracepoint};
+    case CarrierHook::moved_fentry:
+      return {AttachKind::fentry, carrier.tracepoint};
+    case CarrierHook::moved_fexit:
+      return {AttachKind::fexit, carrier.tracepoint};
   }
   return {};
 }
@@ -284,7 +314,8 @@ Result<void> carry(ProgramSpec& program, const Carrier& carrier) {
   const auto head = carrier_code(carrier);
   prepend(program, head);
   program.functions.insert(program.functions.begin(), FunctionInfo{0, 0, program.name, false});
-  const std::string note = fmt::format("/* skep: a pt_regs for {}, then its program */", carrier.function);
+  const std::string note = fmt::format("/* skep: {} for {}, then its program */",
+                                       is_moved(carrier.hook) ? "the context" : "a pt_regs", carrier.function);
   program.lines.insert(program.lines.begin(), SourceLine{0, "skep", note, 1, 1});
   program.attach = carrier_hook(carrier);
   program.type = program.attach.program_type();
@@ -292,6 +323,11 @@ Result<void> carry(ProgramSpec& program, const Carrier& carrier) {
 }
 
 namespace {
+
+std::string describe_moved(const Carrier& carrier, std::string_view asked) {
+  return fmt::format("{} is carried by {} ({}): {}; {}", asked, carrier.tracepoint, carrier.reason,
+                     carrier.is_exact ? "exact" : "approximate", carrier.note);
+}
 
 std::string describe_hook(const Carrier& carrier, std::string_view asked) {
   switch (carrier.hook) {
@@ -321,7 +357,16 @@ std::string describe_hook(const Carrier& carrier, std::string_view asked) {
           "{} is carried by raw_tracepoint/{} ({}): {}; {}{}; stacks begin at the tracepoint", asked,
           carrier.tracepoint, carrier.reason, carrier.is_exact ? "exact" : "approximate", carrier.note,
           carrier.parameters_by_type ? "; parameters are those of the types that the program declares" : "");
+    case CarrierHook::moved_tracepoint:
+      return fmt::format(
+          "{}: the program reads arguments that the tracepoint had {}: it is given those, from where they are "
+          "now",
+          asked, carrier.note);
+    case CarrierHook::moved_fentry:
+    case CarrierHook::moved_fexit:
+      return describe_moved(carrier, asked);
     case CarrierHook::kprobe:
+      if (!carrier.tracepoint.empty()) return describe_moved(carrier, asked);
       if (carrier.parameters_by_type)
         return fmt::format(
             "{}: this kernel's function has other parameters than the program declares: it is given those of "

@@ -18,6 +18,9 @@
 // Where a function gets a structure that is nowhere at the tracepoint (the kiocb of a read), the carrier builds it in
 // memory of its own, one copy for each CPU, with the members that are known.
 //
+// Programs of raw tracepoints, fentry and fexit whose hook has moved (moved_hooks.def) get a view of another shape: the
+// words of their context, each from where it is now. A typed pointer that lies on the stack keeps its type.
+//
 // A handler that declares the arguments of a system call (`int f(struct pt_regs *ctx, const char *path)`) is shown
 // them, although the call's function has a pointer to the caller's registers only; where there are kprobes, a carrier
 // does that in front of the kprobe itself.
@@ -43,9 +46,12 @@ enum class CarrierHook : u8 {
   sys_exit,
   tracepoint_entry,
   tracepoint_return,
-  boundary_entry,   ///< sys_enter of the calls whose kernel side calls the function
-  boundary_return,  ///< their sys_exit
-  kprobe            ///< the function itself; for programs that declare other parameters than it has
+  boundary_entry,    ///< sys_enter of the calls whose kernel side calls the function
+  boundary_return,   ///< their sys_exit
+  kprobe,            ///< the function itself; for programs that declare other parameters than it has
+  moved_tracepoint,  ///< a raw tracepoint's program that was written for its former arguments
+  moved_fentry,      ///< fentry and fexit programs, on the function that does the work of the one they name
+  moved_fexit
 };
 
 /// An argument of a tracepoint (or an argument_*), or a member that it leads to, compared with a number.
@@ -97,7 +103,7 @@ struct Carrier {
   u32 argument_count = 0;            ///< fentry, fexit: of the function
   bool typed_context = false;        ///< sys_exit: the program type is tracing, so orig_ax is read without a helper
   std::optional<u32> status_offset;  ///< thread_info::status inside task_struct, to leave out 32-bit callers
-  // tracepoint_entry, tracepoint_return:
+  // tracepoint_entry, tracepoint_return; moved_*, where it is a tracepoint or another function, as for some of kprobe:
   std::string tracepoint;
   std::vector<s8> arguments;  ///< for each parameter (for the result) the tracepoint's argument, or argument_*
   std::vector<CarrierTest> tests;

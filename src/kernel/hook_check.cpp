@@ -24,8 +24,11 @@ Result<void> check_function(Session& session, const AttachTarget& target) {
   return tl::unexpected(known.error());
 }
 
-bool stands_in(CarrierHook hook) {
-  return hook == CarrierHook::tracepoint_entry || hook == CarrierHook::tracepoint_return ||
+bool stands_in(const Carrier& carrier) {
+  const CarrierHook hook = carrier.hook;
+  const bool moved = hook == CarrierHook::moved_fentry || hook == CarrierHook::moved_fexit ||
+                     (hook == CarrierHook::kprobe && !carrier.tracepoint.empty());
+  return moved || hook == CarrierHook::tracepoint_entry || hook == CarrierHook::tracepoint_return ||
          hook == CarrierHook::boundary_entry || hook == CarrierHook::boundary_return;
 }
 
@@ -48,7 +51,7 @@ Result<bool> HookCheck::check(const ProgramSpec& program) {
   }
   auto plan = SKEP_TRY(plan_hook(program, nullptr, target, session_->features, session_->types));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
-  if (plan.carrier && stands_in(plan.carrier->hook)) return false;
+  if (plan.carrier && stands_in(*plan.carrier)) return false;
   switch (target.kind) {
     case AttachKind::fentry:
     case AttachKind::fexit:

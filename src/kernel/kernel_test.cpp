@@ -18,6 +18,7 @@
 #include "kernel/close.hpp"
 #include "kernel/hook_substitutes.hpp"
 #include "kernel/map_create.hpp"
+#include "kernel/moved_hooks.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/plan.hpp"
 #include "kernel/register_use.hpp"
@@ -328,6 +329,33 @@ TEST(HookSubstitutes, TheReferenceShowsTheTable) {
   const auto text = base::read_text("docs/reference/hook-substitutes.md");
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_NE(text->find(table), std::string::npos) << "docs/reference/hook-substitutes.md should hold:\n" << table;
+}
+
+TEST(MovedHooks, EveryRowCanBeReadAndStandsInTheReference) {
+  const auto text = base::read_text("docs/reference/hook-substitutes.md");
+  ASSERT_TRUE(text) << text.error().message;
+  const auto shown = [&](const std::string& line) {
+    EXPECT_NE(text->find(line), std::string::npos) << "docs/reference/hook-substitutes.md should hold:\n" << line;
+  };
+  constexpr std::size_t words_of_the_view = 21;
+  for (const MovedTracepoint& row : moved_tracepoints()) {
+    const auto arguments = parse_arguments(row.arguments);
+    ASSERT_TRUE(arguments && arguments->size() <= words_of_the_view) << row.name;
+    EXPECT_GT(arguments->size(), row.count) << row.name << ": nothing would tell old programs from new ones";
+    for (const s8 argument : *arguments) EXPECT_LT(argument, static_cast<s8>(row.count)) << row.name;
+    shown(
+        fmt::format("| raw_tracepoint/{} | itself | exact | programs that read more than {} arguments get those it had "
+                    "{} |\n",
+                    row.name, row.count, row.note));
+  }
+  for (const MovedFunction& row : moved_functions()) {
+    const auto parameters = parse_arguments(row.parameters);
+    ASSERT_TRUE(parameters && !parameters->empty()) << row.function;
+    for (const s8 parameter : *parameters) EXPECT_TRUE(parameter == argument_unknown || parameter >= 0) << row.function;
+    shown(fmt::format("| {}{} | {} | {} | {} |\n", row.when == MovedFunction::When::outgrown ? "fentry, fexit of " : "",
+                      row.function, row.other,
+                      row.exactness == MovedFunction::Exactness::exact ? "exact" : "approximate", row.note));
+  }
 }
 
 /// What a program reads of pt_regs, by hand-made instructions.

@@ -7,6 +7,7 @@
 
 #include "catalog/syscalls.hpp"
 #include "kernel/hook_substitutes.hpp"
+#include "kernel/moved_hooks.hpp"
 #include "spec/handler.hpp"
 
 namespace skep::kernel {
@@ -157,6 +158,23 @@ void follow_declaration(Plan& plan, const ProgramSpec& program, const btf::Btf* 
 #endif
 }
 
+/// A probe of a function that this kernel does not have, and whose work another one does.
+bool follow_moved_function(Plan& plan, const ProgramSpec& program, const AttachTarget& target,
+                           const std::string& function, const std::string& asked, KernelTypes& kernel) {
+#if defined(__x86_64__)
+  const auto carrier = moved_function_carrier(program, function, CarrierHook::kprobe, kernel);
+  if (!carrier) return false;
+  use_carrier(plan, *carrier, asked);
+  if (is_return(target.kind)) {  // the result is where it was
+    plan.carrier.reset();
+    plan.hook.kind = AttachKind::kretprobe;
+  }
+  return true;
+#else
+  return false;
+#endif
+}
+
 Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
                 const Features& features, KernelTypes& kernel) {
   Plan plan;
@@ -176,6 +194,8 @@ Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const Atta
       use_carrier(plan, carrier, asked);
     } else if (auto substitute = carrier_of_missing_function(program, declared, target, function, kernel)) {
       use_carrier(plan, *substitute, asked);
+    } else if (follow_moved_function(plan, program, target, function, asked, kernel)) {
+      return plan;
     } else if (!is_return(target.kind)) {
       follow_declaration(plan, program, declared, function, asked, kernel);
     }
@@ -194,6 +214,20 @@ Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const Atta
   }
   use_carrier(plan, *carrier, asked);
   return plan;
+}
+
+/// A tracepoint whose arguments, or a function whose work, is elsewhere than the program was written for.
+void follow_moved_hook(Plan& plan, const ProgramSpec& program, const AttachTarget& target, KernelTypes& kernel) {
+#if defined(__x86_64__)
+  std::optional<Carrier> carrier;
+  if (target.kind == AttachKind::raw_tracepoint || target.kind == AttachKind::raw_tp)
+    carrier = moved_tracepoint_carrier(program, target.target, kernel);
+  if (target.kind == AttachKind::fentry)
+    carrier = moved_function_carrier(program, target.target, CarrierHook::moved_fentry, kernel);
+  if (target.kind == AttachKind::fexit)
+    carrier = moved_function_carrier(program, target.target, CarrierHook::moved_fexit, kernel);
+  if (carrier) use_carrier(plan, *carrier, fmt::format("{}/{}", name_of(target.kind), target.target));
+#endif
 }
 
 /// Whether a program of this type names its target when it is loaded.
@@ -227,6 +261,7 @@ Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, con
     return fail(Code::unsupported, fmt::format("{}/{}: {}. tp_btf, raw_tracepoint and tracepoint programs work without "
                                                "it; for a system call use ksyscall/NAME",
                                                name_of(target.kind), target.target, features.fentry_refusal()));
+  follow_moved_hook(plan, program, target, kernel);
   return plan;
 }
 

@@ -3,7 +3,8 @@
 // A plan is made before loading, because the hook decides the program type and even the instructions. The order for
 // kprobe programs: a real kprobe; else fentry/fexit on the same function; else, for system calls, the raw
 // tracepoint; else a tracepoint that knows the same values (hook_substitutes.def), also where there are kprobes but the
-// function itself is gone.
+// function itself is gone. Then hooks that have moved with a release (moved_hooks.def), for programs of other kinds
+// too.
 #pragma once
 #include <optional>
 #include <skep/result.hpp>

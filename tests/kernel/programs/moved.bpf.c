@@ -1,0 +1,55 @@
+// Programs written for other releases: arguments that a tracepoint had, functions whose work another one does now.
+#include <linux/types.h>
+
+enum { BPF_MAP_TYPE_ARRAY = 2 };
+#include <bpf/bpf_helpers.h>
+
+const volatile unsigned int wanted_pid = 0;
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 8);
+  __type(key, __u32);
+  __type(value, __u64);
+} hits SEC(".maps");
+
+static __always_inline void add(__u32 slot, __u64 value) {
+  __u64 *hit = bpf_map_lookup_elem(&hits, &slot);
+  if (hit) __sync_fetch_and_add(hit, value);
+}
+static __always_inline int is_wanted(void) { return bpf_get_current_pid_tgid() >> 32 == wanted_pid; }
+
+// zone_start, migrate_pfn, free_pfn, zone_end, sync
+SEC("raw_tracepoint/mm_compaction_begin")
+int begin_as_it_was(const __u64 *ctx) {
+  add(0, ctx[0]);
+  add(1, ctx[3]);
+  add(2, ctx[4]);
+  return 0;
+}
+
+// What today's tracepoint has, too: the program is left alone.
+SEC("raw_tracepoint/mm_compaction_begin")
+int begin_as_it_is(const __u64 *ctx) {
+  add(3, ctx[3]);
+  return 0;
+}
+
+SEC("raw_tracepoint/mm_compaction_begin")
+int begin_that_asks_for_what_is_gone(const __u64 *ctx) {
+  add(4, ctx[2] + ctx[4]);
+  return 0;
+}
+
+// Parameter gfp, then the page.
+SEC("fexit/__page_cache_alloc")
+int page_is_made(const __u64 *ctx) {
+  if (is_wanted()) add(5, ctx[1] != 0);
+  return 0;
+}
+
+SEC("fentry/mark_page_accessed")
+int page_is_used(const __u64 *ctx) {
+  if (is_wanted()) add(6, ctx[0] != 0);
+  return 0;
+}
