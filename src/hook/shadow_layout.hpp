@@ -3,7 +3,7 @@
 // Names are the kernel's, places are ours: programs find them by CO-RE (user/target_types.def makes BTF of these
 // structures, member by member). A pointer is a shadow address: an opaque number that looks like one of the kernel's,
 // and means a place in the window of ShadowTasks by its lower half. Source: Linux 6.18,
-// include/linux/{sched,cred,nsproxy, mm_types,ns_common}.h.
+// include/linux/{sched,cred,nsproxy,mm_types,ns_common,fdtable,fs,net}.h, include/net/sock.h.
 #pragma once
 #include <cstddef>
 #include <skep/types.hpp>
@@ -49,6 +49,50 @@ struct nsproxy {
   Pointer uts_ns, ipc_ns, mnt_ns, pid_ns_for_children, net_ns, time_ns, cgroup_ns;
 };
 
+/// The table of a task's descriptors. `fd` leads to addresses without memory: ShadowFiles answers for them.
+struct fdtable {
+  u32 max_fds;
+  Pointer fd;
+};
+struct files_struct {
+  Pointer fdt;
+};
+struct inode {
+  u16 i_mode;
+};
+struct file {
+  Pointer f_inode;
+  Pointer private_data;  ///< a socket's: its struct socket
+};
+struct socket {
+  Pointer sk;
+};
+struct in6_addr {
+  u8 bytes[16];
+};
+struct possible_net {
+  Pointer net;
+};
+/// Addresses and skc_dport as on the wire. Of an IPv6 socket that carries IPv4 both kinds of addresses, as in the
+/// kernel.
+struct sock_common {
+  u16 skc_family, skc_num, skc_dport;
+  u8 skc_state, skc_reuse, skc_reuseport;
+  s32 skc_bound_dev_if;
+  u32 skc_daddr, skc_rcv_saddr;
+  in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
+  possible_net skc_net;
+};
+struct sock {
+  sock_common __sk_common;  // NOLINT: the kernel's name
+  u16 sk_type, sk_protocol;
+};
+/// What every sock of IPv4 and IPv6 is the first part of.
+struct inet_sock {
+  struct sock sk;
+  u64 inet_flags;  ///< the bits of Linux 6.18: FREEBIND 11, TRANSPARENT 15, BIND_ADDRESS_NO_PORT 18
+};
+
 struct thread_info {
   u32 status;  ///< TS_COMPAT (2) while in a 32-bit call
 };
@@ -66,6 +110,7 @@ struct task_struct {
   char comm[16];
   Pointer nsproxy;
   Pointer signal;
+  Pointer files;
 };
 
 struct linux_binprm {

@@ -41,17 +41,21 @@ s64 tick_ns() noexcept {
 
 Result<std::unique_ptr<ShadowTasks>> ShadowTasks::create() {
   constexpr u64 page = 4096;
-  const u64 bytes = (sizeof(Scratch) + sizeof(Block) * most_tasks + 2 * page) / page * page;
+  const u64 bytes =
+      (sizeof(Scratch) + sizeof(Block) * most_tasks + sizeof(ShadowFiles::Block) * ShadowFiles::most_files + 2 * page) /
+      page * page;
   auto region = SKEP_TRY(map::Region::window(first_offset, bytes, 0));
   return std::unique_ptr<ShadowTasks>(new ShadowTasks(std::move(region)));
 }
 
-ShadowTasks::ShadowTasks(map::Region region) noexcept : region_(std::move(region)) {
+ShadowTasks::ShadowTasks(map::Region region) noexcept : region_(std::move(region)), files_(nullptr, 0) {
   base_ = reinterpret_cast<u64>(region_.data()) + map::Region::window_guard;
   std::byte* const first = region_.data() + map::Region::window_guard + first_offset;
   scratch_ = new (first) Scratch{};
   constexpr std::size_t after = (sizeof(Scratch) + 63) / 64 * 64;
   blocks_ = new (first + after) Block[most_tasks]{};
+  file_blocks_ = new (first + after + sizeof(Block) * most_tasks) ShadowFiles::Block[ShadowFiles::most_files]{};
+  files_ = ShadowFiles(file_blocks_, address(*file_blocks_));
 }
 
 void ShadowTasks::want(std::string_view type, u32 offset, u32 bytes) noexcept {
@@ -64,6 +68,7 @@ void ShadowTasks::want(std::string_view type, u32 offset, u32 bytes) noexcept {
 void ShadowTasks::begin_event(bool compat_call) noexcept {
   ++serial_;
   compat_ = compat_call;
+  files_.begin_event();
 }
 
 u8 ShadowTasks::groups_of(std::size_t offset, std::size_t size) noexcept {
@@ -116,6 +121,9 @@ void ShadowTasks::reset(u32 index, u32 tid, u32 tgid) noexcept {
       &made.nsproxy.uts_ns, &made.nsproxy.ipc_ns,  &made.nsproxy.mnt_ns,   &made.nsproxy.pid_ns_for_children,
       &made.nsproxy.net_ns, &made.nsproxy.time_ns, &made.nsproxy.cgroup_ns};
   for (std::size_t i = 0; i < std::size(places); ++i) *places[i] = address(made.spaces[i]);
+  made.task.files = address(made.files);
+  made.files.fdt = address(made.table);
+  made.table = {ShadowFiles::most_descriptors, tag | (tables_offset + index * ShadowFiles::table_bytes)};
   made.task.group_leader = address(made.task);
   if (tgid != tid) {
     const u32 leader = index_of(tgid, tgid);  // not this block: it was just looked at
@@ -149,8 +157,22 @@ u32 ShadowTasks::tid_of(shadow::Pointer address) const noexcept {
   return from % sizeof(Block) == 0 && index < most_tasks ? facts_[index].tid : 0;
 }
 
+/// A place in the table of a task's descriptors.
+bool ShadowTasks::read_table(void* to, u64 offset, u32 size) noexcept {
+  const u64 index = offset / ShadowFiles::table_bytes, place = offset % ShadowFiles::table_bytes;
+  shadow::Pointer file = 0;
+  if (index >= most_tasks || size != sizeof file || place % sizeof file != 0) return false;
+  if (facts_[index].tid != 0)
+    file = files_.file(static_cast<u32>(blocks_[index].task.tgid), static_cast<u32>(place / sizeof file),
+                       blocks_[index].nsproxy.net_ns);
+  std::memcpy(to, &file, sizeof file);
+  return true;
+}
+
 bool ShadowTasks::read(void* to, u64 address, u32 size) noexcept {
   if (!is_shadow(address)) return false;
+  if (static_cast<u32>(address) >= tables_offset)
+    return read_table(to, static_cast<u32>(address) - tables_offset, size);
   const u64 place = base_ + static_cast<u32>(address);
   const u64 scratch = reinterpret_cast<u64>(scratch_), blocks = reinterpret_cast<u64>(blocks_);
   const auto within = [&](u64 first, u64 bytes) {
@@ -163,6 +185,9 @@ bool ShadowTasks::read(void* to, u64 address, u32 size) noexcept {
     if (facts_[index].serial != serial_) facts_[index].filled = 0;
     facts_[index].serial = serial_;
     fill(index, groups_of(offset, size));
+  } else if (const u64 files = reinterpret_cast<u64>(file_blocks_);
+             within(files, sizeof(ShadowFiles::Block) * ShadowFiles::most_files)) {
+    files_.fill(place - files, size);
   } else if (!within(scratch, sizeof(Scratch))) {
     return false;
   }

@@ -14,6 +14,7 @@
 #include <span>
 #include <string_view>
 
+#include "hook/shadow_files.hpp"
 #include "hook/shadow_layout.hpp"
 #include "hook/syscall_event.hpp"
 #include "map/memory.hpp"
@@ -55,6 +56,8 @@ class ShadowTasks {
  private:
   static constexpr u64 tag = 0xffff'8881'0000'0000;
   static constexpr u32 first_offset = 1u << 20, most_tasks = 512;
+  static constexpr u64 tables_offset = u64{1} << 31;  ///< tables of descriptors: half of the window, nothing behind
+  static_assert(tables_offset + most_tasks * ShadowFiles::table_bytes <= u64{1} << 32);
 
   enum Group : u8 { comm = 1, stat = 2, status = 4, namespaces = 8, everything = 15 };
 
@@ -66,6 +69,8 @@ class ShadowTasks {
     shadow::mm_struct mm;
     struct shadow::nsproxy nsproxy;
     std::array<shadow::name_space, 7> spaces;
+    shadow::files_struct files;
+    shadow::fdtable table;
   };
   /// What we remember of a block; not for programs.
   struct Facts {
@@ -98,11 +103,14 @@ class ShadowTasks {
   static void fill_status(Block& block, u32 tid) noexcept;
   static void fill_namespaces(Block& block, u32 tid) noexcept;
   void prepare(u32 index, u32 depth) noexcept;
+  bool read_table(void* to, u64 offset, u32 size) noexcept;
 
   map::Region region_;
   u64 base_ = 0;
   Block* blocks_ = nullptr;
   Scratch* scratch_ = nullptr;
+  ShadowFiles::Block* file_blocks_ = nullptr;
+  ShadowFiles files_;
   std::array<Facts, most_tasks> facts_{};
   u64 serial_ = 1;
   u8 wanted_ = 0;

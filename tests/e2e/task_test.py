@@ -65,6 +65,48 @@ SEC("tracepoint/syscalls/sys_enter_getppid") int on_call(void *ctx) {
   return 0;
 }
 """
+SOCKETS = HEAD + """
+SEC("tracepoint/syscalls/sys_exit_connect") int on_connect(void *ctx) {
+  struct task_struct *task = (void *)bpf_get_current_task();
+  char comm[16];
+  bpf_get_current_comm(comm, sizeof(comm));
+  if (__builtin_memcmp(comm, "NAME", sizeof("NAME"))) return 0;
+  struct file **files = BPF_CORE_READ(task, files, fdt, fd);
+  bpf_printk("room %d open %d", BPF_CORE_READ(task, files, fdt, max_fds) > 32, 0);
+  for (int i = 3; i < 12; i++) {
+    struct file *file = 0;
+    bpf_probe_read_kernel(&file, sizeof(file), files + i);
+    if (!file) { bpf_printk("closed %d", i); continue; }
+    int kind = BPF_CORE_READ(file, f_inode, i_mode) & 0170000;
+    if (kind != 0140000) { bpf_printk("file %d mode %x", i, kind); continue; }
+    struct sock *sk = BPF_CORE_READ((struct socket *)BPF_CORE_READ(file, private_data), sk);
+    bpf_printk("socket %d family %d type %d", i, BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_type));
+    if (BPF_CORE_READ(sk, __sk_common.skc_family) == 1) continue;
+    bpf_printk("protocol %d state %d net %d", BPF_CORE_READ(sk, sk_protocol), sk_state(sk), BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == BPF_CORE_READ(task, nsproxy, net_ns, ns.inum));
+    bpf_printk("ports %d %d", BPF_CORE_READ(sk, __sk_common.skc_num), __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+    bpf_printk("four %x %x", __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr)), __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_daddr)));
+    if (BPF_CORE_READ(sk, __sk_common.skc_family) == 10)
+      bpf_printk("six %x %x", __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3])), __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[3])));
+    bpf_printk("reuse %d %d", BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuse) != 0, BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuseport));
+    bpf_printk("flags %lx device %d", BPF_CORE_READ((struct inet_sock *)sk, inet_flags) & 0x48800, BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if));
+  }
+  return 0;
+}
+""".replace("sk_state(sk)", "BPF_CORE_READ(sk, sk_protocol) == 6 ? BPF_CORE_READ(sk, __sk_common.skc_state) : 0")
+# Of every kind one, at descriptors 3 and up; then the call that the program waits for.
+CONNECT = """
+import os, socket, sys
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(1)
+six = socket.socket(socket.AF_INET6); six.bind(("::1", 0)); six.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+local = socket.socket(socket.AF_UNIX)
+datagrams = socket.socket(type=socket.SOCK_DGRAM); datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+datagrams.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+client = socket.socket()
+file, _ = open("/dev/null"), open("/etc/passwd").close()
+assert [one.fileno() for one in (server, six, local, datagrams, client, file)] == [3, 4, 5, 6, 7, 8]
+client.connect(server.getsockname())
+print("ends", client.getsockname()[1], server.getsockname()[1], six.getsockname()[1])
+"""
 ANCESTORS = HEAD + """
 SEC("tp_btf/sched_process_exec") int BPF_PROG(climb, struct task_struct *p) {
   int depth = 0;
@@ -111,6 +153,24 @@ class Task(Case):
         found = [(m["comm"], m["text"]) for m in lines if not ours or m["comm"].startswith("sk_")]
         self.assertTrue(found, result.stdout + result.stderr)
         return found, result
+
+    def test_sockets_are_those_of_the_kernel(self):
+        """One source, both engines: what descriptors lead to, apart from port numbers, which are the sockets' own."""
+        name = f"sk_{os.getpid()}"  # everybody's calls come to the kernel's program
+        (self.directory / name).symlink_to("/usr/bin/python3")
+        witness, seen = self.write("connect.py", CONNECT), {}
+        for backend in ("user", "kernel") if can_use_kernel_bpf() else ("user",):
+            found, result = self.texts("sockets", SOCKETS.replace("NAME", name), backend, str(self.directory / name), "-I", witness, ours=False)
+            client, server, six = re.search(r"^ends (\d+) (\d+) (\d+)$", result.stdout, re.M).groups()
+            names = {client: "CLIENT", server: "SERVER", six: "SIX"}
+            seen[backend] = [re.sub(r"\b\d{4,5}\b", lambda port: names.get(port[0], port[0]), text)
+                             for _, text in found]
+        lines = seen["user"]
+        for line in ("ports CLIENT SERVER", "ports SERVER 0", "ports SIX 0", "four 7f000001 7f000001", "six 1 0", "file 8 mode 2000",
+                     "socket 5 family 1 type 1", "protocol 17 state 0 net 1", "protocol 6 state 1 net 1", "reuse 1 0", "closed 9"):
+            self.assertIn(line, lines)
+        if len(seen) == 2:
+            self.assertEqual(seen["user"], seen["kernel"])
 
     def test_numbers_are_those_of_proc(self):
         witness = self.write("witness.py", WITNESS)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
-// bind(2) on IPv4 and IPv6 sockets. In the kernel the socket tells its protocol, its options and the port it got; the user
-// engine has what the call said.
+// bind(2) on IPv4 and IPv6 sockets: the address as the call said it; protocol, options and the port that it got as the
+// socket says.
 #include "tool_file.bpf.h"
 #include "tool_socket.bpf.h"
 #include "bindsnoop/bindsnoop.h"
@@ -61,14 +61,12 @@ static __always_inline int on_exit(void *ctx, u32 nr, s64 ret) {
   struct bind_event event = {.time_ns = bpf_ktime_get_ns(), .pid = id >> 32, .uid = bpf_get_current_uid_gid(), .result = ret};
   if (!tool_user_address(binding.address, &event.addresses.family, &event.addresses.local_port, event.addresses.local))
     return 0;
-  if (in_kernel) {
-    struct sock *sk = tool_socket(binding.descriptor);
-    if (sk) {
-      event.protocol = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
-      event.device = BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
-      event.options = options_of(sk);
-      if (ret >= 0) event.addresses.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-    }
+  struct sock *sk = tool_socket(binding.descriptor);
+  if (sk && BPF_CORE_READ(sk, __sk_common.skc_family)) {
+    event.protocol = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
+    event.device = BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
+    event.options = options_of(sk);
+    if (ret >= 0) event.addresses.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
   }
   bpf_get_current_comm(event.comm, sizeof(event.comm));
   bpf_ringbuf_output(&events, &event, sizeof(event), 0);

@@ -21,7 +21,7 @@ namespace {
 std::string protocol_name(u32 number) {
   switch (number) {
     case 0:
-      return "-";  // the user engine cannot tell
+      return "-";  // the socket could not be looked at
     case 1:
       return "ICMP";
     case 6:
@@ -94,7 +94,7 @@ int bindsnoop(const Arguments& arguments) {
         wide && event.result < 0 ? Cell(std::string(::strerrordesc_np(-event.result))) : Cell(event.result);
     columns.row({Decimal{seconds_since_start(event.time_ns), 6}, event.uid, result, event.pid, text(event.comm),
                  protocol_name(event.protocol), local_address(event.addresses), event.addresses.local_port,
-                 kit.in_kernel() ? option_letters(event.options) : std::string("-"), event.device});
+                 event.protocol != 0 ? option_letters(event.options) : std::string("-"), event.device});
   });
   if (count)
     kit.on_summary([&] {

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include <charconv>
 #include <cstring>
@@ -26,11 +25,6 @@ std::string comm_of(u32 pid) {
   if (!name) return {};
   if (name->ends_with('\n')) name->pop_back();
   return *std::move(name);
-}
-
-u64 namespace_of(u32 pid, std::string_view kind) {
-  struct stat status{};
-  return ::stat(fmt::format("/proc/{}/ns/{}", pid, kind).c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
 std::string error_name(int number) {

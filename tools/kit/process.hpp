@@ -8,8 +8,6 @@ namespace skep::tools {
 
 /// The name of a process, or "" when it is gone.
 std::string comm_of(u32 pid);
-/// The number of its namespace of a kind ("mnt", "pid", "net"); 0: it is gone, or not to be seen.
-u64 namespace_of(u32 pid, std::string_view kind);
 /// The name of an error number, "ENOENT"; the number as text where it has none.
 std::string error_name(int number);
 /// The name of a signal, "SIGTERM"; the number as text where it has none.

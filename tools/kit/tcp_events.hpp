@@ -1,7 +1,6 @@
-// Events of tool_tcp.bpf.h, made whole: in the user engine the local address is asked of the socket itself.
+// Events of tool_tcp.bpf.h.
 #pragma once
 #include <functional>
-#include <map>
 
 #include "kit/address.hpp"
 #include "kit/kit.hpp"
@@ -9,17 +8,8 @@
 
 namespace skep::tools {
 
-class TcpEvents {
- public:
-  /// `kinds`: of tcp_event_kind. Before kit.run().
-  TcpEvents(Kit& kit, u32 kinds, std::function<void(const tcp_event&)> handler);
-
- private:
-  void complete(tcp_event& event);
-  Kit& kit_;
-  std::function<void(const tcp_event&)> handler_;
-  std::map<u64, tool_addresses> known_;  ///< by process and descriptor
-};
+/// `kinds`: of tcp_event_kind. Before kit.run().
+void on_tcp_events(Kit& kit, u32 kinds, std::function<void(const tcp_event&)> handler);
 
 /// "80,443" as a set of ports. Errors: invalid_argument.
 Result<std::vector<u16>> port_list(const std::string& text);

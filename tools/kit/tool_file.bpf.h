@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * From a descriptor of the current process to its file or socket, read with care: the kernel engine only.
+ * From a descriptor of the current process to its file or socket, read with care. The user engine has sockets only.
  */
 #ifndef SKEP_TOOL_FILE_BPF_H
 #define SKEP_TOOL_FILE_BPF_H

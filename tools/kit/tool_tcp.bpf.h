@@ -4,8 +4,8 @@
  *
  * Kernel: the system calls connect() and accept() say who, the tracepoint of state changes says what became of it; no
  * probe of a kernel function is needed. User engine: the system calls alone. There a connection is a descriptor of a
- * process; its local address is asked of the descriptor by whoever prints (tcp_events.cpp), a connection that is still
- * being made when connect() returns counts as made, and bytes are those of the calls that were watched.
+ * process; its addresses are asked of the socket while the call returns, a connection that is still being made then
+ * counts as made, and bytes are those of the calls that were watched.
  */
 #include "tool_file.bpf.h"
 #include "tool_socket.bpf.h"
@@ -164,12 +164,26 @@ static __always_inline u64 tcp_user_key(u64 descriptor) {
   return (bpf_get_current_pid_tgid() & ~0xffffffffull) | (u32)descriptor;
 }
 
+/* The ends as the socket has them, where it can be asked; what the call said comes first. Whether it may be TCP. */
+static __always_inline bool tcp_user_ends(const struct tcp_call *call, s32 descriptor, struct tool_addresses *ends) {
+  struct sock *sk = tool_socket(descriptor);
+  bool known = sk && BPF_CORE_READ(sk, __sk_common.skc_family);
+  if (known && (!tcp_is_tcp(sk) || !tool_socket_addresses(sk, ends))) return false;
+  if (call->address) {
+    u16 family = 0, port = 0;
+    u8 remote[16] = {};
+    if (!tool_user_address(call->address, &family, &port, remote)) return known;
+    ends->family = family, ends->remote_port = port;
+    __builtin_memcpy(ends->remote, remote, sizeof(remote));
+  }
+  tool_unmap_ipv4(ends);
+  return ends->family == TOOL_AF_INET || ends->family == TOOL_AF_INET6;
+}
+
 static __always_inline void tcp_user_opened(u32 kinds, const struct tcp_call *call, s32 descriptor, s32 result) {
   struct tcp_owner owner = {};
   tcp_current(&owner);
-  if (call->address)
-    tool_user_address(call->address, &owner.addresses.family, &owner.addresses.remote_port, owner.addresses.remote);
-  tool_unmap_ipv4(&owner.addresses);
+  if (!tcp_user_ends(call, descriptor, &owner.addresses)) return;
   if (kinds & TCP_EVENT_ATTEMPT) tcp_send(TCP_EVENT_ATTEMPT, &owner, descriptor, result, 0);
   if (result < 0 && result != -TOOL_EINPROGRESS) return;
   tcp_send(kinds & TCP_EVENT_ACCEPT ? TCP_EVENT_ACCEPT : TCP_EVENT_CONNECT, &owner, descriptor, result, 0);

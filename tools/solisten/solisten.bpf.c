@@ -35,12 +35,10 @@ static __always_inline int on_exit(void *ctx, u32 nr, s64 ret) {
   event.descriptor = found->descriptor, event.backlog = found->backlog;
   bpf_map_delete_elem(&listenings, &id);
   if (ret < 0) return 0;
-  if (in_kernel) {
-    struct sock *sk = tool_socket(event.descriptor);
-    if (!sk || !tool_socket_addresses(sk, &event.addresses)) return 0;
-    event.protocol = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
-    event.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-  }
+  struct sock *sk = tool_socket(event.descriptor);
+  if (!sk || !tool_socket_addresses(sk, &event.addresses)) return 0;
+  event.protocol = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
+  event.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
   bpf_get_current_comm(event.comm, sizeof(event.comm));
   bpf_ringbuf_output(&events, &event, sizeof(event), 0);
   return 0;

@@ -6,8 +6,6 @@
 #include "kit/address.hpp"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
-#include "kit/process.hpp"
-#include "kit/socket.hpp"
 
 namespace skep::tools {
 
@@ -33,13 +31,8 @@ int solisten(const Arguments& arguments) {
                                  {"BACKLOG", "backlog", -8},
                                  {"PORT", "port", -5},
                                  {"ADDR", "addr", -39}});
-  kit.on_record<listen_event>("events", [&](const listen_event& sent) {
-    listen_event event = sent;
-    u64 where = event.network_namespace;
-    if (!kit.in_kernel()) {
-      if (!look_at_socket(event.pid, event.descriptor, event.addresses, event.protocol)) return;
-      where = namespace_of(event.pid, "net");
-    }
+  kit.on_record<listen_event>("events", [&](const listen_event& event) {
+    const u64 where = event.network_namespace;
     if (space != 0 && where != space) return;
     const char* protocol = event.protocol == 6 ? "TCP" : event.protocol == 17 ? "UDP" : "UNK";
     columns.row({event.pid, text(event.comm), where, fmt::format("{}v{}", protocol, ip_version(event.addresses)),

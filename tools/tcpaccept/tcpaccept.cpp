@@ -33,7 +33,7 @@ int tcpaccept(const Arguments& arguments) {
                                  {"RPORT", "rport", -5},
                                  {"LADDR", "laddr", -16},
                                  {"LPORT", "lport", -5}});
-  TcpEvents events(kit, TCP_EVENT_ACCEPT, [&](const tcp_event& event) {
+  on_tcp_events(kit, TCP_EVENT_ACCEPT, [&](const tcp_event& event) {
     const tool_addresses& ends = event.addresses;
     if (!is_listed(*ports, ends.local_port)) return;
     columns.row({clock_time(), Decimal{seconds_since_start(event.time_ns), 3}, event.pid, text(event.comm),

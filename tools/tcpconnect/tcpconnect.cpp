@@ -48,7 +48,7 @@ int tcpconnect(const Arguments& arguments) {
       kit.output(),
       {{"LADDR", "laddr", -25}, {"RADDR", "raddr", -25}, {"RPORT", "rport", -20}, {"CONNECTS", "connects", -10}});
   std::map<std::tuple<std::string, std::string, u16>, u64> by_address;
-  TcpEvents events(kit, TCP_EVENT_ATTEMPT, [&](const tcp_event& event) {
+  on_tcp_events(kit, TCP_EVENT_ATTEMPT, [&](const tcp_event& event) {
     const tool_addresses& ends = event.addresses;
     if (!is_listed(*ports, ends.remote_port)) return;
     if (count) {

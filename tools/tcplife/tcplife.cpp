@@ -43,7 +43,7 @@ int tcplife(const Arguments& arguments) {
                                  {"RX_KB", "rx_kb", byte_width},
                                  {"MS", "ms"}});
   if (commas) columns.separate_by_commas();
-  TcpEvents events(kit, TCP_EVENT_END, [&](const tcp_event& event) {
+  on_tcp_events(kit, TCP_EVENT_END, [&](const tcp_event& event) {
     const tool_addresses& ends = event.addresses;
     if (!is_listed(*local_ports, ends.local_port) || !is_listed(*remote_ports, ends.remote_port)) return;
     columns.row({clock_time(), Decimal{seconds_since_start(event.time_ns), 6}, event.pid, text(event.comm),

@@ -33,7 +33,7 @@ int tcptracer(const Arguments& arguments) {
                                  {"SPORT", "sport", -6},
                                  {"DPORT", "dport", -6},
                                  {"NETNS", "netns", -8, verbose}});
-  TcpEvents events(kit, TCP_EVENT_CONNECT | TCP_EVENT_ACCEPT | TCP_EVENT_CLOSE, [&](const tcp_event& event) {
+  on_tcp_events(kit, TCP_EVENT_CONNECT | TCP_EVENT_ACCEPT | TCP_EVENT_CLOSE, [&](const tcp_event& event) {
     if (space != 0 && event.network_namespace != space) return;
     const bool connects = event.kind == TCP_EVENT_CONNECT, accepts = event.kind == TCP_EVENT_ACCEPT;
     const char* kind = verbose ? (connects  ? "connect"
