@@ -12,8 +12,20 @@
 namespace skep::kernel_test {
 namespace {
 
+/// Reads from a disk, past what is in memory: where /tmp is in memory itself, that takes the pages.
+void read_a_disk() {
+  char bytes[4096];
+  const int fd = ::open("/dev/vda", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::posix_fadvise(fd, 1 << 20, 1 << 20, POSIX_FADV_DONTNEED);
+  for (int i = 0; i < 8; ++i)
+    if (::pread(fd, bytes, sizeof bytes, (1 << 20) + i * static_cast<int>(sizeof bytes)) < 0) break;
+  ::close(fd);
+}
+
 /// Writes a file, which takes pages, and reads it twice, which marks them.
 void use_a_file() {
+  read_a_disk();
   char name[] = "/tmp/skep-moved-XXXXXX", bytes[4096] = {};
   const int fd = ::mkostemp(name, O_CLOEXEC);
   if (fd < 0) ::_exit(1);
