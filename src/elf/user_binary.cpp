@@ -1,18 +1,20 @@
 // Finding the file of a user probe.
 #include "elf/user_binary.hpp"
-#include "base/split.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+
+#include "base/mapped_file.hpp"
+#include "base/split.hpp"
 
 namespace skep::elf {
 
 namespace {
-
-constexpr std::size_t most_binary_bytes = 1u << 30;
 
 bool is_file(const std::string& path) {
   struct stat status{};
@@ -76,13 +78,50 @@ Result<std::string> resolve(std::string_view name, int pid) {
   return fail(Code::not_found, fmt::format("there is no \"{}\" in {}; give its path", name, looked));
 }
 
+/// The sections by which places of probes are found, with those that hold their names.
+Result<void> load_needed(FileImage& image) {
+  const auto sections = image.file().sections();
+  const auto load = [&](const Section& section) -> Result<void> {
+    auto loaded = image.load(section);
+    // A section that lies outside the file is complained of by whoever asks for it, and only then.
+    if (!loaded && loaded.error().code != Code::malformed) return loaded;
+    return {};
+  };
+  for (const Section& section : sections) {
+    const bool has_names =
+        section.type == section_symtab || section.type == section_dynsym || section.name == ".dynamic";
+    if (!has_names && section.type != section_note && section.type != section_symtab_shndx) continue;
+    SKEP_TRY(load(section));
+    if (has_names && section.link < sections.size()) SKEP_TRY(load(sections[section.link]));
+  }
+  return {};
+}
+
 }  // namespace
+
+Result<std::size_t> UserBinary::read(u64 offset, std::span<std::byte> to) const {
+  std::size_t done = 0;
+  while (done < to.size()) {
+    const ssize_t got = ::pread(fd.get(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return tl::unexpected(base::os_error(path));
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
 
 Result<UserBinary> open_user_binary(std::string_view name, int pid) {
   UserBinary binary;
   binary.path = SKEP_TRY(resolve(name, pid));
-  binary.bytes = SKEP_TRY(base::read_file(binary.path, most_binary_bytes));
-  binary.file = SKEP_TRY_AT(binary.path, File::parse(binary.bytes));
+  binary.fd = base::Fd(::open(binary.path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!binary.fd) return tl::unexpected(base::os_error(binary.path));
+  struct stat status{};
+  if (::fstat(binary.fd.get(), &status) != 0) return tl::unexpected(base::os_error(binary.path));
+  binary.size = static_cast<u64>(status.st_size);
+  binary.image = std::make_shared<FileImage>(SKEP_TRY_AT(binary.path, FileImage::open(binary.fd.get())));
+  SKEP_TRY_AT(binary.path, load_needed(*binary.image));
+  binary.file = binary.image->file();
   return binary;
 }
 

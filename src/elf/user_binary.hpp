@@ -1,19 +1,30 @@
-// The program or library that a user probe names: found as a shell or the dynamic linker would, opened and read once.
+// The program or library that a user probe names: found as a shell or the dynamic linker would, and its tables read.
+//
+// Of a file of megabytes the symbol tables, the notes and what names libraries are read, which is all that places of
+// probes are found by: a tool with twenty probes on one library opens it twenty times.
 #pragma once
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "base/mapped_file.hpp"
+#include "base/fd.hpp"
 #include "elf/elf.hpp"
+#include "elf/file_image.hpp"
 
 namespace skep::elf {
 
 /// A file to set probes on.
 struct UserBinary {
   std::string path;  ///< as the kernel is to open it
-  std::vector<std::byte> bytes;
-  File file;
+  File file;         ///< of its sections only symbols, their names, notes and .dynamic have contents
+  u64 size = 0;
+  base::Fd fd;
+  std::shared_ptr<FileImage> image;  ///< what `file` looks into
+
+  /// Bytes of the file, less than asked for at its end. Errors: io.
+  Result<std::size_t> read(u64 offset, std::span<std::byte> to) const;
 };
 
 /// "bash" is looked for in PATH, "libc.so.6" where the dynamic linker looks, "/bin/bash" is itself. With `pid`, the

@@ -66,11 +66,10 @@ Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::
   if (::stat(binary.path.c_str(), &status) != 0)
     return tl::unexpected<Error>(base::os_error(text + ": " + binary.path));
   ProbeSite site{.path = binary.path, .device = status.st_dev, .inode = status.st_ino, .file_offset = offset};
-  if (offset >= binary.bytes.size())
+  if (offset >= binary.size)
     return fail(Code::invalid_argument,
                 text + ": offset " + std::to_string(offset) + " lies behind the end of the file");
-  std::memcpy(site.bytes.data(), binary.bytes.data() + offset,
-              std::min(site.bytes.size(), binary.bytes.size() - static_cast<std::size_t>(offset)));
+  SKEP_TRY_AT(text, binary.read(offset, std::as_writable_bytes(std::span(site.bytes))));
   if (!may_probe(site.bytes))
     return fail(Code::unsupported, text +
                                        ": the instruction there is a breakpoint, a system call or one that shows the "

@@ -1,0 +1,70 @@
+// Files that probes are set on: what is read of them, and what stays unread.
+#include "elf/user_binary.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "elf/functions.hpp"
+#include "elf/usdt.hpp"
+
+extern "C" __attribute__((noipa, used, visibility("default"))) int skep_user_binary_target(int value) {
+  return value + 2;
+}
+
+namespace skep::elf {
+namespace {
+
+/// "VmHWM", the most memory that this process has had, in KiB.
+u64 most_memory_kib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6));
+  return 0;
+}
+
+TEST(UserBinary, FunctionsAndBytesOfThisTest) {
+  const auto binary = open_user_binary("/proc/self/exe", 0);
+  ASSERT_TRUE(binary) << binary.error().message;
+  const auto found = functions(binary->file, [](std::string_view name) { return name == "skep_user_binary_target"; });
+  ASSERT_TRUE(found && found->size() == 1);
+  std::array<std::byte, 8> bytes{};
+  EXPECT_EQ(binary->read(found->front().file_offset, bytes).value_or(0), bytes.size());
+  EXPECT_EQ(std::memcmp(bytes.data(), reinterpret_cast<const void*>(&skep_user_binary_target), bytes.size()), 0);
+  EXPECT_EQ(binary->read(binary->size - 3, bytes).value_or(0), 3u);
+  EXPECT_EQ(binary->read(binary->size + 100, bytes).value_or(1), 0u);
+  EXPECT_TRUE(usdt_notes(binary->file));
+}
+
+/// Twenty probes on a program are twenty openings: they must not read all of it.
+TEST(UserBinary, OfALargeFileTheTablesAreRead) {
+  std::ifstream own("/proc/self/exe", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(own)), std::istreambuf_iterator<char>());
+  const int fd = ::memfd_create("skep-large-program", MFD_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(::write(fd, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  ASSERT_EQ(::ftruncate(fd, off_t{8} << 30), 0);  // as a program with that much debug information
+  const u64 before = most_memory_kib();
+  const auto binary = open_user_binary("/proc/self/fd/" + std::to_string(fd), 0);
+  ASSERT_TRUE(binary) << binary.error().message;
+  const auto found = functions(binary->file, [](std::string_view name) { return name == "skep_user_binary_target"; });
+  EXPECT_TRUE(found && found->size() == 1);
+  EXPECT_LT(most_memory_kib() - before, 64u << 10);
+  ::close(fd);
+}
+
+TEST(UserBinary, WhatIsNoProgramIsNamed) {
+  const auto text = open_user_binary("/etc/passwd", 0);
+  ASSERT_FALSE(text);
+  EXPECT_NE(text.error().message.find("/etc/passwd"), std::string::npos) << text.error().message;
+  const auto missing = open_user_binary("/no/such/program", 0);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Code::not_found);
+}
+
+}  // namespace
+}  // namespace skep::elf
