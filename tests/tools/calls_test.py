@@ -473,6 +473,25 @@ class Trace(support.Case):
         messages = self.messages("--backend", "kernel", "-p", process.pid, "-M", "3", 'c:setenv(const char *name, const char *value) "%s=%s %d", name, value, arg3')
         self.assertEqual(messages, ["SKEP_NAME=value 1"] * 3)
 
+    def test_whose_calls_and_when(self):
+        """-L, --uid, -u: BCC's options for threads, users and times since 1970."""
+        script = self.write("threads.py", textwrap.dedent("""
+            import os, threading
+            def look(path): os.open(path, os.O_RDONLY)
+            for path in ("/dev/null", "/dev/zero"):
+                thread = threading.Thread(target=look, args=(path,)); thread.start(); thread.join()
+            """))
+        probe, command = 't:syscalls:sys_enter_openat "%s", args->filename', ["--", sys.executable, "-I", "-S", script]
+        opened = lambda *options: [one for one in self.messages(*options, probe, *command) if one.startswith("/dev/")]
+        self.assertEqual(opened("--uid", os.geteuid()), ["/dev/null", "/dev/zero"])
+        self.assertEqual(opened("--uid", os.geteuid() + 1), [])
+        self.assertEqual(opened("-L", 1), [])
+        begin = time.time()
+        rows = [json.loads(line) for line in self.skep("trace", "-j", "-t", "-u", probe, *command, check=0).stdout.splitlines() if line.startswith("{")]
+        self.assertTrue(rows and all(begin - 1 < row["time_s"] < time.time() + 1 for row in rows), rows[:1])
+        self.assertIn("--timestamp", self.skep("trace", "-u", probe, *command, check=2).stderr)
+        self.assertIn("not both", self.skep("trace", "-L", 1, "-p", os.getpid(), probe, check=2).stderr)
+
     def test_bad_probes(self):
         for probe, words in [("t:nosuch", "expected FUNCTION"), ("x:c:f", "no kind of probe"), ('c:f "%s"', "wants 1 values"), ('c:f (a', "not closed"),
                              ('c:f "%y", 1', "expected a conversion"), ("c:f nonsense", "in quotation marks"), ("c:no_such_function_anywhere", "nothing matches"),

@@ -252,7 +252,13 @@ class KernelTools(support.Case):
         rows = [json.loads(line) for line in self.interrupted(tool).splitlines()]
         own = [row for row in rows if row["pid"] == asker.pid and row["name"] == "CAP_SYS_CHROOT"]
         self.assertEqual(len(own), 1, rows)
-        self.assertEqual(own[0]["cap"], 18)
+        self.assertEqual((own[0]["cap"], own[0]["stack"]), (18, ""))
+        tool = self.attached("capable", "-v", "-K", "-U", "-j")
+        asker = subprocess.Popen([shutil.which("chroot", path="/usr/sbin:/sbin"), "/", "true"], stderr=subprocess.DEVNULL, **support.demoted("nobody"))
+        self.assertNotEqual(asker.wait(), 0)
+        rows = [json.loads(line) for line in self.interrupted(tool).splitlines()]
+        own, = [row["stack"] for row in rows if row["pid"] == asker.pid and row["name"] == "CAP_SYS_CHROOT"]
+        self.assertRegex(own, r";\S*sys_chroot\S*( \[kernel\])?;.*capable", "from the caller inwards")
         with self.running("capable", "-x") as tool:
             pass
         self.assertEqual(tool.lines[0], "%-9s %-6s %-6s %-6s %-16s %-4s %-20s %-6s %s" % ("TIME", "UID", "PID", "TID", "COMM", "CAP", "NAME", "AUDIT", "INSETID"))

@@ -4,6 +4,7 @@
 // is one that is written to the audit log.
 #include "tool.bpf.h"
 #include "functions.bpf.h"
+#include "stack_counts.bpf.h"
 #include "capable.h"
 
 /* include/linux/security.h */
@@ -45,6 +46,9 @@ static __always_inline int checked(void *ctx, s32 capability, u8 audit, u8 in_se
   event.uid = bpf_get_current_uid_gid();
   event.audit = audit, event.in_set_id = in_set_id;
   bpf_get_current_comm(event.comm, sizeof(event.comm));
+  struct stack_key stack = {};
+  stack_here(ctx, &stack);
+  event.kernel_stack = stack.kernel, event.user_stack = stack.user;
   bpf_ringbuf_output(&events, &event, sizeof(event), 0);
   return 0;
 }

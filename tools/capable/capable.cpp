@@ -5,6 +5,7 @@
 #include "capable/capable.h"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
+#include "kit/stacks.hpp"
 
 namespace skep::tools {
 
@@ -33,12 +34,15 @@ int capable(const Arguments& arguments) {
                        "  skep capable -v         # the others too\n"
                        "  skep capable -p 181     # of process 181\n"
                        "  skep capable -x         # with threads, and checks inside of set-user-ID calls\n"
+                       "  skep capable -K -U      # with the stacks that led there\n"
                        "  skep capable --unique   # each process and capability once"});
-  bool verbose = false, extra = false, unique = false;
+  bool verbose = false, extra = false, unique = false, kernel_stack = false, user_stack = false;
   kit.wants_pid();
   kit.wants_uid("--uid");
   kit.wants_duration("--duration");
   kit.options().add_flag("-v,--verbose", verbose, "checks that are not audited too");
+  kit.options().add_flag("-K,--kernel-stack", kernel_stack, "the stack in the kernel, below each line");
+  kit.options().add_flag("-U,--user-stack", user_stack, "the stack in user space, below each line");
   kit.options().add_flag("-x,--extra", extra, "columns TID and INSETID");
   kit.options().add_flag("--unique", unique, "each process and capability once");
   if (auto status = kit.parse(arguments)) return *status;
@@ -46,6 +50,10 @@ int capable(const Arguments& arguments) {
   kit.set("only_once", unique);
   kit.set("own_pid", static_cast<u32>(::getpid()));
   if (!unique) kit.set_map_size("seen", 1);
+  kit.set("with_kernel_stacks", kernel_stack);
+  kit.set("with_user_stacks", user_stack);
+  if (!kernel_stack && !user_stack) kit.set_map_size("stacks", 1);
+  Stacks stacks({.offset = true, .module = true});
   Columns columns(kit.output(), {{"TIME", "time", -9},
                                  {"UID", "uid", -6},
                                  {"PID", "pid", -6},
@@ -54,10 +62,19 @@ int capable(const Arguments& arguments) {
                                  {"CAP", "cap", -4},
                                  {"NAME", "name", -20},
                                  {"AUDIT", "audit", -6},
-                                 {"INSETID", "insetid", 0, extra}});
+                                 {"INSETID", "insetid", 0, extra},
+                                 {"", "stack", 0, false}});
   kit.on_record<capable_event>("events", [&](const capable_event& event) {
+    std::vector<std::string> inside, outside;
+    if (kernel_stack) inside = stacks.kernel(stack_of(*kit.object().map("stacks"), event.kernel_stack));
+    if (user_stack) outside = stacks.user(event.pid, stack_of(*kit.object().map("stacks"), event.user_stack));
+    std::string stack = folded("", outside, inside);
+    if (!stack.empty()) stack.erase(0, 1);
     columns.row({clock_time(), event.uid, event.pid, event.tid, text(event.comm), event.capability,
-                 name_of(event.capability), known(event.audit), known(event.in_set_id)});
+                 name_of(event.capability), known(event.audit), known(event.in_set_id), stack});
+    if (kit.json()) return;
+    for (const auto* const lines : {&inside, &outside})
+      for (const std::string& line : *lines) kit.output().line("    " + line);
   });
   return kit.run([&] {
     if (kit.is_loaded("check__tracepoint"))

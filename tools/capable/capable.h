@@ -7,6 +7,7 @@
 struct capable_event {
   __u32 pid, tid, uid;
   __s32 capability;
-  __u8 audit, in_set_id; /* 0, 1 or UNKNOWN */
+  __s32 kernel_stack, user_stack; /* below 0: none */
+  __u8 audit, in_set_id;          /* 0, 1 or UNKNOWN */
   char comm[16];
 };

@@ -4,10 +4,12 @@
 // this tool, alone among them, needs clang at run time. Each probe has its own ring record: time, process, and the
 // message's values; the text is made here.
 #include <fmt/format.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "compile/compile.hpp"
 #include "kit/columns.hpp"
@@ -25,8 +27,9 @@ struct TraceOptions {
   std::vector<std::string> probes, includes;
   u32 string_bytes = 80;
   u64 most_events = 0;
-  bool verbose = false, include_self = false, stamps = false, clock = false, cpus = false, user_stack = false,
-       kernel_stack = false, addresses = false;
+  std::optional<u32> tid, uid;
+  bool verbose = false, include_self = false, stamps = false, epoch = false, clock = false, cpus = false,
+       user_stack = false, kernel_stack = false, addresses = false;
   std::string name, message;
 };
 
@@ -72,6 +75,8 @@ std::string generate_probe(const OneProbe& probe, std::size_t number, const Kit&
   if (kit.in_kernel() && kit.pid() != 0)
     out += fmt::format("  if (bpf_get_current_pid_tgid() >> 32 != {}) return 0;\n", kit.pid());
   if (kit.in_kernel() && kit.has_command()) out += tree_filter();
+  if (options.tid) out += fmt::format("  if ((u32)bpf_get_current_pid_tgid() != {}) return 0;\n", *options.tid);
+  if (options.uid) out += fmt::format("  if ((u32)bpf_get_current_uid_gid() != {}) return 0;\n", *options.uid);
   if (!probe.text.predicate.empty())
     out += fmt::format("  if (!({})) return 0;\n", expression(probe.text, probe.text.predicate));
   out += fmt::format("  struct record_{0} r = {{.time_ns = bpf_ktime_get_ns(), .probe = {0}}};\n", number);
@@ -108,13 +113,16 @@ void add_options(Kit& kit, TraceOptions& options) {
   app.add_option("PROBE", options.probes,
                  "[p|r|t|u]:[LIBRARY|CATEGORY]:NAME[(SIGNATURE)] [(CONDITION)] [\"FORMAT\", VALUE...]")
       ->required();
+  app.add_option("-L,--tid", options.tid, "this thread only")->check(CLI::Range(1, 1 << 22));
+  app.add_option("--uid", options.uid, "this user only, by number");
   app.add_option("-Z,--string-size", options.string_bytes, "the most bytes of a string")
       ->check(CLI::Range(1, 200))
       ->capture_default_str();
   app.add_option("-M,--max-events", options.most_events, "ends after so many events")->check(above_zero());
   app.add_flag("-S,--include-self", options.include_self, "skep's own process, too");
   app.add_flag("-v,--verbose", options.verbose, "prints the C program before it runs");
-  app.add_flag("-t,--timestamp", options.stamps, "seconds since the first");
+  auto* const stamps = app.add_flag("-t,--timestamp", options.stamps, "seconds since the first");
+  app.add_flag("-u,--unix-timestamp", options.epoch, "with -t: seconds since 1970 instead")->needs(stamps);
   app.add_flag("-T,--time", options.clock, "the time of day");
   app.add_flag("-C,--print_cpu", options.cpus, "a column for the CPU");
   app.add_option("-n,--name", options.name, "only processes whose names contain this");
@@ -141,6 +149,12 @@ Result<ObjectSpec> compile_probes(Kit& kit, const std::vector<OneProbe>& probes,
   return spec;
 }
 
+u64 clock_ns(clockid_t clock) {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
 class Printer {
  public:
   Printer(Kit& kit, const std::vector<OneProbe>& probes, const TraceOptions& options)
@@ -148,7 +162,7 @@ class Printer {
         probes_(probes),
         options_(options),
         columns_(kit.output(), {{"TIME", "time", -8, options.clock},
-                                {"TIME", "time_s", -11, options.stamps},
+                                {"TIME", "time_s", options.epoch ? -17 : -11, options.stamps},
                                 {"CPU", "cpu", -3, options.cpus},
                                 {"PID", "pid", -7},
                                 {"TID", "tid", -7},
@@ -167,8 +181,10 @@ class Printer {
     const std::string message = message_of(probe, head, bytes.subspan(sizeof head));
     if (!options_.name.empty() && text(head.comm).find(options_.name) == std::string_view::npos) return;
     if (!options_.message.empty() && message.find(options_.message) == std::string::npos) return;
-    columns_.row({clock_time(), Decimal{seconds_since_start(head.time_ns), 6}, head.cpu, head.pid, head.tid,
-                  text(head.comm), probe.text.function, message});
+    const double seconds =
+        options_.epoch ? static_cast<double>(head.time_ns + epoch_ns_) / 1e9 : seconds_since_start(head.time_ns);
+    columns_.row({clock_time(), Decimal{seconds, 6}, head.cpu, head.pid, head.tid, text(head.comm), probe.text.function,
+                  message});
     if (!kit_.json()) print_stacks(head);
     if (options_.most_events != 0 && ++printed_ >= options_.most_events) kit_.stop();
   }
@@ -220,6 +236,7 @@ class Printer {
   Columns columns_;
   Stacks stacks_{{.offset = true, .module = true}};
   u64 printed_ = 0;
+  u64 epoch_ns_ = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);  ///< what programs' times lack to be since 1970
 };
 
 }  // namespace
@@ -239,6 +256,7 @@ int trace(const Arguments& arguments) {
   TraceOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
+  if (options.tid && kit.pid() != 0) return complain("give a process (-p) or a thread (-L), not both");
   std::vector<OneProbe> probes;
   for (const std::string& text : options.probes) {
     auto probe = read_probe(text);
