@@ -74,7 +74,7 @@ Result<FileImage> FileImage::open(int fd) {
   if (::fstat(fd, &status) != 0) return tl::unexpected(base::os_error("fstat"));
   if (!S_ISREG(status.st_mode)) return fail(Code::invalid_argument, "not a regular file");
   const u64 size = static_cast<u64>(status.st_size);
-  if (size == 0) return fail(Code::malformed, "an empty file");
+  if (size == 0) return fail(Code::malformed, "an empty file, expected an ELF program or library");
   if (size > most_file_bytes) return fail(Code::limit, fmt::format("a file of {} GiB", size >> 30));
   void* const data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return tl::unexpected(base::os_error("mmap"));
