@@ -110,6 +110,13 @@ class Verify(Case):
         self.assertIn("\\x1b", shown)
         self.assertFalse([c for c in shown if ord(c) < 32 and c != "\n"], shown)
 
+    def test_names_of_files_reach_no_terminal_as_control(self):
+        for words in (("verify", "\x1b[2Jx"), ("tools", "\x1b[2Jx"), ("verify", self.write("a\x1b[2Jb.o", "no object"))):
+            result = self.skep(*words)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn("\\x1b[2J", result.stderr)
+            self.assertNotIn("\x1b", result.stderr + result.stdout)
+
     def test_undecidable_is_two(self):
         garbage = self.write("garbage.o", "\x7fELFgarbage")
         self.skep("verify", garbage, check=2)
