@@ -36,10 +36,16 @@ Result<TestRunResult> test_run(int program_fd, ProgramType type, std::string_vie
   constexpr int enotsupp = 524;
   if (status == -EOPNOTSUPP || status == -enotsupp)
     return fail(Code::unsupported,
-                fmt::format("program {}: this kernel has no test run for {} programs; the user engine has", name,
+                fmt::format("program {}: this kernel has no test run for {} programs; the user engine may have", name,
                             name_of(type)),
                 -status);
   constexpr std::size_t ethernet_bytes = 14;
+  if (status == -EINVAL && type == ProgramType::sk_lookup)
+    return fail(Code::invalid_argument,
+                fmt::format("program {}: the kernel expects a struct bpf_sk_lookup with the addresses of both ends and "
+                            "no packet",
+                            name),
+                EINVAL);
   if (status == -EINVAL && run.context.empty() && run.data.size() < ethernet_bytes)
     return fail(Code::invalid_argument,
                 fmt::format("program {}: the packet has {} bytes, the kernel expects at least {} (its headers)", name,

@@ -14,31 +14,51 @@ namespace {
 
 std::shared_ptr<const btf::Btf> types() { return target_types().value(); }
 
-/// Bit offset and type of a member, or -1.
+/// Bit offset and type of a member, or -1; through what has no name, as C finds it.
+std::pair<s64, u32> member_of(const btf::Btf& btf, const btf::Type& structure, std::string_view name) {
+  for (const auto& found : btf.members(structure)) {
+    if (found.name == name) return {found.bit_offset, found.type_id};
+    if (!found.name.empty()) continue;
+    if (const auto inside = member_of(btf, btf.type(found.type_id), name); inside.first >= 0)
+      return {found.bit_offset + inside.first, inside.second};
+  }
+  return {-1, 0};
+}
 std::pair<s64, u32> member(const btf::Btf& btf, std::string_view structure, std::string_view name) {
   const auto id = btf.find(structure, btf::Kind::struct_);
-  if (!id) return {-1, 0};
-  for (const auto& found : btf.members(btf.type(*id)))
-    if (found.name == name) return {found.bit_offset, found.type_id};
-  return {-1, 0};
+  return id ? member_of(btf, btf.type(*id), name) : std::pair<s64, u32>{-1, 0};
 }
 
 TEST(TargetTypes, ContextsHaveTheCatalogsFields) {
   const auto btf = types();
-  for (const auto& [type, name] : {std::pair{ProgramType::xdp, "xdp_md"}, {ProgramType::sched_cls, "__sk_buff"}}) {
-    const catalog::Context* context = catalog::context_of(type);
-    ASSERT_NE(context, nullptr);
+  u32 contexts = 0;
+  for (u32 type = 1; name_of(static_cast<ProgramType>(type)) != "unknown"; ++type) {
+    const catalog::Context* context = catalog::context_of(static_cast<ProgramType>(type));
+    if (context == nullptr || context->fields.empty() || type == static_cast<u32>(ProgramType::perf_event)) continue;
+    ++contexts;
+    const std::string name(context->name.substr(std::string_view("struct ").size()));
     const auto id = btf->find(name, btf::Kind::struct_);
-    ASSERT_TRUE(id);
+    ASSERT_TRUE(id) << name;
     EXPECT_EQ(btf->type(*id).size(), context->size) << name;
     for (const auto& field : context->fields) {
-      // The catalog has a row per word of an address array; C has one member.
-      if (field.name.find("_ip6_") != std::string_view::npos) continue;
+      // The catalog has a row per word of an array, and all of a port's place; C has one member.
+      if (field.name.find("_ip6_") != std::string_view::npos || field.name.starts_with("replylong") ||
+          field.kind == catalog::Field::port)
+        continue;
       const auto [offset, type_id] = member(*btf, name, field.name);
       EXPECT_EQ(offset, field.offset * 8) << name << "." << field.name;
       EXPECT_EQ(btf->size_of(type_id).value_or(0), field.size) << name << "." << field.name;
     }
   }
+  EXPECT_GE(contexts, 12u);
+  EXPECT_EQ(member(*btf, "__sk_buff", "remote_ip6").first, 100 * 8);
+  EXPECT_EQ(btf->size_of(member(*btf, "__sk_buff", "remote_ip6").second), 16u);
+  EXPECT_EQ(member(*btf, "bpf_sock_ops", "args").first, 4 * 8);
+  EXPECT_EQ(member(*btf, "bpf_sock_ops", "replylong").first, 4 * 8);
+  EXPECT_EQ(member(*btf, "bpf_sk_lookup", "cookie").first, 0);
+  EXPECT_EQ(member(*btf, "bpf_sock", "dst_ip6").first, 56 * 8);
+  EXPECT_EQ(member(*btf, "bpf_tcp_sock", "bytes_acked").first, 88 * 8);
+  EXPECT_EQ(member(*btf, "bpf_flow_keys", "ipv6_dst").first, 32 * 8);
 }
 
 TEST(TargetTypes, RegistersAreWhereTheHooksPutThem) {

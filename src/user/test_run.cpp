@@ -31,9 +31,9 @@ constexpr u32 skb_headroom_bytes = 512, skb_room_bytes = 40 << 10;
 /// One context in the engine's layout and, for packet programs, the packet it points to.
 struct Frame {
   const catalog::Context* layout = nullptr;
-  std::vector<u64> context;  ///< words, so that it is aligned
-  std::vector<std::byte> packet;
-  helper::Packet facts;  ///< of `packet`
+  std::vector<u64> context;       ///< words, so that it is aligned
+  std::vector<std::byte> packet;  ///< with the room around it, or what a context's pointers lead to
+  helper::Packet facts;           ///< of `packet`
   bool has_packet = false;
 
   std::byte* bytes() { return reinterpret_cast<std::byte*>(context.data()); }
@@ -81,7 +81,7 @@ class FrameGuard final : public vm::MemoryGuard {
   FrameGuard(Frame& frame, vm::MemoryGuard* others) : frame_(frame), others_(others) {}
   bool allows(u64 address, u32 size, bool write) noexcept override {
     if (inside(address, size, frame_.bytes(), frame_.size())) return true;
-    if (frame_.has_packet && inside(address, size, frame_.packet.data(), frame_.packet.size())) return true;
+    if (inside(address, size, frame_.packet.data(), frame_.packet.size())) return true;
     return others_ != nullptr && others_->allows(address, size, write);
   }
   bool is_watching() const noexcept override { return others_ != nullptr && others_->is_watching(); }
@@ -101,7 +101,7 @@ class FrameGuard final : public vm::MemoryGuard {
 std::vector<vm::MemoryRegion> regions_of(Frame& frame, const Checks* checks) {
   if (checks == nullptr || checks->regions == nullptr) return {};
   std::vector<vm::MemoryRegion> regions{{reinterpret_cast<u64>(frame.bytes()), frame.size()}};
-  if (frame.has_packet) regions.push_back({reinterpret_cast<u64>(frame.packet.data()), frame.packet.size()});
+  if (!frame.packet.empty()) regions.push_back({reinterpret_cast<u64>(frame.packet.data()), frame.packet.size()});
   regions.insert(regions.end(), checks->regions->begin(), checks->regions->end());
   return regions;
 }
@@ -140,17 +140,65 @@ Result<TestRunResult> run_repeatedly(const vm::Function& function, Frame& frame,
   return result;
 }
 
+/// struct bpf_sock, or the larger struct bpf_tcp_sock.
+constexpr std::size_t socket_bytes = 128;
+
+bool is_pointer(const catalog::ContextField& field) {
+  using catalog::Field;
+  return field.size == sizeof(u64) &&
+         (field.kind == Field::packet || field.kind == Field::packet_end || field.kind == Field::socket ||
+          field.kind == Field::socket_or_null || field.kind == Field::sock_common_or_null);
+}
+
+bool has_pointers(const catalog::Context* layout) {
+  return layout != nullptr && std::ranges::any_of(layout->fields, is_pointer);
+}
+
+bool takes_data(const catalog::Context* layout) {
+  return layout != nullptr && std::ranges::any_of(layout->fields, [](const catalog::ContextField& field) {
+           return is_pointer(field) && field.kind == catalog::Field::packet;
+         });
+}
+
+/// The pointers of a context, whatever the caller has put there: to the data that was given, and to a socket all of
+/// whose fields are zero. Sockets that may be missing are.
+void place_pointers(Frame& frame, const TestRun& run) {
+  using catalog::Field;
+  if (!has_pointers(frame.layout)) return;
+  frame.packet.assign(socket_bytes, std::byte{0});
+  frame.packet.insert(frame.packet.end(), run.data.begin(), run.data.end());
+  const std::byte* const data = frame.packet.data() + socket_bytes;
+  for (const catalog::ContextField& field : frame.layout->fields) {
+    if (!is_pointer(field)) continue;
+    const std::byte* to = field.kind == Field::packet       ? data
+                          : field.kind == Field::packet_end ? data + run.data.size()
+                          : field.kind == Field::socket     ? frame.packet.data()
+                                                            : nullptr;
+    std::memcpy(frame.bytes() + field.offset, &to, sizeof to);
+  }
+}
+
 Result<TestRunResult> run_context(const vm::Function& function, const TestRun& run, helper::TraceSink* trace,
                                   const Checks* checks) {
-  if (!run.data.empty())
+  const catalog::Context* const layout = catalog::context_of(function.program().type());
+  if (!run.data.empty() && !takes_data(layout))
     return tl::unexpected<Error>(wrong_input("programs of type " + std::string(name_of(function.program().type())) +
                                              " take a context, not a packet"));
+  if (run.data.size() > max_test_packet_bytes)
+    return tl::unexpected<Error>(wrong_input("the data has " + std::to_string(run.data.size()) + " bytes, at most " +
+                                             std::to_string(max_test_packet_bytes) + " are taken"));
   const u32 touched = function.program().context_bytes();
-  if (!run.context.empty() && run.context.size() < touched)
+  // Pointers, which are ours to give, stand at the end: what is not said up to them is zero.
+  if (!run.context.empty() && run.context.size() < touched && !has_pointers(layout))
     return tl::unexpected<Error>(wrong_input("the context has " + std::to_string(run.context.size()) +
                                              " bytes, the program reads " + std::to_string(touched)));
   auto frame = SKEP_TRY(make_frame(function, run));
+  place_pointers(frame, run);
   auto result = SKEP_TRY(run_repeatedly(function, frame, run.repeat, trace, checks));
+  if (takes_data(layout)) result.data.assign(frame.packet.begin() + socket_bytes, frame.packet.end());
+  if (!frame.packet.empty())
+    for (const catalog::ContextField& field : layout->fields)
+      if (is_pointer(field)) std::memset(frame.bytes() + field.offset, 0, field.size);  // nobody else's business
   const std::size_t size = std::max<std::size_t>(run.context.size(), touched);
   result.context.assign(frame.bytes(), frame.bytes() + size);
   return result;
@@ -230,7 +278,7 @@ Result<TestRunResult> run_packet(const vm::Function& function, const TestRun& ru
   const ProgramType type = function.program().type();
   const bool is_xdp = type == ProgramType::xdp;
   // The kernel takes the Ethernet header off before anybody but XDP and traffic control sees the packet.
-  const bool sees_ethernet = type != ProgramType::socket_filter;
+  const bool sees_ethernet = is_xdp || type == ProgramType::sched_cls || type == ProgramType::sched_act;
   // The kernel makes no skb that says IP and holds no such header.
   u32 least = ethernet_bytes;
   if (!is_xdp && run.data.size() >= ethernet_bytes) {
@@ -273,6 +321,10 @@ Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run,
     case ProgramType::sched_cls:
     case ProgramType::sched_act:
     case ProgramType::socket_filter:
+    case ProgramType::cgroup_skb:
+    case ProgramType::lwt_in:
+    case ProgramType::lwt_out:
+    case ProgramType::lwt_xmit:
       return run_packet(function, run, trace, checks);
     case ProgramType::tracepoint:
     case ProgramType::kprobe:
@@ -280,12 +332,20 @@ Result<TestRunResult> test_run(const vm::Function& function, const TestRun& run,
     case ProgramType::raw_tracepoint_writable:
     case ProgramType::perf_event:
     case ProgramType::syscall:
+    case ProgramType::cgroup_device:
+    case ProgramType::cgroup_sock:
+    case ProgramType::cgroup_sock_addr:
+    case ProgramType::cgroup_sockopt:
+    case ProgramType::cgroup_sysctl:
+    case ProgramType::sock_ops:
+    case ProgramType::sk_msg:
+    case ProgramType::sk_lookup:
+    case ProgramType::sk_reuseport:
       return run_context(function, run, trace, checks);
     default:
-      return fail(Code::unsupported,
-                  "test run: the user engine runs xdp, tc, socket filter, tracepoint, kprobe and raw "
-                  "tracepoint programs by hand, not " +
-                      std::string(name_of(type)) + "; use --backend kernel");
+      return fail(Code::unsupported, "test run: the user engine has no " + std::string(name_of(type)) +
+                                         " programs to run by hand: they are given objects of the kernel's; use "
+                                         "--backend kernel");
   }
 }
 

@@ -2,8 +2,9 @@
 //
 // The user engine's equal of BPF_PROG_TEST_RUN, with the kernel's rules, so that the same input gives the same
 // answer on both engines: a packet has at least an Ethernet header, XDP has 256 bytes of headroom, socket filters
-// see the packet from its network header on.
-// Source: net/bpf/test_run.c (Linux 6.18).
+// see the packet from its network header on. Programs of sockets and control groups are given the context's numbers;
+// its data are the packet's bytes, and its socket is one whose fields are all zero. (The kernel runs few of them by
+// hand.) Source: net/bpf/test_run.c (Linux 6.18).
 #pragma once
 #include <skep/inspect.hpp>
 #include <skep/result.hpp>

@@ -268,7 +268,8 @@ void Narrator::types() {
     add(Role::lost, best->insn, fmt::format("the target has no {} in {}", last, d_.variable.type), true);
   const bool kernel_has = c_.options_.kernel_types != nullptr;
   if (kernel_has && !c_.options_.kernel_types->find(root, btf::Kind::struct_))
-    d_.needed = fmt::format("this kernel has no struct {} at all", root);
+    d_.needed = fmt::format("{} no struct {} at all",
+                            c_.options_.rules == Rules::kernel ? "this kernel has" : "this engine's types have", root);
 }
 
 void Narrator::shape() {

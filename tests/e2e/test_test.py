@@ -29,6 +29,72 @@ SEC("xdp") int refused(struct xdp_md *ctx) { return *(int *)(long)ctx->data; }
 char LICENSE[] SEC("license") = "GPL";
 """
 
+SOCKETS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+SEC("cgroup/connect4") int rule(struct bpf_sock_addr *c) {
+  struct bpf_sock *sk = c->sk;
+  if (c->user_port != bpf_htons(80) || sk->type != 0) return 0;
+  c->user_ip4 = bpf_htonl(0x7f000002);
+  return 1;
+}
+SEC("sk_msg") int words(struct sk_msg_md *m) {
+  unsigned char *d = m->data, *end = m->data_end;
+  if (d + 2 > end) return SK_DROP;
+  d[1] = d[0];
+  return SK_PASS;
+}
+SEC("sockops") int ops(struct bpf_sock_ops *o) { o->reply = o->args[1] + (o->sk != 0); return 1; }
+SEC("cgroup_skb/ingress") int ip(struct __sk_buff *s) {
+  unsigned char *d = (void *)(long)s->data, *end = (void *)(long)s->data_end;
+  return d + 20 <= end && d[9] == 6;
+}
+SEC("cgroup/dev") int device(struct bpf_cgroup_dev_ctx *c) { return c->major == 1 && c->minor == 3; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+SOCKET_CASES = """
+case port 80 goes elsewhere
+program rule
+context 02000000 7f000001 00000000000000000000000000000000 00500000
+context_after 02000000 7f000002 00000000000000000000000000000000 00500000 000000000000000000000000000000000000000000000000000000000000000000000000 0000000000000000
+result 1
+
+case other ports do not
+program rule
+context 02000000 7f000001 00000000000000000000000000000000 00160000 000000000000000000000000000000000000000000000000000000000000000000000000 ffffffffffffffff
+context_after 02000000 7f000001 00000000000000000000000000000000 00160000 000000000000000000000000000000000000000000000000000000000000000000000000 0000000000000000
+result 0
+
+case a message is changed
+program words
+packet 0700
+output 0707
+result SK_PASS
+
+case a message may be too short
+program words
+packet 07
+output 07
+result SK_DROP
+
+case a socket that is not there
+program ops
+context 04000000 01000000 05000000 00000000 00000000
+result 1
+
+case a packet begins behind its Ethernet header
+program ip
+packet ffffffffffff 000000000000 0800 4500001400000000400600000102030405060708
+result 1
+
+case a device
+program device
+context 02000000 01000000 03000000
+result 1
+"""
+
 CASES = """
 # what a filter does to packets
 case small packets are dropped and counted
@@ -49,6 +115,15 @@ class Test(Case):
     def setUp(self):
         need_clang()
         self.source = self.write("filter.bpf.c", PROGRAM)
+
+    def test_programs_of_sockets_and_control_groups(self):
+        source = self.write("sockets.bpf.c", SOCKETS)
+        cases = self.write("sockets.cases", SOCKET_CASES)
+        for engine in ("interp", "jit", "opt", "checked"):
+            ran = self.skep("test", source, "--cases", cases, "--engine", engine)
+            self.assertIn("7 of 7 cases hold", ran.stdout, ran.stdout + ran.stderr)
+        refused = self.skep("test", source, "--program", "device", "--packet", "00", "--engine", "jit", check=2)
+        self.assertIn("take a context, not a packet", refused.stderr)
 
     def test_a_program_brings_what_it_calls_and_nothing_else(self):
         source = self.write("tail.bpf.c", TAIL_CALL)

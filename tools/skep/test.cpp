@@ -33,7 +33,7 @@ struct TestOptions {
 struct Outcome {
   std::string engine;
   u64 result = 0;
-  Bytes output;
+  Bytes output, context;              ///< afterwards
   std::vector<MapEntry> maps;         ///< of the keys the case names
   std::vector<std::string> said;      ///< trace_printk lines (user engine)
   std::vector<std::string> failures;  ///< expectations that do not hold
@@ -132,6 +132,7 @@ Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program,
   Outcome outcome;
   outcome.result = ran.result;
   outcome.output = ran.data;
+  outcome.context = ran.context;
   outcome.said = std::move(lines.lines);
   for (const MapEntry& entry : c.after) {
     map::Map* map = SKEP_TRY(map_of(*object, entry.map));
@@ -156,6 +157,7 @@ Result<Outcome> run_kernel(const ObjectSpec& spec, const std::string& program, c
   Outcome outcome;
   outcome.result = ran.result;
   outcome.output = ran.data;
+  outcome.context = ran.context;
   for (const MapEntry& entry : c.after) {
     const auto map = SKEP_TRY(object.map(entry.map));
     auto value = map.lookup(entry.key);
@@ -173,6 +175,8 @@ void judge(const TestCase& c, Outcome& outcome) {
     outcome.failures.push_back(fmt::format("result is {}, expected {}", outcome.result, *c.result));
   if (c.output && *c.output != outcome.output)
     outcome.failures.push_back(fmt::format("output is {}, expected {}", hex(outcome.output), hex(*c.output)));
+  if (c.context_after && *c.context_after != outcome.context)
+    outcome.failures.push_back(fmt::format("context is {}, expected {}", hex(outcome.context), hex(*c.context_after)));
   for (std::size_t i = 0; i < c.after.size(); i++)
     if (c.after[i].value != outcome.maps[i].value)
       outcome.failures.push_back(fmt::format("map {} key {} is {}, expected {}", c.after[i].map, hex(c.after[i].key),
@@ -208,6 +212,7 @@ void print_json(const TestCase& c, const std::string& program, const Outcome& ou
   json.member("ok", outcome.failures.empty());
   json.member("result", outcome.result);
   json.member("output", hex(outcome.output));
+  json.member("context", hex(outcome.context));
   json.key("failures");
   json.begin_array();
   for (const auto& failure : outcome.failures) json.string(failure);

@@ -30,6 +30,12 @@ constexpr VerdictName verdicts[] = {
     {BPF_PROG_TYPE_SCHED_CLS, "TC_ACT_PIPE", TC_ACT_PIPE},
     {BPF_PROG_TYPE_SCHED_CLS, "TC_ACT_STOLEN", TC_ACT_STOLEN},
     {BPF_PROG_TYPE_SCHED_CLS, "TC_ACT_REDIRECT", TC_ACT_REDIRECT},
+    {BPF_PROG_TYPE_SK_MSG, "SK_DROP", SK_DROP},
+    {BPF_PROG_TYPE_SK_MSG, "SK_PASS", SK_PASS},
+    {BPF_PROG_TYPE_SK_LOOKUP, "SK_DROP", SK_DROP},
+    {BPF_PROG_TYPE_SK_LOOKUP, "SK_PASS", SK_PASS},
+    {BPF_PROG_TYPE_SK_REUSEPORT, "SK_DROP", SK_DROP},
+    {BPF_PROG_TYPE_SK_REUSEPORT, "SK_PASS", SK_PASS},
 };
 
 constexpr std::size_t most_bytes = 1u << 20;
@@ -82,9 +88,12 @@ Result<void> read_line(std::string_view word, std::string_view rest, TestCase& c
     c.result = SKEP_TRY(read_result(rest));
   else if (word == "output")
     c.output = SKEP_TRY(read_bytes(rest));
+  else if (word == "context_after")
+    c.context_after = SKEP_TRY(read_bytes(rest));
   else
-    return fail(Code::malformed,
-                fmt::format("'{}' is none of case, program, packet, context, set, result, output, map", word));
+    return fail(
+        Code::malformed,
+        fmt::format("'{}' is none of case, program, packet, context, set, result, output, context_after, map", word));
   if (word == "set" && !c.before.back().value) return fail(Code::malformed, "set needs a value, not none");
   return {};
 }

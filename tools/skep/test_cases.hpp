@@ -35,7 +35,7 @@ struct TestCase {
   Bytes packet, context;
   std::vector<MapEntry> before, after;
   std::optional<u64> result;
-  std::optional<Bytes> output;
+  std::optional<Bytes> output, context_after;
 };
 
 /// Errors: malformed, "path:line: what is wrong, what is expected".
