@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What it costs to start a built-in tool: from the start of its process until it says that it is attached, and the largest
-memory of the process until then.
+memory of the process until then; and to end it: from the signal until it is gone.
 
 A tool prints its heading, or what it stands on, when its programs are attached; that moment is measured. Every tool of
 `skep tools` takes part, in each engine that it has; what this machine cannot attach, and what prints nothing before its first
@@ -59,7 +59,8 @@ def cpu_ms(pid):
 
 
 def once(words):
-    """(milliseconds until the first line, of them on a CPU, peak KiB then), or the tool's last words where there was none."""
+    """(milliseconds until the first line, of them on a CPU, peak KiB then, milliseconds until it was gone), or the tool's last
+    words where there was no line."""
     begin = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                start_new_session=True)
@@ -74,6 +75,7 @@ def once(words):
             if process.poll() is None or process.returncode == 0:  # it stays, or the command was over
                 result = spent, busy, kib
     finally:
+        begin = time.perf_counter()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
@@ -82,7 +84,7 @@ def once(words):
             os.killpg(process.pid, signal.SIGKILL)
             said += process.communicate()[0]
     if result:
-        return result
+        return *result, (time.perf_counter() - begin) * 1000
     lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1][:160] if lines else "it prints nothing before its first interval"
 
@@ -113,7 +115,8 @@ def bare(runs):
 def report(engine, rows, left_out, figures):
     if not rows:
         return
-    columns = {"ms": [row[1] for row in rows], "CPU ms": [row[2] for row in rows], "MiB": [row[3] / 1024 for row in rows]}
+    columns = {"ms": [row[1] for row in rows], "CPU ms": [row[2] for row in rows], "MiB": [row[3] / 1024 for row in rows],
+               "exit ms": [row[4] for row in rows]}
     for unit, values in columns.items():
         figures["tools, %s, median %s" % (engine, unit)] = round(statistics.median(values), 2)
         figures["tools, %s, most %s" % (engine, unit)] = round(max(values), 2)
@@ -122,8 +125,8 @@ def report(engine, rows, left_out, figures):
                     for unit, values in columns.items()) +
           "; within 10 ms: %d, within 8 MiB: %d" % (sum(ms <= 10 for ms in columns["ms"]), sum(mib <= 8 for mib in columns["MiB"])),
           file=sys.stderr)
-    for name, spent, busy, kib in sorted(rows, key=lambda row: -row[1]):
-        print("  %-16s %7.2f ms %7.2f ms on a CPU %6.1f MiB" % (name, spent, busy, kib / 1024), file=sys.stderr)
+    for name, spent, busy, kib, gone in sorted(rows, key=lambda row: -row[1]):
+        print("  %-16s %7.2f ms %7.2f ms on a CPU %6.1f MiB, gone after %7.2f ms" % (name, spent, busy, kib / 1024, gone), file=sys.stderr)
     for name, why in left_out:
         print("  left out: %s: %s" % (name, why), file=sys.stderr)
 
@@ -166,7 +169,7 @@ def main():
         report(engine, rows, missing, figures)
     figures["a process that does nothing, ms"] = round(bare(21), 2)
     if shutil.which("strace"):
-        strace = measure(["strace", "-f", "-e", "trace=execve", "-o", "/dev/stdout", "sleep", "0.3"], options.runs)
+        strace = measure(["strace", "-f", "-e", "trace=execve", "-o", "/dev/stdout", "sleep", "0.3"], options.runs, 0.05)
         if not isinstance(strace, str):
             figures["strace, first line, ms"] = round(strace[0], 2)
     print(json.dumps({"figures": figures, "left_out": left_out}) if options.json else

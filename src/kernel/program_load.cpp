@@ -167,7 +167,9 @@ Error refusal(const LoadRequest& request, const std::string& log, int error_numb
                              catalog::text_of(catalog::helper_since(static_cast<u32>(helper->id))),
                              explain_rejection(log, program)),
                  error_number};
-  if (!log.empty())
+  // What the kernel does not know it refuses before it looks at an instruction; the log then holds numbers only.
+  const bool was_looked_at = error_number != EINVAL || !read_refusal(log).reason.empty();
+  if (!log.empty() && was_looked_at)
     return Error{Code::rejected, fmt::format("{}: {}", place, explain_rejection(log, program)), error_number};
   if (error_number == EPERM && request.token != nullptr)
     return refused(uapi::Cmd::prog_load, place, error_number, request.token, {}, &program);

@@ -84,6 +84,16 @@ TEST_F(Attach, ManyKernelFunctionsByOneLink) {
   EXPECT_EQ(seen(52), 1u);
 }
 
+TEST_F(Attach, ASessionSeesCallAndReturn) {
+  PREPARE("on_session");
+  {
+    ATTACH_OR_SKIP(link, "kprobe.session:__x64_sys_getpgid");
+    ::syscall(SYS_getpgid, 0);
+  }
+  ::syscall(SYS_getpgid, 0);
+  EXPECT_EQ(seen(58), 2u);
+}
+
 TEST_F(Attach, Trampolines) {
   for (const auto& [program, slot] : {std::pair("on_entry", 53u), std::pair("on_exit", 54u)}) {
     PREPARE(program);
@@ -422,6 +432,22 @@ TEST_F(Groups, SysctlsAndDevices) {
   PREPARE("on_device");
   const auto open_device = [] { ::close(::open("/dev/null", O_RDONLY | O_CLOEXEC)); };
   EXPECT_GE(counted_in_group("cgroup/dev", 45, open_device), 1u);
+}
+
+TEST_F(Groups, SecurityHooks) {
+  PREPARE("on_group_socket");
+  const auto open_socket = [] { ::close(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); };
+  {
+    ATTACH_OR_SKIP(link, "lsm_cgroup:socket_create:" + path_);
+    in_group(open_socket);
+    EXPECT_EQ(seen(57), 1u);
+    open_socket();
+    EXPECT_EQ(seen(57), 1u) << "this process is not in the group";
+  }
+  in_group(open_socket);
+  EXPECT_EQ(seen(57), 1u);
+  EXPECT_EQ(attach("lsm_cgroup:socket_create").error().code, Code::invalid_argument);
+  EXPECT_EQ(attach("lsm_cgroup:socket_create:" + path_ + "/nowhere").error().code, Code::not_found);
 }
 
 TEST_F(Groups, AGroupThatIsNoneSaysSo) {

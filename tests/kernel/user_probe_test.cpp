@@ -89,6 +89,13 @@ TEST_F(Attach, UprobeMultiWithACookie) {
   EXPECT_EQ(seen(2), 2000u);
 }
 
+TEST_F(Attach, AUserSessionSeesCallAndReturn) {
+  PREPARE("on_user_session");
+  ATTACH_OR_SKIP(link, "uprobe.session:" + self + ":skep_probed_*");
+  skep_probed_first(1), skep_probed_second(1);
+  EXPECT_EQ(seen(59), 4u);
+}
+
 TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
   PREPARE("on_uprobe");
   const auto message = [&](std::string_view text, Code code) {

@@ -69,6 +69,9 @@ SEC("fsession/__x64_sys_getpgid") int on_both_ends(unsigned long long *ctx) { re
 SEC("fmod_ret/security_task_getpgid") int changes_result(unsigned long long *ctx) {
   return bpf_get_current_pid_tgid() >> 32 == wanted_pid ? -7 : 0;
 }
+SEC("kprobe.session") int on_session(struct pt_regs *ctx) { return count_ours(58, 1) & 1; }
+SEC("uprobe.session") int on_user_session(struct pt_regs *ctx) { return count_ours(59, 1) & 1; }
+SEC("lsm_cgroup/socket_create") int on_group_socket(unsigned long long *ctx) { count(57, 1); return 1; }
 SEC("lsm/file_open") int on_open(unsigned long long *ctx) { return count_ours(55, 1); }
 
 SEC("sockops") int on_sockops(struct bpf_sock_ops *ctx) { count(30, 1); return 1; }
