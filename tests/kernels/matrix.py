@@ -19,6 +19,7 @@ import lzma
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -262,6 +263,7 @@ def main():
     for tool in ("qemu-system-x86_64", "cpio"):
         if shutil.which(tool) is None:
             sys.exit(f"{tool} is not installed (packages qemu-system-x86, cpio, busybox-static)")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the guest and its files go, too
     build = os.path.abspath(options.build)
     outcomes, failed = [], False
     for suite in options.suites:
