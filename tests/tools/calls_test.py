@@ -445,6 +445,20 @@ class Functions(support.Case):
         self.assertTrue(kinds == ["HANDSHAKE"] or kinds == [], kinds)  # [] where the interpreter has OpenSSL inside
 
 
+    def test_lines_of_bccs_manual_pages(self):
+        """Names and forms of options as BCC's manual pages have them."""
+        threads = "import threading\nfor i in range(3):\n  t = threading.Thread(target=int); t.start(); t.join()\n"
+        rows = [json.loads(line) for line in self.run_tool("funccount", "-j", "pthread:pthread_create", script=threads).stdout.splitlines()]
+        self.assertEqual([(row["func"], row["count"]) for row in rows], [("pthread_create", 3)], "since glibc 2.34 it is in libc.so.6")
+        for option, label in (["--label", "END"], "END"), (["--label=END"], "END"), (["-t", "--label"], "exit"):
+            out = self.skep("exitsnoop", *option, "--", "true", check=0).stdout.splitlines()
+            self.assertRegex(out[0], r"^(TIME +)?LABEL +PCOMM")
+            self.assertRegex(out[1], rf"^(\S+ +)?{label} +true ")
+        leaks = self.write("leak.py", "import ctypes\nfor i in range(7): ctypes.CDLL(None).malloc(54321)\n")
+        out = self.skep("memleak", "-o", "0", "-z", "54000", "-Z", "55000", "-c", f"{sys.executable} -I -S {leaks}", "1000", check=0).stdout
+        self.assertRegex(out, r"(?m)^\t380247 bytes in 7 allocations from stack|^\t54321 bytes in 1 allocations from stack")
+
+
 class Trace(support.Case):
     """Probes that the command line says, as C that is compiled when it runs."""
 

@@ -32,17 +32,22 @@ int exitsnoop(const Arguments& arguments) {
                        "  skep exitsnoop --per-thread    # every thread\n"
                        "  skep exitsnoop -- make         # of a command, without privileges",
            .user_engine = true});
-  bool times = false, failed = false, threads = false, label = false;
+  bool times = false, failed = false, threads = false;
+  std::string label;
   kit.wants_pid();
   kit.options().add_flag("-t,--timestamp", times, "the time of day of each");
   kit.options().add_flag("-x,--failed", failed, "only with an exit code or signal");
   kit.options().add_flag("--per-thread", threads, "threads, not only processes");
-  kit.options().add_flag("--label", label, "a first column that says \"exit\"");
+  const auto* const labelled = kit.options()
+                                   .add_option("--label", label, "a first column that says this, or \"exit\"")
+                                   ->expected(0, 1)
+                                   ->type_name("[TEXT]");
   if (auto status = kit.parse(arguments)) return *status;
+  if (label.empty()) label = "exit";
   kit.set("only_failed", failed);
   kit.set("threads", threads);
   Columns columns(kit.output(), {{"TIME", "time", -8, times},
-                                 {"LABEL", "label", -6, label},
+                                 {"LABEL", "label", -6, labelled->count() > 0},
                                  {"PCOMM", "comm", -16},
                                  {"PID", "pid", -7},
                                  {"PPID", "ppid", -7},
@@ -51,7 +56,7 @@ int exitsnoop(const Arguments& arguments) {
                                  {"EXIT_CODE", "exit"}});
   kit.on_record<exit_event>("events", [&](const exit_event& event) {
     const double age = event.end_ns < event.start_ns ? 0 : static_cast<double>(event.end_ns - event.start_ns) / 1e9;
-    columns.row({clock_time(), "exit", text(event.comm), event.pid, event.parent, event.tid, Decimal{age, 2},
+    columns.row({clock_time(), label, text(event.comm), event.pid, event.parent, event.tid, Decimal{age, 2},
                  ending(event.code)});
   });
   return kit.run([&] { columns.heading(); });

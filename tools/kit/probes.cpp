@@ -33,12 +33,31 @@ Result<Matcher> matcher_of(const std::string& pattern, bool regular_expression) 
 
 bool is_pattern(const std::string& text) { return text.find_first_of("*?[") != std::string::npos; }
 
-/// "c" and "libc" are what people call libc.so.6; "ssl" is libssl.so.
-std::string library_file(const std::string& name) {
-  if (name.find_first_of("/.") != std::string::npos) return name;
-  if (name == "c") return "libc.so.6";
-  if (name == "m" || name == "pthread" || name == "dl" || name == "rt") return fmt::format("lib{}.so.6", name);
-  return name;
+/// "c" and "libc" are what people call libc.so.6; "ssl" is libssl.so. Parts of the C library that had files of their
+/// own until glibc 2.34 are looked for in these, and then in what they have become a part of.
+std::vector<std::string> library_files(const std::string& name) {
+  if (name == "c") return {"libc.so.6"};
+  if (name == "m") return {"libm.so.6"};
+  if (name == "pthread") return {"libpthread.so.0", "libc.so.6"};
+  if (name == "dl") return {"libdl.so.2", "libc.so.6"};
+  if (name == "rt") return {"librt.so.1", "libc.so.6"};
+  return {name};
+}
+
+/// What `look` finds in the first of a name's files in which it finds something.
+Result<std::vector<Probe>> in_library(
+    const ProbeQuery& query, const std::string& name,
+    const std::function<Result<std::vector<Probe>>(const elf::UserBinary& binary)>& look) {
+  std::vector<Probe> found;
+  const auto files = library_files(name);
+  for (const std::string& file : files) {
+    const auto binary = elf::open_user_binary(file, query.pid);
+    if (!binary && file != files.back()) continue;
+    if (!binary) return tl::unexpected(binary.error());
+    found = SKEP_TRY(look(*binary));
+    if (!found.empty()) break;
+  }
+  return found;
 }
 
 Result<std::vector<Probe>> kernel_probes(const ProbeQuery& query, const std::string& pattern) {
@@ -55,15 +74,16 @@ Result<std::vector<Probe>> kernel_probes(const ProbeQuery& query, const std::str
 }
 
 Result<std::vector<Probe>> user_probes(const ProbeQuery& query, const std::string& file, const std::string& pattern) {
-  const auto binary = SKEP_TRY(elf::open_user_binary(library_file(file), query.pid));
   const Matcher matches = SKEP_TRY(matcher_of(pattern, query.regular_expression));
-  std::vector<Probe> out;
-  for (const elf::Function& function : SKEP_TRY(elf::functions(binary.file, matches)))
-    out.push_back(
-        {ProbeKind::user_function,
-         function.name,
-         {.kind = AttachKind::uprobe, .target = fmt::format("{}:{}", binary.path, function.name), .pid = query.pid}});
-  return out;
+  return in_library(query, file, [&](const elf::UserBinary& binary) -> Result<std::vector<Probe>> {
+    std::vector<Probe> out;
+    for (const elf::Function& function : SKEP_TRY(elf::functions(binary.file, matches)))
+      out.push_back(
+          {ProbeKind::user_function,
+           function.name,
+           {.kind = AttachKind::uprobe, .target = fmt::format("{}:{}", binary.path, function.name), .pid = query.pid}});
+    return out;
+  });
 }
 
 Result<std::vector<Probe>> tracepoints(const ProbeQuery& query, const std::string& category,
@@ -81,18 +101,20 @@ Result<std::vector<Probe>> tracepoints(const ProbeQuery& query, const std::strin
 }
 
 Result<std::vector<Probe>> static_probes(const ProbeQuery& query, const std::string& file, const std::string& pattern) {
-  const auto binary = SKEP_TRY(elf::open_user_binary(library_file(file), query.pid));
   const Matcher matches = SKEP_TRY(matcher_of(pattern, query.regular_expression));
-  std::vector<Probe> out;
-  for (const elf::UsdtNote& note : SKEP_TRY(elf::usdt_notes(binary.file))) {
-    const std::string name = fmt::format("{}:{}", note.provider, note.name);
-    const bool known = !out.empty() && out.back().name == name;  // a probe may have several places
-    if (!known && (matches(note.name) || matches(name)))
-      out.push_back({ProbeKind::usdt,
-                     name,
-                     {.kind = AttachKind::usdt, .target = fmt::format("{}:{}", binary.path, name), .pid = query.pid}});
-  }
-  return out;
+  return in_library(query, file, [&](const elf::UserBinary& binary) -> Result<std::vector<Probe>> {
+    std::vector<Probe> out;
+    for (const elf::UsdtNote& note : SKEP_TRY(elf::usdt_notes(binary.file))) {
+      const std::string name = fmt::format("{}:{}", note.provider, note.name);
+      const bool known = !out.empty() && out.back().name == name;  // a probe may have several places
+      if (!known && (matches(note.name) || matches(name)))
+        out.push_back(
+            {ProbeKind::usdt,
+             name,
+             {.kind = AttachKind::usdt, .target = fmt::format("{}:{}", binary.path, name), .pid = query.pid}});
+    }
+    return out;
+  });
 }
 
 Result<std::vector<Probe>> matching(const ProbeQuery& query) {

@@ -5,8 +5,10 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
+#include "base/split.hpp"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/stacks.hpp"
@@ -21,7 +23,7 @@ struct LeakOptions {
   bool show_allocations = false;
   u32 older_ms = 500, top = 10;
   u64 sample_every = 1, least_bytes = 0, most_bytes = ~u64{0};
-  std::string library = "libc.so.6";
+  std::string library = "libc.so.6", command;
 };
 
 struct UserFunction {
@@ -108,7 +110,33 @@ void add_options(Kit& kit, LeakOptions& options) {
   app.add_option("-T,--top", options.top, "stacks that are printed")->check(above_zero())->capture_default_str();
   app.add_option("-z,--min-size", options.least_bytes, "only allocations of at least this many bytes");
   app.add_option("-Z,--max-size", options.most_bytes, "only allocations of at most this many bytes");
+  // Only for --help: with_command() has taken it away before these are read.
+  app.add_option("-c,--command", options.command, "runs this command, split at spaces, as `-- CMD` does");
   app.add_option("-O,--obj", options.library, "the library with the functions that allocate")->capture_default_str();
+}
+
+/// BCC's `-c "CMD ARG..."` as the `-- CMD ARG...` that it means.
+Arguments with_command(const Arguments& arguments) {
+  Arguments out;
+  std::vector<std::string> command;
+  for (auto at = arguments.begin(); at != arguments.end(); ++at) {
+    if (*at == "--") {
+      out.insert(out.end(), at, arguments.end());
+      break;
+    }
+    const bool separate = *at == "-c" || *at == "--command";
+    if (separate && at + 1 != arguments.end()) {
+      command = base::split(*++at, ' ');
+    } else if (at->starts_with("--command=")) {
+      command = base::split(at->substr(std::strlen("--command=")), ' ');
+    } else {
+      out.push_back(*at);
+    }
+  }
+  if (command.empty()) return out;
+  out.emplace_back("--");
+  out.insert(out.end(), command.begin(), command.end());
+  return out;
 }
 
 }  // namespace
@@ -127,7 +155,7 @@ int memleak(const Arguments& arguments) {
        .kernel_first = true});
   LeakOptions options;
   add_options(kit, options);
-  if (auto status = kit.parse(arguments)) return *status;
+  if (auto status = kit.parse(with_command(arguments))) return *status;
   if (options.least_bytes > options.most_bytes) return complain("-z is larger than -Z: nothing can be shown");
   const bool of_process = kit.has_scope();
   kit.set("least_bytes", options.least_bytes);
