@@ -43,6 +43,29 @@ struct End {
 template <class T>
 using Handle = std::unique_ptr<T, End>;
 
+/// Attachments that end at the same time: the kernel waits once for all of them.
+class Links {
+ public:
+  Links() = default;
+  Links(Links&& other) noexcept { links_.swap(other.links_); }
+  Links& operator=(Links&& other) noexcept {
+    links_.swap(other.links_);
+    return *this;
+  }
+  ~Links() { clear(); }
+  void add(Handle<skep_link> link) {
+    links_.push_back(link.get());
+    static_cast<void>(link.release());
+  }
+  void clear() {
+    skep_links_close(links_.data(), links_.size());
+    links_.clear();
+  }
+
+ private:
+  std::vector<skep_link*> links_;
+};
+
 struct BpfOptions {
   const char* engine = "kernel";    ///< or "user", which observes one command or process: see start()
   std::vector<std::string> cflags;  ///< more arguments for clang
@@ -141,7 +164,7 @@ class Bpf {
     skep_function* loaded = SKEP_TRY(load(function, where));
     Handle<skep_link> link(skep_function_attach(loaded, where.c_str(), pid, 0));
     if (!link) return last_error();
-    links_.push_back(std::move(link));
+    links_.add(std::move(link));
     return {};
   }
   Result<void> attach_kprobe(const std::string& kernel_function, const std::string& function) {
@@ -294,7 +317,7 @@ class Bpf {
   Handle<skep_engine> engine_;
   Handle<skep_object> object_;
   std::map<std::pair<std::string, std::string>, Handle<skep_function>> functions_;
-  std::vector<Handle<skep_link>> links_;
+  Links links_;
   std::vector<Reader> readers_;
   Handle<skep_symbolizer> symbols_;
   bool started_ = false;
