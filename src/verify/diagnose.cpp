@@ -177,7 +177,21 @@ void Narrator::bounds() {
       index = c_line::index_of(here->text);
       d_.variable.name = here->text;
     }
-    d_.facts.elements = names_.elements_of(c_line::array_of(d_.variable.name, index), insn_);
+    std::string array = c_line::array_of(d_.variable.name, index);
+    d_.facts.elements = names_.elements_of(array, insn_);
+    // Of names[i][k] it may be i that goes too far: what was added is then in steps of whole rows.
+    const auto added = added_number(links);
+    const u64 bits = added ? added->bits.value | added->bits.mask : 0, step = bits & -bits;
+    u64 row = d_.facts.access_bytes;
+    while (array.ends_with(']') && d_.facts.elements != 0 && step >= row * d_.facts.elements) {
+      row *= d_.facts.elements;
+      const std::string outer = c_line::index_of(array);
+      if (outer.empty() || outer == index) break;
+      index = outer;
+      array = c_line::array_of(array, index);
+      d_.facts.elements = names_.elements_of(array, insn_);
+      d_.proved = fmt::format("{} to {}", added->wide.umin / row, added->wide.umax / row);
+    }
     if (!index.empty()) d_.variable = {index, names_.type_of(index, insn_)};
   }
   if (facts_fixed(r)) {
@@ -195,8 +209,9 @@ void Narrator::bounds() {
     d_.needed = fmt::format("an offset of at most {}",
                             static_cast<s64>(d_.facts.region_bytes) - std::max<s64>(d_.facts.base_offset, 0) -
                                 d_.facts.access_offset - static_cast<s64>(d_.facts.access_bytes));
-  d_.proved =
-      fmt::format("{}{}", d_.facts.elements != 0 && d_.facts.stride > 1 ? "an offset of " : "", number_text(r.number));
+  if (d_.proved.empty())
+    d_.proved = fmt::format("{}{}", d_.facts.elements != 0 && d_.facts.stride > 1 ? "an offset of " : "",
+                            number_text(r.number));
   if (d_.needed.empty()) d_.proved.clear();
   if (d_.facts.places() == 0 || !c_line::is_identifier(d_.variable.name)) return;
   d_.advice =
@@ -205,6 +220,14 @@ void Narrator::bounds() {
   if (const Event* cause = d_.cause(); cause != nullptr && cause->role == Role::lost)
     d_.advice +=
         fmt::format(" If the compiler drops the check, hide the value from it: barrier_var({});", d_.variable.name);
+}
+
+/// What was added to the pointer last of what is followed.
+std::optional<Scalar> Narrator::added_number(const std::vector<Link>& links) {
+  for (const Link& link : links)
+    if (link.what == Link::What::computed && link.known && link.before.is_scalar() && link.after.is_pointer())
+      return link.before.number;
+  return std::nullopt;
 }
 
 bool Narrator::facts_fixed(const Register& r) const { return r.is_pointer() && r.number.is_const(); }

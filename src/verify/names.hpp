@@ -10,7 +10,9 @@ namespace skep::verify {
 
 class Names {
  public:
-  Names(const ProgramSpec& program, const ObjectSpec& object) : program_(program), types_(object.btf.get()) {}
+  Names(const ProgramSpec& program, const ObjectSpec& object) : Names(program, object.btf.get()) {}
+  /// With other types than the object's: the kernel's.
+  Names(const ProgramSpec& program, const btf::Btf* types) : program_(program), types_(types) {}
 
   /// The C type of an expression that occurs at `insn`, or "".
   std::string type_of(std::string_view expression, u32 insn) const;

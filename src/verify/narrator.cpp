@@ -19,6 +19,8 @@ constexpr std::size_t most_steps_back = 1u << 16;  // of the path that are looke
 constexpr std::size_t copies_looked_at = 2000;
 
 bool is_mov(const Insn& i, Form f) { return (f == Form::alu_reg || f == Form::alu_imm) && (i.code & 0xf0) == 0xb0; }
+/// How far apart the values are that it may have.
+u64 width_of(const Register& r) { return r.number.wide.umax - r.number.wide.umin; }
 bool compares(Form f) { return f == Form::jump_imm || f == Form::jump_reg; }
 }  // namespace
 
@@ -56,8 +58,10 @@ bool Narrator::follow_alu(const Link& link, Follow follow, u32& wanted) const {
   if (pointers_differ) {
     const bool want_pointer = follow == Follow::pointer;
     wanted = dst->is_pointer() == want_pointer ? i.dst : i.src;
-    // A pointer whose certain part moved is followed on where it varies.
-    if (!want_pointer && (wanted == i.dst ? *dst : *src).is_const()) wanted = wanted == i.dst ? i.src : i.dst;
+    // A pointer whose certain part moved, or that varies more than what is added, is followed on where it varies.
+    const Register &pointer = dst->is_pointer() ? *dst : *src, &number = dst->is_pointer() ? *src : *dst;
+    if (!want_pointer && (number.is_const() || width_of(pointer) > width_of(number)))
+      wanted = wanted == i.dst ? i.src : i.dst;
   } else if (dst->is_const() && !src->is_const()) {
     wanted = i.src;
   } else if (dst->is_scalar() && src->is_scalar() && src->number.wide.umax > dst->number.wide.umax) {
@@ -295,7 +299,14 @@ std::string Narrator::origin_text(const Link& link) const {
             return fmt::format("it is read from {}.{}", c_.context_layout()->name, f.name);
         return fmt::format("it is read from the context as a number, {} bytes at offset {}", size, at);
       }
-      return fmt::format("it is read from a {} as a number of {} bytes", name_of(from->kind), size);
+      if (from->kind == Kind::object && from->object < c_.types_.size()) {
+        const Checker::ObjectType& type = c_.types_[from->object];
+        const auto field = Names(program_, type.types).field_at(type.id, static_cast<u64>(at), size);
+        if (!field.path.empty() && at >= 0)
+          return fmt::format("it is read from {} ({}) of struct {}", field.path, field.type, type.name);
+        return fmt::format("it is read from struct {}, {} bytes at offset {}", type.name, size, at);
+      }
+      return fmt::format("it is read through a {}, {} bytes", name_of(from->kind), size);
     }
     default:
       return "it is made here";
@@ -324,6 +335,8 @@ void Narrator::add_links(const std::vector<Link>& links, std::size_t most) {
           text = number ? fmt::format("its low part alone is taken: {}", number_text(link.after.number)) : "cut";
         else if (number)
           text = fmt::format("{}: now {}", operation_text(link), number_text(link.after.number));
+        else if (link.before.is_pointer())
+          continue;  // another part is added
         else
           text = "it is added to the pointer";
         break;

@@ -172,7 +172,8 @@ std::string bounds(const Scalar& s) {
 
 std::string describe(const Register& r, std::string_view map_name) {
   if (r.kind == Kind::uninitialised) return std::string(name_of(r.kind));
-  if (r.is_scalar()) return fmt::format("number {}", bounds(r.number));
+  if (r.is_scalar())
+    return r.number.is_unknown() ? "number, any of 64 bits" : fmt::format("number {}", bounds(r.number));
   std::string text(name_of(r.kind));
   if (!map_name.empty()) text += fmt::format(" of {}", map_name);
   if (r.kind == Kind::memory) text += fmt::format(" of {} bytes", r.extent);
