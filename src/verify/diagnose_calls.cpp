@@ -147,12 +147,15 @@ void Narrator::leak() {
       }
       if (!name.empty()) d_.variable = {name, names_.type_of(name, insn)};
     }
-    add(Role::acquired, insn, fmt::format("{}() begins what is still open at the end", d_.facts.call), true);
+    const bool is_at_call = id_ == MessageId::lock_held;
+    add(Role::acquired, insn,
+        fmt::format("{}() begins what is still open {}", d_.facts.call, is_at_call ? "here" : "at the end"), true);
     if (!d_.facts.release.empty()) {
       std::string text = d_.facts.release;
       if (const auto hole = text.find("{}"); hole != std::string::npos)
         text.replace(hole, 2, d_.variable.name.empty() ? "..." : d_.variable.name);
-      d_.advice = fmt::format("On the path that ends here: {};", text);
+      d_.advice = is_at_call ? fmt::format("Do this before {}(), or after {};", d_.facts.call, text)
+                             : fmt::format("On the path that ends here: {};", text);
     }
   }
   if (c_.culprit_ >= 0 && d_.remedy == Remedy::once) {
@@ -165,7 +168,7 @@ void Narrator::leak() {
       add(Role::lost, r.object - 1, fmt::format("{}() has given it back already", call_name(r.object - 1)), true);
     }
   }
-  add_branch(end_);
+  if (id_ != MessageId::lock_held) add_branch(end_);
 }
 
 void Narrator::stack() {
