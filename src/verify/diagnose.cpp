@@ -169,6 +169,16 @@ void Narrator::bounds() {
   const bool is_call = f == Form::call_helper || f == Form::call_kfunc;
   if (is_call && r.is_pointer() && r.is_fixed() && culprit < 5 && c_.state_.reg(culprit + 1).is_scalar())
     return size();  // the memory is known, its length is what is too much
+  if (const auto length = length_after(culprit); length && r.is_pointer()) {
+    const u64 reached = static_cast<u64>(std::max<s64>(r.off, 0)) + r.number.wide.umax;
+    const auto arguments = c_line::arguments_of(line(insn_) != nullptr ? line(insn_)->text : "", call_name(insn_));
+    if (r.number.wide.umax < d_.facts.region_bytes && reached < d_.facts.region_bytes && culprit < arguments.size() &&
+        c_line::is_identifier(arguments[culprit])) {
+      d_.facts.region_bytes -= reached;  // a variable's length, and room for some: wherever it begins
+      return size();
+    }
+    d_.facts.access_bytes = static_cast<u32>(std::min<u64>(*length, d_.facts.region_bytes));
+  }
   const auto links = trace(culprit, Follow::number, end_);
   if (const SourceLine* here = line(insn_); here != nullptr && !is_call) {
     // The index is what needs a bound; the access names it, or the line that added it does.
@@ -220,6 +230,16 @@ void Narrator::bounds() {
   if (const Event* cause = d_.cause(); cause != nullptr && cause->role == Role::lost)
     d_.advice +=
         fmt::format(" If the compiler drops the check, hide the value from it: barrier_var({});", d_.variable.name);
+}
+
+/// How long the memory may be that register `reg` points to in a helper's call, if the register after it says that.
+std::optional<u64> Narrator::length_after(u32 reg) const {
+  if (isa::row(c_.analysis_.insns[insn_].op).form != Form::call_helper || reg >= 5) return std::nullopt;
+  const auto* prototype = catalog::prototype(static_cast<u32>(program_.insns[insn_].imm));
+  const Register& after = c_.state_.reg(reg + 1);
+  const bool is_length = prototype != nullptr && (prototype->args[reg] == catalog::Arg::size ||
+                                                  prototype->args[reg] == catalog::Arg::size_or_zero);
+  return is_length && after.is_scalar() ? std::optional(after.number.wide.umax) : std::nullopt;
 }
 
 /// What was added to the pointer last of what is followed.

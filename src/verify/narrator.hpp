@@ -56,6 +56,7 @@ class Narrator {
   // --- the rules (diagnose*.cpp) ---
   void name_the_value();
   void bounds();
+  std::optional<u64> length_after(u32 reg) const;
   static std::optional<Scalar> added_number(const std::vector<Link>& links);
   bool facts_fixed(const Register& r) const;
   void choose_cause(const std::vector<Link>& links);
