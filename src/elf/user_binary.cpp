@@ -65,7 +65,9 @@ Result<std::string> resolve(std::string_view name, int pid) {
     const std::string path(name);
     if (pid != 0 && path.starts_with('/') && is_file(root + path)) return root + path;
     if (is_file(path)) return path;
-    return fail(Code::not_found, fmt::format("there is no file \"{}\"", path));
+    const bool is_something = ::access(path.c_str(), F_OK) == 0;
+    return fail(Code::not_found, is_something ? fmt::format("\"{}\" is no file: expected a program or library", path)
+                                              : fmt::format("there is no file \"{}\"", path));
   }
   if (pid != 0)
     if (const auto mapped = mapped_by(pid, name)) return root + *mapped;

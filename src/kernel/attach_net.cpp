@@ -6,8 +6,9 @@
 // kernel/bpf/net_namespace.c.
 #include <fmt/core.h>
 #include <linux/if_link.h>
+#include <linux/magic.h>
 #include <linux/netfilter.h>
-#include <net/if.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,7 +22,7 @@ namespace {
 
 Result<int> interface_index(const AttachRequest& request, std::string_view name) {
   const std::string text(name);
-  const unsigned index = ::if_nametoindex(text.c_str());
+  const u32 index = device_index(text);
   if (index != 0) return static_cast<int>(index);
   return fail(Code::not_found,
               fmt::format("{}: there is no interface \"{}\" in this network namespace", request.place, text), ENODEV);
@@ -37,12 +38,14 @@ struct XdpTarget {
   u32 flags = 0;
 };
 
-XdpTarget read_xdp_target(std::string_view text) {
+Result<XdpTarget> read_xdp_target(const AttachRequest& request) {
+  const std::string_view text = request.hook.target;
   const auto [interface, mode] = split_last(text);
-  if (mode == "native") return {interface, XDP_FLAGS_DRV_MODE};
-  if (mode == "generic") return {interface, XDP_FLAGS_SKB_MODE};
-  if (mode == "offload") return {interface, XDP_FLAGS_HW_MODE};
-  return {text, 0};
+  if (mode == "native") return XdpTarget{interface, XDP_FLAGS_DRV_MODE};
+  if (mode == "generic") return XdpTarget{interface, XDP_FLAGS_SKB_MODE};
+  if (mode == "offload") return XdpTarget{interface, XDP_FLAGS_HW_MODE};
+  if (interface != text) return tl::unexpected(wrong_target(request, text));
+  return XdpTarget{text, 0};
 }
 
 std::string_view xdp_hint(int error_number, u32 flags) {
@@ -60,7 +63,7 @@ std::string_view xdp_hint(int error_number, u32 flags) {
 }  // namespace
 
 Attached attach_xdp(const AttachRequest& request) {
-  const auto target = read_xdp_target(request.hook.target);
+  const auto target = SKEP_TRY(read_xdp_target(request));
   const int interface = SKEP_TRY(interface_index(request, target.interface));
   uapi::LinkCreate attr{link_target(request, interface, AttachType::xdp, target.flags), 0};
   const int link = bpf(uapi::Cmd::link_create, attr);
@@ -147,6 +150,16 @@ Attached attach_netfilter(const AttachRequest& request) {
   return tl::unexpected(link_error(request, -link, hint));
 }
 
+namespace {
+
+/// A file of nsfs, whichever kind of namespace.
+bool is_namespace(int fd) {
+  struct statfs about{};
+  return ::fstatfs(fd, &about) == 0 && about.f_type == NSFS_MAGIC;
+}
+
+}  // namespace
+
 Attached attach_namespace(const AttachRequest& request) {
   const std::string& name = request.hook.target;
   std::string path = "/proc/self/ns/net";
@@ -159,7 +172,11 @@ Attached attach_namespace(const AttachRequest& request) {
   const bool dissects = request.hook.kind == AttachKind::flow_dissector;  // one for each namespace
   if (link == -E2BIG && !dissects) hint = "64 programs are attached to that namespace, which is all that it can have";
   if (link == -EEXIST || (link == -E2BIG && dissects)) hint = "the namespace, or the first one, has a flow dissector";
-  if (is_unknown(-link)) hint = "this kernel has no links for network namespaces (5.8; sk_lookup 5.9)";
+  if (is_unknown(-link))
+    hint = is_namespace(space.get())
+               ? "this is no network namespace, or this kernel has no links for them (5.8; sk_lookup 5.9)"
+               : "this is no network namespace: expected a name of `ip netns`, or a path such as "
+                 "/proc/PID/ns/net";
   return tl::unexpected(link_error(request, -link, hint));
 }
 

@@ -7,7 +7,6 @@
 #include <fmt/core.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <net/if.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <cerrno>
 
 #include "kernel/attachers.hpp"
+#include "kernel/netlink.hpp"
 
 namespace skep::kernel {
 
@@ -37,8 +37,7 @@ Result<std::optional<base::Fd>> named_socket(const AttachRequest& request) {
 /// A packet socket that sees what an interface sees.
 Result<base::Fd> packet_socket(const AttachRequest& request) {
   const std::string& name = request.hook.target;
-  const unsigned index = ::if_nametoindex(name.c_str());
-  if (index == 0)
+  if (device_index(name) == 0)
     return fail(Code::not_found,
                 fmt::format("{}: there is no interface \"{}\" in this network namespace", request.place, name), ENODEV);
   // Bound to no protocol first, so that nothing arrives before the filter is there.
@@ -73,7 +72,7 @@ Attached attach_socket(const AttachRequest& request) {
   sockaddr_ll address{};
   address.sll_family = AF_PACKET;
   address.sll_protocol = htons(ETH_P_ALL);
-  address.sll_ifindex = static_cast<int>(::if_nametoindex(request.hook.target.c_str()));
+  address.sll_ifindex = static_cast<int>(device_index(request.hook.target));
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return tl::unexpected(base::os_error(fmt::format("{}: bind the packet socket", request.place)));
   attachment->hold(std::move(socket));

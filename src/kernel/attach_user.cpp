@@ -49,7 +49,17 @@ Result<Place> read_place(const AttachRequest& request) {
 }
 
 Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::File& file, std::string_view function) {
-  if (const auto number = whole_number(function)) return std::vector<u64>{*number};
+  if (const auto number = whole_number(function)) {
+    const auto holds = [&](const elf::Segment& segment) {
+      return segment.type == elf::segment_load && (segment.flags & elf::segment_executable) != 0 &&
+             *number >= segment.offset && *number - segment.offset < segment.size_file;
+    };
+    if (std::ranges::any_of(file.segments(), holds)) return std::vector<u64>{*number};
+    return fail(Code::invalid_argument,
+                fmt::format("{}: no code of the file lies at offset {:#x}: expected the offset of an "
+                            "instruction in the file, not its address",
+                            request.place, *number));
+  }
   const auto [name, digits] = split_first(function, '+');
   const auto plus = digits.empty() ? std::optional<u64>(0) : whole_number(digits);
   if (!plus) return tl::unexpected(wrong_target(request, request.hook.target));

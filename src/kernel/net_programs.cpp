@@ -142,7 +142,7 @@ void add_flow_dissector(std::vector<NetProgram>& found) {
 }
 
 Result<void> set_device_xdp(int program_fd, const std::string& device, u32 flags) {
-  const u32 index = ::if_nametoindex(device.c_str());
+  const u32 index = device_index(device);
   if (index == 0) return fail(Code::not_found, fmt::format("there is no network device {}", device), ENODEV);
   const auto done = set_xdp(static_cast<int>(index), program_fd, flags, -1);
   if (done) return {};
@@ -157,7 +157,7 @@ Result<void> set_device_xdp(int program_fd, const std::string& device, u32 flags
 
 /// tcx and netkit: lists of programs on a device.
 Result<void> change_list(uapi::Cmd cmd, u32 program_id, const std::string& device, AttachType type) {
-  const u32 index = ::if_nametoindex(device.c_str());
+  const u32 index = device_index(device);
   if (index == 0) return fail(Code::not_found, fmt::format("there is no network device {}", device), ENODEV);
   const auto program = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
   const bool netkit = type == AttachType::netkit_primary || type == AttachType::netkit_peer;

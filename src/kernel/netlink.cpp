@@ -9,6 +9,7 @@
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -17,6 +18,10 @@
 #include <vector>
 
 namespace skep::kernel {
+
+u32 device_index(const std::string& name) noexcept {
+  return name.find(':') == name.npos ? ::if_nametoindex(name.c_str()) : 0;
+}
 
 namespace {
 

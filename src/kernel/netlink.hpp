@@ -12,10 +12,15 @@
 #include <skep/result.hpp>
 #include <skep/types.hpp>
 #include <span>
+#include <string>
 
 #include "base/fd.hpp"
 
 namespace skep::kernel {
+
+/// The number of a network device, or 0 where there is none of that name. (The C library takes the label of an address,
+/// "eth0:something", for the device.)
+u32 device_index(const std::string& name) noexcept;
 
 /// A request: a header, a fixed part, attributes. Attributes nest by begin() and end(). Requests are a few numbers and
 /// names: what does not fit into 1 KiB is left out, and the kernel refuses the rest.

@@ -5,7 +5,6 @@
 
 #include <fmt/core.h>
 #include <linux/capability.h>
-#include <net/if.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include "catalog/helpers.hpp"
 #include "kernel/close.hpp"
 #include "kernel/features.hpp"
+#include "kernel/netlink.hpp"
 #include "kernel/syscall.hpp"
 
 namespace skep::kernel {
@@ -171,7 +171,7 @@ Result<void> drop_bpf_capabilities() {
 }
 
 Result<u32> probe_device(const std::string& name) {
-  const u32 index = ::if_nametoindex(name.c_str());
+  const u32 index = device_index(name);
   if (index == 0) return fail(Code::not_found, fmt::format("dev '{}': no such network device", name));
   return index;
 }

@@ -202,6 +202,7 @@ TEST_F(Network, Xdp) {
   ASSERT_FALSE(two);
   EXPECT_NE(two.error().message.find("another program"), std::string::npos) << two.error().message;
   EXPECT_EQ(attach("xdp:nowhere0").error().code, Code::not_found);
+  EXPECT_EQ(attach("xdp:lo:fast").error().code, Code::invalid_argument) << "a way that there is not, no label of lo";
   EXPECT_NE(attach("xdp").error().message.find("INTERFACE"), std::string::npos);
 }
 
@@ -245,6 +246,7 @@ TEST_F(Network, Namespaces) {
   PREPARE("on_sk_lookup");
   EXPECT_GE(counted("sk_lookup", 17, talk), 3u);
   EXPECT_EQ(attach("sk_lookup:nowhere").error().code, Code::not_found);
+  EXPECT_NE(attach("sk_lookup:/proc/self/status").error().message.find("expected a name of"), std::string::npos);
   PREPARE("on_flow_dissector");
   auto link = attach("flow_dissector");
   // Where a dissector serves every namespace, others have none of their own.

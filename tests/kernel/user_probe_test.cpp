@@ -111,6 +111,9 @@ TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
   EXPECT_NE(message("uretprobe:" + self + ":skep_probed_first+4", Code::invalid_argument).find("no offset"),
             std::string::npos);
   EXPECT_NE(message("uprobe:/proc/self/exe", Code::invalid_argument).find("FILE:FUNCTION"), std::string::npos);
+  EXPECT_NE(message("uprobe:/proc/self/exe:0x1", Code::invalid_argument).find("no code of the file"),
+            std::string::npos);
+  EXPECT_NE(message("uprobe:/tmp:f", Code::not_found).find("is no file"), std::string::npos);
   EXPECT_NE(message("uprobe:/proc/self/status:f", Code::malformed).find("ELF"), std::string::npos);
   auto gone = AttachTarget::from_text("uprobe:libc.so.6:malloc");
   ASSERT_OK(gone);
