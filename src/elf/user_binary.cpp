@@ -116,7 +116,8 @@ Result<std::size_t> UserBinary::read(u64 offset, std::span<std::byte> to) const 
 Result<UserBinary> open_user_binary(std::string_view name, int pid) {
   UserBinary binary;
   binary.path = SKEP_TRY(resolve(name, pid));
-  binary.fd = base::Fd(::open(binary.path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A process's own tree may have put a pipe in the file's place since: that is refused below, not waited for.
+  binary.fd = base::Fd(::open(binary.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!binary.fd) return tl::unexpected(base::os_error(binary.path));
   struct stat status{};
   if (::fstat(binary.fd.get(), &status) != 0) return tl::unexpected(base::os_error(binary.path));
