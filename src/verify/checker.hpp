@@ -109,6 +109,7 @@ struct Pending {
 /// the first gear.
 struct Patience {
   u32 rounds = 0, variants = 0;
+  bool keeps_gaps = false;  ///< how far registers are apart (gaps.hpp): as much work as all the rest
 };
 
 /// How a helper argument's memory is used.
@@ -157,6 +158,8 @@ class Checker {
   // --- exploring (explore.cpp) ---
   /// Where paths are joined, it is that of the checker that followed each.
   bool has_analysis() const { return !analysis_.insns.empty(); }
+  bool follow_each_path();
+  bool may_hold_together() const;
   bool analyse_program();
   bool verify_called();
   bool verify_globals(bool& any);

@@ -8,6 +8,8 @@
 // name, as no instruction computed anew. What they are in terms of the head's is no reason: that is right only if m was
 // in order.
 //
+// What is equal at the head is known where it was seen only.
+//
 // All of this is said of small numbers. That lo and hi are small at the head is known from the states explored there,
 // or, where those were joined until nothing was left of it (nobody sees that lo + (hi - lo) / 2 is no more than hi), it
 // follows from how the loop is entered: lo never shrinks and hi never grows, and each ends up at the other at most. A
@@ -58,8 +60,8 @@ enum class Reason : u8 { seen, induction };
 
 class PairRanker {
  public:
-  PairRanker(const LoopBody& loop, const TouchedSlots& touched, const Bound& lo, const Bound& hi, Reason reason,
-             u32& steps_left)
+  PairRanker(const LoopBody& loop, const TouchedSlots& touched, const Alike& alike, const Bound& lo, const Bound& hi,
+             Reason reason, u32& steps_left)
       : loop_(loop),
         touched_(touched),
         lo_(lo),
@@ -68,8 +70,10 @@ class PairRanker {
         reason_(reason),
         steps_left_(steps_left) {
     constexpr u32 lo_name = ~u32{0}, hi_name = ~u32{1};
-    first_.now[lo.place] = {What::lo, lo.is_whole, false, 0, lo_name, lo_name};
-    first_.now[hi.place] = {What::hi, hi.is_whole, false, 0, hi_name, hi_name};
+    for (u32 p = 0; p < counter_places; p++) {
+      if (alike[p] == alike[lo.place]) first_.now[p] = {What::lo, lo.is_whole, false, 0, lo_name, lo_name};
+      if (alike[p] == alike[hi.place]) first_.now[p] = {What::hi, hi.is_whole, false, 0, hi_name, hi_name};
+    }
     are_whole_ = lo.is_whole && hi.is_whole;
     have_no_sign_ = lo.span.low >= 0 && hi.span.low >= 0;
   }
@@ -252,12 +256,13 @@ std::optional<Bound> bound_of(u32 place, const std::optional<Scalar>& number) {
 /// The best of all pairs.
 class Pairs {
  public:
-  Pairs(const LoopBody& loop, const TouchedSlots& touched) : loop_(loop), touched_(touched) {}
+  Pairs(const LoopBody& loop, const TouchedSlots& touched, const Alike& alike)
+      : loop_(loop), touched_(touched), alike_(alike) {}
 
   std::optional<u64> best() const { return best_; }
 
   void look_at(const Bound& lo, const Bound& hi) {
-    PairRanker pair(loop_, touched_, lo, hi, Reason::seen, steps_left_);
+    PairRanker pair(loop_, touched_, alike_, lo, hi, Reason::seen, steps_left_);
     if (pair.shrinks(unknown_least) || pair.shrinks(1) || pair.shrinks(0)) keep(pair.rounds());
   }
 
@@ -272,7 +277,7 @@ class Pairs {
         wide_lo.span.high = std::max(lo.span.high, hi.span.high + most_past);
         wide_hi.span.low = std::min(hi.span.low, lo.span.low - (may_pass ? most_past : 0));
         if (!is_whole) wide_lo.is_whole = wide_hi.is_whole = false;
-        PairRanker pair(loop_, touched_, wide_lo, wide_hi, Reason::induction, steps_left_);
+        PairRanker pair(loop_, touched_, alike_, wide_lo, wide_hi, Reason::induction, steps_left_);
         if (pair.shrinks(unknown_least) || (apart >= 1 && pair.shrinks(1)) || (apart >= 0 && pair.shrinks(0)))
           return keep(pair.rounds());
       }
@@ -283,6 +288,7 @@ class Pairs {
 
   const LoopBody& loop_;
   const TouchedSlots& touched_;
+  const Alike alike_;
   u32 steps_left_ = 20'000;
   std::optional<u64> best_;
 };
@@ -290,7 +296,8 @@ class Pairs {
 }  // namespace
 
 std::optional<u64> rounds_of_closing_bounds(const LoopBody& loop, const TouchedSlots& touched,
-                                            const NumberAt& number_at, const NumberAt& number_on_entry) {
+                                            const NumberAt& number_at, const NumberAt& number_on_entry,
+                                            const Alike& alike) {
   constexpr std::size_t most_bounds = 16;
   if (std::ranges::none_of(loop.insns(), [&](u32 i) { return loop.form(i) == Form::jump_reg; })) return std::nullopt;
   std::vector<Bound> bounds, entered;
@@ -302,12 +309,12 @@ std::optional<u64> rounds_of_closing_bounds(const LoopBody& loop, const TouchedS
     if (!number_on_entry || entered.size() == most_bounds) continue;
     if (const auto bound = bound_of(p, number_on_entry(loop.head(), p))) entered.push_back(*bound);
   }
-  const auto each_pair = [](const std::vector<Bound>& from, auto&& look) {
+  const auto each_pair = [&alike](const std::vector<Bound>& from, auto&& look) {
     for (const Bound& lo : from)
       for (const Bound& hi : from)
-        if (lo.place != hi.place) look(lo, hi);
+        if (alike[lo.place] != alike[hi.place]) look(lo, hi);
   };
-  Pairs seen(loop, touched), shown(loop, touched);
+  Pairs seen(loop, touched, alike), shown(loop, touched, all_different());
   each_pair(bounds, [&](const Bound& lo, const Bound& hi) { seen.look_at(lo, hi); });
   if (seen.best()) return seen.best();
   each_pair(entered, [&](const Bound& lo, const Bound& hi) { shown.look_at_entered(lo, hi); });

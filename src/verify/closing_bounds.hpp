@@ -20,6 +20,7 @@ using NumberAt = std::function<std::optional<Scalar>(u32 insn, u32 place)>;
 /// How often the loop's head is reached at most, for the best pair of such numbers; none: not known.
 /// `number_on_entry`: what a place can hold when the loop is entered at its head; may be empty.
 std::optional<u64> rounds_of_closing_bounds(const LoopBody& loop, const TouchedSlots& touched,
-                                            const NumberAt& number_at, const NumberAt& number_on_entry);
+                                            const NumberAt& number_at, const NumberAt& number_on_entry,
+                                            const Alike& alike);
 
 }  // namespace skep::verify

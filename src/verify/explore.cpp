@@ -44,7 +44,16 @@ Checker::~Checker() {
   for (Pending& p : pending_) pool_.release(p.state);
 }
 
-bool Checker::run() {
+/// A bound that one path does not know may follow from what joined paths keep of registers together (relations.hpp).
+bool Checker::run() { return follow_each_path() || (may_hold_together() && prove_joined()); }
+
+bool Checker::may_hold_together() const {
+  const auto& message = catalog::message(refusal_.id);
+  return message.family == catalog::Family::bounds || refusal_.id == MessageId::stack_out_of_bounds ||
+         refusal_.id == MessageId::stack_offset_unbounded;
+}
+
+bool Checker::follow_each_path() {
   if (options_.kernel_types != nullptr) typed_context_ = typed_context(program_, object_, *options_.kernel_types);
   bool needs_types = program_.type == ProgramType::struct_ops || program_.type == ProgramType::netfilter;
   if (context_layout() == nullptr || (needs_types && !typed_context_))
@@ -208,7 +217,7 @@ bool Checker::over_limit() {
 
 /// Whether joining paths proves the program; then there is a successor().
 bool Checker::prove_joined() {
-  constexpr Patience attempts[] = {{32, 1}, {1, 1}, {32, 4}};
+  constexpr Patience attempts[] = {{32, 1, false}, {32, 1, true}, {1, 1, true}, {2, 12, true}, {32, 4, true}};
   return !is_kernel() && patience_.rounds == 0 && story_ == nullptr && !std::exchange(tried_joining_, true) &&
          std::ranges::any_of(attempts, [this](const Patience& p) { return try_second_gear(p); });
 }

@@ -13,15 +13,18 @@ Landmarks::Landmarks(const ProgramSpec& program, const Analysis& analysis) {
   for (u32 i = 0; i < program.insns.size(); i++) {
     if (analysis.insns[i].is_tail || isa::row(analysis.insns[i].op).form != Form::jump_imm) continue;
     const s64 number = program.insns[i].imm;
-    for (s64 near = number - 1; near <= number + 1; near++) numbers_.push_back(near);
+    for (s64 near = number - 1; near <= number + 1; near++) numbers_of_program_.push_back(near);
   }
+  numbers_ = numbers_of_program_;
   for (unsigned bits = 0; bits < 63; bits += bits < 8 ? 1 : 4) {
     numbers_.push_back(s64{1} << bits);
     numbers_.push_back((s64{1} << bits) - 1);
     numbers_.push_back(-(s64{1} << bits));
   }
-  std::ranges::sort(numbers_);
-  numbers_.erase(std::unique(numbers_.begin(), numbers_.end()), numbers_.end());
+  for (std::vector<s64>* numbers : {&numbers_, &numbers_of_program_}) {
+    std::ranges::sort(*numbers);
+    numbers->erase(std::unique(numbers->begin(), numbers->end()), numbers->end());
+  }
 }
 
 namespace {
@@ -51,9 +54,11 @@ Interval<U> widened(const Interval<U>& old, Interval<U> joined, std::span<const 
 
 }  // namespace
 
-Scalar Landmarks::widen(const Scalar& old, const Scalar& joined, bool in_haste) const {
+Scalar Landmarks::widen(const Scalar& old, const Scalar& joined, Widening how) const {
   Scalar result = joined;
-  const std::span<const s64> landmarks = in_haste ? std::span<const s64>{} : std::span<const s64>{numbers_};
+  std::span<const s64> landmarks;
+  if (how == Widening::patient) landmarks = numbers_;
+  if (how == Widening::impatient) landmarks = numbers_of_program_;
   result.wide = widened(old.wide, joined.wide, landmarks);
   result.narrow = widened(old.narrow, joined.narrow, landmarks);
   // Low bits that never changed are how an index is known to be a multiple of its element's size.
@@ -69,7 +74,7 @@ Scalar Join::both(const Scalar& a, const Scalar& b) const {
   if (a == b) return a;
   Scalar joined = a.join(b);
   if (widening_ == Widening::none || joined == a) return joined;
-  return landmarks_.widen(a, joined, widening_ == Widening::hasty);
+  return landmarks_.widen(a, joined, widening_);
 }
 
 /// Ids of references, locks and nulls: what is one in `into` must be one in `from`, and the other way round.

@@ -17,16 +17,18 @@ namespace skep::verify {
 class Landmarks {
  public:
   explicit Landmarks(const ProgramSpec& program, const Analysis& analysis);
-  /// `joined` with every bound that is further out than in `old` moved out to a landmark. `in_haste`: to the last one.
-  Scalar widen(const Scalar& old, const Scalar& joined, bool in_haste) const;
+  enum class Widening : u8 { none, patient, impatient, hasty };
+  /// `joined` with every bound that is further out than in `old` moved out to a landmark; impatient: to a number of the
+  /// program; hasty: to the last one.
+  Scalar widen(const Scalar& old, const Scalar& joined, Widening how) const;
 
  private:
-  std::vector<s64> numbers_;
+  std::vector<s64> numbers_, numbers_of_program_;
 };
 
 class Join {
  public:
-  enum class Widening : u8 { none, patient, hasty };
+  using Widening = Landmarks::Widening;
   /// `loses_pointers`: a slot that holds a pointer in one state and a number in the other holds nothing then. Else the
   /// two have not the same shape: `p = NULL` and `p = &x` are mostly told apart later.
   Join(Pool& pool, const Analysis& analysis, const Landmarks& landmarks, u32& last_id, Widening widening,

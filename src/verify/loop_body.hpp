@@ -12,6 +12,14 @@ inline constexpr u32 counter_registers = 10, counter_slots = 64;
 /// A place for numbers: register `place`, or stack slot `place` - counter_registers of the running function.
 inline constexpr u32 counter_places = counter_registers + counter_slots;
 
+/// Places that hold equal numbers when a loop's head is reached: of each, the first that it is equal to.
+using Alike = std::array<u32, counter_places>;
+constexpr Alike all_different() {
+  Alike alike{};
+  for (u32 p = 0; p < counter_places; p++) alike[p] = p;
+  return alike;
+}
+
 /// A program after all its paths were explored.
 struct ExploredProgram {
   const ProgramSpec& program;

@@ -124,6 +124,7 @@ class LoopRanker {
   std::optional<u64> rounds() {
     if (was_unrolled()) return given_.unrolled_rounds;
     touched_ = touched_slots(body_);
+    alike_ = given_.alike_at(loop_.head);
     Drifts round{};
     DriftArithmetic arithmetic;
     for (u32 p = 0; p < places; p++) arithmetic.begin[p] = begin_of(p);
@@ -131,13 +132,14 @@ class LoopRanker {
     std::optional<u64> best;
     for (u32 p = 0; p < places; p++) {
       const Drift& d = round[p];
-      if (d.origin != static_cast<s8>(p) || d.is_shifted || (d.low <= 0 && d.high >= 0)) continue;
+      if (d.origin != static_cast<s8>(alike_[p]) || d.is_shifted || (d.low <= 0 && d.high >= 0)) continue;
       const auto found = rounds_of(d, p);
       if (found && (!best || *found < *best)) best = found;
     }
     if (!best) best = rounds_by_mask();
-    if (!best) best = rounds_of_shrinking(body_, touched_, given_.number_at);
-    return best ? best : rounds_of_closing_bounds(body_, touched_, given_.number_at, given_.entry_of(loop_));
+    if (!best) best = rounds_of_shrinking(body_, touched_, given_.number_at, alike_);
+    if (!best) best = rounds_of_closing_bounds(body_, touched_, given_.number_at, given_.entry_of(loop_), alike_);
+    return best ? best : rounds_as_seen();
   }
 
  private:
@@ -173,7 +175,8 @@ class LoopRanker {
     const Round<DriftArithmetic> instructions(body_, touched_, arithmetic);
     Drifts now;
     for (u32 p = 0; p < places; p++)
-      if (p < counter_registers || !touched_[p - counter_registers]) now[p] = {static_cast<s8>(p), false, 0, 0};
+      if (p < counter_registers || !touched_[p - counter_registers])
+        now[p] = {static_cast<s8>(start == loop_.head ? alike_[p] : p), false, 0, 0};
     auto arrive = [&](u32 at, const Drifts& drifts) {
       if (at == start) {
         for (u32 p = 0; p < places; p++) round[p] = came_back ? join(round[p], drifts[p]) : drifts[p];
@@ -246,6 +249,12 @@ class LoopRanker {
     return found;
   }
 
+  std::optional<u64> rounds_as_seen() const {
+    const Movements* movements = given_.movements_of(loop_);
+    if (movements == nullptr) return std::nullopt;
+    return rounds_by_movement(loop_.head, *movements, given_.number_at, most_rounds);
+  }
+
   /// A test `if x & mask` that every round meets, that stays in the loop only where a bit is set, of an x that moves by
   /// the same odd number each time: among 2^n rounds in a row, n the mask's length, is every value of the low n bits.
   std::optional<u64> rounds_by_mask() const {
@@ -269,6 +278,7 @@ class LoopRanker {
   const Loop& loop_;
   const std::vector<u32>& position_;
   TouchedSlots touched_{};
+  Alike alike_{};
 };
 
 }  // namespace

@@ -16,9 +16,11 @@
 //    leaves.
 //  - A number of which every round leaves less, as Euclid's algorithm does (shrinking.hpp).
 //  - Two numbers that close in on each other (closing_bounds.hpp).
+//  - Numbers, or differences of two, that the explored rounds have made less (movement.hpp).
 // Loops around and inside need reasons of their own; then they are done after the product of their rounds.
 #pragma once
 #include "verify/closing_bounds.hpp"
+#include "verify/movement.hpp"
 
 namespace skep::verify {
 
@@ -40,6 +42,10 @@ struct Ranking {
   u64 unrolled_rounds = 0;
   /// Of a loop, what the places hold when it is entered, at its head. Empty where that was not noted.
   std::function<NumberAt(const Loop& loop)> entry_of;
+  /// What is equal at a head whenever number_at() speaks of it.
+  std::function<Alike(u32 head)> alike_at;
+  /// Of a loop, what each of its rounds did to the registers; null: that was not noted.
+  std::function<const Movements*(const Loop& loop)> movements_of;
   /// How often an instruction is reached at most while a loop is not left before number_at() speaks of it.
   std::function<u64(u32 insn)> not_counted;
 

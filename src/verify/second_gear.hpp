@@ -4,8 +4,8 @@
 // a row of branches multiply. When its budget is used up, the program is gone over again in this gear: in an order in
 // which every instruction comes after those that lead to it (loops.hpp), with the states that meet joined (join.hpp),
 // round after round of a loop until nothing new comes, bounds widened so that this is soon. What belongs together is
-// kept where joined bounds would lose it (linear.hpp). That a loop ends is not seen from following it then: ranking.hpp
-// has to find out why.
+// kept where joined bounds would lose it (relations.hpp). That a loop ends is not seen from following it then:
+// ranking.hpp has to find out why.
 //
 // Every number counts here: nothing is compared loosely, and no mark of precision is needed.
 // A refusal in this gear says nothing about the program: the first gear goes on where it stopped.
@@ -17,9 +17,9 @@
 
 #include "verify/checker.hpp"
 #include "verify/join.hpp"
-#include "verify/linear.hpp"
 #include "verify/loops.hpp"
 #include "verify/ranking.hpp"
+#include "verify/relations.hpp"
 
 namespace skep::verify {
 
@@ -47,7 +47,7 @@ class SecondGear {
   using Place = std::vector<u32>;
   struct Variant {
     State state;
-    Linears linears;
+    Relations relations;
     u32 joins = 0;
     bool is_pending = true;
   };
@@ -55,9 +55,14 @@ class SecondGear {
     Where where;
     std::vector<std::unique_ptr<Variant>> variants;
   };
+  /// What a state is to the variants there are.
+  struct Found {
+    u32 count = 0;  ///< of its shape
+    bool is_covered = false, covers = false;
+  };
   struct Loose {
     State state;
-    Linears linears;
+    Relations relations;
     u32 insn = 0;
   };
   /// What the registers and slots hold at an instruction inside a loop with more rounds than are kept apart, in those
@@ -70,14 +75,14 @@ class SecondGear {
   };
   bool explore_point(Points::iterator entry);
   bool comes_again(const Point& point) const;
-  bool run_from_here(Linears linears);
-  bool step(Linears& linears);
-  bool step_with(Linears& linears, u32 at);
-  bool take_branches(const Linears& before, const Linears& after);
-  bool arrive(Linears linears);
-  bool join_into(Variant& variant, const Linears& linears, bool is_circle, bool loses_pointers);
-  Variant* find_alike(Point& point, const Linears& linears, bool loses_pointers, u32& count, bool& is_covered);
-  void add_variant(Point& point, const Linears& linears);
+  bool run_from_here(Relations relations);
+  bool step(Relations& relations);
+  bool learn(Relations& relations, u32 at, u32 to, Frame& frame) const;
+  bool take_branches(const Relations& before, const Relations& after, u32 depth);
+  bool arrive(Relations relations);
+  bool join_into(Variant& variant, const Relations& relations, bool is_circle, bool loses_pointers);
+  Variant* find_alike(Point& point, const Relations& relations, bool loses_pointers, Found& found);
+  void add_variant(Point& point, const Relations& relations);
   bool give_up();
   void forget_dead(State& state, u32 insn);
   Where next_place();
@@ -88,7 +93,12 @@ class SecondGear {
     return around_[static_cast<u32>(innermost_[insn])];
   }
   void note_numbers();
+  void note_alike(u32 insn, const Variant& variant, bool is_first);
   void note_entry();
+  void note_round(Relations& relations);
+  void mark_head(Relations& relations) const;
+  bool meets_others(u32 insn) const { return c_.analysis_.insns[insn].is_join || is_head_[insn]; }
+  const Movements* movements_of(const Loop& loop) const;
   const Numbers* entry_of(const ExploredProgram& explored, const Loop& loop) const;
   void release();
 
@@ -97,6 +107,7 @@ class SecondGear {
   Loops loops_;
   Landmarks landmarks_;
   std::vector<s32> innermost_;            ///< by instruction: the innermost loop around it, or -1
+  std::vector<bool> is_head_;             ///< by instruction
   std::vector<std::vector<u32>> around_;  ///< by loop: those around it and itself
   std::vector<bool> is_endless_;          ///< by loop: more rounds than are kept apart
   Where where_;                           ///< where the block being explored began
@@ -105,6 +116,8 @@ class SecondGear {
   std::vector<Loose> loose_;
   State joined_;  ///< find_alike()'s
   std::map<u32, Numbers> numbers_;
+  std::map<u32, Alike> alike_;          ///< by head
+  std::map<u32, Movements> movements_;  ///< by head
   std::map<u32, Numbers> entries_;  ///< by head, in every round of the loops around: when it is reached from outside
 };
 

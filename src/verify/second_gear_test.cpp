@@ -66,6 +66,8 @@ constexpr Case proved[] = {
      "1\n*(u64 *)(r10 -16) = r1\ngoto loop\nend: " RETURN},
     // Two ends that walk towards each other, by one or by two.
     {"", kprobe, SEARCH("", "r6 += 1\n", "r7 += -2\n")},
+    // One end walks back with the other, which does so a thousand times at most.
+    {"", kprobe, SEARCH("", "r6 += 1\n", "r7 += -1\nr6 += -1\n")},
     // A pointer or null, told apart later.
     {"", kprobe,
      LOOKUP(
@@ -176,7 +178,7 @@ constexpr Case endless[] = {
     {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 = r8\nr7 += 1\n")},
     {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 += 0\n")},
     {"", kprobe, SEARCH("", "r6 += 1\nr7 += 1\n", "r7 += -1\n")},
-    {"", kprobe, SEARCH("", "r6 += 1\n", "r7 += -1\nr6 += -1\n")},
+    {"", kprobe, SEARCH("", "r6 += 1\nr7 += 1\n", "r7 += -1\nr6 += -1\n")},
     {"", kprobe, SEARCH("r8 = r6\nr8 += r7\nr8 >>= 2\n", "r6 = r8\nr6 += 1\n", "r7 = r8\n")},
     {"", kprobe, SEARCH("r8 = r7\nr8 -= r6\nr8 >>= 1\n", "r6 = r8\nr6 += 1\n", "r7 = r8\n")},
     {"", kprobe,

@@ -140,12 +140,13 @@ bool excludes_zero(Compare compare, s32 imm, bool is_taken) {
 
 class Shrinking {
  public:
-  Shrinking(const LoopBody& loop, const TouchedSlots& touched, u32 place)
-      : loop_(loop), touched_(touched), place_(place) {}
+  Shrinking(const LoopBody& loop, const TouchedSlots& touched, const Alike& alike, u32 place)
+      : loop_(loop), touched_(touched), alike_(alike), place_(place) {}
 
   bool is_so(u32& steps_left) {
     RestWay first;
-    first.now[place_] = {Rest::What::same};
+    for (u32 p = 0; p < counter_places; p++)
+      if (alike_[p] == alike_[place_]) first.now[p] = {Rest::What::same};
     return RoundWays<Shrinking, RestWay>(loop_, *this, steps_left).follow_all(first) && comes_round_;
   }
 
@@ -168,13 +169,14 @@ class Shrinking {
  private:
   const LoopBody& loop_;
   const TouchedSlots& touched_;
+  const Alike& alike_;
   const u32 place_;
   bool comes_round_ = false;
 };
 
-/// In terms of a and b, of which each round makes b and a % b.
+/// In terms of a and b, of which each round makes b and a % b; clang 14 writes a - a / b * b where both are asked for.
 struct Part {
-  enum class What : u8 { nothing, a, b, remainder };
+  enum class What : u8 { nothing, a, b, quotient, multiple, remainder };
   What what = What::nothing;
   friend bool operator==(const Part&, const Part&) = default;
 };
@@ -189,8 +191,13 @@ struct PartArithmetic {
   static Part sign_extended(const Part&) { return {}; }
   static Part immediate(Alu, bool, const Part&, s32) { return {}; }
   Part registers(Alu op, bool is_wide, const Part& x, const Part& y) const {
-    const bool is_it = op == Alu::mod && (is_wide || is_narrow) && x.what == Part::What::a && y.what == Part::What::b;
-    return is_it ? Part{Part::What::remainder} : Part{};
+    using What = Part::What;
+    if (!is_wide && !is_narrow) return {};
+    const auto are = [&x, &y](What first, What second) { return x.what == first && y.what == second; };
+    if (op == Alu::mod && are(What::a, What::b)) return {What::remainder};
+    if (op == Alu::div && are(What::a, What::b)) return {What::quotient};
+    if (op == Alu::mul && (are(What::quotient, What::b) || are(What::b, What::quotient))) return {What::multiple};
+    return op == Alu::sub && are(What::a, What::multiple) ? Part{What::remainder} : Part{};
   }
 };
 
@@ -203,13 +210,14 @@ struct PartWay {
 /// A loop that compares at its end knows nothing of the first b; of the others it does, if every round compares so.
 class Euclid {
  public:
-  Euclid(const LoopBody& loop, const TouchedSlots& touched, u32 a, u32 b, bool is_narrow)
-      : loop_(loop), touched_(touched), a_(a), b_(b), arithmetic_{is_narrow} {}
+  Euclid(const LoopBody& loop, const TouchedSlots& touched, const Alike& alike, u32 a, u32 b, bool is_narrow)
+      : loop_(loop), touched_(touched), alike_(alike), a_(a), b_(b), arithmetic_{is_narrow} {}
 
   bool is_so(u32& steps_left) {
     PartWay first;
-    first.now[a_] = {Part::What::a};
-    first.now[b_] = {Part::What::b};
+    for (u32 p = 0; p < counter_places; p++)
+      if (alike_[p] == alike_[a_] || alike_[p] == alike_[b_])
+        first.now[p] = {alike_[p] == alike_[a_] ? Part::What::a : Part::What::b};
     return RoundWays<Euclid, PartWay>(loop_, *this, steps_left).follow_all(first) && comes_round_ &&
            (all_test_b_ || all_test_remainder_);
   }
@@ -233,20 +241,24 @@ class Euclid {
  private:
   const LoopBody& loop_;
   const TouchedSlots& touched_;
+  const Alike& alike_;
   const u32 a_, b_;
   const PartArithmetic arithmetic_;
   bool comes_round_ = false, all_test_b_ = true, all_test_remainder_ = true;
 };
 
-bool has_remainder(const LoopBody& loop) {
+bool has_quotient(const LoopBody& loop) {
   return std::ranges::any_of(loop.insns(), [&loop](u32 i) {
-    return loop.form(i) == Form::alu_reg && isa::alu_of(loop.facts(i).op) == Alu::mod;
+    if (loop.form(i) != Form::alu_reg) return false;
+    const Alu op = isa::alu_of(loop.facts(i).op);
+    return op == Alu::mod || op == Alu::div;
   });
 }
 
 }  // namespace
 
-std::optional<u64> rounds_of_shrinking(const LoopBody& loop, const TouchedSlots& touched, const NumberAt& number_at) {
+std::optional<u64> rounds_of_shrinking(const LoopBody& loop, const TouchedSlots& touched, const NumberAt& number_at,
+                                       const Alike& alike) {
   constexpr u64 most = 64 * 65;        // lengths, and ones for each
   constexpr u64 most_divisions = 130;  // two for each length
   u32 steps_left = most_steps;
@@ -261,11 +273,12 @@ std::optional<u64> rounds_of_shrinking(const LoopBody& loop, const TouchedSlots&
     if (number && !number->is_const()) candidates.push_back({p, number->wide.umax >> 32 == 0});
   }
   for (const Candidate& c : candidates)
-    if (Shrinking(loop, touched, c.place).is_so(steps_left)) return most;
-  if (!has_remainder(loop)) return std::nullopt;
+    if (Shrinking(loop, touched, alike, c.place).is_so(steps_left)) return most;
+  if (!has_quotient(loop)) return std::nullopt;
   for (const Candidate& a : candidates)
     for (const Candidate& b : candidates)
-      if (a.place != b.place && Euclid(loop, touched, a.place, b.place, a.is_narrow && b.is_narrow).is_so(steps_left))
+      if (alike[a.place] != alike[b.place] &&
+          Euclid(loop, touched, alike, a.place, b.place, a.is_narrow && b.is_narrow).is_so(steps_left))
         return most_divisions;
   return std::nullopt;
 }

@@ -13,6 +13,7 @@
 namespace skep::verify {
 
 /// How often the loop's head is reached at most; none: not known.
-std::optional<u64> rounds_of_shrinking(const LoopBody& loop, const TouchedSlots& touched, const NumberAt& number_at);
+std::optional<u64> rounds_of_shrinking(const LoopBody& loop, const TouchedSlots& touched, const NumberAt& number_at,
+                                       const Alike& alike);
 
 }  // namespace skep::verify

@@ -60,7 +60,7 @@ BUGS = [
      "else if (x != y || x == Byte::spilled)\n      a.bytes[k] = Byte::zero;"),
     ("joined paths: what was equal on one stays equal", "join.cpp",
      "a.id != 0 && b.id != 0 ? common_id(a.id, b.id, 0) : 0;", "a.id != 0 ? a.id : 0;"),
-    ("ends: half a slot is taken for a whole number", "second_gear.cpp",
+    ("ends: half a slot is taken for a whole number", "second_gear_notes.cpp",
      "is_whole = slot.bytes[7] == Byte::spilled;", "is_whole = true;"),
 ]
 

