@@ -65,7 +65,12 @@ Result<base::Fd> create(const MapSpec& map, std::string_view stored_name, int in
                          ? "this kernel does not know the type, or does not take these sizes or flags)"
                          : fmt::format("expected {}; or this kernel does not know the type or a flag)", needs);
   }
-  if (fd == -ENOMEM || fd == -E2BIG) error.code = Code::limit;
+  if (fd == -ENOMEM || fd == -E2BIG) {
+    error.code = Code::limit;
+    error.message += fmt::format(" ({}, keys of {} bytes, values of {}, {} entries: more than the kernel {})",
+                                 name_of(map.type), map.key_size, map.value_size, map.max_entries,
+                                 fd == -E2BIG ? "makes in one map" : "has memory for");
+  }
   return tl::unexpected(std::move(error));
 }
 

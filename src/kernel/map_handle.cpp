@@ -180,6 +180,12 @@ Result<void> KernelMap::update(std::span<const std::byte> key, std::span<const s
                             "open; the number given is none of this process",
                             info_.name, name_of(info_.type), elements),
                 -status);
+  if (status == -EINVAL && (info_.type == MapType::devmap || info_.type == MapType::devmap_hash))
+    return fail(Code::invalid_argument,
+                fmt::format("map {}: elements of {} maps begin with the number of a network device, and this network "
+                            "namespace has none of the given number",
+                            info_.name, name_of(info_.type)),
+                EINVAL);
   return tl::unexpected(bpf_error(uapi::Cmd::map_update_elem, place(), -status));
 }
 

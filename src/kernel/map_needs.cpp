@@ -5,8 +5,14 @@ namespace skep::kernel {
 
 std::string_view needs_of(MapType type) noexcept {
   switch (type) {
+    case MapType::hash:
+    case MapType::percpu_hash:
+    case MapType::lru_hash:
+    case MapType::lru_percpu_hash:
+      return "keys, values and entries of more than 0";
     case MapType::array:
     case MapType::percpu_array:
+      return "keys of 4 bytes, values and entries of more than 0";
     case MapType::prog_array:
     case MapType::perf_event_array:
     case MapType::cgroup_array:

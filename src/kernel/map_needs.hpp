@@ -5,8 +5,8 @@
 
 namespace skep::kernel {
 
-/// A clause for whoever was refused with EINVAL, which says no more: "keys of 4 bytes, ..."; "" for types that are as
-/// free as a hash.
+/// A clause for whoever was refused with EINVAL, which says no more: "keys of 4 bytes, ..."; "" where nothing is known
+/// of the type.
 std::string_view needs_of(MapType type) noexcept;
 
 }  // namespace skep::kernel

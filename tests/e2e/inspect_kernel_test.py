@@ -76,6 +76,8 @@ class Maps(KernelInspection):
             (("show", "pinned", "/nowhere"), "no map is pinned at /nowhere: there is no such file"),
             (("show", "pinned", "/etc/passwd"), "no map is pinned at /etc/passwd: the file is in no bpffs"),
             (("create", self.pins / "x", "type", "lpm_trie", "key", "8", "value", "4", "entries", "1", "name", "x"), "flag 1 (BPF_F_NO_PREALLOC)"),
+            (("create", self.pins / "x", "type", "hash", "key", "0", "value", "4", "entries", "1", "name", "x"), "of more than 0"),
+            (("create", self.pins / "x", "type", "hash", "key", "4", "value", "8", "entries", "4294967295", "name", "x"), "more than the kernel makes"),
             (("create", self.pins / "x", "type", "ringbuf", "key", "4", "value", "4", "entries", "4096", "name", "x"), "keys and values of 0 bytes"),
             (("create", self.pins / "x", "type", "array_of_maps", "key", "4", "value", "4", "entries", "1", "name", "x"), "`inner_map MAP`"),
             (("dump",), "name a map"),
@@ -92,6 +94,8 @@ class Maps(KernelInspection):
                                  (("lookup", *sockets, "key", "0"), "cookie of 8 bytes, and this map's values have 4"),
                                  (("delete", *sockets, "key", "0"), "no such key")):
             self.assertIn(words, self.skep("map", *arguments, check=1).stderr, arguments)
+        devices = self.make_map("devices", "devmap_hash", 4, 4, 2)
+        self.assertIn("the number of a network device", self.skep("map", "update", *devices, "key", "0", "value", "999999", check=1).stderr)
         events = self.make_map("counters", "perf_event_array", 4, 4, 2)
         self.assertIn("are perf events, written as", self.skep("map", "update", *events, "key", "0", "value", "1", check=1).stderr)
 
