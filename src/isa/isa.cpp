@@ -1,10 +1,14 @@
 // The sentence behind a refused encoding.
 #include "isa/isa.hpp"
 
+#include "isa/jump_table.hpp"
+
 namespace skep::isa {
 
 std::string_view why_undecodable(const Insn& insn) noexcept {
   if (decode(insn)) return "it is a known instruction";
+  if (insn.code == code_gotox || (insn.code == code_ld_imm64 && insn.src == imm64_src_jump_table))
+    return "it jumps through a table (gotox), which is newer than Linux 6.18; build with -fno-jump-tables";
   if (detail::index.first[insn.code] == 255) return "the opcode is not in RFC 9669 nor among Linux's extensions";
   if (insn.dst >= register_count) return "the destination register is above r10";
   bool other_fields_fit = false;

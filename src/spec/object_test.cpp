@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "btf/test_support.hpp"
+#include "isa/isa.hpp"
 #include "spec/test_object.hpp"
 #include "spec/types_file.hpp"
 
@@ -114,6 +115,24 @@ TEST(Object, GlobalDataIsAMapPerSection) {
   EXPECT_EQ(reference.kind, Reference::Kind::map_value);
   EXPECT_EQ(object->maps[reference.map].name, "sample.data");
   EXPECT_EQ(reference.addend, 4U);
+}
+
+TEST(Object, AJumpTableIsTheTroubleOfItsProgramAlone) {
+  TestWriter w;
+  const u32 tables = w.add_data<u64>(".jumptables", elf::flag_alloc, {16, 24});
+  const u32 jumps = w.add_data<Insn>("xdp", exec_flags, {insn(code::ld_imm64, 1), insn(0), exit_insn});
+  const u32 other = w.add_data<Insn>("tc", exec_flags, {mov(0), exit_insn});
+  const u32 table = w.add_symbol("jt0", elf::symbol_object, elf::bind_local, tables, 0, 16);
+  w.add_symbol("jumps", elf::symbol_func, elf::bind_global, jumps, 0, 24);
+  w.add_symbol("other", elf::symbol_func, elf::bind_global, other, 0, 16);
+  w.add_relocation(jumps, 0, table);
+  const auto object = read(w);
+  ASSERT_TRUE(object) << object.error().message;
+  ASSERT_EQ(object->programs.size(), 2U);
+  const Insn& load = object->program("jumps")->insns[0];
+  EXPECT_FALSE(isa::decode(load));
+  EXPECT_NE(isa::why_undecodable(load).find("-fno-jump-tables"), std::string::npos);
+  EXPECT_TRUE(isa::decode(object->program("other")->insns[0]));
 }
 
 TEST(Object, LegacyMapsOfThreeLoaders) {

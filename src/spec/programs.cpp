@@ -11,6 +11,7 @@
 #include <cstdlib>
 
 #include "base/sort_by.hpp"
+#include "isa/jump_table.hpp"
 #include "spec/attach.hpp"
 #include "spec/insn_codes.hpp"
 #include "spec/object_reader.hpp"
@@ -273,6 +274,10 @@ Result<void> ObjectReader::relocate_address(Link& link, u32 function, u32 index,
     low = static_cast<s32>(start) - static_cast<s32>(at) - 1;
   } else {
     const auto* map = map_at(symbol.section, address);
+    if (map == nullptr && where->name == ".jumptables") {  // this program is refused by name, the others can do without
+      link.out.insns[at].src = isa::imm64_src_jump_table;
+      return {};
+    }
     if (map == nullptr)
       return fail(Code::unsupported,
                   fmt::format("{}: symbol '{}' lies in section {}, which holds neither maps, data nor code", place,
