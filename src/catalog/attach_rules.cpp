@@ -11,10 +11,23 @@ bool withheld_at(HelperId helper, AttachType attach) noexcept {
 }
 
 bool granted_at(HelperId helper, const AttachTarget& attach) noexcept {
-#define SKEP_HELPER_GRANTED(name, where, to) \
-  if (helper == HelperId::name && attach.attach_type() == AttachType::where && attach.target == to) return true;
+#define SKEP_HELPER_GRANTED(name, where, to)                                   \
+  if (helper == HelperId::name && attach.attach_type() == AttachType::where && \
+      (std::string_view(to).empty() || attach.target == to))                   \
+    return true;
 #include "catalog/attach_rules.def"
   return false;
+}
+
+bool is_callable_at(HelperId helper, std::string_view function) noexcept {
+  bool is_listed = false;
+#define SKEP_HELPER_FUNCTION(name, where) \
+  if (helper == HelperId::name) {         \
+    if (function == (where)) return true; \
+    is_listed = true;                     \
+  }
+#include "catalog/attach_rules.def"
+  return !is_listed;
 }
 
 bool has_field_at(ProgramType type, u32 offset, AttachType attach) noexcept {

@@ -10,6 +10,8 @@ namespace skep::catalog {
 bool withheld_at(HelperId helper, AttachType attach) noexcept;
 /// Whether a program attached there may call `helper` although its type may not.
 bool granted_at(HelperId helper, const AttachTarget& attach) noexcept;
+/// Whether a tracing program there, which is not an iterator, may call `helper` although only some functions' may.
+bool is_callable_at(HelperId helper, std::string_view function) noexcept;
 /// Whether the field at `offset` of the type's context exists for a program attached there.
 bool has_field_at(ProgramType type, u32 offset, AttachType attach) noexcept;
 

@@ -10,9 +10,9 @@ namespace names {  // what the rows are written with
 inline constexpr KfuncArg hidden = KfuncArg::hidden, number = KfuncArg::number, constant = KfuncArg::constant,
                           anything = KfuncArg::anything, ctx = KfuncArg::ctx, map = KfuncArg::map,
                           read = KfuncArg::read, write = KfuncArg::write, buffer = KfuncArg::buffer,
-                          size_or_zero = KfuncArg::size_or_zero, string = KfuncArg::string, dynptr = KfuncArg::dynptr,
-                          dynptr_or_null = KfuncArg::dynptr_or_null, dynptr_new = KfuncArg::dynptr_new,
-                          iterator = KfuncArg::iterator, local = KfuncArg::local,
+                          size = KfuncArg::size, size_or_zero = KfuncArg::size_or_zero, string = KfuncArg::string,
+                          dynptr = KfuncArg::dynptr, dynptr_or_null = KfuncArg::dynptr_or_null,
+                          dynptr_new = KfuncArg::dynptr_new, iterator = KfuncArg::iterator, local = KfuncArg::local,
                           local_or_shared = KfuncArg::local_or_shared, local_type = KfuncArg::local_type,
                           local_percpu = KfuncArg::local_percpu, list_head = KfuncArg::list_head,
                           list_node = KfuncArg::list_node, rb_root = KfuncArg::rb_root, rb_node = KfuncArg::rb_node,
@@ -95,6 +95,7 @@ std::string_view name_of(KfuncArg arg) noexcept {
       return "a pointer to memory to fill";
     case KfuncArg::buffer:
       return "a pointer to a buffer, or 0";
+    case KfuncArg::size:
     case KfuncArg::size_or_zero:
       return "the size of the memory before it, or 0";
     case KfuncArg::fixed:

@@ -33,6 +33,7 @@ enum class KfuncArg : u8 {
   write,            ///< memory to fill; the next argument is its size
   buffer,           ///< memory of the next argument's (constant) size, or 0: where a slice is copied to if need be
   size_or_zero,     ///< size of the memory before it; kernel functions all take 0
+  size,             ///< the same; the memory is not null, whatever its size
   fixed,            ///< memory of `bytes`, read and written
   string,           ///< a constant string, or memory whose end the kernel finds itself
   constant_string,  ///< a string in a map's value that nobody can change

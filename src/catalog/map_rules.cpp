@@ -52,6 +52,31 @@ bool has_plain_values(MapType type) noexcept {
   }
 }
 
+bool is_for_sleepers(MapType type) noexcept {
+  switch (type) {
+    case MapType::hash:
+    case MapType::lru_hash:
+    case MapType::percpu_hash:
+    case MapType::lru_percpu_hash:
+    case MapType::array:
+    case MapType::percpu_array:
+    case MapType::array_of_maps:
+    case MapType::hash_of_maps:
+    case MapType::queue:
+    case MapType::stack:
+    case MapType::ringbuf:
+    case MapType::user_ringbuf:
+    case MapType::sk_storage:
+    case MapType::inode_storage:
+    case MapType::task_storage:
+    case MapType::cgrp_storage:
+    case MapType::arena:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::string_view kernel_struct_of(MapType type) noexcept {
 #define SKEP_MAP_STRUCT(map_type, structure) \
   if (type == MapType::map_type) return structure;

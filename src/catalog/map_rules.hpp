@@ -15,6 +15,9 @@ bool may_use(HelperId helper, MapType type) noexcept;
 /// Whether a look-up's result may be read and written as a plain value.
 bool has_plain_values(MapType type) noexcept;
 
+/// Whether Linux lets sleepable programs have a map of `type`.
+bool is_for_sleepers(MapType type) noexcept;
+
 /// The kernel's structure behind a map of `type`; "" where none can be read.
 std::string_view kernel_struct_of(MapType type) noexcept;
 

@@ -92,7 +92,8 @@ class Finder {
       if (target.name == "kptr") field.what = What::kptr;
       if (target.name == "kptr_untrusted") field.what = What::kptr_untrusted;
       if (target.name == "percpu_kptr") field.what = What::kptr_percpu;
-      if (field.what != What::other || target.name == "uptr") return field;
+      if (target.name == "uptr") field.what = What::uptr, field.type_name = "uptr";
+      if (field.what != What::other) return field;
       target = types_.type(target.type_id());
     }
     return std::nullopt;

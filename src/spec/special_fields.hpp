@@ -25,6 +25,7 @@ struct SpecialField {
     kptr,            ///< an owned pointer to an object: exchanged, not written
     kptr_untrusted,  ///< a pointer that may be stale: written and read as one
     kptr_percpu,
+    uptr,  ///< memory of the process that a task storage belongs to, which the kernel keeps in place
     list_head,
     list_node,
     rb_root,

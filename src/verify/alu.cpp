@@ -80,7 +80,7 @@ bool Checker::do_move() {
   u64 limit = form() == Form::movsx ? u64{1} << (bits - 1) : u64{1} << 32;
   bool equal = bits == 64 || src.number.wide.umax < limit;
   if (equal) {
-    if (src.has_delta) src.id = 0, src.off = 0, src.has_delta = false;
+    if (src.has_delta) src.unlink();
     if (src.id == 0 && !src.is_const()) src.id = new_id();
     dst = src;
     return true;
@@ -102,16 +102,51 @@ bool Checker::do_arena_cast() {
   return true;
 }
 
+/// How far a number that equals others moves from them by this operation, where what is learnt of one later says
+/// something of the others. In 32 bits they are numbers below 2^32, and the sum is one modulo 2^32: from it, too, they
+/// come back by subtracting in 32 bits. Source: Linux 6.18.44, BPF_ADD_CONST64 and BPF_ADD_CONST32.
+std::optional<s32> Checker::link_distance(Alu op, const Register& moved, const Register& by, bool wide) const {
+  if ((op != Alu::add && op != Alu::sub) || moved.id == 0 || moved.has_delta || moved.off != 0 || !by.is_const() ||
+      is_unprivileged())
+    return std::nullopt;
+  const s64 value = wide ? static_cast<s64>(by.number.value()) : s64{static_cast<s32>(by.number.value())};
+  const bool is_below = moved.number.wide.umax <= ~u32{0};
+  if (value != static_cast<s32>(value) || (!wide && !is_below)) return std::nullopt;
+  if (op == Alu::add) return static_cast<s32>(value);
+  if (value == Interval<u32>::s_min) return std::nullopt;
+  return static_cast<s32>(-value);
+}
+
+/// Bytes are swapped as far as their bits are known. Linux since 6.18.44 follows them so.
+bool Checker::do_byte_order() {
+  const Insn& i = insn();
+  if (!readable(i.dst) || !keeps_address(i.dst, "turned round")) return false;
+  const unsigned bits = static_cast<unsigned>(i.imm);
+  const Register before = reg(i.dst);
+  if (!before.is_scalar()) {
+    reg(i.dst) = Register::scalar(Scalar::of_bits(bits));
+    return true;
+  }
+  const bool swaps = isa::reordered(facts().op, 1) != 1;
+  if (!swaps && bits == 64) return true;  // all stays as it is, on this machine
+  if (!swaps) {
+    reg(i.dst) = Register::scalar(truncated(before.number, bits));
+    return true;
+  }
+  Scalar swapped;
+  swapped.bits.value = isa::reordered(facts().op, before.number.bits.value);
+  swapped.bits.mask = isa::reordered(facts().op, before.number.bits.mask);
+  swapped.normalise();
+  reg(i.dst) = Register::scalar(swapped);
+  return true;
+}
+
 bool Checker::do_alu() {
   const Insn& i = insn();
   Form f = form();
   bool wide = facts().code_class == isa::class_alu64;
   if (f == Form::addr_space_cast) return do_arena_cast();
-  if (f == Form::endian) {
-    if (!readable(i.dst) || !keeps_address(i.dst, "turned round")) return false;
-    reg(i.dst) = Register::scalar(Scalar::of_bits(static_cast<unsigned>(i.imm)));
-    return true;
-  }
+  if (f == Form::endian) return do_byte_order();
   Alu op = f == Form::movsx ? Alu::mov : isa::alu_of(facts().op);
   if (op == Alu::mov) return do_move();
   if (!readable(i.dst)) return false;
@@ -157,8 +192,7 @@ bool Checker::do_alu() {
   }
 
   if (isa::is_division(op) && !note_divisor(op, dst.number, src.number, wide, is_immediate)) return false;
-  bool delta = op == Alu::add && wide && dst.id != 0 && !dst.has_delta && src.is_const() &&
-               src.number.value() <= static_cast<u64>(Interval<u32>::s_max) && dst.off == 0;
+  const std::optional<s32> distance = link_distance(op, dst, src, wide);
   if ((op == Alu::and_ || op == Alu::or_) && src.is_const()) fork_sign(i.dst);
   Scalar result;
   if (is_kernel() && unknown_to_kernel(op, src.number, wide)) {
@@ -168,10 +202,9 @@ bool Checker::do_alu() {
   } else {
     result = alu(op, dst.number, src.number, wide);
   }
-  u32 id = dst.id;
-  s32 distance = static_cast<s32>(src.number.value());
+  const u32 id = dst.id;
   dst = Register::scalar(result);
-  if (delta) dst.id = id, dst.off = distance, dst.has_delta = true;
+  if (distance) dst.id = id, dst.off = *distance, dst.has_delta = true, dst.narrow_delta = !wide;
   return true;
 }
 
@@ -229,12 +262,18 @@ bool Checker::sane_offset(const Register& r) {
 bool Checker::pointer_arithmetic(Alu op, Register pointer, const Register& number, u32 number_reg, bool is_immediate) {
   const Insn& i = insn();
   Register moved = pointer;
+  moved.past_end = PastEnd::unknown;
   const Scalar distance = number.number;
   if (op != Alu::add && op != Alu::sub)
     return refuse_for(i.dst, MessageId::pointer_operator, symbol(op), name(pointer));
   if (pointer.or_null) return refuse_for(i.dst, MessageId::pointer_maybe_null_moved, name(pointer));
   bool is_zero = distance.is_const() && distance.value() == 0;
-  if (!may_move(pointer) && !(is_zero && op == Alu::add && pointer.kind == Kind::map))
+  if (is_untrusted_memory(pointer)) {  // number += pointer: Linux 6.18 forgets that there was one
+    if (reg(i.dst).is_scalar()) reg(i.dst) = Register::unknown();
+    return true;
+  }
+  const bool is_sure = pointer.kind == Kind::flow_keys && distance.is_const();
+  if (!may_move(pointer) && !is_sure && !(is_zero && op == Alu::add && pointer.kind == Kind::map))
     return refuse_for(i.dst, MessageId::pointer_kind_fixed, name(pointer), symbol(op));
   if (op == Alu::sub && pointer.kind == Kind::stack) return refuse_for(i.dst, MessageId::stack_pointer_subtracted);
   s64 smin = distance.wide.smin;

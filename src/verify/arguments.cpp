@@ -257,6 +257,8 @@ bool Checker::check_memory_argument(u32 index, u32 size, Access access, bool zer
       if (writes && !may_write_packet()) return refuse(MessageId::packet_not_writable, name_of(program_.type));
       return check_packet(index, value, 0, size, zero_ok);
     case Kind::memory:
+      if (is_untrusted_memory(value))
+        return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, name(value));
       if (writes && value.read_only) return refuse(MessageId::memory_not_writable, name(value));
       return check_region(value, index, 0, size, value.extent, {}, zero_ok);
     case Kind::tp_buffer:
@@ -329,7 +331,8 @@ bool Checker::check_lock(u32 index, std::string_view name, Lock::Kind kind, bool
   using namespace catalog::programs;
   const bool is_spin = kind == Lock::Kind::spin;
   const Register value = reg(index);
-  if (catalog::contains((tracers & ~(lsm | syscall)) | socket_filter, program_.type))
+  const auto unsuited = tracers & ~(lsm | syscall | (is_kernel() ? tracing : catalog::ProgramSet{}));
+  if (catalog::contains(unsuited | socket_filter, program_.type))
     return refuse(MessageId::lock_not_for_type, name_of(program_.type));
   if (!locks && in_comparison()) return refuse(MessageId::graph_in_comparison, name);
   const bool in_object = value.kind == Kind::object && (value.trust == Trust::owned || value.trust == Trust::shared);

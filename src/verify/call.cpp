@@ -19,6 +19,9 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
   if (is_kernel())
     may_call = may_call ? !catalog::withheld_at(prototype.id, program_.attach.attach_type())
                         : catalog::granted_at(prototype.id, program_.attach);
+  if (is_kernel() && may_call && program_.type == ProgramType::tracing &&
+      program_.attach.attach_type() != AttachType::trace_iter)
+    may_call = catalog::is_callable_at(prototype.id, program_.attach.target);
   if (may_call && is_unprivileged() && !check_unprivileged_helper(row)) return false;
   if (!may_call) return refuse(MessageId::helper_not_for_type, row.name, name_of(program_.type));
   const bool catalogued = catalog::prototype(id) != nullptr;

@@ -222,6 +222,8 @@ class Checker {
 
   // --- arithmetic (alu.cpp) ---
   bool do_alu();
+  bool do_byte_order();
+  std::optional<s32> link_distance(isa::Alu op, const Register& moved, const Register& by, bool wide) const;
   bool do_move();
   bool do_arena_cast();
   bool note_divisor(isa::Alu op, const Scalar& dividend, const Scalar& divisor, bool wide, bool is_immediate);
@@ -262,6 +264,7 @@ class Checker {
   /// What r1 points to when the program starts; null where its type has nothing that can be verified.
   const catalog::Context* context_layout() const;
   bool is_kptr_load(const SpecialField& f, s64 low, u32 size, const Register& r, Access access) const;
+  bool keeps_untrusted(const Register& r, s32 off, u32 size, const Register& value) const;
   bool use_arena(u32 map);
   bool read_constant(const Register& r, s32 off, u32 size, Register* result);
   bool stack_bounds(u32 reg, const Register& r, s32 off, u32 size, s64& low, s64& high);
@@ -385,6 +388,15 @@ class Checker {
   void drop_object(State& state, const Register& pointer, u32 slots);
   bool scrub(Frame& frame, u32 slot);
   u32 type_index(const btf::Btf* types, u32 id, std::string_view name);
+
+  // --- programs as a whole (linux_program.cpp) ---
+  bool check_program_of_linux();
+  void keep_fields_of_linux();
+  bool check_sleepable_program();
+  bool check_maps_of_program();
+  bool check_results_of_functions();
+  bool check_exception_callback();
+  bool returns_number(u32 function) const;
 
   // --- unprivileged programs (unprivileged.cpp), older kernels (profile.cpp) ---
   bool check_unprivileged_program();

@@ -8,13 +8,6 @@
 namespace skep::verify {
 namespace {
 
-std::string refused(const ProgramSpec& program, const ObjectSpec& object, const Options& options) {
-  const auto outcome = verify(program, object, options);
-  EXPECT_TRUE(outcome.has_value());
-  if (!outcome) return "?";
-  return outcome->report.rejection ? outcome->report.rejection->id : "";
-}
-
 /// Variables: a structure, one structure of each CPU, one number of each CPU, an array; and a function.
 std::shared_ptr<const btf::Btf> kernel_with_symbols() {
   btf::Builder types;

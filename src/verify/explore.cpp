@@ -67,6 +67,8 @@ bool Checker::follow_each_path() {
   if (is_unprivileged() && !check_unprivileged_program()) return false;
   if (options_.kernel_version != 0 && is_kernel() && !check_profile_of_program()) return false;
   maps_ = map_facts(object_);
+  if (is_kernel()) keep_fields_of_linux();
+  if (is_kernel() && !check_program_of_linux()) return false;
   if (is_kernel()) stack_liveness_.start(program_, analysis_);
   explored_.resize(program_.insns.size());
   function_stack_.resize(analysis_.functions.size());
@@ -289,8 +291,7 @@ bool Checker::step() {
       break;
     case Form::ld_abs:
     case Form::ld_ind:
-      if (!do_packet_load()) return false;
-      break;
+      return do_packet_load();
     case Form::may_goto:
       return do_may_goto();
     case Form::callx:

@@ -100,9 +100,9 @@ u32 Join::common_id(u32 a, u32 b, s64 apart) {
 
 bool Join::join_scalar(Register& a, const Register& b) {
   a.number = both(a.number, b.number);
-  const bool same_distance = a.has_delta == b.has_delta && a.off == b.off;
+  const bool same_distance = a.has_delta == b.has_delta && a.narrow_delta == b.narrow_delta && a.off == b.off;
   a.id = same_distance && a.id != 0 && b.id != 0 ? common_id(a.id, b.id, 0) : 0;
-  if (a.id == 0) a.has_delta = false, a.off = 0;
+  if (a.id == 0) a.unlink();
   if (a.object != b.object) a.object = 0;
   return true;
 }
@@ -124,6 +124,7 @@ bool Join::join_register(Register& a, const Register& b) {
   if (apart != static_cast<s32>(apart) || (apart != 0 && a.or_null)) return false;
   const Scalar moved = apart == 0 ? b.number : alu(isa::Alu::add, b.number, Scalar::of(static_cast<u64>(apart)), true);
   a.number = both(a.number, moved);
+  if (a.past_end != b.past_end) a.past_end = PastEnd::unknown;
   if (!a.is_packet()) return same_reference(a.id, b.id);
   // What is proved counts from where the variable part ends; another variable part is shared with nobody.
   const s64 proved = std::max<s64>(0, std::min<s64>(a.extent, s64{b.extent} - apart));

@@ -15,10 +15,15 @@ using isa::Form;
 namespace {
 constexpr u64 max_packet_offset = 0xffff;  // Linux MAX_PACKET_OFF: a packet is never longer
 
-/// Kinds that Linux takes for non-null in a comparison; ours are all non-null unless they say or_null.
-bool known_by_kernel(Kind kind) {
-  return kind != Kind::context && kind != Kind::stack && kind != Kind::packet && kind != Kind::packet_meta &&
-         kind != Kind::packet_end && kind != Kind::flow_keys && kind != Kind::tp_buffer;
+/// Whether a pointer that is not marked or_null is known to be none. What was read from an object that nobody holds may
+/// be null (a load through it gives zeroes then), whoever runs the program; Linux is sure of fewer kinds than we are.
+bool is_never_null(const Register& r, bool is_kernel) {
+  if (r.kind == Kind::object)
+    return r.ref_id != 0 || r.trust == Trust::trusted || r.trust == Trust::owned || r.trust == Trust::shared;
+  if (is_untrusted_memory(r)) return false;
+  if (!is_kernel) return true;
+  return r.kind == Kind::map || r.kind == Kind::map_value || r.kind == Kind::memory || r.kind == Kind::sock_common ||
+         r.kind == Kind::socket || r.kind == Kind::tcp_socket || r.kind == Kind::task;
 }
 
 bool is_equality(Compare c) { return c == Compare::eq || c == Compare::ne; }
@@ -38,21 +43,24 @@ bool Checker::do_jump() {
 
   if (dst.is_scalar() && src.is_scalar()) return refine_branches(c, is_wide, has_src ? &src : nullptr);
   if (is_wide && is_equality(c) && dst.is_pointer() && src.is_zero()) {
-    if (dst.or_null) return null_check_branch(c);
-    if (has_src && !need_precise(i.src)) return false;
-    if (is_kernel() && !known_by_kernel(dst.kind)) {  // it follows both ways
-      if (!keeps_address(i.dst, "compared")) return false;
-      explore_taken();
-      insn_ = next_insn();
+    // Linux looks for null in comparisons with the constant only. A register's zero is one of this path: a state that
+    // covers another must not take just any number for it.
+    if (dst.or_null && !(is_kernel() && has_src)) return (!has_src || need_precise(i.src)) && null_check_branch(c);
+    if (!dst.or_null && is_never_null(dst, is_kernel())) {
+      if (has_src && !need_precise(i.src)) return false;
+      go_one_way(c == Compare::ne);
       return true;
     }
-    go_one_way(c == Compare::ne);
+    if (!keeps_address(i.dst, "compared")) return false;
+    explore_taken();
+    insn_ = next_insn();
     return true;
   }
   if (is_wide && packet_comparison(c)) return true;
   if (!keeps_address(i.dst, "compared") || (has_src && !keeps_address(i.src, "compared"))) return false;
-  // One of two equal pointers is not null: neither is the other.
-  if (is_wide && is_equality(c) && dst.is_pointer() && src.is_pointer() && dst.or_null != src.or_null) {
+  // One of two equal pointers is not null: neither is the other. Those to objects may be, whatever they say.
+  if (is_wide && is_equality(c) && dst.is_pointer() && src.is_pointer() && dst.or_null != src.or_null &&
+      dst.kind != Kind::object && src.kind != Kind::object) {
     u32 id = dst.or_null ? dst.id : src.id;
     explore_taken();
     mark_null_outcome(c == Compare::eq ? pending_.back().state : state_, id, false);
@@ -139,20 +147,14 @@ u32 Checker::collect_links(u32 id) {
   for (u32 depth = 0; depth <= state_.depth; depth++) {
     Frame& frame = *state_.frames[depth];
     for (u32 r = 0; r < isa::frame_pointer; r++)
-      if (frame.regs[r].is_scalar() && frame.regs[r].id == id &&
-          !add(static_cast<u8>(depth), true, static_cast<u8>(r))) {
-        frame.regs[r].id = 0;
-        frame.regs[r].has_delta = false;
-        frame.regs[r].off = 0;
-      }
+      if (frame.regs[r].is_scalar() && frame.regs[r].id == id && !add(static_cast<u8>(depth), true, static_cast<u8>(r)))
+        frame.regs[r].unlink();
     for (u32 s = 0; s < frame.slot_count; s++) {
       Slot& slot = frame.slots[s];
       if (slot.spill == nullptr || !slot.spill->value.is_scalar() || slot.spill->value.id != id) continue;
       if (add(static_cast<u8>(depth), false, static_cast<u8>(s))) continue;
       Register value = slot.spill->value;
-      value.id = 0;
-      value.has_delta = false;
-      value.off = 0;
+      value.unlink();
       pool_.set_spill(slot, value);
     }
   }
@@ -174,9 +176,12 @@ void Checker::spread(State& state, const Register& known_register) {
   const Register known = known_register;
   auto update = [&known](Register& r) {
     if (!r.is_scalar() || r.id != known.id) return false;
-    s64 distance = s64{r.off} - s64{known.off};
-    r.number =
-        distance == 0 ? known.number : alu(isa::Alu::add, known.number, Scalar::of(static_cast<u64>(distance)), true);
+    // Distances in 32 bits and in 64 say nothing of each other.
+    if (r.has_delta && known.has_delta && r.narrow_delta != known.narrow_delta) return false;
+    const s64 distance = s64{r.off} - s64{known.off};
+    const bool is_narrow = r.narrow_delta || known.narrow_delta;
+    const u64 number = is_narrow ? static_cast<u32>(distance) : static_cast<u64>(distance);
+    r.number = distance == 0 ? known.number : alu(isa::Alu::add, known.number, Scalar::of(number), !is_narrow);
     return true;
   };
   const Links& links = links_[path_.back().links];
@@ -256,8 +261,16 @@ bool Checker::packet_comparison(Compare c) {
   bool in_passed = c == Compare::gt || c == Compare::ge;
   if (!in_taken && !in_passed) return false;
   bool open_ended = c == Compare::lt || c == Compare::ge;  // the pointer is strictly below the end
+  const Register& pointer = forward ? dst : src;
+  if (pointer.past_end == PastEnd::passed || (pointer.past_end == PastEnd::reached && open_ended)) {
+    go_one_way(in_passed);
+    return true;
+  }
   explore_taken();
-  widen_packet_range(in_taken ? pending_.back().state : state_, forward ? dst : src, open_ended);
+  widen_packet_range(in_taken ? pending_.back().state : state_, pointer, open_ended);
+  // On the other way it reaches the end, or lies behind. Linux notes that of this register alone.
+  Register& outside = (in_taken ? state_ : pending_.back().state).reg(forward ? i.dst : i.src);
+  if (outside.kind == Kind::packet) outside.past_end = open_ended ? PastEnd::reached : PastEnd::passed;
   insn_ = next_insn();
   return true;
 }

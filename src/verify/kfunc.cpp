@@ -20,6 +20,10 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
   // Its socket is locked by the iterator alone (kernel: tracing_iter_filter).
   if (kfunc.id == KfuncId::bpf_sock_destroy && program_.attach.attach_type() != AttachType::trace_iter)
     return refuse(MessageId::kfunc_not_for_attach, kfunc.name, program_.attach.text());
+  // Linux, check_css_task_iter_allowlist: it takes a lock that other programs may hold.
+  if (kfunc.id == KfuncId::bpf_iter_css_task_new && program_.type != ProgramType::lsm &&
+      program_.attach.attach_type() != AttachType::trace_iter && !may_sleep_)
+    return refuse(MessageId::kfunc_not_for_attach, kfunc.name, program_.attach.text());
   // The driver answers them, so Linux wants to know which one when the program is loaded.
   if (is_kernel() && kfunc.name.starts_with("bpf_xdp_metadata_"))
     return refuse(MessageId::kfunc_not_for_attach, kfunc.name, "no device (BPF_F_XDP_DEV_BOUND_ONLY)");
@@ -74,9 +78,13 @@ bool Checker::change_section(const catalog::Kfunc& kfunc) {
       state_.rcu = true;
       return true;
     case KfuncId::bpf_rcu_read_unlock:
-      if (!state_.rcu) return refuse(MessageId::section_not_open, "bpf_rcu_read_unlock()", "bpf_rcu_read_lock()");
+      if (!state_.rcu) return refuse(MessageId::section_not_open, "bpf_rcu_read_unlock", "bpf_rcu_read_lock");
       state_.rcu = false;
       for_each_register(pool_, state_, [this](Register& r) {
+        if (r.kind == Kind::iterator && r.trust == Trust::rcu) {
+          r.trust = Trust::untrusted;
+          return true;
+        }
         if (r.kind != Kind::object || !ends_with_rcu(r.trust)) return false;
         r.trust = types_[r.object].types == object_.btf.get() ? Trust::over : Trust::untrusted;
         return true;
@@ -87,7 +95,7 @@ bool Checker::change_section(const catalog::Kfunc& kfunc) {
       return true;
     case KfuncId::bpf_preempt_enable:
       if (state_.preempt_depth == 0)
-        return refuse(MessageId::section_not_open, "bpf_preempt_enable()", "bpf_preempt_disable()");
+        return refuse(MessageId::section_not_open, "bpf_preempt_enable", "bpf_preempt_disable");
       state_.preempt_depth--;
       return true;
     default:
@@ -230,10 +238,13 @@ bool Checker::set_kfunc_result(KfuncCall& call) {
     case KfuncResult::cast: {
       const btf::Btf* types = options_.kernel_types.get();
       if (types == nullptr || !is_kernel()) return refuse(MessageId::unsupported_kfunc, row.name);
-      if (call.constant == 0 || call.constant >= types->type_count() ||
-          !btf::is_composite(types->type(static_cast<u32>(call.constant)).kind))
-        return refuse_for(2, MessageId::wrong_argument, row.name, 2u, "the id of a structure or union of the kernel",
-                          call.constant);
+      if (call.constant == 0) {  // void: bytes of which nothing is known
+        r = untrusted_memory();
+        break;
+      }
+      if (call.constant >= types->type_count() || !btf::is_composite(types->type(static_cast<u32>(call.constant)).kind))
+        return refuse_for(2, MessageId::wrong_argument, row.name, 2u,
+                          "0, or the id of a structure or union of the kernel", call.constant);
       u32 id = static_cast<u32>(call.constant);
       r = Register::pointer(Kind::object);
       r.object = type_index(types, id, types->type(id).name);

@@ -79,13 +79,18 @@ bool Checker::check_kfunc_argument(KfuncCall& call, u32 index) {
     case KfuncArg::write:
     case KfuncArg::buffer:
       return true;  // checked with its size
+    case KfuncArg::size:
     case KfuncArg::size_or_zero: {
       if (!value.is_scalar()) return wrong();
       if (value.number.wide.smin < 0)
         return refuse_for(static_cast<s32>(r), MessageId::size_may_be_negative, r, value.number.wide.smin);
       if (value.number.wide.umax >= max_size)
         return refuse_for(static_cast<s32>(r), MessageId::size_unbounded, r, value.number.wide.umax, max_size);
-      if (value.is_zero() && reg(index).is_zero()) return need_precise(r) && need_precise(index);  // nothing at null
+      if (value.is_zero() && reg(index).is_zero()) {  // nothing at null
+        if (wanted.kind == KfuncArg::size)
+          return refuse_for(static_cast<s32>(index), MessageId::not_memory, index, "null");
+        return need_precise(r) && need_precise(index);
+      }
       bool reads = call.row->args[index - 1].kind == KfuncArg::read;
       if (!check_memory_argument(index, static_cast<u32>(value.number.wide.umax),
                                  reads              ? Access::read
@@ -202,8 +207,12 @@ bool Checker::check_iterator(KfuncCall& call, u32 index) {
     Register iterator = Register::pointer(Kind::iterator);
     iterator.object = family;
     iterator.id = iterator.ref_id = new_id();
-    if (call.row->has(flag::rcu) && !state_.rcu && call.row->name.starts_with("bpf_iter_task_new"))
-      return refuse(MessageId::section_not_open, call.row->name, "bpf_rcu_read_lock()");
+    // What it walks over stays inside the RCU section; task_vma looks after itself.
+    if (call.row->has(flag::rcu) && call.row->type != "task_vma") {
+      if (is_kernel() ? !in_rcu() : !state_.rcu)
+        return refuse(MessageId::section_not_open, call.row->name, "bpf_rcu_read_lock");
+      iterator.trust = Trust::rcu;
+    }
     if (!put_object(index, iterator, slots)) return false;
     state_.acquired.push_back({iterator.ref_id, insn_});
     return true;
@@ -213,6 +222,7 @@ bool Checker::check_iterator(KfuncCall& call, u32 index) {
   const Register* found = find_object(state_, pointer, Kind::iterator, slots);
   if (found == nullptr || found->object != family)
     return refuse_for(static_cast<s32>(index), MessageId::iterator_missing, call.row->name, index, call.row->type);
+  if (found->trust == Trust::untrusted) return refuse(MessageId::section_not_open, call.row->name, "bpf_rcu_read_lock");
   for (u32 k = 0; k < slots; k++)
     read_slot(pointer.frame, static_cast<u32>((-pointer.off - 1) / static_cast<s32>(slot_bytes)) - k);
   if (call.row->has(flag::iter_destroy)) {
@@ -406,12 +416,14 @@ bool Checker::check_graph_argument(KfuncCall& call, u32 index) {
     case KfuncArg::list_node:
     case KfuncArg::rb_node:
     case KfuncArg::rb_node_linked: {
-      Trust trust = kind == KfuncArg::rb_node_linked ? Trust::shared : Trust::owned;
-      if (value.kind != Kind::object || value.trust != trust || !value.is_fixed() || call.head == nullptr ||
-          call.head->target == 0 || types_[value.object].types != call.head_types ||
+      // What is to be taken out may turn out not to be in the tree: the function looks. An alias of what was taken out
+      // stays alive while the lock is held, since nothing is given back under it.
+      const bool linked = kind == KfuncArg::rb_node_linked && value.trust == Trust::shared;
+      if (value.kind != Kind::object || (value.trust != Trust::owned && !linked) || !value.is_fixed() ||
+          call.head == nullptr || call.head->target == 0 || types_[value.object].types != call.head_types ||
           types_[value.object].id != call.head->target || value.off != static_cast<s32>(call.head->node_offset))
         return wrong();
-      if (trust == Trust::owned && value.ref_id == 0) return wrong();
+      if (value.trust == Trust::owned && value.ref_id == 0) return wrong();
       call.object = value;
       call.object_reg = r;
       return true;
@@ -484,9 +496,6 @@ bool Checker::change_graph(KfuncCall& call) {
       });
       return true;
     }
-    case KfuncId::bpf_rbtree_remove:
-      forget_shared();
-      return true;
     default:
       return true;
   }

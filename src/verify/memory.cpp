@@ -78,9 +78,25 @@ bool Checker::check_map_value(u32 index, const Register& r, s32 off, u32 size, A
 /// A pointer to an object may be read, whole; it comes back as one (load_kptr).
 bool Checker::is_kptr_load(const SpecialField& f, s64 low, u32 size, const Register& r, Access access) const {
   bool kptr = f.what == SpecialField::What::kptr || f.what == SpecialField::What::kptr_untrusted ||
-              f.what == SpecialField::What::kptr_percpu;
+              f.what == SpecialField::What::kptr_percpu || (is_kernel() && f.what == SpecialField::What::uptr);
   return kptr && access == Access::read && low == f.offset && size == 8 && r.number.is_const() &&
          isa::row(facts().op).form == Form::load;
+}
+
+/// Whether `value` is stored where a value keeps a pointer that may be stale (`__kptr_untrusted`): any pointer to such
+/// an object is good enough, or null. Source: Linux 6.18, check_map_kptr_access.
+bool Checker::keeps_untrusted(const Register& r, s32 off, u32 size, const Register& value) const {
+  const Form f = isa::row(facts().op).form;
+  if (!is_kernel() || size != 8 || !r.number.is_const() || (f != Form::store_reg && f != Form::store_imm)) return false;
+  const s64 at = s64{r.off} + off + static_cast<s64>(r.number.value());
+  for (const SpecialField& field : maps_[r.object].fields) {
+    if (field.what != SpecialField::What::kptr_untrusted || field.offset != at || field.target == 0) continue;
+    if (value.is_scalar()) return value.is_zero();
+    const std::string_view type = object_.btf->type(field.target).name;
+    return value.kind == Kind::object && value.is_fixed() && value.trust != Trust::user &&
+           value.trust != Trust::percpu && is_object_of(value, type.substr(0, type.find("___")));
+  }
+  return false;
 }
 
 const catalog::Context* Checker::context_layout() const {
@@ -211,7 +227,7 @@ bool Checker::check_typed_context(u32 index, s32 off, u32 size, Access access, R
   using What = TypedArgument::What;
   bool pointer = found != nullptr && (found->what == What::object || found->what == What::buffer);
   if (access != Access::read || found == nullptr || found->what == What::refused || off % 8 != 0 ||
-      (pointer && size != 8)) {
+      (found->is_pointer && size != 8)) {
     const auto& all = typed_context_->arguments;
     u32 bytes = all.empty() ? 0 : all.back().offset + all.back().size;
     return refuse_for(static_cast<s32>(index),
@@ -219,6 +235,16 @@ bool Checker::check_typed_context(u32 index, s32 off, u32 size, Access access, R
                       off, typed_context_->name, bytes, name_of(program_.type));
   }
   context_bytes_ = std::max(context_bytes_, static_cast<u32>(off) + size);
+  if (result != nullptr && found->range && size >= 4) {  // of an int
+    Scalar number;
+    number.narrow.meet_signed(static_cast<s32>(found->range->first), static_cast<s32>(found->range->second));
+    if (size == 4)
+      number.zero_extend();
+    else
+      number.wide.meet_signed(found->range->first, found->range->second);
+    number.normalise();
+    *result = Register::scalar(number);
+  }
   if (result == nullptr || !pointer) return true;
   Register value = Register::pointer(found->what == What::buffer ? Kind::tp_buffer : Kind::object);
   value.read_only = found->read_only;
@@ -271,6 +297,8 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
       return stack_store(index, off, size, *stored, form() == Form::store_reg || form() == Form::store_release);
     }
     case Kind::map_value:
+      if (stored != nullptr && keeps_untrusted(r, off, size, *stored))
+        return !stored->is_scalar() || form() == Form::store_imm || need_precise(insn().src);
       if (!check_map_value(index, r, off, size, access, false)) return false;
       if (result != nullptr && !read_constant(r, off, size, result))
         for (const SpecialField& f : maps_[r.object].fields)
@@ -284,7 +312,7 @@ bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register
       return check_packet(index, r, off, size, false);
     case Kind::memory:
       if (access != Access::read && r.read_only) return refuse(MessageId::memory_not_writable, name(r));
-      return check_region(r, index, off, size, r.extent, {}, false);
+      return is_untrusted_memory(r) || check_region(r, index, off, size, r.extent, {}, false);
     case Kind::sock_common:
       if (s64 at = s64{r.off} + off; at >= 8 && at < 24)
         return refuse_for(static_cast<s32>(index), MessageId::needs_full_socket, size, at);
@@ -355,7 +383,7 @@ bool Checker::do_store() {
     // The slot and the register are equal from here on: give them a common id.
     Register& src = reg(i.src);
     bool fits = size == 8 || src.number.wide.umax < (u64{1} << (size * 8));
-    if (src.has_delta && fits) src.id = 0, src.off = 0, src.has_delta = false;
+    if (src.has_delta && fits) src.unlink();
     if (fits && src.id == 0 && !src.is_const()) src.id = new_id();
   }
   Register value = from_register ? reg(i.src) : Register::constant(static_cast<u64>(s64{i.imm}));
@@ -447,8 +475,11 @@ bool Checker::do_ld_imm64() {
         return true;
       }
       case Reference::Kind::ksym:
-        if (i.src == isa::imm64_src_number && reference->type_id == 0) break;
-        return load_kernel_symbol(*reference);
+        if (i.src != isa::imm64_src_number || reference->type_id != 0) return load_kernel_symbol(*reference);
+        if (immediate != 0) break;
+        // An address that is given when the program is loaded: not the same for all symbols, and 0 for what is missing.
+        reg(i.dst) = Register::unknown();
+        return true;
       case Reference::Kind::kconfig:
       case Reference::Kind::kfunc:
         return refuse(MessageId::unsupported_kernel_symbol, reference->name);
@@ -478,13 +509,20 @@ bool Checker::do_packet_load() {
   if (form() == Form::ld_ind && !readable(i.src)) return false;
   if (state_.is_locked()) return refuse(MessageId::lock_held, "a packet load");
   if (!check_resources("a packet load may end the program")) return false;
-  // A read outside the packet returns 0 from the function, for Linux: one that returns a number may have that.
   const FunctionInfo* function = analysis_.functions[state_.current().function].info;
   if (state_.depth > 0 && !(is_kernel() && function != nullptr && function->type_id != 0))
     return refuse(MessageId::packet_load_in_function);
   clear_caller_saved();
   reg(0) = Register::scalar(Scalar::of_bits(isa::access_bytes(i) * 8));
-  return true;
+  if (state_.depth == 0) {
+    insn_ = next_insn();
+    return true;
+  }
+  // A read outside the packet returns 0 from the function, whose caller then goes on without what the rest of it does.
+  push_pending(next_insn());
+  reg(0) = Register::constant(0);
+  path_.back().what = Step::What::left;
+  return return_to_caller();
 }
 
 }  // namespace skep::verify

@@ -16,7 +16,7 @@ using catalog::MessageId;
 namespace {
 /// What lies at one place of a structure.
 struct Found {
-  enum class What : u8 { nothing, bytes, pointer };
+  enum class What : u8 { nothing, bytes, pointer, pointer_to_bytes };
   What what = What::nothing;
   u32 target = 0;           ///< pointer: the structure
   Trust tag = Trust::none;  ///< pointer: user, percpu, or rcu, as its type is tagged
@@ -91,7 +91,10 @@ Found find_field(const btf::Btf& types, u32 id, u64 at, u64 size) {
         to = t.type_id();
       }
       to = types.resolve(to);
-      if (to == 0 || !btf::is_composite(types.type(to).kind)) return found;
+      if (to == 0 || !btf::is_composite(types.type(to).kind)) {
+        found.what = Found::What::pointer_to_bytes;
+        return found;
+      }
       found.what = Found::What::pointer;
       found.target = to;
       return found;
@@ -221,7 +224,8 @@ bool Checker::read_kernel_object(u32 index, s64 at, u32 size, const Register& r,
   if (found.what == Found::What::nothing)
     return refuse_for(static_cast<s32>(index), MessageId::no_such_field, size, at, fmt::format("struct {}", type.name),
                       type.types->size_of(type.id).value_or(0));
-  if (found.what == Found::What::bytes || result == nullptr) return true;
+  if (found.what == Found::What::pointer_to_bytes && is_kernel() && result != nullptr) *result = untrusted_memory();
+  if (found.what != Found::What::pointer || result == nullptr) return true;
   Register next = Register::pointer(Kind::object);
   next.object = type_index(type.types, found.target, type.types->type(found.target).name);
   next.trust = found.in_union ? Trust::untrusted : Trust::plain;
@@ -295,6 +299,14 @@ bool Checker::load_kptr(const SpecialField& field, Register* result) {
   if (field.target == 0 || object_.btf == nullptr)
     return refuse(MessageId::unsupported_access, fmt::format("pointer of type {}", field.type_name));
   std::string_view type = object_.btf->type(field.target).name;
+  if (field.what == SpecialField::What::uptr) {
+    r = Register::pointer(Kind::memory);
+    r.extent = static_cast<u32>(object_.btf->size_of(field.target).value_or(0));
+    r.or_null = true;
+    r.id = new_id();
+    if (result != nullptr) *result = r;
+    return true;
+  }
   r.object = is_kernel_type(type) ? kernel_type_index(type) : local_type_index(field.target);
   bool rcu_type = type == "task_struct" || type == "cgroup" || type == "bpf_cpumask" || type == "bpf_crypto_ctx" ||
                   !is_kernel_type(type);

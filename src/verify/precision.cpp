@@ -116,9 +116,9 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
       wanted.add(i.src);
       break;
     case Form::alu_unary:
+    case Form::endian:
     case Form::addr_space_cast:
       break;
-    case Form::endian:  // the result is any number of its width
     case Form::ld_imm64:
       wanted.drop(i.dst);
       break;
@@ -147,7 +147,8 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
     }
     case Form::ld_abs:
     case Form::ld_ind:
-      wanted.drop(0);
+      for (u32 r = 0; r <= 5; r++) wanted.drop(r);
+      if (leaves_function(step)) wanted.regs[++wanted.depth] = 0;  // into the function it ended
       break;
     case Form::jump_imm:
     case Form::jump_reg:
@@ -195,7 +196,7 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
         break;
       }
       for (u32 r = 0; r <= 5; r++) wanted.drop(r);
-      if (step.what == Step::What::left) wanted.regs[++wanted.depth] = 0;  // into the function it ended
+      if (leaves_function(step)) wanted.regs[++wanted.depth] = 0;  // into the function it ended
       break;
     case Form::exit:  // of a function, into which the walk now goes
       wanted.depth++;

@@ -34,17 +34,21 @@ bool Checker::register_matches(const Register& old, const Register& now, bool pr
   if (match == Match::exact) {
     return old.or_null == now.or_null && old.off == now.off && old.object == now.object && old.extent == now.extent &&
            old.frame == now.frame && old.trust == now.trust && old.number == now.number &&
-           old.has_delta == now.has_delta && same_id(old.id, now.id) && same_id(old.ref_id, now.ref_id);
+           old.has_delta == now.has_delta && old.narrow_delta == now.narrow_delta && old.past_end == now.past_end &&
+           same_id(old.id, now.id) && same_id(old.ref_id, now.ref_id);
   }
   if (old.is_scalar()) {
     if (!precise && !is_unprivileged() && match == Match::covers) return true;
-    if (old.has_delta != now.has_delta || (old.has_delta && old.off != now.off)) return false;
+    if (old.has_delta != now.has_delta || old.narrow_delta != now.narrow_delta || (old.has_delta && old.off != now.off))
+      return false;
     return old.number.includes(now.number) && same_scalar_id(old.id, now.id);
   }
   if (old.or_null != now.or_null || old.read_only != now.read_only || old.is_record != now.is_record ||
       old.frame != now.frame || old.off != now.off || old.object != now.object || old.trust != now.trust ||
       old.is_packet_slice != now.is_packet_slice)
     return false;
+  // Linux compares such knowledge like another kind of pointer.
+  if (old.past_end != now.past_end && (old.past_end != PastEnd::unknown || is_kernel())) return false;
   // More proved bytes of a packet are as good; any other extent is part of the type.
   if (old.is_packet() ? old.extent > now.extent : old.extent != now.extent) return false;
   return old.number.includes(now.number) && same_id(old.id, now.id) && same_id(old.ref_id, now.ref_id);

@@ -60,6 +60,13 @@ constexpr bool ends_with_rcu(Trust trust) noexcept {
 
 std::string_view name_of(Kind kind) noexcept;
 
+/// What a comparison said of a pointer into the packet that does not lie inside.
+enum class PastEnd : u8 {
+  unknown,
+  reached,  ///< it is the end, or behind it
+  passed,   ///< it is behind the end
+};
+
 struct Register {
   Kind kind = Kind::uninitialised;
   bool or_null = false;          ///< pointers: may be null; every copy shares `id`
@@ -68,7 +75,9 @@ struct Register {
   bool is_packet_slice = false;  ///< memory: may be a part of the packet, and goes when that moves
   Trust trust = Trust::none;     ///< object
   bool has_delta = false;        ///< scalar: `off` is its distance from the other scalars of `id`
-  u8 frame = 0;                  ///< stack
+  bool narrow_delta = false;     ///< ... in 32 bits: of numbers below 2^32, modulo 2^32
+  PastEnd past_end = PastEnd::unknown;  ///< packet; until it moves
+  u8 frame = 0;                         ///< stack
   s32 off = 0;
   u32 id = 0;  ///< scalar: equal (up to off) to those of the same id; or_null: one check frees all; packet: one range
   u32 ref_id = 0;  ///< the acquired reference this stands for, or 0
@@ -84,6 +93,12 @@ struct Register {
   bool is_packet() const { return kind == Kind::packet || kind == Kind::packet_meta; }
   /// Pointers that have no variable part.
   bool is_fixed() const { return number.is_const() && number.value() == 0; }
+
+  /// Nothing ties a scalar to others any more.
+  void unlink() {
+    id = 0, off = 0;
+    has_delta = narrow_delta = false;
+  }
 
   static Register scalar(const Scalar& number) {
     Register r;
@@ -101,6 +116,17 @@ struct Register {
 
   friend bool operator==(const Register&, const Register&) = default;
 };
+
+/// Memory that is nobody's for certain: it is read as if every load might fault, and passed to nobody. Where in it the
+/// pointer points does not matter.
+inline Register untrusted_memory() {
+  Register r = Register::pointer(Kind::memory);
+  r.trust = Trust::untrusted;
+  r.read_only = true;
+  return r;
+}
+
+inline bool is_untrusted_memory(const Register& r) { return r.kind == Kind::memory && r.trust == Trust::untrusted; }
 
 /// What a register holds, for people: "scalar [0, 255]", "map_value(counter)+8".
 std::string describe(const Register& r, std::string_view map_name);

@@ -189,7 +189,7 @@ bool Checker::stack_load(u32 index, s32 off, u32 size, Register* result) {
         pool_.set_spill(slot, with_id);
       }
       *result = slot.spill->value;
-      if (result->has_delta) result->id = 0, result->has_delta = false, result->off = 0;
+      if (result->has_delta) result->unlink();
       return true;
     }
     if (held.is_pointer())
@@ -204,7 +204,7 @@ bool Checker::stack_load(u32 index, s32 off, u32 size, Register* result) {
       }
       *result = slot.spill->value;
       if (!equal) *result = Register::scalar(truncated(result->number, size * 8));
-      if (result->has_delta) result->id = 0, result->has_delta = false, result->off = 0;
+      if (result->has_delta) result->unlink();
       return true;
     }
     if (held.is_zero()) {

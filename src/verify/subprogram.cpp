@@ -15,7 +15,17 @@ constexpr u32 max_stack_before_tail_call = 256;
 
 /// What a global function's parameter is, by its C type.
 struct Parameter {
-  enum class What : u8 { number, context, memory, object, arena, unsupported };
+  enum class What : u8 {
+    number,
+    context,
+    memory,
+    object,
+    arena,
+    dynptr,
+    untrusted_object,
+    untrusted_memory,
+    unsupported
+  };
   What what = What::unsupported;
   u32 size = 0;
   bool non_null = false;
@@ -24,7 +34,9 @@ struct Parameter {
 
 /// What the program's author promises of a parameter: tags "arg:..." on the function.
 struct ParameterTags {
-  bool ctx = false, trusted = false, non_null = false, nullable = false, arena = false;
+  bool ctx = false, trusted = false, non_null = false, nullable = false, arena = false, untrusted = false;
+
+  bool has_others() const { return ctx || trusted || non_null || nullable || arena; }
 };
 
 ParameterTags tags_of(const btf::Btf& types, u32 function_id, u32 parameter) {
@@ -39,6 +51,7 @@ ParameterTags tags_of(const btf::Btf& types, u32 function_id, u32 parameter) {
     tags.non_null |= tag.name == "arg:nonnull";
     tags.nullable |= tag.name == "arg:nullable";
     tags.arena |= tag.name == "arg:arena";
+    tags.untrusted |= tag.name == "arg:untrusted";
   }
   return tags;
 }
@@ -68,7 +81,14 @@ Parameter parameter_of(const btf::Btf& types, const FunctionInfo& info, u32 inde
     id = t.type_id();
   }
   btf::Type target = types.type(types.resolve(target_id));
-  if (target.kind == btf::Kind::void_ || target.kind == btf::Kind::func_proto) return {};
+  if (target.kind == btf::Kind::struct_ && target.name == "bpf_dynptr") return {Parameter::What::dynptr, 0, true};
+  if (tags.untrusted && tags.has_others()) return {};
+  if (tags.untrusted && target.kind == btf::Kind::struct_)
+    return {Parameter::What::untrusted_object, 0, true, target.name.substr(0, target.name.find("___"))};
+  if (tags.untrusted && (target.kind == btf::Kind::void_ || target.kind == btf::Kind::int_ ||
+                         target.kind == btf::Kind::ptr || btf::is_enumeration(target.kind)))
+    return {Parameter::What::untrusted_memory};
+  if (tags.untrusted || target.kind == btf::Kind::void_ || target.kind == btf::Kind::func_proto) return {};
   if (tags.trusted && btf::is_composite(target.kind))  // task_struct___mine is the kernel's task_struct
     return {Parameter::What::object, 0, !tags.nullable, target.name.substr(0, target.name.find("___"))};
   auto size = types.size_of(target_id);
@@ -109,6 +129,18 @@ bool Checker::set_arguments(u32 function) {
       r = Register::pointer(Kind::context);
     } else if (parameter.what == Parameter::What::arena) {
       r = Register::pointer(Kind::arena);
+    } else if (parameter.what == Parameter::What::untrusted_memory && is_kernel()) {
+      r = untrusted_memory();
+    } else if (parameter.what == Parameter::What::untrusted_object && is_kernel() && is_kernel_type(parameter.type)) {
+      r = Register::pointer(Kind::object);
+      r.object = kernel_type_index(parameter.type);
+      r.trust = Trust::untrusted;
+    } else if (parameter.what == Parameter::What::dynptr && is_kernel()) {
+      r = Register::pointer(Kind::dynptr);
+      r.read_only = true;
+    } else if (parameter.what == Parameter::What::dynptr || parameter.what == Parameter::What::untrusted_memory ||
+               parameter.what == Parameter::What::untrusted_object) {
+      return refuse(MessageId::unsupported_global_argument, p + 1, f.info->name);
     } else if (parameter.what == Parameter::What::object) {
       if (!is_kernel_type(parameter.type)) return refuse(MessageId::unsupported_global_argument, p + 1, f.info->name);
       r = Register::pointer(Kind::object);
@@ -129,6 +161,8 @@ bool Checker::set_arguments(u32 function) {
 bool Checker::call_global(u32 function) {
   Function& f = analysis_.functions[function];
   f.is_called = true;
+  if (is_kernel() && !returns_number(function))
+    return refuse(MessageId::function_returns_no_number, f.info->name, "it is global");
   if (state_.is_locked()) return refuse(MessageId::lock_held, f.info->name);
   if (f.sleeps && !check_may_sleep(f.info->name)) return false;
   if (f.throws && !check_resources(fmt::format("{}() may throw", f.info->name))) return false;
@@ -175,6 +209,14 @@ bool Checker::call_global(u32 function) {
         if (!ok) return false;
         break;
       }
+      case Parameter::What::dynptr: {
+        Register found;
+        if (!initialised_dynptr(r, found)) return wrong("an initialised dynptr");
+        break;
+      }
+      case Parameter::What::untrusted_object:
+      case Parameter::What::untrusted_memory:
+        break;  // anything: it is read as if it might fault
       case Parameter::What::unsupported:
         return refuse(MessageId::unsupported_global_argument, r, f.info->name);
     }
@@ -294,7 +336,8 @@ bool Checker::leave_by_tail_call() {
 
 /// Whether the step behind `step` is in the caller of the function it is in.
 bool Checker::leaves_function(const Step& step) const {
-  return step.what == Step::What::left || isa::row(analysis_.insns[step.insn].op).form == isa::Form::exit;
+  return step.what == Step::What::left || step.what == Step::What::returned ||
+         isa::row(analysis_.insns[step.insn].op).form == isa::Form::exit;
 }
 
 bool Checker::do_exit() {
@@ -408,6 +451,16 @@ bool Checker::check_chain(u32 root) {
     const Function& f = analysis_.functions[top.function];
     std::optional<u32> callee;
     while (top.insn < f.end && !(callee = callee_at(top.insn, top.seen))) {
+      const catalog::Kfunc* kfunc = is_kernel() && isa::row(analysis_.insns[top.insn].op).form == Form::call_kfunc
+                                        ? analysis_.kfunc_at(top.insn)
+                                        : nullptr;
+      if (kfunc != nullptr && kfunc->has(catalog::kfunc_flags::throws)) {  // not below what is called back
+        const auto below = std::ranges::find_if(chain, [this](const Entry& e) {
+          return analysis_.functions[e.function].is_callback || analysis_.functions[e.function].is_exception_callback;
+        });
+        insn_ = top.insn;
+        if (below != chain.end()) return refuse(MessageId::throw_in_callback, function_name(below->function));
+      }
       top.insn += isa::slots(program_.insns[top.insn]);
       top.seen = 0;
     }

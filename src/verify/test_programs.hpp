@@ -118,6 +118,14 @@ inline ProgramSpec program_of(const ObjectSpec& object, ProgramType type, std::s
   return program;
 }
 
+/// The id of the message that refuses it; "" where it is accepted.
+inline std::string refused(const ProgramSpec& program, const ObjectSpec& object, const Options& options) {
+  const auto outcome = verify(program, object, options);
+  EXPECT_TRUE(outcome.has_value());
+  if (!outcome) return "?";
+  return outcome->report.rejection ? outcome->report.rejection->id : "";
+}
+
 /// `at_once`: paths are joined from the start.
 inline Report judge(const Case& c, Rules rules = Rules::user, bool at_once = false, u64 most_insns = 100'000) {
   ObjectSpec object = object_with_maps();

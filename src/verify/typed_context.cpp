@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "btf/btf.hpp"
 
 namespace skep::verify {
@@ -112,6 +114,7 @@ class Maker {
     if (type.kind == Kind::float_ || type.kind == Kind::array || type.kind == Kind::func_proto) a.what = What::refused;
     if (type.kind != Kind::ptr) return a;
     a.size = 8;
+    a.is_pointer = true;
     // Tags stand between the pointer and its target: memory of a process or of one CPU is reached in other ways.
     for (u32 id = type.type_id(), round = 0; round < 16; round++) {
       btf::Type t = kernel_.type(id);
@@ -202,10 +205,16 @@ class Maker {
     constexpr std::string_view untrusted[] = {"bpf_map_free",       "bpf_prog_free",     "file_alloc_security",
                                               "file_free_security", "sk_alloc_security", "sk_free_security",
                                               "task_free",          "bpf_token_free"};
+    // Hooks whose result is no error code, or which have no business with programs.
+    constexpr std::string_view disabled[] = {"vm_enough_memory",   "inode_need_killpriv", "inode_getsecurity",
+                                             "inode_listsecurity", "inode_copy_up_xattr", "getselfattr",
+                                             "getprocattr",        "setprocattr",         "key_getsecurity",
+                                             "audit_rule_match",   "ismaclabel"};
     Trust trust = Trust::trusted;
     for (std::string_view u : untrusted)
       if (u == target) trust = Trust::plain;
     TypedContext context = from_prototype(fmt::format("the arguments of LSM hook {}", target), *proto, 0, trust);
+    context.refused = std::ranges::find(disabled, target) != std::end(disabled);
     add_result(context, *proto);
     if (!context.returns_nothing && program_.attach.attach_type() != AttachType::lsm_cgroup) {
       constexpr s64 max_errno = 4095;
@@ -213,6 +222,7 @@ class Maker {
       context.returns = std::pair<s64, s64>{-max_errno, 0};
       for (std::string_view b : yes_or_no)
         if (b == target) context.returns = std::pair<s64, s64>{0, 1};
+      context.arguments.back().range = context.returns;  // what the programs before this one returned
     }
     if (program_.attach.attach_type() == AttachType::lsm_cgroup) {
       context.returns = std::pair<s64, s64>{0, 1};
@@ -231,6 +241,7 @@ class Maker {
       TypedArgument a;
       a.what = What::object;
       a.trust = Trust::trusted;
+      a.is_pointer = true;
       a.offset = static_cast<u32>(context.arguments.size()) * 8;
       a.type = *id;
       context.arguments.push_back(a);

@@ -28,9 +28,11 @@ struct TypedArgument {
   What what = What::number;
   Trust trust = Trust::none;
   bool or_null = false;
-  bool read_only = false;  ///< buffer
+  bool read_only = false;   ///< buffer
+  bool is_pointer = false;  ///< by its type, whatever it may be used for: read whole
   u32 offset = 0, size = 8;
-  u32 type = 0;  ///< object: id in the kernel's types
+  u32 type = 0;                                ///< object: id in the kernel's types
+  std::optional<std::pair<s64, s64>> range{};  ///< number: what it may be
 };
 
 struct TypedContext {

@@ -173,7 +173,8 @@ Embedding::Difference Embedding::part_difference(const Expected& part, const vm:
   } else if (!expected.number.contains(value)) {
     found.what = What::outside;
   } else if (expected.id != 0) {
-    const u64 base = expected.has_delta ? value - static_cast<u64>(s64{expected.off}) : value;
+    const u64 moved = expected.has_delta ? value - static_cast<u64>(s64{expected.off}) : value;
+    const u64 base = expected.narrow_delta ? static_cast<u32>(moved) : moved;
     if (!same_as_others(scalars_, expected.id, base)) found.what = What::unequal;
   }
   found.part = &part;
@@ -230,6 +231,8 @@ Embedding::Difference Embedding::packet_difference(const Register& expected, u64
   const u64 base = expected.kind == Kind::packet ? now.data : now.meta;
   const u64 limit = expected.kind == Kind::packet ? now.end : now.data;
   if (!expected.number.contains(place - base)) return {.what = What::offset, .detail = place - base};
+  if (expected.past_end != verify::PastEnd::unknown && place < now.end + (expected.past_end == verify::PastEnd::passed))
+    return {.what = What::not_end, .detail = now.end};
   if (expected.extent != 0 && place + expected.extent > limit) return {.what = What::past_end, .detail = limit - place};
   return {};
 }

@@ -6,7 +6,7 @@ namespace {
 
 using test::Loaded;
 
-const char* const graph_programs[] = {"lists", "trees", "shared", "pointers", "elements", "looks"};
+const char* const graph_programs[] = {"lists", "trees", "aliases", "shared", "pointers", "elements", "looks"};
 
 TEST(Objects, ProgramsDoInEveryTierWhatTheyDoInTheKernel) {
   SKEP_OBJECT(spec, "graph");

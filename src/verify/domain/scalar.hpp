@@ -117,13 +117,14 @@ struct BasicScalar {
 
   /// Bounds of the low half from bounds [low, high] of the whole, both in one order.
   constexpr void narrow_from(W low, W high) {
-    W upper_low = static_cast<W>(low >> half), upper_high = static_cast<W>(high >> half);
+    const N upper_low = static_cast<N>(low >> half), upper_high = static_cast<N>(high >> half);
     N l = static_cast<N>(low), h = static_cast<N>(high);
     if (upper_low == upper_high) {
       if (l <= h) narrow.meet_unsigned(l, h);
       if (static_cast<SN>(l) <= static_cast<SN>(h)) narrow.meet_signed(static_cast<SN>(l), static_cast<SN>(h));
-    } else if (static_cast<W>(upper_low + 1) == upper_high && static_cast<SN>(l) < 0 && static_cast<SN>(h) >= 0) {
-      // The range steps over one multiple of 2^32, close enough that the low half runs from l through -1 and 0 to h.
+    } else if (static_cast<N>(upper_low + 1) == upper_high && static_cast<SN>(l) < 0 && static_cast<SN>(h) >= 0) {
+      // The range steps over one multiple of 2^32, close enough that the low half runs from l through -1 and 0 to h:
+      // signed ones over 0 itself.
       narrow.meet_signed(static_cast<SN>(l), static_cast<SN>(h));
     }
   }

@@ -107,6 +107,11 @@ constexpr BasicScalar<W, N> alu(isa::Alu op, const BasicScalar<W, N>& a, const B
     r.bits = whole.bits;
     r.wide = whole.range;
     if (low_half_is_closed(op)) r.narrow = apply(op, low_view(a), low_view(b)).range;
+    // The low half becomes the high one, sign and all: how compilers begin to extend a sign, which `s>>=` then ends.
+    constexpr unsigned half = sizeof(N) * 8;
+    if (op == isa::Alu::lsh && b.is_const() && b.value() == half)
+      r.wide.meet_signed(static_cast<std::make_signed_t<W>>(static_cast<W>(a.narrow.smin) << half),
+                         static_cast<std::make_signed_t<W>>(static_cast<W>(a.narrow.smax) << half));
   } else {
     View<N> low = apply(op, low_view(a), low_view(b));
     r.bits = {low.bits.value, low.bits.mask};

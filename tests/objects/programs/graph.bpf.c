@@ -119,6 +119,28 @@ SEC("tc") int trees(struct __sk_buff* ctx) {
   return node ? 5 : 0;
 }
 
+/* Two pointers to one node: what the first took out of the tree is not in it for the second, and lives until the lock
+ * is given back. */
+SEC("tc") int aliases(struct __sk_buff* ctx) {
+  struct item* made = make(5);
+  if (!made) return 1;
+  bpf_spin_lock(&lock);
+  bpf_rbtree_add(&tree, &made->branch, smaller);
+  struct bpf_rb_node* one = bpf_rbtree_first(&tree);
+  struct bpf_rb_node* other = bpf_rbtree_first(&tree);
+  if (!one || !other) {
+    bpf_spin_unlock(&lock);
+    return 2;
+  }
+  one = bpf_rbtree_remove(&tree, one);
+  __u64 key = container_of(other, struct item, branch)->key;
+  other = bpf_rbtree_remove(&tree, other);
+  bpf_spin_unlock(&lock);
+  if (one) bpf_obj_drop(container_of(one, struct item, branch));
+  if (other) bpf_obj_drop(container_of(other, struct item, branch));
+  return one && !other && key == 5 ? 0 : 3;
+}
+
 /* In the list and in the tree at once; a third link is refused and costs the reference only. */
 SEC("tc") int shared(struct __sk_buff* ctx) {
   struct item* made = make(5);
