@@ -445,6 +445,17 @@ class Functions(support.Case):
         self.assertTrue(kinds == ["HANDSHAKE"] or kinds == [], kinds)  # [] where the interpreter has OpenSSL inside
 
 
+    @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
+    def test_the_kernel_engine_ends_with_its_process(self):
+        for tool in ["opensnoop"], ["memleak"], ["funccount", "c:malloc"]:
+            process = subprocess.Popen(["sleep", "0.7"])
+            begin = time.monotonic()
+            result = self.skep(*tool, "--backend", "kernel", "-p", process.pid, check=0)
+            process.wait()
+            self.assertIn(f"process {process.pid} has ended", result.stderr)
+            self.assertLess(time.monotonic() - begin, 20)
+            self.assertIn("there is no process", self.skep(*tool, "--backend", "kernel", "-p", process.pid, check=1).stderr)
+
     def test_lines_of_bccs_manual_pages(self):
         """Names and forms of options as BCC's manual pages have them."""
         threads = "import threading\nfor i in range(3):\n  t = threading.Thread(target=int); t.start(); t.join()\n"

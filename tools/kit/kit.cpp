@@ -2,14 +2,19 @@
 #include "kit/kit.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <memory>
 
+#include "base/fd.hpp"
 #include "btf/btf.hpp"
 #include "interruption.hpp"
 #include "kernel/access.hpp"
@@ -34,6 +39,23 @@ Result<u32> user_number(const std::string& text) {
 
 bool is_user_function(AttachKind kind) {
   return kind == AttachKind::uprobe || kind == AttachKind::uretprobe || kind == AttachKind::usdt;
+}
+
+/// The kernel's programs wait for a process that is gone as they wait for one that sleeps: when it ends, so does the
+/// tool.
+Result<void> watch_process(trace::Pump& pump, Backend& engine, int pid) {
+  constexpr std::chrono::milliseconds look_at_process(100);
+  auto process = std::make_shared<base::Fd>(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!*process && errno == ESRCH) return fail(Code::not_found, fmt::format("there is no process {}", pid), ESRCH);
+  if (!*process) return {};  // a thread, or a kernel before 5.3: Ctrl-C ends
+  pump.every(look_at_process, [&engine, pid, process] {
+    pollfd end{process->get(), POLLIN, 0};
+    if (!*process || ::poll(&end, 1, 0) != 1) return;
+    process->reset();
+    note(fmt::format("process {} has ended", pid));
+    engine.stop();
+  });
+  return {};
 }
 
 }  // namespace
@@ -256,6 +278,7 @@ Result<trace::Pump> Kit::open_pump() {
       if (is_partial) summary();
       stop();
     });
+  if (in_kernel_ && workload_.pid != 0) SKEP_TRY(watch_process(pump, *engine_, workload_.pid));
   constexpr std::chrono::milliseconds look_at_command(25);
   if (while_alive_ && has_command()) pump.every(look_at_command, [this] { while_alive_(command_pid_); });
   return pump;
