@@ -99,8 +99,7 @@ void FixRules::reload_packet() {
 void FixRules::read_with_helper() {
   const std::string& value = d_.variable.name;
   if (!is_lvalue(value) || d_.facts.writes) return;
-  const bool of_process = options_.section.find("syscalls/") != std::string::npos ||
-                          options_.section.starts_with("uprobe") || options_.section.starts_with("uretprobe");
+  const bool of_process = d_.facts.of_process;
   for (std::string_view space : {of_process ? "user" : "kernel", of_process ? "kernel" : "user"})
     offer(with(statement_,
                {fmt::format("__typeof__({}) copy = 0;", value),

@@ -187,6 +187,11 @@ void Narrator::bounds() {
       index = c_line::index_of(here->text);
       d_.variable.name = here->text;
     }
+    for (const Link& link : links)  // or it was added elsewhere, as in a callback's caller
+      if (const SourceLine* there = line(link.insn); index.empty() && there != nullptr) {
+        index = c_line::index_of(there->text);
+        if (!index.empty()) d_.variable.name = there->text;
+      }
     std::string array = c_line::array_of(d_.variable.name, index);
     d_.facts.elements = names_.elements_of(array, insn_);
     // Of names[i][k] it may be i that goes too far: what was added is then in steps of whole rows.
@@ -444,15 +449,28 @@ void Narrator::provenance() {
   }
   if (origin.what == Link::What::loaded || origin.what == Link::What::called) {
     d_.remedy = Remedy::read_with_helper;
-    const std::string e = d_.variable.name;
-    d_.advice = e.empty()
-                    ? "It is an address of kernel memory: read it with bpf_probe_read_kernel() or BPF_CORE_READ()."
+    d_.facts.of_process = is_given_by_process(origin);
+    const std::string_view helper = d_.facts.of_process ? "bpf_probe_read_user" : "bpf_probe_read_kernel";
+    const std::string call = d_.variable.name.empty()
+                                 ? fmt::format("read it with {}()", helper)
+                                 : fmt::format("{}(&copy, sizeof(copy), &{});", helper, d_.variable.name);
+    d_.advice = d_.facts.of_process
+                    ? fmt::format("It is an address of the process: {}", call)
                     : fmt::format(
-                          "It is an address of kernel memory: bpf_probe_read_kernel(&copy, sizeof(copy), "
-                          "&{}); or BPF_CORE_READ(). Addresses of a process need the _user variants.",
-                          e);
+                          "It is an address of kernel memory: {} or BPF_CORE_READ(). Addresses of a process need "
+                          "the _user variants.",
+                          call);
     if (origin.what == Link::What::called) d_.facts.call = call_name(origin.insn);
   }
+}
+
+/// Whether a number out of the context is what a process has passed: to a system call, or to a function of its own.
+bool Narrator::is_given_by_process(const Link& origin) const {
+  const std::string_view section = program_.section;
+  const bool by_process = section.find("syscalls/sys_enter") != section.npos || section.starts_with("uprobe") ||
+                          section.starts_with("uretprobe") || section.starts_with("usdt");
+  const auto from = value(origin.step, program_.insns[origin.insn].src);
+  return by_process && origin.what == Link::What::loaded && from && from->kind == Kind::context;
 }
 
 void Narrator::maybe_null() {

@@ -21,6 +21,20 @@ constexpr std::size_t copies_looked_at = 2000;
 bool is_mov(const Insn& i, Form f) { return (f == Form::alu_reg || f == Form::alu_imm) && (i.code & 0xf0) == 0xb0; }
 /// How far apart the values are that it may have.
 u64 width_of(const Register& r) { return r.number.wide.umax - r.number.wide.umin; }
+/// Which register of the call a callback's argument is, or 0: the helper makes it.
+u32 given_to_callback(const Insn& call, u32 reg) {
+  switch (static_cast<catalog::HelperId>(call.imm)) {
+    case catalog::HelperId::loop:
+    case catalog::HelperId::user_ringbuf_drain:
+      return reg == 2 ? 3 : 0;
+    case catalog::HelperId::for_each_map_elem:
+      return reg == 4 ? 3 : 0;
+    case catalog::HelperId::find_vma:
+      return reg == 1 ? 1 : reg == 3 ? 4 : 0;
+    default:
+      return 0;
+  }
+}
 bool compares(Form f) { return f == Form::jump_imm || f == Form::jump_reg; }
 }  // namespace
 
@@ -97,6 +111,17 @@ std::vector<Narrator::Link> Narrator::trace(u32 reg, Follow follow, std::size_t 
       links.push_back({Link::What::called, at, s.insn, 0, false, {}, {}});
       return links;
     }
+    if (f == Form::call_helper && frame > 0 && begins_callback(at + 1)) {
+      const u32 given = given_to_callback(i, wanted);
+      if (given == 0) {
+        links.push_back({Link::What::argument, at + 1, path[at + 1].insn, wanted, false, {}, {}});
+        return links;
+      }
+      wanted = given;
+      frame--;
+      while (at > last && path[at - 1].insn == s.insn) at--;  // it has a step for going on and one for calling back
+      continue;
+    }
     if (s.what == Step::What::descended) {
       if (depth + 1 == frame) {  // into this frame: arguments come from the caller
         if (wanted < 1 || wanted > 5) return links;
@@ -169,6 +194,15 @@ std::vector<Narrator::Link> Narrator::trace(u32 reg, Follow follow, std::size_t 
   if (slot < 0 && last == 0 && wanted >= 1 && wanted <= 5 && frame == 0)
     links.push_back({Link::What::argument, 0, path[0].insn, wanted, false, {}, {}});
   return links;
+}
+
+/// Whether a helper calls back at this step: the one before it is the helper's call.
+bool Narrator::begins_callback(std::size_t step) const {
+  if (step >= c_.path_.size()) return false;
+  const auto function = c_.analysis_.function_at(c_.path_[step].insn);
+  if (!function) return false;
+  const Function& f = c_.analysis_.functions[*function];
+  return f.is_callback && f.first == c_.path_[step].insn && c_.path_[step - 1].insn + 1 != f.first;
 }
 
 /// Two loads of one place, or one and the same step.

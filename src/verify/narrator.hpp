@@ -56,6 +56,8 @@ class Narrator {
   // --- the rules (diagnose*.cpp) ---
   void name_the_value();
   void bounds();
+  bool begins_callback(std::size_t step) const;
+  bool is_given_by_process(const Link& origin) const;
   std::optional<u64> length_after(u32 reg) const;
   static std::optional<Scalar> added_number(const std::vector<Link>& links);
   bool facts_fixed(const Register& r) const;
