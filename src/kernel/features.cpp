@@ -110,6 +110,15 @@ bool Features::event_cookies() const {
   return present;
 }
 
+bool Features::function_results() const {
+  if (token_ >= 0) return true;
+  // bpf_strncmp came in the same release, for programs that name no function. A helper that is known is refused for its
+  // missing arguments (EACCES), one that is not as such (EINVAL).
+  constexpr s32 strncmp = 182;
+  static const bool present = try_load(ProgramType::kprobe, AttachType::none, 0, strncmp) != EINVAL;
+  return present;
+}
+
 bool Features::uprobe_multi() const {
   if (token_ >= 0) return knows_uprobe_multi(token_);
   static const bool present = knows_uprobe_multi(token_);

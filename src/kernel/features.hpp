@@ -29,6 +29,9 @@ class Features {
   /// Perf events can carry a cookie (5.15), by which a program knows at which of its places it was hit.
   bool event_cookies() const;
 
+  /// Programs at a function's return learn its result by a helper (bpf_get_func_ret, 5.17).
+  bool function_results() const;
+
   /// One link holds many user probes (uprobe.multi, 6.6), and takes a process id for the whole process (since 6.9.4;
   /// before, the probes fired in that one thread only).
   bool uprobe_multi() const;

@@ -1,6 +1,11 @@
 // What a program needs of the kernel, asked of its types, of tracefs and of the planner, in this order of cost.
 #include "kernel/hook_check.hpp"
 
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "isa/isa.hpp"
 #include "kernel/plan.hpp"
 
 namespace skep::kernel {
@@ -22,6 +27,13 @@ Result<void> check_function(Session& session, const AttachTarget& target) {
   const bool is_probe = target.kind == AttachKind::kprobe || target.kind == AttachKind::kretprobe;
   if (known || (is_probe && !session.types.addresses({target.target}).empty())) return {};
   return tl::unexpected(known.error());
+}
+
+bool asks_for_result(const ProgramSpec& program) {
+  constexpr s32 get_func_ret = 184;
+  return std::ranges::any_of(program.insns, [](const Insn& insn) {
+    return insn.code == 0x85 && insn.src == isa::call_src_helper && insn.imm == get_func_ret;
+  });
 }
 
 bool stands_in(const Carrier& carrier) {
@@ -49,6 +61,11 @@ Result<bool> HookCheck::check(const ProgramSpec& program) {
     default:
       break;
   }
+  if (target.kind == AttachKind::fexit && asks_for_result(program) && !session_->features.function_results())
+    return fail(Code::unsupported,
+                fmt::format("fexit/{}: this kernel's programs do not learn a function's result there "
+                            "(bpf_get_func_ret came with 5.17)",
+                            target.target));
   auto plan = SKEP_TRY(plan_hook(program, nullptr, target, session_->features, session_->types));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable));
   if (plan.carrier && stands_in(*plan.carrier)) return false;

@@ -18,6 +18,7 @@
 #include "kernel/features.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/verifier_log.hpp"
+#include "spec/resolve.hpp"
 
 namespace skep::kernel {
 
@@ -150,7 +151,7 @@ bool needs_trampoline(ProgramType type) {
 
 /// The number of a helper that the log says this kernel does not have at all, or 0.
 u32 unknown_helper(std::string_view log) {
-  constexpr std::string_view words = "invalid func unknown#";
+  constexpr std::string_view words = " func unknown#";
   const auto at = log.rfind(words);
   u32 id = 0;
   if (at != log.npos) std::from_chars(log.data() + at + words.size(), log.data() + log.size(), id);
@@ -167,6 +168,13 @@ Error refusal(const LoadRequest& request, const std::string& log, int error_numb
                              catalog::text_of(catalog::helper_since(static_cast<u32>(helper->id))),
                              explain_rejection(log, program)),
                  error_number};
+  if (unknown_helper(log) == static_cast<u32>(spec::poison_helper))
+    return Error{
+        Code::rejected,
+        fmt::format("{}: a CO-RE relocation found no such type, field or value in this kernel: guard what may be "
+                    "absent with bpf_core_field_exists() or bpf_core_type_exists(); {}",
+                    place, explain_rejection(log, program)),
+        error_number};
   // What the kernel does not know it refuses before it looks at an instruction; the log then holds numbers only.
   const bool was_looked_at = error_number != EINVAL || !read_refusal(log).reason.empty();
   if (!log.empty() && was_looked_at)

@@ -186,6 +186,24 @@ class Kernel(Case):
         self.assertNotEqual(refused.returncode, 0)
         self.assertRegex(refused.stderr, f"{pin} holds another map .*value 8 bytes|{pin} holds another map \\(array, key 4, value 8")
 
+    def test_a_field_that_this_kernel_lacks_is_told_as_that(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        source = self.write("lacking.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct task_struct { int no_such_field; } __attribute__((preserve_access_index));
+SEC("raw_tp/sys_enter") int lacking(void *ctx) {
+  struct task_struct *task = (void *)bpf_get_current_task();
+  int value = 0;
+  bpf_probe_read_kernel(&value, sizeof(value), &task->no_such_field);
+  return value;
+}
+char LICENSE[] SEC("license") = "GPL";
+""")
+        refused = self.skep("run", source, "--backend", "kernel", "--", "/bin/true")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("a CO-RE relocation found no such type, field or value in this kernel", refused.stderr)
+
     def test_what_is_tried_out_pins_nothing(self):
         need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
         need(os.path.ismount("/sys/fs/bpf") and os.access("/sys/fs/bpf", os.W_OK), "bpffs at /sys/fs/bpf, where maps are pinned by name")
