@@ -76,7 +76,8 @@ class Trail {
   /// These numbers matter before the step `at`.
   void mark(std::size_t at, const std::array<u16, isa::max_call_frames>& regs, const FrameMasks& slots);
   void wrote_slot(u32 frame, u32 slot);
-  void read_slot(u32 frame, u32 slot);
+  /// `by_last`: by the last step of the path, whose own writes come after what it reads; else by what follows the path.
+  void read_slot(u32 frame, u32 slot, bool by_last);
 
  private:
   struct Entry {

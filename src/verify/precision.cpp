@@ -216,13 +216,13 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
 
 void Checker::read_slot(u32 frame, u32 slot) {
   if (is_kernel()) stack_liveness_.read(state_.current().liveness, insn_, frame, slot);
+  if (trail_) trail_->read_slot(frame, slot, true);
   need_slot(frame, slot);
 }
 
 /// A slot is read: it matters to every checkpoint since it was last written.
 void Checker::need_slot(u32 frame, u32 slot) {
   u64 bit = u64{1} << slot;
-  if (trail_) trail_->read_slot(frame, slot);
   if ((written_[frame] & bit) != 0) return;
   for (std::size_t k = active_.size(); k-- > 0;) {
     Checkpoint& c = *active_[k];

@@ -229,8 +229,11 @@ bool Checker::states_match(const Checkpoint& old, Match match) {
 bool Checker::adopt(const Checkpoint& old, bool everything) {
   for (u32 depth = 0; depth <= state_.depth; depth++) {
     u64 all = old.state.frames[depth]->slot_count == 64 ? ~u64{0} : (u64{1} << old.state.frames[depth]->slot_count) - 1;
-    for (u64 slots = everything ? all : old.live_slots[depth]; slots != 0; slots &= slots - 1)
-      need_slot(depth, static_cast<u32>(std::countr_zero(slots)));
+    for (u64 slots = everything ? all : old.live_slots[depth]; slots != 0; slots &= slots - 1) {
+      const u32 slot = static_cast<u32>(std::countr_zero(slots));
+      if (trail_) trail_->read_slot(depth, slot, false);  // by what follows: the last step's writes count
+      need_slot(depth, slot);
+    }
   }
   return need_precise_at_start(old, everything);
 }

@@ -43,11 +43,12 @@ void Trail::wrote_slot(u32 frame, u32 slot) {
 }
 
 /// The slot matters to every step since it was last written.
-void Trail::read_slot(u32 frame, u32 slot) {
+void Trail::read_slot(u32 frame, u32 slot, bool by_last) {
   const u64 bit = u64{1} << slot;
   for (std::size_t at = entries_.size(); at-- > 0;) {
     Entry& entry = entries_[at];
-    if (at + 1 < entries_.size() && (entry.written[frame] & bit) != 0) return;
+    const bool is_reader = by_last && at + 1 == entries_.size();
+    if (!is_reader && (entry.written[frame] & bit) != 0) return;
     if (entry.state.frames.empty()) continue;
     if (frame >= entry.state.frames.size() || (entry.state.frames[frame].live_slots & bit) != 0) return;
     entry.state.frames[frame].live_slots |= bit;
