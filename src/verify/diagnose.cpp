@@ -119,6 +119,7 @@ Diagnosis Narrator::tell() {
 void Narrator::name_the_value() {
   const SourceLine* here = line(insn_);
   if (here == nullptr) return;
+  if (catalog::message(id_).family == Family::limit) return;  // where patience ended has nothing to do with it
   const Form f = isa::row(c_.analysis_.insns[insn_].op).form;
   if (f == Form::call_helper || f == Form::call_kfunc || f == Form::call_local) {
     if (c_.culprit_ < 1 || c_.culprit_ > 5) return;

@@ -56,6 +56,8 @@ bool Checker::may_hold_together() const {
 bool Checker::follow_each_path() {
   if (options_.kernel_types != nullptr) typed_context_ = typed_context(program_, object_, *options_.kernel_types);
   bool needs_types = program_.type == ProgramType::struct_ops || program_.type == ProgramType::netfilter;
+  if (program_.type == ProgramType::struct_ops && !typed_context_)
+    return refuse(MessageId::struct_ops_unknown, unknown_operation(program_, object_, options_.kernel_types.get()));
   if (context_layout() == nullptr || (needs_types && !typed_context_))
     return refuse(MessageId::unsupported_program_type, name_of(program_.type));
   if (is_kernel() && program_.type == ProgramType::struct_ops && !catalog::is_gpl_compatible(object_.license))

@@ -275,7 +275,11 @@ bool Checker::read_constant(const Register& r, s32 off, u32 size, Register* resu
 bool Checker::check_access(u32 index, s32 off, u32 size, Access access, Register* result, const Register* stored) {
   const Register r = reg(index);
   if (r.kind == Kind::uninitialised) return readable(index);
-  if (r.is_scalar()) return refuse_for(static_cast<s32>(index), MessageId::not_a_pointer, index, size, describe(r, ""));
+  if (r.is_scalar()) {
+    const std::string missing = options_.kernel_types && !typed_context_ ? missing_target(program_) : std::string();
+    if (!missing.empty()) return refuse_for(static_cast<s32>(index), MessageId::no_attach_target, missing, index);
+    return refuse_for(static_cast<s32>(index), MessageId::not_a_pointer, index, size, describe(r, ""));
+  }
   if (r.or_null) return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(r));
   const u8 group = pointer_group(r, is_kernel());
   u8& seen = pointer_group_at_[insn_];

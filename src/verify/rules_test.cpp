@@ -219,7 +219,8 @@ const Case cases[] = {
                    "goto join\nother: r1 = 256\n*(u32 *)(r10 -12) = r1\n*(u32 *)(r10 -16) = r6\njoin: r1 = 1\nr1 = "
                    "2\nr1 = 3\nif r6 > 7 goto end\nr1 = *(u64 *)(r10 -16)\nr7 += r1\n*(u8 *)(r7 +0) = 7\nend: " RETURN},
     // --- beyond this stage ---
-    {"unsupported_program_type", ProgramType::struct_ops, RETURN},
+    {"struct_ops_unknown", ProgramType::struct_ops, RETURN},
+    {"unsupported_program_type", ProgramType::netfilter, RETURN},
     {"unsupported_helper", kprobe, "call get_current_task_btf\nr1 = r0\ncall task_pt_regs\n" RETURN},
     {"", kprobe,
      "call get_current_task_btf\nr1 = r0\nr2 = 0\nr3 = subprog[f]\nr4 = r10\nr5 = 0\ncall find_vma\n" RETURN
@@ -469,6 +470,7 @@ const std::set<std::string_view> elsewhere = {
     // RulesOfTypedContexts
     "no_such_field",
     "object_elsewhere",
+    "no_attach_target",
     "struct_ops_member",
     "program_needs_gpl",
     // the kernel's own programs (tests/verify_corpus)
@@ -541,6 +543,15 @@ TEST(Verify, RulesOfTypedContexts) {
   EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\n*(u32 *)(r1 +0) = 0\nr0 = 0\nexit"), "memory_not_writable");
   EXPECT_EQ(judged("r1 = *(u64 *)(r1 +0)\nr1 = *(u64 *)(r1 +8)\nr0 = *(u32 *)(r1 +0)\nr0 = 0\nexit"),
             "object_elsewhere");
+
+  const auto judged_at = [&](const char* section) {
+    ProgramSpec program =
+        program_of(object, ProgramType::tracing, "r1 = *(u64 *)(r1 +0)\nr0 = *(u32 *)(r1 +0)\nr0 = 0\nexit");
+    program.attach = AttachTarget::from_section(section).value();
+    return refusal(program, object, kernel);
+  };
+  for (const char* section : {"tp_btf/none", "fentry/no_such_fn", "fexit/no_such_fn", "iter/none"})
+    EXPECT_EQ(judged_at(section), "no_attach_target") << section;
 
   // A map of operations whose member at `offset` is the program.
   const auto operation = [&](u32 offset, const char* license, bool sleepable) {

@@ -307,4 +307,39 @@ std::optional<TypedContext> typed_context(const ProgramSpec& program, const Obje
   return Maker(program, object, kernel).make();
 }
 
+std::string missing_target(const ProgramSpec& program) {
+  const std::string& target = program.attach.target;
+  if (target.empty()) return {};
+  if (program.type == ProgramType::lsm) return "LSM hook " + target;
+  if (program.type != ProgramType::tracing) return {};
+  switch (program.attach.attach_type()) {
+    case AttachType::trace_raw_tp:
+      return "tracepoint " + target;
+    case AttachType::trace_iter:
+      return "iterator over " + target;
+    case AttachType::trace_fentry:
+    case AttachType::trace_fexit:
+    case AttachType::modify_return:
+      return "function " + target;
+    default:
+      return {};
+  }
+}
+
+std::string unknown_operation(const ProgramSpec& program, const ObjectSpec& object, const btf::Btf* kernel) {
+  if (object.btf == nullptr) return "the object has no types (compile with -g)";
+  for (const MapSpec& map : object.maps) {
+    if (map.type != MapType::struct_ops || map.btf_value_type_id == 0) continue;
+    for (const MapSpec::Slot& slot : map.slots) {
+      if (slot.name != program.name) continue;
+      const btf::Type own = object.btf->type(object.btf->resolve(map.btf_value_type_id));
+      const std::string_view plain = own.name.substr(0, own.name.find("___"));
+      if (kernel == nullptr) return fmt::format("there are no kernel types to look struct {} up in", plain);
+      if (!kernel->find(plain, btf::Kind::struct_)) return fmt::format("the target's types have no struct {}", plain);
+      return fmt::format("the kernel's struct {} has no such operation", plain);
+    }
+  }
+  return fmt::format("no variable of the object has {} as one of its operations", program.name);
+}
+
 }  // namespace skep::verify

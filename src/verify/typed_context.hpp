@@ -48,4 +48,10 @@ struct TypedContext {
 /// context).
 std::optional<TypedContext> typed_context(const ProgramSpec& program, const ObjectSpec& object, const btf::Btf& kernel);
 
+/// Of a program without a context although its type has one: the target that the kernel's types lack, "function tcp_x";
+/// "" where something else is missing.
+std::string missing_target(const ProgramSpec& program);
+/// Why nothing is known of a struct_ops program.
+std::string unknown_operation(const ProgramSpec& program, const ObjectSpec& object, const btf::Btf* kernel);
+
 }  // namespace skep::verify
