@@ -251,23 +251,25 @@ bool Gaps::cover(const Frame& frame, const Gaps& now, const Frame& now_frame) co
   for (u32 level = 0; level < levels; level++)
     if (table_->heads[level] != 0 && (now.table_ == nullptr || now.table_->heads[level] != table_->heads[level]))
       return false;
-  for (const Reading view : readings)
+  for (const Reading view : readings) {
+    // Also where no register is left that is compared with a mark: those that are written next are.
+    for (u32 n = rows; n < nodes; n++) {
+      if (table_->heads[(n - rows) / registers] == 0) continue;
+      const Bounds &here = table_->marked[static_cast<u32>(view)][n - rows],
+                   &there = now.table_->marked[static_cast<u32>(view)][n - rows];
+      if (there.low < here.low || there.high > here.high) return false;
+    }
     for (u32 a = 0; a < registers; a++) {
       if (!is_plain(a, frame)) continue;
       for (u32 n = 0; n < registers; n++)
         if (is_plain(n, frame) && (now.order(view, a, n) & ~order(view, a, n)) != 0) return false;
-      for (u32 n = rows; n < nodes; n++) {
-        if (table_->heads[(n - rows) / registers] == 0) continue;
-        const Bounds &here = table_->marked[static_cast<u32>(view)][n - rows],
-                     there = now.table_->marked[static_cast<u32>(view)][n - rows];
-        if (there.low < here.low || there.high > here.high) return false;
-      }
       for (u32 n = 0; n < nodes; n++) {
         const Distance& d = row(view, a)[n];
         if (n == a || n == middle || d.is_unknown() || (n < registers && !is_plain(n, frame))) continue;
         if (!d.includes(now.between(view, a, n, now_frame))) return false;
       }
     }
+  }
   return true;
 }
 

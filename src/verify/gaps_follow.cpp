@@ -325,9 +325,12 @@ void Gaps::follow_monotone(const Operation& o) {
   touch(x);
   for (const Reading view : readings) set_row(view, x, now[static_cast<u32>(view)]);
   // A bit that is shifted out next is cleared before, by compilers without 32-bit arithmetic.
-  const u64 cleared = (o.dst.bits.value | o.dst.bits.mask) & ~o.src.bits.value;
-  const bool halves_alike = o.what == Alu::and_ && o.src.is_const() && (cleared & (o.is_wide ? ~1u : 0xfffffffe)) == 0;
-  if (halves_alike && (was.form == Form::sum || was.form == Form::gap)) table_->shapes[x] = was;
+  if (o.what != Alu::and_ || !o.src.is_const() || (was.form != Form::sum && was.form != Form::gap)) return;
+  const u64 cleared = (o.dst.bits.value | o.dst.bits.mask) & ~(o.is_wide ? o.src.value() : o.src.value() & UINT32_MAX);
+  Shape still = was;
+  if ((cleared & ~u64{1}) != 0) still.views &= static_cast<u8>(~bit_of(Reading::whole));
+  if ((cleared & 0xfffffffe) != 0) still.views &= static_cast<u8>(~bit_of(Reading::low));
+  table_->shapes[x] = still;
 }
 
 }  // namespace skep::verify

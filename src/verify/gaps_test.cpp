@@ -71,17 +71,21 @@ class Random {
       case 1:
         execute(run, insn_of(static_cast<u8>(0xb8 | width), x, 0, hi));
         execute(run, insn_of(static_cast<u8>(0x18 | width), x, 0, lo));
-        if (pick(3) == 0) execute(run, insn_of(static_cast<u8>(0x50 | width), x, -2));
+        if (pick(3) == 0) clear_last_bit(run, x);
         execute(run, insn_of(static_cast<u8>((pick(4) == 0 ? 0xc0 : 0x70) | width), x, 1));
         return execute(run, insn_of(static_cast<u8>(0x08 | width), x, 0, lo));
       default:
         execute(run, insn_of(static_cast<u8>(0xb8 | width), x, 0, hi));
         execute(run, insn_of(static_cast<u8>(0x08 | width), x, 0, lo));
+        if (pick(3) == 0) clear_last_bit(run, x);
         if (pick(3) != 0) return execute(run, insn_of(static_cast<u8>((pick(4) == 0 ? 0xc0 : 0x70) | width), x, 1));
         execute(run, insn_of(0x67, x, 32));
         return execute(run, insn_of(0x77, x, 33));
     }
   }
+
+  /// In 64 bits, or in 32: then the upper half is cleared, too.
+  void clear_last_bit(Machines& run, u32 x) { execute(run, insn_of(pick(2) == 0 ? 0x57 : 0x54, x, -2)); }
 
   /// What holds of both.
   static Machines joined(const Machines& a, const Machines& b, bool widens) {
