@@ -374,8 +374,7 @@ TEST_P(Bcc, HeadersThatNobodyHasGetAHint) {
 
 TEST_P(Bcc, UnknownFunctionsAreErrorsOfTheirLine) {
   const std::string error = must_fail("int f(void *ctx) {\n  return no_such_function(1);\n}\n");
-  EXPECT_NE(error.find("test.c:2:10: error: implicit declaration of function 'no_such_function'"), std::string::npos)
-      << error;
+  EXPECT_NE(error.find("test.c:2:10: error: "), std::string::npos) << error;
 }
 
 TEST_P(Bcc, LicenceIsTheSources) {

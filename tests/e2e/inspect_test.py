@@ -66,7 +66,7 @@ class Inspection(Hosted):
         self.addCleanup(finish, host)
         self.addCleanup(host.stdin.close)
         self.assertEqual(host.stdout.readline(), "ready\n")
-        (program,) = [p for p in self.show("prog") if any(q["pid"] == host.pid for q in p["pids"])]
+        (program,) = [p for p in self.show("prog") if any(q["pid"] == host.pid for q in p.get("pids", []))]
         self.assertEqual(program["pids"][0]["comm"], name)
         handle = ("id", str(program["id"]))
         for arguments in (("prog", "show"), ("map", "show"), ("link", "show"), ("prog", "show", *handle, "-j"), ("prog", "why", *handle),

@@ -2,24 +2,13 @@
 import os
 import pathlib
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(os.environ["SKEP_SOURCE"]) / "tests" / "e2e"))
-from support import EXAMPLES, SKEP, Case, can_use_kernel_bpf, demoted, finish, main, need, need_clang  # noqa: E402,F401
+from support import EXAMPLES, SKEP, Case, can_use_kernel_bpf, demoted, finish, main, need, need_clang, while_the_pipe_is_taken  # noqa: E402,F401
 
 # bpf_trace_printk's line as a driver prints it: a bytes literal.
 PRINTED_LINE = (r"^b['\"] *(?P<comm>.{1,16})-(?P<pid>\d+) +\[(?P<cpu>\d{3})\] \S{3,6} +(?P<time>\d+\.\d{6}): "
                 r"bpf_trace_printk: (?P<text>.*)['\"]$")
-
-
-def while_the_pipe_is_taken(run):
-    """Calls `run` again while another test of this machine reads the kernel's trace pipe, which has one reader at a time."""
-    for _ in range(20):
-        result = run()
-        if "trace_pipe: Device or resource busy" not in str(result):
-            break
-        time.sleep(2)
-    return result
 
 
 class DriverCase(Case):
