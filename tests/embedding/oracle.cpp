@@ -231,8 +231,10 @@ Embedding::Difference Embedding::packet_difference(const Register& expected, u64
   const u64 base = expected.kind == Kind::packet ? now.data : now.meta;
   const u64 limit = expected.kind == Kind::packet ? now.end : now.data;
   if (!expected.number.contains(place - base)) return {.what = What::offset, .detail = place - base};
-  if (expected.past_end != verify::PastEnd::unknown && place < now.end + (expected.past_end == verify::PastEnd::passed))
-    return {.what = What::not_end, .detail = now.end};
+  const u64 pointer = place + static_cast<u64>(s64{expected.off});
+  if (expected.past_end != verify::PastEnd::unknown &&
+      pointer < now.end + (expected.past_end == verify::PastEnd::passed))
+    return {.what = What::before_end, .detail = now.end};
   if (expected.extent != 0 && place + expected.extent > limit) return {.what = What::past_end, .detail = limit - place};
   return {};
 }
@@ -265,6 +267,8 @@ std::string Embedding::text(const State& state, const Difference& difference) co
                                  range_of(part.value.number));
     case What::no_value:
       return where + fmt::format("no value of map {} begins there", part.value.object);
+    case What::before_end:
+      return where + fmt::format("lies before the end of the packet, {:#x}", difference.detail);
     case What::not_end:
       return where + fmt::format("is not the end of the packet, {:#x}", difference.detail);
     case What::past_end:

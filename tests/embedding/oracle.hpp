@@ -86,9 +86,10 @@ class Embedding final : public verify::StateObserver {
       unequal_null,
       offset,  ///< a pointer is `detail` bytes behind its base
       null,
-      no_value,  ///< no value of a map begins there
-      not_end,   ///< of the packet, which is at `detail`
-      past_end,  ///< of the packet, of which only `detail` bytes are there
+      no_value,    ///< no value of a map begins there
+      not_end,     ///< of the packet, which is at `detail`
+      before_end,  ///< the same, of a pointer that has come there
+      past_end,    ///< of the packet, of which only `detail` bytes are there
     };
     What what = What::none;
     const Expected* part = nullptr;
