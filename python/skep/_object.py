@@ -1,6 +1,7 @@
 # An object on an engine: what both packages, skep and bcc, are made of.
 import atexit
 import ctypes
+import os
 from ctypes import byref
 
 from . import _library, _session
@@ -99,10 +100,14 @@ def close_links(links):
     call.links_close((ctypes.c_void_p * len(handles))(*handles), len(handles))
 
 
+_owner = os.getpid()
+
+
 @atexit.register
 def _detach_from_kernel():
-    """What ends with the process anyway, one after the other."""
-    close_links([link for link in Link.open if link.function.owner.engine.name == "kernel"])
+    """What ends with the process anyway, one after the other. A process that was forked off holds nothing of its own."""
+    if os.getpid() == _owner:
+        close_links([link for link in Link.open if link.function.owner.engine.name == "kernel"])
 
 
 class Object:

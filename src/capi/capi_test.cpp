@@ -180,7 +180,7 @@ TEST_F(CInterface, TakesNothingForGranted) {
   skep_object_close(nullptr);
   skep_function_close(nullptr);
   skep_link_close(nullptr);
-  skep_links_close(nullptr, 0);
+  skep_links_close(nullptr, 1);
   skep_reader_close(nullptr);
   skep_engine_close(nullptr);
 }

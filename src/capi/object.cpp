@@ -237,6 +237,7 @@ skep_link* skep_function_attach(skep_function* function, const char* target, int
 const char* skep_link_carried_by(const skep_link* link) { return link != nullptr ? link->carried_by.c_str() : ""; }
 void skep_link_close(skep_link* link) { delete link; }
 void skep_links_close(skep_link* const* links, size_t count) {
+  if (links == nullptr) return;
   guarded([&]() -> Result<s64> {
     std::vector<Link*> in_kernel;
     for (skep_link* const link : std::span(links, count))

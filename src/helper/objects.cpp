@@ -34,6 +34,7 @@ What kind_of(Special what) noexcept {
     case Special::spin_lock:
     case Special::resilient_lock:
     case Special::kptr_untrusted:
+    case Special::uptr:  // programs of this engine may not read it
     case Special::list_node:
     case Special::rb_node:
     case Special::refcount:
@@ -55,6 +56,7 @@ u32 layout_bytes(Special what) noexcept {
     case Special::kptr:
     case Special::kptr_percpu:
     case Special::kptr_untrusted:
+    case Special::uptr:
       return 8;
     case Special::list_node:
       return sizeof(map::ListNode);

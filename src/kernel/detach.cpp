@@ -25,10 +25,11 @@ void detach_together(std::span<Link* const> links) {
   detach_some();
 }
 
-void detach_together(std::vector<Link>& links) {
-  std::vector<Link*> all;
-  for (Link& link : links) all.push_back(&link);
-  detach_together(all);
+void detach_all(std::vector<Link>& links, const Backend& engine) {
+  std::vector<Link*> in_kernel;
+  if (engine.name() == "kernel")
+    for (Link& link : links) in_kernel.push_back(&link);
+  detach_together(in_kernel);
   links.clear();
 }
 

@@ -14,6 +14,7 @@
 #include <skep/spec.hpp>
 
 #include "base/fd.hpp"
+#include "catalog/helpers.hpp"
 #include "kernel/perf_event.hpp"
 #include "kernel/syscall.hpp"
 
@@ -105,7 +106,7 @@ bool Features::memcg_accounting() const {
 
 bool Features::event_cookies() const {
   if (token_ >= 0) return true;
-  constexpr s32 get_attach_cookie = 174;
+  constexpr auto get_attach_cookie = static_cast<s32>(catalog::HelperId::get_attach_cookie);
   static const bool present = try_load(ProgramType::kprobe, AttachType::none, 0, get_attach_cookie) == 0;
   return present;
 }
@@ -114,7 +115,7 @@ bool Features::function_results() const {
   if (token_ >= 0) return true;
   // bpf_strncmp came in the same release, for programs that name no function. A helper that is known is refused for its
   // missing arguments (EACCES), one that is not as such (EINVAL).
-  constexpr s32 strncmp = 182;
+  constexpr auto strncmp = static_cast<s32>(catalog::HelperId::strncmp);
   static const bool present = try_load(ProgramType::kprobe, AttachType::none, 0, strncmp) != EINVAL;
   return present;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "catalog/helpers.hpp"
 #include "isa/isa.hpp"
 #include "kernel/plan.hpp"
 
@@ -30,9 +31,9 @@ Result<void> check_function(Session& session, const AttachTarget& target) {
 }
 
 bool asks_for_result(const ProgramSpec& program) {
-  constexpr s32 get_func_ret = 184;
   return std::ranges::any_of(program.insns, [](const Insn& insn) {
-    return insn.code == 0x85 && insn.src == isa::call_src_helper && insn.imm == get_func_ret;
+    return insn.code == isa::code_call && insn.src == isa::call_src_helper &&
+           insn.imm == static_cast<s32>(catalog::HelperId::get_func_ret);
   });
 }
 

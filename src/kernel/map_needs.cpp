@@ -51,8 +51,7 @@ std::string_view needs_of(MapType type) noexcept {
     case MapType::task_storage:
     case MapType::cgrp_storage:
       return "keys of 4 bytes, 0 entries, flag 1 (BPF_F_NO_PREALLOC), and types of its keys and values, which an "
-             "object "
-             "file has";
+             "object file has";
     case MapType::struct_ops:
       return "the type of a structure of the kernel, which an object file has (`skep struct_ops register FILE`)";
     default:

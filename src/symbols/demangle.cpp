@@ -8,8 +8,6 @@
 #include <cstdlib>
 #include <memory>
 
-#include "base/printable.hpp"
-
 namespace skep::symbols {
 
 namespace {
@@ -88,7 +86,5 @@ std::string demangle(std::string_view name) {
   if (text.size() > longest_name) return mangled;
   return has_rust_hash(text) ? rust_name(text) : std::string(text);
 }
-
-std::string printable(std::string_view name) { return base::printable(name); }
 
 }  // namespace skep::symbols

@@ -14,7 +14,4 @@ namespace skep::symbols {
 /// broken come back as they are.
 std::string demangle(std::string_view name);
 
-/// The same bytes with control characters and what is not UTF-8 written as \xNN, so that a name can go to a terminal.
-std::string printable(std::string_view name);
-
 }  // namespace skep::symbols

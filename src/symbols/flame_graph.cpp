@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "symbols/demangle.hpp"
 
 namespace skep::symbols {
@@ -51,7 +52,7 @@ struct Graph {
 /// For text and attribute values: markup escaped, bytes that XML or UTF-8 cannot hold written as \xNN.
 std::string escaped(std::string_view name) {
   std::string text;
-  const std::string safe = printable(name);
+  const std::string safe = base::printable(name);
   for (std::size_t i = 0; i < safe.size(); ++i) {
     const char c = safe[i];
     if (safe.compare(i, 2, "\xef\xbf") == 0 && (static_cast<u8>(safe[i + 2]) | 1) == 0xbf) {  // U+FFFE, U+FFFF
@@ -97,7 +98,7 @@ std::string colour(std::string_view name) {
 /// As much of a name as fits into a box.
 std::string fitting(std::string_view name, double width) {
   const auto room = static_cast<std::size_t>(std::max(0.0, (width - 6) / character_width));
-  const std::string text = printable(name);
+  const std::string text = base::printable(name);
   if (text.size() <= room) return escaped(text);
   if (room < 4) return {};
   std::size_t end = room - 2;

@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include "base/printable.hpp"
 #include "symbols/demangle.hpp"
 
 namespace skep::symbols {
@@ -14,12 +15,13 @@ std::string_view last_name(std::string_view path) { return path.substr(path.rfin
 }  // namespace
 
 std::string text(const Frame& frame, FrameStyle style) {
-  const std::string module = printable(frame.is_kernel && frame.module.empty() ? "kernel" : last_name(frame.module));
+  const std::string module =
+      base::printable(frame.is_kernel && frame.module.empty() ? "kernel" : last_name(frame.module));
   if (frame.name.empty()) {
     if (frame.module.empty() || frame.is_kernel) return "[unknown]";
     return fmt::format("[unknown] [{}+0x{:x}]", module, frame.module_offset);
   }
-  std::string text = printable(style.demangled ? demangle(frame.name) : frame.name);
+  std::string text = base::printable(style.demangled ? demangle(frame.name) : frame.name);
   if (style.offset) text += fmt::format("+0x{:x}", frame.offset);
   if (style.module && !module.empty()) text += fmt::format(" [{}]", module);
   return text;

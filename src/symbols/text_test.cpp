@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "base/printable.hpp"
 #include "symbols/demangle.hpp"
 #include "symbols/frame.hpp"
 #include "symbols/perf_map.hpp"
@@ -119,14 +120,14 @@ TEST(Names, ThatStandForTooMuchTextStayMangled) {
 }
 
 TEST(Names, AreFitForATerminal) {
-  EXPECT_EQ(printable("plain name<int>"), "plain name<int>");
-  EXPECT_EQ(printable("a\x1b[31m\n\x7f"), "a\\x1b[31m\\n\\x7f");
-  EXPECT_EQ(printable("gr\xc3\xbc\xc3\x9f"), "gr\xc3\xbc\xc3\x9f");
-  EXPECT_EQ(printable("\xc2\x9b"
-                      "31m"),
+  EXPECT_EQ(base::printable("plain name<int>"), "plain name<int>");
+  EXPECT_EQ(base::printable("a\x1b[31m\n\x7f"), "a\\x1b[31m\\n\\x7f");
+  EXPECT_EQ(base::printable("gr\xc3\xbc\xc3\x9f"), "gr\xc3\xbc\xc3\x9f");
+  EXPECT_EQ(base::printable("\xc2\x9b"
+                            "31m"),
             "\\xc2\\x9b31m");  // a control character of two bytes
-  EXPECT_EQ(printable("\xff\xc3"), "\\xff\\xc3");
-  EXPECT_EQ(printable("\xed\xa0\x80\xe0\x80\x80\xf4\x90\x80\x80"),
+  EXPECT_EQ(base::printable("\xff\xc3"), "\\xff\\xc3");
+  EXPECT_EQ(base::printable("\xed\xa0\x80\xe0\x80\x80\xf4\x90\x80\x80"),
             "\\xed\\xa0\\x80\\xe0\\x80\\x80\\xf4\\x90\\x80\\x80");
 }
 

@@ -127,6 +127,7 @@ static _Noreturn void leader_first(void) {
 static void* sleeper(void* unused) {
   (void)unused;
   for (;;) pause();
+  return NULL;
 }
 static _Noreturn void zapped(int count, int code) {
   pthread_t id;

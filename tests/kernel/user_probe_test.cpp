@@ -253,7 +253,7 @@ TEST_F(UserProbes, ManyLinksEndTogether) {
   }
   skep_probed_first(1), skep_probed_second(1);
   EXPECT_EQ(seen(0), 12u);
-  kernel::detach_together(links);
+  kernel::detach_all(links, *backend);
   EXPECT_TRUE(links.empty());
   skep_probed_first(1), skep_probed_second(1);
   EXPECT_EQ(seen(0), 12u);

@@ -7,7 +7,6 @@
 #include <ctime>
 
 #include "base/json_writer.hpp"
-#include "base/printable.hpp"
 
 namespace skep::tools {
 namespace {
@@ -78,8 +77,6 @@ void Columns::row(const std::vector<Cell>& cells) {
   json.end_object();
   output_.line(json.text());
 }
-
-std::string printable(std::string_view text) { return base::printable(text); }
 
 std::string clock_time() {
   const std::time_t now = std::time(nullptr);

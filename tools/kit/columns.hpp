@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "trace/output.hpp"
 
 namespace skep::tools {
@@ -70,8 +71,7 @@ std::string_view text(const char (&array)[N]) {
   return all.substr(0, all.find('\0'));
 }
 
-/// Text that a terminal only shows: control characters, escapes and bytes that are not UTF-8 as \n, \x1b, \xff.
-std::string printable(std::string_view text);
+using base::printable;
 
 /// "14:03:59", of now.
 std::string clock_time();

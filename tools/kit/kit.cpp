@@ -334,7 +334,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   };
   auto result = engine_->run(workload);
   interruption.end();
-  in_kernel_ ? kernel::detach_together(links) : links.clear();
+  kernel::detach_all(links, *engine_);
   pump.finish();
   if (!result) return complain_of_run(result.error(), !workload_.command.empty());
   if (summaries_ == 0 || !stopped_) summary();

@@ -213,7 +213,7 @@ Result<int> run(const RunOptions& options) {
   auto result = engine->run(workload);
   interruption.end();
   SKEP_TRY(print_iterators(object, links));
-  engine->name() == "kernel" ? kernel::detach_together(links) : links.clear();
+  kernel::detach_all(links, *engine);
   pump.finish();
   if (!result) {
     return complain_of_run(result.error(), !options.workload.command.empty());
