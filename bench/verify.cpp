@@ -20,7 +20,7 @@
 #include "base/json_writer.hpp"
 #include "btf/btf.hpp"
 #include "kernel/close.hpp"
-#include "verify/kernel.hpp"
+#include "kernel/judge.hpp"
 #include "verify/verify.hpp"
 
 namespace {
@@ -33,7 +33,9 @@ struct Row {
   bool accepted = false;
   u64 processed = 0, states = 0, state_bytes = 0;
   double time_us = 1e18;
-  std::optional<bench::KernelWork> kernel;
+  std::optional<kernel::KernelVerdict> kernel;
+
+  bool kernel_accepted() const { return kernel->is_accepted(); }
 };
 
 struct Settings {
@@ -51,7 +53,7 @@ std::vector<std::string> objects_in(const std::string& place) {
 }
 
 Row measure(const std::string& object_name, const ProgramSpec& program, const ObjectSpec& object,
-            const verify::Options& options, bench::KernelObject* kernel, int rounds) {
+            const verify::Options& options, kernel::Judge* kernel, int rounds) {
   Row row;
   row.name = fmt::format("{}:{}", object_name, program.name);
   row.insns = program.insns.size();
@@ -65,10 +67,10 @@ Row measure(const std::string& object_name, const ProgramSpec& program, const Ob
       row.time_us = std::min(row.time_us, static_cast<double>(report.time_ns) / 1e3);
     }
     if (kernel == nullptr) continue;
-    const auto work = kernel->verify(program);
-    if (!work) continue;
-    const double least = row.kernel ? std::min(row.kernel->time_us, work->time_us) : work->time_us;
-    row.kernel = work;
+    auto work = kernel->judge(program);
+    if (!work.is_judged()) continue;
+    const double least = row.kernel ? std::min(row.kernel->time_us, work.time_us) : work.time_us;
+    row.kernel = std::move(work);
     row.kernel->time_us = least;
   }
   return row;
@@ -79,6 +81,7 @@ std::vector<Row> measure_objects(const Settings& settings) {
   options.rules = verify::Rules::kernel;
   options.possible_cpus = static_cast<u32>(sysconf(_SC_NPROCESSORS_CONF));
   if (auto types = btf::Btf::from_file("/sys/kernel/btf/vmlinux")) options.kernel_types = *types;
+  kernel::KernelTypes types({});
   std::vector<Row> rows;
   for (const std::string& path : settings.objects) {
     const std::string name = std::filesystem::path(path).filename();
@@ -89,9 +92,9 @@ std::vector<Row> measure_objects(const Settings& settings) {
       continue;
     }
     *spec = backend::without_pins(*std::move(spec));
-    std::optional<bench::KernelObject> kernel;
+    std::optional<kernel::Judge> kernel;
     if (settings.ask_kernel) {
-      auto opened = bench::KernelObject::open(*spec);
+      auto opened = kernel::Judge::open(*spec, types);
       if (opened)
         kernel.emplace(*std::move(opened));
       else
@@ -135,11 +138,11 @@ void print_text(const std::vector<Row>& rows, const Sum& sum, u64 most_bytes) {
                  row.kernel->time_us / row.time_us);
     else
       fmt::print("{:>9} {:>7} {:>7} {:>8} {:>10.1f}", "", row.states, "", row.state_bytes >> 10, row.time_us);
-    if (!row.accepted || (row.kernel && !row.kernel->accepted))
+    if (!row.accepted || (row.kernel && !row.kernel_accepted()))
       fmt::print("  {} here, {} by the kernel", row.accepted ? "accepted" : "refused",
-                 !row.kernel            ? "unknown"
-                 : row.kernel->accepted ? "accepted"
-                                        : "refused");
+                 !row.kernel             ? "unknown"
+                 : row.kernel_accepted() ? "accepted"
+                                         : "refused");
     fmt::print("\n");
   }
   rusage usage{};
@@ -171,7 +174,7 @@ void print_json(const std::vector<Row>& rows) {
     json.member("state_bytes", row.state_bytes);
     json.member("time_ns", static_cast<u64>(row.time_us * 1e3));
     if (row.kernel) {
-      json.member("kernel_accepted", row.kernel->accepted);
+      json.member("kernel_accepted", row.kernel_accepted());
       json.member("kernel_processed", row.kernel->insns);
       json.member("kernel_states", row.kernel->states);
       json.member("kernel_peak_states", row.kernel->peak_states);
@@ -207,7 +210,7 @@ int main(int argc, char** argv) {
   u64 most_bytes = 0;
   for (const Row& row : rows) {
     most_bytes = std::max(most_bytes, row.state_bytes);
-    if (row.accepted && row.kernel && row.kernel->accepted) sum.add(row);
+    if (row.accepted && row.kernel && row.kernel_accepted()) sum.add(row);
   }
   settings.json ? print_json(rows) : print_text(rows, sum, most_bytes);
   return 0;

@@ -35,7 +35,7 @@ enum class KfuncArg : u8 {
   size_or_zero,     ///< size of the memory before it; kernel functions all take 0
   size,             ///< the same; the memory is not null, whatever its size
   fixed,            ///< memory of `bytes`, read and written
-  string,           ///< a constant string, or memory whose end the kernel finds itself
+  string,           ///< where a string begins, whose end the function finds; Linux checks it only when it runs
   constant_string,  ///< a string in a map's value that nobody can change
   dynptr,           ///< an initialised dynptr
   dynptr_or_null,

@@ -17,6 +17,7 @@
 #include "kernel/carry.hpp"
 #include "kernel/close.hpp"
 #include "kernel/hook_substitutes.hpp"
+#include "kernel/judge.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/moved_hooks.hpp"
 #include "kernel/pins.hpp"
@@ -139,6 +140,19 @@ TEST(VerifierLog, FindsReasonInstructionAndLine) {
   program.lines = {{0, "b.c", "  first();", 1, 1}, {3, "b.c", "  second();", 2, 1}};
   const auto text = explain_rejection("3: (7b) x\nbad\n", program);
   EXPECT_NE(text.find("b.c:2: second();"), std::string::npos) << text;
+}
+
+TEST(Judge, ReadsWhatTheVerifierSaysOfItsWork) {
+  const auto work = work_in_log(
+      "R5 !read_ok\nverification time 12 usec\nstack depth 8\n"
+      "processed 4 insns (limit 1000000) max_states_per_insn 0 total_states 3 peak_states 2 mark_read 1\n");
+  ASSERT_TRUE(work);
+  EXPECT_EQ(work->insns, 4u);
+  EXPECT_EQ(work->time_us, 12.0);
+  EXPECT_EQ(work->states, 3u);
+  EXPECT_EQ(work->peak_states, 2u);
+  EXPECT_FALSE(work_in_log("Tracing programs must provide btf_id\n"));
+  EXPECT_FALSE(work_in_log(""));
 }
 
 TEST(TraceLines, KeepsOurEventsAndTheirContinuations) {

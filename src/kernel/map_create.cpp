@@ -259,6 +259,11 @@ Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& ob
   return maps;
 }
 
+Result<std::shared_ptr<KernelMap>> create_map_of(const ObjectSpec& object, const MapSpec& map, int btf_fd,
+                                                 KernelTypes& kernel) {
+  return create_one(object, map, btf_fd, kernel, nullptr);
+}
+
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& spec, int inner_fd) {
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
   auto fd = SKEP_TRY(create(map, backend::stored_name(map.name), inner_fd, -1, nullptr));

@@ -23,6 +23,10 @@ Result<std::vector<std::shared_ptr<KernelMap>>> create_maps(const ObjectSpec& ob
                                                             std::span<const LoadOptions::Given> given, int btf_fd,
                                                             KernelTypes& kernel, const Token* token);
 
+/// One of the object's maps, without what a map of maps or a program array is to hold.
+Result<std::shared_ptr<KernelMap>> create_map_of(const ObjectSpec& object, const MapSpec& map, int btf_fd,
+                                                 KernelTypes& kernel);
+
 /// One map that belongs to no object; `inner_fd`: the template of a map of maps, or -1.
 Result<std::shared_ptr<KernelMap>> create_map(const MapSpec& map, int inner_fd);
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 
 #include "backend/names.hpp"
 #include "backend/selection.hpp"
@@ -15,7 +14,6 @@
 #include "kernel/hook_check.hpp"
 #include "kernel/info.hpp"
 #include "kernel/map_create.hpp"
-#include "kernel/open.hpp"
 #include "kernel/program_load.hpp"
 #include "kernel/struct_ops.hpp"
 #include "kernel/syscall.hpp"
@@ -24,66 +22,6 @@
 namespace skep::kernel {
 
 namespace {
-
-bool is_one_of(AttachKind kind, std::initializer_list<AttachKind> kinds) {
-  return std::ranges::find(kinds, kind) != kinds.end();
-}
-
-bool is_trampoline(AttachKind kind) {
-  return is_one_of(
-      kind, {AttachKind::fentry, AttachKind::fexit, AttachKind::fmod_ret, AttachKind::fsession, AttachKind::freplace});
-}
-
-/// "ID:FUNCTION" names a function of a loaded BPF program: that program, and the function's number in its types.
-Result<LoadTarget> function_of_program(std::string_view target) {
-  const auto colon = target.find(':');
-  u32 id = 0;
-  const auto parsed = std::from_chars(target.data(), target.data() + colon, id);
-  if (parsed.ec != std::errc() || parsed.ptr != target.data() + colon)
-    return fail(Code::invalid_argument,
-                fmt::format("found \"{}\", expected PROGRAM_ID:FUNCTION of a loaded program", target));
-  LoadTarget out;
-  out.owner = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, id, "program"));
-  const auto types = SKEP_TRY(types_of_program(out.owner.get()));
-  const std::string_view function = target.substr(colon + 1);
-  for (u32 type = 1; type < types->type_count(); ++type)
-    if (const auto one = types->type(type); one.kind == btf::Kind::func && one.name == function) {
-      out.type_id = type;
-      return out;
-    }
-  return fail(Code::not_found, fmt::format("program {} has no function \"{}\" that its types tell of", id, function));
-}
-
-/// What a program is bound to when it is loaded; empty for most.
-Result<LoadTarget> load_target(const AttachTarget& hook, KernelTypes& types) {
-  using K = AttachKind;
-  const std::string_view first = std::string_view(hook.target).substr(0, hook.target.find(':'));
-  const auto kernel_type = [](Result<u32> id) -> Result<LoadTarget> { return LoadTarget{{}, SKEP_TRY(std::move(id))}; };
-  const auto any_type = [](Result<KernelType> found) -> Result<LoadTarget> {
-    const KernelType type = SKEP_TRY(std::move(found));
-    LoadTarget target{{}, type.id};
-    if (!type.module.empty()) target.owner = SKEP_TRY(open_module_types(type.module));
-    return target;
-  };
-  if (hook.kind == K::tp_btf) return any_type(types.any_tracepoint(hook.target));
-  const bool names_owner = first.size() != hook.target.size();
-  if (is_trampoline(hook.kind) && names_owner && first.find_first_not_of("0123456789") == first.npos)
-    return function_of_program(hook.target);
-  if (is_trampoline(hook.kind)) return any_type(types.any_function(hook.target));
-  if (hook.kind == K::iter) {
-    auto iterator = types.function(fmt::format("bpf_iter_{}", first));
-    if (!iterator && iterator.error().code == Code::not_found)
-      return fail(Code::not_found,
-                  fmt::format("this kernel has no iterator \"{}\"; there are task, task_file, task_vma, "
-                              "bpf_map, bpf_map_elem, bpf_prog, bpf_link, tcp, udp, unix, netlink, "
-                              "cgroup and others, by kernel version",
-                              first));
-    return kernel_type(std::move(iterator));
-  }
-  if (is_one_of(hook.kind, {K::lsm, K::lsm_cgroup}))
-    return kernel_type(types.function(fmt::format("bpf_lsm_{}", first)));
-  return LoadTarget{};
-}
 
 /// Program arrays of the object, now that the programs exist. Slots of programs that were not to be loaded stay empty:
 /// a tail call to them falls through.
@@ -179,8 +117,9 @@ Result<Plan> LoadedObject::plan(const ProgramSpec& program, const AttachTarget& 
   // Programs of one program array must all have been loaded for the same kind of link, and which ones will meet there
   // is not known.
   const bool may_tail_call = std::ranges::find(spec.maps, MapType::prog_array, &MapSpec::type) != spec.maps.end();
-  plan.on_multi_link = is_one_of(target.kind, {AttachKind::uprobe, AttachKind::uretprobe, AttachKind::usdt}) &&
-                       !may_tail_call && session->features.uprobe_multi();
+  const bool is_user_probe =
+      target.kind == AttachKind::uprobe || target.kind == AttachKind::uretprobe || target.kind == AttachKind::usdt;
+  plan.on_multi_link = is_user_probe && !may_tail_call && session->features.uprobe_multi();
   return plan;
 }
 
@@ -201,14 +140,7 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
     if (out.program.type == ProgramType::unspec) out.program.type = out.plan.hook.program_type();
   }
   const std::string place = "program " + original.name;
-  out.target = SKEP_TRY_AT(place, load_target(out.plan.hook, session->types));
-  if (original.type == ProgramType::struct_ops)
-    if (auto member = SKEP_TRY_AT(place, ops_member(spec, original.name, session->types))) {
-      out.target.type_id = member->layout.struct_id;
-      out.target.member = member->member;
-      if (!member->layout.module.empty())
-        out.target.owner = SKEP_TRY_AT(place, open_module_types(member->layout.module));
-    }
+  out.target = SKEP_TRY_AT(place, load_target(spec, original, out.plan.hook, session->types));
   if (image != nullptr) out.annotations = annotate(out.program, *image);
   return out;
 }

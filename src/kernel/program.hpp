@@ -11,19 +11,12 @@
 #include <vector>
 
 #include "kernel/annotations.hpp"
+#include "kernel/load_target.hpp"
 #include "kernel/map_handle.hpp"
 #include "kernel/plan.hpp"
 #include "kernel/session.hpp"
 
 namespace skep::kernel {
-
-/// What a program is bound to when it is loaded: a function or type of the kernel, of a module, or of another BPF
-/// program.
-struct LoadTarget {
-  base::Fd owner;             ///< of `type_id`: a program, or a module's types; closed: the kernel
-  u32 type_id = 0;            ///< 0: bound to nothing
-  std::optional<u32> member;  ///< struct_ops: which member of the type it is
-};
 
 /// A program whose instructions are final except for descriptors: closed against this kernel, carried if need be.
 struct Prepared {

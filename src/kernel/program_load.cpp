@@ -25,7 +25,6 @@ namespace skep::kernel {
 namespace {
 
 constexpr u8 imm64_src_btf_id = isa::imm64_src_btf_id;
-constexpr s32 missing_kfunc = 0x7ffffff0;  // no helper has this number: refused where reachable, dropped where not
 constexpr std::size_t first_log_bytes = 1u << 20, most_log_bytes = 256u << 20;
 
 void set_wide(ProgramSpec& program, u32 at, u8 source, u64 value) {

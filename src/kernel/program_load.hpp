@@ -15,6 +15,10 @@
 
 namespace skep::kernel {
 
+/// The helper that a call of a kernel function becomes which this kernel lacks, where its declaration is weak: no
+/// helper has this number, so it is refused where the call is reachable and dropped where it is not.
+inline constexpr s32 missing_kfunc = 0x7ffffff0;
+
 /// Writes descriptors, addresses and type ids into the instructions that refer to maps, symbols and functions.
 /// Returns the types of the modules that it means, which must be held until it is loaded.
 /// CO-RE must be applied before. Errors: not_found, naming the symbol.

@@ -17,7 +17,7 @@ namespace skep::spec {
 namespace {
 
 constexpr std::string_view kconfig_section = ".kconfig", ksyms_section = ".ksyms";
-constexpr u32 linkage_static = 0, linkage_global = 1;
+constexpr u32 linkage_static = 0, linkage_global = 1, linkage_extern = 2;
 constexpr u64 largest_kconfig_value = 4096;
 
 u64 rounded_up(u64 value, u64 alignment) { return (value + alignment - 1) / alignment * alignment; }
@@ -95,10 +95,9 @@ Result<void> ObjectReader::lay_out_kconfig(u32 datasec_id) {
   return add_map(std::move(map), {});
 }
 
-/// What sections named ".ksyms" share: a crafted object has many, of functions of one prototype.
+/// What sections named ".ksyms" share: a crafted object has many.
 struct ObjectReader::Ksyms {
   u32 int_id = 0, placeholder = 0;
-  std::unordered_set<u32> named;  ///< prototypes whose parameters have names
 };
 
 Result<void> ObjectReader::complete_btf() {
@@ -106,6 +105,7 @@ Result<void> ObjectReader::complete_btf() {
   auto builder = btf::Builder::copy_of(*btf_);
   Ksyms made;
   complete_linkage(builder);
+  complete_functions(builder);
   for (u32 id = 1; id < btf_->type_count(); id++) {
     const auto type = btf_->type(id);
     if (type.kind != btf::Kind::datasec) continue;
@@ -150,11 +150,26 @@ void ObjectReader::complete_section(btf::Builder& builder, u32 datasec_id) {
   builder.set_section(datasec_id, size, vars);
 }
 
-/// The kernel knows no extern variables: each entry of .ksyms becomes an int of its own, each function a global one.
+/// The kernel knows no extern functions: each becomes a global one. Most stand in .ksyms, too; one that is first
+/// declared without its section does not. And it wants parameters of functions to have names.
+void ObjectReader::complete_functions(btf::Builder& builder) {
+  std::unordered_set<u32> named;  // prototypes: a crafted object has many functions of one
+  for (u32 id = 1; id < btf_->type_count(); id++) {
+    const auto type = btf_->type(id);
+    if (type.kind != btf::Kind::func) continue;
+    if (btf_->linkage(type) == linkage_extern) builder.set_linkage(id, linkage_global);
+    const auto proto = btf_->type(type.type_id());
+    const auto params = named.insert(proto.id).second ? btf_->params(proto) : std::vector<btf::Param>();
+    for (u32 i = 0; i < params.size(); i++)
+      if (params[i].type_id != 0 && params[i].name.empty()) builder.set_param_name(proto.id, i, "unnamed");
+  }
+}
+
+/// The kernel knows no extern variables: each entry of .ksyms becomes an int of its own.
 void ObjectReader::complete_ksyms(btf::Builder& builder, u32 datasec_id, Ksyms& made) {
   const auto type = btf_->type(datasec_id);
   auto vars = btf_->section_vars(type);
-  auto& [int_id, placeholder, named_protos] = made;
+  auto& [int_id, placeholder] = made;
   for (u32 id = 1; id < btf_->type_count() && int_id == 0; id++)
     if (const auto candidate = btf_->type(id); candidate.kind == btf::Kind::int_ && candidate.size() == 4) int_id = id;
   if (int_id == 0) int_id = builder.add_int("int", 4, btf::Builder::Encoding::signed_);
@@ -163,11 +178,6 @@ void ObjectReader::complete_ksyms(btf::Builder& builder, u32 datasec_id, Ksyms& 
     const auto named = btf_->type(entry.type_id);
     if (named.kind == btf::Kind::func) {
       if (placeholder == 0) placeholder = builder.add_var("dummy_ksym", int_id, linkage_global);
-      const auto proto = btf_->type(named.type_id());
-      const auto params = named_protos.insert(proto.id).second ? btf_->params(proto) : std::vector<btf::Param>();
-      for (u32 i = 0; i < params.size(); i++)
-        if (params[i].type_id != 0 && params[i].name.empty()) builder.set_param_name(proto.id, i, "dummy_ksym");
-      builder.set_linkage(named.id, linkage_global);
       entry.type_id = placeholder;
     } else if (named.kind == btf::Kind::var) {
       builder.set_linkage(named.id, linkage_global);

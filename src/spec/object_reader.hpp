@@ -133,6 +133,7 @@ class ObjectReader {
   struct Ksyms;
   void complete_ksyms(btf::Builder& builder, u32 datasec_id, Ksyms& made);
   void complete_linkage(btf::Builder& builder);
+  void complete_functions(btf::Builder& builder);
 
   // programs.cpp
   struct Link;

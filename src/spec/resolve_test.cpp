@@ -21,6 +21,8 @@ Result<ObjectSpec> with_externs(bool weak) {
   b.add_datasec(".kconfig", 0, kconfig);
   const u32 proto = b.add_func_proto(int_id, {});
   const u32 func = b.add_func("bpf_task_acquire", proto, 2);
+  const btf::Param unnamed[] = {{"", int_id}};
+  b.add_func("bpf_task_from_pid", b.add_func_proto(int_id, unnamed), 2);  // declared without its section
   const u32 symbol = b.add_var("runqueues", int_id, 2);
   const btf::SecVar ksyms[] = {{symbol, 0, 0}, {func, 0, 0}};
   b.add_datasec(".ksyms", 0, ksyms);
@@ -56,6 +58,9 @@ TEST(Object, ExternsAreReferences) {
   const auto ksyms = object->btf->type(*object->btf->find(".ksyms", btf::Kind::datasec));
   EXPECT_EQ(ksyms.size(), 8U);
   EXPECT_EQ(object->btf->linkage(object->btf->type(references[3].type_id)), 1U);
+  const auto elsewhere = object->btf->type(*object->btf->find("bpf_task_from_pid", btf::Kind::func));
+  EXPECT_EQ(object->btf->linkage(elsewhere), 1U);
+  EXPECT_FALSE(object->btf->params(object->btf->type(elsewhere.type_id())).at(0).name.empty()) << "no kernel takes it";
 }
 
 TEST(Resolve, KconfigValuesFillTheirMap) {

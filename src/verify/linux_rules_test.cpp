@@ -360,6 +360,17 @@ TEST(LinuxRules, HooksHandOnWhatOthersReturned) {
   EXPECT_EQ(at_hook("lsm/file_open", "r2 = *(u32 *)(r1 +8)\n" RETURN), "context_not_readable");
 }
 
+TEST(LinuxRules, StringsAreLookedForWhenTheFunctionRuns) {
+  const ObjectSpec object = object_with_maps();
+  const auto judged = [&](const std::string& text, Rules rules) {
+    return refused(program_of(object, kprobe, text), object, {.rules = rules, .kernel_types = kernel_with_links()});
+  };
+  for (const char* text : {"r1 = 0\ncall strlen\n" RETURN, "r1 = 4096\ncall strlen\n" RETURN, "call strlen\n" RETURN}) {
+    EXPECT_EQ(judged(text, Rules::kernel), "") << text;
+    EXPECT_EQ(judged(text, Rules::user), "not_memory") << text;
+  }
+}
+
 TEST(LinuxRules, HelpersOfSomePlaces) {
   using catalog::HelperId;
   EXPECT_TRUE(catalog::is_callable_at(HelperId::d_path, "filp_close"));

@@ -3,16 +3,58 @@
 // joined: by user rules, paths joined from the start where that proves the program.
 // counts: programs for which the kernel processed another number of instructions. NAME: only cases whose name contains
 // it, explained; the only one with its log, unless quiet (for profilers).
+//
+//   verify_corpus_tool folder PLACE... [counts] [rows] [--program NAME]
+// PLACE: a BPF object, or a folder with such below it (your build tree). Each program is judged by the running kernel
+// (BPF_PROG_LOAD, nothing is attached) and here, by the kernel's rules; differences are named, sums follow as text and
+// as one line of JSON. rows: a line for each program instead. Ends with 0 where no verdict differs, 1 where one does,
+// 2 where the kernel could not be asked, 3 where there was nothing to judge.
 #include <fmt/format.h>
 
 #include <cstdio>
 
 #include "btf/btf.hpp"
 #include "corpus.hpp"
+#include "folder.hpp"
 
 using namespace skep;
 
+namespace {
+
+int folder(int argc, char** argv) {
+  std::vector<std::string> places;
+  std::string only;
+  bool counts = false, rows = false;
+  for (int a = 2; a < argc; a++) {
+    const std::string word = argv[a];
+    if (word == "counts")
+      counts = true;
+    else if (word == "rows")
+      rows = true;
+    else if (word == "--program" && a + 1 < argc)
+      only = argv[++a];
+    else
+      places.push_back(word);
+  }
+  const auto result = corpus::judge_folder(places, only);
+  if (rows)
+    fmt::print("{}", corpus::folder_rows(result));
+  else
+    fmt::print("{}{}\n", corpus::folder_text(result, counts), corpus::folder_json(result));
+  if (result.objects == 0) {
+    fmt::print(stderr, "no BPF object found: say an object, or a folder that has some, such as a build tree\n");
+    return 3;
+  }
+  if (result.kernel_silent) return 2;
+  for (const auto& row : result.programs)
+    if (row.is_judged() && row.accepted != row.kernel_accepts()) return 1;
+  return 0;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "folder") return folder(argc, argv);
   std::string part = argc > 1 ? argv[1] : "raw", filter;
   bool counts = false, quiet = false;
   verify::Options options;
