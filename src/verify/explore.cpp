@@ -230,16 +230,15 @@ bool Checker::prove_joined() {
 bool Checker::try_second_gear(const Patience& patience) {
   constexpr u64 least = 1u << 17;
   auto other = std::make_unique<Checker>(program_, object_, options_);
-  KeptStates kept;
-  if (trail_) other->trail_ = std::make_unique<Trail>(kept);
+  std::unique_ptr<StateObserver> seen;
+  if (trail_) seen = options_.observer->attempt(), other->trail_ = std::make_unique<Trail>(*seen);
   other->limit_ = other->max_insns_ = std::min<u64>(max_insns_, std::max<u64>(least, 8 * program_.insns.size()));
   other->patience_ = patience;
   other->analysis_ = analysis_;
   other->state_limit_ = state_limit_ - std::min(state_limit_, pool_.bytes());  // both together
   if (!other->run()) return false;
   if (trail_) {
-    options_.observer->forget();
-    kept.tell(*options_.observer);
+    options_.observer->become(*seen);
     trail_.reset();
   }
   successor_ = std::move(other);

@@ -15,14 +15,15 @@ namespace skep::verify {
 
 struct ExploredSlot {
   std::array<Byte, slot_bytes> bytes{};
-  Register held;  ///< what the bytes that are Byte::spilled (or special) are part of
+  u32 value =
+      0;  ///< of Explored::values, and one more: what bytes that are Byte::spilled (or special) are part of; or 0
 };
 
 struct ExploredFrame {
-  std::array<Register, isa::register_count> regs;
-  u32 function = 0;   ///< its first instruction
-  u32 call_insn = 0;  ///< the call that made it; meaningless in frame 0
-  std::vector<ExploredSlot> slots;
+  u32 function = 0;                             ///< its first instruction
+  u32 call_insn = 0;                            ///< the call that made it; meaningless in frame 0
+  std::array<u32, isa::register_count> regs{};  ///< of Explored::values; those that are not live are anything
+  u32 first_slot = 0, slot_count = 0;
   u16 live_regs = 0;     ///< may be read
   u16 precise_regs = 0;  ///< their numbers decided something
   u64 live_slots = 0, precise_slots = 0;
@@ -32,34 +33,30 @@ struct ExploredFrame {
 /// global function, a callback that runs later.
 struct Explored {
   u32 insn = 0;
-  std::vector<ExploredFrame> frames;
+  std::span<const ExploredFrame> frames;
+  std::span<const ExploredSlot> slots;  ///< of these frames and others
+  std::span<const Register> values;
+
+  /// A live one.
+  const Register& reg(const ExploredFrame& f, u32 index) const { return values[f.regs[index]]; }
+  std::span<const ExploredSlot> slots_of(const ExploredFrame& f) const {
+    return slots.subspan(f.first_slot, f.slot_count);
+  }
+  /// nullptr: its bytes are part of nothing.
+  const Register* held(const ExploredSlot& slot) const { return slot.value == 0 ? nullptr : &values[slot.value - 1]; }
 };
 
 class StateObserver {
  public:
   virtual ~StateObserver() = default;
   virtual void explored(const Explored& state) = 0;
-  /// What was explored so far does not count: the proof is another one.
-  virtual void forget() = 0;
+  /// For another attempt at the proof. It counts when it `becomes` what was seen; else it is forgotten.
+  virtual std::unique_ptr<StateObserver> attempt() const = 0;
+  /// What was explored so far does not count: the proof is the one that `attempt` (made by attempt()) has seen.
+  virtual void become(StateObserver& attempt) = 0;
   /// The program is accepted. A run of it executes so many instructions at most, without those of programs that it tail
   /// calls; none: they were not counted (longest_run.cpp).
   virtual void proved(std::optional<u64> longest_run) = 0;
-};
-
-/// Keeps states until it is known whether they count.
-class KeptStates final : public StateObserver {
- public:
-  void explored(const Explored& state) override { states_.push_back(state); }
-  void forget() override { states_.clear(); }
-  void proved(std::optional<u64> longest_run) override { longest_run_ = longest_run; }
-  void tell(StateObserver& observer) const {
-    for (const Explored& state : states_) observer.explored(state);
-    observer.proved(longest_run_);
-  }
-
- private:
-  std::vector<Explored> states_;
-  std::optional<u64> longest_run_;
 };
 
 /// The explored states along the current path, parallel to Checker::path_.
@@ -81,11 +78,19 @@ class Trail {
 
  private:
   struct Entry {
-    Explored state;  ///< no frames: a step that is not an instruction of its own
+    u32 insn = 0;
+    u32 first_frame = 0, depth = 0;  ///< depth 0: a step that is not an instruction of its own
+    u32 first_value = 0;
     FrameMasks written{};
   };
+  std::span<ExploredFrame> frames_of(const Entry& e) { return {frames_.data() + e.first_frame, e.depth}; }
+  u32 place_of(const Register& value, u32 likely);
+
   StateObserver& observer_;
   std::vector<Entry> entries_;
+  std::vector<ExploredFrame> frames_;  ///< of all entries, like what they hold
+  std::vector<ExploredSlot> slots_;
+  std::vector<Register> values_;  ///< what a step leaves as it was is there once
 };
 
 }  // namespace skep::verify

@@ -37,44 +37,49 @@ std::string range_of(const verify::Scalar& n) {
 }  // namespace
 
 void Embedding::forget() {
-  for (At& at : by_insn_) at.states.clear(), at.last = 0;
-  calls_.clear();
-  parts_.clear();
-  state_count_ = looks_ = 0;
+  for (At& at : proof_.by_insn) at.states.clear(), at.last = 0;
+  proof_.calls.clear();
+  proof_.parts.clear();
+  proof_.longest_run.reset();
+  looks_ = 0;
 }
 
+void Embedding::become(verify::StateObserver& attempt) { proof_ = std::move(static_cast<Embedding&>(attempt).proof_); }
+
 void Embedding::explored(const verify::Explored& explored) {
-  if (by_insn_.size() <= explored.insn) by_insn_.resize(explored.insn + 1);
-  State state{static_cast<u32>(calls_.size()), static_cast<u32>(explored.frames.size()),
-              static_cast<u32>(parts_.size()), 0};
+  if (proof_.by_insn.size() <= explored.insn) proof_.by_insn.resize(explored.insn + 1);
+  State state{static_cast<u32>(proof_.calls.size()), static_cast<u32>(explored.frames.size()),
+              static_cast<u32>(proof_.parts.size()), 0};
   for (std::size_t d = 0; d < explored.frames.size(); d++) {
     const verify::ExploredFrame& frame = explored.frames[d];
-    calls_.push_back({frame.function, d > 0 ? frame.call_insn : 0});
+    proof_.calls.push_back({frame.function, d > 0 ? frame.call_insn : 0});
     const bool is_top = d + 1 == explored.frames.size();
     for (u32 r = 0; r < isa::frame_pointer; r++) {
       if ((frame.live_regs >> r & 1) == 0 || (!is_top && r < 6)) continue;
-      if (!counts(frame.regs[r], (frame.precise_regs >> r & 1) != 0)) continue;
-      parts_.push_back({static_cast<u8>(d), false, static_cast<u8>(r), 8, 0, true, frame.regs[r]});
+      const Register& held = explored.reg(frame, r);
+      if (!counts(held, (frame.precise_regs >> r & 1) != 0)) continue;
+      proof_.parts.push_back({static_cast<u8>(d), false, static_cast<u8>(r), 8, 0, true, held});
     }
-    for (u32 s = 0; s < frame.slots.size(); s++) {
-      const verify::ExploredSlot& slot = frame.slots[s];
+    const std::span<const verify::ExploredSlot> slots = explored.slots_of(frame);
+    for (u32 s = 0; s < slots.size(); s++) {
+      const verify::ExploredSlot& slot = slots[s];
       if ((frame.live_slots >> s & 1) == 0) continue;
-      Expected part{static_cast<u8>(d), true, static_cast<u8>(s), 0, 0, false, slot.held};
+      Expected part{static_cast<u8>(d), true, static_cast<u8>(s), 0, 0, false, {}};
       for (u32 b = 0; b < verify::slot_bytes; b++) {
         if (slot.bytes[b] == Byte::zero) part.zero = static_cast<u8>(part.zero | 1u << b);
         if (slot.bytes[b] == Byte::spilled && part.bytes == b) part.bytes++;
       }
-      part.has_value = part.bytes > 0 && counts(slot.held, (frame.precise_slots >> s & 1) != 0);
-      if (!part.has_value) part.value = {};
-      if (part.has_value || part.zero != 0) parts_.push_back(part);
+      const Register* held = explored.held(slot);
+      part.has_value = part.bytes > 0 && held != nullptr && counts(*held, (frame.precise_slots >> s & 1) != 0);
+      if (part.has_value) part.value = *held;
+      if (part.has_value || part.zero != 0) proof_.parts.push_back(part);
     }
   }
-  state.parts = static_cast<u32>(parts_.size()) - state.first_part;
-  state_count_++;
-  At& at = by_insn_[explored.insn];
+  state.parts = static_cast<u32>(proof_.parts.size()) - state.first_part;
+  At& at = proof_.by_insn[explored.insn];
   if (is_known(at, state)) {
-    calls_.resize(state.first_call);
-    parts_.resize(state.first_part);
+    proof_.calls.resize(state.first_call);
+    proof_.parts.resize(state.first_part);
   } else {
     at.states.push_back(state);
   }
@@ -109,9 +114,9 @@ std::string Embedding::look(const vm::Machine& machine) {
   if (machine.code != code_) return {};
   looks_++;
   if (machine.insn == 0 && machine.frames.size() == 1) context_ = machine.registers[1];
-  if (machine.insn >= by_insn_.size() || by_insn_[machine.insn].states.empty())
+  if (machine.insn >= proof_.by_insn.size() || proof_.by_insn[machine.insn].states.empty())
     return "runs, and no state was explored there";
-  At& at = by_insn_[machine.insn];
+  At& at = proof_.by_insn[machine.insn];
   if (is_held(at, machine)) return {};
   std::string words = fmt::format("none of {} explored states holds the machine", at.states.size());
   for (std::size_t i = 0; i < at.states.size() && i < 6; i++)

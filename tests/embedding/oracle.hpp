@@ -30,17 +30,19 @@ class Embedding final : public verify::StateObserver {
   Embedding() = default;
 
   void explored(const verify::Explored& state) override;
-  void forget() override;
+  std::unique_ptr<verify::StateObserver> attempt() const override { return std::make_unique<Embedding>(); }
+  void become(verify::StateObserver& attempt) override;
+  /// Before the next program.
+  void forget();
   /// Makes ready for runs of the program that was verified: its type says where the context holds packet pointers.
   void begin(const verify::VerifiedProgram& program, const vm::Bytecode* code, const World* world);
   /// "" when some explored state holds the machine, else what is wrong, for people.
   std::string look(const vm::Machine& machine);
 
-  void proved(std::optional<u64> longest_run) override { longest_run_ = longest_run; }
+  void proved(std::optional<u64> longest_run) override { proof_.longest_run = longest_run; }
   /// Instructions that a run of the program executes at most, as far as that was proved.
-  std::optional<u64> longest_run() const { return longest_run_; }
+  std::optional<u64> longest_run() const { return proof_.longest_run; }
 
-  u64 states() const { return state_count_; }
   u64 looks() const { return looks_; }
 
  private:
@@ -59,13 +61,20 @@ class Embedding final : public verify::StateObserver {
     u32 function = 0, call_insn = 0;
     friend bool operator==(const Call&, const Call&) = default;
   };
-  /// Indices into calls_ (outermost first) and parts_.
+  /// Indices into a proof's calls (outermost first) and parts.
   struct State {
     u32 first_call = 0, calls = 0, first_part = 0, parts = 0;
   };
   struct At {
     std::vector<State> states;
     std::size_t last = 0;  ///< the one that held last time
+  };
+  /// What one proof explored.
+  struct Proof {
+    std::vector<At> by_insn;
+    std::vector<Call> calls;
+    std::vector<Expected> parts;
+    std::optional<u64> longest_run;
   };
   struct Packet {
     u64 data = 0, end = 0, meta = 0;
@@ -99,8 +108,8 @@ class Embedding final : public verify::StateObserver {
   };
   using What = Difference::What;
 
-  std::span<const Call> calls_of(const State& s) const { return {calls_.data() + s.first_call, s.calls}; }
-  std::span<const Expected> parts_of(const State& s) const { return {parts_.data() + s.first_part, s.parts}; }
+  std::span<const Call> calls_of(const State& s) const { return {proof_.calls.data() + s.first_call, s.calls}; }
+  std::span<const Expected> parts_of(const State& s) const { return {proof_.parts.data() + s.first_part, s.parts}; }
   bool is_known(const At& at, const State& state) const;
   bool is_held(At& at, const vm::Machine& machine);
   /// The first part that does not hold.
@@ -113,11 +122,8 @@ class Embedding final : public verify::StateObserver {
   bool same_as_others(std::vector<Equal>& equals, u32 id, u64 value);
   Packet packet() const;
 
-  std::vector<At> by_insn_;
-  std::vector<Call> calls_;
-  std::vector<Expected> parts_;
-  u64 state_count_ = 0, looks_ = 0;
-  std::optional<u64> longest_run_;
+  Proof proof_;
+  u64 looks_ = 0;
   const vm::Bytecode* code_ = nullptr;
   const World* world_ = nullptr;
   Packet packet_fields_;  ///< where in the context, one more; 0: not there
