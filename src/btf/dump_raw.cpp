@@ -4,8 +4,6 @@
 #include <fmt/core.h>
 #include <fmt/format.h>
 
-#include <iterator>
-
 namespace skep::btf {
 std::string_view shown_name(std::string_view name) { return name.empty() ? "(anon)" : name; }
 
@@ -32,59 +30,56 @@ std::string_view linkage_text(u32 linkage) {
 
 namespace {
 
-using Out = std::back_insert_iterator<std::string>;
-
-void members(const Btf& btf, const Type& t, Out out) {
-  fmt::format_to(out, " size={} vlen={}", t.size(), t.vlen);
+void members(const Btf& btf, const Type& t, std::string& out) {
+  out += fmt::format(" size={} vlen={}", t.size(), t.vlen);
   for (u32 i = 0; i < t.vlen; i++) {
     const auto m = btf.member(t, i);
-    fmt::format_to(out, "\n\t'{}' type_id={} bits_offset={}", shown_name(m.name), m.type_id, m.bit_offset);
-    if (m.bit_size != 0) fmt::format_to(out, " bitfield_size={}", m.bit_size);
+    out += fmt::format("\n\t'{}' type_id={} bits_offset={}", shown_name(m.name), m.type_id, m.bit_offset);
+    if (m.bit_size != 0) out += fmt::format(" bitfield_size={}", m.bit_size);
   }
 }
 
-void enumerators(const Btf& btf, const Type& t, Out out) {
-  fmt::format_to(out, " encoding={} size={} vlen={}", t.kind_flag ? "SIGNED" : "UNSIGNED", t.size(), t.vlen);
+void enumerators(const Btf& btf, const Type& t, std::string& out) {
+  out += fmt::format(" encoding={} size={} vlen={}", t.kind_flag ? "SIGNED" : "UNSIGNED", t.size(), t.vlen);
   const std::string_view suffix = t.kind == Kind::enum_ ? "" : t.kind_flag ? "LL" : "ULL";
   for (const auto& e : btf.enumerators(t)) {
     if (t.kind_flag)
-      fmt::format_to(out, "\n\t'{}' val={}{}", shown_name(e.name), e.value, suffix);
+      out += fmt::format("\n\t'{}' val={}{}", shown_name(e.name), e.value, suffix);
     else
-      fmt::format_to(out, "\n\t'{}' val={}{}", shown_name(e.name), static_cast<u64>(e.value), suffix);
+      out += fmt::format("\n\t'{}' val={}{}", shown_name(e.name), static_cast<u64>(e.value), suffix);
   }
 }
 
-void params(const Btf& btf, const Type& t, Out out) {
-  fmt::format_to(out, " ret_type_id={} vlen={}", t.type_id(), t.vlen);
-  for (const auto& p : btf.params(t)) fmt::format_to(out, "\n\t'{}' type_id={}", shown_name(p.name), p.type_id);
+void params(const Btf& btf, const Type& t, std::string& out) {
+  out += fmt::format(" ret_type_id={} vlen={}", t.type_id(), t.vlen);
+  for (const auto& p : btf.params(t)) out += fmt::format("\n\t'{}' type_id={}", shown_name(p.name), p.type_id);
 }
 
-void section(const Btf& btf, const Type& t, Out out) {
-  fmt::format_to(out, " size={} vlen={}", t.size(), t.vlen);
+void section(const Btf& btf, const Type& t, std::string& out) {
+  out += fmt::format(" size={} vlen={}", t.size(), t.vlen);
   for (const auto& v : btf.section_vars(t)) {
-    fmt::format_to(out, "\n\ttype_id={} offset={} size={}", v.type_id, v.offset, v.size);
+    out += fmt::format("\n\ttype_id={} offset={} size={}", v.type_id, v.offset, v.size);
     const auto named = btf.type(v.type_id);
     if (named.kind == Kind::var || named.kind == Kind::func)
-      fmt::format_to(out, " ({} '{}')", name_of(named.kind), named.name);
+      out += fmt::format(" ({} '{}')", name_of(named.kind), named.name);
   }
 }
 
 }  // namespace
 
-void dump_raw(const Btf& btf, u32 id, std::string& text) {
+void dump_raw(const Btf& btf, u32 id, std::string& out) {
   const auto t = btf.type(id);
-  const Out out(text);
-  fmt::format_to(out, "[{}] {} '{}'", id, name_of(t.kind), shown_name(t.name));
+  out += fmt::format("[{}] {} '{}'", id, name_of(t.kind), shown_name(t.name));
   switch (t.kind) {
     case Kind::int_: {
       const auto e = btf.int_encoding(t);
-      fmt::format_to(out, " size={} bits_offset={} nr_bits={} encoding={}", t.size(), e.bit_offset, e.bits,
-                     encoding_text(e));
+      out += fmt::format(" size={} bits_offset={} nr_bits={} encoding={}", t.size(), e.bit_offset, e.bits,
+                         encoding_text(e));
       break;
     }
     case Kind::array: {
       const auto a = btf.array(t);
-      fmt::format_to(out, " type_id={} index_type_id={} nr_elems={}", a.element_id, a.index_id, a.count);
+      out += fmt::format(" type_id={} index_type_id={} nr_elems={}", a.element_id, a.index_id, a.count);
       break;
     }
     case Kind::struct_:
@@ -96,25 +91,25 @@ void dump_raw(const Btf& btf, u32 id, std::string& text) {
       enumerators(btf, t, out);
       break;
     case Kind::fwd:
-      fmt::format_to(out, " fwd_kind={}", t.kind_flag ? "union" : "struct");
+      out += fmt::format(" fwd_kind={}", t.kind_flag ? "union" : "struct");
       break;
     case Kind::func:
-      fmt::format_to(out, " type_id={} linkage={}", t.type_id(), linkage_text(btf.linkage(t)));
+      out += fmt::format(" type_id={} linkage={}", t.type_id(), linkage_text(btf.linkage(t)));
       break;
     case Kind::func_proto:
       params(btf, t, out);
       break;
     case Kind::var:
-      fmt::format_to(out, " type_id={}, linkage={}", t.type_id(), linkage_text(btf.linkage(t)));
+      out += fmt::format(" type_id={}, linkage={}", t.type_id(), linkage_text(btf.linkage(t)));
       break;
     case Kind::datasec:
       section(btf, t, out);
       break;
     case Kind::float_:
-      fmt::format_to(out, " size={}", t.size());
+      out += fmt::format(" size={}", t.size());
       break;
     case Kind::decl_tag:
-      fmt::format_to(out, " type_id={} component_idx={}", t.type_id(), btf.component_index(t));
+      out += fmt::format(" type_id={} component_idx={}", t.type_id(), btf.component_index(t));
       break;
     case Kind::ptr:
     case Kind::typedef_:
@@ -122,12 +117,12 @@ void dump_raw(const Btf& btf, u32 id, std::string& text) {
     case Kind::const_:
     case Kind::restrict_:
     case Kind::type_tag:
-      fmt::format_to(out, " type_id={}", t.type_id());
+      out += fmt::format(" type_id={}", t.type_id());
       break;
     case Kind::void_:
       break;
   }
-  text += '\n';
+  out += '\n';
 }
 
 std::string dump_raw(const Btf& btf) {

@@ -119,7 +119,7 @@ struct EntryPrinter::Plan {
           break;
         case Kind::hex_number:
           if (const u64 pointer = number_at(bytes, step.size); pointer != 0)
-            fmt::format_to(std::back_inserter(out), "{:#x}", pointer);
+            out += fmt::format("{:#x}", pointer);
           else
             out += "(nil)";
           break;

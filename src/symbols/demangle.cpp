@@ -4,7 +4,6 @@
 #include <cxxabi.h>
 #include <fmt/core.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <memory>
 
@@ -21,18 +20,18 @@ constexpr double most_text = 4u << 20;
 /// than the name has characters. Counted anywhere in the name, also inside of identifiers: too many rather than too
 /// few. Of 59,000 names in libstdc++, libLLVM and skep, 34 are above the limit.
 double text_bound(std::string_view name) {
-  double references = 0, packs = 0;
-  for (std::size_t i = 0; i + 1 < name.size(); ++i) {
-    if (name.substr(i, 2) == "Dp" || name.substr(i, 2) == "sp") ++packs;
+  constexpr double of_a_reference = 1.444667861009766;  // e^(1/e)
+  const auto length = static_cast<double>(name.size());
+  double bound = length;
+  for (std::size_t i = 0; i + 1 < name.size() && bound <= most_text; ++i) {
+    if (name.substr(i, 2) == "Dp" || name.substr(i, 2) == "sp") bound *= length;
     if (name[i] != 'S' && name[i] != 'T') continue;
     std::size_t end = i + 1;
     while (end < name.size() && ((name[end] >= '0' && name[end] <= '9') || (name[end] >= 'A' && name[end] <= 'Z')))
       ++end;
-    if (end < name.size() && name[end] == '_') ++references;
+    if (end < name.size() && name[end] == '_') bound *= of_a_reference;
   }
-  const auto length = static_cast<double>(name.size());
-  constexpr double e = 2.718281828459045;
-  return length * std::exp(references / e) * std::pow(length, packs);
+  return bound;
 }
 
 /// "::h" and sixteen hex digits, which Rust's first scheme puts behind every name.

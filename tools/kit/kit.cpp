@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cmath>
 #include <memory>
 
 #include "base/fd.hpp"
@@ -117,7 +116,7 @@ std::optional<int> Kit::read_process_and_interval() {
   auto rest = std::span<const double>(process_and_interval_);
   if (workload_.command.empty()) {
     constexpr double most = 1 << 22;
-    if (rest.empty() || rest[0] != std::floor(rest[0]) || rest[0] > most)
+    if (rest.empty() || rest[0] > most || rest[0] != static_cast<int>(rest[0]))
       return complain(fmt::format("say which process: skep {0} PID, or skep {0} -- CMD", facts_.name));
     workload_.pid = static_cast<int>(rest[0]);
     rest = rest.subspan(1);
@@ -265,14 +264,16 @@ Result<trace::Pump> Kit::open_pump() {
       if (output_->failed()) stop();  // nobody reads any more
     });
   }
-  const auto milliseconds = [](double seconds) { return std::chrono::milliseconds(static_cast<long>(seconds * 1000)); };
+  const auto milliseconds = [](double seconds) {
+    return std::chrono::milliseconds(std::max(1L, static_cast<long>(seconds * 1000)));
+  };
   if (interval_s_ > 0)
     pump.every(milliseconds(interval_s_), [this] {
       summary();
       if (count_ != 0 && summaries_ >= count_) stop();
     });
   // What the last interval, shorter than the others, has counted is printed, too.
-  const bool is_partial = interval_s_ > 0 && std::fmod(duration_s_, interval_s_) > 0;
+  const bool is_partial = interval_s_ > 0 && (milliseconds(duration_s_) % milliseconds(interval_s_)).count() != 0;
   if (duration_s_ > 0)
     pump.every(milliseconds(duration_s_), [this, is_partial] {
       if (is_partial) summary();
