@@ -104,7 +104,7 @@ class Bench(Case):
         self.refused(1, r"no-such-file: No such file", *raw, "--input", self.directory / "no-such-file", "--engine", "opt")
         self.refused(1, r"Is a directory", *raw, "--input", self.directory, "--engine", "opt")
         self.refused(1, r"the packet has 0 bytes, expected 14", *raw, "--input", self.file("empty", b""), "--engine", "opt")
-        self.refused(2, r"foo not in", *raw, "--engine", "foo")
+        self.refused(2, r"'foo' is none of interp", *raw, "--engine", "foo")
         self.refused(1, r"no program 'other'", *raw, "--program", "other")
         self.refused(2, r"FILE is required")
         self.refused(1, r"nothing: No such file", self.directory / "nothing")

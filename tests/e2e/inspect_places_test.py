@@ -293,7 +293,7 @@ char _license[] SEC("license") = "GPL";
     def test_numbers_that_make_no_sense_are_refused_in_few_words(self):
         for line, told in ((("opensnoop", "-d", "-1"), "'-1' is not a number of seconds above 0"), (("runqlat", "1e99"), "at most 1000000000"),
                            (("filetop", "-r", "0"), "'0' is not a number above 0"), (("profile", "-C", "-3"), "'-3' is not a number of 0 or more"),
-                           (("opensnoop", "-p", "0"), "not in range 1 to 4194304"), (("syscount", "-i", "nan"), "'nan' is not a number of seconds")):
+                           (("opensnoop", "-p", "0"), "not a whole number from 1 to 4194304"), (("syscount", "-i", "nan"), "'nan' is not a number of seconds")):
             said = self.skep(*line, check=2).stderr
             self.assertIn(told, said)
             self.assertIn(f"(see `skep {line[0]} --help`)", said)

@@ -37,9 +37,9 @@ void add_options(Kit& kit, DistOptions& options) {
   kit.wants_duration("-d,--duration");
   app.add_option("-C,--count", options.counts, "counts how often each value occurs")->allow_extra_args(false);
   app.add_option("-H,--histogram", options.histograms, "a histogram of the values")->allow_extra_args(false);
-  app.add_option("-t,--tid", options.tid, "this thread only")->check(CLI::Range(1, 1 << 22));
+  app.add_option("-t,--tid", options.tid, "this thread only")->check(range(1, 1 << 22));
   app.add_option("-z,--string-size", options.string_bytes, "the most bytes of a string")
-      ->check(CLI::Range(1, 200))
+      ->check(range(1, 200))
       ->capture_default_str();
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs")
       ->check(duration())

@@ -25,7 +25,7 @@ int biolatency(const Arguments& arguments) {
   kit.options().add_flag("-T,--timestamp", time, "the time above each output");
   kit.options().add_flag("-Q,--queued", queued, "with the time in the kernel's queue");
   kit.options().add_flag("-m,--milliseconds", milliseconds, "milliseconds instead of microseconds");
-  auto* by_disk = kit.options().add_flag("-D,--disks", disks, "a histogram for each disk");
+  const Option by_disk = kit.options().add_flag("-D,--disks", disks, "a histogram for each disk");
   kit.options().add_flag("-F,--flags", flags, "a histogram for each set of flags")->excludes(by_disk);
   kit.options().add_flag("-e,--extension", extension, "average, total and count");
   kit.options().add_option("-d,--disk", disk, "this disk only");

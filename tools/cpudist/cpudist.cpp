@@ -35,7 +35,7 @@ int cpudist(const Arguments& arguments) {
   kit.options().add_flag("-O,--offcpu", off_cpu, "time off the CPU");
   kit.options().add_flag("-T,--timestamp", time, "the time above each output");
   kit.options().add_flag("-m,--milliseconds", milliseconds, "milliseconds instead of microseconds");
-  auto* by_process = kit.options().add_flag("-P,--pids", processes, "one histogram for each process");
+  const Option by_process = kit.options().add_flag("-P,--pids", processes, "one histogram for each process");
   kit.options().add_flag("-L,--tids", threads, "one histogram for each thread")->excludes(by_process);
   kit.options().add_flag("-I,--include-idle", idle, "the CPUs' idle time too");
   kit.options().add_flag("-e,--extension", extension, "average, total and count");

@@ -57,9 +57,9 @@ void add_options(Kit& kit, ExecOptions& options) {
   app.add_option("-l,--line", options.line, "only commands whose arguments match this regular expression");
   app.add_flag("-U,--print-uid", options.uids, "a column for the user");
   app.add_option("--max-args", options.most_arguments, "arguments that are shown")
-      ->check(CLI::Range(1, static_cast<int>(EXEC_MOST_ARGUMENTS)))
+      ->check(range(1, static_cast<int>(EXEC_MOST_ARGUMENTS)))
       ->capture_default_str();
-  app.add_option("-P,--ppid", options.parent, "only children of this process")->check(CLI::Range(1, 1 << 22));
+  app.add_option("-P,--ppid", options.parent, "only children of this process")->check(range(1, 1 << 22));
 }
 
 }  // namespace

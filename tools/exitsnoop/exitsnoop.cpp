@@ -38,16 +38,16 @@ int exitsnoop(const Arguments& arguments) {
   kit.options().add_flag("-t,--timestamp", times, "the time of day of each");
   kit.options().add_flag("-x,--failed", failed, "only with an exit code or signal");
   kit.options().add_flag("--per-thread", threads, "threads, not only processes");
-  const auto* const labelled = kit.options()
-                                   .add_option("--label", label, "a first column that says this, or \"exit\"")
-                                   ->expected(0, 1)
-                                   ->type_name("[TEXT]");
+  const Option labelled = kit.options()
+                              .add_option("--label", label, "a first column that says this, or \"exit\"")
+                              ->expected(0, 1)
+                              ->type_name("[TEXT]");
   if (auto status = kit.parse(arguments)) return *status;
   if (label.empty()) label = "exit";
   kit.set("only_failed", failed);
   kit.set("threads", threads);
   Columns columns(kit.output(), {{"TIME", "time", -8, times},
-                                 {"LABEL", "label", -6, labelled->count() > 0},
+                                 {"LABEL", "label", -6, labelled.count() > 0},
                                  {"PCOMM", "comm", -16},
                                  {"PID", "pid", -7},
                                  {"PPID", "ppid", -7},

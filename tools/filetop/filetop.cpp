@@ -43,7 +43,7 @@ int filetop(const Arguments& arguments) {
   screen.wants_rows(kit);
   kit.options()
       .add_option("-s,--sort", sort, "by all, reads, writes, rbytes or wbytes")
-      ->check(CLI::IsMember({"all", "reads", "writes", "rbytes", "wbytes"}))
+      ->check(one_of({"all", "reads", "writes", "rbytes", "wbytes"}))
       ->capture_default_str();
   if (auto status = kit.parse(arguments)) return *status;
   kit.set("all_files", all_files);

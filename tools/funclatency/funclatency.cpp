@@ -55,7 +55,7 @@ void add_options(Kit& kit, LatencyOptions& options) {
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
       ->check(above_zero());
   app.add_flag("-T,--timestamp", options.clock, "the time of day of each output");
-  auto* micro = app.add_flag("-u,--microseconds", options.microseconds, "in microseconds, not nanoseconds");
+  const Option micro = app.add_flag("-u,--microseconds", options.microseconds, "in microseconds, not nanoseconds");
   app.add_flag("-m,--milliseconds", options.milliseconds, "in milliseconds")->excludes(micro);
   app.add_flag("-F,--function", options.by_function, "a histogram for each function");
   app.add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");

@@ -31,12 +31,13 @@ void add_options(Kit& kit, SlowOptions& options) {
   kit.wants_pid();
   app.add_option("FUNCTION", options.functions, "FUNCTION of the kernel or LIBRARY:FUNCTION (several may be given)")
       ->required();
-  auto* milliseconds = app.add_option("-m,--min-ms", options.least_ms, "milliseconds from which calls are shown (1)")
-                           ->check(above_zero());
+  const Option milliseconds =
+      app.add_option("-m,--min-ms", options.least_ms, "milliseconds from which calls are shown (1)")
+          ->check(above_zero());
   app.add_option("-u,--min-us", options.least_us, "the same in microseconds")
       ->check(above_zero())
       ->excludes(milliseconds);
-  app.add_option("-a,--arguments", options.arguments, "arguments that are shown, up to 6")->check(CLI::Range(0, 6));
+  app.add_option("-a,--arguments", options.arguments, "arguments that are shown, up to 6")->check(range(0, 6));
   app.add_flag("-T,--time", options.clock, "the time of day");
   app.add_flag("-t,--timestamp", options.stamps, "seconds since the first");
   app.add_flag("-U,--user-stack", options.user_stack, "the stack in user space");

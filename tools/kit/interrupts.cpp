@@ -31,7 +31,7 @@ int interrupts_tool(const InterruptFacts& facts, const Arguments& arguments) {
   kit.wants_interval(0);
   kit.options().add_flag("-T,--timestamp", time, "the time above each output");
   kit.options().add_flag("-N,--nanoseconds", nanoseconds, "nanoseconds instead of microseconds");
-  auto* counts = kit.options().add_flag(std::string(facts.count_flag), count, "how many instead of how long");
+  const Option counts = kit.options().add_flag(std::string(facts.count_flag), count, "how many instead of how long");
   kit.options().add_flag("-d,--dist", histograms, "a histogram for each")->excludes(counts);
   kit.options().add_option("-c,--cpu", cpu, "this CPU only")->check(not_negative());
   if (auto status = kit.parse(arguments)) return *status;

@@ -67,7 +67,7 @@ Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about),
   app_.footer(footer);
   app_.add_flag("-j,--json", json_, "one JSON object a line");
   app_.add_option("--backend", backend_, facts.user_engine ? "user (needs a command or -p) or kernel" : "kernel")
-      ->check(CLI::IsMember({"user", "kernel"}));
+      ->check(one_of({"user", "kernel"}));
   if (facts.compiled_at_run_time) return;
   auto bytes = tool_object(facts.name);
   auto spec =
@@ -80,18 +80,16 @@ Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about),
 
 Kit::~Kit() = default;
 
-void Kit::wants_pid() {
-  app_.add_option("-p,--pid", workload_.pid, "this process only")->check(CLI::Range(1, 1 << 22));
-}
+void Kit::wants_pid() { app_.add_option("-p,--pid", workload_.pid, "this process only")->check(range(1, 1 << 22)); }
 void Kit::wants_tid(std::string_view flags) {
-  app_.add_option(std::string(flags), tid_, "this thread only")->check(CLI::Range(1, 1 << 22));
+  app_.add_option(std::string(flags), tid_, "this thread only")->check(range(1, 1 << 22));
 }
 void Kit::wants_uid(std::string_view flags) {
   app_.add_option(std::string(flags), user_, "this user only, by number or name");
 }
 void Kit::wants_family() {
   has_family_ = true;
-  auto* four = app_.add_flag("-4,--ipv4", ipv4_, "IPv4 only");
+  const Option four = app_.add_flag("-4,--ipv4", ipv4_, "IPv4 only");
   app_.add_flag("-6,--ipv6", ipv6_, "IPv6 only")->excludes(four);
 }
 void Kit::wants_duration(std::string_view flags) {
@@ -140,7 +138,7 @@ std::optional<int> Kit::parse(const Arguments& all) {
     if (workload_.command.empty()) return complain("`--` must be followed by a command to run");
     arguments.erase(dashes, arguments.end());
   }
-  if (auto status = tools::parse(app_, arguments)) return status;
+  if (auto status = app_.parse(arguments)) return status;
   if (!workload_.command.empty() && workload_.pid != 0) return complain("give a command or -p PID, not both");
   if (needs_process_)
     if (auto status = read_process_and_interval()) return status;

@@ -43,7 +43,7 @@ class Kit {
   ~Kit();
 
   // ---- before parse()
-  CLI::App& options() { return app_; }
+  Options& options() { return app_; }
   void wants_pid();                        ///< -p, --pid
   void wants_tid(std::string_view flags);  ///< such as "-t,--tid"
   void wants_uid(std::string_view flags);  ///< a number or a name
@@ -152,7 +152,7 @@ class Kit {
   void summary();
 
   ToolFacts facts_;
-  CLI::App app_;
+  Options app_;
   std::string backend_, user_;
   bool ipv4_ = false, ipv6_ = false, has_family_ = false;
   Workload workload_;

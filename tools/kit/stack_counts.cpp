@@ -17,11 +17,12 @@ void StackCounts::add_common_options() {
   kit_.options()
       .add_option("--stack-storage-size", storage_, "different stacks that are kept")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(range(1, 1 << 20));
 }
 
 void StackCounts::add_options() {
-  auto* user = kit_.options().add_flag("-U,--user-stacks-only", only_user_, "only the programs' part of the stacks");
+  const Option user =
+      kit_.options().add_flag("-U,--user-stacks-only", only_user_, "only the programs' part of the stacks");
   kit_.options().add_flag("-K,--kernel-stacks-only", only_kernel_, "only the kernel's part")->excludes(user);
   kit_.options().add_flag("-d,--delimited", delimited_, "a mark between the two parts");
   kit_.options().add_option("--flame", flame_, "draws a flame graph into this file (SVG) instead of printing");

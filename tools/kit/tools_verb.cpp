@@ -8,10 +8,10 @@ namespace skep::tools {
 
 int tools_verb(const Arguments& arguments) {
   bool json = false;
-  CLI::App app("Lists the built-in tools. `skep NAME --help` tells each one's options, with examples.", "tools");
+  Options app("Lists the built-in tools. `skep NAME --help` tells each one's options, with examples.", "tools");
   app.add_flag("-j,--json", json, "as JSON");
   app.footer("example:\n  skep tools");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   if (json) {
     base::JsonWriter writer(false);
     writer.begin_array();

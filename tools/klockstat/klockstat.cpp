@@ -141,7 +141,7 @@ int klockstat(const Arguments& arguments) {
   kit.options()
       .add_option("--stack-storage-size", stacks.storage(), "different stacks that are kept")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(range(1, 1 << 20));
   if (auto status = kit.parse(arguments)) return *status;
   if (!read_order(fields, order))
     return complain("-S: expected acq_max, acq_total, acq_count, hld_max, hld_total or hld_count");

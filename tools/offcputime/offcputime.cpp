@@ -27,7 +27,7 @@ int offcputime(const Arguments& arguments) {
   kit.wants_pid();
   kit.wants_tid("-t,--tid");
   kit.wants_duration("DURATION");
-  auto* user = kit.options().add_flag("-u,--user-threads-only", only_user, "no threads of the kernel");
+  const Option user = kit.options().add_flag("-u,--user-threads-only", only_user, "no threads of the kernel");
   kit.options().add_flag("-k,--kernel-threads-only", only_kernel, "only threads of the kernel")->excludes(user);
   kit.options().add_option("-m,--min-block-time", least, "microseconds from which on a wait counts");
   kit.options().add_option("-M,--max-block-time", most, "microseconds up to which a wait counts");

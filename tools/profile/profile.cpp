@@ -43,13 +43,13 @@ int profile(const Arguments& arguments) {
   u64 frequency = 49, period = 0;
   int cpu = -1;
   bool marked = false, idle = false;
-  const CLI::Range numbers(1, 1 << 22);
+  const Check numbers = range(1, 1 << 22);
   kit.wants_duration("DURATION");
-  auto* by_pid = kit.options().add_option("-p,--pid", pids, "these processes only, separated by commas");
+  const Option by_pid = kit.options().add_option("-p,--pid", pids, "these processes only, separated by commas");
   by_pid->delimiter(',')->check(numbers)->expected(1, PROFILE_TASKS)->allow_extra_args(false);
-  auto* by_tid = kit.options().add_option("-L,--tid", tids, "these threads only, separated by commas");
+  const Option by_tid = kit.options().add_option("-L,--tid", tids, "these threads only, separated by commas");
   by_tid->delimiter(',')->check(numbers)->expected(1, PROFILE_TASKS)->allow_extra_args(false)->excludes(by_pid);
-  auto* often = kit.options().add_option("-F,--frequency", frequency, "samples each second");
+  const Option often = kit.options().add_option("-F,--frequency", frequency, "samples each second");
   often->capture_default_str()->check(above_zero());
   kit.options()
       .add_option("-c,--count", period, "a sample for each so many events of the clock (ns)")

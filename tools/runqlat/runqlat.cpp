@@ -22,11 +22,10 @@ int runqlat(const Arguments& arguments) {
   kit.wants_interval(0);
   kit.options().add_flag("-T,--timestamp", time, "the time above each output");
   kit.options().add_flag("-m,--milliseconds", milliseconds, "milliseconds instead of microseconds");
-  auto* group = kit.options().add_option_group("one histogram for each");
-  group->add_flag("-P,--pids", processes, "process");
-  group->add_flag("-L,--tids", threads, "thread");
-  group->add_flag("--pidnss", namespaces, "PID namespace");
-  group->require_option(0, 1);
+  Options& group = kit.options().add_exclusive_group("one histogram for each");
+  group.add_flag("-P,--pids", processes, "process");
+  group.add_flag("-L,--tids", threads, "thread");
+  group.add_flag("--pidnss", namespaces, "PID namespace");
   if (auto status = kit.parse(arguments)) return *status;
   const u32 one_for = processes    ? ONE_FOR_PROCESS
                       : threads    ? ONE_FOR_THREAD

@@ -223,21 +223,21 @@ Result<int> run(const BenchOptions& options) {
 
 int bench_verb(const Arguments& arguments) {
   BenchOptions options;
-  CLI::App app("Measures one program: nanoseconds per run, the best chunk of about 0.3 ms.", "bench");
+  Options app("Measures one program: nanoseconds per run, the best chunk of about 0.3 ms.", "bench");
   app.add_option("FILE", options.source.file, "C source, ELF object or classic filter")->required();
   app.add_option("--program", options.program, "which one; default: the first");
   app.add_option("--input", options.input, "a file: the packet or the context; default: zeroes");
   app.add_option("--repeat", options.repeat, "runs in all, 1 to 10^12; default: 100000")
-      ->check(CLI::Range(u64{1}, u64{1'000'000'000'000}));
+      ->check(range(1, 1'000'000'000'000));
   app.add_option("--engine", options.engine,
                  "interp, jit, opt, checked (machine code that checks every access), kernel or all")
-      ->check(CLI::IsMember({"interp", "jit", "opt", "checked", "kernel", "all"}));
+      ->check(one_of({"interp", "jit", "opt", "checked", "kernel", "all"}));
   app.add_flag("-j,--json", options.json, "one JSON object an engine");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: xdp, socket_filter, ...");
   app.add_option("--cflag", options.source.cflags, "one more argument for clang (repeatable)");
   app.footer("example:\n  skep bench filter.bpf.o --program xdp_filter --input packet.bin --engine opt --json");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   auto status = run(options);
   return status ? *status : complain(status.error());
 }

@@ -44,7 +44,7 @@ int finish(const Result<int>& status) { return status ? *status : complain(statu
 int compile_verb(const Arguments& arguments) {
   std::string file, output;
   compile::CompileOptions options;
-  CLI::App app(
+  Options app(
       "Compiles C for eBPF (BCC dialect or libbpf style) with the newest clang installed; results are cached by "
       "content.",
       "compile");
@@ -52,7 +52,7 @@ int compile_verb(const Arguments& arguments) {
   app.add_option("-o,--output", output, "the object to write")->required();
   app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
   app.footer("example:\n  skep compile hello.bpf.c -o hello.bpf.o");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   const auto compiled = compile::compile_to(file, output, options);
   if (!compiled) return complain(compiled.error());
   note(compiled->warnings);
@@ -61,22 +61,22 @@ int compile_verb(const Arguments& arguments) {
 
 int asm_verb(const Arguments& arguments) {
   std::string file, output;
-  CLI::App app("Assembles text in the kernel's syntax into bare 8-byte instructions.", "asm");
+  Options app("Assembles text in the kernel's syntax into bare 8-byte instructions.", "asm");
   app.add_option("FILE", file, "assembly text")->required();
   app.add_option("-o,--output", output, "where the instructions go")->required();
   app.footer("example:\n  echo 'r0 = 0\nexit' > zero.s && skep asm zero.s -o zero.bin && skep disasm --raw zero.bin");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   return finish(assemble_to(file, output));
 }
 
 int disasm_verb(const Arguments& arguments) {
   std::string file;
   bool raw = false;
-  CLI::App app("Prints the instructions of every program of an object or a C source, before relocation.", "disasm");
+  Options app("Prints the instructions of every program of an object or a C source, before relocation.", "disasm");
   app.add_option("FILE", file, "ELF object or C source")->required();
   app.add_flag("--raw", raw, "FILE holds bare 8-byte instructions");
   app.footer("example:\n  skep disasm hello.bpf.o");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   return finish(disassemble(file, raw));
 }
 

@@ -45,17 +45,15 @@ std::optional<int> parse_options(Arguments arguments, PythonOptions& options) {
     if (options.command.empty()) return complain("`--` must be followed by a command to run");
     arguments.erase(dashes.base() - 1, arguments.end());
   }
-  CLI::App app("Runs a Python driver that uses BCC's interface (from bcc import BPF) or skep's (import skep).",
-               "python");
+  Options app("Runs a Python driver that uses BCC's interface (from bcc import BPF) or skep's (import skep).",
+              "python");
   app.add_option("--backend", options.backend,
                  "user (no privileges) or kernel; default: user with a command or -p, else kernel")
-      ->check(CLI::IsMember({"user", "kernel"}));
-  app.add_option("-p,--pid", options.pid, "observe this running process and its children")
-      ->check(CLI::Range(1, 1 << 22));
+      ->check(one_of({"user", "kernel"}));
+  app.add_option("-p,--pid", options.pid, "observe this running process and its children")->check(range(1, 1 << 22));
   app.add_option("--python", options.python, "the interpreter; default: the driver's own (#!), else python3");
   app.add_option("DRIVER", options.driver, "the driver and its arguments")->required();
-  app.prefix_command();
-  app.positionals_at_end();
+  app.ends_at_command();
   app.footer(usage_footer);
   // CLI11 would look for our options among the driver's: only what stands before the driver is parsed.
   auto first = arguments.begin();
@@ -65,7 +63,7 @@ std::optional<int> parse_options(Arguments arguments, PythonOptions& options) {
   }
   const bool has_driver = first != arguments.end();
   Arguments ours(arguments.begin(), has_driver ? first + 1 : first);
-  if (auto status = parse(app, ours)) return status;
+  if (auto status = app.parse(ours)) return status;
   options.driver.assign(first, arguments.end());
   if (!options.command.empty() && options.pid != 0) return complain("give a command or -p PID, not both");
   return std::nullopt;

@@ -39,12 +39,12 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
     if (options.workload.command.empty()) return complain("`--` must be followed by a command to run");
     arguments.erase(dashes, arguments.end());
   }
-  CLI::App app("Loads a program, attaches it, runs a command (or watches a process), prints what the program says.",
-               "run");
+  Options app("Loads a program, attaches it, runs a command (or watches a process), prints what the program says.",
+              "run");
   app.add_option("FILE", options.file, "C source (BCC dialect or libbpf style) or ELF object")->required();
   app.add_option("--backend", options.backend,
                  "user (no privileges) or kernel; default: user with a command or -p, else kernel")
-      ->check(CLI::IsMember({"user", "kernel"}));
+      ->check(one_of({"user", "kernel"}));
   app.add_option("--program", options.program, "run only this program of the file");
   app.add_option("--attach", options.attach,
                  "where: syscall:execve, syscall:openat:exit, tracepoint:syscalls:sys_enter_openat, kprobe:NAME, "
@@ -52,7 +52,7 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
                  "one of several programs (repeatable)")
       ->allow_extra_args(false);
   app.add_option("-p,--pid", options.workload.pid, "observe this running process and its children")
-      ->check(CLI::Range(1, 1 << 22));
+      ->check(range(1, 1 << 22));
   app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")->check(duration());
   app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
   app.add_flag("-j,--json", options.json, "one JSON object a line");
@@ -61,7 +61,7 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
   app.footer(
       "example:\n  skep run hello.bpf.c --program hello --attach syscall:execve -- sh -c 'ls; date'\n\n"
       "exits as the command does; trace_printk lines in the trace-pipe format");
-  if (auto status = parse(app, arguments)) return status;
+  if (auto status = app.parse(arguments)) return status;
   if (!options.workload.command.empty() && options.workload.pid != 0)
     return complain("give a command or -p PID, not both");
   return std::nullopt;

@@ -326,8 +326,8 @@ Result<int> run(const TestOptions& options) {
 
 int test_verb(const Arguments& arguments) {
   TestOptions options;
-  CLI::App app("Runs a program on given inputs in every engine that is there, and compares with what is expected.",
-               "test");
+  Options app("Runs a program on given inputs in every engine that is there, and compares with what is expected.",
+              "test");
   app.add_option("FILE", options.source.file, "C source, ELF object or classic filter")->required();
   app.add_option("--cases", options.cases, "a file of cases: inputs, maps and what should come of them");
   app.add_option("--program", options.program, "which one; default: the first");
@@ -335,7 +335,7 @@ int test_verb(const Arguments& arguments) {
   app.add_option("--context", options.context, "the context, for programs without a packet");
   app.add_option("--expect", options.expect, "the result: a number or a verdict's name");
   app.add_option("--engine", options.engine, "interp, jit, opt, checked, kernel or all")
-      ->check(CLI::IsMember({"interp", "jit", "opt", "checked", "kernel", "all"}));
+      ->check(one_of({"interp", "jit", "opt", "checked", "kernel", "all"}));
   app.add_flag("-j,--json", options.json, "one JSON object a case and engine");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: xdp, socket_filter, ...");
@@ -345,7 +345,7 @@ int test_verb(const Arguments& arguments) {
       "  skep test filter.bpf.c --cases filter.cases\n\n"
       "a case:\n  case small packets are dropped\n  packet zeroes 60\n  set counters 00000000 = 05000000\n"
       "  result XDP_DROP\n  map counters 00000000 = 06000000\n");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   auto status = run(options);
   return status ? *status : complain(status.error());
 }

@@ -1,10 +1,7 @@
 // The table of verbs, and what all of them share.
 #include "verb.hpp"
 
-// Help and configuration of CLI11 are compiled here, once: whoever includes these headers compiles all of them.
 #include <fmt/core.h>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -68,47 +65,6 @@ void note_news(std::string_view before, std::string_view after, bool quiet) {
   }
   if (const auto start = after.find_first_not_of("; \n"); start != std::string_view::npos)
     note(after.substr(start, after.find_last_not_of("; \n") + 1 - start), quiet);
-}
-
-namespace {
-
-CLI::Validator number_check(std::string_view what, std::string type, bool (*is_good)(double)) {
-  return CLI::Validator(
-      [what, is_good](std::string& text) {
-        double number = 0;
-        const bool good = CLI::detail::lexical_cast(text, number) && is_good(number);
-        return good ? std::string() : fmt::format("'{}' is not a number {}", text, what);
-      },
-      std::move(type));
-}
-
-}  // namespace
-
-CLI::Validator above_zero() {
-  return number_check("above 0", "POSITIVE", [](double number) { return number > 0; });
-}
-
-CLI::Validator not_negative() {
-  return number_check("of 0 or more", "NONNEGATIVE", [](double number) { return number >= 0; });
-}
-
-CLI::Validator duration() {
-  return number_check("of seconds above 0, at most 1000000000", "SECONDS",
-                      [](double number) { return number > 0 && number <= 1e9; });
-}
-
-std::optional<int> parse(CLI::App& app, const Arguments& arguments) {
-  app.name("skep " + app.get_name());                        // as a person types it, in "Usage:" and in what follows
-  Arguments reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes the last argument first
-  try {
-    app.parse(reversed);
-  } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app.help());
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return complain(fmt::format("{} (see `{} --help`)", error.what(), app.get_name()));
-  }
-  return std::nullopt;
 }
 
 }  // namespace skep::tools

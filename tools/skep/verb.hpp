@@ -4,7 +4,6 @@
 // said about it to stderr as `skep: ...`. Exit status: 0 done, 1 the answer is no or something failed,
 // 2 wrong usage or undecidable.
 #pragma once
-#include <CLI/App.hpp>
 #include <optional>
 #include <skep/result.hpp>
 #include <skep/spec.hpp>
@@ -13,10 +12,9 @@
 #include <string_view>
 #include <vector>
 
-namespace skep::tools {
+#include "options.hpp"
 
-/// argv after the verb's own name.
-using Arguments = std::vector<std::string>;
+namespace skep::tools {
 
 struct Verb {
   std::string_view name;
@@ -34,15 +32,6 @@ int complain(std::string_view message, int status = 2);
 void note(std::string_view message, bool quiet = false);
 /// What an engine's notes tell after a run that they did not tell at its beginning: hits and reads that are missing.
 void note_news(std::string_view before, std::string_view after, bool quiet = false);
-
-/// Checks of an option's number. What they refuse is told with what is expected: CLI11's own would print 300 digits.
-CLI::Validator above_zero();
-CLI::Validator not_negative();
-/// Seconds to wait: above 0, and few enough (30 years) to be counted in nanoseconds.
-CLI::Validator duration();
-
-/// Parses `arguments` with `app`; a value means "stop here with this exit status" (--help, usage errors).
-std::optional<int> parse(CLI::App& app, const Arguments& arguments);
 
 /// Our own verifier's explanation, under the kernel's rules, of why a program of `spec` is refused; where ours accepts
 /// it, the kernel's log told in the same way; "" when neither says anything.

@@ -272,11 +272,11 @@ std::string explain_for_kernel(const ObjectSpec& spec, std::string_view log) {
 
 int verify_verb(const Arguments& arguments) {
   VerifyOptions options;
-  CLI::App app("Proves each program of a file safe, or says which line is not, why, and what to do.", "verify");
+  Options app("Proves each program of a file safe, or says which line is not, why, and what to do.", "verify");
   app.add_option("FILE", options.source.file, "C source (BCC dialect or libbpf style) or ELF object")->required();
   app.add_option("--program", options.program, "only this program");
   app.add_option("--rules", options.rules, "user: this engine; kernel: what Linux would say; strict")
-      ->check(CLI::IsMember({"user", "kernel", "strict"}));
+      ->check(one_of({"user", "kernel", "strict"}));
   app.add_option("--kernel", options.kernel, "what that version of Linux would say, such as 5.15 (rules: kernel)");
   app.add_flag("--unprivileged", options.unprivileged, "what Linux says without CAP_BPF (rules: kernel)");
   app.add_flag("-j,--json", options.json, "one JSON object a program");
@@ -289,7 +289,7 @@ int verify_verb(const Arguments& arguments) {
                  "the program type of --raw, and of programs whose section names none: kprobe, xdp, sched_cls, ...");
   app.add_option("--cflag", options.source.cflags, "one more argument for clang (repeatable)");
   app.footer("example:\n  skep verify hello.bpf.c --json\n\nexit status: 0 accepted, 1 rejected, 2 could not decide");
-  if (auto status = parse(app, arguments)) return *status;
+  if (auto status = app.parse(arguments)) return *status;
   auto status = run(options);
   if (status) return *status;
   complain(status.error());

@@ -50,7 +50,7 @@ void add_options(Kit& kit, SniffOptions& options) {
   app.add_flag("-n,--no-nss", options.no_nss, "not NSS");
   app.add_flag("--hexdump", options.hexdump, "data as hexadecimal numbers");
   app.add_option("--max-buffer-size", options.most_bytes, "bytes of each call that are shown")
-      ->check(CLI::Range(1, static_cast<int>(SSL_MOST_BYTES)))
+      ->check(range(1, static_cast<int>(SSL_MOST_BYTES)))
       ->capture_default_str();
   app.add_flag("-l,--latency", options.latency, "a column for the time that calls take");
   app.add_flag("--handshake", options.handshake, "handshakes, too");

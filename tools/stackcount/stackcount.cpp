@@ -38,7 +38,7 @@ void add_options(Kit& kit, StackOptions& options) {
   app.add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");
   app.add_flag("-s,--offset", options.offsets, "offsets into functions");
   app.add_flag("-P,--perpid", options.by_process, "apart for each process");
-  auto* kernel = app.add_flag("-K,--kernel-stacks-only", options.only_kernel, "kernel stacks only");
+  const Option kernel = app.add_flag("-K,--kernel-stacks-only", options.only_kernel, "kernel stacks only");
   app.add_flag("-U,--user-stacks-only", options.only_user, "user stacks only")->excludes(kernel);
   app.add_flag("-v,--verbose", options.addresses, "addresses, too");
   app.add_flag("-d,--delimited", options.delimited, "a line between kernel and user stacks");

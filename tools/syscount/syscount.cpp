@@ -29,7 +29,7 @@ void add_options(Kit& kit, CountOptions& options) {
   kit.wants_pid();
   kit.wants_tid("-t,--tid");
   kit.wants_duration("-d,--duration");
-  app.add_option("-c,--ppid", options.parent, "only children of this process")->check(CLI::Range(1, 1 << 22));
+  app.add_option("-c,--ppid", options.parent, "only children of this process")->check(range(1, 1 << 22));
   app.add_option("-i,--interval", options.interval_s, "seconds between outputs; without it one at the end")
       ->check(duration());
   app.add_option("-T,--top", options.top, "rows that are printed")->check(above_zero())->capture_default_str();

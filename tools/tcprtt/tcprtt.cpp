@@ -60,7 +60,7 @@ void add_options(Kit& kit, RttOptions& options) {
   app.add_option("-P,--rport", options.remote_port, "only of this remote port");
   app.add_option("-a,--laddr", options.local, "only of this local address");
   app.add_option("-A,--raddr", options.remote, "only of this remote address");
-  auto* local = app.add_flag("-b,--byladdr", options.by_local, "a histogram for each local address");
+  const Option local = app.add_flag("-b,--byladdr", options.by_local, "a histogram for each local address");
   app.add_flag("-B,--byraddr", options.by_remote, "a histogram for each remote address")->excludes(local);
   app.add_flag("-e,--extension", options.extension, "averages, too");
 }

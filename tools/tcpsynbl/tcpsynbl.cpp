@@ -12,7 +12,7 @@ int tcpsynbl(const Arguments& arguments) {
            .examples = "  skep tcpsynbl                # until Ctrl-C\n"
                        "  skep tcpsynbl -4             # IPv4 only"});
   bool four = false, six = false;
-  auto* only_four = kit.options().add_flag("-4,--ipv4", four, "IPv4 only");
+  const Option only_four = kit.options().add_flag("-4,--ipv4", four, "IPv4 only");
   kit.options().add_flag("-6,--ipv6", six, "IPv6 only")->excludes(only_four);
   if (auto status = kit.parse(arguments)) return *status;
   kit.only_if(!six, "ipv4");

@@ -113,15 +113,15 @@ void add_options(Kit& kit, TraceOptions& options) {
   app.add_option("PROBE", options.probes,
                  "[p|r|t|u]:[LIBRARY|CATEGORY]:NAME[(SIGNATURE)] [(CONDITION)] [\"FORMAT\", VALUE...]")
       ->required();
-  app.add_option("-L,--tid", options.tid, "this thread only")->check(CLI::Range(1, 1 << 22));
+  app.add_option("-L,--tid", options.tid, "this thread only")->check(range(1, 1 << 22));
   app.add_option("--uid", options.uid, "this user only, by number");
   app.add_option("-Z,--string-size", options.string_bytes, "the most bytes of a string")
-      ->check(CLI::Range(1, 200))
+      ->check(range(1, 200))
       ->capture_default_str();
   app.add_option("-M,--max-events", options.most_events, "ends after so many events")->check(above_zero());
   app.add_flag("-S,--include-self", options.include_self, "skep's own process, too");
   app.add_flag("-v,--verbose", options.verbose, "prints the C program before it runs");
-  auto* const stamps = app.add_flag("-t,--timestamp", options.stamps, "seconds since the first");
+  const Option stamps = app.add_flag("-t,--timestamp", options.stamps, "seconds since the first");
   app.add_flag("-u,--unix-timestamp", options.epoch, "with -t: seconds since 1970 instead")->needs(stamps);
   app.add_flag("-T,--time", options.clock, "the time of day");
   app.add_flag("-C,--print_cpu", options.cpus, "a column for the CPU");

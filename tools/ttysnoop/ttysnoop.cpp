@@ -56,11 +56,8 @@ int ttysnoop(const Arguments& arguments) {
   kit.options()
       .add_option("-s,--datasize", size, "bytes of a piece")
       ->capture_default_str()
-      ->check(CLI::Range(1, PIECE_MAX));
-  kit.options()
-      .add_option("-c,--datacount", count, "pieces of a write")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
+      ->check(range(1, PIECE_MAX));
+  kit.options().add_option("-c,--datacount", count, "pieces of a write")->capture_default_str()->check(range(1, 64));
   if (auto status = kit.parse(arguments)) return *status;
   const auto terminal = find_terminal(device);
   if (!terminal) return complain(terminal.error());

@@ -80,7 +80,7 @@ void add_options(Kit& kit, CallOptions& options) {
   auto& app = kit.options();
   kit.wants_process_and_interval();
   app.add_option("-l,--language", options.language, "the language; without it that whose runtime is there")
-      ->check(CLI::IsMember({"java", "perl", "php", "python", "ruby", "tcl", "none"}));
+      ->check(one_of({"java", "perl", "php", "python", "ruby", "tcl", "none"}));
   app.add_option("-T,--top", options.top, "only so many, the most frequent (with -L the longest)")->check(above_zero());
   app.add_flag("-L,--latency", options.latency, "the time from entry to return, too");
   app.add_flag("-S,--syscalls", options.system_calls, "system calls, too");

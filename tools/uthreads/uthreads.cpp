@@ -51,7 +51,7 @@ int uthreads(const Arguments& arguments) {
   kit.wants_process_and_interval();
   kit.options()
       .add_option("-l,--language", language, "java, or c (none is the same); without it what is there")
-      ->check(CLI::IsMember({"c", "java", "none"}));
+      ->check(one_of({"c", "java", "none"}));
   if (auto status = kit.parse(arguments)) return *status;
   if (kit.interval_s() > 0) return complain("uthreads prints as it happens: there is no interval");
   std::vector<std::string> java;
