@@ -1,6 +1,7 @@
 // Rules about numbers, and about what a path has to do before it ends. See fix_rules.hpp.
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include "explain/fix_rules.hpp"
 #include "verify/c_line.hpp"
@@ -20,6 +21,7 @@ void FixRules::bound_index() {
   const u64 count = d_.facts.places();
   if (count == 0) return;
   const bool plain = c_line::is_identifier(index);
+  if (plain) bound_counter(index, count);
   const std::string outside = c_line::is_outside(index, d_.variable.type, std::to_string(count - 1));
   const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", index);
   if (plain) {
@@ -33,6 +35,28 @@ void FixRules::bound_index() {
              {fmt::format("__u64 index = {};", index), "asm volatile(\"\" : \"+r\"(index));",
               guard(fmt::format("index >= {}", count))},
              index, "index"));
+}
+
+/// The loop that counts `index`, ended where the array ends.
+void FixRules::bound_counter(const std::string& index, u64 count) {
+  for (u32 n = line_; n >= function_->body && n + 12 > line_; n--) {
+    const std::string& l = source_.line(n);
+    if (!c_line::heads_loop(l) || !c_line::mentions(l, index)) continue;
+    const bool is_for = c_line::trimmed(l).starts_with("for");
+    const auto first = is_for ? l.find(';') : l.find('(');
+    const auto last = is_for && first != std::string::npos ? l.find(';', first + 1) : l.rfind(')');
+    if (first == std::string::npos || last == std::string::npos || last <= first) return;
+    const std::string condition(c_line::trimmed(std::string_view(l).substr(first + 1, last - first - 1)));
+    const std::string bound = fmt::format("{} < {}", index, count);
+    const bool joined = condition.find("||") == std::string::npos && condition.find('?') == std::string::npos;
+    Source changed = source_;
+    changed.replace(n, fmt::format("{}{}{}{}{}", l.substr(0, first + 1), is_for ? " " : "", bound,
+                                   condition.empty() ? ""
+                                   : joined          ? " && " + condition
+                                                     : fmt::format(" && ({})", condition),
+                                   l.substr(last)));
+    return offer(std::move(changed));
+  }
 }
 
 void FixRules::bound_size() {
@@ -52,8 +76,13 @@ void FixRules::bound_size() {
   if (d_.facts.region_bytes != 0) limits.push_back(fmt::format("{}", d_.facts.region_bytes));
   const std::string hide = fmt::format("asm volatile(\"\" : \"+r\"({}));", length);
   const bool plain = c_line::is_identifier(length);
-  if (length.find_first_not_of("0123456789") == std::string::npos && !limits.empty())
-    return offer(with(statement_, {}, length, limits[0]));
+  const bool is_constant = d_.facts.low == d_.facts.high && d_.facts.low > 0;
+  if (is_constant) {  // what is there has a size: as the compiler knows it, then as a number
+    const bool has_size = is_array || arguments[static_cast<std::size_t>(at) - 1].starts_with("&");
+    if (at > 0 && has_size) offer(with(statement_, {}, length, fmt::format("sizeof({})", memory)));
+    if (!limits.empty()) offer(with(statement_, {}, length, limits.back()));
+    return;
+  }
   const bool zero = rejection_.id == "size_may_be_zero";
   if (zero) offer(with(statement_, {guard("!" + length)}));
   for (const std::string& limit : limits) {
@@ -94,11 +123,13 @@ void FixRules::initialise() {
 void FixRules::release() {
   std::string call = d_.facts.release;
   if (call.empty()) return;
+  if (rejection_.id == "lock_held") return before_lock();
   if (const auto hole = call.find("{}"); hole != std::string::npos) {
     if (d_.variable.name.empty()) return;
     std::string name = d_.variable.name;
     if (call[hole - 1] == '&' && name.starts_with("&")) name = name.substr(1);
     call.replace(hole, 2, name);
+    if (const auto more = call.find("{}", hole + name.size()); more != std::string::npos) call.replace(more, 2, name);
   }
   const u32 acquired = d_.facts.origin_line;
   auto before_return = [&](u32 n) {
@@ -124,9 +155,49 @@ void FixRules::release() {
   for (u32 n = function_->end; n > std::max(acquired, function_->body); n--) before_return(n);
 }
 
+/// What is called with a lock held is called before it is taken; behind the unlocking, where it needs what is computed
+/// under the lock.
+void FixRules::before_lock() {
+  const u32 taken = d_.facts.origin_line;
+  if (taken < function_->body || taken >= statement_ || source_.statement_end(line_) != statement_) return;
+  if (source_.line(statement_).find("_lock(") != std::string::npos)
+    return;  // a second lock: which comes first is not ours
+  const std::string moved = source_.line(statement_);
+  bool needs = false;
+  for (u32 n = taken + 1; n < statement_; n++) {
+    const std::string changed = c_line::assigned(code_of(source_.line(n)));
+    needs = needs || (c_line::is_identifier(changed) && c_line::mentions(moved, changed));
+  }
+  Source changed = source_;
+  changed.erase(statement_);
+  if (!needs) {
+    changed.insert_before(source_.statement_begin(taken), moved);
+    return offer(std::move(changed));
+  }
+  for (u32 n = statement_ + 1; n <= function_->end; n++) {
+    if (source_.line(n).find("_unlock(") == std::string::npos) continue;
+    changed.insert_before(n, moved);  // one line up already: it stands behind the unlocking
+    return offer(std::move(changed));
+  }
+}
+
 void FixRules::once() {
   for (const Event& e : d_.events) {  // what is read after it was given back is read before
     if (!e.is_cause || !e.source || e.source->line >= statement_ || e.source->line < function_->body) continue;
+    if (d_.facts.argument == 0) {  // given back twice: the first time is the end of this path
+      const u32 first = e.source->line;
+      const std::string_view above = c_line::trimmed(source_.line(first - 1));
+      const bool bare = above.ends_with(')') || above == "else";
+      Source left = source_;
+      left.replace(first, bare ? fmt::format("{}{{ {} {} }}", source_.indent(first),
+                                             c_line::trimmed(source_.line(first)), give_up_)
+                               : source_.line(first));
+      if (!bare) left.insert_before(source_.statement_end(first) + 1, source_.indent(first) + give_up_);
+      offer(std::move(left));
+      Source without = source_;
+      without.erase(statement_);
+      offer(std::move(without));
+    }
     const u32 end = source_.statement_end(line_);
     if (end != statement_) continue;
     Source changed = source_;
@@ -155,48 +226,96 @@ void FixRules::return_in_range() {
       offer(std::move(changed));
     };
     const bool number = value.find_first_not_of("-0123456789") == std::string::npos;
-    if (number)
+    const bool is_callback = rejection_.id == "callback_result";
+    if (number && d_.facts.returned && value != fmt::format("{}", *d_.facts.returned)) continue;  // another's
+    if (is_callback) put("0");
+    if (number && d_.facts.high == 0 && d_.facts.returned.value_or(0) > 0)
+      put(fmt::format("-{}", value));  // an error without its sign
+    const auto says = [&](s64 result) {
+      for (u32 k = function_->body; k <= function_->end; k++)
+        if (k != n && source_.line(k).find(fmt::format("return {};", result)) != std::string::npos) return true;
+      return false;
+    };
+    if (number && !is_callback && !value.starts_with("-") && says(d_.facts.high) && !says(d_.facts.low))
+      put(fmt::format("{}", d_.facts.low));  // the other answer is given elsewhere
+    if (number && !is_callback)
       put(fmt::format("{}", value.starts_with("-") ? d_.facts.low : d_.facts.high));
-    else if (d_.facts.low == 0 && d_.facts.high == 1)
+    else if (d_.facts.low <= 0 && d_.facts.high >= 1)
       put(fmt::format("({}) > 0", value));
   }
 }
 
 void FixRules::bound_loop() {
-  std::vector<u32> lines = {line_, d_.facts.branch_line};
+  std::vector<u32> lines = {d_.facts.branch_line, line_};
   for (const verify::HotLine& h : d_.hot_lines) lines.push_back(h.source.line);
+  std::set<u32> heads;
   for (u32 hot : lines) {
     if (hot == 0 || hot > source_.size()) continue;
     for (u32 n = hot; n >= function_->body && n + 12 > hot; n--) {
-      const std::string& l = source_.line(n);
-      const std::string_view code = c_line::trimmed(l);
-      if (code.starts_with("while")) {
-        const auto open = l.find('('), close = l.rfind(')');
-        if (open == std::string::npos || close == std::string::npos || close < open) break;
-        Source changed = source_;
-        changed.replace(n, fmt::format("{}for (int rounds = 0; rounds < {} && ({}); rounds++){}", source_.indent(n),
-                                       loop_rounds, l.substr(open + 1, close - open - 1), l.substr(close + 1)));
-        offer(std::move(changed));
-        break;
-      }
-      if (code.starts_with("for")) {
-        const auto first = l.find(';'), second = l.find(';', first + 1);
-        if (second == std::string::npos) break;
-        const std::string condition(c_line::trimmed(std::string_view(l).substr(first + 1, second - first - 1)));
-        const auto less = condition.find('<');
-        if (less == std::string::npos) break;
-        const std::string limit(c_line::trimmed(condition.substr(less + (condition[less + 1] == '=' ? 2 : 1))));
-        const std::string counter(c_line::trimmed(condition.substr(0, less)));
-        if (c_line::is_identifier(limit) && std::islower(static_cast<unsigned char>(limit[0])) != 0)
-          offer(with(source_.statement_begin(n), {fmt::format("if ({0} > {1}) {0} = {1};", limit, loop_rounds)}));
-        Source changed = source_;
-        changed.replace(n, fmt::format("{} {} < {} && {}{}", l.substr(0, first + 1), counter, loop_rounds, condition,
-                                       l.substr(second)));
-        offer(std::move(changed));
-        break;
-      }
+      if (!c_line::heads_loop(source_.line(n))) continue;
+      if (heads.insert(n).second) bound_loop_at(n);
+      break;
     }
   }
+}
+
+/// The loop whose head is line `n`, with a bound.
+void FixRules::bound_loop_at(u32 n) {
+  const std::string& l = source_.line(n);
+  const std::string_view code = c_line::trimmed(l);
+  const auto head = [&](const std::string& text) {
+    Source changed = source_;
+    changed.replace(n, text);
+    offer(std::move(changed));
+  };
+  if (code.starts_with("while")) {
+    const auto open = l.find('('), close = l.rfind(')');
+    if (open == std::string::npos || close == std::string::npos || close < open) return;
+    const std::string condition = l.substr(open + 1, close - open - 1);
+    const bool always = condition == "1" || condition == "true";
+    return head(always ? fmt::format("{}for (int rounds = 0; rounds < {}; rounds++){}", source_.indent(n), loop_rounds,
+                                     l.substr(close + 1))
+                       : fmt::format("{}for (int rounds = 0; rounds < {} && ({}); rounds++){}", source_.indent(n),
+                                     loop_rounds, condition, l.substr(close + 1)));
+  }
+  if (code.starts_with("do")) {  // its condition stands behind the body
+    for (u32 end = n + 1; end <= function_->end && end < n + 24; end++) {
+      const std::string_view last = code_of(source_.line(end));
+      const auto at = last.find("while");
+      if (at == std::string_view::npos || !last.starts_with('}')) continue;
+      const auto open = last.find('(', at), close = last.rfind(')');
+      if (open == std::string_view::npos || close == std::string_view::npos || close < open) return;
+      Source changed = source_;
+      changed.replace(end, fmt::format("{}}} while (++rounds < {} && ({}));", source_.indent(end), loop_rounds,
+                                       last.substr(open + 1, close - open - 1)));
+      changed.insert_before(n, fmt::format("{}int rounds = 0;", source_.indent(n)));
+      return offer(std::move(changed));
+    }
+    return;
+  }
+  if (!code.starts_with("for")) return;
+  const auto open = l.find('('), first = l.find(';', open), second = l.find(';', first + 1), close = l.rfind(')');
+  if (second == std::string::npos || close == std::string::npos || close < second) return;
+  const std::string condition(c_line::trimmed(std::string_view(l).substr(first + 1, second - first - 1)));
+  const std::string step(c_line::trimmed(std::string_view(l).substr(second + 1, close - second - 1)));
+  const auto less = condition.find('<');
+  const std::string counter(c_line::trimmed(condition.substr(0, less)));
+  if (less != std::string::npos) {
+    const std::string limit(c_line::trimmed(condition.substr(less + (condition[less + 1] == '=' ? 2 : 1))));
+    if (step.empty() && c_line::is_identifier(counter))
+      head(fmt::format("{} {}++{}", l.substr(0, second + 1), counter, l.substr(close)));
+    if (c_line::is_identifier(limit) && std::islower(static_cast<unsigned char>(limit[0])) != 0)
+      offer(with(source_.statement_begin(n), {fmt::format("if ({0} > {1}) {0} = {1};", limit, loop_rounds)}));
+    head(fmt::format("{} {} < {} && {}{}", l.substr(0, first + 1), counter, loop_rounds, condition, l.substr(second)));
+  }
+  // Whatever the loop counts: its rounds are counted beside it.
+  const std::string bound = condition.empty() ? fmt::format("rounds < {}", loop_rounds)
+                                              : fmt::format("rounds < {} && ({})", loop_rounds, condition);
+  Source changed = source_;
+  changed.replace(n, fmt::format("{} {}; {}{}{}", l.substr(0, first + 1), bound, step.empty() ? "" : step + ", ",
+                                 "rounds++", l.substr(close)));
+  changed.insert_before(n, fmt::format("{}int rounds = 0;", source_.indent(n)));
+  offer(std::move(changed));
 }
 
 }  // namespace skep::explain

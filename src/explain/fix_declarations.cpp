@@ -85,6 +85,9 @@ std::vector<Source> other_map_type(const Source& source, std::string_view name, 
     members = {"__uint(type, BPF_MAP_TYPE_RINGBUF);", "__uint(max_entries, 4096);"};
   else if (call == "bpf_perf_event_output" || call == "bpf_perf_event_read")
     members = {"__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);", "__uint(key_size, 4);", "__uint(value_size, 4);"};
+  else if (call == "bpf_redirect_map")
+    members = {"__uint(type, BPF_MAP_TYPE_DEVMAP);", "__uint(max_entries, 64);", "__uint(key_size, 4);",
+               "__uint(value_size, 4);"};
   else if (call == "bpf_tail_call")
     members = {"__uint(type, BPF_MAP_TYPE_PROG_ARRAY);", "__uint(max_entries, 8);", "__uint(key_size, 4);",
                "__uint(value_size, 4);"};

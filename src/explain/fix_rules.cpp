@@ -1,6 +1,7 @@
-// Rules about pointers, packets and calls, and which rule is for which remedy. See fix_rules.hpp.
+// Rules about pointers and calls, and which rule is for which remedy. See fix_rules.hpp.
 #include "explain/fix_rules.hpp"
 
+#include <algorithm>
 #include <cctype>
 
 #include "explain/fix_declarations.hpp"
@@ -31,69 +32,41 @@ void FixRules::check_null() {
   const std::string& name = d_.variable.name;
   if (!is_lvalue(name)) return;
   const u32 made = d_.facts.origin_line;
+  const bool is_null = rejection_.id != "maybe_null";  // it was compared, and this is the path where it is NULL
+  if (is_null) {
+    look_up_again();
+    offer(with(statement_, {guard("!" + name)}));
+  }
   const bool near = made >= function_->body && made < line_ && c_line::mentions(source_.statement(made), name);
   if (near && d_.variable.name.find("->") == std::string::npos)
     offer(with(source_.statement_end(made) + 1, {guard("!" + name)}));
   offer(with(statement_, {guard("!" + name)}));
 }
 
-/// What the function calls the end of the packet.
-std::string FixRules::packet_end() const {
-  for (u32 n = function_->begin; n <= line_; n++) {
-    const std::string_view code = code_of(source_.line(n));
-    const auto at = code.find("->data_end");
-    if (at == std::string_view::npos) continue;
-    std::string name = c_line::assigned(code, static_cast<u32>(at) + 1);
-    if (!name.empty()) return name;
-  }
-  if (c_line::mentions(function_->signature, "data_end")) return "data_end";
-  for (u32 n = function_->body; n <= line_; n++) {  // ctx->data is there, so is ctx->data_end
-    const std::string& l = source_.line(n);
-    const auto at = l.find("->data");
-    if (at == std::string::npos) continue;
-    std::size_t begin = at;
-    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(l[begin - 1])) != 0 || l[begin - 1] == '_')) begin--;
-    return fmt::format("(void *)(long){}->data_end", l.substr(begin, at - begin));
-  }
-  return {};
+/// A missing value that was inserted is looked up once more: inserting does not change the pointer.
+void FixRules::look_up_again() {
+  const std::string& name = d_.variable.name;
+  const u32 made = d_.facts.origin_line;
+  const std::string found = made >= function_->body && made < line_ ? right_side(source_.statement(made)) : "";
+  if (found.empty() || !c_line::is_identifier(name)) return;
+  for (u32 n = made; n < statement_; n++)
+    if (source_.line(n).find("update_elem") != std::string::npos ||
+        source_.line(n).find(".update(") != std::string::npos)
+      return offer(with(statement_, {fmt::format("if (!{0}) {0} = {1};", name, found), guard("!" + name)}));
 }
 
-void FixRules::check_packet() {
-  const std::string end = packet_end();
+/// What was read from the context is kept in its register: two reads of which one happens are else made one of an
+/// address that varies.
+void FixRules::settle_value() {
+  for (u32 n = function_->body; n <= line_; n++) {
+    const std::string right = right_side(source_.line(n)), name = c_line::assigned(code_of(source_.line(n)));
+    if (right.find("->") == std::string::npos || !c_line::is_identifier(name)) continue;
+    const std::string from = right.substr(0, right.find("->"));
+    if (!c_line::mentions(function_->signature, from)) continue;
+    offer(with(source_.statement_end(n) + 1, {fmt::format("asm volatile(\"\" : \"+r\"({}));", name)}));
+  }
   const std::string& value = d_.variable.name;
-  if (end.empty() || value.empty()) return;
-  const std::string pointer = c_line::pointer_of(value);
-  const std::string limit = end.starts_with("(") ? end : "(void *)" + end;  // whatever its type
-  if (!pointer.empty() && value.find("->") != std::string::npos)
-    offer(with(statement_, {guard(fmt::format("(void *)({} + 1) > {}", pointer, limit))}));
-  if (!pointer.empty() && value.back() == ']')
-    offer(with(statement_, {guard(fmt::format("(void *)(&{} + 1) > {}", value, limit))}));
-  if (!pointer.empty()) offer(with(statement_, {guard(fmt::format("(void *)({} + 1) > {}", pointer, limit))}));
-  if (d_.facts.argument >= 0)
-    offer(with(statement_, {guard(fmt::format("(void *){} + {} > {}", value, d_.facts.needed_bytes, limit))}));
-}
-
-void FixRules::reload_packet() {
-  const u32 call = d_.facts.origin_line;
-  if (call < function_->body || call >= line_) return;
-  const auto data = source_.assignment_with(function_->body, call, "data");
-  const auto end = source_.assignment_with(function_->body, call, "data_end");
-  if (!data || !end) return;
-  const std::string start = c_line::assigned(source_.line(*data)), limit = c_line::assigned(source_.line(*end));
-  std::string pointer = c_line::pointer_of(d_.variable.name);
-  if (pointer.empty()) pointer = d_.variable.name;
-  std::vector<std::string> lines = {fmt::format("{} = {};", start, right_side(source_.line(*data))),
-                                    fmt::format("{} = {};", limit, right_side(source_.line(*end)))};
-  std::string check = guard(fmt::format("(void *)({} + 1) > {}", pointer, limit));
-  if (pointer != start) {
-    const auto made = source_.declaration(function_->body, call, pointer);
-    if (!made || right_side(source_.line(*made)).empty()) return;
-    lines.push_back(fmt::format("{} = {};", pointer, right_side(source_.line(*made))));
-  } else if (d_.variable.name.ends_with("]")) {
-    check = guard(fmt::format("(void *)(&{} + 1) > {}", d_.variable.name, limit));
-  }
-  lines.push_back(check);
-  offer(with(source_.statement_end(call) + 1, lines));
+  if (is_lvalue(value) && value.find("->") != std::string::npos) read_with_helper();
 }
 
 void FixRules::read_with_helper() {
@@ -111,6 +84,9 @@ void FixRules::keep_pointer() {
   std::vector<u32> lines = {line_};
   for (const Event& e : d_.events)
     if (e.is_cause && e.source && e.source->line <= source_.size()) lines.push_back(e.source->line);
+  std::string held(c_line::without_cast(d_.variable.name));
+  if (!c_line::is_identifier(held)) held = c_line::without_cast(right_side(source_.line(line_)));
+  if (const auto declared = source_.declaration(function_->body, line_, held)) lines.push_back(*declared);
   for (u32 n : lines) {
     const std::string& l = source_.line(n);
     const std::string name = c_line::assigned(l);
@@ -151,8 +127,16 @@ void FixRules::declare_licence() {
   offer(std::move(changed));
 }
 
-/// `*(__u64 *)&ctx->field` becomes `ctx->field`: the field has a width, and the compiler knows it.
+/// `*(__u64 *)&ctx->field` becomes `ctx->field`: the field has a width, and the compiler knows it. So does `*p`, where
+/// p was made so.
 void FixRules::whole_field() {
+  const std::string pointer = c_line::pointer_of(d_.variable.name);
+  const auto made =
+      c_line::is_identifier(pointer) ? source_.declaration(function_->body, line_, pointer) : std::nullopt;
+  if (made && *made < line_) {
+    const std::string from(c_line::without_cast(right_side(source_.line(*made))));
+    if (from.starts_with('&')) offer(with(statement_, {}, d_.variable.name, from.substr(1)));
+  }
   for (u32 n = statement_; n <= source_.statement_end(line_); n++) {
     const std::string& l = source_.line(n);
     for (auto at = l.find("*("); at != std::string::npos; at = l.find("*(", at + 1)) {
@@ -188,6 +172,31 @@ void FixRules::other_argument() {
   if (at == 0 && origin >= function_->body && origin < line_) {
     const auto of = c_line::arguments_of(source_.statement(origin), "bpf_map_lookup_elem");
     if (of.size() == 2) offer(with(statement_, {}, argument, of[0]));
+  }
+  if (rejection_.id == "size_not_constant") {
+    const std::string made = c_line::assigned(source_.line(statement_));
+    const auto declared = source_.declaration(function_->body, line_, made);
+    const std::string type = declared ? c_line::declared_type(source_.line(*declared), made) : "";
+    if (type.starts_with("struct ") && type.ends_with('*'))
+      offer(with(statement_, {}, argument, fmt::format("sizeof(*{})", made)));
+    if (d_.facts.high > 0 && d_.facts.high <= 1 << 16)
+      offer(with(statement_, {}, argument, fmt::format("{}", d_.facts.high)));
+  }
+  if (!d_.facts.wanted_type.empty()) {  // the variable gets the type that the map has
+    const std::string variable(c_line::addressed(argument));
+    const auto declared = source_.declaration(function_->body, line_, variable);
+    const std::string& l = declared ? source_.line(*declared) : argument;
+    const std::string type = declared ? c_line::declared_type(l, variable) : "";
+    if (c_line::trimmed(l).starts_with(type) && !type.empty() && l.find(';') != std::string::npos) {
+      std::string right = right_side(l);
+      if (d_.facts.wanted_type.find('[') != std::string::npos && !right.starts_with('{')) right = "{" + right + "}";
+      std::string text = d_.facts.wanted_type;
+      text.replace(text.find("{}"), 2, variable);
+      Source changed = source_;
+      changed.replace(*declared, fmt::format("{}{}{};", source_.indent(*declared), text,
+                                             right.empty() || right == "{}" ? "" : " = " + right));
+      offer(std::move(changed));
+    }
   }
   std::string value = argument;
   if (const auto cast = value.rfind(')'); value.starts_with('(') && cast != std::string::npos)
@@ -282,8 +291,10 @@ std::vector<Candidate> FixRules::all() {
     case Remedy::end_function:
       offer_all(ended_function(source_, *function_, otherwise()));
       break;
-    case Remedy::keep_over_call:
     case Remedy::move_offset:
+      settle_value();
+      break;
+    case Remedy::keep_over_call:
     case Remedy::align:
     case Remedy::other_helper:
     case Remedy::drop_write:

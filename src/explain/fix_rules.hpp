@@ -26,6 +26,9 @@ class FixRules {
  private:
   /// What an entry function does that cannot decide: let things pass.
   std::string_view otherwise() const {
+    const bool is_entry =
+        source_.line(function_->begin).starts_with("SEC(") || source_.line(function_->begin - 1).starts_with("SEC(");
+    if (!is_entry) return "return 0;";
     if (options_.type == ProgramType::xdp) return "return XDP_PASS;";
     const bool decides = options_.section.starts_with("cgroup") || options_.section.starts_with("sk_");
     return decides ? "return 1;" : "return 0;";
@@ -53,6 +56,16 @@ class FixRules {
   void once();
   void return_in_range();
   void bound_loop();
+  void bound_loop_at(u32 n);
+  void bound_counter(const std::string& index, u64 count);
+  void before_lock();
+  void look_up_again();
+  std::string furthest_of(const std::string& pointer, const std::string& value) const;
+  void bound_distance();
+  void check_in_callers();
+  bool rebuild(const std::string& name, u32 before, std::vector<std::string>& lines, u32 depth) const;
+  void settle_value();
+  void check_packet_in_loop(const std::string& limit);
   void declare_licence();
   void whole_field();
   void other_argument();

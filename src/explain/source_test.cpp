@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "explain/beyond_lines.hpp"
 #include "explain/fix.hpp"
 
 namespace skep::explain {
@@ -88,6 +89,26 @@ verify::Refused null_rejection() {
   r.id = "maybe_null";
   r.source = SourceLine{0, "x.c", "  *value += 1;", 14, 3};
   return {r, d};
+}
+
+TEST(BeyondLines, FindTheHeadOfALoop) {
+  const Source s(
+      "int f(void) {\n  for (; n < 9;) {\n    if (a) {\n      b();\n    }\n    c();\n  }\n  while (x)\n    d();\n  "
+      "e();\n}\n");
+  const auto told = [&s](u32 line) {
+    auto d = std::make_shared<verify::Diagnosis>();
+    d->remedy = verify::Remedy::bound_loop;
+    verify::Event e;
+    e.is_cause = true;
+    e.source = SourceLine{0, "x.c", s.line(line), line, 1};
+    d->events.push_back(std::move(e));
+    return with_source(d, s)->cause()->source->line;
+  };
+  EXPECT_EQ(told(4), 2u);
+  EXPECT_EQ(told(6), 2u) << "behind a block of its own";
+  EXPECT_EQ(told(9), 8u);
+  EXPECT_EQ(told(10), 10u) << "in no loop";
+  EXPECT_EQ(with_source(nullptr, s), nullptr);
 }
 
 TEST(Fix, ShowsOnlyWhatTheJudgeAccepts) {

@@ -30,8 +30,8 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
       return true;
     case Arg::anything:
       if (prototype.id == HelperId::get_local_storage && !value.is_zero())
-        return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, "0: it has no flags",
-                          name(value));
+        return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), r,
+                          "0: it has no flags", name(value));
       return keeps_address(r, "passed as a number");
     case Arg::map:
       return check_map_argument(prototype, r, call);
@@ -89,8 +89,8 @@ bool Checker::check_argument(const catalog::Prototype& prototype, u32 index, Cal
     case Arg::callback_ctx:
       if (value.is_zero()) return need_precise(r);
       if (value.kind == Kind::stack) return true;
-      return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(Arg::callback_ctx),
-                        name(value));
+      return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), r,
+                        name_of(Arg::callback_ctx), name(value));
     case Arg::timer:
       return check_timer(r, call);
     case Arg::dynptr:
@@ -150,7 +150,8 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
   const Register value = reg(r);
   Arg arg = prototype.args[index];
   auto wrong = [&] {
-    return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(arg), name(value));
+    return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), r,
+                      name_of(arg), name(value));
   };
   if (arg == Arg::map_value) arg = Arg::any_sock;  // of a map of sockets
   if (arg == Arg::ctx && catalog::takes_socket_for_context(prototype.id, program_.type)) arg = Arg::any_sock;
@@ -186,7 +187,8 @@ bool Checker::check_object_argument(const catalog::Prototype& prototype, u32 ind
       std::string_view type = catalog::object_argument(prototype.id);
       bool believed = value.trust == Trust::trusted || value.trust == Trust::plain || value.trust == Trust::rcu;
       if (value.kind == Kind::object && believed && value.is_fixed() && is_object_of(value, type)) return true;
-      return refuse_for(static_cast<s32>(r), MessageId::wrong_object, call.row->name, r, type, name(value));
+      return refuse_for(static_cast<s32>(r), MessageId::wrong_object, fmt::format("bpf_{}", call.row->name), r, type,
+                        name(value));
     }
     case Arg::percpu_object:
       if (value.kind != Kind::object || (value.trust != Trust::percpu && value.trust != Trust::shared_percpu) ||
@@ -224,18 +226,18 @@ bool Checker::check_map_argument(const catalog::Prototype& prototype, u32 index,
   const Register value = reg(index);
   if (value.or_null) return refuse_for(static_cast<s32>(index), MessageId::maybe_null, index, name(value));
   if (value.kind != Kind::map)
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(Arg::map),
-                      name(value));
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), index,
+                      name_of(Arg::map), name(value));
   call.map = static_cast<s32>(value.object);
   const MapFacts& map = maps_[value.object];
   if (!catalog::may_use(prototype.id, map.spec->type))
-    return refuse_for(static_cast<s32>(index), MessageId::map_type_mismatch, call.row->name, map.spec->name,
-                      name_of(map.spec->type));
+    return refuse_for(static_cast<s32>(index), MessageId::map_type_mismatch, fmt::format("bpf_{}", call.row->name),
+                      map.spec->name, name_of(map.spec->type));
   bool writes = prototype.id == HelperId::map_update_elem || prototype.id == HelperId::map_delete_elem ||
                 prototype.id == HelperId::map_push_elem || prototype.id == HelperId::map_pop_elem;
   if (is_kernel() && writes && holds_sockets(map.spec->type) && !may_change_sockets(prototype.id))
-    return refuse_for(static_cast<s32>(index), MessageId::map_type_mismatch, call.row->name, map.spec->name,
-                      name_of(map.spec->type));
+    return refuse_for(static_cast<s32>(index), MessageId::map_type_mismatch, fmt::format("bpf_{}", call.row->name),
+                      map.spec->name, name_of(map.spec->type));
   if (writes && !map.program_writes) return refuse(MessageId::map_not_writable, map.spec->name);
   return true;
 }
@@ -281,8 +283,8 @@ bool Checker::check_size_argument(const catalog::Prototype& prototype, u32 index
   const Register size = reg(r);
   bool zero_ok = prototype.args[index] == Arg::size_or_zero;
   if (!size.is_scalar())
-    return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, call.row->name, r, name_of(Arg::size),
-                      name(size));
+    return refuse_for(static_cast<s32>(r), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), r,
+                      name_of(Arg::size), name(size));
   if (size.number.wide.smin < 0)
     return refuse_for(static_cast<s32>(r), MessageId::size_may_be_negative, r, size.number.wide.smin);
   if (size.number.wide.umin == 0 && !zero_ok) return refuse_for(static_cast<s32>(r), MessageId::size_may_be_zero, r);
@@ -295,8 +297,8 @@ bool Checker::check_size_argument(const catalog::Prototype& prototype, u32 index
   if (memory == Arg::write || memory == Arg::write_or_null) access = size.is_const() ? Access::fill : Access::write;
   call.size_max = std::max(call.size_max, size.number.wide.umax);
   if (reg(index).is_scalar() && !(memory == Arg::read_or_null || memory == Arg::write_or_null))
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(memory),
-                      name(reg(index)));
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), index,
+                      name_of(memory), name(reg(index)));
   if (!check_memory_argument(index, static_cast<u32>(size.number.wide.umax), access, zero_ok,
                              prototype.has(flag::takes_packet)))
     return false;
@@ -388,8 +390,8 @@ bool Checker::check_timer(u32 index, CallFacts& call) {
       value.kind == Kind::map_value ? field_of(maps_[value.object].fields, SpecialField::What::timer) : nullptr;
   if (field == nullptr || value.or_null || !value.number.is_const() ||
       s64{value.off} + static_cast<s64>(value.number.value()) != field->offset)
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(Arg::timer),
-                      name(value));
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), index,
+                      name_of(Arg::timer), name(value));
   call.timer_map = value.object;
   if (call.prototype->id == HelperId::timer_init && reg(2).kind == Kind::map && reg(2).object != value.object)
     return refuse_for(2, MessageId::timer_of_other_map, name(reg(2)), maps_[value.object].spec->name);
@@ -399,8 +401,8 @@ bool Checker::check_timer(u32 index, CallFacts& call) {
 bool Checker::check_dynptr_argument(Arg arg, u32 index, CallFacts& call) {
   constexpr u32 slots = 2;
   auto wrong = [&] {
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(arg),
-                      name(reg(index)));
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), index,
+                      name_of(arg), name(reg(index)));
   };
   if (arg == Arg::dynptr_local || arg == Arg::dynptr_new_record) {
     if (reg(index).kind != Kind::stack) return wrong();
@@ -408,7 +410,8 @@ bool Checker::check_dynptr_argument(Arg arg, u32 index, CallFacts& call) {
     made.id = new_id();
     made.object = static_cast<u32>(arg == Arg::dynptr_local ? DynptrKind::local : DynptrKind::ringbuf);
     if (arg == Arg::dynptr_local && reg(1).kind != Kind::map_value)
-      return refuse_for(1, MessageId::wrong_argument, call.row->name, 1, "a pointer into a map value", name(reg(1)));
+      return refuse_for(1, MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), 1,
+                        "a pointer into a map value", name(reg(1)));
     if (arg == Arg::dynptr_new_record) {
       made.ref_id = new_id();
       if (!put_object(index, made, slots)) return false;
@@ -455,8 +458,8 @@ bool Checker::share_reference(u32 ref_id) {
 bool Checker::check_kptr_exchange(CallFacts& call) {
   const Register field = reg(1), value = reg(2);
   auto wrong = [&](u32 index, Arg arg) {
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(arg),
-                      name(reg(index)));
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), index,
+                      name_of(arg), name(reg(index)));
   };
   const std::vector<SpecialField>* fields = nullptr;
   if (field.kind == Kind::map_value) fields = &maps_[field.object].fields;

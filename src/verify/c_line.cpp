@@ -16,6 +16,7 @@ constexpr auto npos = std::string_view::npos;
 constexpr std::size_t longest_line = 4096;  // longer ones are generated, and nobody reads names out of them
 
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+std::string_view declared_first(std::string_view text);
 bool is_space(char c) { return c == ' ' || c == '\t'; }
 
 bool is_keyword(std::string_view word) {
@@ -78,6 +79,18 @@ std::size_t postfix_begin(std::string_view text, std::size_t end) {
   }
 }
 
+/// Where what is assigned to begins, when the '=' is at `end`: the stars before a postfix expression belong to it.
+std::size_t lvalue_begin(std::string_view text, std::size_t end) {
+  std::size_t begin = postfix_begin(text, end);
+  while (true) {
+    const std::size_t before = skip_spaces_back(text, begin);
+    if (before == 0 || text[before - 1] != '*') return begin;
+    const std::size_t left = skip_spaces_back(text, before - 1);  // what makes it a product, or a declaration
+    if (left > 0 && (is_word(text[left - 1]) || text[left - 1] == ']' || text[left - 1] == ')')) return begin;
+    begin = before - 1;
+  }
+}
+
 /// Where the postfix expression that begins at `begin` ends.
 std::size_t postfix_end(std::string_view text, std::size_t begin) {
   std::size_t at = begin;
@@ -110,11 +123,14 @@ std::string unary_operand(std::string_view text, std::size_t at) {
   std::size_t begin = at;
   while (at < text.size() && (is_space(text[at]) || text[at] == '*' || text[at] == '&')) at++;
   std::size_t end = postfix_end(text, at);
-  if (end < text.size() && end > at && text[at] == '(') {  // a cast: what it is applied to belongs to it
+  while (end < text.size() && end > at && text[at] == '(') {  // a cast: what it is applied to belongs to it
     std::size_t operand = end;
-    while (operand < text.size() && is_space(text[operand])) operand++;
-    if (operand < text.size() && (is_word(text[operand]) || text[operand] == '('))
-      end = std::max(end, postfix_end(text, operand));
+    while (operand < text.size() && (is_space(text[operand]) || text[operand] == '*' || text[operand] == '&'))
+      operand++;
+    const std::size_t behind = operand < text.size() ? postfix_end(text, operand) : operand;
+    if (behind <= operand) break;
+    at = operand;
+    end = behind;
   }
   return std::string(trimmed(text.substr(begin, end - begin)));
 }
@@ -144,6 +160,18 @@ std::size_t assignment_around(std::string_view text, std::size_t at) {
   return npos;
 }
 
+/// The type that a line's first declarator has, without its stars: "__u32" of "__u32 a = f(1), b".
+std::string_view declared_first(std::string_view text) {
+  if (std::ranges::count(text, '(') != std::ranges::count(text, ')')) return {};  // an argument, not a declarator
+  text = trimmed(text);
+  std::size_t end = 0;
+  while (end < text.size() && (is_word(text[end]) || is_space(text[end]) || text[end] == '*')) end++;
+  const std::string_view words = trimmed(text.substr(0, end));  // "struct x *a"
+  std::string_view type = trimmed(words.substr(0, word_begin(words, words.size())));
+  while (type.ends_with('*')) type = trimmed(type.substr(0, type.size() - 1));
+  return type;
+}
+
 /// The position of the line's plain '=' outside of brackets, or npos.
 std::size_t assignment(std::string_view text) {
   int depth = 0;
@@ -162,21 +190,49 @@ bool is_identifier(std::string_view text) {
          std::isdigit(static_cast<unsigned char>(text[0])) == 0;
 }
 
+std::string_view without_cast(std::string_view expression) {
+  expression = trimmed(expression);
+  while (expression.starts_with('(')) {
+    const std::size_t end = behind_bracket(expression, 0);
+    if (end == npos || end == expression.size()) break;  // brackets around all of it
+    expression = trimmed(expression.substr(end));
+  }
+  return expression;
+}
+
+std::string_view addressed(std::string_view expression) {
+  expression = trimmed(expression);
+  return expression.starts_with('&') ? trimmed(expression.substr(1)) : expression;
+}
+
+bool heads_loop(std::string_view text) {
+  text = trimmed(text);
+  while (text.starts_with('}')) text = trimmed(text.substr(1));
+  for (std::string_view word : {"for", "while", "do", "bpf_for", "bpf_repeat", "bpf_for_each"}) {
+    if (!text.starts_with(word)) continue;
+    const std::string_view rest = trimmed(text.substr(word.size()));
+    if (word == "do" ? rest.empty() || rest.starts_with('{') : rest.starts_with('(')) return true;
+  }
+  return false;
+}
+
 std::string_view trimmed(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == npos) return {};
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
-bool mentions(std::string_view text, std::string_view name) {
-  if (name.empty()) return false;
+std::size_t word_at(std::string_view text, std::string_view name) {
+  if (name.empty()) return npos;
   for (std::size_t at = text.find(name); at != npos; at = text.find(name, at + 1)) {
-    const bool begins = at == 0 || !is_word(text[at - 1]);
-    const bool ends = at + name.size() >= text.size() || !is_word(text[at + name.size()]);
-    if (begins && ends) return true;
+    const bool begins = at == 0 || !is_word(text[at - 1]) || !is_word(name.front());
+    const bool ends = at + name.size() >= text.size() || !is_word(text[at + name.size()]) || !is_word(name.back());
+    if (begins && ends) return at;
   }
-  return false;
+  return npos;
 }
+
+bool mentions(std::string_view text, std::string_view name) { return word_at(text, name) != npos; }
 
 std::string printable(std::string_view text) {
   std::string line(text);
@@ -207,11 +263,17 @@ std::string expression_at(std::string_view text, u32 column) {
                         !is_keyword(text.substr(word_begin(text, before), before - word_begin(text, before)));
     if (!binary) return c + unary_operand(text, at + 1);
   }
-  if (c == '=') return std::string(trimmed(text.substr(postfix_begin(text, at), at - postfix_begin(text, at))));
+  if (c == '=') return std::string(trimmed(text.substr(lvalue_begin(text, at), at - lvalue_begin(text, at))));
   if (std::string_view("+-*/%&|^<>").find(c) != npos) {
-    const std::size_t begin = postfix_begin(text, at);
     std::size_t right = at;
     while (right < text.size() && std::string_view("+-*/%&|^<>=").find(text[right]) != npos) right++;
+    const std::string_view operation = text.substr(at, right - at);
+    const bool changes = operation == "++" || operation == "--" ||  // and not <=, >=
+                         (operation.ends_with('=') && operation.find_first_of("+-*/%&|^") != npos) ||
+                         operation == "<<=" || operation == ">>=";
+    const std::size_t begin = changes ? lvalue_begin(text, at) : postfix_begin(text, at);
+    if (changes && trimmed(text.substr(begin, at - begin)) != "")
+      return std::string(trimmed(text.substr(begin, at - begin)));
     const std::string operand = unary_operand(text, right);
     const std::string_view left = trimmed(text.substr(begin, at - begin));
     if (left.empty() || operand.empty()) return std::string(left);
@@ -309,7 +371,14 @@ std::string declared_type(std::string_view text, std::string_view name) {
     // Words and stars before it, up to something that is neither.
     std::size_t begin = at;
     while (begin > 0 && (is_word(text[begin - 1]) || is_space(text[begin - 1]) || text[begin - 1] == '*')) begin--;
-    const std::string_view type = trimmed(text.substr(begin, at - begin));
+    std::string_view type = trimmed(text.substr(begin, at - begin));
+    std::string base;  // of a declarator that is not the first: "__u32 a = 1, *name"
+    if (type.find_first_not_of("* ") == npos && begin > 0 && text[begin - 1] == ',') {
+      base = std::string(declared_first(text.substr(0, begin - 1)));
+      if (base.empty()) continue;
+      base.append(type.empty() ? "" : " ").append(type);
+      type = base;
+    }
     const std::string_view first = type.substr(0, std::min(type.find_first_of(" \t*"), type.size()));
     if (first.empty() || !is_identifier(first) || is_keyword(first)) continue;
     std::string result(type);

@@ -40,6 +40,14 @@ bool is_unsigned(std::string_view type);
 /// unsigned.
 std::string is_outside(std::string_view name, std::string_view type, std::string_view most);
 bool is_identifier(std::string_view text);
+/// "x" of "(long)x" and of "(void *)(long)x".
+std::string_view without_cast(std::string_view expression);
+/// "x" of "&x"; anything else as it is.
+std::string_view addressed(std::string_view expression);
+/// Whether a loop's head stands on the line: "for (", "while (", "bpf_for(", "do {".
+bool heads_loop(std::string_view text);
+/// Where `name` stands as a word of its own; npos where it does not.
+std::size_t word_at(std::string_view text, std::string_view name);
 /// Whether `name` occurs as a word of its own.
 bool mentions(std::string_view text, std::string_view name);
 std::string_view trimmed(std::string_view text);

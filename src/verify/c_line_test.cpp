@@ -23,6 +23,9 @@ TEST(CLine, FindsTheExpressionAtAColumn) {
   EXPECT_EQ(at("  y = x;", "    ^"), "y");
   EXPECT_EQ(at("  bpf_printk(x);", "  ^"), "bpf_printk");
   EXPECT_EQ(at("  return x;", "  ^"), "");
+  EXPECT_EQ(at("  long m = *(unsigned long *)&skb->mark;", "           ^"), "*(unsigned long *)&skb->mark");
+  EXPECT_EQ(at("  *n += skb->len;", "     ^"), "*n") << "what is changed, not what is added";
+  EXPECT_EQ(at("  x = a <= b;", "        ^"), "a <= b");
   EXPECT_EQ(at("x", " ^"), "");
   EXPECT_EQ(expression_at("x", 0), "");
 }
@@ -51,7 +54,22 @@ TEST(CLine, ReadsStatements) {
   EXPECT_EQ(declared_type("  for (__u32 i = 0; i < 3; i++)", "i"), "__u32");
   EXPECT_EQ(declared_type("  char text[64] = {};", "text"), "char[64]");
   EXPECT_EQ(declared_type("  return x;", "x"), "");
+  EXPECT_EQ(declared_type("  __u32 row = f(1, 2), column = 3;", "column"), "__u32");
+  EXPECT_EQ(declared_type("  void *data = a, *end = b;", "end"), "void *");
+  EXPECT_EQ(declared_type("  f(a, b);", "b"), "");
   EXPECT_EQ(declared_type("  x = 1;", "x"), "");
+}
+
+TEST(CLine, SeesCastsAddressesAndLoops) {
+  EXPECT_EQ(without_cast("(void *)(long)x"), "x");
+  EXPECT_EQ(without_cast("(a + b)"), "(a + b)");
+  EXPECT_EQ(without_cast("x"), "x");
+  EXPECT_EQ(addressed("&data.comm"), "data.comm");
+  EXPECT_EQ(word_at("int t->t", "t"), 4u);
+  for (std::string_view head : {"for (;;) {", "} while (x);", "  while(1)", "do {", "bpf_for(i, 0, 4) {"})
+    EXPECT_TRUE(heads_loop(head)) << head;
+  for (std::string_view line : {"forward(x);", "if (x) {", "double y;", "", "dont"})
+    EXPECT_FALSE(heads_loop(line)) << line;
 }
 
 TEST(CLine, FindsTheAssignmentOfAColumn) {

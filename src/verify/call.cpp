@@ -33,7 +33,8 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
     return refuse(MessageId::helper_needs_gpl, row.name, object_.license);
   if (prototype.has(flag::sleeps) && !check_may_sleep(fmt::format("bpf_{}", row.name))) return false;
   if (!prototype.is_modelled()) return refuse(MessageId::unsupported_helper, row.name);
-  if (state_.is_locked() && prototype.id != HelperId::spin_unlock) return refuse(MessageId::lock_held, row.name);
+  if (state_.is_locked() && prototype.id != HelperId::spin_unlock)
+    return refuse(MessageId::lock_held, fmt::format("bpf_{}()", row.name));
   return true;
 }
 

@@ -18,8 +18,8 @@ using catalog::MessageId;
 bool Checker::check_callback(u32 index, const CallFacts& call) {
   const Register value = reg(index);
   if (value.kind != Kind::function || value.or_null)
-    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, call.row->name, index, name_of(Arg::callback),
-                      name(value));
+    return refuse_for(static_cast<s32>(index), MessageId::wrong_argument, fmt::format("bpf_{}", call.row->name), index,
+                      name_of(Arg::callback), name(value));
   u32 function = *analysis_.function_at(value.object);
   if (analysis_.functions[function].is_global && object_.btf != nullptr)
     return refuse_for(static_cast<s32>(index), MessageId::callback_not_static, function_name(function));

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "base/sort_by.hpp"
 #include "verify/c_line.hpp"
 #include "verify/narrator.hpp"
 
@@ -13,8 +12,6 @@ using isa::Form;
 using Role = Event::Role;
 
 namespace {
-constexpr std::size_t most_hot_lines = 5;
-
 bool is_call(Form f) { return f == Form::call_helper || f == Form::call_kfunc; }
 
 /// Program types of a set, as many as fit into a line.
@@ -39,6 +36,13 @@ std::string Narrator::release_of(u32 insn) const {
 #undef SKEP_RELEASE
   };
   const std::string call = call_name(insn);
+  if (call == "bpf_kptr_xchg") {  // by the type of what comes out
+    const SourceLine* l = line(insn);
+    const std::string type = l != nullptr ? names_.type_of(c_line::assigned(l->text, l->column), insn) : "";
+    for (std::string_view kind : {"task", "cgroup", "cpumask"})
+      if (type.find(kind) != std::string::npos) return fmt::format("if ({{}}) bpf_{}_release({{}})", kind);
+    return "if ({}) bpf_obj_drop({})";
+  }
   for (const auto& [name, release] : rows)
     if (call.starts_with(name)) return std::string(release);
   return {};
@@ -58,6 +62,7 @@ void Narrator::argument() {
     d_.facts.argument = static_cast<s32>(culprit) - 1;
     d_.facts.call = call_name(insn_);
   }
+  if (given_up(c_.state_.reg(culprit))) return;
   d_.proved = fmt::format("a {}", c_.name(c_.state_.reg(culprit)));
   const auto links = trace(culprit, Follow::pointer, end_);
   add_links(links, 2);
@@ -70,6 +75,9 @@ void Narrator::argument() {
   }
   for (Event& e : d_.events)
     if (!links.empty()) e.is_cause = e.insn == links.back().insn;
+  const std::string_view argument = c_line::without_cast(d_.variable.name);
+  if (id_ == MessageId::not_memory && c_.state_.reg(culprit).is_scalar() && c_line::is_identifier(argument))
+    d_.advice = fmt::format("{}() takes an address here: pass &{}.", d_.facts.call, argument);
 }
 
 void Narrator::availability() {
@@ -143,7 +151,9 @@ void Narrator::leak() {
       std::string name = state.is_locked() ? "" : c_line::assigned(l->text, l->column);
       if (name.empty()) {
         const auto arguments = c_line::arguments_of(l->text, d_.facts.call);
-        if (!arguments.empty()) name = arguments.back();
+        const bool first = d_.facts.call.starts_with("bpf_iter_");  // the others have theirs last
+        if (!arguments.empty()) name = first ? arguments.front() : arguments.back();
+        name = state.is_locked() ? name : std::string(c_line::addressed(name));
       }
       if (!name.empty()) d_.variable = {name, names_.type_of(name, insn)};
     }
@@ -152,10 +162,13 @@ void Narrator::leak() {
         fmt::format("{}() begins what is still open {}", d_.facts.call, is_at_call ? "here" : "at the end"), true);
     if (!d_.facts.release.empty()) {
       std::string text = d_.facts.release;
-      if (const auto hole = text.find("{}"); hole != std::string::npos)
-        text.replace(hole, 2, d_.variable.name.empty() ? "..." : d_.variable.name);
-      d_.advice = is_at_call ? fmt::format("Do this before {}(), or after {};", d_.facts.call, text)
-                             : fmt::format("On the path that ends here: {};", text);
+      const std::string name = d_.variable.name.empty() ? "..." : d_.variable.name;
+      for (auto at = text.find("{}"); at != std::string::npos; at = text.find("{}", at + name.size()))
+        text.replace(at, 2, name);
+      const bool second = is_at_call && call_name(insn_) == d_.facts.call;
+      d_.advice = second       ? fmt::format("One lock at a time: {}; first, or let one lock protect both.", text)
+                  : is_at_call ? fmt::format("Do this before {}(), or after {};", d_.facts.call, text)
+                               : fmt::format("On the path that ends here: {};", text);
     }
   }
   if (c_.culprit_ >= 0 && d_.remedy == Remedy::once) {
@@ -169,6 +182,33 @@ void Narrator::leak() {
     }
   }
   if (id_ != MessageId::lock_held) add_branch(end_);
+}
+
+/// A key or value that is smaller than the map's. False: the argument is neither.
+bool Narrator::map_argument(const Register& memory) {
+  const Register& first = c_.state_.reg(1);
+  const auto* prototype = catalog::prototype(static_cast<u32>(program_.insns[insn_].imm));
+  if (prototype == nullptr || first.kind != Kind::map || first.object >= c_.maps_.size() || c_.culprit_ < 2)
+    return false;
+  const MapSpec& map = *c_.maps_[first.object].spec;
+  const bool is_key = c_.culprit_ == 2;
+  const u32 wanted = is_key ? map.key_size : map.value_size,
+            type = is_key ? map.btf_key_type_id : map.btf_value_type_id;
+  const u32 there = static_cast<u32>(-memory.off);
+  if (there >= wanted) return false;
+  d_.remedy = Remedy::other_argument;
+  d_.facts.wanted_type = names_.declaration(type, "{}");
+  d_.needed = fmt::format("{} bytes, a {} of map {}", wanted, is_key ? "key" : "value", map.name);
+  d_.proved = fmt::format("{} at most", there);
+  const std::string name(c_line::addressed(d_.variable.name));
+  std::string declared = d_.facts.wanted_type;
+  if (const auto hole = declared.find("{}"); hole != std::string::npos) declared.replace(hole, 2, name);
+  d_.advice =
+      c_line::is_identifier(name) && !declared.empty()
+          ? fmt::format("The map's {} is larger than the variable: declare {};", is_key ? "key" : "value", declared)
+          : fmt::format("Pass a variable of the type that the map's {}s have.", is_key ? "key" : "value");
+  add(Role::origin, insn_, fmt::format("this copies {} bytes from {}", wanted, d_.variable.name), true);
+  return true;
 }
 
 void Narrator::stack() {
@@ -195,9 +235,14 @@ void Narrator::stack() {
     return;
   }
   const Form f = isa::row(c_.analysis_.insns[insn_].op).form;
-  const bool length = is_call(f) && culprit < 5 && c_.state_.reg(culprit + 1).is_scalar() &&
-                      r.off >= -static_cast<s32>(isa::stack_size_bytes) && r.off < 0;
-  if (length) return size();
+  const bool inside = r.off >= -static_cast<s32>(isa::stack_size_bytes) && r.off < 0;
+  if (f == Form::call_helper && inside && length_after(culprit)) return size();
+  if (f == Form::call_kfunc && inside && culprit < 5 && c_.state_.reg(culprit + 1).is_scalar()) return size();
+  if (f == Form::call_helper && inside && map_argument(r)) return;
+  if (!c_line::index_of(d_.variable.name).empty()) {
+    d_.remedy = Remedy::bound_index;
+    return bounds();
+  }
   d_.needed = fmt::format("at most {} bytes of stack in a function and those that call it", isa::stack_size_bytes);
 }
 
@@ -218,6 +263,11 @@ void Narrator::context() {
     d_.remedy = Remedy::move_offset;
     add_links(trace(static_cast<u32>(c_.culprit_), Follow::pointer, end_), 3);
     if (!d_.events.empty()) d_.events.back().is_cause = true;
+    if (r.number.is_const() && c_line::is_identifier(d_.variable.name))
+      d_.advice = fmt::format(
+          "Here the compiler has made one read of several, from an address that varies. Keep what was read from the "
+          "context apart: barrier_var({}); behind the line that reads it.",
+          d_.variable.name);
     return;
   }
   if (layout == nullptr || r.kind != Kind::context || c_.typed_context_) return;
@@ -233,6 +283,12 @@ void Narrator::context() {
                             : writes        ? "write"
                                             : "not touch");
     if (!reads && !d_.facts.writes) d_.remedy = Remedy::other;
+    d_.facts.call = f.name;
+    if (d_.facts.writes && writes && d_.facts.access_bytes != f.size) d_.remedy = Remedy::whole_field;
+    if ((d_.facts.writes ? writes : reads) && d_.facts.access_bytes != f.size)
+      d_.advice =
+          fmt::format("It is {} bytes that are accessed, and {} has {}: write {}->{}, not a cast pointer to it.",
+                      d_.facts.access_bytes, f.name, f.size, names_.parameter(insn_, 0), f.name);
     return;
   }
   d_.needed = fmt::format("{} has {} bytes and no field at offset {}", layout->name, u32{layout->size}, at);
@@ -287,76 +343,6 @@ void Narrator::shape() {
         add(Role::lost, at, fmt::format("{}() is called here and not defined in the object", reference.name), true);
     break;
   }
-}
-
-// --- too large, endless ------------------------------------------------------------------------------------------
-
-void Narrator::limits() {
-  d_.remedy = id_ == MessageId::recursion ? Remedy::other : Remedy::bound_loop;
-  std::vector<HotLine> lines;
-  u64 total = 0;
-  for (u32 insn = 0; insn < history_.visits().size(); insn++) {
-    const u64 visits = history_.visits()[insn];
-    const SourceLine* l = line(insn);
-    total += visits;
-    if (visits == 0 || l == nullptr) continue;
-    auto same = std::find_if(lines.begin(), lines.end(),
-                             [l](const HotLine& h) { return h.source.line == l->line && h.source.file == l->file; });
-    if (same == lines.end()) {
-      lines.push_back({*l, insn, 0, 0});
-      same = lines.end() - 1;
-    }
-    same->insns_processed += visits;
-  }
-  base::sort_by(lines, [](const HotLine& line) { return ~line.insns_processed; });  // most first
-  if (lines.size() > most_hot_lines) lines.resize(most_hot_lines);
-  for (HotLine& h : lines)
-    h.share = static_cast<double>(h.insns_processed) / static_cast<double>(std::max<u64>(total, 1));
-  d_.hot_lines = std::move(lines);
-
-  const auto& differences = history_.differences();
-  const auto most = std::max_element(differences.begin(), differences.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (most != differences.end()) {
-    const auto& [where, count] = *most;
-    const std::string place = where.place < 16 ? fmt::format("r{}", where.place)
-                                               : fmt::format("the stack slot at r10-{}", 8 * (where.place - 15));
-    d_.kept_apart = fmt::format("{} differed {} times where paths met at instruction {}", place, count, where.insn);
-    if (const SourceLine* l = line(where.insn)) d_.kept_apart += fmt::format(" (line {})", l->line);
-    if (where.place < 16 && id_ != MessageId::recursion && !c_.path_.empty())
-      for (std::size_t at = c_.path_.size(); at-- > 0;)
-        if (c_.path_[at].insn == where.insn) {
-          const auto links = trace(where.place, Follow::number, at);
-          if (!links.empty() && links.front().what == Link::What::computed)
-            add(Role::changed, links.front().insn, fmt::format("r{} changes here in every round", where.place));
-          break;
-        }
-  }
-  // The loop: the backward jump that the path took last.
-  for (std::size_t at = c_.path_.size(); at-- > 1;) {
-    const u32 insn = c_.path_[at].insn, before = c_.path_[at - 1].insn;
-    if (insn > before || history_.depth(at) != history_.depth(at - 1)) continue;
-    add(Role::taken, before, "the loop goes round here", true);
-    d_.facts.branch_line = line_number(before);
-    break;
-  }
-}
-
-/// Which part of the state an old one does not cover.
-void Checker::note_difference(const Checkpoint& old) {
-  if (old.state.depth != state_.depth) return;
-  id_pairs_.clear();
-  fresh_id_ = 0;
-  const u32 depth = state_.depth;
-  const Frame &a = *old.state.frames[depth], &b = *state_.frames[depth];
-  const Match match = old.active || old.incomplete ? Match::within : Match::covers;
-  const u16 live = analysis_.insns[insn_].live;
-  for (u32 r = 0; r < isa::register_count; r++)
-    if ((live >> r & 1) != 0 && !register_matches(a.regs[r], b.regs[r], (old.precise_regs[depth] >> r & 1) != 0, match))
-      return story_->differs({insn_, depth, r});
-  for (u32 s = 0; s < a.slot_count; s++)
-    if ((old.live_slots[depth] >> s & 1) != 0 && !slot_matches(old, depth, s, match))
-      return story_->differs({insn_, depth, 16 + s});
 }
 
 }  // namespace skep::verify

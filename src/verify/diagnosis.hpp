@@ -66,14 +66,17 @@ struct FixFacts {
   u32 elements = 0;       ///< of the array that is indexed, where BTF tells
   bool is_signed = false;
   bool writes = false;
-  bool of_process = false;  ///< an address that a process has given
-  s32 reg = -1;             ///< the register at fault
-  s32 argument = -1;        ///< of the refused call, counted from 0
-  s64 low = 0, high = 0;    ///< values that are possible
-  std::string call;         ///< "bpf_ringbuf_reserve": the call that acquired, invalidated or gave the value
-  std::string release;      ///< "bpf_ringbuf_discard({}, 0)": what gives it back
-  u32 origin_line = 0;      ///< where the value came into being
-  u32 branch_line = 0;      ///< the last branch before the refusal
+  bool in_loop = false;         ///< the index is what a loop has counted to
+  bool of_process = false;      ///< an address that a process has given
+  s32 reg = -1;                 ///< the register at fault
+  s32 argument = -1;            ///< of the refused call, counted from 0
+  s64 low = 0, high = 0;        ///< values that are possible
+  std::optional<s32> returned;  ///< the constant that is returned in their place
+  std::string wanted_type;      ///< what a variable must be declared as, with {} for its name: "__u64 {}[4]"
+  std::string call;             ///< "bpf_ringbuf_reserve": the call that acquired, invalidated or gave the value
+  std::string release;          ///< "bpf_ringbuf_discard({}, 0)": what gives it back
+  u32 origin_line = 0;          ///< where the value came into being
+  u32 branch_line = 0;          ///< the last branch before the refusal
 
   /// How many indices lead to something that is there, from 0 on; 0: not even one, or not known.
   u64 places() const noexcept {

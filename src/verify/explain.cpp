@@ -128,12 +128,16 @@ namespace {
 /// Words of `text` in lines of at most `width`, each after `indent`.
 void wrap(std::string& out, std::string_view indent, std::string_view text, std::size_t width) {
   std::size_t column = 0;
+  bool first = true;
+  std::string again;  // of the lines after the first: what marks an event stands once
+  for (char c : indent) again += c == '-' || c == '>' ? ' ' : c;
   while (!text.empty()) {
     auto end = std::min(text.find(' '), text.size());
     if (column != 0 && column + 1 + end > width) column = 0;
     if (column == 0) {
       if (!out.empty() && out.back() != '\n') out += '\n';
-      out += indent;
+      out += first ? indent : std::string_view(again);
+      first = false;
     } else {
       out += ' ';
       column++;
@@ -158,8 +162,7 @@ std::string source_text(const SourceLine& l, std::string_view marked) {
   std::string out = fmt::format("  {:>5} | {}\n", l.line, c_line::printable(text));
   if (shift == std::string::npos || l.column <= shift || l.column - 1 - shift >= text.size()) return out;
   std::size_t at = l.column - 1 - shift, from = at, length = 1;
-  if (const std::size_t found = marked.empty() ? std::string_view::npos : text.find(marked);
-      found != std::string_view::npos && found <= at) {
+  if (const std::size_t found = c_line::word_at(text, marked); found != std::string_view::npos && found <= at) {
     from = found;
     length = marked.size();
   }

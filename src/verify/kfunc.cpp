@@ -30,7 +30,8 @@ bool Checker::check_kfunc_caller(const catalog::Kfunc& kfunc) {
   if (!options_.engine_kfuncs.empty() && !options_.engine_kfuncs[static_cast<u32>(kfunc.id)])
     return refuse(MessageId::kfunc_not_in_engine, kfunc.name);
   if (kfunc.has(flag::sleeps) && !check_may_sleep(kfunc.name)) return false;
-  if (state_.is_locked() && !kfunc.has(flag::under_lock)) return refuse(MessageId::lock_held, kfunc.name);
+  if (state_.is_locked() && !kfunc.has(flag::under_lock))
+    return refuse(MessageId::lock_held, fmt::format("{}()", kfunc.name));
   return true;
 }
 

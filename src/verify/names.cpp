@@ -30,6 +30,23 @@ const FunctionInfo* Names::function_at(u32 insn) const {
   return found;
 }
 
+std::string Names::declaration(u32 type_id, std::string_view name) const {
+  if (types_ == nullptr || type_id == 0 || type_id >= types_->type_count()) return {};
+  const auto declared = btf::declaration(*types_, type_id, std::string(name));
+  return declared ? std::string(trimmed(*declared)) : std::string();
+}
+
+std::string Names::parameter(u32 insn, u32 number) const {
+  const FunctionInfo* f = function_at(insn);
+  if (types_ == nullptr || f == nullptr || f->type_id == 0 || f->type_id >= types_->type_count()) return "ctx";
+  const btf::Type function = types_->type(f->type_id);
+  if (function.kind != btf::Kind::func || types_->type(function.type_id()).kind != btf::Kind::func_proto) return "ctx";
+  const auto params = types_->params(types_->type(function.type_id()));
+  for (const btf::Param& p : params)
+    if (number-- == 0) return p.name.empty() ? "ctx" : std::string(p.name);
+  return "ctx";
+}
+
 std::string Names::function_of(u32 insn) const {
   const FunctionInfo* f = function_at(insn);
   return f != nullptr && !f->name.empty() ? f->name : program_.name;

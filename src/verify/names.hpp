@@ -23,9 +23,13 @@ class Names {
     std::string path, type;
   };
   Field field_at(u32 type_id, u64 offset, u32 size) const;
+  /// A declaration of `name` with the type: "__u64 name[4]". Empty where the type is not known.
+  std::string declaration(u32 type_id, std::string_view name) const;
   /// The name of the function that `insn` belongs to.
   std::string function_of(u32 insn) const;
   const FunctionInfo* function_at(u32 insn) const;
+  /// What the function that `insn` belongs to calls its parameter, counted from 0: "ctx", where types do not tell.
+  std::string parameter(u32 insn, u32 number) const;
 
  private:
   /// A type of BTF with pointers around it that BTF need not have.

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t most_links = 64;             // of one value
 constexpr std::size_t most_steps_back = 1u << 16;  // of the path that are looked at
 constexpr std::size_t copies_looked_at = 2000;
+constexpr u8 code_lsh_imm = 0x67, code_rsh_imm = 0x77, code_arsh_imm = 0xc7;  // of 64 bits
 
 bool is_mov(const Insn& i, Form f) { return (f == Form::alu_reg || f == Form::alu_imm) && (i.code & 0xf0) == 0xb0; }
 /// How far apart the values are that it may have.
@@ -74,7 +75,7 @@ bool Narrator::follow_alu(const Link& link, Follow follow, u32& wanted) const {
     wanted = dst->is_pointer() == want_pointer ? i.dst : i.src;
     // A pointer whose certain part moved, or that varies more than what is added, is followed on where it varies.
     const Register &pointer = dst->is_pointer() ? *dst : *src, &number = dst->is_pointer() ? *src : *dst;
-    if (!want_pointer && (number.is_const() || width_of(pointer) > width_of(number)))
+    if (follow == Follow::number && (number.is_const() || width_of(pointer) > width_of(number)))
       wanted = wanted == i.dst ? i.src : i.dst;
   } else if (dst->is_const() && !src->is_const()) {
     wanted = i.src;
@@ -85,6 +86,25 @@ bool Narrator::follow_alu(const Link& link, Follow follow, u32& wanted) const {
 }
 
 std::vector<Narrator::Link> Narrator::trace(u32 reg, Follow follow, std::size_t step) const {
+  std::vector<Link> links = steps_back(reg, follow, step);
+  for (std::size_t k = 0; k + 1 < links.size(); k++) {
+    if (!cuts_by_shifting(links[k], links[k + 1])) continue;
+    links[k].what = Link::What::cut;
+    links[k].before = links[k + 1].before;
+    links[k].known = links[k].known && links[k + 1].known;
+    links.erase(links.begin() + static_cast<std::ptrdiff_t>(k) + 1);
+  }
+  return links;
+}
+
+/// `x <<= 32; x >>= 32`: how 32 bits are taken where there are no 32-bit instructions.
+bool Narrator::cuts_by_shifting(const Link& right, const Link& left) const {
+  const Insn &r = program_.insns[right.insn], &l = program_.insns[left.insn];
+  return right.what == Link::What::computed && left.what == Link::What::computed && l.code == code_lsh_imm &&
+         l.imm == 32 && r.imm == 32 && (r.code == code_rsh_imm || r.code == code_arsh_imm);
+}
+
+std::vector<Narrator::Link> Narrator::steps_back(u32 reg, Follow follow, std::size_t step) const {
   std::vector<Link> links;
   const auto& path = c_.path_;
   u32 wanted = reg, frame = history_.depth(std::min(step, path.size() - 1));
@@ -263,7 +283,12 @@ void Narrator::add(Role role, u32 insn, std::string text, bool is_cause) {
 std::string Narrator::number_text(const Scalar& number) const {
   if (number.is_const()) return fmt::format("{}", static_cast<s64>(number.value()));
   const auto& w = number.wide;
-  if (w.umin == 0 && w.umax == Interval<u32>::u_max) return "any 32-bit number";
+  if (w.umin == 0 && w.umax == Interval<u32>::u_max) {
+    const auto& n = number.narrow;
+    if (n.smin == Interval<u32>::s_min && n.smax == Interval<u32>::s_max) return "any 32-bit number";
+    if (n.smin == Interval<u32>::s_min) return fmt::format("at most {} as an int, also negative", n.smax);
+    return fmt::format("{} to {} as an int", n.smin, n.smax);
+  }
   if (w.is_unknown()) return "any 64-bit number";
   if (w.smin < 0 && w.smax == Interval<u64>::s_max) return fmt::format("at least {}", w.smin);
   if (w.smin >= 0 || w.umax <= static_cast<u64>(Interval<u64>::s_max)) {

@@ -8,6 +8,7 @@
 
 #include "verify/checker.hpp"
 #include "verify/diagnosis.hpp"
+#include "verify/loops.hpp"
 #include "verify/names.hpp"
 
 namespace skep::verify {
@@ -28,11 +29,14 @@ class Narrator {
     bool known = false;
     Register before, after;  ///< of the value; `before` is that of the same register
   };
-  enum class Follow : u8 { number, pointer };  ///< which operand of a sum is followed
+  /// Which operand of a sum is followed: the one that varies, the pointer, what was added to it.
+  enum class Follow : u8 { number, pointer, index };
 
   // --- following values (narrator.cpp) ---
   /// From the refusal (or from before `step`) back to the origin: the newest link first.
   std::vector<Link> trace(u32 reg, Follow follow, std::size_t step) const;
+  std::vector<Link> steps_back(u32 reg, Follow follow, std::size_t step) const;
+  bool cuts_by_shifting(const Link& right, const Link& left) const;
   bool follow_alu(const Link& link, Follow follow, u32& wanted) const;
   std::optional<Register> value(std::size_t step, u32 reg) const;
   /// Comparisons on the path that taught something about another copy of the value that `origin` made.
@@ -57,14 +61,18 @@ class Narrator {
   void name_the_value();
   void bounds();
   bool begins_callback(std::size_t step) const;
+  bool given_up(const Register& r);
+  std::optional<u32> call_around(u32 inner) const;
   bool is_given_by_process(const Link& origin) const;
   std::optional<u64> length_after(u32 reg) const;
   static std::optional<Scalar> added_number(const std::vector<Link>& links);
   bool facts_fixed(const Register& r) const;
+  bool constant_index(const Register& pointer);
   void choose_cause(const std::vector<Link>& links);
   void size();
   void packet();
   void packet_steps(const Register& pointer);
+  bool short_comparison(const Register& pointer);
   void provenance();
   void maybe_null();
   void not_set();
@@ -72,10 +80,16 @@ class Narrator {
   void availability();
   void leak();
   void result();
+  void point_at_return(s32 value);
   void stack();
+  bool map_argument(const Register& memory);
   void context();
   void arithmetic();
   void limits();
+  std::optional<Loop> loop_around(u32 insn) const;
+  std::optional<Loop> busiest_loop() const;
+  const SourceLine* loop_line(const Loop& loop) const;
+  void ways_out(const Loop& loop);
   void shape();
   void types();
   void fill_facts();

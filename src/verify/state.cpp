@@ -142,7 +142,7 @@ std::string_view name_of(Kind kind) noexcept {
     case Kind::function:
       return "function";
     case Kind::object:
-      return "object";
+      return "kernel object";
     case Kind::dynptr:
       return "dynptr";
     case Kind::iterator:

@@ -163,7 +163,7 @@ bool Checker::call_global(u32 function) {
   f.is_called = true;
   if (is_kernel() && !returns_number(function))
     return refuse(MessageId::function_returns_no_number, f.info->name, "it is global");
-  if (state_.is_locked()) return refuse(MessageId::lock_held, f.info->name);
+  if (state_.is_locked()) return refuse(MessageId::lock_held, fmt::format("{}()", f.info->name));
   if (f.sleeps && !check_may_sleep(f.info->name)) return false;
   if (f.throws && !check_resources(fmt::format("{}() may throw", f.info->name))) return false;
   auto params = parameters(*object_.btf, *f.info);

@@ -8,8 +8,10 @@
 
 #include <cstdlib>
 
+#include "btf/btf.hpp"
 #include "bug_file.hpp"
 #include "compile/compile.hpp"
+#include "explain/beyond_lines.hpp"
 #include "explain/fix.hpp"
 #include "kernel/close.hpp"
 #include "verify/diagnosis.hpp"
@@ -33,12 +35,14 @@ Result<Verdict> verdict_of(const std::string& text, const Bug& bug) {
   if (bug.kernel_rules) object = SKEP_TRY(kernel::close_object(object));
   verify::Options options;
   options.rules = bug.kernel_rules ? verify::Rules::kernel : verify::Rules::user;
+  static const auto kernel_types = btf::Btf::from_file("/sys/kernel/btf/vmlinux");
+  if (bug.kernel_rules && kernel_types) options.kernel_types = *kernel_types;
   Verdict verdict;
   for (const ProgramSpec& program : object.programs) {
     auto outcome = SKEP_TRY(verify::verify(program, object, options));
     verdict = {outcome.report, program, nullptr};
     if (outcome.report.accepted) continue;
-    verdict.diagnosis = verify::diagnose(program, object, options);
+    verdict.diagnosis = explain::with_source(verify::diagnose(program, object, options), explain::Source(text));
     break;
   }
   return verdict;

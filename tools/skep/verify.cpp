@@ -10,6 +10,7 @@
 #include "btf/btf.hpp"
 #include "catalog/versions.hpp"
 #include "compile/compile.hpp"
+#include "explain/beyond_lines.hpp"
 #include "explain/fix.hpp"
 #include "explain/insn_fix.hpp"
 #include "explain/kernel_log.hpp"
@@ -225,6 +226,8 @@ Result<int> run(const VerifyOptions& options) {
     std::shared_ptr<const verify::Diagnosis> diagnosis;
     if (report.rejection) {
       diagnosis = verify::diagnose(program, spec, rules);
+      if (const auto text = source_text(options.source))
+        diagnosis = explain::with_source(std::move(diagnosis), explain::Source(*text));
       const verify::Refused refused{*report.rejection, diagnosis};
       fix = suggestion(options, spec, program, refused, rules);
       if (!fix) fix = insn_suggestion(options, spec, program, refused, rules);
