@@ -19,6 +19,13 @@ bool granted_at(HelperId helper, const AttachTarget& attach) noexcept {
   return false;
 }
 
+bool granted_to(HelperId helper, std::string_view operations, std::string_view member) noexcept {
+#define SKEP_HELPER_OPERATION(name, structure, but_for) \
+  if (helper == HelperId::name && operations == (structure) && member != (but_for)) return true;
+#include "catalog/attach_rules.def"
+  return false;
+}
+
 bool is_callable_at(HelperId helper, std::string_view function) noexcept {
   bool is_listed = false;
 #define SKEP_HELPER_FUNCTION(name, where) \

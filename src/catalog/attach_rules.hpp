@@ -10,6 +10,8 @@ namespace skep::catalog {
 bool withheld_at(HelperId helper, AttachType attach) noexcept;
 /// Whether a program attached there may call `helper` although its type may not.
 bool granted_at(HelperId helper, const AttachTarget& attach) noexcept;
+/// The same of a struct_ops program that is a member of one of the kernel's structures.
+bool granted_to(HelperId helper, std::string_view operations, std::string_view member) noexcept;
 /// Whether a tracing program there, which is not an iterator, may call `helper` although only some functions' may.
 bool is_callable_at(HelperId helper, std::string_view function) noexcept;
 /// Whether the field at `offset` of the type's context exists for a program attached there.

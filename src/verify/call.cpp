@@ -18,7 +18,9 @@ bool Checker::check_caller(const catalog::Prototype& prototype, const catalog::H
   bool may_call = catalog::contains(prototype.callers, program_.type);
   if (is_kernel())
     may_call = may_call ? !catalog::withheld_at(prototype.id, program_.attach.attach_type())
-                        : catalog::granted_at(prototype.id, program_.attach);
+                        : catalog::granted_at(prototype.id, program_.attach) ||
+                              (typed_context_ &&
+                               catalog::granted_to(prototype.id, typed_context_->operations, typed_context_->member));
   if (is_kernel() && may_call && program_.type == ProgramType::tracing &&
       program_.attach.attach_type() != AttachType::trace_iter)
     may_call = catalog::is_callable_at(prototype.id, program_.attach.target);
@@ -62,6 +64,10 @@ bool Checker::do_helper_call() {
   for (Arg arg : prototype->args)
     if (arg == Arg::callback && !call_back(*prototype, call)) return false;
   if (prototype->id == HelperId::tail_call && !check_resources("a tail call")) return false;
+  // Linux builds such a jump into the program: another index is another program.
+  if (is_kernel() && prototype->id == HelperId::tail_call && reg(3).is_const() &&
+      reg(3).number.value() < maps_[static_cast<u32>(call.map)].spec->max_entries && !need_precise(3))
+    return false;
   if (id >= helper_used_.size()) helper_used_.resize(id + 1);
   helper_used_[id] = true;
   clear_caller_saved();

@@ -383,6 +383,9 @@ TEST(LinuxRules, HelpersOfSomePlaces) {
   EXPECT_TRUE(granted(HelperId::setsockopt, "lsm_cgroup/socket_post_create"));
   EXPECT_FALSE(granted(HelperId::setsockopt, "lsm_cgroup/socket_bind"));
   EXPECT_FALSE(granted(HelperId::setsockopt, "lsm/socket_post_create"));
+  EXPECT_TRUE(catalog::granted_to(HelperId::setsockopt, "tcp_congestion_ops", "init"));
+  EXPECT_FALSE(catalog::granted_to(HelperId::setsockopt, "tcp_congestion_ops", "release"));
+  EXPECT_FALSE(catalog::granted_to(HelperId::setsockopt, "Qdisc_ops", "init"));
   // A typed tracepoint may hold a lock, unlike those without types.
   EXPECT_EQ(at_tracepoint(LOOKUP("locked") "if r0 == 0 goto end\nr6 = r0\nr1 = r0\nr1 += 4\ncall spin_lock\nr1 = "
                                            "r6\nr1 += 4\ncall spin_unlock\nend: " RETURN),

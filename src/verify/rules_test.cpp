@@ -526,6 +526,10 @@ std::shared_ptr<const btf::Btf> small_kernel() {
   const u32 operation = types.add_pointer(types.add_func_proto(0, with_thing));
   const btf::Builder::NewMember operations[] = {{"init", operation, 0}, {"get_info", operation, 64}};
   types.add_struct("tcp_congestion_ops", 16, operations);
+  const btf::Builder::NewMember looks[] = {{"look", operation, 0}, {"see", operation, 64}};
+  types.add_struct("thing_ops", 16, looks);
+  const btf::Param or_none[] = {{"thing__nullable", thing}};
+  types.add_func("thing_ops__look", types.add_func_proto(0, or_none), 0);
   return types.build().value();
 }
 
@@ -554,18 +558,19 @@ TEST(Verify, RulesOfTypedContexts) {
     EXPECT_EQ(judged_at(section), "no_attach_target") << section;
 
   // A map of operations whose member at `offset` is the program.
-  const auto operation = [&](u32 offset, const char* license, bool sleepable) {
+  const auto operation = [&](u32 offset, const char* license, bool sleepable,
+                             const char* structure = "tcp_congestion_ops", const char* text = RETURN) {
     ObjectSpec own = object;
     own.license = license;
     own.btf = small_kernel();
     MapSpec map;
     map.name = "operations";
     map.type = MapType::struct_ops;
-    map.btf_value_type_id = *own.btf->find("tcp_congestion_ops", btf::Kind::struct_);
+    map.btf_value_type_id = *own.btf->find(structure, btf::Kind::struct_);
     map.initial_value.resize(16);
     map.slots.push_back({offset, "test"});
     own.maps.push_back(map);
-    ProgramSpec program = program_of(own, ProgramType::struct_ops, RETURN);
+    ProgramSpec program = program_of(own, ProgramType::struct_ops, text);
     program.name = "test";
     program.sleepable = sleepable;
     return refusal(program, own, kernel);
@@ -574,6 +579,13 @@ TEST(Verify, RulesOfTypedContexts) {
   EXPECT_EQ(operation(0, "GPL", true), "struct_ops_member");
   EXPECT_EQ(operation(8, "GPL", false), "struct_ops_member");
   EXPECT_EQ(operation(0, "Proprietary", false), "program_needs_gpl");
+  // What the kernel's stand-in for an operation calls so may be null.
+  const char* reads = "r1 = *(u64 *)(r1 +0)\nr0 = *(u32 *)(r1 +0)\n" RETURN;
+  EXPECT_EQ(operation(0, "GPL", false, "thing_ops", reads), "maybe_null");
+  EXPECT_EQ(operation(8, "GPL", false, "thing_ops", reads), "");
+  EXPECT_EQ(operation(0, "GPL", false, "thing_ops",
+                      "r1 = *(u64 *)(r1 +0)\nif r1 == 0 goto +1\nr0 = *(u32 *)(r1 +0)\n" RETURN),
+            "");
 }
 
 TEST(Verify, TheAttachTypeDecidesFieldsAndHelpers) {

@@ -278,6 +278,9 @@ class Maker {
       if (kernel_.type(proto).kind != Kind::func_proto) return std::nullopt;
       TypedContext context =
           from_prototype(fmt::format("the arguments of {}.{}", plain, member), proto, 0, Trust::trusted);
+      if (const auto stub = prototype_of(fmt::format("{}__{}", plain, member))) believe_stub(context, *stub);
+      context.operations = plain;
+      context.member = member;
       if (plain == "tcp_congestion_ops") believe_tcp(context);
       for (const RefusedMember& row : refused_members)
         if (row.operations == plain && row.member == member) context.refused = true;
@@ -286,6 +289,14 @@ class Maker {
       return context;
     }
     return std::nullopt;
+  }
+
+  /// The kernel's own stand-in for an operation, which names what may be null.
+  void believe_stub(TypedContext& context, u32 proto) const {
+    const auto params = kernel_.params(kernel_.type(proto));
+    for (std::size_t i = 0; i < params.size() && i < context.arguments.size(); i++)
+      if (params[i].name.ends_with("__nullable") && context.arguments[i].what == What::object)
+        context.arguments[i].or_null = true;
   }
 
   /// The sockets of a congestion control are TCP's.

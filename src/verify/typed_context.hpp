@@ -36,7 +36,8 @@ struct TypedArgument {
 };
 
 struct TypedContext {
-  std::string name;  ///< "the arguments of tcp_congestion_ops.init"
+  std::string name;                ///< "the arguments of tcp_congestion_ops.init"
+  std::string operations, member;  ///< of a struct_ops program: "tcp_congestion_ops", "init"
   std::vector<TypedArgument> arguments;
   bool returns_nothing = false;
   bool refused = false;  ///< the operation of this name takes no program, or none that sleeps

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import unittest
 
-from support import EXAMPLES, Case, main, need, need_clang
+from support import EXAMPLES, Case, can_use_kernel_bpf, main, need, need_clang
 
 HEADER = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] SEC("license") = "GPL";\n'
 HASH = "struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, __u64); __uint(max_entries, 16); } counts SEC(\".maps\");\n"
@@ -103,6 +103,21 @@ class Verify(Case):
         trace = self.write("kernel.log", "12: (79) r1 = *(u64 *)(r0 +0)\nR0 invalid mem access 'map_value_or_null'\nprocessed 9 insns (limit 1000000)\n")
         self.assertIn("V022", self.skep("verify", path, "--kernel-log", trace, check=1).stdout)
         self.skep("verify", path, "--kernel-log", self.write("empty.log", ""), check=2)
+
+    def test_the_running_kernels_verdict_stands_beside_ours(self):
+        good = 'SEC("xdp")\nint good(struct xdp_md *ctx) { return ctx->ingress_ifindex ? 2 : 1; }\n'
+        path = self.write("beside.bpf.c", HEADER + good)
+        self.assertIn("--compare-kernel", self.skep("verify", path, "--compare-kernel", "--kernel", "5.15", check=2).stderr)
+        need(can_use_kernel_bpf(), "bpf(2) is not permitted to this process")
+        shown = self.skep("verify", path, "--compare-kernel", check=0).stdout
+        self.assertRegex(shown, r"(?m)^accepted  good .*\n  Linux [^:]+: accepted, \d+ instructions processed, \d+ us$")
+        verdict = json.loads(self.skep("verify", path, "--compare-kernel", "--json", check=0).stdout)
+        self.assertEqual(verdict["kernel"]["verdict"], "accepted")
+        self.assertEqual(verdict["kernel"]["insns_processed"], verdict["insns_processed"])
+        bad = self.write("bad.bpf.c", HEADER + REFUSED[0][1])
+        verdict = json.loads(self.skep("verify", bad, "--compare-kernel", "--json", check=1).stdout)
+        self.assertEqual((verdict["kernel"]["verdict"], verdict["accepted"]), ("refused", False))
+        self.assertIn("map_value_or_null", verdict["kernel"]["reason"])
 
     def test_what_files_say_reaches_no_terminal_as_control(self):
         text = HEADER + 'SEC("xdp")\nint p(struct xdp_md *ctx) {\n  unsigned char *d = (void *)(long)ctx->data; /* \x1b[31m\x07 */ return d[3] ? 1 : 2;\n}\n'

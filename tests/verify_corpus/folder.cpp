@@ -88,6 +88,7 @@ std::optional<bool> expectation(const btf::Btf* types, std::string_view function
 class Folder {
  public:
   explicit Folder(std::string only) : only_(std::move(only)) {
+    rules_.log = !only_.empty();
     if (auto allowed = kernel::may_load_programs(); !allowed) result.kernel_silent = allowed.error().message;
   }
 
@@ -130,6 +131,7 @@ class Folder {
       if (auto outcome = verify::verify(program, object, rules_)) {
         const verify::Report& report = outcome->report;
         row.accepted = report.accepted;
+        row.log = report.log;
         row.insns = report.insns_processed;
         row.time_ns = report.time_ns;
         row.state_bytes = report.state_bytes;

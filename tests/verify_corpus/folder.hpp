@@ -17,6 +17,7 @@ struct Judged {
   std::string name;  ///< "OBJECT:PROGRAM"
   bool accepted = false;
   std::string refusal;  ///< "message_id @insn: reason", or why it could not be decided
+  std::string log;      ///< where one program was asked for
   u64 insns = 0, time_ns = 0, state_bytes = 0;
   kernel::KernelVerdict kernel;
   std::optional<bool> expected;  ///< what the program's own annotations say: tests of the kernel have them

@@ -86,7 +86,7 @@ std::string difference(const Judged& row) {
 
 std::string folder_text(const FolderResult& result, bool with_counts) {
   std::string text;
-  for (const Judged& row : result.programs) text += difference(row);
+  for (const Judged& row : result.programs) text += row.log + difference(row);
   if (with_counts)
     for (const Judged& row : result.programs)
       if (row.is_counted() && row.insns != row.kernel.insns)

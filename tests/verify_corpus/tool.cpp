@@ -7,8 +7,8 @@
 //   verify_corpus_tool folder PLACE... [counts] [rows] [--program NAME]
 // PLACE: a BPF object, or a folder with such below it (your build tree). Each program is judged by the running kernel
 // (BPF_PROG_LOAD, nothing is attached) and here, by the kernel's rules; differences are named, sums follow as text and
-// as one line of JSON. rows: a line for each program instead. Ends with 0 where no verdict differs, 1 where one does,
-// 2 where the kernel could not be asked, 3 where there was nothing to judge.
+// as one line of JSON. rows: a line for each program instead. --program: that one, with our log. Ends with 0 where no
+// verdict differs, 1 where one does, 2 where the kernel could not be asked, 3 where there was nothing to judge.
 #include <fmt/format.h>
 
 #include <cstdio>

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 
+#include "backend/selection.hpp"
 #include "base/mapped_file.hpp"
 #include "btf/btf.hpp"
 #include "catalog/versions.hpp"
@@ -15,6 +16,7 @@
 #include "explain/insn_fix.hpp"
 #include "explain/kernel_log.hpp"
 #include "kernel/close.hpp"
+#include "kernel/judge.hpp"
 #include "user/prepare.hpp"
 #include "verb.hpp"
 #include "verify/c_line.hpp"
@@ -34,6 +36,7 @@ struct VerifyOptions {
   bool json = false;
   bool log = false;
   bool no_fix = false;
+  bool compare_kernel = false;  ///< the running one's verdict beside ours
   u32 fix_milliseconds = 10'000;
 };
 
@@ -196,12 +199,23 @@ Result<int> run(const VerifyOptions& options) {
   if (!options.program.empty() && spec.program(options.program) == nullptr)
     return fail(Code::invalid_argument, fmt::format("{}: no program '{}'", options.source.file, options.program));
   const auto untyped = SKEP_TRY(name_types(spec, options.source.type));
-  const bool kernel = options.rules == "kernel" || options.unprivileged || !options.kernel.empty();
+  if (options.compare_kernel && (options.unprivileged || !options.kernel.empty() || options.source.raw))
+    return fail(Code::invalid_argument,
+                "--compare-kernel asks the running kernel, as this process, about an object or a C source; leave out "
+                "--kernel, --unprivileged and --raw");
+  const bool kernel =
+      options.rules == "kernel" || options.unprivileged || !options.kernel.empty() || options.compare_kernel;
   spec = SKEP_TRY_AT(options.source.file, made_ready(spec, kernel));
   if (!options.kernel_log.empty()) return explain_log(options, spec);
   verify::Options rules = kernel ? SKEP_TRY(rules_of_kernel(options)) : user::engine_rules();
   if (options.rules == "strict") rules.rules = verify::Rules::strict;
   rules.log = options.log;
+  kernel::KernelTypes types({});
+  std::optional<kernel::Judge> linux_judge;
+  if (options.compare_kernel) {
+    spec = backend::without_pins(std::move(spec));
+    linux_judge.emplace(SKEP_TRY_AT("--compare-kernel", kernel::Judge::open(spec, types)));
+  }
   int status = 0;
   u32 decided = 0;
   for (const auto& program : spec.programs) {
@@ -232,10 +246,15 @@ Result<int> run(const VerifyOptions& options) {
       fix = suggestion(options, spec, program, refused, rules);
       if (!fix) fix = insn_suggestion(options, spec, program, refused, rules);
     }
+    std::optional<kernel::KernelVerdict> beside;
+    if (linux_judge) beside = linux_judge->judge(program);
+    const kernel::KernelVerdict* kernels = beside ? &*beside : nullptr;
     if (options.log && !options.json) fmt::print("{}", verify::c_line::printable_lines(report.log));
-    fmt::print("{}", options.json ? verdict_json(program, report, diagnosis.get(), fix)
-                                  : verdict_text(program, report, diagnosis.get(), fix));
-    if (!outcome->report.accepted && status == 0) status = 1;
+    fmt::print("{}", options.json ? verdict_json(program, report, diagnosis.get(), fix, kernels)
+                                  : verdict_text(program, report, diagnosis.get(), fix, kernels));
+    const bool is_refused = beside && beside->kind == kernel::KernelVerdict::Kind::refused;
+    if ((!outcome->report.accepted || is_refused) && status == 0) status = 1;
+    if (beside && !beside->is_judged()) status = 2;
   }
   if (decided == 0) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
   return status;
@@ -281,6 +300,8 @@ int verify_verb(const Arguments& arguments) {
   app.add_option("--rules", options.rules, "user: this engine; kernel: what Linux would say; strict")
       ->check(one_of({"user", "kernel", "strict"}));
   app.add_option("--kernel", options.kernel, "what that version of Linux would say, such as 5.15 (rules: kernel)");
+  app.add_flag("--compare-kernel", options.compare_kernel,
+               "the running kernel's own verdict and work beside each (rules: kernel; as root; nothing is attached)");
   app.add_flag("--unprivileged", options.unprivileged, "what Linux says without CAP_BPF (rules: kernel)");
   app.add_flag("-j,--json", options.json, "one JSON object a program");
   app.add_flag("--log", options.log, "the verifier's state at every instruction, as the kernel writes it");

@@ -2,6 +2,7 @@
 #include "verify_output.hpp"
 
 #include <fmt/format.h>
+#include <sys/utsname.h>
 
 #include "base/json_writer.hpp"
 #include "catalog/messages.hpp"
@@ -95,10 +96,36 @@ std::string fix_text(const explain::Fix& fix) {
   return text;
 }
 
+/// What Linux says, in one line.
+std::string kernel_text(const verify::Report& report, const kernel::KernelVerdict& kernel) {
+  utsname machine{};
+  uname(&machine);
+  const std::string work = fmt::format("{} instructions processed, {:.0f} us", kernel.insns, kernel.time_us);
+  const char* differs = kernel.is_judged() && kernel.is_accepted() != report.accepted ? "  (differs)" : "";
+  if (kernel.is_accepted()) return fmt::format("  Linux {}: accepted, {}{}\n", machine.release, work, differs);
+  const std::string reason = verify::c_line::printable(kernel.reason);
+  if (kernel.kind == kernel::KernelVerdict::Kind::refused)
+    return fmt::format("  Linux {}: refused, {}: {}{}\n", machine.release, work, reason, differs);
+  return fmt::format("  Linux {}: not judged: {}\n", machine.release, reason);
+}
+
+void write_kernel(base::JsonWriter& json, const kernel::KernelVerdict& kernel) {
+  constexpr const char* kinds[] = {"accepted", "refused", "denied", "lacking"};
+  json.key("kernel");
+  json.begin_object();
+  json.member("verdict", kinds[static_cast<std::size_t>(kernel.kind)]);
+  json.key("reason");
+  kernel.is_accepted() ? json.null() : json.string(kernel.reason);
+  json.member("insns_processed", kernel.insns);
+  json.member("states", kernel.states);
+  json.member("time_ns", static_cast<u64>(kernel.time_us * 1e3));
+  json.end_object();
+}
+
 }  // namespace
 
 std::string verdict_json(const ProgramSpec& program, const verify::Report& report, const verify::Diagnosis* diagnosis,
-                         const std::optional<explain::Fix>& fix) {
+                         const std::optional<explain::Fix>& fix, const kernel::KernelVerdict* kernel) {
   base::JsonWriter json;
   json.begin_object();
   json.member("program", program.name);
@@ -115,17 +142,20 @@ std::string verdict_json(const ProgramSpec& program, const verify::Report& repor
   json.member("insns_processed", report.insns_processed);
   json.member("states", report.states);
   json.member("time_ns", report.time_ns);
+  if (kernel != nullptr) write_kernel(json, *kernel);
   json.end_object();
   return json.text() + "\n";
 }
 
 std::string verdict_text(const ProgramSpec& program, const verify::Report& report, const verify::Diagnosis* diagnosis,
-                         const std::optional<explain::Fix>& fix) {
+                         const std::optional<explain::Fix>& fix, const kernel::KernelVerdict* kernel) {
+  const std::string beside = kernel != nullptr ? kernel_text(report, *kernel) : "";
   if (report.accepted)
     return fmt::format("accepted  {} ({}): {} instructions processed, {} states, {} us, stack {} bytes\n",
                        verify::c_line::printable(program.name), name_of(program.type), report.insns_processed,
-                       report.states, report.time_ns / 1000, report.stack_bytes);
-  return verify::explain(report, program, diagnosis, fix ? fix_text(*fix) : std::string());
+                       report.states, report.time_ns / 1000, report.stack_bytes) +
+           beside;
+  return verify::explain(report, program, diagnosis, fix ? fix_text(*fix) : std::string()) + beside;
 }
 
 }  // namespace skep::tools

@@ -5,6 +5,7 @@
 // known bits at 8), where every member can be listed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -333,6 +334,31 @@ TEST(Scalar, ArithmeticAt64BitsHoldsOnSamples) {
       ASSERT_TRUE(alu(op, a, b, false).contains(isa::calculate<u32>(op, static_cast<u32>(x), static_cast<u32>(y))));
     }
   }
+}
+
+TEST(Domain, MembersNextToANumber) {
+  for (const Tnum8& t : all_tnums(8)) {
+    const auto all = members(t);
+    for (unsigned n = t.min(); n <= t.max(); n++) {
+      const auto number = static_cast<u8>(n);
+      ASSERT_EQ(t.least_from(number), *std::ranges::lower_bound(all, number)) << n;
+      ASSERT_EQ(t.greatest_to(number), *std::prev(std::ranges::upper_bound(all, number))) << n;
+    }
+  }
+}
+
+TEST(Domain, OneNumberBetweenBitsAndBounds) {
+  const auto between = [](u16 value, u16 mask, u16 low, u16 high) {
+    Small s;
+    s.bits = {value, mask};
+    s.wide.meet_unsigned(low, high);
+    EXPECT_TRUE(s.normalise());
+    return s;
+  };
+  EXPECT_EQ(between(0xe0, 0x10, 0xe1, 0xffff), Small::of(0xf0));
+  EXPECT_EQ(between(0xe0, 0x10, 0, 0xef), Small::of(0xe0));
+  EXPECT_EQ(between(0x1100, 0x80, 0x1101, 0x11ff), Small::of(0x1180));
+  EXPECT_FALSE(between(0xe0, 0x18, 0xe1, 0xffff).is_const()) << "0xe8, 0xf0 or 0xf8";
 }
 
 }  // namespace

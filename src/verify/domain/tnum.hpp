@@ -47,6 +47,23 @@ struct BasicTnum {
   /// Smallest and largest member, as unsigned numbers.
   constexpr U min() const { return value; }
   constexpr U max() const { return static_cast<U>(value | mask); }
+  /// The smallest member that is not below `number`, which is at most max().
+  constexpr U least_from(U number) const {
+    const U wrong = static_cast<U>((number ^ value) & ~mask);
+    if (wrong == 0) return number;
+    // Up to the highest known bit that differs the member is free; if that bit is 1 in `number`, it must be larger
+    // above.
+    const U below = static_cast<U>((U{1} << (std::bit_width(wrong) - 1)) * 2 - 1);
+    if ((value & static_cast<U>(below & ~(below >> 1))) != 0)
+      return static_cast<U>((number & ~below) | (value & below));
+    const U carried = static_cast<U>((number | static_cast<U>(~mask) | below) + 1);
+    return static_cast<U>(value | (carried & mask));
+  }
+  /// The largest member that is not above `number`, which is at least min().
+  constexpr U greatest_to(U number) const {
+    const BasicTnum mirrored{static_cast<U>(~value & ~mask), mask};
+    return static_cast<U>(~mirrored.least_from(static_cast<U>(~number)));
+  }
   /// Every member is a multiple of `alignment`, a power of two.
   constexpr bool is_aligned(U alignment) const { return ((value | mask) & (alignment - 1)) == 0; }
 
