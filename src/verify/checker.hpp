@@ -30,6 +30,7 @@
 #include "verify/history.hpp"
 #include "verify/map_facts.hpp"
 #include "verify/observer.hpp"
+#include "verify/path.hpp"
 #include "verify/stack_liveness.hpp"
 #include "verify/state.hpp"
 #include "verify/typed_context.hpp"
@@ -39,71 +40,6 @@ namespace skep::verify {
 
 struct Diagnosis;
 class SecondGear;
-
-/// Registers that are known equal after a comparison; kept with the step that compared, for precision.
-struct Links {
-  static constexpr u32 limit = 6;
-  struct Entry {
-    u8 frame = 0;
-    bool is_register = false;
-    u8 index = 0;
-  };
-  u8 count = 0;
-  std::array<Entry, limit> entries{};
-};
-
-/// One executed instruction of the current path.
-struct Step {
-  enum class What : u8 {
-    plain,
-    stack_read,
-    stack_write,
-    descended,  ///< the next step is inside the function that this one calls
-    returned,   ///< exit of a callback: the next step is the helper call that made it, again
-    left,       ///< a tail call ended the function it is in: the next step is in the caller, as behind an exit
-  };
-  u32 insn = 0;
-  What what = What::plain;
-  u8 frame = 0;  ///< stack access: whose slot; descended: the new frame
-  u8 slot = 0;
-  bool has_links = false;
-  u32 links = 0;  ///< index into Checker::links_
-};
-
-/// A remembered state and what its paths turned out to depend on.
-struct Checkpoint {
-  State state;
-  u32 insn = 0;
-  u32 call_insn = 0;  ///< of the current frame
-  u32 path_length = 0;
-  u32 hits = 0, misses = 0;
-  bool active = true;
-  /// Some of its paths ended at a checkpoint that was not done itself: its marks are not complete, and it is compared
-  /// as if every number and every slot counted. `loop` is that checkpoint.
-  bool incomplete = false;
-  bool is_loop_entry = false;
-  Checkpoint* loop = nullptr;
-  u32 closed_frames =
-      0;  ///< what Checker::closed_ knows of the path from here to the next active one: of so many frames
-  FrameMasks live_slots{};   ///< slots read before being written
-  bool is_cleaned = false;   ///< Rules::kernel: `may_be_read` is known
-  FrameMasks may_be_read{};  ///< Rules::kernel: live slots when this point was reached again for the first time
-  FrameMasks written{};      ///< slots written between the checkpoint before and this one
-  FrameMasks precise_slots{};
-  std::array<u16, isa::max_call_frames> precise_regs{};
-};
-
-/// A branch still to be explored.
-struct Pending {
-  State state;
-  u32 insn = 0;
-  u32 path_length = 0;
-  u32 links_length = 0;
-  u32 active_length = 0;
-  u32 history = 0;
-  bool enters_callback = false;  ///< the state is at the start of a function that the helper call at path's end makes
-  FrameMasks written{};
-};
 
 /// What the second gear keeps apart, of states of the same shape: rounds of a loop, ways to any other place. 0 rounds:
 /// the first gear.
@@ -165,6 +101,7 @@ class Checker {
   bool verify_globals(bool& any);
   bool verify_function(u32 function);
   bool explore_and_forget();
+  void forget_explored();
   bool over_limit();
   bool prove_joined();
   bool try_second_gear(const Patience& patience);
@@ -192,6 +129,7 @@ class Checker {
   bool same_id(u32 old_id, u32 now_id);
   bool same_scalar_id(u32 old_id, u32 now_id);
   bool may_loop(const State& old) const;
+  void forget_lonely_ids();
   bool adopt(const Checkpoint& old, bool everything);
 
   // --- loops that end by themselves (converge.cpp) ---
@@ -204,13 +142,33 @@ class Checker {
   void widen(const Checkpoint& before, State& state);
   bool do_may_goto();
 
+  // --- stays in such loops, as Linux counts them (stays.cpp) ---
+  void find_stays();
+  Stay* stay_in(const std::vector<u32>& loop_of);
+  void enter_stays(Checkpoint& made);
+  bool is_incomplete(const Checkpoint& old) const {
+    return old.incomplete || (old.stay != nullptr && old.stay->is_open) ||
+           (distrusts_callbacks_ && old.calls != nullptr && old.calls->is_open);
+  }
+  bool may_be_needed(const Checkpoint& old) const {
+    return old.active || old.is_loop_entry || (old.stay != nullptr && old.stay->entry != nullptr) ||
+           (old.calls != nullptr && old.calls->entry != nullptr);
+  }
+  bool end_in_stay(Checkpoint& old);
+  void note_way_back(Checkpoint& old, Stay& stay);
+  void leave(Checkpoint& done);
+  void finish(Stay& stay, Stay* around);
+  bool carry_back(const WayBack& way, bool everything);
+  bool still_covers(Trusted& trusted);
+
   // --- precision (precision.cpp) ---
   bool need_precise(u32 reg);
   bool need_precise_slot(u32 frame, u32 slot);
   bool need_precise_at_start(const Checkpoint& old, bool everything);
   struct Wanted;
   bool propagate(Wanted& wanted, std::size_t from);
-  bool step_back(Wanted& wanted, const Step& step);
+  bool step_back(Wanted& wanted, const Step& step, std::span<const Links> links);
+  static bool mark(Checkpoint& at, Wanted& wanted);
   void read_slot(u32 frame, u32 slot);
   void need_slot(u32 frame, u32 slot);
   u64 live_slots(u32 depth) const;
@@ -469,7 +427,12 @@ class Checker {
   std::vector<Pending> pending_;
   std::vector<std::vector<std::unique_ptr<Checkpoint>>> explored_;  ///< by instruction
   std::vector<Checkpoint*> active_;
-  std::vector<std::unique_ptr<Checkpoint>> retired_;  ///< evicted while active
+  std::vector<std::unique_ptr<Checkpoint>> retired_;  ///< evicted while active, or while its loop is followed
+  /// Rules::kernel: by instruction, the loop that it is in, or 0; empty where no loop ends by itself.
+  std::vector<u32> loop_of_, callback_of_;  ///< the same of calls that call back
+  std::map<std::vector<u32>, Stay> stays_;  ///< by the calls that lead to the loop, and the loop
+  bool distrusts_callbacks_ = false;        ///< their states are compared in full while their loop is followed
+  bool has_doubts_ = false;                 ///< a state was trusted that should not have been
   /// By instruction, not by the kernel's rules: whether it lies on a way that leads back to where it began, in a frame
   /// that was there all the way. Each loop of such ways needs a reason to end (ranking.hpp).
   std::vector<bool> closed_;

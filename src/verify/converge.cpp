@@ -12,8 +12,9 @@
 // (self_ending.hpp), or are looked at with joined paths (ranking.hpp).
 //
 // What such a loop costs: the checkpoints inside it ended at one whose marks were not complete, so their own marks
-// never are. They prune only what they cover in full, and whoever ends at one of them takes everything as needed.
-// Idea: Linux 6.7, "exact states comparison for iterator convergence checks".
+// never are (by the kernel's rules they are in the end: stays.cpp). They prune only what they cover in full, and
+// whoever ends at one of them takes everything as needed. Idea: Linux 6.7, "exact states comparison for iterator
+// convergence checks".
 #include "verify/checker.hpp"
 #include "verify/ranking.hpp"
 
@@ -39,6 +40,7 @@ bool Checker::try_active(Checkpoint& old, bool forced, bool& hit) {
 
 /// This path ends here, at `old`, which covers it.
 bool Checker::take_hit(Checkpoint& old) {
+  if (is_kernel()) return end_in_stay(old);
   if (old.active) {
     close_loop(old);
     note_closed(old, old.state.depth);

@@ -179,7 +179,7 @@ void Checker::note_difference(const Checkpoint& old) {
   fresh_id_ = 0;
   const u32 depth = state_.depth;
   const Frame &a = *old.state.frames[depth], &b = *state_.frames[depth];
-  const Match match = old.active || old.incomplete ? Match::within : Match::covers;
+  const Match match = old.active || is_incomplete(old) ? Match::within : Match::covers;
   const u16 live = analysis_.insns[insn_].live;
   for (u32 r = 0; r < isa::register_count; r++)
     if ((live >> r & 1) != 0 && !register_matches(a.regs[r], b.regs[r], (old.precise_regs[depth] >> r & 1) != 0, match))

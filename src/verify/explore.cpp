@@ -72,6 +72,7 @@ bool Checker::follow_each_path() {
   if (is_kernel()) keep_fields_of_linux();
   if (is_kernel() && !check_program_of_linux()) return false;
   if (is_kernel()) stack_liveness_.start(program_, analysis_);
+  find_stays();
   explored_.resize(program_.insns.size());
   function_stack_.resize(analysis_.functions.size());
   context_load_at_.resize(program_.insns.size());
@@ -151,14 +152,43 @@ bool Checker::verify_function(u32 function) {
 }
 
 bool Checker::explore_and_forget() {
-  bool ok = second_gear_ != nullptr ? second_gear_->explore() : explore();
+  if (callback_of_.empty() || distrusts_callbacks_) {
+    const bool ok = second_gear_ != nullptr ? second_gear_->explore() : explore();
+    forget_explored();
+    return ok;
+  }
+  State start;
+  pool_.copy(start, state_);
+  const u32 first = insn_;
+  const bool ok = explore();
+  forget_explored();
+  if (!has_doubts_) {
+    pool_.release(start);
+    return ok;
+  }
+  distrusts_callbacks_ = true;
+  for (Pending& p : pending_) pool_.release(p.state);
+  pending_.clear();
+  enter_function(start.frames[0]->function);
+  pool_.release(state_);
+  state_ = std::move(start);
+  start.frames = {};
+  insn_ = first;
+  const bool again = explore();
+  forget_explored();
+  return again;
+}
+
+void Checker::forget_explored() {
   for (auto& list : explored_) {
     for (auto& c : list) pool_.release(c->state);
     list.clear();
   }
   for (auto& c : retired_) pool_.release(c->state);
   retired_.clear();
-  return ok;
+  for (auto& [chain, stay] : stays_)
+    for (Trusted& trusted : stay.trusted) pool_.release(trusted.now);
+  stays_.clear();
 }
 
 void Checker::enter_function(u32 function) {
@@ -323,6 +353,8 @@ bool Checker::take_pending() {
   bool any = !pending_.empty();
   std::size_t active = any ? pending_.back().active_length : 0;
   while (active_.size() > active) {  // everything from there on is done: it may prune from now on
+    leave(*active_.back());
+    if (has_doubts_ && !distrusts_callbacks_) any = false;  // all is explored again
     active_.back()->active = false;
     active_.pop_back();
   }
@@ -368,7 +400,7 @@ Checker::Visit Checker::visit() {
       if (!try_active(old, forced, hit)) return Visit::refused;
       if (hit) return Visit::covered;
       if (!must_add && insns < loop_insns && jumps < loop_jumps) add = false;
-    } else if (states_match(old, old.incomplete ? Match::within : Match::covers)) {
+    } else if (states_match(old, is_incomplete(old) ? Match::within : Match::covers)) {
       old.hits++;
       return take_hit(old) ? Visit::covered : Visit::refused;
     }
@@ -376,7 +408,7 @@ Checker::Visit Checker::visit() {
     if (story_ != nullptr) note_difference(old);
     u32 allowance = forced && old.active ? loop_miss_allowance : miss_allowance;
     if (old.misses > old.hits * allowance + allowance) {
-      if (old.active || old.is_loop_entry)
+      if (may_be_needed(old))
         retired_.push_back(std::move(list[k]));
       else
         pool_.release(old.state);
@@ -394,12 +426,14 @@ Checker::Visit Checker::visit() {
 }
 
 void Checker::remember() {
+  forget_lonely_ids();
   auto checkpoint = std::make_unique<Checkpoint>();
   pool_.copy(checkpoint->state, state_);
   checkpoint->insn = insn_;
   checkpoint->call_insn = state_.current().call_insn;
   checkpoint->path_length = static_cast<u32>(path_.size());
   checkpoint->written = written_;
+  enter_stays(*checkpoint);
   written_ = {};
   history_ = 0;
   active_.push_back(checkpoint.get());

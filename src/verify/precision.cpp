@@ -9,28 +9,11 @@
 // The same walk-back, for stack slots that are read, is read_slot(): it needs no data flow, only the checkpoints.
 // Idea: Linux 5.3, mark_chain_precision.
 #include "verify/checker.hpp"
+#include "verify/wanted.hpp"
 
 namespace skep::verify {
 
 using isa::Form;
-
-/// Registers and slots whose numbers matter, while walking back; `depth` is the frame of the walk.
-struct Checker::Wanted {
-  u32 depth = 0;
-  std::array<u16, isa::max_call_frames> regs{};
-  FrameMasks slots{};
-
-  bool empty() const {
-    for (u32 d = 0; d < isa::max_call_frames; d++)
-      if (regs[d] != 0 || slots[d] != 0) return false;
-    return true;
-  }
-  bool has(u32 reg) const { return (regs[depth] >> reg & 1) != 0; }
-  void add(u32 reg) {
-    if (reg != isa::frame_pointer) regs[depth] = static_cast<u16>(regs[depth] | 1u << reg);
-  }
-  void drop(u32 reg) { regs[depth] = static_cast<u16>(regs[depth] & ~(1u << reg)); }
-};
 
 bool Checker::need_precise(u32 index) {
   if (!reg(index).is_scalar() || (active_.empty() && !trail_)) return true;
@@ -64,44 +47,54 @@ bool Checker::need_precise_at_start(const Checkpoint& old, bool everything) {
   return propagate(wanted, path_.size());
 }
 
+/// Marks what is wanted in a state that is passed; what was marked before, and pointers, are looked for no longer.
+/// Whether any mark is new.
+bool Checker::mark(Checkpoint& c, Wanted& wanted) {
+  bool is_news = false;
+  for (u32 d = 0; d <= c.state.depth; d++) {
+    const Frame& frame = *c.state.frames[d];
+    for (u32 r = 0; r < isa::frame_pointer; r++) {
+      const u16 bit = static_cast<u16>(1u << r);
+      if ((wanted.regs[d] & bit) == 0) continue;
+      // A pointer is always compared in full; a marked number was followed back before.
+      if (!frame.regs[r].is_scalar() || (c.precise_regs[d] & bit) != 0) {
+        wanted.regs[d] = static_cast<u16>(wanted.regs[d] & ~bit);
+      } else {
+        c.precise_regs[d] = static_cast<u16>(c.precise_regs[d] | bit);
+        is_news = true;
+      }
+    }
+    for (u64 slots = wanted.slots[d]; slots != 0; slots &= slots - 1) {
+      const u32 s = static_cast<u32>(std::countr_zero(slots));
+      const u64 bit = u64{1} << s;
+      const bool scalar =
+          s < frame.slot_count && frame.slots[s].spill != nullptr && frame.slots[s].spill->value.is_scalar();
+      if (!scalar || (c.precise_slots[d] & bit) != 0) {
+        wanted.slots[d] &= ~bit;
+      } else {
+        c.precise_slots[d] |= bit;
+        is_news = true;
+      }
+    }
+  }
+  return is_news;
+}
+
 /// `wanted` holds before path_[from]: marks it in the checkpoints passed on the way back.
 bool Checker::propagate(Wanted& wanted, std::size_t from) {
   std::size_t next = active_.size();
+  while (next > 0 && active_[next - 1]->path_length > from) --next;
   for (std::size_t at = from; !wanted.empty(); at--) {
     if (trail_) trail_->mark(at, wanted.regs, wanted.slots);
-    if (next > 0 && active_[next - 1]->path_length == at) {
-      Checkpoint& c = *active_[--next];
-      for (u32 d = 0; d <= c.state.depth; d++) {
-        const Frame& frame = *c.state.frames[d];
-        for (u32 r = 0; r < isa::frame_pointer; r++) {
-          u16 bit = static_cast<u16>(1u << r);
-          if ((wanted.regs[d] & bit) == 0) continue;
-          // A pointer is always compared in full; a marked number was followed back before.
-          if (!frame.regs[r].is_scalar() || (c.precise_regs[d] & bit) != 0)
-            wanted.regs[d] = static_cast<u16>(wanted.regs[d] & ~bit);
-          else
-            c.precise_regs[d] = static_cast<u16>(c.precise_regs[d] | bit);
-        }
-        for (u64 slots = wanted.slots[d]; slots != 0; slots &= slots - 1) {
-          u32 s = static_cast<u32>(std::countr_zero(slots));
-          u64 bit = u64{1} << s;
-          bool scalar =
-              s < frame.slot_count && frame.slots[s].spill != nullptr && frame.slots[s].spill->value.is_scalar();
-          if (!scalar || (c.precise_slots[d] & bit) != 0)
-            wanted.slots[d] &= ~bit;
-          else
-            c.precise_slots[d] |= bit;
-        }
-      }
-    }
+    if (next > 0 && active_[next - 1]->path_length == at) mark(*active_[--next], wanted);
     if (at == 0 || (next == 0 && !trail_)) return true;  // nothing remembered further back
-    step_back(wanted, path_[at - 1]);
+    step_back(wanted, path_[at - 1], links_);
   }
   return true;
 }
 
 /// What must be precise before `step` for `wanted` to be precise after it.
-bool Checker::step_back(Wanted& wanted, const Step& step) {
+bool Checker::step_back(Wanted& wanted, const Step& step, std::span<const Links> all_links) {
   const Insn& i = program_.insns[step.insn];
   bool is_move = (i.code & 0xf0) == 0xb0;
   auto slot_bit = u64{1} << step.slot;
@@ -153,7 +146,7 @@ bool Checker::step_back(Wanted& wanted, const Step& step) {
     case Form::jump_imm:
     case Form::jump_reg:
       if (step.has_links) {
-        const Links& links = links_[step.links];
+        const Links& links = all_links[step.links];
         auto is_wanted = [&](const Links::Entry& e) {
           return e.is_register ? (wanted.regs[e.frame] >> e.index & 1) != 0
                                : (wanted.slots[e.frame] >> e.index & 1) != 0;

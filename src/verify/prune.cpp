@@ -39,6 +39,8 @@ bool Checker::register_matches(const Register& old, const Register& now, bool pr
   }
   if (old.is_scalar()) {
     if (!precise && !is_unprivileged() && match == Match::covers) return true;
+    // The old path took it for equal to nobody: what it is equal to now only says more of it.
+    if (is_kernel() && !is_unprivileged() && old.id == 0) return old.number.includes(now.number);
     if (old.has_delta != now.has_delta || old.narrow_delta != now.narrow_delta || (old.has_delta && old.off != now.off))
       return false;
     return old.number.includes(now.number) && same_scalar_id(old.id, now.id);
@@ -186,11 +188,35 @@ u64 Checker::live_slots(u32 depth) const {
 /// Linux forgets what is dead in a finished state when its instruction is reached again, once: what later paths read
 /// from there on does not bring it back.
 void Checker::clean(Checkpoint& old) const {
-  if (!is_kernel() || old.is_cleaned || old.active || old.incomplete || old.state.depth != state_.depth) return;
+  if (!is_kernel() || old.is_cleaned || old.active || is_incomplete(old) || old.state.depth != state_.depth) return;
   for (u32 depth = 1; depth <= state_.depth; depth++)
     if (old.state.frames[depth]->call_insn != state_.frames[depth]->call_insn) return;
   old.is_cleaned = true;
   for (u32 depth = 0; depth <= state_.depth; depth++) old.may_be_read[depth] = live_slots(depth);
+}
+
+/// A number that is equal to no other one has no need of an id; without, more states are as good as this one. Linux
+/// does so with what it remembers.
+void Checker::forget_lonely_ids() {
+  if (!is_kernel() || is_unprivileged()) return;
+  std::vector<u32> seen, shared;
+  const auto look = [&](const Register& r) {
+    if (!r.is_scalar() || r.id == 0) return;
+    const bool is_known = std::ranges::find(seen, r.id) != seen.end();
+    (is_known ? shared : seen).push_back(r.id);
+  };
+  for (u32 depth = 0; depth <= state_.depth; depth++) {
+    const Frame& frame = *state_.frames[depth];
+    for (const Register& r : frame.regs) look(r);
+    for (u32 s = 0; s < frame.slot_count; s++)
+      if (frame.slots[s].spill != nullptr) look(frame.slots[s].spill->value);
+  }
+  if (seen.empty()) return;
+  for_each_register(pool_, state_, [&](Register& r) {
+    if (!r.is_scalar() || r.id == 0 || std::ranges::find(shared, r.id) != shared.end()) return false;
+    r.unlink();
+    return true;
+  });
 }
 
 /// A cheap look before the exact comparison: the current frame's registers, without ids.
