@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "catalog/prototypes.hpp"
+#include "isa/registers.hpp"
 
 namespace skep::verify {
 namespace {
@@ -55,11 +56,7 @@ class Analyser {
       if (!op)
         return refuse(MessageId::bad_instruction, i, static_cast<unsigned>(insn.code), isa::why_undecodable(insn));
       facts.op = *op;
-      Form f = form(i);
-      bool writes_dst = f == Form::alu_imm || f == Form::alu_reg || f == Form::alu_unary || f == Form::movsx ||
-                        f == Form::endian || f == Form::load || f == Form::ld_imm64 || f == Form::load_acquire ||
-                        f == Form::addr_space_cast;
-      facts.writes_frame_pointer = writes_dst && insn.dst == isa::frame_pointer;
+      facts.writes_frame_pointer = (isa::registers_written(insn, form(i)) >> isa::frame_pointer & 1) != 0;
       if (!isa::is_ld_imm64(insn)) continue;
       if (i + 1 >= code_.size() || !isa::is_ld_imm64_tail(code_[i + 1]))
         return refuse(MessageId::bad_instruction, i, static_cast<unsigned>(insn.code),

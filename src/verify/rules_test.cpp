@@ -52,6 +52,11 @@ const Case cases[] = {
     {"jump_into_wide_load", kprobe, "r0 = 0\nif r0 == 0 goto +1\nr1 = 5 ll\nexit"},
     {"falls_off_the_end", kprobe, "r0 = 0"},
     {"frame_pointer_written", kprobe, "r10 = 0\n" RETURN},
+    {"frame_pointer_written", kprobe, "r10 = *(u64 *)(r1 +0)\n" RETURN},
+    {"frame_pointer_written", kprobe, "r10 = load_acquire((u64 *)(r10 -8))\n" RETURN},
+    // An atomic instruction that fetches writes its source.
+    {"frame_pointer_written", kprobe, "*(u64 *)(r10 -8) = 0\nr10 = atomic64_fetch_add((u64 *)(r10 -8), r10)\n" RETURN},
+    {"frame_pointer_written", kprobe, "*(u64 *)(r10 -8) = 0\nr10 = atomic64_xchg((u64 *)(r10 -8), r10)\n" RETURN},
     {"infinite_loop", kprobe, "loop: goto loop\nexit"},
     {"infinite_loop", kprobe, "r0 = *(u64 *)(r1 +0)\nloop: if r0 != 0 goto loop\nexit"},
     {"too_complex", kprobe, "r0 = 0\nloop: r0 += 1\nif r0 != -1 goto loop\nexit"},
