@@ -88,12 +88,20 @@ bool Checker::propagate(Wanted& wanted, std::size_t from) {
     if (trail_) trail_->mark(at, wanted.regs, wanted.slots);
     if (next > 0 && active_[next - 1]->path_length == at) mark(*active_[--next], wanted);
     if (at == 0 || (next == 0 && !trail_)) return true;  // nothing remembered further back
-    step_back(wanted, path_[at - 1], links_);
+    if (!step_back(wanted, path_[at - 1], links_)) {
+      for (Checkpoint* c : active_) {
+        Wanted all = Wanted::everything(*c);
+        mark(*c, all);
+      }
+      return true;
+    }
   }
   return true;
 }
 
-/// What must be precise before `step` for `wanted` to be precise after it.
+/// What must be precise before `step` for `wanted` to be precise after it. False: Linux does not follow it further, and
+/// needs every number of the path then. A difference of pointers makes it look for one, and give up where that is an
+/// address to store to.
 bool Checker::step_back(Wanted& wanted, const Step& step, std::span<const Links> all_links) {
   const Insn& i = program_.insns[step.insn];
   bool is_move = (i.code & 0xf0) == 0xb0;
@@ -124,12 +132,13 @@ bool Checker::step_back(Wanted& wanted, const Step& step, std::span<const Links>
     case Form::store_reg:
     case Form::store_imm:
     case Form::store_release:
+      if (is_kernel() && wanted.has(i.dst)) return false;
       if (step.what != Step::What::stack_write || (wanted.slots[step.frame] & slot_bit) == 0) break;
       wanted.slots[step.frame] &= ~slot_bit;
       if (isa::row(analysis_.insns[step.insn].op).form != Form::store_imm) wanted.add(i.src);
       break;
     case Form::atomic:
-      break;
+      return !is_kernel() || !wanted.has(i.dst);
     case Form::atomic_fetch:
     case Form::cmpxchg: {
       u32 result = isa::row(analysis_.insns[step.insn].op).form == Form::cmpxchg ? 0 : i.src;
@@ -140,6 +149,7 @@ bool Checker::step_back(Wanted& wanted, const Step& step, std::span<const Links>
     }
     case Form::ld_abs:
     case Form::ld_ind:
+      if (is_kernel() && wanted.has(0)) return false;
       for (u32 r = 0; r <= 5; r++) wanted.drop(r);
       if (leaves_function(step)) wanted.regs[++wanted.depth] = 0;  // into the function it ended
       break;

@@ -174,16 +174,22 @@ bool Checker::carry_back(const WayBack& way, bool everything) {
     wanted.regs[depth] = static_cast<u16>(way.numbers[depth] & (everything ? 0xffff : way.equal->precise_regs[depth]));
     wanted.slots[depth] = way.number_slots[depth] & (everything ? ~u64{0} : way.equal->precise_slots[depth]);
   }
-  bool changed = false;
+  bool changed = false, is_lost = false;
   const Way* steps = &way.way;
-  for (Checkpoint* at = way.before; at != nullptr && !wanted.empty(); at = at->before) {
-    for (std::size_t k = steps->steps.size(); k-- > 0 && !wanted.empty();)
-      step_back(wanted, steps->steps[k], steps->links);
+  for (Checkpoint* at = way.before; at != nullptr && (is_lost || !wanted.empty()); at = at->before) {
+    for (std::size_t k = steps->steps.size(); k-- > 0 && !is_lost && !wanted.empty();)
+      is_lost = !step_back(wanted, steps->steps[k], steps->links);
+    if (is_lost) wanted = Wanted::everything(*at);
     changed = mark(*at, wanted) || changed;
     if (at->active) {  // on from there, over the path
-      if (wanted.empty() || at->path_length == 0) break;
-      step_back(wanted, path_[at->path_length - 1], links_);
-      propagate(wanted, at->path_length - 1);
+      if (!is_lost && !wanted.empty() && at->path_length != 0) {
+        is_lost = !step_back(wanted, path_[at->path_length - 1], links_);
+        if (!is_lost) propagate(wanted, at->path_length - 1);
+      }
+      for (std::size_t k = 0; is_lost && k < active_.size(); k++) {
+        Wanted all = Wanted::everything(*active_[k]);
+        mark(*active_[k], all);
+      }
       break;
     }
     if (at->way == nullptr) break;

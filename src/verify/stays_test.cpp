@@ -64,5 +64,18 @@ TEST(Stays, TheIndexOfATailCallKeepsStatesApart) {
   EXPECT_EQ(report.insns_processed, 25u);  // Linux 6.18.44
 }
 
+TEST(Stays, WhatADifferenceOfPointersRestsOnIsNotFollowed) {
+  // Linux looks for a number in r6, meets the store, and takes all numbers for needed: r9 keeps the two paths apart.
+  std::string text =
+      "*(u32 *)(r10 -4) = 0\nr1 = map[table]\nr2 = r10\nr2 += -4\ncall map_lookup_elem\nif r0 == 0 goto end\nr6 = r0\n"
+      "call get_prandom_u32\nr9 = 1\nif r0 != 0 goto met\nr9 = 2\ncall get_prandom_u32\ncall get_prandom_u32\n";
+  for (int i = 0; i < 7; i++) text += "r1 = 1\n";
+  text +=
+      "met: *(u8 *)(r6 +0) = 0\nr8 = r6\nr8 += 4\nr8 -= r6\nr8 &= 7\nr6 += r8\n*(u8 *)(r6 +0) = r9\nend: r0 = 0\nexit";
+  const Report report = judged(text);
+  EXPECT_TRUE(report.accepted);
+  EXPECT_EQ(report.insns_processed, 38u);  // Linux 6.18.44
+}
+
 }  // namespace
 }  // namespace skep::verify

@@ -15,6 +15,17 @@ struct Checker::Wanted {
       if (regs[d] != 0 || slots[d] != 0) return false;
     return true;
   }
+  /// Every number in the state.
+  static Wanted everything(const Checkpoint& c) {
+    Wanted all;
+    for (u32 d = 0; d <= c.state.depth; d++) {
+      all.regs[d] = (1u << isa::frame_pointer) - 1;
+      const Frame& frame = *c.state.frames[d];
+      for (u32 s = 0; s < frame.slot_count; s++)
+        if (frame.slots[s].bytes[slot_bytes - 1] == Byte::spilled) all.slots[d] |= u64{1} << s;
+    }
+    return all;
+  }
   bool has(u32 reg) const { return (regs[depth] >> reg & 1) != 0; }
   void add(u32 reg) {
     if (reg != isa::frame_pointer) regs[depth] = static_cast<u16>(regs[depth] | 1u << reg);
