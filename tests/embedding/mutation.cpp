@@ -10,14 +10,26 @@ class Mutation {
  public:
   Mutation(ProgramSpec& program, std::mt19937_64& random) : insns_(program.insns), random_(random) {}
 
+  /// Something that is an instruction still: what is none is refused before anything is asked of it.
   void change_one() {
-    const std::size_t at = pick(static_cast<u32>(insns_.size()));
-    if (!is_plain(at)) return;
+    constexpr u32 tries = 8;
+    for (u32 n = 0; n < tries; n++) {
+      const std::size_t at = pick(static_cast<u32>(insns_.size()));
+      if (!is_plain(at)) continue;
+      const Insn before = insns_[at];
+      change(at);
+      if (isa::decode(insns_[at])) return;
+      insns_[at] = before;
+    }
+  }
+
+ private:
+  void change(std::size_t at) {
     Insn& insn = insns_[at];
     switch (pick(9)) {
       case 0:
       case 1:
-        insn.imm = constant(insn.imm);
+        insn.imm = is_atomic(insn) ? atomic_operation() : constant(insn.imm);
         break;
       case 2:
         insn.off = static_cast<s16>(insn.off + static_cast<s16>(pick(9)) - 4);
@@ -44,7 +56,12 @@ class Mutation {
     }
   }
 
- private:
+  static bool is_atomic(const Insn& insn) { return (insn.code & 0xe7) == 0xc3; }
+  /// Add, or, and, xor, with and without fetching; exchange, compare and exchange. Source: RFC 9669, 5.3.
+  s32 atomic_operation() {
+    constexpr s32 operations[] = {0x00, 0x40, 0x50, 0xa0, 0x01, 0x41, 0x51, 0xa1, 0xe1, 0xf1};
+    return operations[pick(10)];
+  }
   u32 pick(u32 n) { return static_cast<u32>(random_() % n); }
   /// Neither a call (what is called stays) nor a part of an ld_imm64.
   bool is_plain(std::size_t at) const {
