@@ -34,6 +34,7 @@ using btf::Kind;
 using namespace shape;
 
 constexpr std::string_view bcc_section = "skep.bcc";
+constexpr std::string_view pins_section = ".rodata.skep_pins";
 
 // ---- names -------------------------------------------------------------------------------------------------------
 
@@ -175,7 +176,8 @@ void leave_out_callees(ObjectSpec& spec) {
     if (program.section == bcc_section && called.count(program.name) != 0) program.autoload = false;
 }
 
-/// Texts that became stores leave an unused section of strings behind, which nobody wants to see as a map.
+/// Texts that became stores leave an unused section of strings behind, which nobody wants to see as a map. Where pinned
+/// maps lie, the loader asks.
 void drop_unused_data(ObjectSpec& spec) {
   std::vector<bool> used(spec.maps.size());
   for (const ProgramSpec& program : spec.programs)
@@ -186,7 +188,8 @@ void drop_unused_data(ObjectSpec& spec) {
   std::vector<MapSpec> kept;
   for (std::size_t i = 0; i < spec.maps.size(); ++i) {
     moved[i] = static_cast<u32>(kept.size());
-    if (used[i] || !(spec.maps[i].is_global_data && spec.maps[i].frozen)) kept.push_back(std::move(spec.maps[i]));
+    if (used[i] || spec.maps[i].name == pins_section || !(spec.maps[i].is_global_data && spec.maps[i].frozen))
+      kept.push_back(std::move(spec.maps[i]));
   }
   spec.maps = std::move(kept);
   for (ProgramSpec& program : spec.programs)

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 
 #include "backend/names.hpp"
 #include "base/cpus.hpp"
@@ -92,35 +93,49 @@ Result<bool> write_initial(const MapSpec& map, int fd) {
   return status >= 0;  // EINVAL: a kernel before 5.2; the map is read-only for programs all the same
 }
 
-std::string pin_path(const MapSpec& map) { return fmt::format("{}/{}", pin_directory, map.name); }
+/// Where a map that is pinned by name lies, and whether the object says so itself: it has a variable skep_pin_NAME with
+/// the path. Otherwise the name is a file of the bpffs that everybody mounts.
+struct PinPlace {
+  std::string path;
+  bool is_told = false;
+};
+PinPlace pin_place(const ObjectSpec& object, const MapSpec& map) {
+  if (const auto told = object.variable("skep_pin_" + map.name)) {
+    const auto* const text = reinterpret_cast<const char*>(object.maps[told->map].initial_value.data()) + told->offset;
+    if (std::string path(text, ::strnlen(text, told->size)); !path.empty()) return {std::move(path), true};
+  }
+  return {fmt::format("{}/{}", pin_directory, map.name)};
+}
 
-/// The map pinned under this name, an empty Fd when there is none, an error when it is another kind of map.
-Result<base::Fd> open_pinned(const MapSpec& map) {
-  const std::string path = pin_path(map);
-  uapi::ObjPath attr{address_of(path.c_str()), 0, 0};
+/// The map pinned there, an empty Fd when there is none, an error when it is another kind of map. Where the path is
+/// told, the map may be another's, who has decided how many entries it takes.
+Result<base::Fd> open_pinned(const MapSpec& map, const PinPlace& place) {
+  uapi::ObjPath attr{address_of(place.path.c_str()), 0, 0};
   const int status = bpf(uapi::Cmd::obj_get, attr);
   if (status == -ENOENT) return base::Fd();
   if (status < 0)
-    return tl::unexpected(bpf_error(uapi::Cmd::obj_get, fmt::format("map {}: pinned at {}", map.name, path), -status));
+    return tl::unexpected(
+        bpf_error(uapi::Cmd::obj_get, fmt::format("map {}: pinned at {}", map.name, place.path), -status));
   base::Fd fd(status);
+  if (FdInfo(fd.get()).number("map_id:") == 0)
+    return fail(Code::invalid_argument, fmt::format("map {}: what is pinned at {} is no map", map.name, place.path));
   const auto there = SKEP_TRY(raw_map_info(fd.get()));
   if (there.type != static_cast<u32>(map.type) || there.key_size != map.key_size ||
-      there.value_size != map.value_size || there.max_entries != map.max_entries)
+      there.value_size != map.value_size || (there.max_entries != map.max_entries && !place.is_told))
     return fail(
         Code::invalid_argument,
         fmt::format(
             "map {}: {} holds another map ({}, key {}, value {}, {} entries); remove that pin or rename the map",
-            map.name, path, name_of(static_cast<MapType>(there.type)), there.key_size, there.value_size,
+            map.name, place.path, name_of(static_cast<MapType>(there.type)), there.key_size, there.value_size,
             there.max_entries));
   return fd;
 }
 
-Result<void> pin(const MapSpec& map, int fd) {
-  const std::string path = pin_path(map);
-  uapi::ObjPath attr{address_of(path.c_str()), static_cast<u32>(fd), 0};
+Result<void> pin(const MapSpec& map, const PinPlace& place, int fd) {
+  uapi::ObjPath attr{address_of(place.path.c_str()), static_cast<u32>(fd), 0};
   const int status = bpf(uapi::Cmd::obj_pin, attr);
   if (status >= 0) return {};
-  Error error = bpf_error(uapi::Cmd::obj_pin, fmt::format("map {}: pin at {}", map.name, path), -status);
+  Error error = bpf_error(uapi::Cmd::obj_pin, fmt::format("map {}: pin at {}", map.name, place.path), -status);
   if (status == -ENOENT || status == -EPERM)
     error.message += fmt::format(". A map pinned by name needs bpffs: `mount -t bpf bpf {}`", pin_directory);
   return tl::unexpected(std::move(error));
@@ -173,8 +188,9 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
   const MapSpec map = completed(spec, base::possible_cpus(), page_bytes());
   const std::string stored = backend::stored_map_name(object.name, map);
   if (map.type == MapType::struct_ops) return create_ops(object, map, btf_fd, kernel, token);
+  const PinPlace place = map.pin_by_name ? pin_place(object, map) : PinPlace();
   if (map.pin_by_name)
-    if (auto fd = SKEP_TRY(open_pinned(map))) return ready(SKEP_TRY(KernelMap::adopt(std::move(fd), map.name)));
+    if (auto fd = SKEP_TRY(open_pinned(map, place))) return ready(SKEP_TRY(KernelMap::adopt(std::move(fd), map.name)));
   base::Fd inner;
   if (is_map_of_maps(map.type)) {
     if (!map.inner)
@@ -194,7 +210,7 @@ Result<std::shared_ptr<KernelMap>> create_one(const ObjectSpec& object, const Ma
                                            map.initial_value.size(), memory.size()));
     std::ranges::copy(map.initial_value, memory.begin());
   }
-  if (map.pin_by_name) SKEP_TRY(pin(map, made->fd()));
+  if (map.pin_by_name) SKEP_TRY(pin(map, place, made->fd()));
   return made;
 }
 

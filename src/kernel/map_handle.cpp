@@ -9,6 +9,7 @@
 
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
+#include "kernel/pins.hpp"
 #include "kernel/rings.hpp"
 #include "kernel/syscall.hpp"
 
@@ -62,6 +63,13 @@ Result<std::shared_ptr<KernelMap>> KernelMap::adopt(base::Fd fd, std::string_vie
   auto info = SKEP_TRY(map_info(fd.get()));
   if (!name.empty()) info.name = name;
   return std::shared_ptr<KernelMap>(new KernelMap(std::move(fd), std::move(info)));
+}
+
+Result<std::shared_ptr<KernelMap>> KernelMap::open(const std::filesystem::path& path) {
+  base::Fd fd = SKEP_TRY(open_pin(path));
+  if (FdInfo(fd.get()).number("map_id:") == 0)
+    return fail(Code::invalid_argument, fmt::format("{}: what is pinned there is no map", path.native()));
+  return adopt(std::move(fd));
 }
 
 Result<std::shared_ptr<KernelMap>> KernelMap::adopt_new(base::Fd fd, std::string_view name, bool is_frozen) {

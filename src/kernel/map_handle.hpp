@@ -3,6 +3,7 @@
 // Program arrays and maps of maps take object ids, as in the user engine, and turn them into the descriptors that
 // bpf(2) wants: whoever names an object from outside has its id.
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -20,6 +21,8 @@ class KernelMap final : public Map::Impl {
   /// Takes the descriptor and asks the kernel for the map's facts. A non-empty `name` replaces the kernel's,
   /// which is cut at 15 characters.
   static Result<std::shared_ptr<KernelMap>> adopt(base::Fd fd, std::string_view name = {});
+  /// The map pinned at `path`. Errors: those of open_pin(); invalid_argument where something else is pinned there.
+  static Result<std::shared_ptr<KernelMap>> open(const std::filesystem::path& path);
   /// The same of a map that this process has just made.
   static Result<std::shared_ptr<KernelMap>> adopt_new(base::Fd fd, std::string_view name, bool is_frozen = false);
 

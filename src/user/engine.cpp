@@ -81,6 +81,9 @@ Result<Object> UserBackend::load(const ObjectSpec& spec, const LoadOptions& opti
   {
     const std::lock_guard lock(notes_mutex_);
     left_out_.insert(left_out_.end(), selection.notes.begin(), selection.notes.end());
+    for (const MapSpec& map : spec.maps)
+      if (map.pin_by_name)
+        left_out_.push_back("map " + map.name + " is this process's own and empty: only maps of the kernel are pinned");
   }
   const ObjectSpec prepared = SKEP_TRY_AT("object " + spec.name, prepare(backend::only(spec, selection)));
   const ShadowProvider shadow = [&]() -> Result<std::shared_ptr<hook::ShadowTasks>> {

@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,25 @@ class Case(unittest.TestCase):
                                    env=options.pop("env", self.environment), **options)
         self.addCleanup(finish, process)
         return process
+
+    def attached(self, *arguments):
+        """A tool that prints nothing at first, attached: from then on it ends by itself at SIGINT."""
+        process = self.start(*arguments)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and process.poll() is None:
+            with open(f"/proc/{process.pid}/status") as status:
+                caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt"))
+            if caught >> (signal.SIGINT - 1) & 1:
+                return process
+            time.sleep(0.01)
+        self.fail(f"{arguments}: {process.poll() is not None and process.stderr.read()}")
+
+    def interrupted(self, process):
+        """What a tool printed until SIGINT."""
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 0, err)
+        return out
 
 
 def while_the_pipe_is_taken(run):

@@ -353,7 +353,7 @@ class Behaviour(support.Case):
 
     @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
     def test_a_process_by_number(self):
-        reader = subprocess.Popen([sys.executable, "-I", "-c", "import time\nwhile True: open('/dev/null').close(); time.sleep(0.01)"])
+        reader = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time\nwhile True: open('/dev/null').close(); time.sleep(0.01)"])
         self.addCleanup(reader.wait)
         self.addCleanup(reader.kill)
         for engine in engines():

@@ -105,13 +105,7 @@ class Words {
     if (parts.size() != 2 || !parts[0].starts_with('"')) return bad(specifier_, "expected STRCMP(\"TEXT\", STRING)");
     const std::string name = fmt::format("skep_begins_{}_{}", number_, count_++);
     const TextValue value = text_value(specifier_.place, SKEP_TRY(in_c(parts[1])));
-    functions_ += fmt::format(
-        "static inline bool {}(const void *text) {{\n"
-        "  char wanted[] = {}, found[sizeof(wanted)] = {{}};\n"
-        "  bpf_probe_read_{}_str(found, sizeof(found), text);\n"
-        "  for (int i = 0; i < sizeof(wanted) - 1; i++)\n    if (wanted[i] != found[i]) return false;\n"
-        "  return true;\n}}\n",
-        name, parts[0], value.of_user ? "user" : "kernel");
+    functions_ += begins_with_source(name, parts[0], value.of_user, false);
     return fmt::format("{}((const void *)({}))", name, value.c);
   }
 

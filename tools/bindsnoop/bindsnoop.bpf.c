@@ -2,6 +2,7 @@
 //
 // bind(2) on IPv4 and IPv6 sockets: the address as the call said it; protocol, options and the port that it got as the
 // socket says.
+#define TOOL_CONTAINERS
 #include "tool_file.bpf.h"
 #include "tool_socket.bpf.h"
 #include "bindsnoop/bindsnoop.h"

@@ -9,6 +9,7 @@
 
 #include "kit/address.hpp"
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/kit.hpp"
 #include "kit/tcp_events.hpp"
 
@@ -61,6 +62,7 @@ int bindsnoop(const Arguments& arguments) {
   bool times = false, wide = false, uids = false, errors = false, count = false;
   std::string ports_text;
   kit.wants_pid();
+  Containers containers(kit);
   kit.wants_uid("-u,--uid");
   kit.options().add_flag("-t,--timestamp", times, "seconds since the first");
   kit.options().add_flag("-w,--wide", wide, "wide columns, for IPv6");
@@ -69,6 +71,7 @@ int bindsnoop(const Arguments& arguments) {
   kit.options().add_flag("-U,--print-uid", uids, "a column for the user");
   kit.options().add_flag("--count", count, "counts by address and port, printed at the end");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   const auto ports = port_list(ports_text);
   if (!ports) return complain("-P: " + ports.error().message);
   kit.set("with_failures", errors);

@@ -2,6 +2,7 @@
 //
 // cap_capable() is asked for each check. The tracepoint of the same name (Linux 6.14) does not tell whether the check
 // is one that is written to the audit log.
+#define TOOL_CONTAINERS
 #include "tool.bpf.h"
 #include "functions.bpf.h"
 #include "stack_counts.bpf.h"

@@ -4,6 +4,7 @@
 
 #include "capable/capable.h"
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/kit.hpp"
 #include "kit/stacks.hpp"
 
@@ -38,6 +39,7 @@ int capable(const Arguments& arguments) {
                        "  skep capable --unique   # each process and capability once"});
   bool verbose = false, extra = false, unique = false, kernel_stack = false, user_stack = false;
   kit.wants_pid();
+  Containers containers(kit);
   kit.wants_uid("--uid");
   kit.wants_duration("--duration");
   kit.options().add_flag("-v,--verbose", verbose, "checks that are not audited too");
@@ -46,6 +48,7 @@ int capable(const Arguments& arguments) {
   kit.options().add_flag("-x,--extra", extra, "columns TID and INSETID");
   kit.options().add_flag("--unique", unique, "each process and capability once");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   kit.set("with_unaudited", verbose);
   kit.set("only_once", unique);
   kit.set("own_pid", static_cast<u32>(::getpid()));

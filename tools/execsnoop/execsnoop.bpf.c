@@ -3,6 +3,7 @@
 // execve(2) and execveat(2). The arguments are read at the beginning, from the caller's memory, because after an exec
 // that memory is gone; where one of its pages was not in memory then (the kernel's programs may not wait for it), the
 // new program's own copy is read at the end, which the kernel has just written.
+#define TOOL_CONTAINERS
 #include "tool.bpf.h"
 #include "execsnoop.h"
 

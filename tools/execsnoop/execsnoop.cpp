@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/kit.hpp"
 
 namespace skep::tools {
@@ -75,7 +76,9 @@ int execsnoop(const Arguments& arguments) {
            .user_engine = true});
   ExecOptions options;
   add_options(kit, options);
+  Containers containers(kit);
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   std::regex name, line;
   try {
     name = options.name;

@@ -1,6 +1,8 @@
 // skep exitsnoop: how long processes lived and how they ended.
 #include <fmt/format.h>
 
+#include <ctime>
+
 #include "exitsnoop/exitsnoop.h"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
@@ -21,6 +23,14 @@ std::string ending(int code) {
   return fmt::format("signal {} ({}{})", number, name, (code & 0x80) != 0 ? ", core dumped" : "");
 }
 
+/// clock_time() where clocks show Universal Time.
+std::string universal_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  return fmt::format("{:02}:{:02}:{:02}", parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
 }  // namespace
 
 int exitsnoop(const Arguments& arguments) {
@@ -32,10 +42,11 @@ int exitsnoop(const Arguments& arguments) {
                        "  skep exitsnoop --per-thread    # every thread\n"
                        "  skep exitsnoop -- make         # of a command, without privileges",
            .user_engine = true});
-  bool times = false, failed = false, threads = false;
+  bool times = false, utc = false, failed = false, threads = false;
   std::string label;
   kit.wants_pid();
   kit.options().add_flag("-t,--timestamp", times, "the time of day of each");
+  kit.options().add_flag("--utc", utc, "the same in Universal Time");
   kit.options().add_flag("-x,--failed", failed, "only with an exit code or signal");
   kit.options().add_flag("--per-thread", threads, "threads, not only processes");
   const Option labelled = kit.options()
@@ -46,7 +57,7 @@ int exitsnoop(const Arguments& arguments) {
   if (label.empty()) label = "exit";
   kit.set("only_failed", failed);
   kit.set("threads", threads);
-  Columns columns(kit.output(), {{"TIME", "time", -8, times},
+  Columns columns(kit.output(), {{utc ? "TIME-UTC" : "TIME", "time", -8, times || utc},
                                  {"LABEL", "label", -6, labelled.count() > 0},
                                  {"PCOMM", "comm", -16},
                                  {"PID", "pid", -7},
@@ -56,8 +67,8 @@ int exitsnoop(const Arguments& arguments) {
                                  {"EXIT_CODE", "exit"}});
   kit.on_record<exit_event>("events", [&](const exit_event& event) {
     const double age = event.end_ns < event.start_ns ? 0 : static_cast<double>(event.end_ns - event.start_ns) / 1e9;
-    columns.row({clock_time(), label, text(event.comm), event.pid, event.parent, event.tid, Decimal{age, 2},
-                 ending(event.code)});
+    columns.row({utc ? universal_time() : clock_time(), label, text(event.comm), event.pid, event.parent, event.tid,
+                 Decimal{age, 2}, ending(event.code)});
   });
   return kit.run([&] { columns.heading(); });
 }

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
-// How long functions take: a histogram for each, of the outermost call where a function calls itself.
+// How long functions take: a histogram for each; where a function calls itself, of the outermost calls.
 #include "tool.bpf.h"
 #include "funclatency/funclatency.h"
 
 const volatile u64 unit_ns = 1;
 const volatile bool together = 1;
+const volatile u32 levels = 1; /* of calls inside of each other that are timed */
 
 struct running {
   u64 thread;
   u64 function;
 };
 struct begun {
-  u64 started_ns, depth;
+  u64 depth;
+  u64 started_ns[MOST_LEVELS];
 };
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -35,10 +37,11 @@ int enter_function(struct pt_regs *ctx) {
   struct running key = {bpf_get_current_pid_tgid(), bpf_get_attach_cookie(ctx)};
   struct begun *known = bpf_map_lookup_elem(&begun_calls, &key);
   if (known) {
-    known->depth++;
+    u64 depth = ++known->depth;
+    if (depth < levels && depth < MOST_LEVELS) known->started_ns[depth] = bpf_ktime_get_ns();
     return 0;
   }
-  struct begun begun = {.started_ns = bpf_ktime_get_ns()};
+  struct begun begun = {.started_ns = {bpf_ktime_get_ns()}};
   bpf_map_update_elem(&begun_calls, &key, &begun, BPF_ANY);
   return 0;
 }
@@ -48,12 +51,13 @@ int exit_function(struct pt_regs *ctx) {
   struct running key = {bpf_get_current_pid_tgid(), bpf_get_attach_cookie(ctx)};
   struct begun *begun = bpf_map_lookup_elem(&begun_calls, &key);
   if (!begun) return 0;
-  if (begun->depth) {
+  u64 depth = begun->depth, started_ns = depth < MOST_LEVELS ? begun->started_ns[depth] : 0;
+  if (depth)
     begun->depth--;
-    return 0;
-  }
-  u64 spent = bpf_ktime_get_ns() - begun->started_ns;
-  bpf_map_delete_elem(&begun_calls, &key);
+  else
+    bpf_map_delete_elem(&begun_calls, &key);
+  if (depth >= levels || depth >= MOST_LEVELS) return 0;
+  u64 spent = bpf_ktime_get_ns() - started_ns;
   u32 index = together ? 0 : key.function;
   struct latency_totals *totals = bpf_map_lookup_elem(&latencies, &index);
   if (!totals) return 0;

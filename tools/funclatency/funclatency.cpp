@@ -19,6 +19,7 @@ namespace {
 struct LatencyOptions {
   std::string pattern;
   double interval_s = 0;
+  u32 levels = 1;
   bool clock = false, microseconds = false, milliseconds = false, by_function = false, regular_expression = false;
   u64 unit_ns() const { return milliseconds ? 1000000 : microseconds ? 1000 : 1; }
   const char* unit() const { return milliseconds ? "msecs" : microseconds ? "usecs" : "nsecs"; }
@@ -58,6 +59,10 @@ void add_options(Kit& kit, LatencyOptions& options) {
   const Option micro = app.add_flag("-u,--microseconds", options.microseconds, "in microseconds, not nanoseconds");
   app.add_flag("-m,--milliseconds", options.milliseconds, "in milliseconds")->excludes(micro);
   app.add_flag("-F,--function", options.by_function, "a histogram for each function");
+  app.add_option("-l,--level", options.levels,
+                 "of a function that calls itself, times so many calls from the outermost on")
+      ->check(range(1, MOST_LEVELS))
+      ->capture_default_str();
   app.add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");
 }
 
@@ -83,6 +88,7 @@ int funclatency(const Arguments& arguments) {
   if (!probes) return complain(probes.error());
   if (const auto status = choose_engine(kit, *probes)) return *status;
   kit.set("unit_ns", options.unit_ns());
+  kit.set("levels", options.levels);
   kit.set("together", !options.by_function);
   for (MapSpec& map : kit.spec().maps)
     if (map.name == "latencies" && options.by_function) map.max_entries = static_cast<u32>(probes->size());

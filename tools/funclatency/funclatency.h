@@ -8,3 +8,5 @@ struct latency_totals {
   __u64 slots[64];
   __u64 total, count;
 };
+
+#define MOST_LEVELS 16

@@ -12,6 +12,8 @@
 namespace skep::tools {
 namespace {
 
+constexpr std::string_view user_mark = "@user";
+
 tl::unexpected<Error> bad(std::string_view text, std::string_view why) {
   return fail(Code::invalid_argument, fmt::format("probe '{}': {}", text, why));
 }
@@ -149,12 +151,57 @@ std::string handler_head(const ProbeText& probe, std::string_view name) {
 TextValue text_value(const ProbeText& probe, std::string_view value) {
   // Strings of programs and of system calls are in user space; "@user" says so of others.
   bool of_user = !probe.library.empty() && (probe.type != 't' || probe.library == "syscalls");
-  constexpr std::string_view mark = "@user";
-  if (value.ends_with(mark)) {
+  if (value.ends_with(user_mark)) {
     of_user = true;
-    value.remove_suffix(mark.size());
+    value.remove_suffix(user_mark.size());
   }
   return {expression(probe, value), of_user};
+}
+
+std::string begins_with_source(std::string_view name, std::string_view literal, bool of_user, bool is_binary) {
+  return fmt::format(
+      "static inline bool {}(const void *text) {{\n"
+      "  char wanted[] = {}, found[sizeof(wanted)] = {{}};\n"
+      "  bpf_probe_read_{}{}(found, sizeof(found) - {}, text);\n"
+      "  for (int i = 0; i < sizeof(wanted) - 1; i++)\n    if (wanted[i] != found[i]) return false;\n"
+      "  return true;\n}}\n",
+      name, literal, of_user ? "user" : "kernel", is_binary ? "" : "_str", is_binary ? 1 : 0);
+}
+
+Result<std::string> Comparisons::replace(const ProbeText& probe, std::string_view text) {
+  constexpr std::string_view word = "STRCMP";
+  std::string out;
+  char quote = 0;
+  while (!text.empty()) {
+    const bool is_call = quote == 0 && text.starts_with(word) && (out.empty() || !is_word(out.back()));
+    if (!is_call) {
+      if (quote != 0 && text[0] == '\\' && text.size() > 1) {
+        out.append(text.substr(0, 2));
+        text.remove_prefix(2);
+        continue;
+      }
+      if (text[0] == quote)
+        quote = 0;
+      else if (quote == 0 && (text[0] == '"' || text[0] == '\''))
+        quote = text[0];
+      out.push_back(text[0]);
+      text.remove_prefix(1);
+      continue;
+    }
+    text.remove_prefix(word.size());
+    skip_spaces(text);
+    const auto inside = text.starts_with('(') ? take_brackets(text) : std::nullopt;
+    const auto parts = inside ? split_outside(*inside, ',') : std::vector<std::string>();
+    if (parts.size() != 2 || !parts[0].starts_with('"') || !parts[0].ends_with('"'))
+      return bad(probe.function, "expected STRCMP(\"TEXT\", STRING)");
+    const std::string name = fmt::format("skep_begins_{}_{}", are_binary_ ? "bytes" : "text", count_++);
+    const TextValue value = text_value(probe, parts[1]);
+    source_ += begins_with_source(name, parts[0], value.of_user, are_binary_);
+    std::string_view place = parts[1];
+    if (place.ends_with(user_mark)) place.remove_suffix(user_mark.size());
+    out += fmt::format("{}((const void *)({}))", name, place);
+  }
+  return out;
 }
 
 std::string tree_source() {

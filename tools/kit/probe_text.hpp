@@ -57,6 +57,25 @@ struct TextValue {
 };
 TextValue text_value(const ProbeText& probe, std::string_view value);
 
+/// The C function `name(text)`, which tells whether a string begins with a literal (in its quotation marks).
+/// `is_binary`: `text` is memory, whose zeros are bytes as any others.
+std::string begins_with_source(std::string_view name, std::string_view literal, bool of_user, bool is_binary);
+
+/// Takes BCC's STRCMP("TEXT", STRING) out of expressions.
+class Comparisons {
+ public:
+  explicit Comparisons(bool are_binary) : are_binary_(are_binary) {}
+  /// The text with each STRCMP as a call. Errors: invalid_argument.
+  Result<std::string> replace(const ProbeText& probe, std::string_view text);
+  /// The functions that are called.
+  const std::string& source() const { return source_; }
+
+ private:
+  bool are_binary_;
+  std::size_t count_ = 0;
+  std::string source_;
+};
+
 /// The conversions of a format: 's', 'd', 'u', 'x', 'c', ...; errors: invalid_argument.
 Result<std::vector<char>> conversions(std::string_view format);
 

@@ -48,8 +48,49 @@ static __always_inline bool wanted_task(u32 pid, u32 tid) {
   return true;
 }
 
+/*
+ * Tools that define TOOL_CONTAINERS before they include this have --cgroupmap and --mntnsmap (containers.hpp): maps whose
+ * keys are the control groups and mount namespaces that are wanted. Their user made them, and fills them. The loader
+ * finds them at the paths that skep_pin_* hold.
+ */
+#ifdef TOOL_CONTAINERS
+#define TOOL_PATH_BYTES 256
+const volatile bool wanted_cgroups = 0, wanted_mount_namespaces = 0;
+const volatile char skep_pin_cgroupset[TOOL_PATH_BYTES] = "", skep_pin_mount_ns_set[TOOL_PATH_BYTES] = "";
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, u64); /* as bpf_get_current_cgroup_id() tells them */
+  __type(value, u64);
+} cgroupset SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, u64); /* inode numbers */
+  __type(value, u32);
+} mount_ns_set SEC(".maps");
+
+static __always_inline bool wanted_container(void) {
+  if (wanted_cgroups) {
+    u64 id = bpf_get_current_cgroup_id();
+    if (!bpf_map_lookup_elem(&cgroupset, &id)) return false;
+  }
+  if (wanted_mount_namespaces) {
+    struct task_struct *task = (void *)bpf_get_current_task();
+    u64 number = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+    if (!bpf_map_lookup_elem(&mount_ns_set, &number)) return false;
+  }
+  return true;
+}
+#else
+static __always_inline bool wanted_container(void) { return true; }
+#endif
+
 /* Whether the current task is. */
 static __always_inline bool wanted(void) {
+  if (!wanted_container()) return false;
   if (wanted_uid != (u32)-1 && (u32)bpf_get_current_uid_gid() != wanted_uid) return false;
   if (!wanted_pid && !wanted_tid && !wanted_tree) return true;
   u64 id = bpf_get_current_pid_tgid();

@@ -22,9 +22,13 @@ struct tcp_owner {
   u64 received, sent;
   u32 pid, uid;
   u32 closed; /* this side's close was told */
+  u32 attempt; /* kernel: of tcp_attempt */
   struct tool_addresses addresses;
   char comm[16];
 };
+/* A connection that fails loses its own address before connect() returns: it is kept until then. */
+enum tcp_attempt { TCP_NOT_IN_CALL, TCP_IN_CALL, TCP_FAILED_IN_CALL };
+
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 65536);
@@ -89,6 +93,16 @@ static __always_inline bool tcp_addresses_now(struct sock *sk, struct tcp_owner 
   return true;
 }
 
+/* The socket's own end, which it has from the first packet on. When it fails, the port is free already, but written down. */
+static __always_inline void tcp_local_end(struct sock *sk, struct tcp_owner *owner) {
+  struct tool_addresses now = {};
+  if (!tool_socket_addresses(sk, &now)) return;
+  if (!now.local_port) now.local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+  owner->addresses.family = now.family;
+  owner->addresses.local_port = now.local_port;
+  __builtin_memcpy(owner->addresses.local, now.local, sizeof(now.local));
+}
+
 static __always_inline u32 tcp_namespace(struct sock *sk) {
   return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
@@ -111,11 +125,18 @@ int kernel_state(struct bpf_raw_tracepoint_args *ctx) {
     if (to == TOOL_TCP_SYN_SENT && !wanted()) return 0;
     tcp_current(&fresh);
     if (to != TOOL_TCP_SYN_SENT) fresh.pid = 0; /* nobody has accepted it yet */
+    u64 id = bpf_get_current_pid_tgid();
+    if (to == TOOL_TCP_SYN_SENT && bpf_map_lookup_elem(&calls, &id)) fresh.attempt = TCP_IN_CALL;
     tcp_addresses_now(sk, &fresh);
     bpf_map_update_elem(&owners, &key, &fresh, BPF_ANY);
     return 0;
   }
   if (!owner) return 0;
+  if (from == TOOL_TCP_SYN_SENT && to == TOOL_TCP_CLOSE && owner->attempt == TCP_IN_CALL) {
+    tcp_local_end(sk, owner);
+    owner->attempt = TCP_FAILED_IN_CALL; /* for tcp_kernel_tried() */
+    return 0;
+  }
   tcp_addresses_now(sk, owner);
   bool mine = owner->pid || !(wanted_pid || wanted_tree);
   if (from == TOOL_TCP_SYN_SENT && to == TOOL_TCP_ESTABLISHED && mine)
@@ -146,13 +167,19 @@ static __always_inline void tcp_kernel_accepted(s32 descriptor) {
   tcp_send(TCP_EVENT_ACCEPT, &owner, descriptor, 0, tcp_namespace(sk));
 }
 
-/* What connect() was asked for, with the local end as it is now. */
+/* What connect() was asked for, with the local end as it is now, or was. */
 static __always_inline void tcp_kernel_tried(const struct tcp_call *call, s32 result) {
   struct sock *sk = tool_socket(call->descriptor);
   if (!sk || !tcp_is_tcp(sk)) return;
-  struct tcp_owner owner = {};
+  struct tcp_owner owner = {}, *known = bpf_map_lookup_elem(&owners, &(u64){(u64)sk});
   tcp_current(&owner);
   tool_socket_addresses(sk, &owner.addresses);
+  if (known && known->attempt == TCP_FAILED_IN_CALL) {
+    owner.addresses = known->addresses;
+    bpf_map_delete_elem(&owners, &(u64){(u64)sk});
+  } else if (known) {
+    known->attempt = TCP_NOT_IN_CALL;
+  }
   tool_user_address(call->address, &owner.addresses.family, &owner.addresses.remote_port, owner.addresses.remote);
   tool_unmap_ipv4(&owner.addresses);
   tcp_send(TCP_EVENT_ATTEMPT, &owner, call->descriptor, result, tcp_namespace(sk));

@@ -6,7 +6,7 @@
 
 const volatile u64 least_bytes = 0, most_bytes = ~0ull;
 const volatile u64 sample_every = 1;
-const volatile bool print_all = 0;
+const volatile bool combined_only = 0, tell_calls = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -33,24 +33,71 @@ struct {
   __uint(value_size, 127 * sizeof(u64));
 } stacks SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 10240);
+  __type(key, struct combined_key);
+  __type(value, struct combined);
+} combineds SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 1 << 20);
+} calls SEC(".maps");
+
+static const struct combined nothing;
+
+static __always_inline void tell(u32 kind, u64 size, u64 address) {
+  if (!tell_calls) return;
+  u64 id = bpf_get_current_pid_tgid();
+  struct memory_call call = {
+      .time_ns = bpf_ktime_get_ns(), .size = size, .address = address, .kind = kind, .pid = id >> 32, .tid = id};
+  bpf_get_current_comm(call.comm, sizeof(call.comm));
+  bpf_ringbuf_output(&calls, &call, sizeof(call), 0);
+}
+
+static __always_inline void combine(const struct allocation *allocation, u64 pid, bool is_freed) {
+  struct combined_key key = {allocation->stack, pid};
+  struct combined *combined = tool_lookup_or_init(&combineds, &key, &nothing);
+  if (!combined) return;
+  __sync_fetch_and_add(&combined->bytes, is_freed ? -allocation->size : allocation->size);
+  __sync_fetch_and_add(&combined->count, is_freed ? -1 : 1);
+}
+
 static __always_inline int ask(u64 size, u64 pointer) {
   if (size < least_bytes || size > most_bytes || !wanted()) return 0;
   if (sample_every > 1 && bpf_ktime_get_ns() % sample_every != 0) return 0;
   u64 id = bpf_get_current_pid_tgid();
   struct asking asking = {.size = size, .pointer = pointer};
   bpf_map_update_elem(&askings, &id, &asking, BPF_ANY);
+  tell(MEMORY_ASKED, size, 0);
   return 0;
+}
+
+/* What was at the address is gone, whether or not its free() was seen. */
+static __always_inline struct allocation *replaced(struct allocation_key *key) {
+  struct allocation *before = bpf_map_lookup_elem(&allocations, key);
+  if (before && combined_only) combine(before, key->pid, true);
+  return before;
 }
 
 static __always_inline void keep(void *ctx, u64 address, u64 size, u64 pid, u64 flags) {
   struct allocation_key key = {address, pid};
   struct allocation allocation = {.size = size, .time_ns = bpf_ktime_get_ns()};
   allocation.stack = bpf_get_stackid(ctx, &stacks, flags);
-  if (address) bpf_map_update_elem(&allocations, &key, &allocation, BPF_ANY);
+  tell(MEMORY_GIVEN, size, address);
+  if (!address) return;
+  if (combined_only) replaced(&key);
+  if (!bpf_map_update_elem(&allocations, &key, &allocation, BPF_ANY) && combined_only) combine(&allocation, pid, false);
 }
 
 static __always_inline int forget(u64 address, u64 pid) {
   struct allocation_key key = {address, pid};
+  if (combined_only || tell_calls) {
+    struct allocation *before = replaced(&key);
+    if (!before) return 0;
+    tell(MEMORY_FREED, before->size, address);
+  }
   bpf_map_delete_elem(&allocations, &key);
   return 0;
 }
@@ -86,6 +133,7 @@ SEC("?uprobe") int BPF_UPROBE(munmap_enter, u64 address) { return forget(address
 static __always_inline int kernel_given(void *ctx, u64 address, u64 size) {
   if (size < least_bytes || size > most_bytes) return 0;
   if (sample_every > 1 && bpf_ktime_get_ns() % sample_every != 0) return 0;
+  tell(MEMORY_ASKED, size, 0);
   keep(ctx, address, size, 0, 0);
   return 0;
 }
@@ -102,3 +150,14 @@ SEC("?raw_tp/kmem_cache_alloc") int kernel_cache_alloc(struct bpf_raw_tracepoint
 }
 SEC("?raw_tp/kfree") int kernel_kfree(struct bpf_raw_tracepoint_args *ctx) { return forget(ctx->args[1], 0); }
 SEC("?raw_tp/kmem_cache_free") int kernel_cache_free(struct bpf_raw_tracepoint_args *ctx) { return forget(ctx->args[1], 0); }
+
+/* [unsigned long call_site,] bool reserved, bool is_atomic, size_t size, size_t align, void *base_addr, int off, void *ptr, ... */
+struct trace_event_raw_percpu_alloc_percpu {
+  unsigned long call_site;
+} SKEP_KERNEL_STRUCT;
+SEC("?raw_tp/percpu_alloc_percpu") int kernel_percpu_alloc(struct bpf_raw_tracepoint_args *ctx) {
+  if (bpf_core_field_exists(((struct trace_event_raw_percpu_alloc_percpu *)0)->call_site))
+    return kernel_given(ctx, ctx->args[7], ctx->args[3]);
+  return kernel_given(ctx, ctx->args[6], ctx->args[2]);
+}
+SEC("?raw_tp/percpu_free_percpu") int kernel_percpu_free(struct bpf_raw_tracepoint_args *ctx) { return forget(ctx->args[2], 0); }

@@ -20,7 +20,7 @@ const std::string_view memleak_summary = "allocations that are not freed, by the
 namespace {
 
 struct LeakOptions {
-  bool show_allocations = false;
+  bool show_allocations = false, tell_calls = false, combined_only = false, missing_frees = false, per_cpu = false;
   u32 older_ms = 500, top = 10;
   u64 sample_every = 1, least_bytes = 0, most_bytes = ~u64{0};
   std::string library = "libc.so.6", command;
@@ -64,21 +64,37 @@ struct Leak {
   u64 bytes = 0, count = 0, pid = 0;
 };
 
-void print_leaks(Kit& kit, const LeakOptions& options, Stacks& stacks) {
-  const auto rows = kit.entries<allocation_key, allocation>("allocations");
-  if (!rows) return note(rows.error().message);
+using Leaks = std::map<std::pair<s64, u64>, Leak>;  // by stack and process
+
+/// As the program has counted them.
+Result<Leaks> combined_leaks(Kit& kit) {
+  Leaks out;
+  for (const auto& [key, sum] : SKEP_TRY((kit.entries<combined_key, combined>("combineds"))))
+    if (sum.count != 0) out[{key.stack, key.pid}] = {sum.bytes, sum.count, key.pid};
+  return out;
+}
+
+/// Of the allocations that are old enough.
+Result<Leaks> counted_leaks(Kit& kit, const LeakOptions& options) {
+  const auto rows = SKEP_TRY((kit.entries<allocation_key, allocation>("allocations")));
   const u64 now = monotonic_ns();
-  std::map<std::pair<s64, u64>, Leak> by_stack;
-  if (!kit.json())
-    kit.output().line(fmt::format("[{}] Top {} stacks with outstanding allocations:", clock_time(), options.top));
-  for (const auto& [key, one] : *rows) {
+  Leaks by_stack;
+  for (const auto& [key, one] : rows) {
     if (one.time_ns + u64{options.older_ms} * 1000000 > now) continue;
     Leak& leak = by_stack[{one.stack, key.pid}];
     leak.bytes += one.size, ++leak.count, leak.pid = key.pid;
     if (options.show_allocations && !kit.json())
       kit.output().line(fmt::format("\taddr = {:x} size = {}", key.address, one.size));
   }
-  std::vector<std::pair<std::pair<s64, u64>, Leak>> sorted(by_stack.begin(), by_stack.end());
+  return by_stack;
+}
+
+void print_leaks(Kit& kit, const LeakOptions& options, Stacks& stacks) {
+  if (!kit.json())
+    kit.output().line(fmt::format("[{}] Top {} stacks with outstanding allocations:", clock_time(), options.top));
+  const auto by_stack = options.combined_only ? combined_leaks(kit) : counted_leaks(kit, options);
+  if (!by_stack) return note(by_stack.error().message);
+  std::vector<std::pair<std::pair<s64, u64>, Leak>> sorted(by_stack->begin(), by_stack->end());
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.bytes < b.second.bytes; });
   if (sorted.size() > options.top) sorted.erase(sorted.begin(), sorted.end() - options.top);
   const Map map = *kit.object().map("stacks");
@@ -97,13 +113,29 @@ void print_leaks(Kit& kit, const LeakOptions& options, Stacks& stacks) {
   }
 }
 
+std::string call_text(const memory_call& call) {
+  if (call.kind == MEMORY_ASKED) return fmt::format("alloc entered, size = {}", call.size);
+  if (call.kind == MEMORY_GIVEN) return fmt::format("alloc exited, size = {}, result = {:x}", call.size, call.address);
+  return fmt::format("free entered, address = {:x}, size = {}", call.address, call.size);
+}
+
 void add_options(Kit& kit, LeakOptions& options) {
   auto& app = kit.options();
   kit.wants_pid();
   kit.wants_interval(5);
-  app.add_flag("-a,--show-allocs", options.show_allocations, "each allocation with its address and size, too");
-  app.add_option("-o,--older", options.older_ms, "leaves out allocations younger than this many milliseconds")
-      ->capture_default_str();
+  app.add_flag("-t,--trace", options.tell_calls, "a line for each allocation and free instead of summaries");
+  const Option each =
+      app.add_flag("-a,--show-allocs", options.show_allocations, "each allocation with its address and size, too");
+  const Option older =
+      app.add_option("-o,--older", options.older_ms, "leaves out allocations younger than this many milliseconds");
+  older->capture_default_str();
+  app.add_flag("--combined-only", options.combined_only,
+               "sums that the program keeps: little is read of it, but nothing is known of one allocation")
+      ->excludes(each)
+      ->excludes(older);
+  app.add_flag("--percpu", options.per_cpu, "of the kernel: its allocations for each CPU, too");
+  app.add_flag("--wa-missing-free", options.missing_frees,
+               "BCC's: an address that is given again counts as freed. So it does without, too");
   app.add_option("-s,--sample-rate", options.sample_every, "looks at one of so many allocations, by chance")
       ->check(above_zero())
       ->capture_default_str();
@@ -150,7 +182,9 @@ int memleak(const Arguments& arguments) {
        .examples = "  skep memleak -p 181            # of process 181, every 5 seconds\n"
                    "  skep memleak -p 181 -a 10 3    # each allocation too; three times, every 10 seconds\n"
                    "  skep memleak -- ./server       # of a command, without privileges, too\n"
-                   "  skep memleak -o 60000          # of the kernel, older than a minute",
+                   "  skep memleak -t -- ./server    # each call as it comes\n"
+                   "  skep memleak -o 60000          # of the kernel, older than a minute\n"
+                   "  skep memleak --combined-only   # of the kernel, sums by stack alone",
        .user_engine = true,
        .kernel_first = true});
   LeakOptions options;
@@ -158,9 +192,15 @@ int memleak(const Arguments& arguments) {
   if (auto status = kit.parse(with_command(arguments))) return *status;
   if (options.least_bytes > options.most_bytes) return complain("-z is larger than -Z: nothing can be shown");
   const bool of_process = kit.has_scope();
+  if (options.per_cpu && of_process) return complain("--percpu: only the kernel makes allocations for each CPU");
+  for (const char* program : {"percpu_alloc", "percpu_free"}) kit.only_if(options.per_cpu, program);
   kit.set("least_bytes", options.least_bytes);
   kit.set("most_bytes", options.most_bytes);
   kit.set("sample_every", options.sample_every);
+  kit.set("combined_only", options.combined_only);
+  kit.set("tell_calls", options.tell_calls);
+  if (!options.combined_only) kit.set_map_size("combineds", 1);
+  if (!options.tell_calls) kit.set_map_size("calls", 4096);
   for (const ProgramSpec& program : kit.spec().programs) {
     const bool is_user = program.section.starts_with("?uprobe") || program.section.starts_with("?uretprobe");
     if (is_user != of_process && !program.name.starts_with("follow_"))
@@ -182,8 +222,17 @@ int memleak(const Arguments& arguments) {
   Stacks stacks({.offset = true, .module = true});
   if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
   kit.while_alive([&](u32 pid) { stacks.remember(pid); });
-  kit.on_summary([&] { print_leaks(kit, options, stacks); });
+  Columns calls(
+      kit.output(),
+      {{"TIME(s)", "time_s", -12}, {"PID", "pid", -7}, {"TID", "tid", -7}, {"COMM", "comm", -16}, {"CALL", "call"}});
+  if (options.tell_calls)
+    kit.on_record<memory_call>("calls", [&](const memory_call& call) {
+      calls.row({Decimal{seconds_since_start(call.time_ns), 6}, call.pid, call.tid, text(call.comm), call_text(call)});
+    });
+  else
+    kit.on_summary([&] { print_leaks(kit, options, stacks); });
   return kit.run([&] {
+    if (options.tell_calls) calls.heading();
     note(of_process ? "watching allocations of a process; Ctrl-C ends"
                     : "watching the kernel's allocations; Ctrl-C ends");
   });

@@ -12,3 +12,21 @@ struct allocation {
   __u64 size, time_ns;
   __s64 stack; /* id; negative: none */
 };
+
+/* With --combined-only: what stacks have outstanding, counted by the program. */
+struct combined_key {
+  __s64 stack;
+  __u64 pid;
+};
+struct combined {
+  __u64 bytes, count;
+};
+
+/* With -t: calls as they come. */
+enum memory_call_kind { MEMORY_ASKED, MEMORY_GIVEN, MEMORY_FREED };
+struct memory_call {
+  __u64 time_ns;
+  __u64 size, address;
+  __u32 kind, pid, tid;
+  char comm[16];
+};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
 // mount(2) and umount2(2).
+#define TOOL_CONTAINERS
 #include "tool.bpf.h"
 #include "mountsnoop.h"
 

@@ -5,6 +5,7 @@
 
 #include "base/json_writer.hpp"
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/kit.hpp"
 #include "kit/process.hpp"
 
@@ -64,8 +65,10 @@ int mountsnoop(const Arguments& arguments) {
            .user_engine = true});
   bool parents = false;
   kit.wants_pid();
+  Containers containers(kit);
   kit.options().add_flag("-P,--parent_process", parents, "columns for the caller's parent");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   Columns columns(kit.output(), {{"COMM", "comm", -16},
                                  {"PID", "pid", -7},
                                  {"TID", "tid", -7},

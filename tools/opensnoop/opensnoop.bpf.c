@@ -2,6 +2,7 @@
 //
 // open(2), openat(2), openat2(2): the beginning is remembered, the end tells the result. The path is read at the end,
 // when the kernel has brought its page in.
+#define TOOL_CONTAINERS
 #include "tool.bpf.h"
 #include "opensnoop.h"
 

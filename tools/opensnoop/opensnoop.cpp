@@ -1,10 +1,13 @@
 // skep opensnoop: every open(), who did it and how it ended.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <bit>
 #include <filesystem>
 
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/kit.hpp"
 #include "opensnoop/opensnoop.h"
 
@@ -59,7 +62,9 @@ int opensnoop(const Arguments& arguments) {
   bool times = false, uids = false, failed = false, extended = false, full = false;
   std::string name;
   std::vector<std::string> flags;
+  u32 buffer_pages = 256;
   kit.wants_pid();
+  Containers containers(kit);
   kit.wants_tid("-t,--tid");
   kit.wants_uid("-u,--uid");
   kit.wants_duration("-d,--duration");
@@ -71,10 +76,19 @@ int opensnoop(const Arguments& arguments) {
   kit.options()
       .add_option("-f,--flag_filter", flags, "only with one of these flags, such as O_WRONLY (repeatable)")
       ->allow_extra_args(false);
+  kit.options()
+      .add_option("-b,--buffer-pages", buffer_pages, "pages of the buffer that holds events until they are printed")
+      ->check(range(1, 1 << 18))
+      ->capture_default_str();
   kit.options().add_flag("-F,--full-path", full, "relative paths behind the process's directory");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   const auto wanted_flags = flags_of(flags);
   if (!wanted_flags) return complain("-f: expected a flag of open(2), such as O_WRONLY or O_CREAT");
+  if (!std::has_single_bit(buffer_pages))
+    return complain(
+        fmt::format("-b: {} pages; expected a power of two, such as {}", buffer_pages, std::bit_ceil(buffer_pages)));
+  kit.set_map_size("events", buffer_pages * static_cast<u32>(::sysconf(_SC_PAGESIZE)));
   kit.set("only_failed", failed);
   kit.set("wanted_flags", *wanted_flags);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
 // Takes the stacks of what runs, so many times a second on each CPU.
+#define TOOL_CONTAINERS
 #include "tool.bpf.h"
 #include "stack_counts.bpf.h"
 #include "profile.h"
@@ -31,6 +32,7 @@ int sample(void *ctx) {
   u32 pid = id >> 32, tid = id;
   if (!tid && !with_idle) return 0;
   if (!is_listed(tasks.pids, pid) || !is_listed(tasks.tids, tid) || !wanted_task(pid, tid)) return 0;
+  if (!wanted_container()) return 0;
   if (wanted_cpu >= 0 && bpf_get_smp_processor_id() != wanted_cpu) return 0;
   struct stack_key key = {.pid = pid, .tid = pid}; /* threads of a process count together */
   stack_here(ctx, &key);

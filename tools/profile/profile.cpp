@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "kit/containers.hpp"
 #include "kit/stack_counts.hpp"
 
 namespace skep::tools {
@@ -45,6 +46,7 @@ int profile(const Arguments& arguments) {
   bool marked = false, idle = false;
   const Check numbers = range(1, 1 << 22);
   kit.wants_duration("DURATION");
+  Containers containers(kit);
   const Option by_pid = kit.options().add_option("-p,--pid", pids, "these processes only, separated by commas");
   by_pid->delimiter(',')->check(numbers)->expected(1, PROFILE_TASKS)->allow_extra_args(false);
   const Option by_tid = kit.options().add_option("-L,--tid", tids, "these threads only, separated by commas");
@@ -60,6 +62,7 @@ int profile(const Arguments& arguments) {
   kit.options().add_option("-C,--cpu", cpu, "this CPU only")->check(not_negative());
   stacks.add_options();
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   if (pids.size() > PROFILE_TASKS || tids.size() > PROFILE_TASKS)
     return complain(fmt::format("at most {} processes or threads", PROFILE_TASKS));
   kit.set("tasks", tasks_of(pids, tids));

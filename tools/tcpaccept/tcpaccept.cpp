@@ -1,5 +1,6 @@
 // skep tcpaccept: connections that are accepted.
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/tcp_events.hpp"
 
 namespace skep::tools {
@@ -17,11 +18,13 @@ int tcpaccept(const Arguments& arguments) {
   bool clock = false, times = false;
   std::string ports_text;
   kit.wants_pid();
+  Containers containers(kit);
   kit.wants_family();
   kit.options().add_flag("-T,--time", clock, "the time of day");
   kit.options().add_flag("-t,--timestamp", times, "seconds since the first");
   kit.options().add_option("-P,--port", ports_text, "only on these local ports, such as 80,443");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   const auto ports = port_list(ports_text);
   if (!ports) return complain("-P: " + ports.error().message);
   Columns columns(kit.output(), {{"TIME", "time", -8, clock},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
 // Bytes that processes send and receive over TCP, by connection.
+#define TOOL_CONTAINERS
 #include "tool_socket.bpf.h"
 #include "tcptop/tcptop.h"
 

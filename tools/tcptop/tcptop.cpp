@@ -7,6 +7,7 @@
 
 #include "kit/address.hpp"
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/kit.hpp"
 #include "kit/screen.hpp"
 
@@ -22,11 +23,13 @@ int tcptop(const Arguments& arguments) {
                        "  skep tcptop -p 181           # of process 181"});
   Screen screen;
   kit.wants_pid();
+  Containers containers(kit);
   kit.wants_family();
   kit.wants_interval(1);
   screen.wants_keep(kit);
   kit.options().add_flag("-S,--nosummary", screen.no_summary, "without the line of load averages");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   const auto print = [&](std::vector<std::pair<traffic_key, traffic>>& rows, int version) {
     const bool six = version == 6;
     Columns columns(kit.output(), {{"PID", "pid", -7},

@@ -1,5 +1,6 @@
 // skep tcptracer: TCP connections made, accepted and closed.
 #include "kit/columns.hpp"
+#include "kit/containers.hpp"
 #include "kit/tcp_events.hpp"
 
 namespace skep::tools {
@@ -17,11 +18,13 @@ int tcptracer(const Arguments& arguments) {
   bool times = false, verbose = false;
   u32 space = 0;
   kit.wants_pid();
+  Containers containers(kit);
   kit.wants_family();
   kit.options().add_flag("-t,--timestamp", times, "seconds since the first");
   kit.options().add_option("-N,--netns", space, "only in this network namespace, by its number (kernel engine)");
   kit.options().add_flag("-v,--verbose", verbose, "words for the kinds, and the network namespace");
   if (auto status = kit.parse(arguments)) return *status;
+  if (auto opened = containers.open(); !opened) return complain(opened.error());
   if (space != 0 && !kit.in_kernel()) return complain("-N: the user engine does not tell network namespaces");
   Columns columns(kit.output(), {{"TIME(s)", "time_s", -8, times},
                                  {verbose ? "TYPE" : "T", "type", verbose ? -12 : -2},

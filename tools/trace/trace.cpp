@@ -4,18 +4,24 @@
 // this tool, alone among them, needs clang at run time. Each probe has its own ring record: time, process, and the
 // message's values; the text is made here.
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <map>
 #include <optional>
 
+#include "base/fd.hpp"
 #include "compile/compile.hpp"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/probe_text.hpp"
 #include "kit/stacks.hpp"
+#include "trace/listed_files.hpp"
 
 namespace skep::tools {
 
@@ -28,8 +34,10 @@ struct TraceOptions {
   u32 string_bytes = 80;
   u64 most_events = 0;
   std::optional<u32> tid, uid;
-  bool verbose = false, include_self = false, stamps = false, epoch = false, clock = false, cpus = false,
-       user_stack = false, kernel_stack = false, addresses = false;
+  u32 buffer_pages = 64;
+  std::string cgroup, symbol_files;
+  bool aggregate = false, binary = false, verbose = false, include_self = false, stamps = false, epoch = false,
+       clock = false, cpus = false, user_stack = false, kernel_stack = false, addresses = false;
   std::string name, message;
 };
 
@@ -77,6 +85,7 @@ std::string generate_probe(const OneProbe& probe, std::size_t number, const Kit&
   if (kit.in_kernel() && kit.has_command()) out += tree_filter();
   if (options.tid) out += fmt::format("  if ((u32)bpf_get_current_pid_tgid() != {}) return 0;\n", *options.tid);
   if (options.uid) out += fmt::format("  if ((u32)bpf_get_current_uid_gid() != {}) return 0;\n", *options.uid);
+  if (!options.cgroup.empty()) out += "  if (!skep_in_cgroup()) return 0;\n";
   if (!probe.text.predicate.empty())
     out += fmt::format("  if (!({})) return 0;\n", expression(probe.text, probe.text.predicate));
   out += fmt::format("  struct record_{0} r = {{.time_ns = bpf_ktime_get_ns(), .probe = {0}}};\n", number);
@@ -92,17 +101,43 @@ std::string generate_probe(const OneProbe& probe, std::size_t number, const Kit&
     else
       out += fmt::format("  r.v{} = (u64)({});\n", i, field.c);
   }
-  if (options.user_stack) out += "  r.user_stack = stacks.get_stackid(ctx, BPF_F_USER_STACK);\n";
-  if (options.kernel_stack) out += "  r.kernel_stack = stacks.get_stackid(ctx, 0);\n";
+  if (options.user_stack) out += "  r.user_stack = user_stacks.get_stackid(ctx, BPF_F_USER_STACK);\n";
+  if (options.kernel_stack) out += "  r.kernel_stack = kernel_stacks.get_stackid(ctx, 0);\n";
   return out + "  events.ringbuf_output(&r, sizeof(r), 0);\n  return 0;\n}\n";
 }
 
-std::string generate(const std::vector<OneProbe>& probes, const Kit& kit, const TraceOptions& options) {
+/// Whether the current task is in a control group or below: one of its ancestors is that one.
+Result<std::string> cgroup_source(const std::string& path) {
+  constexpr long cgroup2_magic = 0x63677270;  // statfs(2)
+  struct statfs place{};
+  struct stat facts{};
+  if (::statfs(path.c_str(), &place) != 0 || ::stat(path.c_str(), &facts) != 0)
+    return tl::unexpected(base::os_error("-c: " + path));
+  if (static_cast<long>(place.f_type) != cgroup2_magic || !S_ISDIR(facts.st_mode))
+    return fail(Code::invalid_argument,
+                fmt::format("-c: {} is no control group: expected a directory in a cgroup2 hierarchy", path));
+  return fmt::format(
+      "static inline bool skep_in_cgroup(void) {{\n"
+      "  bool found = false;\n"
+      "  for (int level = 0; level < 64; level++) {{\n"
+      "    u64 id = bpf_get_current_ancestor_cgroup_id(level);\n"
+      "    if (!id) break;\n"
+      "    found |= id == {}ull;\n  }}\n  return found;\n}}\n",
+      facts.st_ino);
+}
+
+Result<std::string> generate(std::vector<OneProbe>& probes, const Kit& kit, const TraceOptions& options) {
   std::string out = "#include <linux/ptrace.h>\n";
   for (const std::string& header : options.includes) out += fmt::format("#include <{}>\n", header);
-  out += "BPF_RINGBUF_OUTPUT(events, 64);\n";
+  out += fmt::format("BPF_RINGBUF_OUTPUT(events, {});\n", options.buffer_pages);
+  if (!options.cgroup.empty()) out += SKEP_TRY(cgroup_source(options.cgroup));
+  Comparisons comparisons(options.binary);
+  for (OneProbe& probe : probes) probe.text.predicate = SKEP_TRY(comparisons.replace(probe.text, probe.text.predicate));
+  out += comparisons.source();
   if (kit.in_kernel() && kit.has_command()) out += tree_source();
-  if (options.user_stack || options.kernel_stack) out += "BPF_STACK_TRACE(stacks, 4096);\n";
+  if (options.user_stack)
+    out += fmt::format("BPF_STACK_TRACE{}(user_stacks, 4096);\n", options.symbol_files.empty() ? "" : "_BUILDID");
+  if (options.kernel_stack) out += "BPF_STACK_TRACE(kernel_stacks, 4096);\n";
   for (std::size_t i = 0; i < probes.size(); ++i) out += generate_probe(probes[i], i, kit, options);
   return out;
 }
@@ -125,17 +160,27 @@ void add_options(Kit& kit, TraceOptions& options) {
   app.add_flag("-u,--unix-timestamp", options.epoch, "with -t: seconds since 1970 instead")->needs(stamps);
   app.add_flag("-T,--time", options.clock, "the time of day");
   app.add_flag("-C,--print_cpu", options.cpus, "a column for the CPU");
+  app.add_option("-b,--buffer-pages", options.buffer_pages,
+                 "pages of the buffer that holds events until they are printed: a power of two")
+      ->check(range(1, 1 << 18))
+      ->capture_default_str();
+  app.add_option("-c,--cgroup-path", options.cgroup, "only processes in this control group or below");
+  app.add_flag("-B,--bin_cmp", options.binary, "STRCMP compares bytes, zeros too: STRCMP(\"\\x01\\x00\", arg2)");
+  app.add_flag("-A,--aggregate", options.aggregate, "each line once, with how often it came, at the end (see -M)");
   app.add_option("-n,--name", options.name, "only processes whose names contain this");
   app.add_option("-f,--msg-filter", options.message, "only messages that contain this");
-  app.add_flag("-U,--user-stack", options.user_stack, "the stack in user space");
+  const Option user_stack = app.add_flag("-U,--user-stack", options.user_stack, "the stack in user space");
+  app.add_option("-s,--sym_file_list", options.symbol_files,
+                 "files with symbols, separated by commas: stacks are told by build id and named from them")
+      ->needs(user_stack);
   app.add_flag("-K,--kernel-stack", options.kernel_stack, "the stack in the kernel");
   app.add_flag("-a,--address", options.addresses, "addresses in stacks");
   app.add_option("-I,--include", options.includes, "one more header for types, such as linux/fs.h (repeatable)")
       ->allow_extra_args(false);
 }
 
-Result<ObjectSpec> compile_probes(Kit& kit, const std::vector<OneProbe>& probes, const TraceOptions& options) {
-  const std::string source = generate(probes, kit, options);
+Result<ObjectSpec> compile_probes(Kit& kit, std::vector<OneProbe>& probes, const TraceOptions& options) {
+  const std::string source = SKEP_TRY(generate(probes, kit, options));
   if (options.verbose) fmt::print(stderr, "{}", source);
   compile::CompileOptions compiling;
   compiling.dialect = compile::Dialect::bcc;
@@ -157,18 +202,12 @@ u64 clock_ns(clockid_t clock) {
 
 class Printer {
  public:
-  Printer(Kit& kit, const std::vector<OneProbe>& probes, const TraceOptions& options)
+  Printer(Kit& kit, const std::vector<OneProbe>& probes, const TraceOptions& options, ListedFiles files)
       : kit_(kit),
         probes_(probes),
         options_(options),
-        columns_(kit.output(), {{"TIME", "time", -8, options.clock},
-                                {"TIME", "time_s", options.epoch ? -17 : -11, options.stamps},
-                                {"CPU", "cpu", -3, options.cpus},
-                                {"PID", "pid", -7},
-                                {"TID", "tid", -7},
-                                {"COMM", "comm", -15},
-                                {"FUNC", "func", -16},
-                                {"-", "message"}}) {}
+        files_(std::move(files)),
+        columns_(kit.output(), columns_of(options)) {}
   void heading() { columns_.heading(); }
 
   void look_at(u32 pid) { stacks_.remember(pid); }
@@ -183,13 +222,74 @@ class Printer {
     if (!options_.message.empty() && message.find(options_.message) == std::string::npos) return;
     const double seconds =
         options_.epoch ? static_cast<double>(head.time_ns + epoch_ns_) / 1e9 : seconds_since_start(head.time_ns);
-    columns_.row({clock_time(), Decimal{seconds, 6}, head.cpu, head.pid, head.tid, text(head.comm), probe.text.function,
-                  message});
-    if (!kit_.json()) print_stacks(head);
+    Line line{{clock_time(), Decimal{seconds, 6}, head.cpu, head.pid, head.tid, text(head.comm), probe.text.function,
+               message},
+              kit_.json() ? std::vector<std::string>() : stacks_of(head)};
+    if (options_.aggregate)
+      aggregate(line, fmt::format("{} {} {} {}", head.pid, head.tid, text(head.comm), head.probe), message, seconds,
+                head.cpu);
+    else
+      print_line(line);
     if (options_.most_events != 0 && ++printed_ >= options_.most_events) kit_.stop();
   }
 
+  /// The most frequent first.
+  void print_aggregated() {
+    std::vector<const std::pair<const std::string, Counted>*> order;
+    for (const auto& one : counted_) order.push_back(&one);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const auto* a, const auto* b) { return a->second.count > b->second.count; });
+    for (const auto* one : order) {
+      Line line = one->second.line;
+      line.cells.push_back(one->second.count);
+      columns_.row(line.cells);
+      if (kit_.json()) continue;
+      for (const std::string& frame : line.stack) kit_.output().line(frame);
+      kit_.output().line(fmt::format("-->COUNT {}", one->second.count));
+      kit_.output().line("");
+    }
+  }
+
  private:
+  struct Line {
+    std::vector<Cell> cells;
+    std::vector<std::string> stack;
+  };
+  struct Counted {
+    Line line;
+    u64 count = 0;
+  };
+
+  static std::vector<Column> columns_of(const TraceOptions& options) {
+    std::vector<Column> out = {{"TIME", "time", -8, options.clock},
+                               {"TIME", "time_s", options.epoch ? -17 : -11, options.stamps},
+                               {"CPU", "cpu", -3, options.cpus},
+                               {"PID", "pid", -7},
+                               {"TID", "tid", -7},
+                               {"COMM", "comm", -15},
+                               {"FUNC", "func", -16},
+                               {"-", "message"}};
+    if (options.aggregate) out.push_back({"COUNT", "count", 0, false});
+    return out;
+  }
+
+  /// Lines are the same when all that is printed of them is.
+  void aggregate(const Line& line, std::string key, const std::string& message, double seconds, u32 cpu) {
+    if (options_.clock) key += " " + clock_time();
+    if (options_.stamps) key += fmt::format(" {}", seconds);
+    if (options_.cpus) key += fmt::format(" {}", cpu);
+    key += " " + message;
+    for (const std::string& frame : line.stack) key += "\n" + frame;
+    Counted& counted = counted_.try_emplace(key, Counted{line}).first->second;
+    ++counted.count;
+  }
+
+  void print_line(const Line& line) {
+    columns_.row(line.cells);
+    for (const std::string& frame : line.stack) kit_.output().line(frame);
+    if (!line.stack.empty()) kit_.output().line("");
+  }
+
   std::string message_of(const OneProbe& probe, const RecordHead& head, std::span<const std::byte> values) {
     std::vector<MessageValue> out;
     std::size_t at = 0;
@@ -210,31 +310,38 @@ class Printer {
     return format_message(probe.text.format, out);
   }
 
-  void print_stacks(const RecordHead& head) {
-    if (!options_.user_stack && !options_.kernel_stack) return;
-    const auto map = kit_.object().map("stacks");
-    if (!map) return;
-    const auto lines = [&](const std::vector<u64>& addresses, const std::vector<std::string>& names) {
-      for (std::size_t i = 0; i < names.size(); ++i)
-        kit_.output().line(options_.addresses ? fmt::format("        {:#018x} {}", addresses[i], names[i])
-                                              : "        " + names[i]);
+  std::vector<std::string> stacks_of(const RecordHead& head) {
+    std::vector<std::string> out;
+    const auto add = [&](u64 place, const std::string& name) {
+      out.push_back(options_.addresses ? fmt::format("        {:#018x} {}", place, name) : "        " + name);
     };
-    if (options_.kernel_stack) {
+    const auto add_all = [&](const std::vector<u64>& addresses, const std::vector<std::string>& names) {
+      for (std::size_t i = 0; i < names.size(); ++i) add(addresses[i], names[i]);
+    };
+    if (const auto map = kit_.object().map("kernel_stacks"); options_.kernel_stack && map) {
       const auto addresses = stack_of(*map, head.kernel_stack);
-      lines(addresses, stacks_.kernel(addresses));
+      add_all(addresses, stacks_.kernel(addresses));
     }
-    if (options_.user_stack) {
+    const auto map = kit_.object().map("user_stacks");
+    if (!options_.user_stack || !map) return out;
+    if (files_.empty()) {
       const auto addresses = stack_of(*map, head.user_stack);
-      lines(addresses, stacks_.user(head.pid, addresses));
+      add_all(addresses, stacks_.user(head.pid, addresses));
+    } else if (const auto value = map->lookup(std::as_bytes(std::span(&head.user_stack, 1))); value) {
+      for (const symbols::Frame& frame : files_.frames(stacks_.symbolizer(), head.pid, *value))
+        add(frame.address != 0 ? frame.address : frame.module_offset, symbols::text(frame, frame_style));
     }
-    kit_.output().line("");
+    return out;
   }
 
   Kit& kit_;
   const std::vector<OneProbe>& probes_;
   const TraceOptions& options_;
+  ListedFiles files_;
   Columns columns_;
-  Stacks stacks_{{.offset = true, .module = true}};
+  std::map<std::string, Counted> counted_;
+  static constexpr symbols::FrameStyle frame_style{.offset = true, .module = true};
+  Stacks stacks_{frame_style};
   u64 printed_ = 0;
   u64 epoch_ns_ = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);  ///< what programs' times lack to be since 1970
 };
@@ -257,6 +364,11 @@ int trace(const Arguments& arguments) {
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
   if (options.tid && kit.pid() != 0) return complain("give a process (-p) or a thread (-L), not both");
+  if (!std::has_single_bit(options.buffer_pages))
+    return complain(fmt::format("-b: {} pages; expected a power of two, such as {}", options.buffer_pages,
+                                std::bit_ceil(options.buffer_pages)));
+  auto files = ListedFiles::read(options.symbol_files);
+  if (!files) return complain("-s: " + files.error().message);
   std::vector<OneProbe> probes;
   for (const std::string& text : options.probes) {
     auto probe = read_probe(text);
@@ -266,7 +378,8 @@ int trace(const Arguments& arguments) {
   auto spec = compile_probes(kit, probes, options);
   if (!spec) return complain(spec.error());
   kit.use(*std::move(spec));
-  Printer printer(kit, probes, options);
+  Printer printer(kit, probes, options, *std::move(files));
+  if (options.aggregate) kit.on_summary([&] { printer.print_aggregated(); });
   kit.on_bytes("events", sizeof(RecordHead), [&](std::span<const std::byte> bytes) { printer.print(bytes); });
   if (std::any_of(
           probes.begin(), probes.end(),

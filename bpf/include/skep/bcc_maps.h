@@ -199,9 +199,9 @@ SKEP_METHOD void skep_atomic_increment(void *value, u32 size, u64 by) {
   BPF_F_TABLE(kind, key_type, value_type, name, entries, (SKEP_IS(kind, "lpm_trie") ? BPF_F_NO_PREALLOC : 0))
 #define BPF_TABLE_PUBLIC BPF_TABLE
 #define BPF_TABLE_SHARED BPF_TABLE
-/* A table that other programs share by its file; the file has the table's name, as with LIBBPF_PIN_BY_NAME. */
+/* A table that other programs share by its file, which the loader reads from the variable. */
 #define BPF_TABLE_PINNED(kind, key_type, value_type, name, entries, path)                                     \
-  _Static_assert(SKEP_IS(path, "/sys/fs/bpf/" #name), "a pinned table's path must be /sys/fs/bpf/ and its name"); \
+  static const char skep_pin_##name[] __attribute__((section(".rodata.skep_pins"), used)) = path;             \
   struct {                                                                                                    \
     SKEP_NUMBER(type, SKEP_TYPE_NUMBER(kind));                                                                \
     __typeof__(key_type) *key;                                                                                \
