@@ -182,6 +182,47 @@ class BccOptions(support.Case):
                 self.assertFalse([row for row in leaks if row["bytes"] % 23456 == 0], leaks)
         self.assertIn("excludes", self.skep("memleak", "--combined-only", "-o", 5, "--", "true").stderr)
 
+    @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
+    def test_memleak_of_memory_for_each_cpu(self):
+        """The kernel allocates the values of a per-CPU array so; this size, nobody else does."""
+        path = f"/sys/fs/bpf/skep_test_percpu_{os.getpid()}"
+        self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
+        tool = self.attached("memleak", "-j", "-t", "--percpu", "-z", 3016, "-Z", 3016)
+        self.skep("map", "create", path, "type", "percpu_array", "key", 4, "value", 3016, "entries", 3, "name", "large", check=0)
+        time.sleep(0.2)
+        calls = [row["call"] for row in rows(self.interrupted(tool))]
+        self.assertEqual(len([call for call in calls if call.startswith("alloc exited, size = 3016, result = ")]), 3, calls)
+        self.assertIn("only the kernel", self.skep("memleak", "--percpu", "--", "true", check=2).stderr)
+
+    def test_funclatency_levels(self):
+        """qsort(), whose comparison calls qsort() four times more, each inside of the other."""
+        script = """
+            import ctypes
+            libc = ctypes.CDLL(None)
+            depth = 0
+            @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+            def compare(a, b):
+                global depth
+                depth += 1
+                if depth < 5: libc.qsort((ctypes.c_int * 2)(1, 2), 2, 4, compare)
+                return 0
+            libc.qsort((ctypes.c_int * 2)(1, 2), 2, 4, compare)
+            """
+        for engine in engines():
+            with self.subTest(engine=engine):
+                counts = []
+                for level in 1, 2, 16:
+                    (row,) = rows(self.on_python("funclatency", script, "--backend", engine, "-l", level, "c:qsort").stdout)
+                    counts.append(sum(slot["count"] for slot in row["histogram"]))
+                self.assertEqual((counts[1] - counts[0], counts[2] - counts[0]), (1, 4), counts)  # Python sorts, too
+
+    def test_exitsnoop_in_universal_time(self):
+        lines = self.skep("exitsnoop", "--utc", "--", "true", check=0, env=dict(self.environment, TZ="XXX-7")).stdout.splitlines()
+        self.assertEqual(lines[0].split()[0], "TIME-UTC")
+        hours, minutes = map(int, lines[1].split()[0].split(":")[:2])
+        now = time.gmtime()
+        self.assertLess((now.tm_hour * 60 + now.tm_min - hours * 60 - minutes) % (24 * 60), 3)
+
 
 class TraceOptions(support.Case):
     @classmethod
