@@ -217,7 +217,7 @@ class BccOptions(support.Case):
                 self.assertEqual((counts[1] - counts[0], counts[2] - counts[0]), (1, 4), counts)  # Python sorts, too
 
     def test_exitsnoop_in_universal_time(self):
-        lines = self.skep("exitsnoop", "--utc", "--", "true", check=0, env=dict(self.environment, TZ="XXX-7")).stdout.splitlines()
+        lines = self.skep("exitsnoop", "--utc", "--", "true", check=0, env=dict(self.environment, TZ="EAST-7")).stdout.splitlines()
         self.assertEqual(lines[0].split()[0], "TIME-UTC")
         hours, minutes = map(int, lines[1].split()[0].split(":")[:2])
         now = time.gmtime()
