@@ -2,6 +2,7 @@
 #include "explain/beyond_lines.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "verify/c_line.hpp"
 

@@ -39,6 +39,7 @@
 namespace skep::verify {
 
 struct Diagnosis;
+class Boundless;
 class SecondGear;
 
 /// What the second gear keeps apart, of states of the same shape: rounds of a loop, ways to any other place. 0 rounds:
@@ -103,6 +104,7 @@ class Checker {
   bool explore_and_forget();
   void forget_explored();
   bool over_limit();
+  bool is_boundless();
   bool prove_joined();
   bool try_second_gear(const Patience& patience);
   void enter_function(u32 function);
@@ -442,6 +444,7 @@ class Checker {
   u64 limit_ = 0;                            ///< the same, or those after which the second gear is tried
   u64 state_limit_ = 0;                      ///< bytes of states
   Patience patience_;                        ///< of the second gear
+  std::unique_ptr<Boundless> boundless_;     ///< since joined paths had no proof
   std::unique_ptr<SecondGear> second_gear_;  ///< null: every path is followed by itself
   std::unique_ptr<Checker> successor_;
   u64 processed_ = 0, jumps_ = 0;

@@ -62,12 +62,12 @@ void Narrator::limits() {
         }
   }
   if (id_ == MessageId::recursion) return;
-  const auto loop = id_ == MessageId::infinite_loop ? loop_around(insn_) : busiest_loop();
+  const auto loop = id_ == MessageId::too_complex ? busiest_loop() : loop_around(insn_);
   if (loop) {
     if (const SourceLine* head = loop_line(*loop)) {
       add(Role::taken, loop->head,
           id_ == MessageId::infinite_loop ? "this loop goes round, and nothing is different the next time"
-                                          : "this is the loop that no end was found of",
+                                          : "no end was found of this loop",
           true);
       d_.events.back().source = *head;
       d_.facts.branch_line = head->line;
@@ -139,6 +139,37 @@ const SourceLine* Narrator::loop_line(const Loop& loop) const {
   return head != nullptr ? head : jump;
 }
 
+/// What the comparison at step `at`, which leads out of a loop, compares: the number that keeps it from doing so.
+bool Narrator::way_out(const Loop& loop, std::size_t at) {
+  const u32 insn = c_.path_[at].insn;
+  const Insn& i = program_.insns[insn];
+  u32 reg = i.dst;
+  auto compared = value(at, reg);
+  if (isa::row(c_.analysis_.insns[insn].op).form == Form::jump_reg)  // what is counted is a constant in each round
+    if (const auto other = value(at, i.src); compared && other && compared->is_scalar() && compared->is_const()) {
+      reg = i.src;
+      compared = other;
+    }
+  const auto writes = [&](u32 step) {
+    const Form f = isa::row(c_.analysis_.insns[step].op).form;
+    return (isa::registers_written(program_.insns[step], f) >> reg & 1) != 0;
+  };
+  if (!compared || !compared->is_scalar()) return false;
+  if (compared->is_const()) {
+    if (std::ranges::any_of(loop.body, writes)) return false;  // it is what the branches made it
+    add(Role::checked, insn,
+        fmt::format("a way out of it, when r{} changes: it is {} in every round", reg, number_text(compared->number)));
+    return true;
+  }
+  const auto links = trace(reg, Follow::number, at);
+  const bool is_read =
+      !links.empty() && (links.back().what == Link::What::loaded || links.back().what == Link::What::called);
+  add(Role::checked, insn,
+      fmt::format("a way out of it, which no round needs to take: r{} is {}{}", reg, number_text(compared->number),
+                  is_read ? fmt::format("; {}", origin_text(links.back())) : ""));
+  return true;
+}
+
 /// The comparisons that lead out of an endless loop, and what they compare on the refused path.
 void Narrator::ways_out(const Loop& loop) {
   u32 told = 0, ways = 0;
@@ -152,20 +183,7 @@ void Narrator::ways_out(const Loop& loop) {
     if ((f != Form::jump_imm && f != Form::jump_reg) || told == 2) continue;
     for (std::size_t at = end_ + 1; at-- > 0 && end_ - at < most_steps_back;) {
       if (c_.path_[at].insn != insn) continue;
-      const auto compared = value(at, program_.insns[insn].dst);
-      const u32 reg = program_.insns[insn].dst;
-      const auto writes = [&](u32 step) {
-        return (isa::registers_written(program_.insns[step], isa::row(c_.analysis_.insns[step].op).form) >> reg & 1) !=
-               0;
-      };
-      if (!compared || !compared->is_scalar()) break;
-      if (compared->is_const() && std::ranges::any_of(loop.body, writes)) break;  // it is what the branches made it
-      add(Role::checked, insn,
-          compared->is_const() ? fmt::format("a way out of it, when r{} changes: it is {} in every round", reg,
-                                             number_text(compared->number))
-                               : fmt::format("a way out of it, which no round needs to take: r{} is {}", reg,
-                                             number_text(compared->number)));
-      told++;
+      told += way_out(loop, at) ? 1 : 0;
       break;
     }
   }

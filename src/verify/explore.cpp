@@ -5,6 +5,7 @@
 
 #include "btf/btf.hpp"
 #include "catalog/helpers.hpp"
+#include "verify/boundless.hpp"
 #include "verify/checker.hpp"
 #include "verify/second_gear.hpp"
 
@@ -206,6 +207,7 @@ void Checker::enter_function(u32 function) {
   state_.rounds = 0;
   path_.clear();
   if (story_ != nullptr) story_->shrink(0);
+  if (boundless_ != nullptr) boundless_->cut(0);
   links_.clear();
   active_.clear();
   written_ = {};
@@ -240,13 +242,33 @@ bool Checker::explore() {
   }
 }
 
-/// Too many instructions, unless joining states proves the program or there is more patience.
+/// Too many instructions, unless joining states proves the program or there is more patience: some at a time, as long
+/// as every loop may still end.
 bool Checker::over_limit() {
+  constexpr u64 some = 1u << 14;
   if (limit_ < max_insns_) {
-    limit_ = max_insns_;
-    if (prove_joined()) return true;
+    if (boundless_ == nullptr && prove_joined()) return true;
+    limit_ = std::min(max_insns_, limit_ + some);
+    if (is_boundless()) return true;
   }
   return processed_ > max_insns_ && !refuse(MessageId::too_complex, max_insns_, "instructions");
+}
+
+/// Whether the path is in a loop that will not end within the instructions and the memory that are left. True: refused.
+bool Checker::is_boundless() {
+  if (is_kernel()) return false;  // Linux follows to the end
+  if (boundless_ == nullptr) {
+    boundless_ = std::make_unique<Boundless>(program_, analysis_, path_.size());
+    return false;  // from here on comparisons are noted
+  }
+  constexpr u64 as_much_again = 2;  // states may become smaller
+  const u64 bytes_each = std::max<u64>(pool_.bytes() / processed_, 1);
+  const u64 of_memory = as_much_again * (state_limit_ - std::min(state_limit_, pool_.bytes())) / bytes_each;
+  const auto loop = boundless_->found(path_, std::min(max_insns_ - processed_, of_memory));
+  if (!loop) return false;
+  insn_ = loop->head;
+  refuse(MessageId::loop_unbounded, loop->rounds, max_insns_);
+  return true;
 }
 
 /// Whether joining paths proves the program; then there is a successor().
@@ -368,6 +390,7 @@ bool Checker::take_pending() {
   p.state.frames = {};
   insn_ = p.insn;
   path_.resize(p.path_length);
+  if (boundless_ != nullptr) boundless_->cut(path_.size());
   if (story_ != nullptr) story_->shrink(path_.size());
   if (p.enters_callback) {
     path_.push_back({.insn = path_.back().insn, .what = Step::What::descended, .frame = static_cast<u8>(state_.depth)});

@@ -4,6 +4,7 @@
 // whether a pointer is null, and how many bytes of a packet exist.
 #include <algorithm>
 
+#include "verify/boundless.hpp"
 #include "verify/checker.hpp"
 
 namespace skep::verify {
@@ -41,6 +42,12 @@ bool Checker::do_jump() {
   const Register& src = has_src ? reg(i.src) : immediate;
   const Register& dst = reg(i.dst);
 
+  if (boundless_ != nullptr) [[unlikely]] {
+    if (dst.is_scalar() && src.is_scalar())
+      boundless_->compares(insn_, path_.size(), c, is_wide, dst.number, src.number);
+    else
+      boundless_->compares_pointers(insn_, path_.size(), dst.is_packet() || src.is_packet());
+  }
   if (dst.is_scalar() && src.is_scalar()) return refine_branches(c, is_wide, has_src ? &src : nullptr);
   if (is_wide && is_equality(c) && dst.is_pointer() && src.is_zero()) {
     // Linux looks for null in comparisons with the constant only. A register's zero is one of this path: a state that

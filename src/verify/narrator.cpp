@@ -289,7 +289,7 @@ std::string Narrator::number_text(const Scalar& number) const {
     if (n.smin == Interval<u32>::s_min) return fmt::format("at most {} as an int, also negative", n.smax);
     return fmt::format("{} to {} as an int", n.smin, n.smax);
   }
-  if (w.is_unknown()) return "any 64-bit number";
+  if (w.is_unknown() || (w.smin == Interval<u64>::s_min && w.smax == Interval<u64>::s_max)) return "any 64-bit number";
   if (w.smin < 0 && w.smax == Interval<u64>::s_max) return fmt::format("at least {}", w.smin);
   if (w.smin >= 0 || w.umax <= static_cast<u64>(Interval<u64>::s_max)) {
     if (w.umax >= u64{1} << 62) return fmt::format("at least {}", w.umin);

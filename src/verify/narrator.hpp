@@ -90,6 +90,7 @@ class Narrator {
   std::optional<Loop> busiest_loop() const;
   const SourceLine* loop_line(const Loop& loop) const;
   void ways_out(const Loop& loop);
+  bool way_out(const Loop& loop, std::size_t at);
   void shape();
   void types();
   void fill_facts();

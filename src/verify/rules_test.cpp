@@ -59,7 +59,12 @@ const Case cases[] = {
     {"frame_pointer_written", kprobe, "*(u64 *)(r10 -8) = 0\nr10 = atomic64_xchg((u64 *)(r10 -8), r10)\n" RETURN},
     {"infinite_loop", kprobe, "loop: goto loop\nexit"},
     {"infinite_loop", kprobe, "r0 = *(u64 *)(r1 +0)\nloop: if r0 != 0 goto loop\nexit"},
-    {"too_complex", kprobe, "r0 = 0\nloop: r0 += 1\nif r0 != -1 goto loop\nexit"},
+    {"loop_unbounded", kprobe, "r0 = 0\nloop: r0 += 1\nif r0 != -1 goto loop\nexit"},
+    // Forty bits, each either way, and a square that only one path at a time knows to be one.
+    {"too_complex", kprobe,
+     "r6 = 0\nr9 = 0\nloop: call get_prandom_u32\nr6 <<= 1\nr0 &= 1\nif r0 == 0 goto even\nr6 |= 1\neven: r7 = r6\n"
+     "r7 *= r7\nr9 += 1\nif r9 < 40 goto loop\nr6 *= r6\nif r6 == r7 goto end\nr0 = *(u64 *)(r0 +0)\nend: r0 = "
+     "0\nexit"},
     // --- registers ---
     {"register_not_set", kprobe, "exit"},
     {"register_not_set", kprobe, "r0 = r2\nexit"},

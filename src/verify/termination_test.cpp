@@ -181,9 +181,32 @@ TEST(termination, is_refused_where_nothing_shows_it) {
         if (!report.rejection) continue;
         const std::string& id = report.rejection->id;
         const bool is_strict_about_stack = rules == Rules::strict && id == "stack_uninitialised";
-        EXPECT_TRUE(id == "infinite_loop" || id == "too_complex" || is_strict_about_stack)
+        EXPECT_TRUE(id == "infinite_loop" || id == "too_complex" || id == "loop_unbounded" || is_strict_about_stack)
             << trick.what << ": " << report.rejection->id << ": " << report.rejection->reason;
       }
+}
+
+TEST(termination, is_given_up_early_where_no_bound_comes_nearer) {
+  constexpr u64 a_tenth_of_a_second = 150'000;  // processed instructions
+  const char* unbounded[] = {"r6 = 0\nr7 = 0\nloop: r6 += 1\n" RANDOM "r7 += r0\nif r6 < r0 goto loop\nr0 = 0\nexit",
+                             "r6 = 0\nloop: r6 += 3\n" RANDOM "if r6 != r0 goto loop\nr0 = 0\nexit",
+                             // Rounds inside that end, and each a choice.
+                             "r6 = 0\nloop: r7 = 0\nr8 = 0\ninner: " RANDOM
+                             "if r0 < 9 goto on\nr8 += 5\non: r7 += 1\nif r7 < 20 goto "
+                             "inner\nr6 += 1\n" RANDOM "if r6 s< r0 goto loop\nr0 = r8\nr0 &= 1\nexit"};
+  for (const char* text : unbounded) {
+    const Report report = judge({"", kprobe, text}, Rules::user, false, 16'000'000);
+    ASSERT_TRUE(report.rejection) << text;
+    EXPECT_TRUE(report.rejection->id == "loop_unbounded" || report.rejection->id == "infinite_loop")
+        << report.rejection->reason << "\n"
+        << text;
+    EXPECT_LT(report.insns_processed, a_tenth_of_a_second) << text;
+  }
+  // Long, followed round by round, and in the end there is no other way but out.
+  const char* bounded = "r6 = 0\nr7 = -1\nloop: " RANDOM
+                        "r0 &= 255\nr7 ^= r0\nr8 = r7\nr8 &= 1\nr7 >>= 1\nif r8 == 0 goto even\nr7 ^= "
+                        "123456\neven: r6 += 1\nif r6 < 6000 goto loop\nr0 = r7\nr0 &= 1\nexit";
+  EXPECT_TRUE(judge({"", kprobe, bounded}, Rules::user, false).accepted);
 }
 
 TEST(termination, is_seen_where_it_is_there) {
