@@ -1,14 +1,13 @@
 // ELF files of user programs: functions and static probes as plain arrays.
 #include <fmt/format.h>
 
-#include "base/mapped_file.hpp"
 #include "capi/state.hpp"
 #include "elf/functions.hpp"
 #include "elf/usdt.hpp"
+#include "elf/user_binary.hpp"
 
 struct skep_binary {
-  std::vector<std::byte> bytes;
-  skep::elf::File file;
+  skep::elf::UserBinary binary;
   std::vector<skep::elf::Function> functions;
   std::vector<skep_binary_function> told_functions;
   std::vector<skep::elf::UsdtNote> probes;
@@ -19,19 +18,16 @@ struct skep_binary {
 namespace skep::capi {
 namespace {
 
-constexpr std::size_t most_file_bytes = 1u << 30;
-
 Result<std::unique_ptr<skep_binary>> open(const char* path) {
   if (path == nullptr) return is_null("the path");
   auto binary = std::make_unique<skep_binary>();
-  binary->bytes = SKEP_TRY(base::read_file(path, most_file_bytes));
-  binary->file = SKEP_TRY_AT(path, elf::File::parse(binary->bytes));
+  binary->binary = SKEP_TRY(elf::open_binary_file(path));
   return binary;
 }
 
 Result<s64> functions(skep_binary& binary) {
   if (!binary.read_functions) {
-    binary.functions = SKEP_TRY(elf::functions(binary.file, [](std::string_view) { return true; }));
+    binary.functions = SKEP_TRY(elf::functions(binary.binary.file, [](std::string_view) { return true; }));
     for (const elf::Function& one : binary.functions)
       binary.told_functions.push_back({one.name.c_str(), one.file_offset, one.size});
     binary.read_functions = true;
@@ -41,7 +37,7 @@ Result<s64> functions(skep_binary& binary) {
 
 Result<s64> probes(skep_binary& binary) {
   if (!binary.read_probes) {
-    binary.probes = SKEP_TRY(elf::usdt_notes(binary.file));
+    binary.probes = SKEP_TRY(elf::usdt_notes(binary.binary.file));
     for (const elf::UsdtNote& one : binary.probes)
       binary.told_probes.push_back({one.provider.c_str(), one.name.c_str(), one.arguments.c_str(), one.address,
                                     one.file_offset, one.semaphore_offset});

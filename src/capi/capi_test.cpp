@@ -1,13 +1,17 @@
 // The C interface as a caller sees it: handles in any order, errors in full, sizes that are checked.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <skep/skep.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -204,6 +208,18 @@ TEST(CInterfaceAlone, ReadsBinaries) {
   EXPECT_GT(skep_binary_functions(binary, &functions), 10) << skep_error_message();
   skep_binary_close(binary);
   EXPECT_EQ(skep_binary_open("/etc/passwd"), nullptr);
+  EXPECT_EQ(skep_binary_open("/no/such/file"), nullptr);
+  // As a program with that much debug information: of which the tables are read.
+  const int own = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), large = ::memfd_create("large", MFD_CLOEXEC);
+  std::vector<char> piece(1u << 16);
+  for (ssize_t got = 0; (got = ::read(own, piece.data(), piece.size())) > 0;)
+    ASSERT_EQ(::write(large, piece.data(), static_cast<std::size_t>(got)), got);
+  ASSERT_EQ(::ftruncate(large, off_t{3} << 30), 0);
+  binary = skep_binary_open(("/proc/self/fd/" + std::to_string(large)).c_str());
+  ASSERT_NE(binary, nullptr) << skep_error_message();
+  EXPECT_GT(skep_binary_functions(binary, &functions), 10) << skep_error_message();
+  skep_binary_close(binary);
+  ::close(own), ::close(large);
   EXPECT_EQ(skep_abi_version(), static_cast<uint32_t>(SKEP_ABI_VERSION));
   EXPECT_STREQ(skep_syscall_name(0), "read");
   EXPECT_EQ(skep_syscall_name(100000), nullptr);

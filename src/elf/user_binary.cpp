@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 
@@ -63,14 +65,17 @@ Result<std::string> resolve(std::string_view name, int pid) {
     return fail(Code::not_found, fmt::format("there is no process {}", pid));
   if (name.find('/') != name.npos) {
     const std::string path(name);
-    if (pid != 0 && path.starts_with('/') && is_file(root + path)) return root + path;
+    if (pid != 0 && path.starts_with('/'))
+      if (auto inside = path_in_root(root, path)) return *std::move(inside);
     if (is_file(path)) return path;
     const bool is_something = ::access(path.c_str(), F_OK) == 0;
     return fail(Code::not_found, is_something ? fmt::format("\"{}\" is no file: expected a program or library", path)
                                               : fmt::format("there is no file \"{}\"", path));
   }
   if (pid != 0)
-    if (const auto mapped = mapped_by(pid, name)) return root + *mapped;
+    if (const auto mapped = mapped_by(pid, name))
+      // The kernel names it from our root; what is not below that, from its own.
+      return path_in_root(root, *mapped).value_or(*mapped);
   std::string looked;
   for (const std::string& folder : folders_for(name)) {
     const std::string path = fmt::format("{}/{}", folder, name);
@@ -113,9 +118,50 @@ Result<std::size_t> UserBinary::read(u64 offset, std::span<std::byte> to) const 
   return done;
 }
 
+std::optional<std::string> path_in_root(const std::string& root, std::string_view path) {
+  constexpr int most_links = 40;  // as the kernel allows
+  auto components = [](std::string_view text) {
+    auto parts = base::split(std::string(text), '/');
+    std::ranges::reverse(parts);
+    return parts;
+  };
+  std::vector<std::string> inside;                    // where the walk is, from the root on
+  std::vector<std::string> ahead = components(path);  // the next one last
+  const auto text = [&] {
+    std::string whole = root;
+    for (const std::string& part : inside) whole.append("/").append(part);
+    return whole;
+  };
+  int links = 0;
+  while (!ahead.empty()) {
+    const std::string part = std::move(ahead.back());
+    ahead.pop_back();
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      if (!inside.empty()) inside.pop_back();
+      continue;
+    }
+    inside.push_back(part);
+    std::array<char, 4096> target;
+    const ssize_t length = ::readlink(text().c_str(), target.data(), target.size());
+    if (length < 0) continue;  // no link; what is missing is seen at the end
+    if (++links > most_links || static_cast<std::size_t>(length) == target.size()) return std::nullopt;
+    inside.pop_back();
+    const std::string_view to(target.data(), static_cast<std::size_t>(length));
+    if (to.starts_with('/')) inside.clear();
+    for (std::string& one : components(to)) ahead.push_back(std::move(one));
+  }
+  std::string found = text();
+  return is_file(found) ? std::optional(std::move(found)) : std::nullopt;
+}
+
 Result<UserBinary> open_user_binary(std::string_view name, int pid) {
+  return open_binary_file(SKEP_TRY(resolve(name, pid)));
+}
+
+Result<UserBinary> open_binary_file(std::string path) {
   UserBinary binary;
-  binary.path = SKEP_TRY(resolve(name, pid));
+  binary.path = std::move(path);
   // A process's own tree may have put a pipe in the file's place since: that is refused below, not waited for.
   binary.fd = base::Fd(::open(binary.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!binary.fd) return tl::unexpected(base::os_error(binary.path));

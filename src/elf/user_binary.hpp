@@ -28,8 +28,17 @@ struct UserBinary {
 };
 
 /// "bash" is looked for in PATH, "libc.so.6" where the dynamic linker looks, "/bin/bash" is itself. With `pid`, the
-/// path is looked up in that process's view of the file system (containers), and a bare library name among the files
-/// that it has mapped. Errors: not_found, permission, malformed; messages name the places that were looked at.
+/// path is looked up in that process's view of the file system (containers), its symbolic links too, and a bare library
+/// name among the files that it has mapped. Errors: not_found, permission, malformed; messages name the places that
+/// were looked at.
 Result<UserBinary> open_user_binary(std::string_view name, int pid);
+
+/// The file at a path, which is taken as it is. Errors: as above.
+Result<UserBinary> open_binary_file(std::string path);
+
+/// A path below `root`, a process's or a container's root, without the symbolic links that lie on it: those name places
+/// in there, as they do for whoever has that root. (The kernel, given the path as it is, would begin at its own root
+/// after each that begins with '/'.) Nothing where it leads to no regular file.
+std::optional<std::string> path_in_root(const std::string& root, std::string_view path);
 
 }  // namespace skep::elf

@@ -3,10 +3,15 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "elf/functions.hpp"
@@ -55,6 +60,57 @@ TEST(UserBinary, OfALargeFileTheTablesAreRead) {
   EXPECT_TRUE(found && found->size() == 1);
   EXPECT_LT(most_memory_kib() - before, 64u << 10);
   ::close(fd);
+}
+
+/// A process that has another root than we, where links name other files than they do here.
+TEST(UserBinary, LinksBelowAnotherRootStayBelowIt) {
+  char folder[] = "/tmp/skep-root-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string root = folder;
+  const auto make_link = [&](const std::string& to, const std::string& at) {
+    return ::symlink(to.c_str(), (root + at).c_str());
+  };
+  ASSERT_EQ(::mkdir((root + "/lib").c_str(), 0700), 0);
+  std::filesystem::copy_file("/proc/self/exe", root + "/lib/program");
+  ASSERT_EQ(make_link("/lib/program", "/absolute"), 0);
+  ASSERT_EQ(make_link("../../../../../../lib/program", "/lib/above"), 0);
+  ASSERT_EQ(make_link("/lib", "/folder"), 0);
+  ASSERT_EQ(make_link("/folder/../absolute", "/both"), 0);
+  ASSERT_EQ(make_link("/circle", "/circle"), 0);
+  ASSERT_EQ(make_link("/etc/passwd", "/outside"), 0);
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool moved = ::geteuid() == 0 || ::unshare(CLONE_NEWUSER) == 0;
+    const char said = moved && ::chroot(folder) == 0 ? 'y' : 'n';
+    if (::write(ready[1], &said, 1) == 1) ::pause();
+    ::_exit(0);
+  }
+  char said = 0;
+  ASSERT_EQ(::read(ready[0], &said, 1), 1);
+  if (said == 'y') {
+    struct stat wanted{};
+    ASSERT_EQ(::stat((root + "/lib/program").c_str(), &wanted), 0);
+    for (const char* path : {"/lib/program", "/absolute", "/lib/above", "/folder/program", "/both"}) {
+      const auto binary = open_user_binary(path, child);
+      ASSERT_TRUE(binary) << path << ": " << binary.error().message;
+      struct stat found{}, by_path{};
+      ASSERT_EQ(::fstat(binary->fd.get(), &found), 0);
+      EXPECT_EQ(found.st_ino, wanted.st_ino) << path;
+      ASSERT_EQ(::stat(binary->path.c_str(), &by_path), 0) << "as the kernel is to open it";
+      EXPECT_EQ(by_path.st_ino, wanted.st_ino) << path;
+    }
+    const std::string view = "/proc/" + std::to_string(child) + "/root";
+    EXPECT_FALSE(path_in_root(view, "/outside")) << "there is no such file in there";
+    EXPECT_FALSE(path_in_root(view, "/circle"));
+    EXPECT_FALSE(path_in_root(view, "/lib"));
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(ready[0]), ::close(ready[1]);
+  std::filesystem::remove_all(root);
+  if (said != 'y') GTEST_SKIP() << "this process may not change a child's root (CAP_SYS_CHROOT, user namespaces)";
 }
 
 TEST(UserBinary, WhatIsNoProgramIsNamed) {
