@@ -4,11 +4,12 @@
 #include <pwd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <chrono>
 
 #include "backend/names.hpp"
 #include "base/mapped_file.hpp"
 #include "base/printable.hpp"
+#include "inspect/program_slots.hpp"
 #include "inspect/show.hpp"
 #include "kernel/cgroups.hpp"
 #include "kernel/holders.hpp"
@@ -40,17 +41,16 @@ struct Reasons {
 /// Slots of program arrays that hold the program.
 std::vector<Slot> slots_of(NamedProgram& program) {
   std::vector<Slot> slots;
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(3);  // for all arrays of a host
   for (const auto& found : program.world.maps()) {
     if (found.where != program.where || found.info.type != MapType::prog_array) continue;
     const auto map = found.where->map(found.info.id);
     if (!map) continue;
-    for (u32 index = 0; index < found.info.max_entries; ++index) {
-      const auto value = map->lookup(std::as_bytes(std::span(&index, 1)));
-      u32 id = 0;
-      if (!value || value->size() != sizeof id) continue;
-      std::memcpy(&id, value->data(), sizeof id);
-      if (id == program.info.id) slots.push_back({found.info.id, found.info.name, index});
-    }
+    const auto holding = inspect::slots_with(*map, found.info, program.info.id, until);
+    for (const u32 index : holding.indices) slots.push_back({found.info.id, found.info.name, index});
+    if (holding.looked_at < found.info.max_entries)
+      note(fmt::format("of the {} slots of program array {} (id {}) the first {} were looked at",
+                       found.info.max_entries, printable(found.info.name), found.info.id, holding.looked_at));
   }
   return slots;
 }
