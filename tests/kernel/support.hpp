@@ -1,6 +1,7 @@
 // What every kernel engine test needs: an object compiled from C, a backend, a child to observe, and honest skips.
 #pragma once
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <memory>
 #include <skep/backend.hpp>
@@ -40,6 +41,17 @@ class Child {
 
 /// The object's map as an array of u64 counters.
 u64 counter(const Object& object, std::string_view map, u32 index);
+
+/// Looks again and again until it is so; false after 30 seconds. How long a thing takes is the machine's affair, which
+/// may be busy with other tests: nothing here may depend on it.
+template <class Condition>
+bool eventually(const Condition& is_so) {
+  for (int tries = 0; tries < 3000; ++tries) {
+    if (is_so()) return true;
+    ::usleep(10'000);
+  }
+  return false;
+}
 
 /// Standard output of a command, or nullopt when it cannot be started or fails.
 std::optional<std::string> output_of(const std::string& command);

@@ -34,7 +34,7 @@ struct {
 } stacks SEC(".maps");
 
 static __noinline long emit(struct pt_regs *ctx, struct event *event) {
-  event->stack_id = bpf_get_stackid(ctx, &stacks, 0);
+  event->stack_id = bpf_get_stackid(ctx, &stacks, 1 << 10 /* BPF_F_REUSE_STACKID: two stacks may hash alike */);
   return bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event, sizeof *event);
 }
 
