@@ -20,12 +20,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& map : object->maps)
     if (object->btf && map.btf_value_type_id != 0)
       (void)skep::btf::format_value(*object->btf, map.btf_value_type_id, map.initial_value);
+  skep::btf::CoreBudget budget;
   for (auto& program : object->programs) {
     (void)program.line_at(static_cast<skep::u32>(program.insns.size()));
     (void)program.attach.text();
     if (!object->btf) continue;
     const std::shared_ptr<const skep::btf::Btf> targets[] = {object->btf};
-    (void)skep::spec::apply_core(program, *object->btf, targets);
+    (void)skep::spec::apply_core(program, *object->btf, targets, budget);
   }
   return 0;
 }

@@ -207,43 +207,6 @@ Result<u64> Btf::size_of(u32 id) const {
   return fail(Code::malformed, fmt::format("BTF type {}: in a chain of more than {} arrays", id, longest_chain));
 }
 
-u32 Btf::align_of(u32 id) const {
-  u32 budget = 100'000;
-  return align_of(id, 0, budget);
-}
-
-/// `budget` bounds the members visited: a crafted file may nest structs exponentially or in a circle.
-u32 Btf::align_of(u32 id, u32 depth, u32& budget) const {
-  const Type t = type(resolve(id));
-  switch (t.kind) {
-    case Kind::int_:
-    case Kind::enum_:
-    case Kind::enum64:
-    case Kind::float_:
-      return std::clamp<u32>(t.size(), 1, 8);
-    case Kind::ptr:
-      return 8;
-    case Kind::array:
-      return depth == longest_chain ? 1 : align_of(array(t).element_id, depth + 1, budget);
-    case Kind::struct_:
-    case Kind::union_:
-      break;
-    default:
-      return 1;
-  }
-  u32 largest = 1;
-  for (u32 i = 0; i < t.vlen; i++) {
-    if (depth == longest_chain || budget == 0) return 1;
-    budget--;
-    const Member m = member(t, i);
-    const u32 align = align_of(m.type_id, depth + 1, budget);
-    if (m.bit_size == 0 && m.bit_offset % (8 * align) != 0) return 1;
-    if (m.bit_size != 0 && m.bit_offset % (8 * align) + m.bit_size > 8 * align) return 1;
-    largest = std::max(largest, align);
-  }
-  return t.size() % largest != 0 ? 1 : largest;
-}
-
 std::optional<u32> Btf::find(std::string_view name, Kind kind) const {
   if (data_->base) {
     if (auto found = data_->base->find(name, kind)) return found;

@@ -5,6 +5,7 @@
 // opened at every start, are spared that (Check::frame): a reference out of range is void, or no name, when it is met.
 // Source: kernel Documentation/bpf/btf.rst.
 #pragma once
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -139,7 +140,8 @@ class Btf {
   friend class Builder;
   struct Data;
   explicit Btf(std::shared_ptr<Data> d) : data_(std::move(d)) {}
-  u32 align_of(u32 id, u32 depth, u32& budget) const;
+  /// Where a record's alignment is kept; 0: not asked for yet.
+  std::atomic<u8>& known_alignment(u32 record) const;
   std::shared_ptr<Data> data_;
 };
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <random>
 #include <unordered_map>
 
@@ -250,6 +251,24 @@ TEST(Btf, StructsThatContainThemselvesEndSomewhere) {
   const std::vector<std::byte> value(8);
   EXPECT_EQ(format_value(*btf, 1, value).error().code, Code::limit);
   EXPECT_EQ(dump_c(*btf).error().code, Code::malformed);
+}
+
+/// Records that hold each other twice, many levels deep: 2^n ways to the innermost, whose alignment is everybody's.
+TEST(Btf, AlignmentsOfDeepNestsAreFoundOnce) {
+  Builder b;
+  const u32 word = b.add_int("word", 8);
+  const Builder::NewMember leaf[] = {{"a", word, 0}};
+  u32 record = b.add_struct("leaf", 8, leaf);
+  constexpr u32 levels = 2000;
+  for (u32 level = 0; level < levels; level++) {
+    const Builder::NewMember twice[] = {{"a", record, 0}, {"b", record, 0}};
+    record = b.add_union("nest", 8, twice);
+  }
+  const auto btf = *b.build();
+  const std::clock_t began = std::clock();
+  EXPECT_EQ(btf->align_of(record), 8U) << "through all levels";
+  for (u32 id = 1; id < btf->type_count(); id++) EXPECT_EQ(btf->align_of(id), 8U);
+  EXPECT_LT((std::clock() - began) / CLOCKS_PER_SEC, 2);
 }
 
 TEST(Btf, MutatedTypesNeverFault) {

@@ -12,6 +12,7 @@
 #include <charconv>
 
 #include "btf/core_match.hpp"
+#include "btf/data.hpp"
 
 namespace skep::btf {
 namespace {
@@ -143,9 +144,10 @@ Result<bool> match_member(const Path& local, const Accessor& step, Path& path, u
   return false;
 }
 
-Result<std::optional<Path>> match_enumerator(const Path& local, const Btf& target, u32 candidate) {
+Result<std::optional<Path>> match_enumerator(const Path& local, const Btf& target, u32 candidate, Budget& budget) {
   const auto type = target.type(target.resolve(candidate));
   if (!is_enumeration(type.kind)) return std::nullopt;
+  budget.spent(type.vlen);
   const auto wanted = essential_name(local.steps[0].name);
   const auto values = target.enumerators(type);
   for (u32 i = 0; i < values.size(); i++)
@@ -154,9 +156,8 @@ Result<std::optional<Path>> match_enumerator(const Path& local, const Btf& targe
 }
 
 /// The same path through a candidate, or nullopt where it has none.
-Result<std::optional<Path>> match(const Path& local, CoreKind kind, const Btf& target, u32 candidate) {
-  Budget budget;
-  if (is_enumerator(kind)) return match_enumerator(local, target, candidate);
+Result<std::optional<Path>> match(const Path& local, CoreKind kind, const Btf& target, u32 candidate, Budget& budget) {
+  if (is_enumerator(kind)) return match_enumerator(local, target, candidate, budget);
   if (!is_field(kind)) {
     const core::TypeRef ours{*local.btf, local.root};
     const core::TypeRef theirs{target, candidate};
@@ -333,15 +334,31 @@ Result<Path> checked_path(const Btf& local, const CoreRelocation& relocation) {
   return path;
 }
 
+Result<void> charge(CoreBudget* budget, u64 steps) {
+  if (budget == nullptr) return {};
+  budget->left -= std::min(budget->left, steps);
+  if (budget->left != 0) return {};
+  return fail(Code::limit, fmt::format("the relocations of this object, up to this one, look at more than {} types and "
+                                       "members, where compiled programs look at some thousands",
+                                       CoreBudget::most));
+}
+
 /// The same path through every candidate that has it.
 Result<std::vector<Path>> matches(const Btf& local, const CoreRelocation& relocation, const Path& path,
-                                  const Btf& target) {
+                                  const Btf& target, CoreBudget* total) {
   std::vector<Path> out;
   const auto root = local.type(relocation.type_id);
-  for (const u32 candidate : target.candidates(essential_name(root.name))) {
+  const auto candidates = target.candidates(essential_name(root.name));
+  // The own path was walked, and an enumeration listed for one of its values.
+  const u64 own = path.steps.size() * longest_chain + local.type(local.resolve(relocation.type_id)).vlen;
+  SKEP_TRY(charge(total, own + candidates.size()));
+  for (const u32 candidate : candidates) {
     if (!core::same_kind(target.type(candidate).kind, root.kind)) continue;
+    Budget budget;
+    const u64 before = budget.steps;
     auto found = SKEP_TRY_AT(describe(local, relocation),
-                             match(path, static_cast<CoreKind>(relocation.kind), target, candidate));
+                             match(path, static_cast<CoreKind>(relocation.kind), target, candidate, budget));
+    SKEP_TRY(charge(total, before - budget.steps));
     if (found) out.push_back(*std::move(found));
   }
   return out;
@@ -349,14 +366,14 @@ Result<std::vector<Path>> matches(const Btf& local, const CoreRelocation& reloca
 
 }  // namespace
 
-Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target) {
+Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target, CoreBudget* budget) {
   const auto path = SKEP_TRY(checked_path(local, relocation));
   const auto kind = static_cast<CoreKind>(relocation.kind);
   if (kind == CoreKind::type_id_local)
     return CoreValue{.value = relocation.type_id, .original = relocation.type_id, .found = true, .validate = false};
   std::optional<CoreValue> answer;
   std::optional<u64> first_offset;
-  for (const auto& found : SKEP_TRY(matches(local, relocation, path, target))) {
+  for (const auto& found : SKEP_TRY(matches(local, relocation, path, target, budget))) {
     const auto value = SKEP_TRY_AT(describe(local, relocation), value_of(path, &found, kind));
     if (answer && (value.value != answer->value || value.poison != answer->poison || found.bit_offset != *first_offset))
       return fail(Code::rejected,
@@ -369,11 +386,12 @@ Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, co
   return SKEP_TRY_AT(describe(local, relocation), value_of(path, nullptr, kind));
 }
 
-Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target) {
+Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target,
+                                           CoreBudget* budget) {
   const auto path = SKEP_TRY(checked_path(local, relocation));
   std::vector<CorePlace> out;
   if (static_cast<CoreKind>(relocation.kind) == CoreKind::type_id_local) return out;
-  for (const auto& found : SKEP_TRY(matches(local, relocation, path, target))) {
+  for (const auto& found : SKEP_TRY(matches(local, relocation, path, target, budget))) {
     out.push_back({found.root, {}});
     for (const auto& step : found.steps) out.back().steps.push_back({step.type_id, step.index, !step.name.empty()});
   }

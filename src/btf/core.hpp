@@ -41,9 +41,18 @@ struct CoreValue {
   bool resizable = true;  ///< a load or store may change its width: unsigned integers, pointers
 };
 
-/// Resolves one relocation of a program with types `local` against `target`.
-/// Errors: malformed (the record contradicts the types), unsupported (unknown kind), rejected (candidates disagree).
-Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target);
+/// Bounds the work that all relocations of an object may cause together, in types, members and enumerators looked at.
+/// Those of a large object (thousands) take a hundredth of it; a crafted one could go on for hours.
+struct CoreBudget {
+  u64 left = most;
+  static constexpr u64 most = 50'000'000;  ///< about a second
+};
+
+/// Resolves one relocation of a program with types `local` against `target`. `budget`: where several belong together.
+/// Errors: malformed (the record contradicts the types), unsupported (unknown kind), rejected (candidates disagree),
+/// limit (the budget is used up).
+Result<CoreValue> resolve(const Btf& local, const CoreRelocation& relocation, const Btf& target,
+                          CoreBudget* budget = nullptr);
 
 /// One place of the target that a relocation matches: the type it was found by, and the way from there.
 struct CorePlace {
@@ -58,7 +67,8 @@ struct CorePlace {
 
 /// All the places that resolve() considers (several when types of one name repeat), for tools that copy types.
 /// Errors: as resolve().
-Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target);
+Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target,
+                                           CoreBudget* budget = nullptr);
 
 /// The relocation as C: "struct task_struct.pid (0:1)", for messages.
 std::string describe(const Btf& local, const CoreRelocation& relocation);

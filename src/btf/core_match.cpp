@@ -18,6 +18,7 @@ bool plain_integer(const Btf& btf, const Type& t) { return btf.int_encoding(t).b
 
 Result<bool> protos_compatible(TypeRef local, const Type& a, TypeRef target, const Type& b, Budget& budget, u32 depth) {
   if (a.vlen != b.vlen) return false;
+  if (budget.spent(a.vlen)) return too_deep();
   const auto ours = local.btf.params(a);
   const auto theirs = target.btf.params(b);
   for (u32 i = 0; i < a.vlen; i++) {
@@ -31,6 +32,7 @@ Result<bool> protos_compatible(TypeRef local, const Type& a, TypeRef target, con
 Result<bool> protos_match(TypeRef local, const Type& a, TypeRef target, const Type& b, bool behind_pointer,
                           Budget& budget, u32 depth) {
   if (a.vlen != b.vlen) return false;
+  if (budget.spent(a.vlen)) return too_deep();
   const auto ours = local.btf.params(a);
   const auto theirs = target.btf.params(b);
   for (u32 i = 0; i < a.vlen; i++) {
@@ -43,6 +45,7 @@ Result<bool> protos_match(TypeRef local, const Type& a, TypeRef target, const Ty
 
 Result<bool> enums_match(TypeRef local, const Type& a, TypeRef target, const Type& b, Budget& budget) {
   if (!is_enumeration(b.kind) || a.vlen > b.vlen) return false;
+  if (budget.spent(a.vlen + b.vlen)) return too_deep();
   const auto theirs = target.btf.enumerators(b);
   for (const auto& ours : local.btf.enumerators(a)) {
     bool found = false;

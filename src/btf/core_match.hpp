@@ -1,13 +1,18 @@
 // Whether two types mean the same across two BTFs. Private to this room.
 #pragma once
+#include <algorithm>
+
 #include "btf/btf.hpp"
 
 namespace skep::btf::core {
 
-/// Bounds the work one relocation may cause: crafted types may nest exponentially.
+/// Bounds the work that comparing with one candidate may cause: crafted types may nest exponentially.
 struct Budget {
-  u32 steps = 200'000;
-  bool spent() { return steps == 0 || --steps == 0; }
+  u64 steps = 200'000;
+  bool spent(u64 count = 1) {
+    steps -= std::min(steps, count);
+    return steps == 0;
+  }
 };
 
 /// The type of an accessor chain at one place.

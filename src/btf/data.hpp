@@ -118,6 +118,10 @@ struct Btf::Data {
   mutable std::vector<u32> heads;  ///< id or 0
   mutable std::vector<u32> next;   ///< by id - first_id
 
+  // Of our own structures and unions by id - first_id, as found so far; 0: not yet. Made at the first question.
+  mutable std::once_flag alignments_are_made;
+  mutable std::unique_ptr<std::atomic<u8>[]> alignments;
+
   u32 count() const { return first_id + own_count; }
   const u8* at(u32 own_id) const {
     const u32 index = own_id - first_id;

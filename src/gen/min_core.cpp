@@ -213,10 +213,11 @@ bool same_answer(const Result<btf::CoreValue>& a, const Result<btf::CoreValue>& 
 
 Result<SmallTypes> min_core_btf(const btf::Btf& full, std::span<const ObjectSpec> objects) {
   Keeper keeper(full);
+  btf::CoreBudget budget;
   for (const auto& object : objects) {
     for (const auto& relocation : relocations_of(object)) {
       const auto kind = static_cast<CoreKind>(relocation.kind);
-      for (const auto& place : SKEP_TRY_AT(object.name, btf::find_places(*object.btf, relocation, full))) {
+      for (const auto& place : SKEP_TRY_AT(object.name, btf::find_places(*object.btf, relocation, full, &budget))) {
         keeper.keep_place(place);
         if (kind == CoreKind::type_exists || kind == CoreKind::type_matches || kind == CoreKind::type_size)
           keeper.keep_match(*object.btf, relocation.type_id, place.root, kind != CoreKind::type_matches, 0);
@@ -226,6 +227,7 @@ Result<SmallTypes> min_core_btf(const btf::Btf& full, std::span<const ObjectSpec
   SmallTypes out;
   out.bytes = keeper.write(out.types);
   const auto small = SKEP_TRY_AT("the small types", btf::Btf::parse(out.bytes));
+  btf::CoreBudget compared;
   for (const auto& object : objects) {
     for (const auto& relocation : relocations_of(object)) {
       out.relocations++;
@@ -234,7 +236,8 @@ Result<SmallTypes> min_core_btf(const btf::Btf& full, std::span<const ObjectSpec
         out.notes.push_back(what + ": asks for a type id of the running kernel, which small types do not have");
         continue;
       }
-      if (!same_answer(btf::resolve(*object.btf, relocation, full), btf::resolve(*object.btf, relocation, *small)))
+      if (!same_answer(btf::resolve(*object.btf, relocation, full, &compared),
+                       btf::resolve(*object.btf, relocation, *small, &compared)))
         return fail(Code::unsupported, what + ": the small types would answer otherwise than the full ones");
     }
   }

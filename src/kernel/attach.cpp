@@ -190,7 +190,9 @@ Result<base::Fd> open_path(const AttachRequest& request, const std::string& path
 }
 
 Result<void> attach_to_event(const AttachRequest& request, base::Fd event, Attachment& attachment, u64 cookie) {
-  uapi::LinkCreate attr{link_target(request, event.get(), AttachType::perf_event), cookie};
+  const int program = request.program_with ? SKEP_TRY(request.program_with(cookie)) : request.program_fd;
+  uapi::LinkCreate attr{link_target(request, event.get(), AttachType::perf_event), request.program_with ? 0 : cookie};
+  attr.on.prog_fd = static_cast<u32>(program);
   const int link = bpf(uapi::Cmd::link_create, attr);
   if (link >= 0) {
     attachment.hold(std::move(event));
@@ -198,10 +200,7 @@ Result<void> attach_to_event(const AttachRequest& request, base::Fd event, Attac
     return {};
   }
   if (cookie != 0 && request.session.features.event_cookies()) return tl::unexpected(link_error(request, -link));
-  if (cookie != 0)
-    return fail(Code::unsupported,
-                fmt::format("{}: this kernel has no cookies for events (they came with 5.15)", request.place));
-  if (::ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, request.program_fd) != 0) {
+  if (::ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0) {
     Error error = base::os_error(fmt::format("{}: attach to the event", request.place));
     if (error.os_error == EINVAL)
       error.message += " (the program's type does not fit this event, or it reads beyond the event's context)";

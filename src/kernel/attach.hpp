@@ -61,7 +61,12 @@ struct AttachRequest {
   Session& session;
   std::span<const std::shared_ptr<KernelMap>> maps;  ///< of the program's object
   std::string place;                                 ///< "xdp:eth0", for messages
-  bool on_multi_link = false;                        ///< the program was loaded for an uprobe.multi link
+  bool on_multi_link = false;                        ///< Plan's
+  /// Where hooks carry no cookies, of a program that asks for its own: its load that has this one written into it.
+  std::function<Result<int>(u64 cookie)> program_with{};
+
+  /// What the kernel is to tell the program.
+  u64 cookie() const { return program_with ? 0 : hook.cookie; }
 };
 
 using Attached = Result<std::unique_ptr<Attachment>>;

@@ -1,7 +1,8 @@
 // Kernel functions (kprobe, kretprobe, many at once) and counters (perf_event).
 //
 // A pattern means every function of the kernel whose name fits and that may be probed: by one kprobe.multi link where
-// the program was loaded for it, else by one event each. Functions that the kernel refuses are skipped and named.
+// the program was loaded for it (plan.cpp says when), else by one event each. Functions that the kernel refuses are
+// skipped and named.
 // Source: Documentation/trace/kprobetrace.rst; kernel/trace/bpf_trace.c (kprobe_multi, 5.18).
 #include <fmt/core.h>
 #include <fnmatch.h>
@@ -110,13 +111,36 @@ Attached probe_each(const AttachRequest& request, const ProbeSource& source, con
   return attachment;
 }
 
+/// One link for all of them: BPF_LINK_CREATE's answer. When it goes, the kernel waits once, however many they are.
+int open_multi_link(const AttachRequest& request, const std::vector<std::string>& names, AttachType type,
+                    bool at_return) {
+  std::vector<u64> symbols;
+  for (const std::string& name : names) symbols.push_back(address_of(name.c_str()));
+  const std::vector<u64> cookies(request.hook.cookie != 0 ? names.size() : 0, request.hook.cookie);
+  uapi::LinkCreateKprobeMulti attr{.on = link_target(request, 0, type)};
+  attr.multi_flags = at_return ? uapi::multi_flag_return : 0;
+  attr.count = static_cast<u32>(names.size());
+  attr.symbols = address_of(symbols.data());
+  attr.cookies = cookies.empty() ? 0 : address_of(cookies.data());
+  return bpf(uapi::Cmd::link_create, attr);
+}
+
+Attached probe_by_link(const AttachRequest& request, const std::vector<std::string>& names, bool at_return) {
+  const int link = open_multi_link(request, names, AttachType::trace_kprobe_multi, at_return);
+  if (link < 0) return tl::unexpected(link_error(request, -link));
+  return std::make_unique<Attachment>(base::Fd(link));
+}
+
 }  // namespace
 
 Attached attach_kprobe(const AttachRequest& request) {
   const bool at_return = request.hook.kind == AttachKind::kretprobe || request.hook.kind == AttachKind::kretsyscall;
   const auto source = SKEP_TRY(probe_source(request, at_return));
   const auto [function, digits] = split_first(request.hook.target, '+');
-  if (is_pattern(function)) return probe_each(request, source, SKEP_TRY(matching(request, std::string(function))));
+  if (is_pattern(function)) {
+    const auto names = SKEP_TRY(matching(request, std::string(function)));
+    return request.on_multi_link ? probe_by_link(request, names, at_return) : probe_each(request, source, names);
+  }
   const auto offset = digits.empty() ? std::optional<u64>(0) : whole_number(digits);
   if (!offset || (digits.empty() && request.hook.target.ends_with('+')))
     return fail(Code::invalid_argument, fmt::format("{}: \"{}\" is not an offset", request.place, digits));
@@ -130,15 +154,8 @@ Attached attach_kprobe(const AttachRequest& request) {
 Attached attach_kprobe_multi(const AttachRequest& request) {
   const std::string& target = request.hook.target;
   const auto names = is_pattern(target) ? SKEP_TRY(matching(request, target)) : std::vector<std::string>{target};
-  std::vector<u64> symbols;
-  for (const std::string& name : names) symbols.push_back(address_of(name.c_str()));
-  const std::vector<u64> cookies(request.hook.cookie != 0 ? names.size() : 0, request.hook.cookie);
-  uapi::LinkCreateKprobeMulti attr{.on = link_target(request, 0, request.hook.attach_type())};
-  attr.multi_flags = request.hook.kind == AttachKind::kretprobe_multi ? uapi::multi_flag_return : 0;
-  attr.count = static_cast<u32>(names.size());
-  attr.symbols = address_of(symbols.data());
-  attr.cookies = cookies.empty() ? 0 : address_of(cookies.data());
-  const int link = bpf(uapi::Cmd::link_create, attr);
+  const int link =
+      open_multi_link(request, names, request.hook.attach_type(), request.hook.kind == AttachKind::kretprobe_multi);
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   if (is_unknown(-link))
     return fail(Code::unsupported,

@@ -35,13 +35,13 @@ Attached attach_raw_tracepoint(const AttachRequest& request) {
   uapi::RawTracepointOpen attr;
   attr.name = address_of(name.c_str());
   attr.prog_fd = static_cast<u32>(request.program_fd);
-  attr.cookie = request.hook.cookie;
+  attr.cookie = request.cookie();
   const int link = bpf(uapi::Cmd::raw_tracepoint_open, attr);
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   if (link == -ENOENT)
     return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name), ENOENT);
   Error error = bpf_error(uapi::Cmd::raw_tracepoint_open, request.place, -link);
-  if (link == -EINVAL && request.hook.cookie != 0)
+  if (link == -EINVAL && request.cookie() != 0)
     error.message += " (cookies of raw tracepoints came with 6.10)";
   else if (link == -EINVAL)
     error.message += " (the program reads more arguments than the tracepoint has, or its type does not fit)";
@@ -66,9 +66,9 @@ Result<void> check_security_module(const AttachRequest& request) {
 Attached attach_trampoline(const AttachRequest& request) {
   if (request.hook.kind == AttachKind::lsm) SKEP_TRY(check_security_module(request));
   const bool takes_cookie_here = request.hook.kind == AttachKind::tp_btf;  // others lose it without a word
-  if (request.hook.cookie != 0 && !takes_cookie_here) {
+  if (request.cookie() != 0 && !takes_cookie_here) {
     uapi::LinkCreateTracing with_cookie{.on = link_target(request, 0, request.hook.attach_type()),
-                                        .cookie = request.hook.cookie};
+                                        .cookie = request.cookie()};
     const int link = bpf(uapi::Cmd::link_create, with_cookie);
     if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
     return tl::unexpected(link_error(request, -link, is_unknown(-link) ? "cookies of this hook came with 5.19" : ""));
@@ -76,7 +76,7 @@ Attached attach_trampoline(const AttachRequest& request) {
   // The program named its target when it was loaded; the link needs the program only.
   uapi::RawTracepointOpen attr;
   attr.prog_fd = static_cast<u32>(request.program_fd);
-  attr.cookie = request.hook.cookie;
+  attr.cookie = request.cookie();
   const int link = bpf(uapi::Cmd::raw_tracepoint_open, attr);
   if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
   Error error = bpf_error(uapi::Cmd::raw_tracepoint_open, request.place, -link);

@@ -28,7 +28,8 @@ std::optional<std::string> config_value(std::string_view config, std::string_vie
   return std::string(config.substr(at, config.find('\n', at) - at));
 }
 
-Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types) {
+Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types,
+                                  btf::CoreBudget& budget) {
   ProgramSpec out = program;
   if (out.relocations.empty()) return out;
   if (!object.btf)
@@ -44,7 +45,7 @@ Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& 
   }
   if (!missing.empty())
     for (auto& module : types.modules_with(missing)) targets.push_back(std::move(module));
-  SKEP_TRY_AT("program " + program.name, spec::apply_core(out, *object.btf, targets));
+  SKEP_TRY_AT("program " + program.name, spec::apply_core(out, *object.btf, targets, budget));
   return out;
 }
 
@@ -54,7 +55,7 @@ Result<void> resolve_kconfig(ObjectSpec& object) {
   return spec::resolve_kconfig(object, [&](std::string_view name) -> std::optional<std::string> {
     if (name == "LINUX_KERNEL_VERSION") return std::to_string(Features::version_code());
     if (name == "LINUX_HAS_SYSCALL_WRAPPER") return Features::version_code() >= first_with_syscall_wrapper ? "1" : "0";
-    if (name == "LINUX_HAS_BPF_COOKIE") return Features().event_cookies() ? "1" : "0";
+    if (name == "LINUX_HAS_BPF_COOKIE") return "1";  // the kernel's, or written by us (cookies.hpp)
     if (!config && !unreadable) {
       auto text = base::kernel_config();
       if (text)
@@ -70,8 +71,9 @@ Result<ObjectSpec> close_object(const ObjectSpec& object) {
   ObjectSpec out = object;
   SKEP_TRY(resolve_kconfig(out));
   KernelTypes types({});
+  btf::CoreBudget budget;
   for (ProgramSpec& program : out.programs) {
-    program = SKEP_TRY(close_program(program, out, types));
+    program = SKEP_TRY(close_program(program, out, types, budget));
     if (program.type == ProgramType::unspec) program.type = ProgramType::kprobe;
   }
   return out;

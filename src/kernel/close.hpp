@@ -4,13 +4,15 @@
 #pragma once
 #include <skep/spec.hpp>
 
+#include "btf/core.hpp"
 #include "kernel/kernel_types.hpp"
 
 namespace skep::kernel {
 
 /// A copy of the program with its CO-RE relocations applied to this kernel's types. Reads the kernel's types only when
-/// there are relocations. Errors name the type and the field.
-Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types);
+/// there are relocations. Errors name the type and the field. `budget`: one for all programs of the object.
+Result<ProgramSpec> close_program(const ProgramSpec& program, const ObjectSpec& object, KernelTypes& types,
+                                  btf::CoreBudget& budget);
 
 /// Fills the object's kconfig values (LINUX_KERNEL_VERSION, LINUX_HAS_SYSCALL_WRAPPER, CONFIG_*) from the running
 /// kernel.

@@ -52,6 +52,17 @@ int try_load(ProgramType type, AttachType expected, u32 attach_btf_id, s32 helpe
   return 0;
 }
 
+/// A link of probes whose names lie nowhere: EFAULT where the kernel knows such links, and so wants to read them.
+bool knows_kprobe_multi(int token) {
+  const base::Fd program(std::max(-1, load_smallest(ProgramType::kprobe, AttachType::trace_kprobe_multi, 0, 0, token)));
+  if (!program) return false;
+  uapi::LinkCreateKprobeMulti attr{
+      .on = {static_cast<u32>(program.get()), 0, static_cast<u32>(AttachType::trace_kprobe_multi), 0}};
+  attr.symbols = 8;  // in the first page, where nothing is
+  attr.count = 1;
+  return bpf(uapi::Cmd::link_create, attr) == -EFAULT;
+}
+
 /// A link of user probes on a directory, which is no file to probe: EBADF where the kernel knows such links and looks
 /// at the path. A process id of -1 is looked at before the path (EINVAL) by those kernels that take it for a process.
 bool knows_uprobe_multi(int token) {
@@ -117,6 +128,12 @@ bool Features::function_results() const {
   // missing arguments (EACCES), one that is not as such (EINVAL).
   constexpr auto strncmp = static_cast<s32>(catalog::HelperId::strncmp);
   static const bool present = try_load(ProgramType::kprobe, AttachType::none, 0, strncmp) != EINVAL;
+  return present;
+}
+
+bool Features::kprobe_multi() const {
+  if (token_ >= 0) return knows_kprobe_multi(token_);
+  static const bool present = knows_kprobe_multi(token_);
   return present;
 }
 

@@ -32,6 +32,9 @@ class Features {
   /// Programs at a function's return learn its result by a helper (bpf_get_func_ret, 5.17).
   bool function_results() const;
 
+  /// One link holds many probes of kernel functions (kprobe.multi, 5.18, CONFIG_FPROBE).
+  bool kprobe_multi() const;
+
   /// One link holds many user probes (uprobe.multi, 6.6), and takes a process id for the whole process (since 6.9.4;
   /// before, the probes fired in that one thread only).
   bool uprobe_multi() const;

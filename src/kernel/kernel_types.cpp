@@ -51,6 +51,17 @@ Result<std::shared_ptr<const btf::Btf>> read_types(const std::string& path, bool
   return types;
 }
 
+/// For each parameter the name of the structure or union that it points to, "" for other types.
+std::vector<std::string_view> structures_of(const btf::Btf& types, const std::vector<btf::Param>& parameters) {
+  std::vector<std::string_view> out;
+  for (const btf::Param& param : parameters) {
+    const auto pointer = types.type(types.resolve(param.type_id));
+    const auto target = types.type(types.resolve(pointer.kind == btf::Kind::ptr ? pointer.type_id() : 0));
+    out.push_back(btf::is_composite(target.kind) || target.kind == btf::Kind::fwd ? target.name : std::string_view());
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const btf::Btf>> KernelTypes::for_core() {
@@ -180,28 +191,34 @@ Result<u32> KernelTypes::argument_count(std::string_view function_name) {
 }
 
 std::vector<std::string_view> KernelTypes::parameter_structures(std::string_view function_name) {
-  std::vector<std::string_view> out;
   const auto id = function(function_name);
   const auto types = running();
-  if (!id || !types) return out;
+  if (!id || !types) return {};
   const auto prototype = (*types)->type((*types)->type(*id).type_id());
-  if (prototype.kind != btf::Kind::func_proto) return out;
-  for (const btf::Param& param : (*types)->params(prototype)) {
-    const auto pointer = (*types)->type((*types)->resolve(param.type_id));
-    const auto target = (*types)->type((*types)->resolve(pointer.kind == btf::Kind::ptr ? pointer.type_id() : 0));
-    out.push_back(btf::is_composite(target.kind) || target.kind == btf::Kind::fwd ? target.name : std::string_view());
-  }
-  return out;
+  if (prototype.kind != btf::Kind::func_proto) return {};
+  return structures_of(**types, (*types)->params(prototype));
+}
+
+std::vector<std::string_view> KernelTypes::tracepoint_structures(std::string_view name) {
+  const auto arguments = tracepoint_arguments(name);
+  const auto types = running();
+  return arguments && types ? structures_of(**types, *arguments) : std::vector<std::string_view>();
 }
 
 Result<u32> KernelTypes::tracepoint_argument_count(std::string_view name) {
+  return static_cast<u32>(SKEP_TRY(tracepoint_arguments(name)).size());
+}
+
+Result<std::vector<btf::Param>> KernelTypes::tracepoint_arguments(std::string_view name) {
   const u32 id = SKEP_TRY(tracepoint(name));
   const auto types = SKEP_TRY(running());
   const auto pointer = types->type(types->resolve(id));  // typedef void (*btf_trace_NAME)(void *, ...)
   const auto prototype = types->type(pointer.type_id());
   if (pointer.kind != btf::Kind::ptr || prototype.kind != btf::Kind::func_proto || types->params(prototype).empty())
     return fail(Code::malformed, fmt::format("kernel types: tracepoint {} has no prototype", name));
-  return static_cast<u32>(types->params(prototype).size() - 1);
+  auto arguments = types->params(prototype);
+  arguments.erase(arguments.begin());
+  return arguments;
 }
 
 std::string KernelTypes::parameter_name(std::string_view function_name, u32 index) {

@@ -54,7 +54,8 @@ class KernelTypes {
   /// For each parameter of a function the structure or union that it points to, "" for other types; nothing where the
   /// function is not known. The names live as long as this object.
   std::vector<std::string_view> parameter_structures(std::string_view function_name);
-  /// Arguments that a raw tracepoint hands to programs. Errors: not_found.
+  /// The same of the arguments that a raw tracepoint hands to programs, and how many they are (errors: not_found).
+  std::vector<std::string_view> tracepoint_structures(std::string_view name);
   Result<u32> tracepoint_argument_count(std::string_view name);
   /// The name of a parameter, by its place from 0; its number, from 1, where this kernel has no such function.
   std::string parameter_name(std::string_view function_name, u32 index);
@@ -75,6 +76,7 @@ class KernelTypes {
   std::map<std::string, u64, std::less<>> addresses(const std::set<std::string, std::less<>>& names) const;
 
  private:
+  Result<std::vector<btf::Param>> tracepoint_arguments(std::string_view name);
   static std::optional<MemberPlace> place_of(std::string_view structure, std::string_view member, bool of_bits);
   /// In the kernel itself.
   static Result<std::optional<u32>> own(std::string_view name, btf::Kind kind);

@@ -8,6 +8,7 @@
 #include "catalog/syscalls.hpp"
 #include "kernel/hook_substitutes.hpp"
 #include "kernel/moved_hooks.hpp"
+#include "kernel/register_use.hpp"
 #include "spec/handler.hpp"
 
 namespace skep::kernel {
@@ -238,18 +239,24 @@ bool is_bound_at_load(ProgramType type) {
 }  // namespace
 
 std::string Plan::key(const ProgramSpec& program) const {
+  const std::string cookie = written_cookie ? fmt::format("/{:#x}", *written_cookie) : std::string();
   if (carrier)
-    return fmt::format("{}:{}:{}", static_cast<int>(carrier->hook), carrier->at_return ? 'r' : 'e', carrier->function);
+    return fmt::format("{}:{}:{}{}", static_cast<int>(carrier->hook), carrier->at_return ? 'r' : 'e', carrier->function,
+                       cookie);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
   const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
-  return fmt::format("{}/{}/{}/{}", static_cast<u32>(type), static_cast<u32>(attach_type()), frags,
-                     is_bound_at_load(type) ? hook.text() : std::string());
+  return fmt::format("{}/{}/{}/{}{}", static_cast<u32>(type), static_cast<u32>(attach_type()), frags,
+                     is_bound_at_load(type) ? hook.text() : std::string(), cookie);
 }
 
 Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
                        const Features& features, KernelTypes& kernel) {
-  if (is_probe(target.kind)) return plan_probe(program, declared, target, features, kernel);
   Plan plan;
+  if (is_probe(target.kind)) {
+    plan = plan_probe(program, declared, target, features, kernel);
+    if (!plan.carrier) plan.hook.cookie = target.cookie;  // carried: written into it
+    return plan;
+  }
   plan.hook = target;
   const bool names_program = target.kind != AttachKind::freplace || target.target.find(':') != std::string::npos;
   if ((is_bound_at_load(target.program_type()) && (target.target.empty() || !names_program)) ||
@@ -263,6 +270,21 @@ Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, con
                                                name_of(target.kind), target.target, features.fentry_refusal()));
   follow_moved_hook(plan, program, target, kernel);
   return plan;
+}
+
+bool fits_kprobe_multi(const ProgramSpec& program, const Plan& plan) {
+#if defined(__x86_64__)
+  if (!is_probe(plan.hook.kind) || plan.carrier || plan.hook.target.find_first_of("*?[") == std::string::npos)
+    return false;
+  // Words of pt_regs, which an event fills with all of them: bp, the arguments (r9, r8, cx, dx, si, di), ip, sp; and at
+  // a return bp, the result (ax), ip, sp.
+  constexpr u32 at_call = 1u << 4 | 1u << 8 | 1u << 9 | 0xfu << 11 | 1u << 16 | 1u << 19;
+  constexpr u32 at_return = 1u << 4 | 1u << 10 | 1u << 16 | 1u << 19;
+  const RegisterUse use = register_use(program);
+  return !use.everything && (use.words & ~(is_return(plan.hook.kind) ? at_return : at_call)) == 0;
+#else
+  return false;
+#endif
 }
 
 std::optional<Plan> plan_instead_of_refused(const ProgramSpec& program, const btf::Btf* declared,

@@ -23,11 +23,15 @@ struct Plan {
   std::string carried_by;             ///< the line for the user, or ""
   bool loadable = true;               ///< false: the target must be known before the program can be loaded
   std::optional<Error> unattachable;  ///< it can be loaded (and verified), but this is why it cannot be attached
-  bool on_multi_link = false;         ///< user probes: held by one uprobe.multi link, which the program is loaded for
+  bool on_multi_link = false;         ///< many probes held by one kprobe.multi or uprobe.multi link: loaded for that
+  /// Where hooks have no cookies (before 5.15; carried), of a program that asks for its own: the one in this load.
+  std::optional<u64> written_cookie;
 
   /// What the program says at its load that it will be attached as.
   AttachType attach_type() const noexcept {
-    return on_multi_link ? AttachType::trace_uprobe_multi : hook.attach_type();
+    if (!on_multi_link) return hook.attach_type();
+    const bool in_kernel = hook.kind == AttachKind::kprobe || hook.kind == AttachKind::kretprobe;
+    return in_kernel ? AttachType::trace_kprobe_multi : AttachType::trace_uprobe_multi;
   }
 
   /// Programs with equal keys are the same load.
@@ -38,6 +42,10 @@ struct Plan {
 /// Errors: unsupported, saying what is missing and what would serve; invalid_argument for a target that names nothing.
 Result<Plan> plan_hook(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
                        const Features& features, KernelTypes& kernel);
+
+/// Whether the plan is a probe of many functions whose program reads no more registers than such a link hands over,
+/// where the kernel has it (Features::kprobe_multi).
+bool fits_kprobe_multi(const ProgramSpec& program, const Plan& plan);
 
 /// Where the kernel refused a probe of the function itself (what the compiler may inline is not traceable, and a probe
 /// of it invalid): what stands in for it, if anything does.

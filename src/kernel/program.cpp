@@ -11,6 +11,7 @@
 #include "backend/selection.hpp"
 #include "kernel/attach.hpp"
 #include "kernel/close.hpp"
+#include "kernel/cookies.hpp"
 #include "kernel/hook_check.hpp"
 #include "kernel/info.hpp"
 #include "kernel/map_create.hpp"
@@ -119,16 +120,21 @@ Result<Plan> LoadedObject::plan(const ProgramSpec& program, const AttachTarget& 
   const bool may_tail_call = std::ranges::find(spec.maps, MapType::prog_array, &MapSpec::type) != spec.maps.end();
   const bool is_user_probe =
       target.kind == AttachKind::uprobe || target.kind == AttachKind::uretprobe || target.kind == AttachKind::usdt;
-  plan.on_multi_link = is_user_probe && !may_tail_call && session->features.uprobe_multi();
+  if (is_user_probe && !may_tail_call) plan.on_multi_link = session->features.uprobe_multi();
+  if (fits_kprobe_multi(program, plan) && !may_tail_call) plan.on_multi_link = session->features.kprobe_multi();
+  // The hook that carries another one may have none either.
+  if (asks_for_cookie(program) && (plan.carrier || !session->features.event_cookies()))
+    plan.written_cookie = plan.hook.cookie = target.cookie;
   return plan;
 }
 
 Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target, TypesImage* image,
-                                       const Plan* plan) const {
+                                       btf::CoreBudget& budget, const Plan* plan) const {
   Prepared out;
   out.plan = plan != nullptr ? *plan : SKEP_TRY(this->plan(original, target));
   if (!out.plan.loadable) return out;
-  out.program = SKEP_TRY(close_program(original, spec, session->types));
+  out.program = SKEP_TRY(close_program(original, spec, session->types, budget));
+  if (out.plan.written_cookie) SKEP_TRY(write_cookie(out.program, *out.plan.written_cookie));
   if (out.plan.carrier) {
     if (out.plan.carrier->needs_previous_task())
       out.plan.carrier->previous_tasks_map = SKEP_TRY(session->previous_tasks_map());
@@ -204,7 +210,8 @@ Result<int> KernelProgram::variant_for(const AttachTarget& target, const Plan& p
   std::optional<TypesImage> image;
   base::Fd btf;
   if (object_->btf) image = SKEP_TRY(TypesImage::copy_of(object_->spec.btf));
-  auto prepared = SKEP_TRY(object_->prepare(spec_, target, image ? &*image : nullptr, &plan));
+  btf::CoreBudget budget;
+  auto prepared = SKEP_TRY(object_->prepare(spec_, target, image ? &*image : nullptr, budget, &plan));
   if (image) btf = SKEP_TRY(load_types(image->bytes(), object_->session->token()));
   auto fd = SKEP_TRY(object_->load(prepared, btf.get()));
   const int number = fd.get();
@@ -227,14 +234,21 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
                 fmt::format("{}: {} names no target; say where to attach it: --attach {}:TARGET, where TARGET is {}",
                             place, name_of(target.kind), name_of(target.kind), target_form(target.kind)));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
+  const auto program_with = [&](u64 cookie) {
+    Plan other = plan;
+    other.written_cookie = cookie;
+    return variant_for(target, other);
+  };
   const auto attach_as_planned = [&]() -> Attached {
     const int fd = SKEP_TRY(variant_for(target, plan));
-    auto attachment = SKEP_TRY_AT(place, kernel::attach({.program_fd = fd,
-                                                         .hook = plan.hook,
-                                                         .session = *object_->session,
-                                                         .maps = object_->maps,
-                                                         .place = plan.hook.text(),
-                                                         .on_multi_link = plan.on_multi_link}));
+    AttachRequest request{.program_fd = fd,
+                          .hook = plan.hook,
+                          .session = *object_->session,
+                          .maps = object_->maps,
+                          .place = plan.hook.text(),
+                          .on_multi_link = plan.on_multi_link};
+    if (plan.written_cookie) request.program_with = program_with;
+    auto attachment = SKEP_TRY_AT(place, kernel::attach(request));
     attachment->count_misses(object_->session, fd, spec_.name);
     return attachment;
   };
@@ -282,8 +296,9 @@ Result<Object> load_object(const std::shared_ptr<Session>& session, const Object
   for (const std::string& line : selection.notes) session->note(line);
   const auto& chosen = selection.programs;
   backend::drop_optional_maps(object->spec);
+  btf::CoreBudget budget;
   for (const ProgramSpec* program : chosen) {
-    prepared.push_back(SKEP_TRY(object->prepare(*program, program->attach, image ? &*image : nullptr)));
+    prepared.push_back(SKEP_TRY(object->prepare(*program, program->attach, image ? &*image : nullptr, budget)));
     programs.push_back(std::make_shared<KernelProgram>(object, *program));
   }
   if (image) {

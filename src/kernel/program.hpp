@@ -10,6 +10,7 @@
 #include <skep/backend.hpp>
 #include <vector>
 
+#include "btf/core.hpp"
 #include "kernel/annotations.hpp"
 #include "kernel/load_target.hpp"
 #include "kernel/map_handle.hpp"
@@ -47,8 +48,9 @@ struct LoadedObject {
   /// How a program reaches its hook here.
   Result<Plan> plan(const ProgramSpec& program, const AttachTarget& target) const;
   /// CO-RE, carrier and annotations. `image` may be null: the object has no types; `plan` too: it is made here.
+  /// `budget`: of the relocations of all programs that are prepared together.
   Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image,
-                           const Plan* plan = nullptr) const;
+                           btf::CoreBudget& budget, const Plan* plan = nullptr) const;
   /// References to maps and symbols, then BPF_PROG_LOAD. `btf_fd`: the types that `prepared` was annotated for.
   Result<base::Fd> load(Prepared& prepared, int btf_fd) const;
   /// Gives the object's read-only data to a program that does not refer to it.

@@ -181,8 +181,9 @@ class Walk {
     const auto id = static_cast<HelperId>(insn.imm);
     const bool is_helper = insn.src == isa::call_src_helper;
     const bool reads_memory = is_helper && (id == HelperId::probe_read || id == HelperId::probe_read_kernel);
-    const bool takes_context = is_helper && (id == HelperId::perf_event_output || id == HelperId::get_stackid ||
-                                             id == HelperId::get_stack || id == HelperId::tail_call);
+    const bool takes_context =
+        is_helper && (id == HelperId::perf_event_output || id == HelperId::get_stackid || id == HelperId::get_stack ||
+                      id == HelperId::tail_call || id == HelperId::get_func_ip || id == HelperId::get_attach_cookie);
     const u8 parameters = is_helper ? parameter_count(id) : 5;  // what stands in the other registers is left over
     for (u8 reg = 1; reg <= parameters; ++reg) {
       if (!state.regs[reg].is_context() || (reg == 1 && takes_context)) continue;

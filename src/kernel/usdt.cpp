@@ -1,6 +1,7 @@
 // Statically defined tracepoints of user programs (SEC("usdt")).
 //
-// Each place is a user probe on a nop, whose cookie says which description of spec/usdt.hpp is meant.
+// Each place is a user probe on a nop, whose cookie says which description of spec/usdt.hpp is meant. (Where the kernel
+// has no cookies, places with the same description share a load of the program: cookies.hpp.)
 #include <fmt/core.h>
 
 #include <map>
@@ -51,10 +52,6 @@ Attached attach_usdt(const AttachRequest& request) {
   KernelMap* const specs = map_named(request, spec::usdt_specs_map);
   if (specs == nullptr) return attach_bare(request, binary.path, notes);
   if (specs->info().value_size != sizeof(spec::UsdtSpec)) return tl::unexpected(spec::wrong_usdt_specs(request.place));
-  if (!request.session.features.event_cookies())
-    return fail(Code::unsupported, fmt::format("{}: this kernel has no cookies for events (5.15), by which the program "
-                                               "knows where its arguments are",
-                                               request.place));
   auto attachment = std::make_unique<Attachment>();
   const auto descriptions = std::make_shared<Descriptions>(request.session.shared_from_this(), specs->info().id);
   attachment->keep(descriptions);

@@ -284,7 +284,8 @@ TEST(Corpus, RelocatesAsLibbpfDid) {
     std::set<u32> target_ids;
     for (const auto& relocation : program.relocations)
       if (relocation.kind == static_cast<u32>(btf::CoreKind::type_id_target)) target_ids.insert(relocation.insn);
-    const auto done = apply_core(program, *object->btf, targets);
+    btf::CoreBudget budget;
+    const auto done = apply_core(program, *object->btf, targets, budget);
     ASSERT_TRUE(done) << place << ": " << done.error().message;
     const auto found_difference = difference(*object, program, target_ids, insns_from_hex(row["insns"]), row["maps"]);
     EXPECT_EQ(found_difference, "") << place;
@@ -300,9 +301,10 @@ void exercise(ObjectSpec& object) {
   for (const auto& map : object.maps)
     if (object.btf && map.btf_value_type_id != 0)
       (void)btf::format_value(*object.btf, map.btf_value_type_id, map.initial_value);
+  btf::CoreBudget budget;
   for (auto& program : object.programs) {
     const std::shared_ptr<const btf::Btf> targets[] = {object.btf};
-    if (object.btf) (void)apply_core(program, *object.btf, targets);
+    if (object.btf) (void)apply_core(program, *object.btf, targets, budget);
     ASSERT_LE(program.functions.size(), program.insns.size());
   }
 }

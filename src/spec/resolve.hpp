@@ -15,6 +15,7 @@
 #include <skep/spec.hpp>
 
 #include "btf/btf.hpp"
+#include "btf/core.hpp"
 
 namespace skep::spec {
 
@@ -25,9 +26,10 @@ inline constexpr s32 poison_helper = 0xbad2310;
 /// Applies and clears `program.relocations`. `targets` are searched in order, the first with a match decides (the
 /// kernel's own types before its modules').
 /// Errors: unsupported (no target), malformed (a record or an instruction that contradicts the types), rejected
-/// (several types match and disagree, or the result does not fit the instruction); messages name the field.
+/// (several types match and disagree, or the result does not fit the instruction), limit; messages name the field.
+/// `budget`: one for all programs of an object.
 Result<void> apply_core(ProgramSpec& program, const btf::Btf& local,
-                        std::span<const std::shared_ptr<const btf::Btf>> targets);
+                        std::span<const std::shared_ptr<const btf::Btf>> targets, btf::CoreBudget& budget);
 
 /// The value of a name as a kernel .config writes it: y, n, m, 42, 0x2a, -1, "text" (with the quotes); nullopt where
 /// there is none. Names that are no configuration (LINUX_KERNEL_VERSION, LINUX_HAS_SYSCALL_WRAPPER,

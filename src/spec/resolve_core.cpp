@@ -41,11 +41,11 @@ tl::unexpected<Error> unexpected_value(s64 found, u64 expected) {
 
 /// The first target that has a match; the first target's "nothing found" where none has.
 Result<btf::CoreValue> answer(const btf::Btf& local, const CoreRelocation& relocation,
-                              std::span<const std::shared_ptr<const btf::Btf>> targets) {
+                              std::span<const std::shared_ptr<const btf::Btf>> targets, btf::CoreBudget& budget) {
   if (relocation.kind == static_cast<u32>(btf::CoreKind::type_id_local)) return btf::resolve(local, relocation, local);
   std::optional<btf::CoreValue> nothing;
   for (const auto& target : targets) {
-    const auto value = SKEP_TRY(btf::resolve(local, relocation, *target));
+    const auto value = SKEP_TRY(btf::resolve(local, relocation, *target, &budget));
     if (value.found) return value;
     if (!nothing) nothing = value;
   }
@@ -128,7 +128,7 @@ Result<void> patch(std::span<Insn> insns, u32 at, const btf::CoreValue& value) {
 }  // namespace
 
 Result<void> apply_core(ProgramSpec& program, const btf::Btf& local,
-                        std::span<const std::shared_ptr<const btf::Btf>> targets) {
+                        std::span<const std::shared_ptr<const btf::Btf>> targets, btf::CoreBudget& budget) {
   for (const auto& relocation : program.relocations) {
     const auto place = [&] {
       return fmt::format("program {} instruction {}: CO-RE {}", program.name, relocation.insn,
@@ -136,7 +136,7 @@ Result<void> apply_core(ProgramSpec& program, const btf::Btf& local,
     };
     if (relocation.insn >= program.insns.size())
       return fail(Code::malformed, fmt::format("{}: the program has {} instructions", place(), program.insns.size()));
-    const auto value = SKEP_TRY_AT(place(), answer(local, relocation, targets));
+    const auto value = SKEP_TRY_AT(place(), answer(local, relocation, targets, budget));
     SKEP_TRY_AT(place(), patch(program.insns, relocation.insn, value));
   }
   // What found nothing stays on record: the verifier tells from it which field is missing.

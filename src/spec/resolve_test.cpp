@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <ctime>
 
 #include "spec/test_object.hpp"
 
@@ -111,7 +112,8 @@ TEST(Resolve, InstructionsFollowTheTarget) {
     program.relocations = {offset};
     program.relocations[0].kind = kind;
     const std::shared_ptr<const btf::Btf> targets[] = {std::move(target)};
-    const auto done = apply_core(program, *local, targets);
+    btf::CoreBudget budget;
+    const auto done = apply_core(program, *local, targets, budget);
     return done ? program.insns[0] : insn(0xff);
   };
   const Insn load = insn(0x61, 1, 2, 4);  // r1 = *(u32 *)(r2 + 4)
@@ -129,7 +131,37 @@ TEST(Resolve, InstructionsFollowTheTarget) {
   ProgramSpec program;
   program.insns = {load};
   program.relocations = {offset};
-  EXPECT_EQ(apply_core(program, *local, {}).error().code, Code::unsupported);
+  btf::CoreBudget budget;
+  EXPECT_EQ(apply_core(program, *local, {}, budget).error().code, Code::unsupported);
+}
+
+/// A structure of many members, compared with itself member by member
+/// by each of many relocations: each is within its own bounds, all of them together would take minutes.
+TEST(Resolve, RelocationsOfAnObjectHaveOneBudget) {
+  btf::Builder b;
+  const u32 number = b.add_int("number", 4);
+  std::vector<btf::Builder::NewMember> members;
+  std::vector<std::string> names;
+  constexpr u32 count = 600;
+  for (u32 i = 0; i < count; ++i) names.push_back("member" + std::to_string(i));
+  for (u32 i = 0; i < count; ++i) members.push_back({names[i], number, 32 * i});
+  const u32 record = b.add_struct("s", 4 * count, members);
+  const std::shared_ptr<const btf::Btf> types = *b.build();
+  ProgramSpec program;
+  program.insns.assign(20'000, insn(0xb7, 1, 0, 0, 1));
+  for (u32 i = 0; i < program.insns.size(); ++i)
+    program.relocations.push_back(
+        {.insn = i, .type_id = record, .access = "0", .kind = static_cast<u32>(btf::CoreKind::type_matches)});
+  btf::CoreBudget budget;
+  ProgramSpec small = program;
+  small.relocations.resize(50);
+  EXPECT_TRUE(apply_core(small, *types, {&types, 1}, budget));
+  const std::clock_t began = std::clock();  // of this process, whatever else runs
+  const auto done = apply_core(program, *types, {&types, 1}, budget);
+  EXPECT_LT((std::clock() - began) / CLOCKS_PER_SEC, 10);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Code::limit);
+  EXPECT_NE(done.error().message.find("look at more than"), std::string::npos) << done.error().message;
 }
 
 }  // namespace

@@ -83,8 +83,9 @@ Result<void> apply_relocations(ObjectSpec& spec) {
       std::ranges::any_of(spec.programs, [](const ProgramSpec& program) { return !program.relocations.empty(); });
   if (!needed || !spec.btf) return {};
   const auto types = SKEP_TRY_AT("types of the user engine", target_types());
+  btf::CoreBudget budget;
   for (ProgramSpec& program : spec.programs)
-    SKEP_TRY_AT("program " + program.name, spec::apply_core(program, *spec.btf, {&types, 1}));
+    SKEP_TRY_AT("program " + program.name, spec::apply_core(program, *spec.btf, {&types, 1}, budget));
   return {};
 }
 

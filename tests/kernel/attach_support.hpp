@@ -3,6 +3,7 @@
 #pragma once
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 
@@ -48,6 +49,24 @@ class Attach : public KernelEngine {
     act();
     EXPECT_EQ(seen(slot), count) << text << ": something was seen after detaching";
     return count;
+  }
+
+  /// What the kernel tells of the links of the program's loads.
+  std::vector<LinkInfo> links() {
+    std::vector<u32> programs;
+    const auto all = backend->inspector().programs().value();
+    for (const ProgramInfo& one : all)
+      if (program_->info().name.starts_with(one.name) && one.map_ids == program_->info().map_ids)
+        programs.push_back(one.id);
+    std::vector<LinkInfo> found;
+    auto every = backend->inspector().links().value();
+    for (LinkInfo& link : every)
+      if (std::ranges::find(programs, link.program_id) != programs.end()) found.push_back(std::move(link));
+    return found;
+  }
+  static std::string fact(const LinkInfo& link, std::string_view name) {
+    const auto found = std::ranges::find(link.facts, name, &Fact::name);
+    return found != link.facts.end() ? found->text : "";
   }
 
   std::optional<Object> object_;

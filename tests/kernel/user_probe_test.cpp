@@ -149,25 +149,23 @@ TEST_F(Attach, StaticProbe) {
 }
 #endif
 
+TEST_F(Attach, PlacesOfAUserProbeHaveTheirCookies) {
+  PREPARE("on_uprobe_with_cookie");
+  const auto none = attach("uprobe:" + self + ":skep_probed_first");
+  const auto first = attach("uprobe:" + self + ":skep_probed_first", ::getpid(), 1000);
+  const auto second = attach("uprobe:" + self + ":skep_probed_second", 0, 0x1'fedc'ba98);
+  ASSERT_OK(none);
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  skep_probed_first(1);
+  EXPECT_EQ(seen(8), 1000u);
+  skep_probed_second(1), skep_probed_second(1);
+  EXPECT_EQ(seen(8), 1000u + 2 * 0x1'fedc'ba98);
+}
+
 class UserProbes : public Attach {
  protected:
   static bool have_multi_links() { return kernel::Features().uprobe_multi(); }
-  /// What the kernel tells of the links of the program's loads.
-  std::vector<LinkInfo> links() {
-    std::vector<u32> programs;
-    const auto all = backend->inspector().programs().value();
-    for (const ProgramInfo& one : all)
-      if (one.name == program_->info().name && one.map_ids == program_->info().map_ids) programs.push_back(one.id);
-    std::vector<LinkInfo> found;
-    auto every = backend->inspector().links().value();
-    for (LinkInfo& link : every)
-      if (std::ranges::find(programs, link.program_id) != programs.end()) found.push_back(std::move(link));
-    return found;
-  }
-  static std::string fact(const LinkInfo& link, std::string_view name) {
-    const auto found = std::ranges::find(link.facts, name, &Fact::name);
-    return found != link.facts.end() ? found->text : "";
-  }
 };
 
 TEST_F(UserProbes, PlacesOfOneProgramShareALink) {
@@ -198,18 +196,16 @@ TEST_F(UserProbes, PlacesOfOneProgramShareALink) {
 TEST_F(UserProbes, AThreadIsNamedByItsOwnNumber) {
   PREPARE("on_uprobe");
   std::atomic<int> id = 0;
-  std::atomic<bool> go = false, stop = false;
+  std::atomic<bool> go = false;
   std::jthread other([&] {
     id = ::gettid();
     while (!go) ::usleep(1000);
     skep_probed_first(5);
-    while (!stop) ::usleep(1000);
   });
   while (id == 0) ::usleep(1000);
   const auto link = attach("uprobe:" + self + ":skep_probed_first", id);
   go = true;
-  ::usleep(50'000);
-  stop = true;
+  other.join();
   ASSERT_OK(link);
   EXPECT_EQ(seen(0), 5u);
 }

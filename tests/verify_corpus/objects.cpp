@@ -165,7 +165,9 @@ std::vector<Case> object_cases(const std::string& archive, const std::string& ve
       if (verdict.attach_type != 0) c.program.attach.kind = attach_kind_of(verdict.type, verdict.attach_type);
       if (kernel != nullptr && !c.program.relocations.empty() && c.object.btf != nullptr) {
         std::shared_ptr<const btf::Btf> targets[] = {kernel};
-        if (auto ok = spec::apply_core(c.program, *c.object.btf, targets); !ok) c.name += " | " + ok.error().message;
+        btf::CoreBudget budget;
+        if (auto ok = spec::apply_core(c.program, *c.object.btf, targets, budget); !ok)
+          c.name += " | " + ok.error().message;
       }
       if (auto ok = spec::resolve_kconfig(c.object, kconfig); !ok) c.name += " | " + ok.error().message;
       for (const ProgramSpec& p : c.object.programs)

@@ -36,6 +36,7 @@ static __always_inline int count_ours(__u32 slot, __u64 amount) {
 SEC("uprobe") int on_uprobe(struct pt_regs *ctx) { return count_ours(0, PT_REGS_PARM1(ctx)); }
 SEC("uretprobe") int on_uretprobe(struct pt_regs *ctx) { return count_ours(1, PT_REGS_RC(ctx)); }
 SEC("uprobe.multi") int on_uprobe_multi(struct pt_regs *ctx) { return count_ours(2, bpf_get_attach_cookie(ctx)); }
+SEC("uprobe") int on_uprobe_with_cookie(struct pt_regs *ctx) { return count_ours(8, bpf_get_attach_cookie(ctx)); }
 SEC("uretprobe.multi") int on_uretprobe_multi(struct pt_regs *ctx) { return count_ours(3, 1); }
 SEC("perf_event") int on_clock(struct bpf_perf_event_data *ctx) { return count_ours(4, 1); }
 SEC("usdt") int BPF_USDT(on_usdt, int first, long second) {
@@ -61,6 +62,10 @@ SEC("sk_skb") int on_data(struct __sk_buff *ctx) { count(23, 1); return 1; }
 SEC("sk_msg") int on_message(struct sk_msg_md *ctx) { count(22, 1); return 1; }
 
 SEC("kprobe") int on_function(struct pt_regs *ctx) { return count_ours(50, 1); }
+SEC("kprobe") int on_function_with_cookie(struct pt_regs *ctx) { return count_ours(63, bpf_get_attach_cookie(ctx)); }
+SEC("kprobe") int on_argument(struct pt_regs *ctx) { return count_ours(60, PT_REGS_PARM1(ctx) != 0); }
+SEC("kprobe") int on_register(struct pt_regs *ctx) { return count_ours(61, ctx->rbx | 1) & 0; }
+SEC("kretprobe") int on_result(struct pt_regs *ctx) { return count_ours(62, PT_REGS_RC(ctx)); }
 SEC("kprobe.multi") int on_functions(struct pt_regs *ctx) { return count_ours(51, 1); }
 SEC("kretprobe.multi") int on_returns(struct pt_regs *ctx) { return count_ours(52, 1); }
 SEC("fentry/__x64_sys_getpgid") int on_entry(unsigned long long *ctx) { return count_ours(53, 1); }
