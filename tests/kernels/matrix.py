@@ -255,7 +255,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     parser.add_argument("--filter", default="*")
     parser.add_argument("--only", choices=["engine", "tools"], help="one of the two parts")
-    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--seconds", type=int, default=1500)
     parser.add_argument("--cpus", type=int, default=1, help="of the guest")
     parser.add_argument("--write", help="a file whose table is to be replaced")
     parser.add_argument("--keep", action="store_true", help="print the whole console")

@@ -15,11 +15,13 @@ READ = "echo 3 > /proc/sys/vm/drop_caches; cat /disk/file > /dev/null; dd if=/di
 WRITE = "dd if=/dev/zero of=/disk/out bs=64k count=16; sync"
 SWITCH = "for i in 1 2 3 4 5 6 7 8; do usleep 20000; ls / > /dev/null; done"
 SPIN = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
+TALK = "nc -l -p 7777 > /dev/null & usleep 300000; echo words | nc 127.0.0.1 7777; usleep 300000"
 OOM = "(echo $$ > /sys/fs/cgroup/small/cgroup.procs; dd if=/dev/zero of=/dev/null bs=100M count=1)"
 HISTOGRAM = r"^ +\d+ -> \d+ +: [1-9]\d* +\|"
 
 # tool: (options, workload, patterns that must each be found in the output)
 TOOLS = {
+    "bindsnoop": ("", TALK, [r" 7777 "]),
     "biolatency": ("", WRITE, [HISTOGRAM]),
     "biosnoop": ("-Q", WRITE, [r"^TIME\(s\) ", r"^\d+\.\d+ +\S+ +\d+ +vda +W \d+ +\d+ +\d+\.\d\d +\d+\.\d\d$"]),
     "biotop": ("-C", WRITE + "; usleep 1200000", [r"^PID +COMM", r"^\d+ +\S+ +W \d+ +\d+ +vda "]),
@@ -27,22 +29,43 @@ TOOLS = {
     "capable": ("-v -x", "chroot / true", [r"^TIME +UID", r"CAP_SYS_CHROOT +\S+ +\S+$"]),
     "cpudist": ("", SWITCH, [HISTOGRAM]),
     "drsnoop": ("-T -v", SPIN, [r"^TIME\(s\) +COMM"]),
+    "execsnoop": ("", "ls /", [r" sh -c ls /$"]),
+    "exitsnoop": ("", "ls /", [r"^ls +\d+ "]),
     "ext4dist": ("", READ + "; " + WRITE, [r"^operation = read$", r"^operation = write$", HISTOGRAM]),
     "ext4slower": ("0", READ, [r"^TIME +COMM", r" R \d+ +\d+ +\d+\.\d\d file$"]),
+    "fileslower": ("0", READ, [r" file$"]),
+    "filetop": ("-C", READ + "; usleep 1200000", [r" file$"]),
+    "funccount": ("vfs_*", READ, [r"^ *vfs_read +[1-9]"]),
+    "funclatency": ("vfs_read", READ, [HISTOGRAM]),
+    "funcslower": ("-u 1 vfs_read", READ, [r" vfs_read"]),
     "hardirqs": ("", WRITE, [r"^HARDIRQ +TOTAL_usecs$", r"^\S+ +\d+$"]),
+    "killsnoop": ("", "kill -0 1", [r" sh +0 +1 +0$"]),
     "klockstat": ("", SWITCH, [r"Caller +Avg Spin", r"Caller +Avg Hold", r"\+0x[0-9a-f]+ +\d+ +\d+ +\d+ +\d+$"]),
     "llcstat": ("2", SPIN, [r"^Running for 2 seconds|cache-references"]),
     "mdflush": ("", "sync", [r"^TIME +PID +COMM +DEVICE$|md_flush_request"]),
+    "mountsnoop": ("", "mkdir -p /mnt; mount -t tmpfs x /mnt; umount /mnt", [r"mount\(.*/mnt"]),
     "numamove": ("", SPIN, [r"NUMA_migrations_ms$|migrate_misplaced"]),
     "offcputime": ("", SWITCH, [r"^Tracing off-CPU time", r"schedule", r"^    - +\S+ \(\d+\)$"]),
     "oomkill": ("", OOM, [r"OOM kill of PID \d+ \(\"dd\"\), \d+ pages"]),
+    "opensnoop": ("", "cat /etc/nothing", [r" /etc/nothing$"]),
     "profile": ("-F 99", SPIN, [r"^Sampling at 99 Hertz", r"^    - +\S+ \(\d+\)$"]),
     "readahead": ("", READ, [r"^Read-ahead unused pages: \d+$", HISTOGRAM]),
     "runqlat": ("", SWITCH, [HISTOGRAM]),
     "runqlen": ("", SPIN, [r"^ +\d+ +: [1-9]"]),
     "slabratetop": ("-C", SWITCH + "; usleep 1200000", [r"^CACHE +ALLOCS +BYTES$", r"^\S+ +[1-9]\d* +\d+$"]),
+    "sigsnoop": ("", SPIN, [r" sh +15 +\d+ +0$"]),
     "softirqs": ("", SPIN, [r"^timer +\d+$"]),
+    "solisten": ("", TALK, [r" 7777"]),
+    "stackcount": ("vfs_read", READ, [r"vfs_read"]),
+    "statsnoop": ("", "ls -l /etc/nothing", [r" /etc/nothing$"]),
     "swapin": ("", SPIN, [r"^Counting swap ins"]),
+    "syscount": ("", READ, [r"^SYSCALL +COUNT", r"^close +[1-9]"]),
+    "tcpaccept": ("", TALK, [r" 127\.0\.0\.1 +7777$"]),
+    "tcpconnect": ("", TALK, [r" 127\.0\.0\.1 +7777$"]),
+    "tcplife": ("", TALK, [r" 7777 "]),
+    "tcpstates": ("", TALK, [r" 7777 "]),
+    "tcptracer": ("", TALK, [r" 7777"]),
+    "threadsnoop": ("", SWITCH, [r"^TIME"]),
     "ttysnoop": ("-C /dev/ttyS0", "echo words for the terminal > /dev/ttyS0", [r"^words for the terminal"]),
     "vfscount": ("", READ, [r"^ADDR +FUNC", r" vfs_read +[1-9]"]),
     "vfsstat": ("", READ + "; usleep 1200000", [r"READ/s", r": +[1-9]"]),

@@ -18,6 +18,7 @@
 #include "interruption.hpp"
 #include "kernel/access.hpp"
 #include "kernel/detach.hpp"
+#include "kernel/features.hpp"
 #include "kernel/hook_check.hpp"
 #include "kit/choice.hpp"
 #include "kit/probes.hpp"
@@ -212,6 +213,11 @@ Result<void> Kit::choose_programs() {
                 .left_out = left_out_,
                 .has_hook = [&](const ProgramSpec& program) { return hooks.check(program); }};
   for (const std::string& line : SKEP_TRY_AT(facts_.name, choose(spec_, choice))) note(line);
+  // Before, a probe of the kernel's allocator could wait for itself in such a map, and the kernel warns of it.
+  constexpr u32 first_to_allocate_in_probes = 6u << 16 | 1u << 8;
+  if (in_kernel_ && kernel::Features::version_code() < first_to_allocate_in_probes)
+    for (MapSpec& map : spec_.maps)
+      if (map.type == MapType::hash || map.type == MapType::percpu_hash) map.flags &= ~map_flag::no_prealloc;
   return {};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
-// The tracepoint knows the cache since Linux 6.1; before, the function is asked.
+// The tracepoint knows the cache since Linux 6.1 (slabratetop.cpp asks this kernel); before, the functions are asked,
+// of which there is one for memory near a CPU.
 #include "tool.bpf.h"
 #include "functions.bpf.h"
 #include "slabratetop.h"
@@ -41,6 +42,8 @@ static __always_inline int allocated(struct kmem_cache *cache) {
 }
 
 SEC("?tp_btf/kmem_cache_alloc")
-int BPF_PROG(allocation, unsigned long call_site, const void *pointer, struct kmem_cache *cache) {
-  return allocated(cache);
-}
+int BPF_PROG(told, unsigned long call_site, const void *pointer, struct kmem_cache *cache) { return allocated(cache); }
+
+static __always_inline int on_call(void *ctx, struct kmem_cache *cache) { return allocated(cache); }
+TOOL_ENTRY(asked, kmem_cache_alloc, on_call, (ctx, cache), struct kmem_cache *cache)
+TOOL_ENTRY(asked_near, kmem_cache_alloc_node, on_call, (ctx, cache), struct kmem_cache *cache)

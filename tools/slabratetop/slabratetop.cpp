@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernel/kernel_types.hpp"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/screen.hpp"
@@ -11,6 +12,16 @@
 namespace skep::tools {
 
 const std::string_view slabratetop_summary = "the kernel's slab caches that are allocated from most";
+
+namespace {
+
+/// Whether the tracepoint tells of the cache, which the program takes for its third argument.
+bool tracepoint_has_cache() {
+  const auto arguments = kernel::KernelTypes{{}}.tracepoint_structures("kmem_cache_alloc");
+  return arguments.size() > 2 && arguments[2] == "kmem_cache";
+}
+
+}  // namespace
 
 int slabratetop(const Arguments& arguments) {
   Kit kit({.name = "slabratetop",
@@ -25,6 +36,9 @@ int slabratetop(const Arguments& arguments) {
   screen.wants_keep(kit);
   screen.wants_rows(kit);
   if (auto status = kit.parse(arguments)) return *status;
+  const bool told = tracepoint_has_cache();
+  kit.only_if(told, "told");
+  for (const char* const function : {"asked", "asked_near"}) kit.only_if(!told, function);
   Columns columns(kit.output(), {{"CACHE", "cache", -32}, {"ALLOCS", "allocs", 6}, {"BYTES", "bytes", 10}});
   kit.on_summary([&] {
     auto rows = kit.entries<cache_key, cache_use>("caches", true);

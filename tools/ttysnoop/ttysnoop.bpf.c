@@ -58,9 +58,14 @@ static __always_inline void send_vector(const struct iovec *vector, u64 segments
   }
 }
 
+static __always_inline u32 kind_of(struct iov_iter *from) {
+  if (bpf_core_field_exists(from->iter_type)) return BPF_CORE_READ(from, iter_type);
+  return BPF_CORE_READ((struct iov_iter___before_5_14 *)from, type) & ~1u; /* the lowest bit: which way */
+}
+
 static __always_inline int on_write(void *ctx, struct kiocb *iocb, struct iov_iter *from) {
   if (!is_wanted_terminal(BPF_CORE_READ(iocb, ki_filp))) return 0;
-  u8 type = BPF_CORE_READ(from, iter_type);
+  u32 type = kind_of(from);
   if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) && type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
     send_bytes((u64)BPF_CORE_READ(from, ubuf) + BPF_CORE_READ(from, iov_offset), BPF_CORE_READ(from, count));
   } else if (type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
-// Every function whose name begins with vfs_, told apart by its address.
+// Every function whose name begins with vfs_, told apart by where its hook stands: a few bytes behind its beginning.
 #include "tool.bpf.h"
 
 const static u64 zero;
@@ -19,4 +19,4 @@ static __always_inline int count(u64 address) {
 }
 
 SEC("?kprobe/vfs_*")
-int call(struct pt_regs *ctx) { return count(bpf_get_func_ip(ctx)); }
+int call(struct pt_regs *ctx) { return count(PT_REGS_IP(ctx)); }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
@@ -35,10 +36,11 @@ std::map<u64, std::string> vfs_functions() {
   return found;
 }
 
-/// The function that an address lies in: hooks stand a few bytes behind its beginning.
-std::string name_at(const std::map<u64, std::string>& functions, u64 address) {
-  auto after = functions.upper_bound(address);
-  return after == functions.begin() ? "?" : std::prev(after)->second;
+/// The function that an address lies in, and where it begins: hooks stand a few bytes behind that.
+std::pair<u64, std::string> function_at(const std::map<u64, std::string>& functions, u64 address) {
+  const auto after = functions.upper_bound(address);
+  if (after == functions.begin()) return {address, "?"};
+  return *std::prev(after);
 }
 
 }  // namespace
@@ -59,8 +61,10 @@ int vfscount(const Arguments& arguments) {
     Columns columns(kit.output(), {{"ADDR", "address", -16}, {"FUNC", "function", -26}, {"COUNT", "count", 8}});
     columns.heading();
     const auto functions = vfs_functions();
-    for (const auto& [address, count] : *rows)
-      columns.row({fmt::format("{:x}", address), name_at(functions, address), count});
+    for (const auto& [address, count] : *rows) {
+      const auto [start, name] = function_at(functions, address);
+      columns.row({fmt::format("{:x}", start), name, count});
+    }
   });
   return kit.run([&] {
     if (!kit.json()) kit.output().line("Tracing... Ctrl-C to end.");

@@ -330,9 +330,13 @@ struct iov_iter {
   const struct iovec *__iov;
   unsigned long nr_segs;
 } SKEP_KERNEL_STRUCT;
+struct iov_iter___before_5_14 {
+  unsigned int type;
+} SKEP_KERNEL_STRUCT;
 struct iov_iter___before_6_4 {
   const struct iovec *iov;
 } SKEP_KERNEL_STRUCT;
+enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158 };
 enum iter_type { ITER_UBUF, ITER_IOVEC };
 struct filename {
   const char *name;
