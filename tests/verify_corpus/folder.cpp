@@ -102,9 +102,10 @@ class Folder {
     backend::drop_optional_maps(object);
     if (auto known = kernel::resolve_kconfig(object); !known) return leave_out(name, known.error().message);
     std::vector<ProgramSpec> closed;
+    btf::CoreBudget budget;
     for (const ProgramSpec& program : object.programs) {
       if (!only_.empty() && program.name != only_ && name + ":" + program.name != only_) continue;
-      auto ready = kernel::close_program(program, object, types_);
+      auto ready = kernel::close_program(program, object, types_, budget);
       if (ready)
         closed.push_back(*std::move(ready));
       else
