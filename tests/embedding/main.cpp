@@ -94,7 +94,7 @@ class Programs {
       s.object = &c.object;
     }
     // What no grammar writes: any register in any place, other operations.
-    if (source == from_corpus ? seed / 32 % 4 != 0 : seed / 32 % 4 == 0) s.program = mutate(s.program, random);
+    if (source == from_corpus ? seed / 32 % 4 != 0 : seed / 32 % 4 == 1) s.program = mutate(s.program, random);
     return s;
   }
 
