@@ -75,6 +75,25 @@ class KernelTools(support.Case):
         process.errors = err
         self.assertEqual(process.returncode, 0, err)
 
+    # ---- files
+
+    def test_fileslower_does_not_tell_of_what_it_prints(self):
+        """Each row that it writes into a file would be a write, and a row again."""
+        rows = self.directory / "rows"
+        with rows.open("wb") as out:
+            tool = subprocess.Popen([support.SKEP, "fileslower", "0"], stdout=out, stderr=subprocess.DEVNULL)
+            try:
+                deadline = time.monotonic() + 10
+                while b"own work" not in rows.read_bytes() and time.monotonic() < deadline:
+                    (self.directory / "own work").write_bytes(b"x" * 100)
+                    time.sleep(0.05)
+            finally:
+                tool.send_signal(signal.SIGINT)
+                tool.wait(timeout=30)
+        lines = rows.read_text(errors="replace").splitlines()
+        self.assertTrue(any("own work" in line for line in lines), lines[:20])
+        self.assertFalse([line for line in lines if str(tool.pid) in line.split() and line.endswith(" rows")], lines[:20])
+
     # ---- the scheduler
 
     def test_runqlat(self):

@@ -2,6 +2,7 @@
 #include "fileslower/fileslower.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
@@ -27,6 +28,7 @@ int fileslower(const Arguments& arguments) {
       ->check(not_negative())
       ->capture_default_str();
   if (auto status = kit.parse(arguments)) return *status;
+  kit.set("self", static_cast<u32>(::getpid()));
   kit.set("all_files", all_files);
   kit.set("least_ns", static_cast<u64>(least_ms * 1e6));
   Columns columns(kit.output(), {{"TIME(s)", "time_s", -8},
