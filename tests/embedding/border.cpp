@@ -137,7 +137,7 @@ ProgramSpec Border::packet_program() {
 }
 
 void Border::step(u32 left) {
-  switch (pick(type_ == ProgramType::xdp ? 18 : 15)) {
+  switch (pick(type_ == ProgramType::xdp ? 19 : 16)) {
     case 0:
     case 1:
       return arithmetic();
@@ -165,6 +165,8 @@ void Border::step(u32 left) {
     case 14:
       return depth_ == 0 ? pointer_in_step() : jump(left);
     case 15:
+      return atomic();
+    case 16:
       return look_up();
     default:
       return packet_access();

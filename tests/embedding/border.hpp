@@ -56,6 +56,7 @@ class Border {
   void counted_loop();
   void choice_by_sign();
   void pointer_in_step();
+  void atomic();
   /// From here on the jump at `from` comes here.
   void land(std::size_t from);
 

@@ -56,4 +56,16 @@ void Border::pointer_in_step() {
   put(0x71, number_but(counter), 9, chance(8) ? 0 : -1, 0);
 }
 
+/// An atomic instruction on the stack or in the value, seldom with a source that it may not write.
+void Border::atomic() {
+  constexpr s32 operations[] = {0x00, 0x40, 0x50, 0xa0, 0x01, 0x41, 0x51, 0xa1, 0xe1, 0xf1};  // RFC 9669, 5.3
+  const s32 slot = -8 * static_cast<s32>(1 + pick(8));
+  const bool is_on_stack = chance(2);
+  if (is_on_stack && !chance(8)) put(0x7a, 10, 0, slot, small());
+  const u8 source = chance(12) ? (chance(2) ? 10 : static_cast<u8>(pick(11))) : number();
+  put(chance(3) ? 0xc3 : 0xdb, is_on_stack ? 10 : 7, source, is_on_stack ? slot : 8 * static_cast<s32>(pick(8)),
+      any(operations));
+  if (is_on_stack && source != 10) put(0x79, number(), 10, slot, 0);
+}
+
 }  // namespace skep::embedding
