@@ -204,11 +204,13 @@ std::string story(const Diagnosis& d, std::size_t space) {
 }
 
 std::string heat(const Diagnosis& d, u64 insns_processed) {
+  constexpr double least_share = 0.0005;  // what would be printed as 0.0 % says nothing
   std::string out;
   if (!d.hot_lines.empty()) out += fmt::format("  where the {} processed instructions went:\n", insns_processed);
   for (const HotLine& h : d.hot_lines)
-    out += fmt::format("  {:>5} | {:>5.1f} % {}\n", h.source.line, 100 * h.share,
-                       c_line::printable(c_line::trimmed(h.source.text)));
+    if (h.share >= least_share)
+      out += fmt::format("  {:>5} | {:>5.1f} % {}\n", h.source.line, 100 * h.share,
+                         c_line::printable(c_line::trimmed(h.source.text)));
   if (!d.kept_apart.empty()) wrap(out, "  ", "kept states apart: " + d.kept_apart, width);
   return out;
 }
