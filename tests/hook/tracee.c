@@ -357,7 +357,8 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "mark")) return mark(text);
   if (!strcmp(mode, "opens")) return opens(number);
   if (!strcmp(mode, "exit")) return number;
-  if (!strcmp(mode, "raise")) return raise(number), 1;
+  if (!strcmp(mode, "raise"))
+    return signal(number, SIG_DFL), raise(number), 1;  // a shell's background jobs ignore SIGINT
   if (!strcmp(mode, "threads")) return threads(number, second);
   if (!strcmp(mode, "tree")) return tree(number, 0);
   if (!strcmp(mode, "vfork")) return vfork_exec(argv[0]);

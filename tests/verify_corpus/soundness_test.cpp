@@ -45,7 +45,7 @@ struct Observed {
   bool operator==(const Observed&) const = default;
 };
 
-/// Runs on memory as it is in `before`; `deeper` moves the stack, so that a result that is an address shows.
+/// Runs on memory as it is in `before`; `deeper` moves the stack.
 [[gnu::noinline]] Observed observe(const vm::Function& function, std::span<std::byte> context,
                                    std::span<std::byte> value, const Observed& before, std::size_t deeper) {
   auto* padding = static_cast<volatile std::byte*>(__builtin_alloca(deeper));
@@ -58,6 +58,16 @@ struct Observed {
   std::ranges::copy(context, after.context.begin());
   std::ranges::copy(value, after.value.begin());
   return after;
+}
+
+/// Whether a result depends on where the stack is. One other place does not show it: a program may keep a few bits of
+/// the address, so each bit that can differ between two tiers is changed once.
+bool holds_address(const vm::Function& function, std::span<std::byte> context, std::span<std::byte> value,
+                   const Observed& before) {
+  const Observed expected = observe(function, context, value, before, 16);
+  for (std::size_t deeper = 16; deeper <= std::size_t{1} << 20; deeper *= 2)
+    if (observe(function, context, value, before, 16 + deeper) != expected) return true;
+  return false;
 }
 
 /// The program in every compiled tier, with all that the verifier proved of it; none: this machine has no JIT.
@@ -114,15 +124,15 @@ TEST(Soundness, AcceptedProgramsNeverFault) {
                                       << isa::disassemble(program.insns);
       const Observed expected = observe(**function, context, value, before, 16);
       for (const auto& tier : tiers) {
-        if (expected != observe(**function, context, value, before, 4096 + 64)) {
-          addresses++;  // an address of the stack: no two tiers have the same
+        const bool is_same = expected == observe(*tier, context, value, before, 16);
+        if (!is_same && holds_address(**function, context, value, before)) {
+          addresses++;  // no two tiers have the same
           break;
         }
         compared++;
-        ASSERT_TRUE(expected == observe(*tier, context, value, before, 16))
-            << "seed " << seed + round << " input " << input << ": the " << name_of(tier->tier())
-            << " tier differs from the interpreter\n"
-            << isa::disassemble(program.insns);
+        ASSERT_TRUE(is_same) << "seed " << seed + round << " input " << input << ": the " << name_of(tier->tier())
+                             << " tier differs from the interpreter\n"
+                             << isa::disassemble(program.insns);
       }
     }
   }
