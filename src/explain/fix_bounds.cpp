@@ -106,10 +106,7 @@ void FixRules::initialise() {
     const std::string_view code = c_line::trimmed(l);
     if (!code.ends_with(';') || code.find('=') != std::string_view::npos || code.find('(') != std::string_view::npos)
       continue;
-    std::size_t end = code.size() - 1, begin = end;
-    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(code[begin - 1])) != 0 || code[begin - 1] == '_'))
-      begin--;
-    const std::string name(code.substr(begin, end - begin));
+    const std::string name(word_before(code, code.size() - 1));
     if (name.empty() || c_line::declared_type(l, name).empty() || !c_line::mentions(source_.statement(line_), name))
       continue;
     Source changed = source_;

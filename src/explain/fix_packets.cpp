@@ -1,7 +1,6 @@
 // Rules about packets: a comparison with the end where one is missing, pointers made anew after the packet has moved.
 // See fix_rules.hpp.
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 
 #include "explain/fix_rules.hpp"
@@ -26,9 +25,7 @@ std::string FixRules::packet_end() const {
     const std::string& l = source_.line(n);
     const auto at = l.find("->data");
     if (at == std::string::npos) continue;
-    std::size_t begin = at;
-    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(l[begin - 1])) != 0 || l[begin - 1] == '_')) begin--;
-    return fmt::format("(void *)(long){}->data_end", l.substr(begin, at - begin));
+    return fmt::format("(void *)(long){}->data_end", word_before(l, at));
   }
   return {};
 }
@@ -78,12 +75,8 @@ void FixRules::bound_distance() {
     if (!e.is_cause || !e.source || e.source->line < function_->body || e.source->line > line_) continue;
     const u32 begin = source_.statement_begin(e.source->line);
     const std::string right = right_side(source_.statement(begin));
-    for (std::size_t at = 0; at < right.size();) {
-      std::size_t end = at;
-      while (end < right.size() && (std::isalnum(static_cast<unsigned char>(right[end])) != 0 || right[end] == '_'))
-        end++;
-      const std::string name = right.substr(at, end - at);
-      at = std::max(end, at + 1);
+    for (const std::string_view word : words_of(right)) {
+      const std::string name(word);
       const auto made = c_line::is_identifier(name) ? source_.declaration(function_->body, begin, name) : std::nullopt;
       if (!made) continue;
       const std::string type = c_line::declared_type(code_of(source_.line(*made)), name);
@@ -101,11 +94,7 @@ void FixRules::check_in_callers() {
   const std::string_view signature = function_->signature;
   const auto open = signature.find('(');
   if (!c_line::is_identifier(pointer) || open == std::string_view::npos) return;
-  std::size_t begin = open;
-  while (begin > 0 &&
-         (std::isalnum(static_cast<unsigned char>(signature[begin - 1])) != 0 || signature[begin - 1] == '_'))
-    begin--;
-  const std::string name(signature.substr(begin, open - begin));
+  const std::string name(word_before(signature, open));
   const auto params = c_line::arguments_of(signature, name);
   const auto mine = std::ranges::find_if(params, [&](const std::string& p) { return c_line::mentions(p, pointer); });
   if (mine == params.end()) return;
@@ -138,10 +127,7 @@ void FixRules::check_packet_in_loop(const std::string& limit) {
     const std::string_view code = code_of(source_.line(n));
     const auto arrow = code.find("->");
     if (arrow == std::string_view::npos || source_.statement_begin(n) != n) continue;
-    std::size_t begin = arrow;
-    while (begin > 0 && (std::isalnum(static_cast<unsigned char>(code[begin - 1])) != 0 || code[begin - 1] == '_'))
-      begin--;
-    const std::string_view pointer = code.substr(begin, arrow - begin);
+    const std::string_view pointer = word_before(code, arrow);
     if (c_line::is_identifier(pointer)) offer(with(n, {guard(fmt::format("(void *)({} + 1) > {}", pointer, limit))}));
   }
 }
@@ -174,13 +160,12 @@ bool FixRules::rebuild(const std::string& name, u32 before, std::vector<std::str
   if (!made || depth > longest_chain) return false;
   const std::string right = right_side(source_.line(*made));
   if (right.empty()) return false;
-  for (std::size_t at = 0; at < right.size();) {
-    std::size_t end = at;
-    while (end < right.size() && (std::isalnum(static_cast<unsigned char>(right[end])) != 0 || right[end] == '_'))
-      end++;
-    const std::string word = right.substr(at, end - at);
-    at = std::max(end, at + 1);
-    if (word == "sizeof") at = std::max(at, right.find(')', at));
+  std::size_t measured = 0;  // up to here a sizeof has its operand, which needs no value
+  for (const std::string_view found : words_of(right)) {
+    const auto at = static_cast<std::size_t>(found.data() - right.data());
+    if (at < measured) continue;
+    if (found == "sizeof") measured = right.find(')', at);
+    const std::string word(found);
     const bool is_known = std::ranges::any_of(lines, [&](const std::string& l) { return l.starts_with(word + " = "); });
     if (!c_line::is_identifier(word) || word == name || is_known) continue;
     const auto from = source_.declaration(function_->body, before, word);

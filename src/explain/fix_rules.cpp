@@ -2,7 +2,6 @@
 #include "explain/fix_rules.hpp"
 
 #include <algorithm>
-#include <cctype>
 
 #include "explain/fix_declarations.hpp"
 #include "verify/c_line.hpp"

@@ -150,6 +150,22 @@ std::string_view code_of(std::string_view line) {
   return line;
 }
 
+std::string_view word_before(std::string_view text, std::size_t end) {
+  std::size_t begin = end;
+  while (begin > 0 && is_word(text[begin - 1])) begin--;
+  return text.substr(begin, end - begin);
+}
+
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (std::size_t at = 0; at < text.size(); at++) {
+    const std::size_t begin = at;
+    while (at < text.size() && is_word(text[at])) at++;
+    if (at > begin) words.push_back(text.substr(begin, at - begin));
+  }
+  return words;
+}
+
 std::string right_side(std::string_view line) {
   line = code_of(line);
   const std::string left = c_line::assigned(line);

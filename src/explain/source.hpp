@@ -60,6 +60,10 @@ void add_line_texts(ObjectSpec& object, std::string_view name, const Source& sou
 std::optional<std::string> replaced(std::string_view text, std::string_view from, std::string_view to);
 /// Without a comment at its end and white space around it.
 std::string_view code_of(std::string_view line);
+/// The identifier or number that ends at `end`; empty where another character stands before it.
+std::string_view word_before(std::string_view text, std::size_t end);
+/// All identifiers and numbers, as they stand.
+std::vector<std::string_view> words_of(std::string_view text);
 /// What stands right of a line's assignment, without the semicolon.
 std::string right_side(std::string_view line);
 
