@@ -6,6 +6,9 @@ BUILD   := build/release
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 
+# A failed test's own lines are what a log is read for: the hundred that went well are left out.
+test check: export GTEST_BRIEF := 1
+
 .PHONY: all hello test test-arm64 test-kernels install deb packages configure check race fuzz nightly prove bench-check clean
 
 all: configure

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -76,7 +77,8 @@ bool LifeTracker::may_begin(u32 child, int first_stop) {
 }
 
 void LifeTracker::release(Held& held) {
-  released_.push_back(held);
+  *std::ranges::find(released_, 0u, &Held::child) = held;  // as many places as can be held, and all are free
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   held.child = 0;
 }
 

@@ -11,8 +11,6 @@
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
-#include <utility>
-#include <vector>
 
 #include "hook/life_event.hpp"
 #include "hook/signal_tracker.hpp"
@@ -39,10 +37,18 @@ class LifeTracker {
     u32 child = 0;  ///< 0: a free place
     int stop = 0;   ///< the stop it is held in
   };
-  /// Children that may go on now; empties the list.
-  std::vector<Held> take_released() noexcept { return std::exchange(released_, {}); }
-  /// Children that wait. Readable wherever the tracker was left: for those who let everything go.
-  std::span<const Held> held() const noexcept { return held_; }
+  /// Calls `begin` for each child that may go on now.
+  template <class Begin>
+  void begin_released(const Begin& begin) {
+    for (Held& each : released_) {
+      if (each.child == 0) continue;
+      begin(each);
+      each.child = 0;
+    }
+  }
+  /// Children that wait, or are about to go on. Readable wherever the tracker was left: for those who let everything
+  /// go.
+  std::array<std::span<const Held>, 2> all_held() const noexcept { return {held_, released_}; }
   /// When nothing is left to be heard: children whose maker is gone, its end told before they came, wait for nobody.
   void release_strays();
   bool has_held() const noexcept {
@@ -76,7 +82,7 @@ class LifeTracker {
   /// Children whose birth was told although their maker, whose process this is, may still report it.
   std::unordered_map<u32, u32> told_by_death_;
   u32 last_killed_ = 0;  ///< the process whose threads were looked through
-  std::vector<Held> released_;
+  std::array<Held, 64> released_{};
   std::array<char, 4096> path_{};  ///< PATH_MAX
 };
 

@@ -60,7 +60,7 @@ bool NotifyLoop::receive(Interrupts& interrupts) noexcept {
   std::memset(&notification_, 0, sizeof notification_);
   volatile int result = -1;
   // A handler that finds may_jump set comes back here: a signal between the last check and the ioctl is not lost.
-  if (sigsetjmp(interrupts.waiting, 0) == 0) {
+  if (__builtin_setjmp(interrupts.waiting) == 0) {
     interrupts.may_jump = 1;
     if (interrupts.child == 0 && !interrupts.stop)
       result = ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification_.notif);

@@ -17,7 +17,7 @@ pid_t id(u32 tid) noexcept { return static_cast<pid_t>(tid); }
 }  // namespace
 
 int ProbeStepper::step_over(const Hit& hit, const user_regs_struct& registers) {
-  step_ = {.tid = hit.tid, .registers = registers, .held = {.tid = hit.tid}};
+  begin(hit.tid, registers);
   if (registers.cs != user_code_32) {
     user_regs_struct after = registers;
     const auto done = emulate(hit.bytes, hit.address, after);
@@ -34,14 +34,25 @@ int ProbeStepper::step_over(const Hit& hit, const user_regs_struct& registers) {
   return step_in_place(hit);
 }
 
+void ProbeStepper::step_back(u32 tid, const user_regs_struct& registers) noexcept {
+  begin(tid, registers);
+  settle(registers);
+}
+
+void ProbeStepper::begin(u32 tid, const user_regs_struct& registers) noexcept {
+  const Whole whole(waiter_.interrupts());
+  step_ = {.tid = tid, .registers = registers, .held = {.tid = tid}};
+}
+
 /// What the step comes to. Known before it is done, it can be done again.
 void ProbeStepper::settle(const user_regs_struct& registers, bool pushes, u64 pushed) noexcept {
-  step_.registers = registers;
-  step_.pushes = pushes;
-  step_.pushed = pushed;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  step_.settled = true;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
+  {
+    const Whole whole(waiter_.interrupts());
+    step_.registers = registers;
+    step_.pushes = pushes;
+    step_.pushed = pushed;
+    step_.settled = true;
+  }
   if (pushes) write_data(step_.tid, step_.registers.rsp, &step_.pushed, sizeof step_.pushed);
   set_registers(step_.tid, step_.registers);
 }

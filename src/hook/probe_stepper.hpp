@@ -8,6 +8,7 @@
 
 #include "hook/probe_step.hpp"
 #include "hook/tracee_memory.hpp"
+#include "hook/tracer_process.hpp"
 
 namespace skep::hook {
 
@@ -17,6 +18,7 @@ class StopWaiter {
  public:
   virtual ~StopWaiter() = default;
   virtual bool await_stop(u32 tid, int& status) noexcept = 0;
+  virtual Interrupts& interrupts() noexcept = 0;
 };
 
 /// A breakpoint that a task has hit.
@@ -36,6 +38,8 @@ class ProbeStepper {
   /// Performs the instruction on `registers`, whose rip is at it. The signal the task must get when it goes on, 0:
   /// none, -1: it has ended, or has not stopped any more.
   int step_over(const Hit& hit, const user_regs_struct& registers);
+  /// No instruction is beneath any more: the task goes on with `registers`.
+  void step_back(u32 tid, const user_regs_struct& registers) noexcept;
   /// The task goes on now.
   void went_on() noexcept { step_.tid = 0; }
   /// Brings to its end what the tracer was in the middle of. Nothing here allocates.
@@ -85,6 +89,7 @@ class ProbeStepper {
   int step_in_place(const Hit& hit);
   int single_step(user_regs_struct& registers, u64 from);
   void copy_performed(user_regs_struct& registers) noexcept;
+  void begin(u32 tid, const user_regs_struct& registers) noexcept;
   void settle(const user_regs_struct& registers, bool pushes = false, u64 pushed = 0) noexcept;
 
   StopWaiter& waiter_;

@@ -120,6 +120,7 @@ void PtraceLoop::handle(const siginfo_t& waited) {
 }
 
 bool PtraceLoop::serve(Interrupts& interrupts) {
+  interrupts_ = &interrupts;
   for (u32 turn = 0; !interrupts.stop; ++turn) {
     if (life_.has_held() && !wait(in_hand_[0], WNOHANG)) {
       life_.release_strays();
@@ -139,6 +140,7 @@ bool PtraceLoop::serve(Interrupts& interrupts) {
       deferred_.si_pid = 0;
     }
   }
+  has_returned_ = true;
   return false;
 }
 
@@ -255,7 +257,7 @@ void PtraceLoop::begin_newborn(int tid, int signal) {
 }
 
 void PtraceLoop::release_newborns() {
-  for (const auto& [child, stop] : life_.take_released()) begin_newborn(static_cast<int>(child), stop);
+  life_.begin_released([&](const LifeTracker::Held& held) { begin_newborn(static_cast<int>(held.child), held.stop); });
 }
 
 /// SIGKILL takes a task out of any stop and into that of its end, also while its stop is in our hands: what is asked of
@@ -311,6 +313,7 @@ void PtraceLoop::resume(int tid, int signal) noexcept {
   if (life_.ptrace_options() != 0 && !is_ending && is_in_stop_of(tid, PTRACE_EVENT_EXIT)) return;
   const bool to_return = at != tracees_.end() && at->second.wants_return;
   const auto how = scope_ == Scope::every_call || to_return ? PTRACE_SYSCALL : PTRACE_CONT;
+  const Whole whole(*interrupts_);
   probes_.went_on();
   if (::ptrace(how, tid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal))) != 0 && errno == ESRCH)
     counters_.ended_during_call.fetch_add(1, std::memory_order_relaxed);
@@ -388,26 +391,65 @@ bool PtraceLoop::await_stop(u32 tid, int& status) noexcept {
 
 // --- when nobody watches any more ---
 
-void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
-  if (waited.si_code != CLD_TRAPPED && waited.si_code != CLD_STOPPED) return;
-  const int event = waited.si_status >> 8;
-  int signal = waited.si_status & 0xff;
-  if (event == stop_event) probes_.remove_from(static_cast<u32>(waited.si_pid));
-  if (event == stop_event && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, waited.si_pid, nullptr, nullptr) == 0)
-    return;
-  if (event != 0 || signal == syscall_stop) signal = 0;
-  int own = 0;
-  if (signal == SIGTRAP && probes_.fix_stray(static_cast<u32>(waited.si_pid), own)) signal = own;
-  ::ptrace(PTRACE_CONT, waited.si_pid, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
+/// What is in our hands may have been resumed already, and run, or be in another stop, of which the kernel has yet to
+/// tell: the signal by which serve() was left may have come just then.
+bool PtraceLoop::is_in_hand(const siginfo_t& waited) noexcept {
+  if (waited.si_code != CLD_TRAPPED && waited.si_code != CLD_STOPPED) return false;
+  siginfo_t now{};
+  if (::ptrace(PTRACE_GETSIGINFO, waited.si_pid, nullptr, &now) != 0) return false;
+  const bool is_signal = waited.si_status >> 8 == 0 && waited.si_status != syscall_stop;
+  return is_signal ? now.si_signo == waited.si_status && now.si_code <= SI_KERNEL : now.si_code == waited.si_status;
 }
 
-/// Tasks that ran onto a breakpoint just before it was taken out: detached as they are they would get its SIGTRAP.
-void PtraceLoop::let_strays_go() noexcept {
-  if (!probes_.any()) return;
-  for (int i = 0; i < 20; ++i) {
-    while (wait(in_hand_[0], WNOHANG)) resume_unobserved(in_hand_[0]);
-    const timespec pause{0, 1'000'000};
-    ::nanosleep(&pause, nullptr);
+/// Where every call stops no filter was installed: tasks go on without a tracer, else with us.
+void PtraceLoop::resume_unobserved(const siginfo_t& waited) noexcept {
+  const pid_t tid = waited.si_pid;
+  const u32 id = static_cast<u32>(tid);
+  const bool for_good = scope_ == Scope::every_call;
+  int signal = 0;
+  if (!probes_.take_stepped(id, signal)) {
+    if (!is_in_hand(waited)) return;
+    const int event = waited.si_status >> 8;
+    signal = waited.si_status & 0xff;
+    if (event == stop_event) probes_.remove_from(id);
+    if (event == stop_event && !for_good && is_stopping(signal) && ::ptrace(PTRACE_LISTEN, tid, nullptr, nullptr) == 0)
+      return;
+    if (event != 0 || signal == syscall_stop) signal = 0;
+    if (signal == SIGTRAP && probes_.fix_stray(id)) signal = 0;
+  }
+  const bool once_more = probes_.any() && has_trapped(id);
+  ::ptrace(for_good && !once_more ? PTRACE_DETACH : PTRACE_CONT, tid, nullptr,
+           reinterpret_cast<void*>(static_cast<long>(signal)));
+}
+
+/// Whether it ran onto a breakpoint of which it has not told yet: without a tracer it would end by that.
+bool PtraceLoop::has_trapped(u32 tid) noexcept {
+  char text[4096];
+  const auto pending = status_number(read_proc(tid, "status", text, sizeof text), "\nSigPnd:", 16);
+  return (pending.value_or(0) >> (SIGTRAP - 1) & 1) != 0;
+}
+
+/// Detached just so, tasks that ran onto a breakpoint before it was taken out would get its SIGTRAP, and newborns whose
+/// memory is a copy from before that would meet it later. So all are asked to stop once more, and go from there.
+void PtraceLoop::let_go() noexcept {
+  if (has_returned_) {
+    for (const auto& [tid, task] : tracees_) ::ptrace(PTRACE_INTERRUPT, static_cast<pid_t>(tid), nullptr, nullptr);
+  } else {
+    probes_.each_process(interrupt_threads);  // the table may be half changed
+  }
+  // One that sleeps in the kernel and cannot be woken (its vfork's child has not executed yet) is on no breakpoint.
+  constexpr u64 long_enough = 3'000'000'000;
+  for (u64 last = monotonic_ns(); monotonic_ns() - last < long_enough;) {
+    errno = 0;
+    if (wait(in_hand_[0], WNOHANG)) {
+      resume_unobserved(in_hand_[0]);
+      last = monotonic_ns();
+    } else if (errno == ECHILD) {
+      return;
+    } else {
+      const timespec pause{0, 1'000'000};
+      ::nanosleep(&pause, nullptr);
+    }
   }
 }
 
@@ -418,13 +460,18 @@ void PtraceLoop::carry_on() noexcept {
   for (const siginfo_t& waited : in_hand_)
     if (waited.si_pid != 0) resume_unobserved(waited);
   if (deferred_.si_pid != 0) resume_unobserved(deferred_);
-  for (const LifeTracker::Held& held : life_.held()) {
-    if (held.child == 0) continue;
-    probes_.remove_from(held.child);
-    ::ptrace(PTRACE_CONT, static_cast<pid_t>(held.child), nullptr, nullptr);
+  for (const auto& waiting : life_.all_held()) {
+    for (const LifeTracker::Held& held : waiting) {
+      if (held.child == 0) continue;
+      siginfo_t stop{};
+      stop.si_code = CLD_TRAPPED;
+      stop.si_pid = static_cast<pid_t>(held.child);
+      stop.si_status = held.stop | stop_event << 8;
+      resume_unobserved(stop);
+    }
   }
-  // Where every call stops no filter was installed: the kernel detaches all when this process ends.
-  if (scope_ == Scope::every_call) return let_strays_go();
+  // Nobody is left behind here, the kernel detaches all when this process ends.
+  if (scope_ == Scope::every_call) return probes_.any() ? let_go() : void();
   for (;;) {
     if (wait(in_hand_[0], 0))
       resume_unobserved(in_hand_[0]);

@@ -93,11 +93,14 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
   void emit(Tracee& tracee);
   static void keep_traced(int tid, const RawCall& call) noexcept;
   void resume(int tid, int signal) noexcept;
+  static bool is_in_hand(const siginfo_t& waited) noexcept;
+  static bool has_trapped(u32 tid) noexcept;
   void resume_unobserved(const siginfo_t& waited) noexcept;
-  void let_strays_go() noexcept;
+  void let_go() noexcept;
   void adopt_for_probes(u32 tid, Tracee& tracee, bool is_newborn);
   void on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& registers) noexcept override;
   bool await_stop(u32 tid, int& status) noexcept override;
+  Interrupts& interrupts() noexcept override { return *interrupts_; }
   bool fill_registers(SyscallEvent& event, u32 offset, u32 size) noexcept override;
   void emit_life(u32 tid, u32 tgid, const LifeEvent& event) noexcept override;
   bool is_traced(u32 tgid) const noexcept override;
@@ -117,7 +120,9 @@ class PtraceLoop final : private EventSource, private LifeEmitter, private Probe
   std::unordered_map<u32, Tracee> tracees_;
   SyscallEvent event_;
   bool has_registers_ = false;  // event_.regs holds all of them
-  bool missed_stop_ = false;    // a stop of its group came in the middle of a step
+  Interrupts* interrupts_ = nullptr;
+  bool has_returned_ = false;  // serve(), and was not left somewhere
+  bool missed_stop_ = false;   // a stop of its group came in the middle of a step
   // What was waited for and not yet resumed. The kernel itself writes it, so that carry_on() finds it wherever serve()
   // was left: si_pid is 0 exactly when nothing is in hand.
   std::array<siginfo_t, 64> in_hand_{};

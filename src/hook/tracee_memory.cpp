@@ -49,6 +49,24 @@ bool write_by_words(u32 tid, u64 address, const void* from, std::size_t size) no
   return true;
 }
 
+/// The first thread of a process of which `is_it` holds, or 0.
+template <class IsIt>
+u32 find_thread(u32 tgid, const IsIt& is_it) noexcept {
+  const base::Fd threads(open_proc(tgid, "task"));
+  alignas(dirent64) char entries[4096];
+  for (long size = 0; threads && (size = ::syscall(SYS_getdents64, threads.get(), entries, sizeof entries)) > 0;) {
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(entries + at);
+      at += entry->d_reclen;
+      u32 tid = 0;
+      const char* const name = entry->d_name;
+      if (std::from_chars(name, name + std::strlen(name), tid).ec != std::errc()) continue;
+      if (is_it(tid)) return tid;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 bool read_memory(u32 tid, u64 address, void* to, std::size_t size) noexcept {
@@ -73,19 +91,14 @@ bool CodeWriter::write(u32 tid, u64 address, const void* from, std::size_t size)
 u32 thread_at(u32 tgid, u64 address) noexcept {
   u8 byte = 0;
   if (read_memory(tgid, address, &byte, 1)) return tgid;
-  const base::Fd threads(open_proc(tgid, "task"));
-  alignas(dirent64) char entries[4096];
-  for (long size = 0; threads && (size = ::syscall(SYS_getdents64, threads.get(), entries, sizeof entries)) > 0;) {
-    for (long at = 0; at < size;) {
-      const auto* entry = reinterpret_cast<const dirent64*>(entries + at);
-      at += entry->d_reclen;
-      u32 tid = 0;
-      const char* const name = entry->d_name;
-      if (std::from_chars(name, name + std::strlen(name), tid).ec != std::errc()) continue;
-      if (read_memory(tid, address, &byte, 1)) return tid;
-    }
-  }
-  return 0;
+  return find_thread(tgid, [&](u32 tid) { return read_memory(tid, address, &byte, 1); });
+}
+
+void interrupt_threads(u32 tgid) noexcept {
+  find_thread(tgid, [](u32 tid) {
+    ::ptrace(PTRACE_INTERRUPT, id(tid), nullptr, nullptr);
+    return false;
+  });
 }
 
 bool get_registers(u32 tid, user_regs_struct& to) noexcept {

@@ -34,6 +34,9 @@ class CodeWriter {
 /// A thread of a process by which its memory can be reached, or 0: the first may have ended before the others.
 u32 thread_at(u32 tgid, u64 address) noexcept;
 
+/// Asks every thread of a process that we trace to stop once.
+void interrupt_threads(u32 tgid) noexcept;
+
 bool get_registers(u32 tid, user_regs_struct& to) noexcept;
 /// The task goes on with these; a system call that was interrupted is not begun again.
 bool set_registers(u32 tid, const user_regs_struct& from) noexcept;

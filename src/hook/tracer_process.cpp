@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 
 #include <cerrno>
-#include <csetjmp>
 #include <cstddef>
 
 namespace skep::hook {
@@ -23,6 +22,7 @@ constexpr int fault_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 constexpr std::size_t stack_size = 1u << 20;
 
 #if defined(__SANITIZE_ADDRESS__)
+extern "C" void __asan_handle_no_return();
 constexpr bool catch_faults = false;  // the sanitizer's report is worth more
 #else
 constexpr bool catch_faults = true;
@@ -61,8 +61,9 @@ struct TracerProcess::Shared {
   std::atomic<int> end = -1;  // an End
   std::atomic<int> detail = 0;
   pid_t owner = 0;
-  sigjmp_buf escape;
+  ReturnPoint escape;
   volatile sig_atomic_t serving = 0;
+  volatile sig_atomic_t escaped = 0;  // the signal by which serve() was left
   std::atomic<bool> set_up_done = false;
   alignas(16) std::byte signal_stack[32768];
 
@@ -74,6 +75,14 @@ struct TracerProcess::Shared {
 namespace {
 /// The tracer process a signal handler runs in. Thread-local: each process runs on the storage of its own lender.
 thread_local void* current_process = nullptr;
+
+/// From a handler. Handlers run with the mask of what they interrupted (SA_NODEFER), so none is to be restored.
+[[noreturn]] void go_to(ReturnPoint& point) noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_handle_no_return();
+#endif
+  __builtin_longjmp(point, 1);
+}
 }  // namespace
 
 // --- in the tracer process ---
@@ -85,19 +94,33 @@ void TracerProcess::on_signal(int signal) noexcept {
   if (signal == SIGCHLD) interrupts.child = 1;
   const bool orphaned = signal == death_signal && ::getppid() != shared.owner;
   const bool fault = signal != SIGCHLD && signal != wake_signal && signal != death_signal;
-  if ((orphaned || fault) && shared.serving) {
+  if (fault && !shared.serving) {  // nothing is left to go to: end by it
+    ::signal(signal, SIG_DFL);
+    return;
+  }
+  if (fault || (orphaned && shared.serving)) {
+    if (orphaned && interrupts.whole) {
+      interrupts.put_off = 1;
+      return;
+    }
     // Wherever we are, a lock's owner may be gone for ever: leave everything as it is and only keep the tree going.
     shared.serving = 0;
+    shared.escaped = signal;
     interrupts.may_jump = 0;
     if (fault) shared.detail = signal;
-    siglongjmp(shared.escape, fault ? 2 : 1);
+    go_to(shared.escape);
   }
   if (interrupts.may_jump) {
     interrupts.may_jump = 0;
     errno = saved_errno;
-    siglongjmp(interrupts.waiting, 1);
+    go_to(interrupts.waiting);
   }
   errno = saved_errno;
+}
+
+void Whole::leave() const noexcept {
+  interrupts_.put_off = 0;
+  ::syscall(SYS_tkill, ::syscall(SYS_gettid), death_signal);
 }
 
 void TracerProcess::become_tracer(Shared& shared) noexcept {
@@ -140,8 +163,7 @@ int TracerProcess::process_main(void* argument) {
 
   End end = End::released;
   // From here on a signal may bring us back to this line at any moment.
-  const int escaped = sigsetjmp(shared.escape, 1);
-  if (escaped == 0) {
+  if (__builtin_setjmp(shared.escape) == 0) {
     shared.serving = 1;
     if (::getppid() == shared.owner) {  // else skep died before PR_SET_PDEATHSIG
       u64 count;
@@ -150,11 +172,8 @@ int TracerProcess::process_main(void* argument) {
       if (!shared.interrupts.stop && shared.work->serve(shared.interrupts)) end = End::finished;
     }
     shared.serving = 0;
-  } else if (escaped == 2) {
+  } else if (shared.escaped != death_signal) {
     end = End::crashed;
-    struct sigaction usual{};
-    usual.sa_handler = SIG_DFL;
-    for (int signal : fault_signals) ::sigaction(signal, &usual, nullptr);
   }
   shared.end = static_cast<int>(end);
   post(shared.done.get());

@@ -14,7 +14,6 @@
 // while the process lives. Consequences: code running here sees another getpid(), and must not rely on sched_getcpu().
 #pragma once
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
 
 #include <atomic>
@@ -26,12 +25,41 @@
 
 namespace skep::hook {
 
+/// Where a signal handler may go, leaving everything as it is: set by __builtin_setjmp() in a function that is still
+/// running then. Not a sigjmp_buf: siglongjmp() runs what interrupted functions of the C library want cleaned up
+/// (sscanf() unlocks its stream), on what is no longer theirs.
+using ReturnPoint = void* [5];
+
 /// What signal handlers of the tracer process and its loops tell each other.
 struct Interrupts {
   std::atomic<bool> stop = false;      ///< leave serve() soon
   volatile sig_atomic_t child = 0;     ///< a child changed state since this was cleared
   volatile sig_atomic_t may_jump = 0;  ///< a handler may jump to `waiting`
-  sigjmp_buf waiting;                  ///< set around a blocking call; without it a signal just before would be lost
+  ReturnPoint waiting;                 ///< set around a blocking call; without it a signal just before would be lost
+  volatile sig_atomic_t whole = 0;     ///< see Whole
+  volatile sig_atomic_t put_off = 0;   ///< skep has ended meanwhile
+};
+
+/// While it lives serve() is not left, even if skep ends: for a few steps that carry_on() must find done or not begun.
+/// Nothing in them may wait for anybody.
+class Whole {
+ public:
+  explicit Whole(Interrupts& interrupts) noexcept : interrupts_(interrupts) {
+    interrupts_.whole = 1;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  ~Whole() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    interrupts_.whole = 0;
+    if (interrupts_.put_off != 0) leave();
+  }
+  Whole(const Whole&) = delete;
+  Whole& operator=(const Whole&) = delete;
+
+ private:
+  void leave() const noexcept;
+
+  Interrupts& interrupts_;
 };
 
 /// The work of a tracer process. Everything but construction and destruction happens there.

@@ -220,7 +220,7 @@ bool UserProbes::trapped(u32 tid, int& signal) {
   registers.rip = address;
   if (!read_memory(tid, address, &byte, 1) || byte != int3) {  // the program wrote over it: its code is its own again
     space->points.erase(found);
-    set_registers(tid, registers);
+    stepper_.step_back(tid, registers);
     return true;
   }
   if (point.returns) leave(tid, at->second, address, registers);
@@ -306,13 +306,19 @@ void UserProbes::remove_from(u32 tid) noexcept {
   }
 }
 
-bool UserProbes::fix_stray(u32 tid, int& signal) noexcept {
-  signal = 0;
-  if (tid == stepper_.tid()) {  // ended by remove_all()
-    signal = stepper_.signal();
-    went_on();
-    return true;
-  }
+bool UserProbes::take_stepped(u32 tid, int& signal) noexcept {
+  if (tid != stepper_.tid()) return false;
+  signal = stepper_.signal();
+  went_on();
+  return true;
+}
+
+void UserProbes::each_process(void (*what)(u32 tgid)) const noexcept {
+  for (u32 i = 0; i < inserted_count_; ++i)
+    if (i == 0 || inserted_[i].tgid != inserted_[i - 1].tgid) what(inserted_[i].tgid);
+}
+
+bool UserProbes::fix_stray(u32 tid) noexcept {
   user_regs_struct registers;
   siginfo_t info{};
   if (inserted_count_ == 0 || ::ptrace(PTRACE_GETSIGINFO, id(tid), nullptr, &info) != 0 || info.si_code != SI_KERNEL ||

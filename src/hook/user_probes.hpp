@@ -65,8 +65,13 @@ class UserProbes {
   u32 remove_all() noexcept;
   /// After remove_all(): the first stop of a task, whose memory may be a copy of what was there before.
   void remove_from(u32 tid) noexcept;
-  /// A SIGTRAP-stop after remove_all(), or when nobody watches any more. True: it may go on with `signal` (0: none).
-  bool fix_stray(u32 tid, int& signal) noexcept;
+  /// After remove_all(): whether it is the task whose step was left half done, which now goes on with `signal` (0:
+  /// none).
+  bool take_stepped(u32 tid, int& signal) noexcept;
+  /// A SIGTRAP-stop after remove_all(), or when nobody watches any more. True: it may go on, without a signal.
+  bool fix_stray(u32 tid) noexcept;
+  /// Processes with something in their memory; some more than once.
+  void each_process(void (*what)(u32 tgid)) const noexcept;
 
  private:
   struct Point {

@@ -9,64 +9,10 @@
 #include <fstream>
 #include <thread>
 
-#include "hook/probe_context.hpp"
-#include "support.hpp"
+#include "probes.hpp"
 
 namespace skep::hook::test {
 namespace {
-
-struct Hit {
-  ProbeHit hit;
-  u32 tid, tgid;
-  u64 first, result, ip, sp;
-};
-
-class HitRecorder final : public SyscallSink {
- public:
-  void on_event(SyscallEvent&, helper::Task&) noexcept override {}
-  void on_probe(const ProbeHit& hit, SyscallEvent& frame, helper::Task& task) noexcept override {
-    seen.push_back({hit, frame.tid, static_cast<u32>(task.pid_tgid() >> 32), frame.regs.di & 0xffffffff,
-                    frame.regs.ax & 0xffffffff, frame.regs.ip, frame.regs.sp});
-    if (then) then(seen.back());
-  }
-  std::vector<Hit> of(u32 site, bool at_return) const {
-    std::vector<Hit> found;
-    std::ranges::copy_if(seen, std::back_inserter(found),
-                         [&](const Hit& one) { return one.hit.site == site && one.hit.at_return == at_return; });
-    return found;
-  }
-  std::vector<u64> arguments(u32 site) const {
-    std::vector<u64> found;
-    for (const Hit& one : of(site, false)) found.push_back(one.first);
-    return found;
-  }
-  std::vector<u64> results(u32 site) const {
-    std::vector<u64> found;
-    for (const Hit& one : of(site, true)) found.push_back(one.result);
-    return found;
-  }
-  std::vector<Hit> seen;
-  std::function<void(const Hit&)> then;
-};
-
-const std::string& tracee() {
-  static const std::string path = program("hook_tracee_probes");
-  return path;
-}
-
-/// Entry and return of a function; the place's index.
-u32 probe(SyscallInterest& interest, const std::string& function, const std::string& file = tracee()) {
-  u32 place = 0;
-  for (const AttachKind kind : {AttachKind::uprobe, AttachKind::uretprobe}) {
-    const auto plan = plan_probe({.kind = kind, .target = file + ":" + function});
-    if (!plan || !*plan) {
-      ADD_FAILURE() << function << ": " << (plan ? "no plan" : plan.error().message);
-      return 0;
-    }
-    for (const ProbeSite& site : (*plan)->sites) place = interest.add_probe(site, (*plan)->at_return);
-  }
-  return place;
-}
 
 TEST(Probes, EntriesAndReturns) {
   SyscallInterest interest;
@@ -245,99 +191,6 @@ TEST(Probes, LibrariesAreFoundWhenTheyAreMapped) {
   EXPECT_EQ(allocations.of(allocate, false).size(), allocations.of(allocate, true).size());
 }
 
-TEST(Probes, EverythingIsTakenOutAtTheEnd) {
-  const std::string end = scratch("end");
-  SyscallInterest interest;
-  const u32 plain = probe(interest, "plain");
-  HitRecorder recorder;
-  int status = -1;
-  {
-    auto tracer = SyscallTracer::start({tracee(), "steady", end}, interest, recorder);
-    ASSERT_TRUE(tracer) << tracer.error().message;
-    recorder.then = [&](const Hit&) {
-      if (recorder.seen.size() == 40) (*tracer)->stop();
-    };
-    const auto result = (*tracer)->run();
-    ASSERT_TRUE(result) << result.error().message;
-    EXPECT_FALSE(result->exited);
-    status = (*tracer)->pid();
-  }
-  const auto seen = recorder.of(plain, false).size();
-  ::usleep(50'000);
-  EXPECT_TRUE(alive(status)) << "it runs on without its breakpoints";
-  EXPECT_EQ(recorder.of(plain, false).size(), seen);
-  std::ofstream(end) << "x";
-  EXPECT_TRUE(eventually([&] { return !alive(status); }));
-}
-
-TEST(Probes, KilledInTheMiddleOfAStep) {
-  SyscallInterest interest;
-  for (const char* function : {"relative", "branching", "calling", "last"}) probe(interest, function);
-  for (int i = 0; i < 20; ++i) {
-    const std::string end = scratch("end");
-    int ends[2], command = 0;
-    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-    const pid_t host = ::fork();
-    if (host == 0) {
-      HitRecorder recorder;
-      recorder.then = [&](const Hit&) { recorder.seen.clear(); };
-      auto tracer = SyscallTracer::start({tracee(), "busy", end}, interest, recorder);
-      const int pid = tracer ? (*tracer)->pid() : 0;
-      if (::write(ends[1], &pid, sizeof pid) == sizeof pid && tracer) (void)(*tracer)->run();
-      ::_exit(0);
-    }
-    ASSERT_EQ(::read(ends[0], &command, sizeof command), static_cast<ssize_t>(sizeof command));
-    for (const int fd : ends) ::close(fd);
-    ASSERT_GT(command, 0);
-    ::usleep(static_cast<unsigned>(50'000 + i * 1'111));
-    ::kill(host, SIGKILL);
-    ::waitpid(host, nullptr, 0);
-    std::ofstream(end).close();
-    EXPECT_TRUE(eventually([&] { return !alive(command); })) << "it ends as it would";
-    EXPECT_EQ(content(end), "right\n");
-  }
-}
-
-/// Attaches to a tracee in `mode` until `is_enough`; it must go on without us, and end as it would.
-void attach_for_a_while(const char* mode, const std::function<bool(const HitRecorder&)>& is_enough) {
-  const std::string end = scratch("end");
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::execl(tracee().c_str(), "hook_tracee_probes", mode, end.c_str(), nullptr);
-    ::_exit(99);
-  }
-  ASSERT_TRUE(eventually([&] { return content("/proc/" + std::to_string(pid) + "/comm") == "hook_tracee_pro\n"; }));
-  ::usleep(50'000);
-  SyscallInterest interest;
-  const u32 plain = probe(interest, "plain");
-  HitRecorder recorder;
-  {
-    auto tracer = SyscallTracer::attach(pid, interest, recorder);
-    ASSERT_TRUE(tracer) << tracer.error().message;
-    recorder.then = [&](const Hit&) {
-      if (is_enough(recorder)) (*tracer)->stop();
-    };
-    ASSERT_TRUE((*tracer)->run());
-  }
-  EXPECT_GE(recorder.of(plain, true).size(), 19u);
-  ::usleep(100'000);
-  std::ofstream{end}.close();
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  EXPECT_EQ(status, 0);
-}
-
-u32 static_probe(SyscallInterest& interest, const std::string& file = tracee()) {
-  const auto plan = plan_probe({.kind = AttachKind::usdt, .target = file + ":skep_tracee:marked"});
-  if (!plan || !*plan || (*plan)->sites.size() != 1 || (*plan)->descriptions.size() != 1) {
-    ADD_FAILURE() << (plan ? "no plan" : plan.error().message);
-    return 0;
-  }
-  EXPECT_EQ((*plan)->descriptions[0].count, 2);
-  EXPECT_NE((*plan)->sites[0].semaphore_offset, 0u);
-  return interest.add_probe((*plan)->sites[0], false);
-}
-
 TEST(Probes, StaticProbesAndTheirSemaphores) {
   SyscallInterest interest;
   const u32 marked = static_probe(interest);
@@ -349,48 +202,6 @@ TEST(Probes, StaticProbesAndTheirSemaphores) {
   HitRecorder opened;
   EXPECT_EQ(exit_code(run({tracee(), "late-static", program("hook_tracee_library")}, of_library, opened).result), 0);
   EXPECT_EQ(opened.arguments(late), (std::vector<u64>{0, 1, 2})) << "it is opened three times";
-}
-
-TEST(Probes, SemaphoresAreLoweredAtTheEnd) {
-  const std::string end = scratch("end");
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::execl(tracee().c_str(), "hook_tracee_probes", "steady-statics", end.c_str(), nullptr);
-    ::_exit(99);
-  }
-  ASSERT_TRUE(eventually([&] { return content("/proc/" + std::to_string(pid) + "/comm") == "hook_tracee_pro\n"; }));
-  SyscallInterest interest;
-  const u32 marked = static_probe(interest);
-  HitRecorder recorder;
-  {
-    auto tracer = SyscallTracer::attach(pid, interest, recorder);
-    ASSERT_TRUE(tracer) << tracer.error().message;
-    recorder.then = [&](const Hit&) {
-      if (recorder.seen.size() == 10) (*tracer)->stop();
-    };
-    ASSERT_TRUE((*tracer)->run());
-  }
-  EXPECT_GE(recorder.arguments(marked).size(), 10u);
-  std::ofstream{end}.close();
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  EXPECT_EQ(status, 0) << "the semaphore is " << WEXITSTATUS(status);
-}
-
-TEST(Probes, AProcessThatIsAttachedTo) {
-  attach_for_a_while("steady", [](const HitRecorder& recorder) { return recorder.seen.size() == 40; });
-}
-
-TEST(Probes, AProcessThatForksWhileItIsLeft) {
-  for (u64 i = 0; i < 8; ++i)
-    attach_for_a_while("forking", [&](const HitRecorder& recorder) { return recorder.seen.size() >= 60 + i; });
-}
-
-TEST(Probes, AProcessWhoseFirstThreadHasEnded) {
-  attach_for_a_while("headless", [](const HitRecorder& recorder) {
-    const Hit& last = recorder.seen.back();
-    return last.tid != last.tgid && last.hit.at_return;
-  });
 }
 
 TEST(Probes, WhatCannotBeProbedIsRefused) {

@@ -76,19 +76,20 @@ static int endless_threads(const char* end) {
   exit(0);
 }
 
-/* The first thread ends, the process goes on. */
+/* The first thread ends when END.first is there, the process goes on until END is. */
 static void* survivor(void* end) {
-  usleep(400000);
   for (;;) {
-    plain(1, 2);
     usleep(60000);
+    plain(1, 2);
     if (access(end, F_OK) == 0) exit(0);
   }
 }
 static _Noreturn void headless(char* end) {
   pthread_t id;
+  char first_end[4096];
+  snprintf(first_end, sizeof first_end, "%s.first", end);
   pthread_create(&id, NULL, survivor, end);
-  for (int i = 0; i < 200; ++i) plain(1, 2), usleep(1000);
+  while (access(first_end, F_OK) != 0) plain(1, 2), usleep(1000);
   pthread_exit(NULL);
 }
 
@@ -205,12 +206,13 @@ static int signalled(int count) {
   return failed | (ticks == 0);
 }
 
-/* Without a pause, so that it is in the middle of something whenever it is looked at. */
-static int busy(const char* end) {
+/* Without a pause, so that it is in the middle of something whenever it is looked at: of a function, or, where it looks
+   for its end as often (`rarely` is 0), of a system call. */
+static int busy(const char* end, int rarely) {
   for (long i = 0;; ++i) {
     const int n = (int)(i & 1023);
     if (relative() != counter || branching(n) != n + 3 || calling(n) != n + 2) return 1;
-    if (n != 0 || access(end, F_OK) != 0) continue;
+    if ((n & rarely) != 0 || access(end, F_OK) != 0) continue;
     FILE* file = fopen(end, "w");
     return file == NULL || fputs("right\n", file) < 0 || fclose(file) != 0;
   }
@@ -280,7 +282,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "orphans")) return orphans(number);
   if (!strcmp(mode, "spawned")) return spawned(argv[0]);
   if (!strcmp(mode, "signalled")) return signalled(number);
-  if (!strcmp(mode, "busy")) return busy(argv[2]);
+  if (!strcmp(mode, "busy")) return busy(argv[2], argc > 3 ? atoi(argv[3]) : 1023);
   if (!strcmp(mode, "overwritten")) return overwritten();
   if (!strcmp(mode, "statics")) return statics(number);
   if (!strcmp(mode, "steady-statics")) return steady_statics(argv[2]);
