@@ -58,6 +58,17 @@ class BccOptions(support.Case):
         connect("127.1.2.4")
         ask(loose, lambda s: s.recvmsg(512), answer("message.example.test", record(1, socket.inet_aton("127.1.2.5"))))
         connect("127.1.2.5")
+        # Two answers, taken at once: the second lies behind the first.
+        messages = [answer(text + ".example.test", record(1, socket.inet_aton(address))) for text, address in (("first", "127.1.2.8"), ("second", "127.1.2.9"))]
+        loose.sendto(b"query", ("127.0.0.1", 53)); asked = server.recvfrom(512)[1]
+        for message in messages: server.sendto(message, asked)
+        buffers = [ctypes.create_string_buffer(512) for _ in messages]
+        senders = [ctypes.create_string_buffer(16) for _ in messages]
+        pieces = [ctypes.create_string_buffer(struct.pack("QQ", ctypes.addressof(buffer), 512)) for buffer in buffers]
+        headers = ctypes.create_string_buffer(b"".join(struct.pack("QIxxxxQQQQixxxxIxxxx", ctypes.addressof(sender), 16, ctypes.addressof(piece), 1, 0, 0, 0, 0)
+                                                       for sender, piece in zip(senders, pieces)), 128)
+        assert ctypes.CDLL(None).recvmmsg(loose.fileno(), headers, 2, 0, None) == 2
+        connect("127.1.2.8"); connect("127.1.2.9")
         # What is no answer, or a wrong one: cut short, a name that points at itself, too long a label.
         good = answer("bad.example.test", record(1, socket.inet_aton("127.1.2.6")))
         for bad in [good[:n] for n in range(1, len(good))] + [good[:12] + b"\\xc0\\x0c" + good[14:], good[:12] + b"\\x7f" + good[13:], b"\\xff" * 512]:
@@ -76,15 +87,13 @@ class BccOptions(support.Case):
                 age = queries.pop("127.1.2.7", "")
                 queries = {address: re.sub(r" \([0-9.]+ms\)$", "", query) for address, query in queries.items()}  # on a busy machine
                 self.assertEqual(queries, {"127.1.2.3": "www.example.test", "127.1.2.4": "loose.example.test", "127.1.2.5": "message.example.test",
+                                           "127.1.2.8": "first.example.test", "127.1.2.9": "second.example.test",
                                            "127.1.2.6": "No DNS Query", "127.0.0.1": "localhost"}, result.stderr)
                 self.assertRegex(age, r"^old\.example\.test \(\d{3,}\.\d{3}ms\)$")
                 self.assertNotIn("damaged", result.stderr)
         self.assertNotEqual(self.skep("tcpconnect", "-c", "-d", "--", "true").returncode, 0)
 
-    @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
-    def test_a_refused_connections_own_end(self):
-        """The socket has forgotten it when connect() returns."""
-        script = """
+    REFUSED = """
             import socket
             def refused(family, address, port=0):
                 s = socket.socket(family)
@@ -100,7 +109,11 @@ class BccOptions(support.Case):
             later.connect_ex(("127.0.0.1", 1))
             print(port)
             """
-        result = self.on_python("tcpconnect", script, "-L", "-P", 1, "--backend", "kernel")
+
+    @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
+    def test_a_refused_connections_own_end(self):
+        """The socket has forgotten it when connect() returns."""
+        result = self.on_python("tcpconnect", self.REFUSED, "-L", "-P", 1, "--backend", "kernel")
         bound = int(next(line for line in result.stdout.splitlines() if line.isdigit()))
         seen = rows(result.stdout)
         self.assertEqual([(row["saddr"], row["daddr"]) for row in seen[:5]], [("127.0.0.1",) * 2] * 3 + [("::1",) * 2, ("127.0.0.1",) * 2], result.stdout)
@@ -108,6 +121,24 @@ class BccOptions(support.Case):
         self.assertTrue(all(low <= row["lport"] <= high for row in seen[:4]), seen)
         self.assertEqual(seen[4]["lport"], bound)
         self.assertEqual(len(seen), 6)
+
+    def test_a_refused_connections_own_address_without_root(self):
+        """By the route, where that is what the socket went by, and is ours."""
+        elsewhere = """
+            import ctypes, fcntl, os, struct
+            held = socket.socket(); held.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo"); held.connect_ex(("127.0.0.1", 1))
+            if ctypes.CDLL(None).unshare(0x40000000) == 0:
+                fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS: IFF_UP
+                refused(socket.AF_INET, "127.0.0.1")
+            """
+        result = self.on_python("tcpconnect", textwrap.dedent(self.REFUSED) + textwrap.dedent(elsewhere), "-L", "-P", 1, "--backend", "user")
+        bound = int(next(line for line in result.stdout.splitlines() if line.isdigit()))
+        seen = rows(result.stdout)
+        self.assertEqual([row["saddr"] for row in seen[:5]], ["127.0.0.1"] * 3 + ["::1", "127.0.0.1"], result.stdout)
+        self.assertEqual([row["saddr"] for row in seen[6:]], ["0.0.0.0"] * (2 if os.geteuid() == 0 else 1), result.stdout)
+        low, high = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+        self.assertTrue(all(low <= row["lport"] <= high for row in seen[:4]), seen)
+        self.assertEqual(seen[4]["lport"], bound)
 
     @unittest.skipUnless(support.can_use_kernel_bpf(), "takes root and a kernel with BTF")
     def test_tcpstates_into_the_journal(self):

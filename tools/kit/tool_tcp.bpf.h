@@ -211,7 +211,11 @@ static __always_inline void tcp_user_opened(u32 kinds, const struct tcp_call *ca
   struct tcp_owner owner = {};
   tcp_current(&owner);
   if (!tcp_user_ends(call, descriptor, &owner.addresses)) return;
-  if (kinds & TCP_EVENT_ATTEMPT) tcp_send(TCP_EVENT_ATTEMPT, &owner, descriptor, result, 0);
+  if (kinds & TCP_EVENT_ATTEMPT) {
+    struct sock *sk = tool_socket(descriptor);
+    bool goes_by_route = sk && !BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
+    tcp_send(TCP_EVENT_ATTEMPT, &owner, descriptor, result, goes_by_route ? tcp_namespace(sk) : 0);
+  }
   if (result < 0 && result != -TOOL_EINPROGRESS) return;
   tcp_send(kinds & TCP_EVENT_ACCEPT ? TCP_EVENT_ACCEPT : TCP_EVENT_CONNECT, &owner, descriptor, result, 0);
   u64 key = tcp_user_key(descriptor);

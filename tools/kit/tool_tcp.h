@@ -18,7 +18,7 @@ struct tcp_event {
   __u64 received, sent; /* bytes */
   __u32 kind;
   __u32 pid, uid;
-  __u32 network_namespace; /* kernel engine */
+  __u32 network_namespace; /* user engine: of an attempt by a socket that is bound to no device, else 0 */
   __s32 descriptor;        /* user engine: of the process; -1: none */
   __s32 result;            /* of connect() */
   struct tool_addresses addresses;

@@ -8,13 +8,15 @@
 #include "tcpconnect.h"
 
 #define NAMES_PORT 53
+#define NAMES_MOST_AT_ONCE 16 /* of recvmmsg() */
 #define IPPROTO_OF_UDP 17
 
 struct receiving {
   u64 buffer, bytes;
-  u64 header; /* of recvmsg(): both are behind it */
+  u64 header; /* of recvmsg(): both are behind it; of recvmmsg(): of the first of several messages */
   u64 sender; /* where the call leaves the sender's address, or 0 */
   s32 descriptor;
+  u32 has_several;
 };
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -39,8 +41,8 @@ static __always_inline struct sock *udp_socket(s32 descriptor) {
 static __always_inline int names_enter(u32 nr, const u64 *args) {
   if (in_kernel && !udp_socket(args[0])) return 0; /* the user engine asks at the end, where the rest is asked too */
   struct receiving receiving = {.descriptor = args[0]};
-  if (nr == __NR_recvmsg)
-    receiving.header = args[1];
+  if (nr == __NR_recvmsg || nr == __NR_recvmmsg)
+    receiving.header = args[1], receiving.has_several = nr == __NR_recvmmsg;
   else
     receiving.buffer = args[1], receiving.bytes = args[2];
   if (nr == __NR_recvfrom) receiving.sender = args[4];
@@ -50,7 +52,7 @@ static __always_inline int names_enter(u32 nr, const u64 *args) {
 }
 
 /* struct user_msghdr and its first struct iovec, as programs write them. */
-static __always_inline bool read_header(struct receiving *receiving) {
+static __always_inline bool read_header(u64 address, struct receiving *receiving) {
   struct {
     u64 name;
     u32 name_bytes, unused;
@@ -59,7 +61,7 @@ static __always_inline bool read_header(struct receiving *receiving) {
   struct {
     u64 base, bytes;
   } piece = {};
-  if (bpf_probe_read_user(&header, sizeof(header), (void *)receiving->header) || !header.count) return false;
+  if (bpf_probe_read_user(&header, sizeof(header), (void *)address) || !header.count) return false;
   if (bpf_probe_read_user(&piece, sizeof(piece), (void *)header.pieces)) return false;
   receiving->sender = header.name, receiving->buffer = piece.base, receiving->bytes = piece.bytes;
   return true;
@@ -74,27 +76,39 @@ static __always_inline bool is_from_name_server(struct receiving *receiving) {
   return receiving->sender && tool_user_address(receiving->sender, &family, &port, address) && port == NAMES_PORT;
 }
 
+static __always_inline void send_message(struct receiving *receiving, u64 bytes) {
+  if (!is_from_name_server(receiving)) return;
+  u32 zero = 0;
+  struct names_event *event = bpf_map_lookup_elem(&names_scratch, &zero);
+  if (!event) return;
+  if (bytes > receiving->bytes) bytes = receiving->bytes;
+  if (bytes > NAMES_MOST_BYTES) bytes = NAMES_MOST_BYTES;
+  event->head.kind = TCP_EVENT_NAMES;
+  event->head.time_ns = bpf_ktime_get_ns();
+  if (!bytes || bpf_probe_read_user(event->message, bytes, (void *)receiving->buffer)) return;
+  bpf_ringbuf_output(&events, event, sizeof(event->head) + bytes, 0);
+}
+
 static __always_inline int names_exit(s64 ret) {
   u64 id = bpf_get_current_pid_tgid();
   struct receiving *found = bpf_map_lookup_elem(&receivings, &id);
   if (!found) return 0;
   struct receiving receiving = *found;
   bpf_map_delete_elem(&receivings, &id);
-  if (ret <= 0 || (receiving.header && !read_header(&receiving)) || !is_from_name_server(&receiving)) return 0;
-  u32 zero = 0;
-  struct names_event *event = bpf_map_lookup_elem(&names_scratch, &zero);
-  if (!event) return 0;
-  u64 bytes = ret;
-  if (bytes > receiving.bytes) bytes = receiving.bytes;
-  if (bytes > NAMES_MOST_BYTES) bytes = NAMES_MOST_BYTES;
-  event->head.kind = TCP_EVENT_NAMES;
-  event->head.time_ns = bpf_ktime_get_ns();
-  if (!bytes || bpf_probe_read_user(event->message, bytes, (void *)receiving.buffer)) return 0;
-  bpf_ringbuf_output(&events, event, sizeof(event->head) + bytes, 0);
+  if (!receiving.has_several) {
+    if (ret > 0 && (!receiving.header || read_header(receiving.header, &receiving))) send_message(&receiving, ret);
+    return 0;
+  }
+  for (u32 i = 0; i < NAMES_MOST_AT_ONCE && (s64)i < ret; ++i) {
+    u64 header = receiving.header + i * 64; /* struct mmsghdr */
+    u32 bytes = 0;
+    if (bpf_probe_read_user(&bytes, sizeof(bytes), (void *)header + 56)) break;
+    if (read_header(header, &receiving)) send_message(&receiving, bytes);
+  }
   return 0;
 }
 
-#define NAMES_CALLS(X) X(recvfrom) X(recvmsg) X(read)
+#define NAMES_CALLS(X) X(recvfrom) X(recvmsg) X(recvmmsg) X(read)
 #define NAMES_USER(call)                                                                            \
   SEC("?tracepoint/syscalls/sys_enter_" #call)                                                      \
   int user_names_enter_##call(struct tool_enter_record *ctx) { return names_enter(__NR_##call, ctx->args); } \

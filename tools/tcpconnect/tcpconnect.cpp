@@ -28,13 +28,12 @@ void leave_out_names(Kit& kit, bool are_wanted) {
 
 void on_connections(Kit& kit, Names& names, std::function<void(const tcp_event&)> handler) {
   kit.set("wanted_kinds", u32{TCP_EVENT_ATTEMPT});
-  kit.on_bytes("events", sizeof(tcp_event), [&names, handler = std::move(handler)](std::span<const std::byte> bytes) {
+  kit.on_bytes("events", sizeof(tcp_event), [&, handler = std::move(handler)](std::span<const std::byte> bytes) {
     tcp_event event;
     std::memcpy(&event, bytes.data(), sizeof event);
-    if (event.kind == TCP_EVENT_NAMES)
-      names.learn(bytes.subspan(sizeof event), event.time_ns);
-    else
-      handler(event);
+    if (event.kind == TCP_EVENT_NAMES) return names.learn(bytes.subspan(sizeof event), event.time_ns);
+    if (!kit.in_kernel()) look_up_local_address(event);
+    handler(event);
   });
 }
 
