@@ -39,6 +39,22 @@ std::vector<Found<MapInfo>> World::maps() { return collect<MapInfo>(&Inspector::
 std::vector<Found<LinkInfo>> World::links() { return collect<LinkInfo>(&Inspector::links); }
 std::vector<Found<BtfInfo>> World::btfs() { return collect<BtfInfo>(&Inspector::btfs); }
 
+Result<Found<ProgramInfo>> World::program(const Handle& handle) {
+  return select_one(programs(), handle, "program").map_error([&](Error error) { return explained(std::move(error)); });
+}
+Result<Found<MapInfo>> World::map(const Handle& handle) {
+  return select_one(maps(), handle, "map").map_error([&](Error error) { return explained(std::move(error)); });
+}
+Result<Found<LinkInfo>> World::link(const Handle& handle) {
+  return select_one(links(), handle, "link").map_error([&](Error error) { return explained(std::move(error)); });
+}
+
+Error World::explained(Error error) const {
+  if (error.code == Code::not_found)
+    for (const std::string& note : notes_) error.message.append("; ").append(note);
+  return error;
+}
+
 Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t& position, std::string_view kind) {
   const bool program = kind == "program";
   const std::string ways = kind == "link" ? std::string("id N, pinned PATH")

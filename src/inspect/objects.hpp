@@ -17,27 +17,6 @@ struct Found {
   Inspector* where = nullptr;
 };
 
-/// The inspectors of both engines.
-class World {
- public:
-  /// Asks the kernel and every user-engine process of this user.
-  static World open();
-
-  std::vector<Found<ProgramInfo>> programs();
-  std::vector<Found<MapInfo>> maps();
-  std::vector<Found<LinkInfo>> links();
-  std::vector<Found<BtfInfo>> btfs();
-
-  /// Why an engine is missing from the lists: "the kernel's objects are not shown: ..."
-  const std::vector<std::string>& notes() const { return notes_; }
-
- private:
-  template <class Info>
-  std::vector<Found<Info>> collect(Result<std::vector<Info>> (Inspector::*list)());
-  std::vector<std::unique_ptr<Inspector>> inspectors_;
-  std::vector<std::string> notes_;
-};
-
 /// What a command line names: one of bpftool's four ways.
 struct Handle {
   enum class By { id, name, tag, pinned } by = By::id;
@@ -52,6 +31,35 @@ struct Handle {
   bool matches(const ProgramInfo& info) const;
   bool matches(const MapInfo& info) const;
   bool matches(const LinkInfo& info) const;
+};
+
+/// The inspectors of both engines.
+class World {
+ public:
+  /// Asks the kernel and every user-engine process of this user.
+  static World open();
+
+  std::vector<Found<ProgramInfo>> programs();
+  std::vector<Found<MapInfo>> maps();
+  std::vector<Found<LinkInfo>> links();
+  std::vector<Found<BtfInfo>> btfs();
+
+  /// The one that a handle names. Errors: not_found, with what there is and why an engine is missing; invalid_argument
+  /// when several match.
+  Result<Found<ProgramInfo>> program(const Handle& handle);
+  Result<Found<MapInfo>> map(const Handle& handle);
+  Result<Found<LinkInfo>> link(const Handle& handle);
+  /// An error of looking in what was listed, with the notes: what it says is not there may be where nobody looked.
+  Error explained(Error error) const;
+
+  /// Why an engine is missing from the lists: "the kernel's objects are not shown: ..."
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  template <class Info>
+  std::vector<Found<Info>> collect(Result<std::vector<Info>> (Inspector::*list)());
+  std::vector<std::unique_ptr<Inspector>> inspectors_;
+  std::vector<std::string> notes_;
 };
 
 /// All that a handle names. Errors: not_found, with what there is.

@@ -136,8 +136,13 @@ bool is_narrowed_by_pid(AttachKind kind) noexcept {
 // What the attachers share.
 
 Error link_error(const AttachRequest& request, int error_number, std::string_view hint) {
-  Error error = bpf_error(uapi::Cmd::link_create, request.place, error_number);
-  if (!hint.empty()) error.message += fmt::format(" ({})", hint);
+  // Programs on packets of control groups are loaded by anybody with CAP_BPF, and attached by administrators of
+  // networks.
+  const ProgramType type = request.hook.program_type();
+  const CapabilitySet more = type == ProgramType::cgroup_skb ? Capability::net_admin : needed_by(type);
+  Error error = bpf_error(uapi::Cmd::link_create, request.place, error_number, more);
+  const bool is_explained = error_number == EPERM && !explain_missing(more).empty();
+  if (!hint.empty() && !is_explained) error.message += fmt::format(" ({})", hint);
   if (error_number == ENODEV || error_number == ENOENT) error.code = Code::not_found;
   return error;
 }

@@ -62,7 +62,10 @@ Result<std::optional<Token>> access(const KernelOptions& options) {
   if (status == -ENOSYS || !path) return tl::unexpected(std::move(error));
   auto token = Token::make(path->path);
   if (token) return std::optional(*std::move(token));
-  if (path->is_asked_for || in_user_namespace()) error.message += ". " + token.error().message;
+  if (path->is_asked_for || in_user_namespace())
+    error.message += ". " + token.error().message;
+  else
+    error.message += ". Tracing takes CAP_PERFMON as well, programs of networks and control groups CAP_NET_ADMIN";
   return tl::unexpected(std::move(error));
 }
 

@@ -143,6 +143,9 @@ Result<std::vector<PerfUser>> find_perf_users() {
       user.address = attr.probe_addr;
     });
   });
+  // Who may not look into other processes finds none of their events, and nothing was refused.
+  if (const std::string missing = explain_missing(Capability::sys_admin); users.empty() && !refused && !missing.empty())
+    return fail(Code::permission, "perf events of other processes: " + missing, EPERM);
   if (users.empty() && refused) return tl::unexpected(std::move(*refused));
   return users;
 }

@@ -5,6 +5,9 @@
 #include <fmt/core.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
 
 #include "btf/btf.hpp"
 #include "kernel/info.hpp"
@@ -12,10 +15,33 @@
 
 namespace skep::kernel {
 
+namespace {
+
+/// A copy of a descriptor that this process has of the object: what it loaded itself it may name without the right to
+/// open what others loaded.
+base::Fd open_own(uapi::Cmd cmd, u32 id) {
+  const std::string_view key = cmd == uapi::Cmd::prog_get_fd_by_id  ? "prog_id:"
+                               : cmd == uapi::Cmd::map_get_fd_by_id ? "map_id:"
+                                                                    : "link_id:";
+  const std::string_view kind = key.substr(0, key.find('_'));  // of "anon_inode:bpf-prog", "anon_inode:bpf_link"
+  std::error_code error;
+  for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; !error && at != end; at.increment(error)) {
+    const std::string link = std::filesystem::read_symlink(at->path(), error).native();
+    if (!link.starts_with("anon_inode:bpf") || !link.ends_with(kind)) continue;
+    const int fd = std::atoi(at->path().filename().c_str());
+    if (FdInfo(fd).number(key) == id) return base::Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 1));
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<base::Fd> open_by_id(uapi::Cmd cmd, u32 id, std::string_view kind) {
   uapi::ObjectId attr{id, 0, 0};
   const int fd = bpf(cmd, attr);
   if (fd == -ENOENT) return fail(Code::not_found, fmt::format("the kernel has no {} with id {}", kind, id), ENOENT);
+  if (fd == -EPERM)
+    if (auto own = open_own(cmd, id)) return own;
   if (fd < 0) return tl::unexpected(bpf_error(cmd, fmt::format("{} {}", kind, id), -fd));
   base::Fd opened(fd);
   if (fd != 0) return opened;

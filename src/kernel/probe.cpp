@@ -15,6 +15,7 @@
 #include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
 #include "catalog/helpers.hpp"
+#include "kernel/access.hpp"
 #include "kernel/close.hpp"
 #include "kernel/features.hpp"
 #include "kernel/netlink.hpp"
@@ -152,6 +153,11 @@ uapi::MapCreate smallest_map(MapType type) {
 }  // namespace
 
 Result<void> probe_access() {
+  // With some of them the kernel would seem to have the types of some programs only.
+  constexpr CapabilitySet all = Capability::bpf | Capability::perfmon | Capability::net_admin;
+  if (const std::string missing = explain_missing(all); !missing.empty() && !in_user_namespace())
+    return fail(Code::permission,
+                "probe this kernel: " + missing + ". `feature probe unprivileged` tells what goes without", EPERM);
   const Insn insns[] = {move(0, 0), leave};
   const auto attempt = load(ProgramType::socket_filter, insns, false);
   if (attempt.error == 0) return {};

@@ -28,8 +28,8 @@ int bpf_raw(uapi::Cmd cmd, void* attr, u32 size) noexcept {
 std::string_view name_of(uapi::Cmd cmd) noexcept {
   using uapi::Cmd;
   switch (cmd) {
-#define SKEP_BPF_COMMAND(name, number, printed) \
-  case Cmd::name:                               \
+#define SKEP_BPF_COMMAND(name, number, printed, needs) \
+  case Cmd::name:                                      \
     return printed;
 #include "kernel/commands.def"
 #undef SKEP_BPF_COMMAND
@@ -37,14 +37,14 @@ std::string_view name_of(uapi::Cmd cmd) noexcept {
   return "bpf";
 }
 
-Error bpf_error(uapi::Cmd cmd, std::string_view what, int error_number) {
+Error bpf_error(uapi::Cmd cmd, std::string_view what, int error_number, CapabilitySet more) {
   if (error_number == ENOSYS)
     return Error{
         Code::unsupported,
         fmt::format("{}: this kernel has no bpf(2) (CONFIG_BPF_SYSCALL is off); the user engine needs none", what),
         error_number};
   Error error = base::os_error(fmt::format("{}: {}", what, name_of(cmd)), error_number);
-  if (error_number == EPERM) error.message += ". " + explain_refusal(cmd);
+  if (error_number == EPERM) error.message += ". " + explain_refusal(cmd, more);
   return error;
 }
 

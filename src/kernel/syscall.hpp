@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/fd.hpp"
+#include "kernel/access.hpp"
 #include "kernel/uapi.hpp"
 
 namespace skep::kernel {
@@ -24,8 +25,9 @@ int bpf(uapi::Cmd cmd, Attr& attr) noexcept {
 /// The kernel's name of a command: "BPF_PROG_LOAD".
 std::string_view name_of(uapi::Cmd cmd) noexcept;
 
-/// The error of a failed command. `what` says what was tried ("create map counts"). EPERM is explained (access.hpp).
-Error bpf_error(uapi::Cmd cmd, std::string_view what, int error_number);
+/// The error of a failed command. `what` says what was tried ("create map counts"). EPERM is explained (access.hpp);
+/// `more` is asked for beside what the command asks of everybody.
+Error bpf_error(uapi::Cmd cmd, std::string_view what, int error_number, CapabilitySet more = {});
 
 /// A command that answers with a descriptor.
 template <class Attr>

@@ -144,7 +144,11 @@ Error refused(uapi::Cmd command, std::string_view what, int error_number, const 
               std::optional<MapType> map, const ProgramSpec* program) {
   const std::string reason =
       error_number == EPERM && token != nullptr ? token->why_refused(command, map, program) : std::string();
-  if (reason.empty()) return bpf_error(command, what, error_number);
+  if (reason.empty())
+    return bpf_error(command, what, error_number,
+                     program != nullptr ? needed_by(program->type)
+                     : map              ? needed_by(*map)
+                                        : CapabilitySet());
   Error error = base::os_error(fmt::format("{}: {}", what, name_of(command)), error_number);
   error.message += ". " + reason;
   return error;

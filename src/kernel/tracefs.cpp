@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -29,6 +30,15 @@ Result<Tracefs> Tracefs::open() {
   if (reason == ENODEV)
     return fail(Code::unsupported, "this kernel has no tracefs (CONFIG_TRACING is off), so it has no tracepoint events",
                 reason);
+  for (const char* mounted : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"})
+    if (::access(mounted, R_OK | X_OK) != 0 && errno == EACCES)
+      return fail(
+          Code::permission,
+          fmt::format("{} may be read by root only (or with CAP_DAC_READ_SEARCH), and tracepoints are numbered in "
+                      "there. An administrator can open it to a group: `mount -o remount,gid=GROUP,mode=750 "
+                      "{}`; raw_tracepoint and tp_btf programs do without it",
+                      mounted, mounted),
+          EACCES);
   return fail(reason == EPERM ? Code::permission : Code::unsupported,
               "tracefs is not mounted and this process may not mount its own (CAP_SYS_ADMIN; kernel 5.2 or later). "
               "An administrator can mount it: `mount -t tracefs tracefs /sys/kernel/tracing`",

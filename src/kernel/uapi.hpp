@@ -14,7 +14,7 @@ namespace skep::kernel::uapi {
 
 /// enum bpf_cmd.
 enum class Cmd : u32 {
-#define SKEP_BPF_COMMAND(name, number, printed) name = number,
+#define SKEP_BPF_COMMAND(name, number, printed, needs) name = number,
 #include "kernel/commands.def"
 #undef SKEP_BPF_COMMAND
 };

@@ -255,7 +255,7 @@ class WithoutRights(Case):
             self.assertNotEqual(result.returncode, 0, arguments)
             self.assertRegex(result.stderr, "CAP_BPF|CAP_SYS_ADMIN|not permitted|denied", arguments)
         listing = self.skep("prog", "show", user="nobody", env=environment, check=0)
-        self.assertIn("CAP_BPF", listing.stderr)
+        self.assertIn("CAP_SYS_ADMIN", listing.stderr)
 
     def test_tokens_are_listed_by_their_mounts(self):
         need(shutil.which("unshare") and shutil.which("mount"), "unshare and mount (util-linux): no mounts of our own")
@@ -275,8 +275,67 @@ mount -t bpf -o delegate_cmds=map_create:prog_load,delegate_maps=any,delegate_pr
         self.assertIn(f"token_info  {self.directory}/lends\n\tallowed_cmds:\n\t  map_create ", text)
         self.assertIn("show or list", self.skep("token", "nonsense", check=2).stderr)
 
-    def test_few_capabilities_are_enough_to_load(self):
+    def with_capabilities(self, capabilities, *arguments):
         need(shutil.which("setpriv"), "setpriv (util-linux), which takes capabilities away")
+        few = [f"--{kind}=-all,{capabilities}" for kind in ("inh-caps", "bounding-set")]
+        result = subprocess.run(["setpriv", *few, os.environ["SKEP"], *arguments], text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
+        need("setpriv:" not in result.stderr, "this process may not drop capabilities: " + result.stderr)
+        return result
+
+    def test_the_capability_that_is_missing_is_named(self):
+        need(os.geteuid() == 0, "not root: there are no capabilities to take away")
+        source = self.write("rights.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int packet(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("raw_tracepoint/sys_enter") int call(void *ctx) { return 0; }
+SEC("cgroup_skb/ingress") int group(struct __sk_buff *ctx) { return 1; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("compile", source, "-o", self.directory / "rights.o", check=0)
+        run = lambda program, *hook: ("run", "rights.o", "--backend", "kernel", "--program", program, *hook, "--", "true")
+        for has, line, lacks, grant in (
+                ("+bpf", run("packet", "--attach", "xdp:lo"), "NET_ADMIN", "cap_bpf,cap_net_admin"),
+                ("+bpf,+net_admin,+dac_read_search", run("call"), "PERFMON", "cap_bpf,cap_perfmon,cap_net_admin"),
+                ("+perfmon", run("call"), "BPF", "cap_bpf,cap_perfmon"),
+                ("+bpf,+perfmon", ("prog", "show"), "SYS_ADMIN", None),
+                ("+bpf,+perfmon", ("prog", "show", "id", "1"), "SYS_ADMIN", None),
+                ("+bpf,+perfmon", ("map", "dump", "name", "none_of_ours"), "SYS_ADMIN", None),
+                ("+bpf,+perfmon", ("prog", "top", "count", "1", "interval", "0.1"), "SYS_ADMIN", None),
+                ("+bpf,+perfmon", ("feature", "probe"), "NET_ADMIN", "cap_bpf,cap_perfmon,cap_net_admin"),
+                ("+bpf,+perfmon", ("net", "show"), "NET_ADMIN", "cap_bpf,cap_perfmon,cap_net_admin")):
+            said = self.with_capabilities(has, *line).stderr
+            self.assertIn(f"lacks CAP_{lacks}", said, (has, line))
+            for other in {"BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN"} - {lacks}:
+                self.assertNotIn(f"lacks CAP_{other}", said, (has, line))
+            self.assertIn(f"`setcap {grant}+ep" if grant else "Run as root", said, (has, line))
+            self.assertNotIn("security module", said, (has, line))
+        self.assertEqual(self.with_capabilities("+bpf,+net_admin", *run("packet", "--attach", "xdp:nowhere0")).stderr,
+                         'skep: program packet: xdp:nowhere0: there is no interface "nowhere0" in this network namespace\n')
+
+    def test_what_one_made_may_be_pinned_without_the_right_to_list(self):
+        need(os.geteuid() == 0, "not root: there are no capabilities to take away")
+        need(os.path.ismount("/sys/fs/bpf") and os.access("/sys/fs/bpf", os.W_OK), "bpffs at /sys/fs/bpf")
+        pins = pathlib.Path(f"/sys/fs/bpf/skep_few_{os.getpid()}")
+        pins.mkdir()
+        self.addCleanup(shutil.rmtree, pins, ignore_errors=True)
+        source = self.write("few_pins.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+int seen;
+SEC("tc") int first(struct __sk_buff *ctx) { seen++; return 0; }
+SEC("xdp") int second(struct xdp_md *ctx) { return XDP_PASS; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("compile", source, "-o", self.directory / "few_pins.o", check=0)
+        capabilities = "+bpf,+net_admin"
+        made = self.with_capabilities(capabilities, "prog", "loadall", "few_pins.o", pins / "programs", "pinmaps", pins / "maps")
+        self.assertEqual((made.returncode, made.stderr), (0, ""))
+        self.assertEqual(sorted(path.name for path in pins.glob("*/*")), ["few_pins_bss", "first", "second"])
+        made = self.with_capabilities(capabilities, "map", "create", pins / "limits", "type", "hash", "key", "4", "value", "4", "entries", "1", "name", "limits")
+        self.assertEqual((made.returncode, made.stderr, (pins / "limits").exists()), (0, "", True))
+
+    def test_few_capabilities_are_enough_to_load(self):
         source = self.write("few.bpf.c", """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -284,10 +343,7 @@ SEC("raw_tracepoint/sys_enter") int few(void *ctx) { return 0; }
 char _license[] SEC("license") = "GPL";
 """)
         self.skep("compile", source, "-o", self.directory / "few.o", check=0)
-        few = [f"--{kind}={caps}" for kind in ("inh-caps", "bounding-set") for caps in ("-all,+bpf,+perfmon,+dac_read_search",)]
-        result = subprocess.run(["setpriv", *few, os.environ["SKEP"], "run", "few.o", "--backend", "kernel", "--", "true"],
-                                text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
-        need("setpriv:" not in result.stderr, "this process may not drop capabilities: " + result.stderr)
+        result = self.with_capabilities("+bpf,+perfmon,+dac_read_search", "run", "few.o", "--backend", "kernel", "--", "true")
         self.assertEqual(result.returncode, 0, result.stderr)
 
     def test_numbers_that_make_no_sense_are_refused_in_few_words(self):

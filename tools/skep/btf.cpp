@@ -84,7 +84,7 @@ Result<Types> types_of(const inspect::Found<Info>& found, std::string_view kind,
 Result<Chosen> read_map_types(Words& words) {
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
   auto world = inspect::World::open();
-  const auto map = SKEP_TRY(inspect::select_one(world.maps(), handle, "map"));
+  const auto map = SKEP_TRY(world.map(handle));
   Chosen chosen{SKEP_TRY(types_of(map, "map", handle)), {}};
   if (words.take("all")) return chosen;
   const bool key_only = words.take("key"), value_only = !key_only && words.take("value");
@@ -114,7 +114,7 @@ Result<Chosen> read_types(Words& words, const std::string& base_path) {
     return fail(Code::invalid_argument, fmt::format("'{}': expected id, file, prog, map or vmlinux", source));
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
   auto world = inspect::World::open();
-  const auto program = SKEP_TRY(inspect::select_one(world.programs(), handle, "program"));
+  const auto program = SKEP_TRY(world.program(handle));
   return Chosen{SKEP_TRY(types_of(program, "program", handle)), {}};
 }
 

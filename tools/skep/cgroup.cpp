@@ -142,7 +142,7 @@ Result<int> change(Words& words, bool attach) {
   const AttachType type = SKEP_TRY(type_of(type_name));
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
   auto world = inspect::World::open();
-  const auto found = SKEP_TRY(inspect::select_one(world.programs(), handle, "program"));
+  const auto found = SKEP_TRY(world.program(handle));
   if (found.info.host_pid != 0)
     return fail(Code::unsupported,
                 fmt::format("program {} lives in process {}; control groups take programs of the kernel", found.info.id,

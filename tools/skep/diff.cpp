@@ -60,7 +60,7 @@ void name_maps(ProgramCode& code, Side& side, const std::vector<inspect::Found<M
 Result<Side> loaded_side(Words& words) {
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
   auto world = inspect::World::open();
-  const auto found = SKEP_TRY(inspect::select_one(world.programs(), handle, "program"));
+  const auto found = SKEP_TRY(world.program(handle));
   auto code = SKEP_TRY(found.where->program_code(found.info.id));
   auto side = side_of(handle.text(), code, found.info.host_pid == 0);
   name_maps(code, side, world.maps());

@@ -10,6 +10,7 @@
 #include "btf/format_value.hpp"
 #include "compile/compile.hpp"
 #include "inspect/objects.hpp"
+#include "kernel/access.hpp"
 #include "kernel/control.hpp"
 #include "kernel/holders.hpp"
 #include "kernel/net_programs.hpp"
@@ -77,6 +78,8 @@ Result<int> net_show(Words& words) {
   SKEP_TRY(words.end());
   if (!device.empty()) SKEP_TRY(kernel::probe_device(device));
   auto found = SKEP_TRY(kernel::find_net_programs());
+  if (const auto missing = kernel::explain_missing(kernel::Capability::net_admin); !missing.empty())
+    note("programs of tcx, netkit and the flow dissector are not shown: " + missing);
   if (!device.empty())
     std::erase_if(found, [&](const auto& one) { return one.device != device && !one.device.empty(); });
   const auto is_dissector = [](const kernel::NetProgram& one) { return one.kind == "flow_dissector"; };
@@ -150,7 +153,7 @@ Result<int> net_change(Words& words, bool attach) {
   if (attach || in_list) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
     auto world = inspect::World::open();
-    const ProgramInfo info = SKEP_TRY(inspect::select_one(world.programs(), handle, "program")).info;
+    const ProgramInfo info = SKEP_TRY(world.program(handle)).info;
     const ProgramType wanted = in_list ? ProgramType::sched_cls : ProgramType::xdp;
     if (info.type != wanted)
       return fail(Code::invalid_argument, fmt::format("program {} is of type {}; {} takes programs of type {}",
@@ -218,7 +221,7 @@ Result<IterProgram> find_iterator(Words& words) {
   if (!is_loaded) return load_iterator(words.next());
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
   auto world = inspect::World::open();
-  const auto program = SKEP_TRY(inspect::select_one(world.programs(), handle, "program"));
+  const auto program = SKEP_TRY(world.program(handle));
   if (program.info.host_pid != 0)
     return fail(Code::unsupported, fmt::format("program {} lives in process {}; iterators are the kernel's",
                                                program.info.id, program.info.host_pid));
@@ -235,7 +238,7 @@ Result<int> iter(Words& words) {
   if (words.take("map")) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
     auto world = inspect::World::open();
-    map = SKEP_TRY(inspect::select_one(world.maps(), handle, "map")).info.id;
+    map = SKEP_TRY(world.map(handle)).info.id;
   }
   SKEP_TRY(words.end());
   SKEP_TRY(kernel::pin_iterator(program.id, map, path));

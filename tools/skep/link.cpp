@@ -18,7 +18,7 @@ constexpr std::string_view usage =
 Result<int> change(Words& words, bool pin) {
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "link"));
   auto world = inspect::World::open();
-  const auto found = SKEP_TRY(inspect::select_one(world.links(), handle, "link"));
+  const auto found = SKEP_TRY(world.link(handle));
   if (pin) {
     const std::string path = words.next();
     if (path.empty()) return fail(Code::invalid_argument, "expected the path in bpffs after the link");

@@ -61,7 +61,7 @@ Result<int> map_create(Words& words) {
       spec.name = words.next();
     } else if (word == "inner_map") {
       const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
-      inner = SKEP_TRY(inspect::select_one(world.maps(), handle, "map")).info.id;
+      inner = SKEP_TRY(world.map(handle)).info.id;
     } else {
       return fail(Code::invalid_argument,
                   fmt::format("map create: '{}': expected type, key, value, entries, name, flags or inner_map", word));
@@ -69,9 +69,9 @@ Result<int> map_create(Words& words) {
   }
   if (spec.type == MapType::unspec) return fail(Code::invalid_argument, "map create: `type TYPE` is missing");
   if (spec.name.empty()) return fail(Code::invalid_argument, "map create: `name NAME` is missing");
-  auto kernel = SKEP_TRY(kernel_inspector());
-  const auto map = SKEP_TRY(kernel->create_map(spec, inner));
-  SKEP_TRY(kernel->pin(ObjectKind::map, map.info().id, path));
+  const auto engine = SKEP_TRY(kernel_backend());  // making a map takes less than listing those of others
+  const auto map = SKEP_TRY(engine->inspector().create_map(spec, inner));
+  SKEP_TRY(engine->inspector().pin(ObjectKind::map, map.info().id, path));
   return done(words);
 }
 

@@ -15,7 +15,7 @@ namespace skep::tools {
 Result<OpenedMap> open_map(Words& words) {
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
   auto world = inspect::World::open();
-  auto found = SKEP_TRY(inspect::select_one(world.maps(), handle, "map"));
+  auto found = SKEP_TRY(world.map(handle));
   auto map = SKEP_TRY(found.where->map(found.info.id));
   std::shared_ptr<const btf::Btf> types;
   if (found.info.btf_id != 0)
@@ -71,10 +71,10 @@ Result<std::vector<std::byte>> value_of(Words& words, OpenedMap& opened) {
     u32 id = 0;
     Inspector* where = nullptr;
     if (takes_program) {
-      auto found = SKEP_TRY(inspect::select_one(opened.world.programs(), handle, kind));
+      auto found = SKEP_TRY(opened.world.program(handle));
       id = found.info.id, where = found.where;
     } else {
-      auto found = SKEP_TRY(inspect::select_one(opened.world.maps(), handle, kind));
+      auto found = SKEP_TRY(opened.world.map(handle));
       id = found.info.id, where = found.where;
     }
     if (where != opened.where)

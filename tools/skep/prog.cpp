@@ -164,7 +164,7 @@ volatile bool stopped = false;
 Result<NamedProgram> find_program(Words& words) {
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
   auto world = inspect::World::open();
-  auto found = SKEP_TRY(inspect::select_one(world.programs(), handle, "program"));
+  auto found = SKEP_TRY(world.program(handle));
   return NamedProgram{std::move(world), std::move(found.info), found.where};
 }
 

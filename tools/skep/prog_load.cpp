@@ -108,7 +108,9 @@ Result<std::vector<LoadOptions::Given>> given_maps(const LoadLine& line, const O
       return fail(Code::not_found, fmt::format("{} has no map {}; it has, from 0 on: {}", line.file,
                                                shared.index ? fmt::format("{}", *shared.index) : shared.name, names));
     }
-    const auto found = SKEP_TRY(inspect::select_one(all, shared.map, "map"));
+    const auto found = SKEP_TRY(inspect::select_one(all, shared.map, "map").map_error([&](Error error) {
+      return world.explained(std::move(error));
+    }));
     given.push_back({place->name, SKEP_TRY(kernel.map(found.info.id))});
   }
   return given;
@@ -209,7 +211,7 @@ Result<int> prog_attach(Words& words, bool attach) {
   u32 map = 0;
   if (type->second != AttachType::flow_dissector || !words.done()) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
-    map = SKEP_TRY(inspect::select_one(program.world.maps(), handle, "map")).info.id;
+    map = SKEP_TRY(program.world.map(handle)).info.id;
   }
   SKEP_TRY(words.end());
   SKEP_TRY(attach ? kernel::attach_program(program.info.id, type->second, map)

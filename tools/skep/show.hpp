@@ -20,7 +20,9 @@ Result<int> show(Words& words, std::string_view kind, std::vector<inspect::Found
   if (one) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, kind));
     SKEP_TRY(words.end());
-    all = SKEP_TRY(inspect::select(std::move(all), handle, kind));
+    all = SKEP_TRY(inspect::select(std::move(all), handle, kind).map_error([&](Error error) {
+      return world.explained(std::move(error));
+    }));
   }
   base::JsonWriter json(words.pretty);
   const bool array = !one || all.size() > 1;

@@ -34,7 +34,9 @@ Result<std::vector<inspect::Found<MapInfo>>> chosen(Words& words, inspect::World
   if (words.done()) return maps;
   const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
   SKEP_TRY(words.end());
-  return inspect::select(std::move(maps), handle, "struct_ops map");
+  return inspect::select(std::move(maps), handle, "struct_ops map").map_error([&](Error error) {
+    return world.explained(std::move(error));
+  });
 }
 
 /// What a map of this type holds: struct bpf_struct_ops_NAME { common; struct NAME data; }.
@@ -188,6 +190,7 @@ Result<int> act(Words& words) {
   json.end_array();
   if (words.json ? show || dump : dump && !maps.empty()) print(json);
   if (unregister && words.json) fmt::print("null\n");
+  for (const auto& text : world.notes()) note(text);
   return 0;
 }
 
