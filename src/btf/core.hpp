@@ -70,6 +70,10 @@ struct CorePlace {
 Result<std::vector<CorePlace>> find_places(const Btf& local, const CoreRelocation& relocation, const Btf& target,
                                            CoreBudget* budget = nullptr);
 
+/// Whether a function of the target takes and gives what the local declaration of it says: as many parameters, of the
+/// same nature (sizes of integers and names of structures do not count, as for CO-RE). Errors: limit.
+Result<bool> declarations_fit(const Btf& local, u32 our_function, const Btf& target, u32 their_function);
+
 /// The relocation as C: "struct task_struct.pid (0:1)", for messages.
 std::string describe(const Btf& local, const CoreRelocation& relocation);
 

@@ -3,6 +3,8 @@
 // Source: behaviour of libbpf's relo_core (what it calls fields_are_compat, types_are_compat and types_match).
 #include "btf/core_match.hpp"
 
+#include "btf/core.hpp"
+
 #include "btf/data.hpp"
 
 namespace skep::btf::core {
@@ -179,3 +181,33 @@ Result<bool> types_match(TypeRef local, TypeRef target, bool behind_pointer, Bud
 }
 
 }  // namespace skep::btf::core
+
+namespace skep::btf {
+
+namespace {
+
+/// A structure that is only declared stands for any: nothing of it is used but pointers.
+Result<bool> parameter_fits(const Btf& local, u32 ours, const Btf& target, u32 theirs, core::Budget& budget) {
+  const auto is_record = [](const Type& type) { return is_composite(type.kind) || type.kind == Kind::fwd; };
+  const Type a = local.type(local.resolve(ours)), b = target.type(target.resolve(theirs));
+  if (a.kind == Kind::ptr && b.kind == Kind::ptr) {
+    const Type at = local.type(local.resolve(a.type_id())), bt = target.type(target.resolve(b.type_id()));
+    if ((at.kind == Kind::fwd || bt.kind == Kind::fwd) && is_record(at) && is_record(bt)) return true;
+  }
+  return core::types_are_compatible({local, ours}, {target, theirs}, budget);
+}
+
+}  // namespace
+
+Result<bool> declarations_fit(const Btf& local, u32 our_function, const Btf& target, u32 their_function) {
+  const Type ours = local.type(local.type(our_function).type_id());
+  const Type theirs = target.type(target.type(their_function).type_id());
+  if (ours.kind != Kind::func_proto || theirs.kind != Kind::func_proto || ours.vlen != theirs.vlen) return false;
+  core::Budget budget;
+  const auto our_params = local.params(ours), their_params = target.params(theirs);
+  for (u32 i = 0; i < ours.vlen; ++i)
+    if (!SKEP_TRY(parameter_fits(local, our_params[i].type_id, target, their_params[i].type_id, budget))) return false;
+  return parameter_fits(local, ours.type_id(), target, theirs.type_id(), budget);
+}
+
+}  // namespace skep::btf

@@ -114,7 +114,7 @@ Result<KernelVerdict> Judge::load(const ProgramSpec& original) {
   ProgramSpec program = original;
   const LoadTarget target = SKEP_TRY(load_target(*object_, original, original.attach, *types_));
   SKEP_TRY(make_maps(program));
-  const auto modules = SKEP_TRY(link_references(program, maps_, *types_));
+  const auto modules = SKEP_TRY(link_references(program, maps_, *types_, object_->btf.get()));
   LoadRequest request;
   request.program = &program;
   request.license = object_->license;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "btf/core.hpp"
 #include "symbols/kernel_symbols.hpp"
 
 namespace skep::kernel {
@@ -18,7 +19,9 @@ Error types_error(Error error, const std::string& path, bool is_running) {
   if (is_running && error.code == Code::not_found)
     return Error{Code::unsupported,
                  fmt::format("this kernel does not tell its types ({} is missing): it was built without "
-                             "CONFIG_DEBUG_INFO_BTF. For CO-RE, name a BTF file of this very kernel instead",
+                             "CONFIG_DEBUG_INFO_BTF. For CO-RE, name a BTF file of this very kernel: --btf FILE (`skep "
+                             "gen min_core_btf` "
+                             "makes a small one for an object; collections such as BTFHub have whole ones)",
                              path),
                  ENOENT};
   return std::move(error).within("kernel types");
@@ -117,6 +120,17 @@ Result<KernelType> KernelTypes::any_tracepoint(std::string_view name) {
   if (const auto id = kernel->find(type, btf::Kind::typedef_)) return KernelType{*id, {}};
   if (auto found = in_modules(type, {btf::Kind::typedef_}, "", kernel)) return *std::move(found);
   return fail(Code::not_found, fmt::format("this kernel has no raw tracepoint \"{}\"", name));
+}
+
+bool KernelTypes::is_declared_so(const KernelType& function, const btf::Btf& local, u32 declaration) {
+  const auto kernel = running();
+  if (!kernel) return true;
+  const std::lock_guard lock(mutex_);
+  const auto types = function.module.empty() ? kernel : modules_.types(function.module);
+  if (!types || declaration >= local.type_count() || local.type(declaration).kind != btf::Kind::func) return true;
+  if (function.id >= (*types)->type_count() || (*types)->type(function.id).kind != btf::Kind::func) return true;
+  const auto fits = btf::declarations_fit(local, declaration, **types, function.id);
+  return !fits || *fits;
 }
 
 std::optional<KernelType> KernelTypes::symbol(std::string_view name) {

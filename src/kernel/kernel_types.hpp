@@ -38,6 +38,8 @@ class KernelTypes {
   Result<u32> tracepoint(std::string_view name);
   /// The same, also in modules.
   Result<KernelType> any_tracepoint(std::string_view name);
+  /// Whether a function is as a program declares it: one name has had other parameters in other kernels.
+  bool is_declared_so(const KernelType& function, const btf::Btf& local, u32 declaration);
   /// A variable or function by its name, also in modules.
   std::optional<KernelType> symbol(std::string_view name);
   /// A structure of the kernel, or of a module, and the types that it is one of. Errors: not_found.

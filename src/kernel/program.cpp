@@ -152,7 +152,7 @@ Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const Attach
 }
 
 Result<base::Fd> LoadedObject::load(Prepared& prepared, int btf_fd) const {
-  const auto modules = SKEP_TRY(link_references(prepared.program, maps, session->types));
+  const auto modules = SKEP_TRY(link_references(prepared.program, maps, session->types, spec.btf.get()));
   LoadRequest request;
   request.program = &prepared.program;
   request.license = spec.license;

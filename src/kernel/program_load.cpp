@@ -49,10 +49,28 @@ class Modules {
   std::vector<std::string> names_;
 };
 
+/// What is behind "___" tells declarations apart that mean one function of different kernels: those that are not as
+/// this kernel has it are as if they were not there.
+bool is_as_declared(KernelTypes& kernel, const KernelType& function, const btf::Btf* declared, u32 declaration) {
+  return declared == nullptr || kernel.is_declared_so(function, *declared, declaration);
+}
+
+Error other_declaration(const ProgramSpec& program, const Reference& reference) {
+  return {
+      Code::unsupported,
+      fmt::format("program {}: kernel function {}(): the program declares it with other parameters, or another "
+                  "result, than this kernel's has (`skep btf dump vmlinux format c` shows it); where kernels differ, "
+                  "declare each as {}___v1() ... with __weak, and ask bpf_ksym_exists()",
+                  program.name, reference.name, btf::essential_name(reference.name))};
+}
+
 Result<void> link_symbol(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules,
-                         const std::map<std::string, u64, std::less<>>& addresses) {
+                         const std::map<std::string, u64, std::less<>>& addresses, const btf::Btf* declared) {
   if (reference.type_id != 0) {
-    if (const auto type = kernel.symbol(btf::essential_name(reference.name))) {
+    const auto type = kernel.symbol(btf::essential_name(reference.name));
+    const bool fits = !type || is_as_declared(kernel, *type, declared, reference.type_id);
+    if (!fits && !reference.weak) return tl::unexpected(other_declaration(program, reference));
+    if (type && fits) {
       u64 owner = 0;
       if (!type->module.empty())
         owner = static_cast<u32>(modules.opened[SKEP_TRY(modules.place_of(type->module)) - 1].get());
@@ -74,11 +92,13 @@ Result<void> link_symbol(ProgramSpec& program, const Reference& reference, Kerne
   return {};
 }
 
-Result<void> link_kfunc(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules) {
+Result<void> link_kfunc(ProgramSpec& program, const Reference& reference, KernelTypes& kernel, Modules& modules,
+                        const btf::Btf* declared) {
   Insn& insn = program.insns[reference.insn];
-  // What is behind "___" tells declarations apart that mean one function of different kernels.
   const auto function = kernel.any_function(btf::essential_name(reference.name));
-  if (function) {
+  const bool fits = !function || is_as_declared(kernel, *function, declared, reference.type_id);
+  if (!fits && !reference.weak) return tl::unexpected(other_declaration(program, reference));
+  if (function && fits) {
     insn.src = isa::call_src_kfunc;
     insn.off = 0;
     if (!function->module.empty()) insn.off = static_cast<s16>(SKEP_TRY(modules.place_of(function->module)));
@@ -195,13 +215,13 @@ Error refusal(const LoadRequest& request, const std::string& log, int error_numb
                              "type or one of its flags is not known to it",
                              place, name_of(program.type), program.attach.text()),
                  error_number};
-  return bpf_error(uapi::Cmd::prog_load, place, error_number);
+  return bpf_error(uapi::Cmd::prog_load, place, error_number, needed_by(program.type));
 }
 
 }  // namespace
 
 Result<std::vector<base::Fd>> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
-                                              KernelTypes& kernel) {
+                                              KernelTypes& kernel, const btf::Btf* declared) {
   std::set<std::string, std::less<>> wanted;
   for (const Reference& reference : program.references)
     if (reference.kind == Reference::Kind::ksym && reference.type_id == 0) wanted.insert(reference.name);
@@ -223,10 +243,10 @@ Result<std::vector<base::Fd>> link_references(ProgramSpec& program, std::span<co
                  u64{reference.addend} << 32 | static_cast<u32>(SKEP_TRY(fd_of(program, reference, maps))));
         break;
       case Reference::Kind::ksym:
-        SKEP_TRY(link_symbol(program, reference, kernel, modules, addresses));
+        SKEP_TRY(link_symbol(program, reference, kernel, modules, addresses, declared));
         break;
       case Reference::Kind::kfunc:
-        SKEP_TRY(link_kfunc(program, reference, kernel, modules));
+        SKEP_TRY(link_kfunc(program, reference, kernel, modules, declared));
         break;
       case Reference::Kind::function:
         program.insns[reference.insn].src = isa::imm64_src_function;

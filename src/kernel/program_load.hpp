@@ -21,9 +21,10 @@ inline constexpr s32 missing_kfunc = 0x7ffffff0;
 
 /// Writes descriptors, addresses and type ids into the instructions that refer to maps, symbols and functions.
 /// Returns the types of the modules that it means, which must be held until it is loaded.
-/// CO-RE must be applied before. Errors: not_found, naming the symbol.
+/// CO-RE must be applied before. `declared`: the object's types, or nullptr. Errors: not_found, naming the symbol;
+/// unsupported where the kernel's function is another than the declared one.
 Result<std::vector<base::Fd>> link_references(ProgramSpec& program, std::span<const std::shared_ptr<KernelMap>> maps,
-                                              KernelTypes& kernel);
+                                              KernelTypes& kernel, const btf::Btf* declared);
 
 /// BPF_LOG_LEVEL1: the states that led to a refusal. BPF_LOG_STATS: only how much work it was.
 inline constexpr u32 log_states = 1, log_stats = 4;
