@@ -3,6 +3,7 @@
 #include <skep/backend.hpp>
 #include <skep/insn.hpp>
 #include <skep/inspect.hpp>
+#include <skep/map_batch.hpp>
 #include <skep/result.hpp>
 #include <skep/spec.hpp>
 #include <skep/types.hpp>

@@ -271,6 +271,53 @@ Result<bool> KernelMap::kernel_batch(MapBatch& batch) {
   }
 }
 
+/// How many entries were done; nullopt: this map, or this kernel, has no batches.
+std::optional<u32> KernelMap::change_batch(uapi::Cmd cmd, const std::byte* keys, const std::byte* values, u32 count,
+                                           u64 flags) {
+  uapi::MapBatch attr;
+  attr.map_fd = static_cast<u32>(fd_.get());
+  attr.keys = address_of(keys);
+  attr.values = address_of(values);
+  attr.count = count;
+  attr.elem_flags = flags;
+  const int status = bpf(cmd, attr);
+  if (status >= 0) return count;
+  // What was refused before the first entry left the field as it was.
+  if (status == -EOPNOTSUPP || status == -enotsupp || status == -EINVAL || attr.count >= count) return std::nullopt;
+  return attr.count;
+}
+
+std::optional<BatchResult> KernelMap::update_batch(std::span<const std::byte> keys, std::span<const std::byte> values,
+                                                   u32 count, u64 flags) {
+  const u64 value_bytes = lookup_bytes(info_, base::possible_cpus());
+  if (holds_objects(info_.type) || values.size() != count * value_bytes) return std::nullopt;
+  // The entry at which a batch stops is tried alone: that has the words for what is wrong.
+  for (u32 done = 0;; ++done) {
+    const auto more = change_batch(uapi::Cmd::map_update_batch, keys.data() + u64{done} * info_.key_size,
+                                   values.data() + done * value_bytes, count - done, flags);
+    if (!more && done == 0) return std::nullopt;
+    done += more.value_or(0);
+    if (done == count) return BatchResult{count, {}};
+    auto alone = update(keys.subspan(u64{done} * info_.key_size, info_.key_size),
+                        values.subspan(done * value_bytes, value_bytes), flags);
+    if (!alone) return BatchResult{done, std::move(alone).error()};
+    if (done + 1 == count) return BatchResult{count, {}};
+  }
+}
+
+std::optional<BatchResult> KernelMap::erase_batch(std::span<const std::byte> keys, u32 count) {
+  for (u32 done = 0;; ++done) {
+    const auto more =
+        change_batch(uapi::Cmd::map_delete_batch, keys.data() + u64{done} * info_.key_size, nullptr, count - done, 0);
+    if (!more && done == 0) return std::nullopt;
+    done += more.value_or(0);
+    if (done == count) return BatchResult{count, {}};
+    auto alone = erase(keys.subspan(u64{done} * info_.key_size, info_.key_size));
+    if (!alone) return BatchResult{done, std::move(alone).error()};
+    if (done + 1 == count) return BatchResult{count, {}};
+  }
+}
+
 Result<RingReader> KernelMap::open_ring() {
   if (info_.type == MapType::ringbuf) return open_ring_buffer(fd_.get(), info_);
   if (info_.type == MapType::perf_event_array) return open_perf_buffer(fd_.get(), info_);

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <skep/backend.hpp>
+#include <skep/map_batch.hpp>
 
 #include "base/fd.hpp"
 #include "kernel/mapping.hpp"
@@ -16,7 +17,7 @@
 namespace skep::kernel {
 
 /// Shared by every handle to the same map; closes its descriptor with the last.
-class KernelMap final : public Map::Impl {
+class KernelMap final : public Map::Impl, public BatchedMap {
  public:
   /// Takes the descriptor and asks the kernel for the map's facts. A non-empty `name` replaces the kernel's,
   /// which is cut at 15 characters.
@@ -38,6 +39,9 @@ class KernelMap final : public Map::Impl {
   Result<void> freeze() override;
   /// BPF_MAP_LOOKUP_BATCH where the map has it (5.6; per-CPU arrays 5.13), else from key to key.
   Result<void> next_batch(MapBatch& batch) override;
+  std::optional<BatchResult> update_batch(std::span<const std::byte> keys, std::span<const std::byte> values, u32 count,
+                                          u64 flags) override;
+  std::optional<BatchResult> erase_batch(std::span<const std::byte> keys, u32 count) override;
 
   int fd() const noexcept { return fd_.get(); }
   void set_info(MapInfo info) { info_ = std::move(info); }
@@ -49,6 +53,7 @@ class KernelMap final : public Map::Impl {
   Result<base::Fd> open_named(std::span<const std::byte> value) const;
   Result<std::vector<std::byte>> read_element(uapi::Cmd cmd, std::span<const std::byte> key);
   Result<bool> kernel_batch(MapBatch& batch);
+  std::optional<u32> change_batch(uapi::Cmd cmd, const std::byte* keys, const std::byte* values, u32 count, u64 flags);
 
   base::Fd fd_;
   MapInfo info_;

@@ -1,0 +1,57 @@
+// Batches on any map: the engine's own command where it has one, else a loop. See map_batch.hpp.
+#include <skep/map_batch.hpp>
+
+namespace skep {
+
+namespace {
+
+/// Entries of `bytes` altogether, or an error.
+Result<u32> count_entries(const Map& map, std::size_t bytes) {
+  const u32 size = map.info().key_size;
+  if (size == 0)
+    return fail(Code::unsupported,
+                "map " + map.info().name + ": entries without keys are pushed and popped one by one");
+  if (bytes % size != 0 || bytes / size > ~u32{0})
+    return fail(Code::invalid_argument, "map " + map.info().name + ": " + std::to_string(bytes) +
+                                            " bytes of keys, expected some times " + std::to_string(size));
+  return static_cast<u32>(bytes / size);
+}
+
+template <class Each>
+BatchResult one_by_one(u32 count, const Each& each) {
+  for (u32 i = 0; i < count; ++i)
+    if (auto done = each(i); !done) return {i, std::move(done).error()};
+  return {count, {}};
+}
+
+}  // namespace
+
+BatchResult update_batch(const Map& map, std::span<const std::byte> keys, std::span<const std::byte> values,
+                         u64 flags) {
+  const auto count = count_entries(map, keys.size());
+  if (!count) return {0, count.error()};
+  if (*count == 0) return {};
+  const std::size_t key_size = map.info().key_size, value_size = values.size() / *count;
+  if (values.size() % *count != 0 || value_size < map.info().value_size)
+    return {0, Error{Code::invalid_argument, "map " + map.info().name + ": " + std::to_string(values.size()) +
+                                                 " bytes of values for " + std::to_string(*count) +
+                                                 " keys, whose values have " + std::to_string(map.info().value_size) +
+                                                 " bytes each (or so for every CPU)"}};
+  if (auto* const engine = dynamic_cast<BatchedMap*>(map.impl().get()))
+    if (auto done = engine->update_batch(keys, values, *count, flags)) return *std::move(done);
+  return one_by_one(*count, [&](std::size_t i) {
+    return map.update(keys.subspan(i * key_size, key_size), values.subspan(i * value_size, value_size), flags);
+  });
+}
+
+BatchResult erase_batch(const Map& map, std::span<const std::byte> keys) {
+  const auto count = count_entries(map, keys.size());
+  if (!count) return {0, count.error()};
+  if (*count == 0) return {};
+  const std::size_t key_size = map.info().key_size;
+  if (auto* const engine = dynamic_cast<BatchedMap*>(map.impl().get()))
+    if (auto done = engine->erase_batch(keys, *count)) return *std::move(done);
+  return one_by_one(*count, [&](std::size_t i) { return map.erase(keys.subspan(i * key_size, key_size)); });
+}
+
+}  // namespace skep
