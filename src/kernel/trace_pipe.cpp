@@ -1,11 +1,14 @@
 // trace_printk lines out of tracefs' trace_pipe.
 //
-// bpf_trace_printk() writes into the kernel's global trace buffer; there is no private one for it. The pipe carries
-// whatever else is traced on this machine, so only lines of the bpf_trace_printk event are handed out, each followed
-// by its continuation lines (a program may print a newline). "[LOST 12 EVENTS]" is counted.
+// bpf_trace_printk() writes an event into the kernel's global trace buffer, and into each other one where that event is
+// enabled (Linux 5.9). The global pipe is taken where nobody reads it; who comes second has a buffer made for himself,
+// so that nobody takes another's lines. The global pipe carries whatever else is traced on this machine, so only lines
+// of the bpf_trace_printk event are handed out, each followed by its continuation lines (a program may print a
+// newline). "[LOST 12 EVENTS]" is counted.
 // Source: Documentation/trace/ftrace.rst, trace_pipe; kernel/trace/bpf_trace.h.
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/file.h>
 
 #include <atomic>
 #include <cerrno>
@@ -14,6 +17,7 @@
 #include "base/fd.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/rings.hpp"
+#include "kernel/trace_instance.hpp"
 #include "kernel/trace_lines.hpp"
 
 namespace skep::kernel {
@@ -22,7 +26,8 @@ namespace {
 
 class TracePipeReader final : public RingReader::Impl {
  public:
-  explicit TracePipeReader(base::Fd pipe) : pipe_(std::move(pipe)) {}
+  explicit TracePipeReader(base::Fd pipe, std::optional<TraceInstance> instance = {})
+      : instance_(std::move(instance)), pipe_(std::move(pipe)) {}
 
   Result<std::size_t> poll(std::chrono::milliseconds timeout,
                            const std::function<void(const Record&)>& on_record) override {
@@ -49,6 +54,7 @@ class TracePipeReader final : public RingReader::Impl {
     }
   }
 
+  std::optional<TraceInstance> instance_;  // before the pipe, which is closed first: an open one keeps it
   base::Fd pipe_;
   TraceLines lines_;
 };
@@ -87,8 +93,23 @@ bool TraceLines::starts_event(std::string_view text) {
 }
 
 Result<RingReader> open_kernel_trace_pipe(const Tracefs& tracefs) {
-  auto pipe = SKEP_TRY(tracefs.open_file("trace_pipe", O_RDONLY | O_NONBLOCK));
-  return RingReader(std::make_unique<TracePipeReader>(std::move(pipe)));
+  auto pipe = tracefs.open_file("trace_pipe", O_RDONLY | O_NONBLOCK);
+  // Kernels before 6.6 let several read; there skep's own readers know of each other by a lock.
+  const bool is_taken =
+      pipe ? ::flock(pipe->get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK : pipe.error().os_error == EBUSY;
+  if (!is_taken)
+    return pipe ? Result<RingReader>(RingReader(std::make_unique<TracePipeReader>(*std::move(pipe))))
+                : tl::unexpected(std::move(pipe).error());
+  auto instance = TraceInstance::make(tracefs, "bpf_trace/bpf_trace_printk");
+  if (!instance)
+    return fail(
+        instance.error().code,
+        fmt::format("another process reads the kernel's trace pipe, which has one reader at a time, and a trace "
+                    "buffer of our own could not be made: {}. End the other one (`fuser {}` names it)",
+                    instance.error().message, "/sys/kernel/tracing/trace_pipe"),
+        instance.error().os_error);
+  auto own = instance->take_pipe();
+  return RingReader(std::make_unique<TracePipeReader>(std::move(own), *std::move(instance)));
 }
 
 }  // namespace skep::kernel

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "support.hpp"
 
@@ -134,6 +135,49 @@ TEST_F(Events, TracePrintkLinesComeOutOfThePipe) {
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_NE(lines[0].find(": bpf_trace_printk: " + wanted + " first"), std::string::npos) << lines[0];
   EXPECT_TRUE(lines[1].ends_with(wanted + " second")) << lines[1];
+}
+
+TEST_F(Events, ReadersOfTracePrintkDoNotTakeEachOthersLines) {
+  const bool has_event = std::filesystem::exists("/sys/kernel/tracing/instances") &&
+                         std::filesystem::exists("/sys/kernel/tracing/events/bpf_trace/bpf_trace_printk");
+  if (!has_event) GTEST_SKIP() << "left out: bpf_trace_printk is no event here (Linux 5.9), or tracefs is not mounted";
+  auto spec = compile("printk");
+  ASSERT_OK(spec);
+  Child child([] { ::syscall(SYS_getppid); });
+  set_global(*spec, "wanted_pid", child.pid());
+  auto object = load(*spec);
+  ASSERT_OK(object);
+  const std::string wanted = "skep kernel test " + std::to_string(child.pid());
+  const auto own_buffers = [] {
+    std::size_t count = 0;
+    for (const auto& one : std::filesystem::directory_iterator("/sys/kernel/tracing/instances"))
+      count += one.path().filename().native().starts_with("skep-" + std::to_string(::getpid()) + "-");
+    return count;
+  };
+  {
+    std::vector<RingReader> pipes;
+    for (int i = 0; i < 3; ++i) {
+      auto pipe = backend->open_trace_pipe();
+      ASSERT_OK(pipe);
+      pipes.push_back(std::move(*pipe));
+    }
+    EXPECT_GE(own_buffers(), 2u);
+    auto link = object->programs()[0].attach();
+    ASSERT_OK(link);
+    ASSERT_TRUE(child.run());
+    for (RingReader& pipe : pipes) {
+      int lines = 0;
+      for (int i = 0; i < 100 && lines < 2; ++i) {
+        const auto got = pipe.poll(std::chrono::milliseconds(100), [&](const Record& record) {
+          const std::string_view line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
+          lines += line.find(wanted) != line.npos;
+        });
+        ASSERT_OK(got);
+      }
+      EXPECT_EQ(lines, 2);
+    }
+  }
+  EXPECT_EQ(own_buffers(), 0u);
 }
 
 }  // namespace
