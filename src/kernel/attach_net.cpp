@@ -53,7 +53,8 @@ std::string_view xdp_hint(int error_number, u32 flags) {
     return "another program is attached there; `skep net show` names it, or it runs in another mode";
   if (error_number == EOPNOTSUPP && (flags & XDP_FLAGS_DRV_MODE) != 0)
     return "the driver has no native XDP; generic works on every interface";
-  if (error_number == EOPNOTSUPP && (flags & XDP_FLAGS_HW_MODE) != 0) return "the card runs no programs";
+  if ((error_number == EOPNOTSUPP || error_number == EINVAL) && (flags & XDP_FLAGS_HW_MODE) != 0)
+    return "the card runs no programs: native or generic";
   if (error_number == EINVAL || error_number == ERANGE)
     return "the program does not fit the interface: a packet larger than a page needs the section xdp.frags, and "
            "programs for devmap and cpumap entries are not attached to interfaces";

@@ -51,9 +51,13 @@ Result<bool> HookCheck::check(const ProgramSpec& program) {
   const AttachTarget& target = program.attach;
   switch (target.kind) {
     case AttachKind::tp_btf:
+      SKEP_TRY(session_->types.any_tracepoint(target.target));
+      return true;
     case AttachKind::raw_tp:
     case AttachKind::raw_tracepoint:
-      SKEP_TRY(session_->types.any_tracepoint(target.target));
+      // Without types it is there all the same; whether it is, attaching tells.
+      if (auto known = session_->types.any_tracepoint(target.target); !known && known.error().code != Code::unsupported)
+        return tl::unexpected(std::move(known).error());
       return true;
     case AttachKind::tracepoint:
     case AttachKind::tp:

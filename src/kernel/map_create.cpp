@@ -120,15 +120,23 @@ Result<base::Fd> open_pinned(const MapSpec& map, const PinPlace& place) {
   if (FdInfo(fd.get()).number("map_id:") == 0)
     return fail(Code::invalid_argument, fmt::format("map {}: what is pinned at {} is no map", map.name, place.path));
   const auto there = SKEP_TRY(raw_map_info(fd.get()));
-  if (there.type != static_cast<u32>(map.type) || there.key_size != map.key_size ||
-      there.value_size != map.value_size || (there.max_entries != map.max_entries && !place.is_told))
-    return fail(
-        Code::invalid_argument,
-        fmt::format(
-            "map {}: {} holds another map ({}, key {}, value {}, {} entries); remove that pin or rename the map",
-            map.name, place.path, name_of(static_cast<MapType>(there.type)), there.key_size, there.value_size,
-            there.max_entries));
-  return fd;
+  // Flags that say how a descriptor may be used are not kept with the map; device maps get one from the kernel.
+  const bool is_devmap = map.type == MapType::devmap || map.type == MapType::devmap_hash;
+  const u32 passing = map_flag::rdonly | map_flag::wronly | uapi::flag_token | (is_devmap ? map_flag::rdonly_prog : 0);
+  const bool same_flags = ((there.map_flags ^ map.flags) & ~passing) == 0;
+  if (there.type == static_cast<u32>(map.type) && there.key_size == map.key_size &&
+      there.value_size == map.value_size && (place.is_told || (there.max_entries == map.max_entries && same_flags)))
+    return fd;
+  const auto text = [&](MapType type, u32 key, u32 value, u32 entries, u32 flags) {
+    return fmt::format("{}, key {}, value {}, {} entries{}", name_of(type), key, value, entries,
+                       same_flags ? "" : fmt::format(", flags {:#x}", flags));
+  };
+  return fail(Code::invalid_argument,
+              fmt::format("map {}: {} holds another map ({}); the object's is {}: remove that pin or rename the map",
+                          map.name, place.path,
+                          text(static_cast<MapType>(there.type), there.key_size, there.value_size, there.max_entries,
+                               there.map_flags),
+                          text(map.type, map.key_size, map.value_size, map.max_entries, map.flags)));
 }
 
 Result<void> pin(const MapSpec& map, const PinPlace& place, int fd) {

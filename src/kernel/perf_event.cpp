@@ -40,6 +40,14 @@ std::string cpu_source() {
   return {};
 }
 
+/// Samples a second that the kernel takes; no limit where it does not say.
+u64 most_samples() {
+  const auto text = base::read_text("/proc/sys/kernel/perf_event_max_sample_rate", 64);
+  u64 most = ~u64{0};
+  if (text) std::from_chars(text->data(), text->data() + text->size(), most);
+  return most;
+}
+
 }  // namespace
 
 bool PerfCounter::is_hardware() const noexcept { return type == PERF_TYPE_HARDWARE || type == PERF_TYPE_HW_CACHE; }
@@ -70,6 +78,9 @@ Result<base::Fd> open_perf_event(perf_event_attr& attr, int pid, int cpu) {
   const int reason = errno;
   Error error = base::os_error("perf_event_open", reason);
   if (reason == EPERM || reason == EACCES) error.message += ". " + explain_perf_refusal();
+  if (const u64 most = most_samples(); reason == EINVAL && attr.freq != 0 && attr.sample_freq > most)
+    error.message += fmt::format(": {} samples a second; at most {} here (sysctl kernel.perf_event_max_sample_rate)",
+                                 attr.sample_freq, most);
   if (reason == ENOSYS)
     error = {Code::unsupported, "this kernel has no perf_event_open(2) (CONFIG_PERF_EVENTS is off)", reason};
   return tl::unexpected(std::move(error));

@@ -1,7 +1,9 @@
 """The same programs in the kernel: where the capability is there they must work, where it is not skep must say which."""
 import json
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import time
 import unittest
@@ -181,6 +183,8 @@ class Kernel(Case):
             entries = json.loads(self.skep("map", "dump", "pinned", pin, "-j", check=0).stdout)
             self.assertGreaterEqual(entries[0]["formatted"]["value"] if "formatted" in entries[0] else entries[0]["value"], expected,
                                     "the map outlives the process and is used again")
+        flagged = self.write("flagged.bpf.c", PINNED.replace("MY", name).replace("VALUE", "__u64").replace("__uint(pinning", "__uint(map_flags, BPF_F_MMAPABLE); __uint(pinning"))
+        self.assertIn("8, 1 entries, flags 0x0); the object's is array, key 4, value 8, 1 entries, flags 0x400", self.skep("run", flagged, "--backend", "kernel", "--", "/bin/true", check=2).stderr)
         other = self.write("other.bpf.c", PINNED.replace("MY", name).replace("VALUE", "__u32"))
         refused = self.skep("run", other, "--backend", "kernel", "--", "/bin/true")
         self.assertNotEqual(refused.returncode, 0)
@@ -204,6 +208,77 @@ char LICENSE[] SEC("license") = "GPL";
         self.assertNotEqual(refused.returncode, 0)
         self.assertIn("a CO-RE relocation found no such type, field or value in this kernel", refused.stderr)
 
+    def test_of_declarations_of_one_kernel_function_the_right_one_is_there(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        need(b"bpf_task_acquire" in pathlib.Path("/proc/kallsyms").read_bytes(), "a kernel with bpf_task_acquire() (6.2)")
+        source = self.write("declared.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct task_struct;
+extern void bpf_task_release___v1(struct task_struct *task, int flags) __ksym __weak;
+extern void bpf_task_release___v2(struct task_struct *task) __ksym __weak;
+extern struct task_struct *bpf_task_acquire___v1(int pid) __ksym __weak;
+extern struct task_struct *bpf_task_acquire(struct task_struct *task) __ksym;
+int there[4];
+SEC("tp_btf/sys_enter") int declared(void *ctx) {
+  struct task_struct *task = bpf_task_acquire(bpf_get_current_task_btf());
+  there[0] = !!bpf_task_release___v1;
+  there[1] = !!bpf_task_release___v2;
+  there[2] = !!bpf_task_acquire___v1;
+  if (!task) return 0;
+  if (bpf_task_release___v1) bpf_task_release___v1(task, 5);
+  else if (bpf_task_release___v2) bpf_task_release___v2(task);
+  there[3] = 1;
+  return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+""")
+        result = self.skep("run", source, "--backend", "kernel", "-j", "--", "/bin/true", check=0)
+        self.assertIn('"there":[0,1,0,1]', result.stdout)
+        wrong = self.write("wrong.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+extern void bpf_rcu_read_lock(int how) __ksym;
+SEC("tp_btf/sys_enter") int wrong(void *ctx) { bpf_rcu_read_lock(1); return 0; }
+char LICENSE[] SEC("license") = "GPL";
+""")
+        self.assertIn("bpf_rcu_read_lock(): the program declares it with other parameters", self.skep("run", wrong, "--backend", "kernel", "--", "/bin/true", check=1).stderr)
+
+    def test_types_of_the_kernel_come_from_a_file_where_one_is_given(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        need(os.path.exists("/sys/kernel/btf/vmlinux"), "a kernel with BTF")
+        source = self.write("fields.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct task_struct { int tgid; } __attribute__((preserve_access_index));
+int tgid;
+SEC("raw_tp/sys_enter") int fields(void *ctx) {
+  struct task_struct *task = (void *)bpf_get_current_task();
+  int value = 0;
+  bpf_probe_read_kernel(&value, sizeof(value), &task->tgid);
+  if (value == bpf_get_current_pid_tgid() >> 32) tgid = 1;
+  return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+""")
+        self.skep("compile", source, "-o", self.directory / "fields.o", check=0)
+        self.skep("gen", "min_core_btf", "/sys/kernel/btf/vmlinux", self.directory / "small.btf", self.directory / "fields.o", check=0)
+        result = self.skep("run", source, "--backend", "kernel", "--btf", self.directory / "small.btf", "-j", "--", "/bin/true", check=0)
+        self.assertIn('"tgid":1', result.stdout)
+        for name, content, said in (("empty", b"", "0 bytes, a header alone has 24"), ("text", b"this is no BTF, and says so in plain words", "expected 0xeb9f")):
+            (self.directory / name).write_bytes(content)
+            self.assertIn(said, self.skep("run", source, "--backend", "kernel", "--btf", self.directory / name, "--", "/bin/true", check=1).stderr)
+        self.assertIn("No such file", self.skep("run", source, "--backend", "kernel", "--btf", self.directory / "gone", "--", "/bin/true", check=1).stderr)
+        self.assertIn("--backend kernel", self.skep("run", source, "--btf", self.directory / "small.btf", "--", "/bin/true", check=2).stderr)
+        self.assertIn("No such file", self.skep("opensnoop", "--backend", "kernel", "--btf", self.directory / "gone", "--", "/bin/true", check=1).stderr)
+        need(shutil.which("unshare") and shutil.which("mount") and os.geteuid() == 0, "unshare and mount (util-linux), as root: no mounts of our own")
+        run = f"{SKEP} run fields.o --backend kernel -j"
+        hidden = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", f"mount -t tmpfs none /sys/kernel/btf || exit 77; {run} -- true; {run} --btf small.btf -- true"],
+                                text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=120)
+        need(hidden.returncode != 77, "the right to mount over /sys/kernel/btf: " + hidden.stderr)
+        self.assertIn("For CO-RE, name a BTF file of this very kernel: --btf FILE", hidden.stderr)
+        self.assertIn('"tgid":1', hidden.stdout)
+
     def test_what_is_tried_out_pins_nothing(self):
         need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
         need(os.path.ismount("/sys/fs/bpf") and os.access("/sys/fs/bpf", os.W_OK), "bpffs at /sys/fs/bpf, where maps are pinned by name")
@@ -221,7 +296,7 @@ char LICENSE[] SEC("license") = "GPL";
         source = self.write("left.bpf.c", LEFT.replace("MY", "x"))
         for hook, said in (("x_xdp=xdp:nowhere0", 'no interface "nowhere0"'), ("x_xdp=xdp", "INTERFACE"),
                            ("x_user=uprobe:libc.so.6:getenb", 'did you mean "getenv"'), ("x_user=uprobe:/nowhere:f", 'no file "/nowhere"'),
-                           ("x_tc=tc:lo", "ingress:INTERFACE"), ("x_xdp=cgroup/connect4:/tmp", "V112"), ("y=xdp:lo", "which of the programs")):
+                           ("x_tc=tc:lo", "ingress:INTERFACE"), ("x_xdp=cgroup/connect4:/tmp", "type xdp (section \"xdp\"), and cgroup/connect4:/tmp runs programs of type cgroup_sock_addr"), ("y=xdp:lo", "which of the programs")):
             one = [] if hook.startswith("y=") else ["--program", hook.split("=")[0]]
             result = self.skep("run", source, "--backend", "kernel", *one, "--attach", hook, "--", "/bin/true")
             self.assertIn(result.returncode, (1, 2), hook)

@@ -69,6 +69,7 @@ Kit::Kit(const ToolFacts& facts) : facts_(facts), app_(std::string(facts.about),
   app_.add_flag("-j,--json", json_, "one JSON object a line");
   app_.add_option("--backend", backend_, facts.user_engine ? "user (needs a command or -p) or kernel" : "kernel")
       ->check(one_of({"user", "kernel"}));
+  app_.add_option("--btf", btf_, "a BTF file with this kernel's types, where it does not tell them itself");
   if (facts.compiled_at_run_time) return;
   auto bytes = tool_object(facts.name);
   auto spec =
@@ -186,7 +187,7 @@ void Kit::on_bytes(std::string_view map, std::size_t least, std::function<void(s
 
 Result<void> Kit::open_engine() {
   if (mistake_) return tl::unexpected(*mistake_);
-  engine_ = SKEP_TRY(in_kernel_ ? kernel_backend() : user_backend());
+  engine_ = SKEP_TRY(in_kernel_ ? kernel_backend({.btf = btf_, .token = {}}) : user_backend());
   return {};
 }
 

@@ -153,7 +153,7 @@ class Kit {
 
   ToolFacts facts_;
   Options app_;
-  std::string backend_, user_;
+  std::string backend_, btf_, user_;
   bool ipv4_ = false, ipv6_ = false, has_family_ = false;
   Workload workload_;
   u32 tid_ = 0;

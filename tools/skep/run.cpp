@@ -24,6 +24,7 @@ struct RunOptions {
   std::string file;
   std::string backend;
   std::string program;
+  std::string btf;
   std::vector<std::string> attach;
   Workload workload;
   std::vector<std::string> cflags;
@@ -54,6 +55,8 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
   app.add_option("-p,--pid", options.workload.pid, "observe this running process and its children")
       ->check(range(1, 1 << 22));
   app.add_option("--interval", options.interval_seconds, "print the maps every so many seconds")->check(duration());
+  app.add_option("--btf", options.btf,
+                 "kernel engine: a BTF file with this kernel's types, where it does not tell them itself");
   app.add_option("--cflag", options.cflags, "one more argument for clang (repeatable)");
   app.add_flag("-j,--json", options.json, "one JSON object a line");
   app.add_flag("-q,--quiet", options.quiet, "print no maps and no notes");
@@ -82,8 +85,17 @@ Result<void> put_program(ObjectSpec& spec, const std::string& text, const RunOpt
                       options.file, text, text));
     program = &*std::find_if(spec.programs.begin(), spec.programs.end(), chosen);
   }
-  program->attach = SKEP_TRY_AT("--attach", AttachTarget::from_text(where));
-  program->type = program->attach.program_type();
+  const AttachTarget target = SKEP_TRY_AT("--attach", AttachTarget::from_text(where));
+  // Run as another type, a program would read what is no context of its own, and its result would mean something else:
+  // 1 lets a connection pass, and drops every packet of an interface.
+  if (program->attach.kind != AttachKind::none && program->type != target.program_type())
+    return fail(Code::invalid_argument,
+                fmt::format("--attach {}: program {} is of type {} (section \"{}\"), and {} runs programs of type {}; "
+                            "attach it to a hook of its own type, or change its SEC()",
+                            text, program->name, name_of(program->type), program->section, where,
+                            name_of(target.program_type())));
+  program->attach = target;
+  program->type = target.program_type();
   return {};
 }
 
@@ -113,7 +125,10 @@ Result<std::unique_ptr<Backend>> choose_engine(const RunOptions& options) {
     return fail(
         Code::invalid_argument,
         "the user engine observes a command or a process: add `-- CMD` or `-p PID` (system-wide: --backend kernel)");
-  return user ? user_backend() : kernel_backend();
+  if (user && !options.btf.empty())
+    return fail(Code::invalid_argument,
+                "--btf: the types of a kernel are of use in the kernel engine only: add --backend kernel");
+  return user ? user_backend() : kernel_backend({.btf = options.btf, .token = {}});
 }
 
 /// Attaches every loaded program; the links live in what is returned.
