@@ -27,7 +27,7 @@ Result<std::unique_ptr<skep_binary>> open(const char* path) {
 
 Result<s64> functions(skep_binary& binary) {
   if (!binary.read_functions) {
-    binary.functions = SKEP_TRY(elf::functions(binary.binary.file, [](std::string_view) { return true; }));
+    binary.functions = SKEP_TRY(elf::functions(binary.binary, [](std::string_view) { return true; }));
     for (const elf::Function& one : binary.functions)
       binary.told_functions.push_back({one.name.c_str(), one.file_offset, one.size});
     binary.read_functions = true;

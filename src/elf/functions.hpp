@@ -5,6 +5,7 @@
 // Source: System V ABI, chapter 5; Documentation/trace/uprobetracer.rst.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,12 @@ struct Function {
 };
 
 /// Functions whose name `wanted` accepts, sorted by offset, each place once. Versions ("name@VERSION") are cut off.
+/// `chosen`: where the function is that an indirect one (STT_GNU_IFUNC) stands for; without an answer it is left out.
 /// Errors: malformed; unsupported for objects that are not linked; limit.
-Result<std::vector<Function>> functions(const File& file, const std::function<bool(std::string_view)>& wanted);
+Result<std::vector<Function>> functions(const File& file, const std::function<bool(std::string_view)>& wanted,
+                                        const std::function<std::optional<u64>(const std::string&)>& chosen = {});
+/// Why functions() may have found none of this name, or which name (`near`, if any) may be meant: for a message.
+std::string why_no_function(const File& file, std::string_view name, std::string_view near = {});
 
 /// Whoever asks for many addresses asks this before: file_offset() looks at every segment. Errors: malformed (more than
 /// Linux loads).

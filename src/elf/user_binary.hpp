@@ -3,6 +3,7 @@
 // Of a file of megabytes the symbol tables, the notes and what names libraries are read, which is all that places of
 // probes are found by: a tool with twenty probes on one library opens it twenty times.
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,6 +13,7 @@
 #include "base/fd.hpp"
 #include "elf/elf.hpp"
 #include "elf/file_image.hpp"
+#include "elf/functions.hpp"
 
 namespace skep::elf {
 
@@ -35,6 +37,10 @@ Result<UserBinary> open_user_binary(std::string_view name, int pid);
 
 /// The file at a path, which is taken as it is. Errors: as above.
 Result<UserBinary> open_binary_file(std::string path);
+
+/// Functions whose name `wanted` accepts, as functions(File) has them, and indirect ones (strlen) where they can be
+/// known: those of files that this process has loaded too (indirect.cpp).
+Result<std::vector<Function>> functions(const UserBinary& binary, const std::function<bool(std::string_view)>& wanted);
 
 /// A path below `root`, a process's or a container's root, without the symbolic links that lie on it: those name places
 /// in there, as they do for whoever has that root. (The kernel, given the path as it is, would begin at its own root

@@ -1,6 +1,7 @@
 // Files that probes are set on: what is read of them, and what stays unread.
 #include "elf/user_binary.hpp"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -43,6 +44,22 @@ TEST(UserBinary, FunctionsAndBytesOfThisTest) {
   EXPECT_EQ(binary->read(binary->size - 3, bytes).value_or(0), 3u);
   EXPECT_EQ(binary->read(binary->size + 100, bytes).value_or(1), 0u);
   EXPECT_TRUE(usdt_notes(binary->file));
+}
+
+/// strlen of the C library is chosen by the CPU: probes are wanted where it is, not on the code that chooses.
+TEST(UserBinary, IndirectFunctionsAreFoundWhereTheyWereChosen) {
+  const auto wanted = [](std::string_view name) { return name == "strlen"; };
+  const auto binary = open_user_binary("libc.so.6", 0);
+  ASSERT_TRUE(binary) << binary.error().message;
+  if (why_no_function(binary->file, "strlen").find("indirect") == std::string::npos)
+    GTEST_SKIP() << "this C library has one strlen for all machines";
+  EXPECT_TRUE(functions(binary->file, wanted)->empty()) << "of a file alone nobody can tell";
+  const auto found = functions(*binary, wanted);
+  ASSERT_TRUE(found && found->size() == 1);
+  std::array<std::byte, 16> bytes{};
+  EXPECT_EQ(binary->read(found->front().file_offset, bytes).value_or(0), bytes.size());
+  const void* const here = ::dlsym(RTLD_DEFAULT, "strlen");
+  EXPECT_EQ(std::memcmp(bytes.data(), here, bytes.size()), 0);
 }
 
 /// Twenty probes on a program are twenty openings: they must not read all of it.

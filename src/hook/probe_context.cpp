@@ -48,15 +48,16 @@ Result<Place> read_place(const AttachTarget& target) {
   return place;
 }
 
-Result<std::vector<u64>> offsets_of(const elf::File& file, const Place& place, const std::string& text) {
+Result<std::vector<u64>> offsets_of(const elf::UserBinary& binary, const Place& place, const std::string& text) {
   if (const auto number = whole_number(place.function)) return std::vector<u64>{*number + place.plus};
   std::vector<u64> offsets;
   for (const elf::Function& one :
-       SKEP_TRY_AT(text, elf::functions(file, [&](std::string_view name) { return name == place.function; })))
+       SKEP_TRY_AT(text, elf::functions(binary, [&](std::string_view name) { return name == place.function; })))
     offsets.push_back(one.file_offset + place.plus);
   if (offsets.empty())
     return fail(Code::not_found, text + ": no function \"" + std::string(place.function) + "\" in " +
-                                     std::string(place.file) + " (it may be inlined, or the file is stripped)");
+                                     std::string(place.file) + " (" +
+                                     elf::why_no_function(binary.file, place.function) + ")");
   return offsets;
 }
 
@@ -83,7 +84,7 @@ Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& t
   plan.at_return = target.kind == AttachKind::uretprobe;
   if (plan.at_return && place.plus != 0) return fail(Code::invalid_argument, text + ": a return probe takes no offset");
   const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(place.file, target.pid));
-  for (const u64 offset : SKEP_TRY(offsets_of(binary.file, place, text))) {
+  for (const u64 offset : SKEP_TRY(offsets_of(binary, place, text))) {
     plan.sites.push_back(SKEP_TRY(site_at(binary, offset, text)));
     plan.cookies.push_back(target.cookie);
   }

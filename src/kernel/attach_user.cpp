@@ -21,15 +21,14 @@ namespace skep::kernel {
 namespace {
 
 /// There is no such function: what is near, or why it may be missing.
-Error no_such_function(const AttachRequest& request, const elf::File& file, std::string_view wanted) {
-  const auto all = elf::functions(file, [](std::string_view) { return true; });
+Error no_such_function(const AttachRequest& request, const elf::UserBinary& binary, std::string_view wanted) {
+  const auto all = elf::functions(binary, [](std::string_view) { return true; });
   std::vector<std::string_view> names;
   if (all)
     for (const elf::Function& one : *all) names.push_back(one.name);
   const auto near = backend::nearest(wanted, names);
   return {Code::not_found, fmt::format("{}: no function \"{}\" among {} ({})", request.place, wanted, names.size(),
-                                       near.empty() ? "it may be inlined, or the file is stripped"
-                                                    : fmt::format("did you mean \"{}\"?", near))};
+                                       elf::why_no_function(binary.file, wanted, near))};
 }
 
 bool is_return(AttachKind kind) { return kind == AttachKind::uretprobe || kind == AttachKind::uretprobe_multi; }
@@ -48,13 +47,14 @@ Result<Place> read_place(const AttachRequest& request) {
   return Place{file, function};
 }
 
-Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::File& file, std::string_view function) {
+Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::UserBinary& binary,
+                                    std::string_view function) {
   if (const auto number = whole_number(function)) {
     const auto holds = [&](const elf::Segment& segment) {
       return segment.type == elf::segment_load && (segment.flags & elf::segment_executable) != 0 &&
              *number >= segment.offset && *number - segment.offset < segment.size_file;
     };
-    if (std::ranges::any_of(file.segments(), holds)) return std::vector<u64>{*number};
+    if (std::ranges::any_of(binary.file.segments(), holds)) return std::vector<u64>{*number};
     return fail(Code::invalid_argument,
                 fmt::format("{}: no code of the file lies at offset {:#x}: expected the offset of an "
                             "instruction in the file, not its address",
@@ -67,14 +67,14 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Fil
     return fail(Code::invalid_argument, fmt::format("{}: a return probe takes no offset", request.place));
   const std::string pattern(name);
   const bool many = is_pattern(name);
-  const auto found = SKEP_TRY_AT(request.place, elf::functions(file, [&](std::string_view candidate) {
+  const auto found = SKEP_TRY_AT(request.place, elf::functions(binary, [&](std::string_view candidate) {
                                    return many ? ::fnmatch(pattern.c_str(), std::string(candidate).c_str(), 0) == 0
                                                : candidate == name;
                                  }));
   std::vector<u64> offsets;
   for (const elf::Function& one : found) offsets.push_back(one.file_offset + *plus);
   offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
-  if (offsets.empty()) return tl::unexpected(no_such_function(request, file, name));
+  if (offsets.empty()) return tl::unexpected(no_such_function(request, binary, name));
   return offsets;
 }
 
@@ -145,7 +145,7 @@ Result<UserProbes> find_probes(const AttachRequest& request) {
   const auto place = SKEP_TRY(read_place(request));
   const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
   UserProbes probes{.path = binary.path, .at_return = is_return(request.hook.kind)};
-  for (const u64 offset : SKEP_TRY(offsets_of(request, binary.file, place.function)))
+  for (const u64 offset : SKEP_TRY(offsets_of(request, binary, place.function)))
     probes.places.push_back({.offset = offset, .cookie = request.hook.cookie});
   return probes;
 }

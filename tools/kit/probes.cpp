@@ -77,7 +77,7 @@ Result<std::vector<Probe>> user_probes(const ProbeQuery& query, const std::strin
   const Matcher matches = SKEP_TRY(matcher_of(pattern, query.regular_expression));
   return in_library(query, file, [&](const elf::UserBinary& binary) -> Result<std::vector<Probe>> {
     std::vector<Probe> out;
-    for (const elf::Function& function : SKEP_TRY(elf::functions(binary.file, matches)))
+    for (const elf::Function& function : SKEP_TRY(elf::functions(binary, matches)))
       out.push_back(
           {ProbeKind::user_function,
            function.name,
