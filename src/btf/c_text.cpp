@@ -177,7 +177,8 @@ std::string CText::enum_body(const Type& t, u32 indent) {
 }
 
 /// Unnamed bit-fields from bit `from` to bit `to`: each as wide as its alignment lets it be.
-void CText::pad(std::string& out, u64 from, u64 to, u32 indent) const {
+/// `owner` distinguishes the names of gaps.
+void CText::pad(std::string& out, u64 from, u64 to, u32 indent, std::string_view owner) const {
   struct Unit {
     u64 bits;
     std::string_view type;
@@ -195,7 +196,7 @@ void CText::pad(std::string& out, u64 from, u64 to, u32 indent) const {
     // A long gap is one array: a member is shorter than a thousand lines. Of bytes, which ask for no alignment.
     if (bits == 64 && to - from >= 64 * 4) {
       const u64 bytes = (to - from) / 8;
-      out += fmt::format("{:\t>{}}char __pad_{}[{}];\n", "", indent, from / 8, bytes);
+      out += fmt::format("{:\t>{}}char __pad_{}{}[{}];\n", "", indent, from / 8, owner, bytes);
       from += bytes * 8;
       continue;
     }
@@ -209,6 +210,8 @@ Result<std::string> CText::record_body(const Type& t, u32 depth, u32 indent) {
   for (u32 i = 0; i < t.vlen; i++) natural = std::max(natural, btf_.align_of(btf_.member(t, i).type_id));
   const u32 align = btf_.align_of(t.id);
   const bool packed = align < natural;
+  // The members of an unnamed record are those of the record around it, so names for gaps must not be the same.
+  const std::string owner = t.name.empty() ? fmt::format("_{}", t.id) : "";
   std::string out = "{\n";
   u64 at = 0;   // bits used so far
   u64 end = 0;  // of the largest member
@@ -220,7 +223,8 @@ Result<std::string> CText::record_body(const Type& t, u32 depth, u32 indent) {
       const u64 reached = (at + member_align - 1) / member_align * member_align;
       if (m.bit_offset < at)
         return fail(Code::malformed, fmt::format("BTF type {}: member '{}' overlaps the one before", t.id, m.name));
-      if (reached < m.bit_offset || (m.bit_size != 0 && at < m.bit_offset)) pad(out, at, m.bit_offset, indent + 1);
+      if (reached < m.bit_offset || (m.bit_size != 0 && at < m.bit_offset))
+        pad(out, at, m.bit_offset, indent + 1, owner);
     }
     auto name = identifier(m.name);
     auto text = SKEP_TRY(declare(m.type_id, name, depth + 1, indent + 1));
@@ -233,9 +237,9 @@ Result<std::string> CText::record_body(const Type& t, u32 depth, u32 indent) {
   }
   const u64 rounded = (end + 8ULL * align - 1) / (8ULL * align) * (8ULL * align);
   const u64 wanted = u64{t.size()} * 8;
-  if (t.kind == Kind::struct_ && wanted > rounded) pad(out, at, wanted, indent + 1);
+  if (t.kind == Kind::struct_ && wanted > rounded) pad(out, at, wanted, indent + 1, owner);
   if (t.kind == Kind::union_ && wanted > rounded)
-    out += fmt::format("{:\t>{}}char __size[{}];\n", "", indent + 1, t.size());
+    out += fmt::format("{:\t>{}}char __size{}[{}];\n", "", indent + 1, owner, t.size());
   out += fmt::format("{:\t>{}}}}{}", "", indent, packed ? " __attribute__((packed))" : "");
   return out;
 }

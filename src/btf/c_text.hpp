@@ -42,7 +42,7 @@ class CText {
   Result<std::string> body(const Type& t, u32 depth, u32 indent);
   Result<std::string> base_text(const Type& t, u32 depth, u32 indent);
   Result<std::string> parameters(const Type& proto, u32 depth, u32 indent);
-  void pad(std::string& out, u64 from, u64 to, u32 indent) const;
+  void pad(std::string& out, u64 from, u64 to, u32 indent, std::string_view owner) const;
   std::string unique(std::unordered_map<std::string, u32>& taken, std::string_view name);
   Result<void> room(std::size_t size) const;
 
