@@ -4,7 +4,7 @@
 //            <comm>-<pid>     [cpu] flags  seconds.micros: bpf_trace_printk: text
 //               sh-4711    [001] ...21    12.345678: bpf_trace_printk: Hello
 // The flags say what the kernel's tracer says of a system-call tracepoint (interrupts on, preemption and migration
-// disabled). A newline in the message stays in it, also a last one: the kernel's pipe then has an empty line.
+// disabled). A newline in the message stays in it; who reads the pipe sees two lines.
 // Source: kernel/trace/bpf_trace.c, kernel/trace/trace_output.c; columns compared with a running kernel.
 #include <time.h>
 

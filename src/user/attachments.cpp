@@ -69,7 +69,7 @@ void Attachment::run(const hook::ProbeHit& hit, u64 cookie, hook::SyscallEvent& 
 }
 
 Attachment::~Attachment() {
-  for (const u32 slot : usdt_slots_) program_->object->usdt_slots.give_back(slot);
+  for (const u32 slot : usdt_slots_) program_->object->usdt_slots->give_back(slot);
 }
 
 /// Puts a static probe's descriptions where the program looks for them; the cookies say where that is.
@@ -86,7 +86,7 @@ Result<void> Attachment::place_descriptions(const AttachTarget& target) {
   if ((*specs)->map->spec().value_size != sizeof(spec::UsdtSpec))
     return tl::unexpected(spec::wrong_usdt_specs(target.text()));
   for (const spec::UsdtSpec& one : plan->descriptions) {
-    const u32 slot = usdt_slots_.emplace_back(object.usdt_slots.take());
+    const u32 slot = usdt_slots_.emplace_back(object.usdt_slots->take());
     if (slot >= (*specs)->map->spec().max_entries)
       return tl::unexpected(spec::too_many_usdt_specs(target.text(), (*specs)->map->spec().max_entries));
     (*specs)->map->copy_update(&slot, &one, map::update_any);

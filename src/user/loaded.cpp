@@ -18,6 +18,7 @@
 #include "helper/load_packet.hpp"
 #include "map/arena.hpp"
 #include "map/slots.hpp"
+#include "spec/usdt.hpp"
 #include "user/lending.hpp"
 #include "user/map_handle.hpp"
 #include "user/prepare.hpp"
@@ -96,6 +97,7 @@ class Loader {
     SKEP_TRY(check_lent({spec, spec_.btf.get()}, *own.map, own.owner->btf.get()));
     into.map = std::move(own.map);
     object_->lenders.push_back(own.owner->shared_from_this());
+    if (spec.name == spec::usdt_specs_map) object_->usdt_slots = own.owner->usdt_slots;
     return {};
   }
 

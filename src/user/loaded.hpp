@@ -72,7 +72,8 @@ struct LoadedObject : std::enable_shared_from_this<LoadedObject> {
   std::vector<std::unique_ptr<LoadedMap>> maps;              ///< by ObjectSpec::maps index
   std::vector<std::unique_ptr<LoadedProgram>> programs;      ///< by ObjectSpec::programs index
 
-  mutable spec::UsdtSlots usdt_slots;
+  /// Of its map of static probes' arguments: shared by all objects that use this map.
+  std::shared_ptr<spec::UsdtSlots> usdt_slots = std::make_shared<spec::UsdtSlots>();
 
   std::mutex user_mutex;
   std::weak_ptr<void> user;  ///< what all handles share, while there are any

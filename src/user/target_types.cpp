@@ -1,4 +1,4 @@
-// target_types.def as BTF. See target_types.hpp.
+// target_types.def and process_types.def as BTF. See target_types.hpp.
 #include "user/target_types.hpp"
 
 #include <algorithm>
@@ -28,6 +28,7 @@ class TypeTable {
     know("u32", builder_.add_int("unsigned int", 4), 4);
     know("u64", builder_.add_int("long unsigned int", 8), 8);
     know("s8", builder_.add_int("char", 1, Encoding::signed_), 1);
+    know("s16", builder_.add_int("short int", 2, Encoding::signed_), 2);
     know("s32", builder_.add_int("int", 4, Encoding::signed_), 4);
     know("s64", builder_.add_int("long int", 8, Encoding::signed_), 8);
     know("pointer", builder_.add_pointer(0), 8);
@@ -217,9 +218,12 @@ Result<std::shared_ptr<const btf::Btf>> make_types() {
 #define SKEP_SHADOW_END \
   table.end();          \
   }
+#define SKEP_POINTER_AT(name, target, offset) table.pointer(#name, #target, offset);
 #define SKEP_TRACEPOINT(name, arguments) table.tracepoint(#name, arguments);
 #define SKEP_STRUCT_END table.end();
 #include "user/target_types.def"
+// After it, for its rows name structures of it.
+#include "user/process_types.def"
 #undef SKEP_STRUCT
 #undef SKEP_UNNAMED
 #undef SKEP_CONTEXT
@@ -233,6 +237,7 @@ Result<std::shared_ptr<const btf::Btf>> make_types() {
 #undef SKEP_FIELD
 #undef SKEP_FIELD_AS
 #undef SKEP_POINTER
+#undef SKEP_POINTER_AT
 #undef SKEP_CHARS
 #undef SKEP_SHADOW_END
 #undef SKEP_TRACEPOINT

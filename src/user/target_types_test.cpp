@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "catalog/contexts.hpp"
 #include "helper/helpers.hpp"
@@ -85,6 +86,38 @@ TEST(TargetTypes, SizesFollowFromMembers) {
     EXPECT_LE(end, type.size() * u64{8}) << type.name;
     EXPECT_GE(end + 64, type.size() * u64{8}) << type.name << ": more than padding at its end";
   }
+}
+
+/// The interface of system calls is the running kernel's: each member lies where its types say.
+TEST(TargetTypes, StructuresOfSystemCallsAreTheKernels) {
+  constexpr const char* kernel_types = "/sys/kernel/btf/vmlinux";
+  if (!std::filesystem::exists(kernel_types)) GTEST_SKIP() << "this kernel has no BTF";
+  const auto kernel = btf::Btf::from_file(kernel_types);
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  const auto own = types();
+  std::vector<std::string_view> names;
+#define SKEP_STRUCT(name, bytes) names.push_back(#name);
+#define SKEP_MEMBER(...)
+#define SKEP_ARRAY(...)
+#define SKEP_INNER(...)
+#define SKEP_POINTER_AT(...)
+#define SKEP_STRUCT_END
+#include "user/process_types.def"
+  u32 compared = 0;
+  for (const std::string_view name : names) {
+    const auto id = own->find(name, btf::Kind::struct_), in_kernel = (*kernel)->find(name, btf::Kind::struct_);
+    ASSERT_TRUE(id) << name;
+    if (!in_kernel) continue;  // of a part that this kernel was built without
+    ++compared;
+    EXPECT_EQ(own->type(*id).size(), (*kernel)->type(*in_kernel).size()) << name;
+    for (const auto& m : own->members(own->type(*id))) {
+      if (m.name.empty()) continue;
+      const auto there = member(**kernel, name, m.name);
+      if (there.first < 0 && m.name.starts_with("sa_data")) continue;  // two names in Linux 6.5 to 6.18
+      EXPECT_EQ(there.first, m.bit_offset) << name << "." << m.name;
+    }
+  }
+  EXPECT_GE(compared, 20u);
 }
 
 TEST(TargetTypes, KernelMemoryIsNotPromised) {

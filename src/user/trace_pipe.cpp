@@ -14,6 +14,19 @@
 
 namespace skep::user {
 
+namespace {
+/// The lines of a message. As in the kernel's pipe a newline ends one, also within a message, and what is empty behind
+/// it is none.
+void each_line(std::string_view text, const std::function<void(const Record&)>& on_record) {
+  for (bool is_first = true;; is_first = false) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    if (is_first || !line.empty()) on_record(Record{.data = std::as_bytes(std::span(line))});
+    if (line.size() == text.size()) return;
+    text.remove_prefix(line.size() + 1);
+  }
+}
+}  // namespace
+
 class TracePipe::Reader final : public RingReader::Impl {
  public:
   explicit Reader(std::shared_ptr<TracePipe> pipe) : pipe_(std::move(pipe)), lost_before_(pipe_->lost_) {}
@@ -105,7 +118,7 @@ std::size_t TracePipe::take_all(const std::function<void(const Record&)>& on_rec
     copy_out(head + sizeof size, scratch_.data(), size);
     head += sizeof size + size;
     head_.store(head);
-    on_record(Record{.data = std::as_bytes(std::span(scratch_))});
+    each_line({scratch_.data(), size}, on_record);
   }
   if (tail_.load() != head) signal();
   return records;

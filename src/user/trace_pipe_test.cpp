@@ -42,6 +42,16 @@ TEST(TracePipe, HandsOutWholeLinesInOrder) {
   EXPECT_EQ(reader.lost(), 0u);
 }
 
+TEST(TracePipe, EndsLinesAtNewlinesAsTheKernelsPipeDoes) {
+  auto pipe = TracePipe::create(256).value();
+  auto reader = pipe->open();
+  EXPECT_TRUE(pipe->line("task: one\n"));
+  EXPECT_TRUE(pipe->line("task: two\n\nthree"));
+  std::vector<std::string> lines;
+  EXPECT_EQ(*reader.poll(1s, [&](const Record& record) { lines.push_back(text_of(record)); }), 2u);
+  EXPECT_EQ(lines, (std::vector<std::string>{"task: one", "task: two", "three"}));
+}
+
 TEST(TracePipe, CountsWhatDoesNotFitAndGoesOn) {
   auto pipe = TracePipe::create(64).value();
   auto reader = pipe->open();
