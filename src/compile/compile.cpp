@@ -17,6 +17,7 @@
 #include "compile/headers.hpp"
 #include "compile/kernel_header.hpp"
 #include "compile/kernel_names.hpp"
+#include "compile/packet_reads.hpp"
 #include "compile/prelude.hpp"
 #include "compile/process.hpp"
 #include "compile/scan.hpp"
@@ -195,8 +196,9 @@ class Compilation {
     const fs::path path = source_.path.native().starts_with('-') ? fs::path("." / source_.path) : source_.path;
     const bool is_bcc = scan_.dialect == Dialect::bcc;
     if (!source_.in_memory && !is_bcc) return path;
-    std::string other = is_bcc ? rewrite_wide_handlers(source_.text) : std::string();
-    if (other.empty()) other = source_.text;
+    std::string other = source_.text;
+    for (const auto rewrite : {rewrite_wide_handlers, rewrite_packet_reads})
+      if (std::string text = is_bcc ? rewrite(other) : std::string(); !text.empty()) other = std::move(text);
     if (is_bcc) other += "\n#pragma clang attribute pop\n";
     // A copy still goes by its own name.
     if (!source_.in_memory) other = fmt::format("#line 1 {}\n{}", quoted(path.native()), other);

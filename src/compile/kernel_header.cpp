@@ -12,6 +12,7 @@
 #include "compile/headers.hpp"
 #include "compile/kernel_names.hpp"
 #include "compile/kernel_types.hpp"
+#include "compile/packet_reads.hpp"
 #include "compile/scan.hpp"
 #include "compile/source_names.hpp"
 
@@ -77,6 +78,10 @@ class TreeReader {
         directories_.emplace_back(cflags[++i]);
       else if (cflags[i].starts_with("-I"))
         directories_.emplace_back(cflags[i].substr(2));
+      else if (cflags[i] == "-D" && i + 1 < cflags.size())
+        define(cflags[++i]);
+      else if (cflags[i].starts_with("-D"))
+        define(cflags[i].substr(2));
     }
   }
 
@@ -99,6 +104,12 @@ class TreeReader {
   }
 
  private:
+  /// "NAME=VALUE" or "NAME", as `-D` has it.
+  void define(std::string macro) {
+    const auto equals = macro.find('=');
+    macro.replace(std::min(equals, macro.size()), equals == macro.npos ? 0 : 1, " ");
+    out_.texts.push_back(blank_comments_and_strings("#define " + macro + "\n"));
+  }
   std::optional<fs::path> find(const Include& include, const fs::path& directory) const {
     std::error_code error;
     if (include.quoted && fs::is_regular_file(directory / include.path, error)) return directory / include.path;
@@ -117,7 +128,7 @@ const SourceNames& own_names() {
   static const SourceNames names = [] {
     SourceNames out;
     for (const EmbeddedHeader& header : embedded_headers())
-      if (header.path.starts_with("skep/") && header.path != "skep/bcc_usdt.h")
+      if (header.path.starts_with("skep/") && header.path != "skep/bcc_usdt.h" && header.path != packets_header)
         out.add(blank_comments_and_strings(header.text));
     return out;
   }();
@@ -128,6 +139,10 @@ class Collector {
  public:
   explicit Collector(const SourceTree& tree) {
     for (const std::string& text : tree.texts) source_.add(text);
+    source_.replace_macros_in_tags();
+    has_packets_ = std::ranges::any_of(tree.texts, reads_packets);
+    for (const EmbeddedHeader& header : embedded_headers())
+      if (has_packets_ && header.path == packets_header) source_.add(blank_comments_and_strings(header.text));
     wishes_.source_tags = source_.defined_tags;
     wishes_.known_tags = own_names().defined_tags;
     wishes_.defined = source_.defined;
@@ -162,6 +177,7 @@ class Collector {
         functions += definition_of(kernel_names()[i]);
     if (source_.words.count("bpf_usdt_readarg") != 0 || source_.words.count("bpf_usdt_readarg_p") != 0)
       functions += "#include <skep/bcc_usdt.h>\n";
+    if (has_packets_) functions += fmt::format("#include <{}>\n", packets_header);
     // Types first: a macro must not reach into their declarations.
     return types.text + settings + out + functions;
   }
@@ -188,6 +204,7 @@ class Collector {
   SourceNames source_;
   TypeWishes wishes_;
   std::vector<bool> chosen_;
+  bool has_packets_ = false;
 };
 
 }  // namespace

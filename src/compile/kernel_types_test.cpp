@@ -1,6 +1,8 @@
 // Types cut out of a small BTF, names read off a source, and whole sources against this kernel.
 #include "compile/kernel_types.hpp"
 
+#include <set>
+
 #include "btf/builder.hpp"
 #include "compile/kernel_header.hpp"
 #include "compile/scan.hpp"
@@ -67,6 +69,27 @@ TEST_F(Types, MembersThatTheSourceNamesAtTheirPlaces) {
   EXPECT_TRUE(has(got, "char __pad_8[224];")) << got.text;
   for (const char* absent : {"next", "other", "inner", "bits", "color", "node_t"})
     EXPECT_FALSE(has(got, absent)) << absent << got.text;
+}
+
+TEST_F(Types, GapsOfUnnamedRecordsHaveNamesOfTheirOwn) {
+  // struct packet { struct { int far[100], cb; }; struct { int near[100], mark; }; union { int big[100]; int hash; };
+  // };
+  const u32 integer = b_.add_int("int", 4, Builder::Encoding::signed_);
+  const u32 many = b_.add_array(integer, integer, 100);
+  const Builder::NewMember first[] = {{"far", many, 0, 0}, {"cb", integer, 3200, 0}};
+  const Builder::NewMember second[] = {{"near", many, 0, 0}, {"mark", integer, 3200, 0}};
+  const Builder::NewMember third[] = {{"big", many, 0, 0}, {"hash", integer, 0, 0}};
+  const Builder::NewMember members[] = {{"", b_.add_struct("", 404, first), 0, 0},
+                                        {"", b_.add_struct("", 404, second), 3232, 0},
+                                        {"", b_.add_union("", 400, third), 6464, 0}};
+  b_.add_struct("packet", 1208, members);
+  const auto got = types("int f(struct packet *p) { return p->cb + p->mark + p->hash; }");
+  std::set<std::string> names;
+  std::size_t gaps = 0;
+  for (std::size_t at = 0; (at = got.text.find("char __", at)) != std::string::npos; ++at, ++gaps)
+    names.insert(got.text.substr(at, got.text.find('[', at) - at));
+  EXPECT_EQ(gaps, 3u) << got.text;
+  EXPECT_EQ(names.size(), gaps) << got.text;
 }
 
 TEST_F(Types, PointersAreFollowedByName) {
@@ -182,6 +205,19 @@ TEST(SourceTree, OwnHeadersAreReadAndKernelPathsCollected) {
       directory.path(), cflags);
   EXPECT_EQ(tree.texts.size(), 3u);
   EXPECT_EQ(tree.kernel_paths, (std::vector<std::string>{"linux/fs.h", "net/sock.h", "uapi/linux/ptrace.h"}));
+}
+
+TEST(SourceTree, MacrosStandForTagsAndNames) {
+  if (!std::filesystem::exists("/sys/kernel/btf/vmlinux")) GTEST_SKIP() << "this kernel has no BTF";
+  const std::vector<std::string> cflags = {"-w", "-DCTXTYPE=xdp_md", "-D", "RETURNCODE=XDP_DROP", "-DFLAG"};
+  const auto tree = read_source_tree(
+      "#define OTHER task_struct\n#define ANOTHER OTHER\n"
+      "int f(struct CTXTYPE *ctx, struct ANOTHER *t) { return RETURNCODE + FLAG; }",
+      ".", cflags);
+  const auto got = kernel_header(tree);
+  ASSERT_TRUE(got) << got.error().message;
+  for (const char* wanted : {"xdp_md {", "task_struct {", "XDP_DROP"})
+    EXPECT_NE(got->find(wanted), std::string::npos) << wanted << "\n" << *got;
 }
 
 class Kernel : public test::EachClang {

@@ -81,6 +81,7 @@ class Reader {
       const char* end = macro.data() + macro.size();
       const bool with_parameters = end < text_.data() + text_.size() && *end == '(';
       if (!with_parameters) names_.macros.emplace(macro);
+      if (!with_parameters && is_name(i + 2)) names_.stands_for.emplace(macro, tokens_[i + 2].text);
       return i + 1;
     }
     return i;
@@ -182,5 +183,18 @@ class Reader {
 }  // namespace
 
 void SourceNames::add(std::string_view clean) { Reader(clean, *this).run(); }
+
+void SourceNames::replace_macros_in_tags() {
+  for (const NameSet given = tags; std::string tag : given) {
+    auto macro = stands_for.find(tag);
+    if (macro == stands_for.end()) continue;
+    tags.erase(tag);
+    for (std::size_t steps = 0; macro != stands_for.end() && steps < stands_for.size(); ++steps) {
+      tag = macro->second;
+      macro = stands_for.find(tag);
+    }
+    tags.insert(tag);
+  }
+}
 
 }  // namespace skep::compile

@@ -6,6 +6,7 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace skep::compile {
@@ -19,12 +20,15 @@ struct SourceNames {
   NameSet defined_tags;  ///< `struct X {`, `union X {`, `enum X {`
   NameSet defined;       ///< macros, functions with a body, typedefs, enumerators, maps
   NameSet macros;        ///< of these, the macros without parameters: no other name may be spelled like them
+  std::unordered_map<std::string, std::string> stands_for;  ///< of these, the first name of what they are replaced with
 
   NameSet functions;  ///< of these, the functions
   NameSet called;     ///< functions that are also named before a parenthesis elsewhere
 
   /// Adds the names of a text whose comments and strings are blanked.
   void add(std::string_view clean);
+  /// `struct CTXTYPE *`, where CTXTYPE is a macro: names the tag that it stands for. After the last text.
+  void replace_macros_in_tags();
 };
 
 }  // namespace skep::compile
