@@ -147,6 +147,15 @@ class Tools(support.Case):
             self.assertEqual(sent, [(pid, signal.SIGUSR1, pid, 0), (pid, signal.SIGUSR2, 2 ** 22 - 1, -3)])
             rows, own = self.rows("sigsnoop", workload, "-s", "USR1", "-n", engine=engine)
             self.assertEqual([(row["signal"], row["tpid"]) for row in rows], [("SIGUSR1", int(own[0]))])
+            rows, own = self.rows("sigsnoop", """
+                import os
+                child = os.fork()
+                if child == 0: os._exit(0)
+                os.waitpid(child, 0)
+                print(child, os.getpid(), flush=True)
+                """, "-s", "CHLD", engine=engine)
+            child, parent = map(int, own[0].split())
+            self.assertIn((child, signal.SIGCHLD, parent), [(row["pid"], row["signal"], row["tpid"]) for row in rows])
         self.both(check)
         self.assertIn("no signal", self.skep("killsnoop", "-s", "NOSUCH", "--", "true", check=2).stderr)
 
@@ -159,6 +168,19 @@ class Tools(support.Case):
             rows, _ = self.rows("syscount", "import os\nfor _ in range(10):\n  try: os.stat('/nowhere')\n  except OSError: pass\n",
                                 "-e", "ENOENT", "--syscall", "newfstatat", engine=engine)
             self.assertTrue(rows == [] or rows[0]["count"] >= 10, rows)
+        self.both(check)
+
+    def test_syscount_begins_with_the_command(self):
+        """The C library resets signals one by one before it executes a command: those calls are nobody's."""
+        def check(engine):
+            def rows(*options):
+                result = self.skep("syscount", "-j", "--backend", engine, *options, "--", "/bin/true")
+                return [json.loads(line) for line in result.stdout.splitlines()]
+            counts = {row["syscall"]: row["count"] for row in rows("-T", "100")}
+            self.assertEqual(counts["execve"], 1)
+            self.assertNotIn("rt_sigaction", counts)
+            self.assertNotIn("rt_sigprocmask", counts)
+            self.assertEqual([row["comm"] for row in rows("-P")], ["true"])
         self.both(check)
 
     def test_filetop_and_fileslower(self):

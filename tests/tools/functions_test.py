@@ -11,6 +11,7 @@ import unittest
 
 import support
 
+MACHINE = "arm64" if os.uname().machine == "aarch64" else "x64"
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable  # Debian's has static probes
 
 
@@ -57,7 +58,16 @@ class Functions(support.Case):
         def check(run):
             rows = run("funccount", "c:getp[gp]*d")
             self.assertEqual({row["func"]: row["count"] for row in rows}, {"getppid": 200})
+            self.assertRegex(self.errors, r"counting (\d+) of \1 places")
         self.on(self.CALLS, check)
+
+    def test_nothing_to_count_is_an_error_with_a_command_too(self):
+        """In the kernel, what follows the command's forks is attached whatever becomes of the probe."""
+        support.need(support.can_use_kernel_bpf(), "the kernel engine takes root and a kernel with BTF")
+        for tool in ("funccount", "stackcount"):
+            result = self.skep(tool, "--backend", "kernel", "no_such_function_of_linux", "--", "echo", "was-run", check=1)
+            self.assertIn("no_such_function_of_linux", result.stderr)
+            self.assertNotIn("was-run", result.stdout)
 
     def test_funclatency(self):
         def check(run):
@@ -274,6 +284,16 @@ assert server.read(100) == b"who goes there"
             result = self.skep("argdist", *options, "--", "true")
             self.assertNotEqual(result.returncode, 0, options)
             self.assertIn(words, result.stderr, options)
+
+    def test_trace_of_a_system_call(self):
+        """Its function is given the registers of the caller; what is asked for are the arguments of the call."""
+        support.need_clang()
+
+        def check(run):
+            for probe in ('sys_openat (arg3 & 1) "%s %o", arg2, arg4',
+                          f'p::__{MACHINE}_sys_openat(int fd, const char *name, int flags, int mode) (flags & 1) "%s %o", name, mode'):
+                self.assertEqual([row["message"] for row in run("trace", probe)], ["/nowhere/at-all 640"], self.errors)
+        self.on("import os\ntry: os.open('/nowhere/at-all', os.O_WRONLY | os.O_CREAT, 0o640)\nexcept OSError: pass\n", check)
 
     def test_trace_of_a_static_probe(self):
         support.need_clang()

@@ -224,18 +224,20 @@ Result<void> Kit::choose_programs() {
 
 Result<std::vector<Link>> Kit::attach_all() {
   std::vector<Link> links;
+  std::size_t followers = 0;  // of a command's forks and execs: they are not what a person asked for
   for (auto& program : object_->programs()) {
     if (program.target().target.empty()) continue;  // the tool attaches it itself
+    followers += program.info().name.starts_with("follow_");
     AttachTarget target = program.target();
     if (is_user_function(target.kind)) target.pid = workload_.pid;
     links.push_back(SKEP_TRY_AT(program.info().name, program.attach(target)));
   }
   if (on_attach_) SKEP_TRY(on_attach_(*object_, links));
-  if (links.empty() && first_refusal_) return tl::unexpected(*first_refusal_);
-  if (links.empty()) return fail(Code::not_found, fmt::format("{}: nothing was attached", facts_.name));
+  attached_ = links.size() - followers;
+  if (attached_ == 0 && first_refusal_) return tl::unexpected(*first_refusal_);
+  if (attached_ == 0) return fail(Code::not_found, fmt::format("{}: nothing was attached", facts_.name));
   if (refusals_ > 0)
     note(fmt::format("{} places could not be attached to; the first: {}", refusals_, first_refusal_->message));
-  attached_ = links.size();
   return links;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cctype>
 
+#include "catalog/syscalls.hpp"
 #include "kit/c_text.hpp"
 #include "kit/columns.hpp"
 #include "kit/probes.hpp"
@@ -13,6 +14,11 @@ namespace skep::tools {
 namespace {
 
 constexpr std::string_view user_mark = "@user";
+#if defined(__aarch64__)
+constexpr std::string_view syscall_prefix = "__arm64_";
+#else
+constexpr std::string_view syscall_prefix = "__x64_";
+#endif
 
 tl::unexpected<Error> bad(std::string_view text, std::string_view why) {
   return fail(Code::invalid_argument, fmt::format("probe '{}': {}", text, why));
@@ -29,6 +35,16 @@ std::string without_escapes(std::string_view text) {
     out.push_back(next == 'n' ? '\n' : next == 't' ? '\t' : next);
   }
   return out;
+}
+
+/// The function of a system call is given its caller's registers; who asks for its arguments means the call's.
+bool takes_callers_registers(const ProbeText& probe) {
+  return probe.type == 'p' && probe.library.empty() &&
+         (probe.function.starts_with("__x64_sys_") || probe.function.starts_with("__arm64_sys_"));
+}
+
+std::string argument(const ProbeText& probe, int number) {
+  return fmt::format("SKEP_{}ARGUMENT(ctx, {})", takes_callers_registers(probe) ? "CALLERS_" : "", number);
 }
 
 Result<void> parse_place(std::string_view whole, std::string_view head, ProbeText& out) {
@@ -50,6 +66,10 @@ Result<void> parse_place(std::string_view whole, std::string_view head, ProbeTex
   out.library = parts[1], out.function = parts[2];
   if (std::string_view("prtu").find(out.type) == std::string_view::npos)
     return bad(whole, fmt::format("'{}' is no kind of probe that is known here: p, r, t or u", out.type));
+  // "sys_read", as the function of the call was called until Linux 4.17.
+  if (out.library.empty() && out.function.starts_with("sys_") &&
+      catalog::syscall_by_name(std::string_view(out.function).substr(4)) != nullptr)
+    out.function.insert(0, syscall_prefix);
   if (out.function.empty() || ((out.type == 't' || out.type == 'u') && out.library.empty()))
     return bad(whole, "names no function or event");
   return {};
@@ -59,7 +79,7 @@ std::string word_in_c(const ProbeText& probe, const std::string& word) {
   if (word.size() == 4 && word.starts_with("arg") && word[3] >= '1' && word[3] <= '9') {
     if (probe.type == 'u')
       return fmt::format("({{ u64 skep_value = 0; bpf_usdt_readarg({}, ctx, &skep_value); skep_value; }})", word[3]);
-    if (word[3] <= '6') return fmt::format("PT_REGS_PARM{}(ctx)", word[3]);
+    if (word[3] <= '6') return argument(probe, word[3] - '0');
   }
   if (word == "retval" || word == "$retval") return probe.type == 'r' ? "PT_REGS_RC(ctx)" : word;
   if (word == "$pid" || word == "$PID" || word == "$tgid") return "((unsigned)(bpf_get_current_pid_tgid() >> 32))";
@@ -144,13 +164,14 @@ std::string handler_head(const ProbeText& probe, std::string_view name) {
   std::string out = fmt::format("int {}(struct pt_regs *ctx) {{\n", name);
   if (probe.type != 'p') return out;
   for (const Parameter& one : parameters_of(probe))
-    out += fmt::format("  {0} {1} = ({0})PT_REGS_PARM{2}(ctx);\n", one.type, one.name, one.number);
+    out += fmt::format("  {0} {1} = ({0}){2};\n", one.type, one.name, argument(probe, one.number));
   return out;
 }
 
 TextValue text_value(const ProbeText& probe, std::string_view value) {
   // Strings of programs and of system calls are in user space; "@user" says so of others.
-  bool of_user = !probe.library.empty() && (probe.type != 't' || probe.library == "syscalls");
+  bool of_user =
+      probe.library.empty() ? takes_callers_registers(probe) : probe.type != 't' || probe.library == "syscalls";
   if (value.ends_with(user_mark)) {
     of_user = true;
     value.remove_suffix(user_mark.size());

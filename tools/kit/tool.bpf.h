@@ -29,7 +29,9 @@ const volatile u32 wanted_tid = 0;    /* the thread; 0: any */
 const volatile u32 wanted_uid = -1;   /* the user; -1: any */
 const volatile bool wanted_tree = 0;  /* only processes that `tree` has */
 
-enum { TREE_ROOT = 1, TREE_MEMBER = 2 }; /* the tool itself, whose children are members; a process of the command */
+/* The tool itself, whose children are members; a process of the command; with TOOL_FROM_EXEC a child that is not the
+ * command yet. */
+enum { TREE_ROOT = 1, TREE_MEMBER = 2, TREE_SPAWNED = 3 };
 
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -107,10 +109,25 @@ SEC("?raw_tp/sched_process_fork")
 int follow_fork(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
   u32 from = BPF_CORE_READ(parent, tgid), to = BPF_CORE_READ(child, tgid);
-  u8 member = TREE_MEMBER;
-  if (from != to && bpf_map_lookup_elem(&tree, &from)) bpf_map_update_elem(&tree, &to, &member, BPF_ANY);
+  u8 member = TREE_MEMBER, *place = bpf_map_lookup_elem(&tree, &from);
+  if (from == to || !place) return 0;
+#ifdef TOOL_FROM_EXEC
+  if (*place != TREE_MEMBER) member = TREE_SPAWNED;
+#endif
+  bpf_map_update_elem(&tree, &to, &member, BPF_ANY);
   return 0;
 }
+
+/* Tools that count every call define TOOL_FROM_EXEC: the C library makes more than a hundred before the child execs. */
+#ifdef TOOL_FROM_EXEC
+SEC("?raw_tp/sched_process_exec")
+int follow_exec(void *ctx) {
+  u32 pid = bpf_get_current_pid_tgid() >> 32;
+  u8 *place = bpf_map_lookup_elem(&tree, &pid);
+  if (place && *place == TREE_SPAWNED) *place = TREE_MEMBER;
+  return 0;
+}
+#endif
 
 /* ---- system calls --------------------------------------------------------------------------------------------- */
 

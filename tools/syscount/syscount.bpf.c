@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
 // System calls counted by number or by process, with the time they took.
+#define TOOL_FROM_EXEC
 #include "tool.bpf.h"
 #include "syscount.h"
 

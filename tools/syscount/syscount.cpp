@@ -54,18 +54,25 @@ void print_counts(Kit& kit, const CountOptions& options) {
   });
   if (rows->size() > options.top) rows->resize(options.top);
   const double unit = options.milliseconds ? 1e6 : 1e3;
-  Columns columns(kit.output(),
-                  {{options.by_process ? "PID    COMM" : "SYSCALL", options.by_process ? "process" : "syscall", -22},
-                   {"COUNT", "count", 8},
-                   {options.milliseconds ? "TIME (ms)" : "TIME (us)", "time", 16, options.latency}});
+  std::vector<Column> shown = {{"COUNT", "count", 8},
+                               {options.milliseconds ? "TIME (ms)" : "TIME (us)", "time", 16, options.latency}};
+  if (options.by_process)
+    shown.insert(shown.begin(), {{"PID", "pid", -6}, {"COMM", "comm", -15}});
+  else
+    shown.insert(shown.begin(), {"SYSCALL", "syscall", -22});
+  Columns columns(kit.output(), std::move(shown));
   if (!kit.json()) kit.output().line(fmt::format("[{}]", clock_time()));
   columns.heading();
   for (const auto& [key, row] : *rows) {
     const auto* call = catalog::syscall_row(key);
-    const std::string name = options.by_process ? fmt::format("{:<6} {}", key, text(row.comm))
-                             : call != nullptr  ? std::string(call->name)
-                                                : fmt::format("[unknown: {}]", key);
-    columns.row({name, row.count, Decimal{static_cast<double>(row.total_ns) / unit, options.milliseconds ? 6 : 3}});
+    std::vector<Cell> cells;
+    if (options.by_process)
+      cells = {key, text(row.comm)};
+    else
+      cells = {call != nullptr ? std::string(call->name) : fmt::format("[unknown: {}]", key)};
+    cells.insert(cells.end(),
+                 {Cell(row.count), Decimal{static_cast<double>(row.total_ns) / unit, options.milliseconds ? 6 : 3}});
+    columns.row(cells);
   }
   if (!kit.json()) kit.output().line("");
 }

@@ -353,6 +353,7 @@ int trace(const Arguments& arguments) {
            .about = "Traces functions and tracepoints: a line for each hit that fulfils the condition, with values of "
                     "your choice.",
            .examples = "  skep trace 'do_sys_openat2 \"%s\", arg2@user'            # a function of the kernel\n"
+                       "  skep trace 'sys_read (arg3 > 20000) \"%d bytes\", arg3'  # a system call\n"
                        "  skep trace 'r:c:malloc (retval == 0) \"no memory\"'      # returns of a library's function\n"
                        "  skep trace 'c:open(const char *path, int flags) (flags & 1) \"%s %x\", path, flags'\n"
                        "  skep trace 't:sched:sched_process_exec'                 # a tracepoint\n"

@@ -5,6 +5,7 @@
 // With latency a call counts when it returns. Each thread has its frames, numbered by their depth, so recursion counts
 // every call; frames that were left without a return (a longjmp of the runtime) are passed over by their names. A return
 // without its entry (CPython 3.11 hardly tells any) counts, without time.
+#define TOOL_FROM_EXEC
 #include "tool.bpf.h"
 #include <bpf/usdt.bpf.h>
 #include "ucalls/ucalls.h"
