@@ -66,7 +66,7 @@ def _finish(status, session):
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-    except (BrokenPipeError, KeyboardInterrupt):
+    except (BrokenPipeError, KeyboardInterrupt, ValueError):  # ValueError: the driver has closed it
         pass
     if session.plan.started and not session.plan.failed and not session.has_ended():
         session.engine().stop()

@@ -177,6 +177,17 @@ u32 unknown_helper(std::string_view log) {
   return id;
 }
 
+/// A program array takes programs of one kind; the kernel refuses another one without a word.
+std::string_view doubt_about_arrays(const ProgramSpec& program) {
+  const bool makes_tail_calls = std::ranges::any_of(program.insns, [](const auto& insn) {
+    return insn.code == isa::code_call && insn.src == isa::call_src_helper && insn.imm == isa::helper_tail_call;
+  });
+  return makes_tail_calls
+             ? ", or its program array holds programs of another kind (what another hook carries is of that "
+               "hook's kind: load what it calls as such a program)"
+             : "";
+}
+
 Error refusal(const LoadRequest& request, const std::string& log, int error_number) {
   const ProgramSpec& program = *request.program;
   const std::string place = fmt::format("program {}", program.name);
@@ -212,8 +223,8 @@ Error refusal(const LoadRequest& request, const std::string& log, int error_numb
     return Error{Code::unsupported,
                  fmt::format("{}: this kernel does not load {} programs attached to \"{}\" (Invalid argument, and no "
                              "reason in the log): the program type, the attach "
-                             "type or one of its flags is not known to it",
-                             place, name_of(program.type), program.attach.text()),
+                             "type or one of its flags is not known to it{}",
+                             place, name_of(program.type), program.attach.text(), doubt_about_arrays(program)),
                  error_number};
   return bpf_error(uapi::Cmd::prog_load, place, error_number, needed_by(program.type));
 }

@@ -36,6 +36,10 @@ b.attach_kprobe(event_re="^no_such_function_.*", fn_name="hello")""", "no kernel
         self.refused(f"""b = BPF(text='{HELLO}')
 b.attach_tracepoint(tp="not a tracepoint", fn_name="hello")""", "expected category:event")
 
+    def test_a_driver_that_closes_its_output(self):
+        result = self.driver("import sys\nfrom bcc import BPF\nprint('said', flush=True)\nsys.stdout.close()")
+        self.assertEqual((result.stdout, result.stderr, result.returncode), ("said\n", "", 0))
+
     def test_missing_file(self):
         self.refused("""BPF(src_file="nowhere.c")""", "Could not find file nowhere.c")
 

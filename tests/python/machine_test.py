@@ -149,6 +149,17 @@ b["tails"][1] = ctypes.c_int(second.fd)
 print(len(b["tails"]))
 """
 
+TAIL_OF_ANOTHER_KIND = """from bcc import BPF
+b = BPF(text='''BPF_PROG_ARRAY(tails, 4);
+int first(struct __sk_buff *skb) { tails.call(skb, 2); return 0; }
+int second(struct xdp_md *ctx) { return XDP_PASS; }''')
+b["tails"][2] = b.load_func("second", BPF.XDP)
+try:
+    b.load_func("first", BPF.SOCKET_FILTER)
+except Exception as error:
+    print("program array holds programs of another kind" in str(error))
+"""
+
 
 class KernelEngine(DriverCase):
     @classmethod
@@ -181,6 +192,7 @@ class KernelEngine(DriverCase):
 
     def test_tail_calls(self):
         self.prints(TAIL_CALLS, "1", "4")
+        self.prints(TAIL_OF_ANOTHER_KIND, "True")
 
 
 if __name__ == "__main__":
