@@ -39,6 +39,7 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
         spec::declares_call_arguments(program->object->btf.get(), proof.functions(), proof.insns());
   std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
   made->shadow_ = made->program_->object->shadow.get();
+  made->cookie_ = target.cookie;
   SKEP_TRY(made->place_descriptions(target));
   made->id_ = SKEP_TRY(registry.link_table->reserve());
   made->info_ = {.id = made->id_.id(),
@@ -53,13 +54,13 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
 
 void Attachment::run(hook::SyscallEvent& event, helper::Task& task, helper::TraceSink& trace) noexcept {
   hook::SyscallContext memory;
-  run_program(memory.fill(std::get<hook::HookPlan>(plan_), event, task, shadow_), task, trace);
+  run_program(memory.fill(std::get<hook::HookPlan>(plan_), event, task, shadow_), task, trace, cookie_);
 }
 
 void Attachment::run(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task,
                      helper::TraceSink& trace) noexcept {
   hook::LifeContext memory;
-  run_program(memory.fill(std::get<hook::LifePlan>(plan_), event, frame, task, shadow_), task, trace);
+  run_program(memory.fill(std::get<hook::LifePlan>(plan_), event, frame, task, shadow_), task, trace, cookie_);
 }
 
 void Attachment::run(const hook::ProbeHit& hit, u64 cookie, hook::SyscallEvent& frame, helper::Task& task,

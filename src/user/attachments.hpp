@@ -59,6 +59,7 @@ class Attachment final : public RegisteredLink {
   std::shared_ptr<const LoadedProgram> program_;
   Plan plan_;
   hook::ShadowTasks* shadow_ = nullptr;  ///< of the program's object
+  u64 cookie_ = 0;                       ///< where the plan has none of its own
   LinkInfo info_;
   std::vector<u32> usdt_slots_;  ///< of the program's object
   Table<const RegisteredLink>::Lease id_;

@@ -61,6 +61,16 @@ class Functions(support.Case):
             self.assertRegex(self.errors, r"counting (\d+) of \1 places")
         self.on(self.CALLS, check)
 
+    def test_tracepoints_are_counted_each_by_itself(self):
+        def check(run):
+            rows = run("funccount", "t:syscalls:sys_e[nx]*_getp[gp]id")
+            counts = {row["func"]: row["count"] for row in rows}
+            self.assertEqual(counts, {"syscalls:sys_enter_getppid": 200, "syscalls:sys_exit_getppid": 200,
+                                      "syscalls:sys_enter_getpgid": 3, "syscalls:sys_exit_getpgid": 3})
+            (row,) = run("stackcount", "-U", "t:syscalls:sys_enter_getpgid")
+            self.assertEqual(row["count"], 3)
+        self.on(self.CALLS + "for _ in range(3): libc.getpgid(0)\n", check)
+
     def test_nothing_to_count_is_an_error_with_a_command_too(self):
         """In the kernel, what follows the command's forks is attached whatever becomes of the probe."""
         support.need(support.can_use_kernel_bpf(), "the kernel engine takes root and a kernel with BTF")

@@ -80,8 +80,10 @@ int funccount(const Arguments& arguments) {
   kit.options().add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");
   kit.options().add_option("-c,--cpu", options.cpu, "only on this CPU");
   if (auto status = kit.parse(arguments)) return *status;
-  auto probes =
-      find_probes({.pattern = options.pattern, .regular_expression = options.regular_expression, .pid = kit.pid()});
+  auto probes = find_probes({.pattern = options.pattern,
+                             .regular_expression = options.regular_expression,
+                             .pid = kit.pid(),
+                             .in_kernel = kit.in_kernel()});
   if (!probes) return complain(probes.error());
   if (const auto status = choose_engine(kit, *probes)) return *status;
   const bool is_tracepoint = probes->front().kind == ProbeKind::tracepoint;

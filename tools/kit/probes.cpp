@@ -7,6 +7,7 @@
 #include <functional>
 #include <regex>
 
+#include "catalog/syscalls.hpp"
 #include "elf/functions.hpp"
 #include "elf/usdt.hpp"
 #include "elf/user_binary.hpp"
@@ -86,17 +87,39 @@ Result<std::vector<Probe>> user_probes(const ProbeQuery& query, const std::strin
   });
 }
 
+Probe tracepoint(const std::string& category, const std::string& event) {
+  return {ProbeKind::tracepoint,
+          fmt::format("{}:{}", category, event),
+          {.kind = AttachKind::tracepoint, .target = fmt::format("{}/{}", category, event)}};
+}
+
+/// What the user engine has: system calls and the life of processes.
+std::vector<std::string> events_of_user_engine(std::string_view category) {
+  if (category == "raw_syscalls") return {"sys_enter", "sys_exit"};
+  if (category == "sched") return {"sched_process_exec", "sched_process_exit", "sched_process_fork"};
+  if (category == "signal") return {"signal_deliver", "signal_generate"};
+  std::vector<std::string> out;
+  for (u32 number = 0; category == "syscalls" && number < catalog::syscall_limit; ++number)
+    if (const auto* row = catalog::syscall_row(number))
+      for (const char* side : {"enter", "exit"}) out.push_back(fmt::format("sys_{}_{}", side, row->function));
+  return out;
+}
+
 Result<std::vector<Probe>> tracepoints(const ProbeQuery& query, const std::string& category,
                                        const std::string& pattern) {
+  if (!query.in_kernel) {
+    const Matcher wanted = SKEP_TRY(matcher_of(pattern, query.regular_expression));
+    std::vector<Probe> out;
+    for (const std::string& event : events_of_user_engine(category))
+      if (wanted(event)) out.push_back(tracepoint(category, event));
+    return out;
+  }
   const auto session = std::make_shared<kernel::Session>(KernelOptions{});
   const kernel::Tracefs* tracefs = SKEP_TRY(session->tracefs());
   const Matcher matches = SKEP_TRY(matcher_of(pattern, query.regular_expression));
   std::vector<Probe> out;
   for (const std::string& event : SKEP_TRY_AT("tracepoints of " + category, tracefs->list("events/" + category)))
-    if (matches(event) && tracefs->event_id(category, event))
-      out.push_back({ProbeKind::tracepoint,
-                     fmt::format("{}:{}", category, event),
-                     {.kind = AttachKind::tracepoint, .target = fmt::format("{}/{}", category, event)}});
+    if (matches(event) && tracefs->event_id(category, event)) out.push_back(tracepoint(category, event));
   return out;
 }
 
@@ -140,6 +163,10 @@ Result<std::vector<Probe>> matching(const ProbeQuery& query) {
 
 Result<std::vector<Probe>> find_probes(const ProbeQuery& query) {
   auto probes = SKEP_TRY(matching(query));
+  if (probes.empty() && !query.in_kernel && query.pattern.starts_with("t:"))
+    return fail(Code::not_found, fmt::format("nothing matches '{}' among the tracepoints of the user engine (syscalls, "
+                                             "raw_syscalls, process life in sched, signal): --backend kernel has all",
+                                             query.pattern));
   if (probes.empty()) return fail(Code::not_found, fmt::format("nothing matches '{}'", query.pattern));
   const ProbeKind kind = probes.front().kind;
   if (query.only_functions && kind != ProbeKind::kernel_function && kind != ProbeKind::user_function)
@@ -152,8 +179,7 @@ Result<std::vector<Probe>> find_probes(const ProbeQuery& query) {
 
 std::optional<int> choose_engine(Kit& kit, const std::vector<Probe>& probes) {
   for (const Probe& probe : probes)
-    if (probe.kind == ProbeKind::kernel_function || probe.kind == ProbeKind::tracepoint)
-      return kit.needs_kernel("functions of the kernel and tracepoints");
+    if (probe.kind == ProbeKind::kernel_function) return kit.needs_kernel("functions of the kernel");
   return std::nullopt;
 }
 

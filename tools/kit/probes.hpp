@@ -27,6 +27,7 @@ struct ProbeQuery {
   std::string pattern;
   bool regular_expression = false;
   int pid = 0;
+  bool in_kernel = true;        ///< else tracepoints are those that the user engine has
   bool only_functions = false;  ///< tracepoints and static probes have no return
   std::size_t most = 1000;
 };
@@ -34,7 +35,7 @@ struct ProbeQuery {
 /// Errors: not_found (nothing matches: says what was looked at), limit, invalid_argument.
 Result<std::vector<Probe>> find_probes(const ProbeQuery& query);
 
-/// Functions of the kernel and tracepoints are in the kernel engine only. A value is the exit status to end with.
+/// Functions of the kernel are in the kernel engine only. A value is the exit status to end with.
 std::optional<int> choose_engine(Kit& kit, const std::vector<Probe>& probes);
 
 /// The same function's return.

@@ -108,8 +108,10 @@ int stackcount(const Arguments& arguments) {
   StackOptions options;
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
-  auto probes =
-      find_probes({.pattern = options.pattern, .regular_expression = options.regular_expression, .pid = kit.pid()});
+  auto probes = find_probes({.pattern = options.pattern,
+                             .regular_expression = options.regular_expression,
+                             .pid = kit.pid(),
+                             .in_kernel = kit.in_kernel()});
   if (!probes) return complain(probes.error());
   if (const auto status = choose_engine(kit, *probes)) return *status;
   const ProbeKind kind = probes->front().kind;
