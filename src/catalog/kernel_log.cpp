@@ -10,7 +10,8 @@ namespace {
 constexpr std::size_t longest_log = 1u << 20, longest_line = 4096, most_lines = 20'000;
 
 bool is_statistics(std::string_view line) {
-  for (std::string_view begins : {"processed ", "verification time ", "stack depth ", "max_states", "mark_precise"})
+  for (std::string_view begins :
+       {"processed ", "insns processed ", "verification time ", "stack depth ", "max_states", "mark_precise"})
     if (line.starts_with(begins)) return true;
   return line.find_first_not_of('\0') == std::string_view::npos;
 }

@@ -22,7 +22,8 @@ TEST(KernelLog, EndsWithTheReason) {
 }
 
 TEST(KernelLog, SaysNothing) {
-  for (const std::string_view log : {"", "\n\n", "processed 8 insns (limit 1000000)\nstack depth 0\n"}) {
+  for (const std::string_view log :
+       {"", "\n\n", "stack depth 0 max 0\ninsns processed 8\nprocessed 8 insns (limit 1000000)\n"}) {
     EXPECT_TRUE(lines_of_kernel_log(log).empty()) << log;
     EXPECT_EQ(reason_in_kernel_log(log), "") << log;
   }

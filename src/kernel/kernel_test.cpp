@@ -151,6 +151,11 @@ TEST(Judge, ReadsWhatTheVerifierSaysOfItsWork) {
   EXPECT_EQ(work->time_us, 12.0);
   EXPECT_EQ(work->states, 3u);
   EXPECT_EQ(work->peak_states, 2u);
+  const auto of_functions = work_in_log(
+      "verification time 12 usec\ninsns processed 3+5\nprocessed 8 insns (limit 1)\n"
+      "insns processed 3+5\n");
+  ASSERT_TRUE(of_functions);
+  EXPECT_EQ(of_functions->insns, 8u);
   EXPECT_FALSE(work_in_log("Tracing programs must provide btf_id\n"));
   EXPECT_FALSE(work_in_log(""));
 }

@@ -206,7 +206,7 @@ void LoopPrograms::disturb_slot() {
 }
 
 void LoopPrograms::loop(u32 depth) {
-  switch (pick(12)) {
+  switch (pick(14)) {
     case 0:
     case 1:
       return count_up(depth);
@@ -226,6 +226,9 @@ void LoopPrograms::loop(u32 depth) {
       return low_bits();
     case 10:
       return heap();
+    case 11:
+    case 12:
+      return walk();
     default:
       return strides();
   }
@@ -434,6 +437,32 @@ void LoopPrograms::strides() {
   line(fmt::format("{0}3 += {0}2", w));
   if (!chance(4)) line(fmt::format("{0}3 += {1}", w, 1 + pick(8)));
   store(a_, 3);
+  maybe_disturb();
+  line("goto " + head);
+  line(end + ":");
+}
+
+/// A number that goes up in some rounds and down in others, until it is below or above; each step may be paid for.
+void LoopPrograms::walk() {
+  const std::string head = label(), end = label(), down = label(), on = label();
+  constexpr s32 steps[] = {1, 2, 3, 0};
+  const s32 most = limit();
+  const u32 paid = pick(3);  // by none, one of the two, both
+  begin_with(a_, most);
+  begin_with(b_, limit());
+  line(head + ":");
+  compare(a_, "s<", 1, end);
+  compare(a_, "s>", most, end);
+  if (paid != 0) compare(b_, "s<", 1, end);
+  maybe_disturb();
+  coin(down);
+  add(a_, any(steps));
+  if (paid != 0) add(b_, -any(steps));
+  line("goto " + on);
+  line(down + ":");
+  add(a_, -any(steps));
+  if (paid == 2) add(b_, -any(steps));
+  line(on + ":");
   maybe_disturb();
   line("goto " + head);
   line(end + ":");

@@ -1,12 +1,12 @@
 // The grammar that aims at the proofs that programs end.
 //
-// A program is a loop of a kind that people write (counted up or down, binary search, two ends that close in, bits
-// shifted out, Euclid, the low bits of a number), with its numbers in registers and in slots of 4 and 8 bytes, and now
-// and then a loop inside. Every second one is disturbed: a step undone, skipped, or taken on some rounds only, a number
-// set back by a pointer, a function, a helper, a callback or an atomic, a half that is garbage, another comparison,
-// another width. So some end on every input, some on none, and most look as if they ended. What decides in a round
-// comes from the context and a map (the same in every round: a run that can stay, stays), from a number that changes in
-// every round, or from chance.
+// A program is a loop of a kind that people write (counted up or down, binary search, two ends that close in, a walk
+// up and down, bits shifted out, Euclid, the low bits of a number), with its numbers in registers and in slots of 4 and
+// 8 bytes, and now and then a loop inside. Every second one is disturbed: a step undone, skipped, or taken on some
+// rounds only, a number set back by a pointer, a function, a helper, a callback or an atomic, a half that is garbage,
+// another comparison, another width. So some end on every input, some on none, and most look as if they ended. What
+// decides in a round comes from the context and a map (the same in every round: a run that can stay, stays), from a
+// number that changes in every round, or from chance.
 #pragma once
 #include <random>
 #include <skep/spec.hpp>
@@ -67,6 +67,7 @@ class LoopPrograms {
   void low_bits();
   void heap();
   void strides();
+  void walk();
   void functions();
 
   std::mt19937_64 random_;

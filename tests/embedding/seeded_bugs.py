@@ -6,9 +6,10 @@
 Each row is a mistake of a kind that verifiers have had: a text of one file and what stands there instead. The sources
 are copied to DIRECTORY (build/seeded), changed there, built, and embedded_programs runs N programs (20000); these
 sources are only read, so that nothing broken is left in them whatever ends this. A mistake is found when the run
-reports violations. Ends with 1 when one was not. Takes minutes: the verifier is compiled for each; --check only looks
-whether the texts are still there, once each. The copy's build
-lies where this tree's does, which lets ccache (with a base_dir above both) give it what is compiled already.
+reports violations; one about the ends of loops is looked for in programs that are loops. Ends with 1 when one was not.
+Takes minutes: the verifier is compiled for each; --check only looks whether the texts are still there, once each. The
+copy's build lies where this tree's does, which lets ccache (with a base_dir above both) give it what is compiled
+already.
 """
 import argparse
 import os
@@ -117,8 +118,9 @@ def build(directory, jobs):
         sys.exit("the copy does not build:\n" + done.stdout[-2000:] + done.stderr)
 
 
-def violations(directory, count, root):
-    done = run(os.path.join(directory, "tests/embedding/embedded_programs"), "--count", str(count), cwd=root)
+def violations(directory, description, count, root):
+    source = ["--source", "loops"] if description.startswith("ends:") else []
+    done = run(os.path.join(directory, "tests/embedding/embedded_programs"), "--count", str(count), *source, cwd=root)
     found = re.search(r"(\d+) violations", done.stdout)
     return int(found.group(1)) if found else None, done.returncode
 
@@ -152,7 +154,7 @@ def main():
             with open(path, "w") as out:
                 out.write(whole.replace(text, wrong) if text else whole)
             build(directory, arguments.jobs)
-            found, code = violations(directory, arguments.count, root)
+            found, code = violations(directory, description, arguments.count, root)
         finally:
             with open(path, "w") as out:
                 out.write(whole)
