@@ -33,7 +33,6 @@
 #include "btf/core.hpp"
 #include "compile/compile.hpp"
 #include "figures.hpp"
-#include "kernel/detach.hpp"
 #include "kernel/kernel_types.hpp"
 #include "libbpf.hpp"
 
@@ -83,7 +82,7 @@ Result<void> live_by_skep(const std::string& file, const std::string& name, cons
   std::vector<Link> links;
   for (int i = 0; i < times; ++i) links.push_back(SKEP_TRY(program.attach(target_of(name, cgroup, program.target()))));
   wait_for_interrupt(signals);
-  kernel::detach_all(links, *engine);
+  detach_all(links);
   return {};
 }
 

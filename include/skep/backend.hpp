@@ -27,6 +27,8 @@ class Link {
  public:
   struct Impl {
     virtual ~Impl() = default;  ///< detaches
+    /// Whether its end has to wait for the machine, as others may at the same time: see detach_all().
+    virtual bool waits_to_end() const { return false; }
     /// One line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
     /// or "".
     virtual std::string carried_by() const { return {}; }
@@ -39,6 +41,7 @@ class Link {
   };
   explicit Link(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
   void detach() { impl_.reset(); }
+  bool waits_to_end() const { return impl_ != nullptr && impl_->waits_to_end(); }
   /// Gives the attachment up: it stays when this process ends, until somebody undoes it. Errors: unsupported where it
   /// is held by a descriptor (pin the link instead) or lives in this process.
   Result<void> leave() {
@@ -56,6 +59,11 @@ class Link {
  private:
   std::unique_ptr<Impl> impl_;
 };
+
+/// Detaches all, of whichever engines they are: in order, but those that wait for the machine before, all at once (user
+/// probes in the kernel: 40 ms each).
+void detach_all(std::span<Link* const> links);
+void detach_all(std::vector<Link>& links);
 
 /// A loaded program.
 class Program {

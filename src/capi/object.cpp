@@ -10,7 +10,6 @@
 #include "catalog/syscalls.hpp"
 #include "compile/compile.hpp"
 #include "isa/text.hpp"
-#include "kernel/detach.hpp"
 
 struct skep_function {
   std::shared_ptr<skep::capi::ObjectState> object;
@@ -239,10 +238,10 @@ void skep_link_close(skep_link* link) { delete link; }
 void skep_links_close(skep_link* const* links, size_t count) {
   if (links == nullptr) return;
   guarded([&]() -> Result<s64> {
-    std::vector<Link*> in_kernel;
+    std::vector<Link*> all;
     for (skep_link* const link : std::span(links, count))
-      if (link != nullptr && link->object->engine->name == "kernel") in_kernel.push_back(&link->link);
-    kernel::detach_together(in_kernel);
+      if (link != nullptr) all.push_back(&link->link);
+    detach_all(all);
     return 0;
   });
   for (skep_link* const link : std::span(links, count)) delete link;

@@ -37,6 +37,7 @@ class Attachment final : public Link::Impl {
   /// Whose misses are counted, and where they are told.
   void count_misses(std::shared_ptr<Session> session, int program_fd, std::string program);
 
+  bool waits_to_end() const override { return true; }  // until no CPU can be inside of what it held
   std::string carried_by() const override { return carried_by_; }
   void set_carried_by(std::string text) { carried_by_ = std::move(text); }
   Result<void> leave() override;

@@ -77,6 +77,7 @@ Result<void> prepare_ops(LoadedObject& object, const std::vector<std::shared_ptr
 class SharedLink final : public Link::Impl {
  public:
   explicit SharedLink(std::vector<std::shared_ptr<Link::Impl>> held) : held_(std::move(held)) {}
+  bool waits_to_end() const override { return true; }
   Result<void> leave() override {
     Result<void> done;
     for (const auto& registration : held_)

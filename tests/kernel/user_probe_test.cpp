@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "attach_support.hpp"
-#include "kernel/detach.hpp"
 #include "kernel/features.hpp"
 #include "kernel/holders.hpp"
 
@@ -249,7 +248,7 @@ TEST_F(UserProbes, ManyLinksEndTogether) {
   }
   skep_probed_first(1), skep_probed_second(1);
   EXPECT_EQ(seen(0), 12u);
-  kernel::detach_all(links, *backend);
+  detach_all(links);
   EXPECT_TRUE(links.empty());
   skep_probed_first(1), skep_probed_second(1);
   EXPECT_EQ(seen(0), 12u);

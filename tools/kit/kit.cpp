@@ -17,7 +17,6 @@
 #include "btf/btf.hpp"
 #include "interruption.hpp"
 #include "kernel/access.hpp"
-#include "kernel/detach.hpp"
 #include "kernel/features.hpp"
 #include "kernel/hook_check.hpp"
 #include "kit/choice.hpp"
@@ -342,7 +341,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   };
   auto result = engine_->run(workload);
   interruption.end();
-  kernel::detach_all(links, *engine_);
+  detach_all(links);
   pump.finish();
   if (!result) return complain_of_run(result.error(), !workload_.command.empty());
   if (summaries_ == 0 || !stopped_) summary();

@@ -10,7 +10,6 @@
 
 #include "compile/compile.hpp"
 #include "interruption.hpp"
-#include "kernel/detach.hpp"
 #include "symbols/stack_traces.hpp"
 #include "trace/events.hpp"
 #include "trace/map_table.hpp"
@@ -228,7 +227,7 @@ Result<int> run(const RunOptions& options) {
   auto result = engine->run(workload);
   interruption.end();
   SKEP_TRY(print_iterators(object, links));
-  kernel::detach_all(links, *engine);
+  detach_all(links);
   pump.finish();
   if (!result) {
     return complain_of_run(result.error(), !options.workload.command.empty());

@@ -2,14 +2,15 @@
 //
 // Closing a link of user probes waits for two grace periods of the kernel's RCU, some 40 ms where nothing else goes on.
 // One after the other, twenty take a second; twenty threads that wait for the same grace periods take 70 ms.
-#include "kernel/detach.hpp"
-
 #include <algorithm>
 #include <atomic>
+#include <iterator>
+#include <skep/backend.hpp>
 #include <system_error>
 #include <thread>
 
-namespace skep::kernel {
+namespace skep {
+namespace {
 
 void detach_together(std::span<Link* const> links) {
   constexpr std::size_t most_threads = 256;
@@ -25,12 +26,20 @@ void detach_together(std::span<Link* const> links) {
   detach_some();
 }
 
-void detach_all(std::vector<Link>& links, const Backend& engine) {
-  std::vector<Link*> in_kernel;
-  if (engine.name() == "kernel")
-    for (Link& link : links) in_kernel.push_back(&link);
-  detach_together(in_kernel);
+}  // namespace
+
+void detach_all(std::span<Link* const> links) {
+  std::vector<Link*> waiting;
+  std::ranges::copy_if(links, std::back_inserter(waiting), &Link::waits_to_end);
+  detach_together(waiting);
+  for (Link* const link : links) link->detach();
+}
+
+void detach_all(std::vector<Link>& links) {
+  std::vector<Link*> all;
+  for (Link& link : links) all.push_back(&link);
+  detach_all(all);
   links.clear();
 }
 
-}  // namespace skep::kernel
+}  // namespace skep
