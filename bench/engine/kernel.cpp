@@ -36,7 +36,7 @@ class KernelSubject final : public Subject {
       types_ = SKEP_TRY(kernel::load_types(types.bytes(), nullptr));
     }
     ProgramSpec program = sources.object->programs.at(0);
-    SKEP_TRY(kernel::link_references(program, maps_, kernel));
+    SKEP_TRY(kernel::link_references(program, maps_, kernel, sources.object->btf.get()));
     compile_us = 1e9;
     double spent_us = 0;
     for (int load = 0; load < 20 && (load == 0 || spent_us < 200'000); ++load) spent_us += SKEP_TRY(load_once(program));
