@@ -189,20 +189,9 @@ bool is_moved(CarrierHook hook) {
   return hook == CarrierHook::moved_tracepoint || hook == CarrierHook::moved_fentry || hook == CarrierHook::moved_fexit;
 }
 
-void build_view(assembler::Program& code, const Carrier& carrier) {
-  if (is_moved(carrier.hook)) return rearrange_words(code, carrier);
-  for (s16 offset = 0; offset < regs_bytes; offset += 8)
-    code.store64_number(isa::frame_pointer, static_cast<s16>(view + offset), 0);
-  code.store64_number(isa::frame_pointer, view + regs_orig_ax, -1);
-  if (carrier.function_address != 0) {
-    code.set64(2, carrier.function_address);
-    code.store64(isa::frame_pointer, view + regs_ip, 2);
-  }
-  if (carrier.callers_registers) {
-    fill_from_caller(code, carrier.hook == CarrierHook::kprobe ? argument_registers[0] : s16{0});
-    code.store64(isa::frame_pointer, context_slot, 6);
-    return;
-  }
+void fill_registers(assembler::Program& code, const Carrier& carrier) {
+  if (carrier.callers_registers)
+    return fill_from_caller(code, carrier.hook == CarrierHook::kprobe ? argument_registers[0] : s16{0});
   switch (carrier.hook) {
     case CarrierHook::kprobe:
       for (s16 offset = 0; offset < regs_bytes; offset += 8) {
@@ -239,6 +228,18 @@ void build_view(assembler::Program& code, const Carrier& carrier) {
     case CarrierHook::moved_fentry:
     case CarrierHook::moved_fexit:
       break;
+  }
+}
+
+void build_view(assembler::Program& code, const Carrier& carrier) {
+  if (is_moved(carrier.hook)) return rearrange_words(code, carrier);
+  for (s16 offset = 0; offset < regs_bytes; offset += 8)
+    code.store64_number(isa::frame_pointer, static_cast<s16>(view + offset), 0);
+  code.store64_number(isa::frame_pointer, view + regs_orig_ax, -1);
+  fill_registers(code, carrier);
+  if (carrier.function_address != 0) {  // a program that asks where it is hears of the function that it asked for
+    code.set64(2, carrier.function_address);
+    code.store64(isa::frame_pointer, view + regs_ip, 2);
   }
   code.store64(isa::frame_pointer, context_slot, 6);
 }

@@ -371,8 +371,7 @@ TEST(MovedHooks, EveryRowCanBeReadAndStandsInTheReference) {
     const auto parameters = parse_arguments(row.parameters);
     ASSERT_TRUE(parameters && !parameters->empty()) << row.function;
     for (const s8 parameter : *parameters) EXPECT_TRUE(parameter == argument_unknown || parameter >= 0) << row.function;
-    shown(fmt::format("| {}{} | {} | {} | {} |\n", row.when == MovedFunction::When::outgrown ? "fentry, fexit of " : "",
-                      row.function, row.other,
+    shown(fmt::format("| {} | {} | {} | {} |\n", row.function, row.other,
                       row.exactness == MovedFunction::Exactness::exact ? "exact" : "approximate", row.note));
   }
 }

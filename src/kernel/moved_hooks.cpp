@@ -44,12 +44,12 @@ void leave_unread_words(std::vector<s8>& arguments, const RegisterUse& use) {
     if (!use.everything && (use.words >> word & 1) == 0) arguments[word] = argument_unknown;
 }
 
-/// The row of a function that another one of this kernel stands for; `outgrown` rows only where they are wanted.
-const MovedFunction* row_of(std::string_view function, bool outgrown, KernelTypes& kernel) {
+/// The row of a function that another one of this kernel stands for.
+const MovedFunction* row_of(std::string_view function, KernelTypes& kernel) {
   const auto exists = [&](std::string_view name) { return kernel.any_function(name).has_value(); };
   for (const MovedFunction& row : functions) {
     if (row.function != function || !exists(row.other)) continue;
-    if (row.when == MovedFunction::When::outgrown ? outgrown : !exists(function)) return &row;
+    if (row.when == MovedFunction::When::outgrown || !exists(function)) return &row;
   }
   return nullptr;
 }
@@ -81,7 +81,7 @@ std::optional<Carrier> moved_tracepoint_carrier(const ProgramSpec& program, cons
 std::optional<Carrier> moved_function_carrier(const ProgramSpec& program, const std::string& function, CarrierHook hook,
                                               KernelTypes& kernel) {
   const bool is_probe = hook == CarrierHook::kprobe;
-  const MovedFunction* const row = row_of(function, !is_probe, kernel);
+  const MovedFunction* const row = row_of(function, kernel);
   if (row == nullptr) return std::nullopt;
   Carrier carrier;
   carrier.hook = hook;

@@ -159,12 +159,21 @@ void follow_declaration(Plan& plan, const ProgramSpec& program, const btf::Btf* 
 #endif
 }
 
-/// A probe of a function that this kernel does not have, and whose work another one does.
+/// For a program that asks where it is: programs tell their functions apart by that.
+void tell_address(Carrier& carrier, const ProgramSpec& program, const std::string& function, KernelTypes& kernel) {
+  if (!may_read_ip(program)) return;
+  const auto found = kernel.addresses({function});
+  if (const auto at = found.find(function); at != found.end())
+    carrier.function_address = at->second + 1;  // as an int3 kprobe has it
+}
+
+/// A probe of a function whose work another one does.
 bool follow_moved_function(Plan& plan, const ProgramSpec& program, const AttachTarget& target,
                            const std::string& function, const std::string& asked, KernelTypes& kernel) {
 #if defined(__x86_64__)
-  const auto carrier = moved_function_carrier(program, function, CarrierHook::kprobe, kernel);
+  auto carrier = moved_function_carrier(program, function, CarrierHook::kprobe, kernel);
   if (!carrier) return false;
+  tell_address(*carrier, program, function, kernel);
   use_carrier(plan, *carrier, asked);
   if (is_return(target.kind)) {  // the result is where it was
     plan.carrier.reset();
@@ -193,10 +202,10 @@ Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const Atta
       carrier.function = function;
       carrier.callers_registers = true;
       use_carrier(plan, carrier, asked);
-    } else if (auto substitute = carrier_of_missing_function(program, declared, target, function, kernel)) {
-      use_carrier(plan, *substitute, asked);
     } else if (follow_moved_function(plan, program, target, function, asked, kernel)) {
       return plan;
+    } else if (auto substitute = carrier_of_missing_function(program, declared, target, function, kernel)) {
+      use_carrier(plan, *substitute, asked);
     } else if (!is_return(target.kind)) {
       follow_declaration(plan, program, declared, function, asked, kernel);
     }
@@ -208,11 +217,7 @@ Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const Atta
     return plan;
   }
   carrier->callers_registers = wants_call_arguments;
-  if (may_read_ip(program)) {
-    const auto found = kernel.addresses({function});
-    if (const auto at = found.find(function); at != found.end())
-      carrier->function_address = at->second + 1;  // as an int3 kprobe has it
-  }
+  tell_address(*carrier, program, function, kernel);
   use_carrier(plan, *carrier, asked);
   return plan;
 }

@@ -106,5 +106,27 @@ TEST_F(MovedHook, TrampolinesGoWhereTheWorkIsDone) {
   EXPECT_GT(counter(*used, "hits", 6), 0u);
 }
 
+TEST_F(MovedHook, ProbesGoWhereTheWorkIsDoneAndSayWhereTheyWereAskedToBe) {
+  if (!kernel::Features().kprobes()) GTEST_SKIP() << "this kernel has no kprobes";
+  kernel::KernelTypes types{{}};
+  if (!types.any_function("folio_mark_accessed"))
+    GTEST_SKIP() << "this kernel's page cache has the functions by their former names";
+  Child child(use_a_file);
+  auto used = load_one("page_is_used_by_probe", child.pid());
+  ASSERT_OK(used);
+  auto added = load_one("page_is_added_by_probe", child.pid());
+  ASSERT_OK(added);
+  const auto first = used->programs().front().attach(), second = added->programs().front().attach();
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  EXPECT_NE(first->carried_by().find("folio_mark_accessed"), std::string::npos) << first->carried_by();
+  EXPECT_NE(second->carried_by().find("filemap_add_folio"), std::string::npos) << second->carried_by();
+  EXPECT_TRUE(child.run());
+  EXPECT_GT(counter(*used, "hits", 7), 0u);
+  EXPECT_GT(counter(*added, "hits", 9), 0u);
+  const auto addresses = types.addresses({"mark_page_accessed"});
+  if (!addresses.empty()) EXPECT_EQ(counter(*used, "hits", 8), addresses.begin()->second + 1);
+}
+
 }  // namespace
 }  // namespace skep::kernel_test

@@ -5,8 +5,8 @@ there, which gives each tool a workload and looks for it in what the tool prints
   tests/kernels/bcc.py --build build/release bookworm bookworm-backports
   ... bookworm --only opensnoop,execsnoop     only these      --again   also those that worked already
   ... here                                    without a guest, on this machine's own kernel
-  ... --table docs/reference/bcc-tools.md     puts the results of all suites into a page, a row for each tool; a column of a
-                                              suite that has no results stays as it is there
+  ... --table docs/reference/bcc-tools.md     puts the results of the suites into a page, a row for each tool, a column for each
+                                              suite; what was not measured stays as it is there
   ... bookworm --stay                         keeps the guest: BUILD/kernels/bookworm-full/exchange/job is a script to run there
 
 All tools run in one boot. What each printed lies in BUILD/kernels/SUITE-full/exchange/output. Results are kept as they come
@@ -29,7 +29,6 @@ import matrix
 sys.path.insert(0, os.path.join(matrix.ROOT, "tests/python"))
 import bcc_tools  # noqa: E402
 
-SUITES = ["bookworm", "bookworm-backports"]
 HERE = "here"  # in the place of a suite: this machine's own kernel
 SILENCE_SECONDS = 400  # of a guest; the slowest tools take a third of that
 MOST_BOOTS = 6
@@ -142,27 +141,28 @@ def run_suite(suite, options):
 
 
 def read_table(page):
-    """The results in a page, by column, as Results has them."""
+    """The results in a page, by suite: the release and the outcomes, as Results has them."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
-    columns = []
-    for place, release in enumerate(rows[0][1:], 1) if rows else ():
-        tools = {row[0]: row[place] for row in rows[2:] if row[0] != "all" and row[place] != NOT_TRIED}
-        columns.append((release, tools))
+    columns = {}
+    for place, head in enumerate(rows[0][1:], 1) if rows else ():
+        release, _, suite = head.rstrip(")").partition(" (")
+        columns[suite] = release, {row[0]: row[place] for row in rows[2:] if row[0] != "all" and row[place] != NOT_TRIED}
     return columns
 
 
 def table(options, page):
-    """A row for each tool, a column for each kernel. What was not measured now is as it was in the page."""
+    """A row for each tool, a column for each suite. What was not measured now is as it was in the page."""
     known = read_table(page.partition(TABLE_START)[2].partition(TABLE_END)[0])
     columns = []
-    for place, suite in enumerate(options.suites):
+    for suite in options.suites:
         column = Results(os.path.join(kernel_folder(options, suite), "results.json"))
-        if place < len(known) and column.release in ("", known[place][0]):
-            column.release = known[place][0]
-            column.tools = {**known[place][1], **column.tools}
+        release, tools = known.get(suite, ("", {}))
+        if column.release in ("", release):
+            column.release, column.tools = release, {**tools, **column.tools}
         columns.append(column)
     names = sorted({name for column in columns for name in column.tools})
-    lines = ["| tool | " + " | ".join(column.release for column in columns) + " |", "|---|" + "---|" * len(columns)]
+    heads = [f"{column.release} ({suite})" for suite, column in zip(options.suites, columns)]
+    lines = ["| tool | " + " | ".join(heads) + " |", "|---|" + "---|" * len(columns)]
     for name in names:
         cells = [{"works": "works", None: NOT_TRIED}.get(column.tools.get(name), "no") for column in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -182,7 +182,7 @@ def put_table(path, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", default=SUITES)
+    parser.add_argument("suites", nargs="*", default=matrix.SUITES)
     parser.add_argument("--build", default=os.path.join(matrix.ROOT, "build/release"))
     parser.add_argument("--patience", type=float, default=4)
     parser.add_argument("--only", help="names of tools, with commas between")

@@ -82,10 +82,14 @@ NFS = ("[ -n \"$SKEP_ALONE\" ] || exit; mkdir $TMP/export; E=$(($(date +%s) + 36
        "echo \"here $TMP/export $E 9234 65534 65534 0\" > $N/nfsd.export/channel; mount -i -t nfs4 127.0.0.1:/ /mnt -o addr=127.0.0.1,"
        "clientaddr=127.0.0.1,vers=4.1; for i in 1 2 3 4; do dd if=/dev/zero of=/mnt/f bs=64k count=2 conv=fsync; "
        "echo 3 > /proc/sys/vm/drop_caches; cat /mnt/f; ls -l /mnt; sleep 0.2; done; umount /mnt; echo 0 > /proc/fs/nfsd/threads")
-# So many huge pages that memory must be reclaimed and compacted for them: where this process is alone on its machine.
-RECLAIM = ("[ -n \"$SKEP_ALONE\" ] || exit; dd if=/dev/zero of=$TMP/big bs=1M count=100; for i in 1 2; do cat $TMP/big > /dev/null; "
-           "echo $(awk '/^(MemFree|Cached)/{n+=$2} END{print int(n*0.95/2048)}' /proc/meminfo) > /proc/sys/vm/nr_hugepages; "
-           "echo 0 > /proc/sys/vm/nr_hugepages; done")
+# Memory full of holes that are smaller than a huge page, and then huge pages, for which it must be compacted: where this
+# process is alone on its machine.
+COMPACTION = ("[ -n \"$SKEP_ALONE\" ] || exit; /usr/bin/python3 -c \"import mmap,os,re\n"
+           "def free(): return 1024*int(re.search('MemFree: *([0-9]+)',open('/proc/meminfo').read())[1])\n"
+           "size=free()*6//10>>21<<21;m=mmap.mmap(-1,size,flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS);m.madvise(mmap.MADV_NOHUGEPAGE)\n"
+           "m[::4096]=bytes(size//4096)\n"
+           "for at in range(0,size,131072): m.madvise(mmap.MADV_DONTNEED,at,65536)\n"
+           "os.system('echo %d > /proc/sys/vm/nr_hugepages'%(free()*8//10>>21))\nos.system('echo 0 > /proc/sys/vm/nr_hugepages')\"")
 # So little memory left at once that whoever wants some must reclaim it himself, before the kernel's own thread has had a turn:
 # the reserve is set above what is free, to what the page cache can give. Where this process is alone on its machine.
 SHORTAGE = ("[ -n \"$SKEP_ALONE\" ] || exit; M=/proc/sys/vm/min_free_kbytes; B=$(cat $M); dd if=/dev/zero of=$TMP/big bs=1M count=250 conv=fsync; "
@@ -139,7 +143,7 @@ ROWS = {
     "cachestat": Row("1 20", FILES, r"(?m)^ +[1-9]\d* +\d+ +[1-9]\d* +\d+\.\d\d%"),
     "cachetop": Row("1", FILES, r"READ_HIT[\s\S]*root +(cat|sh|rm|mv|sync)\b"),
     "capable": Row("", "for i in 1 2 3; do chroot / true; sleep 0.3; done", r"(?m) +chroot +18 +CAP_SYS_CHROOT"),
-    "compactsnoop": Row("", RECLAIM, r"(?m)^sh +\d+ +\d+ +\S+ +9 +\S+ +\d+\.\d+ +\S+$"),
+    "compactsnoop": Row("", COMPACTION, r"(?m)^sh +\d+ +\d+ +\S+ +9 +\S+ +\d+\.\d+ +\S+$"),
     "cpudist": Row("1 3", SHELL, COUNTED),
     "cpuunclaimed": Row("0.4 1", "sleep 1", r"%CPU +[1-9]\d*\.\d+%, unclaimed idle +\d", SPINNING),  # it ends at the first late sample
     "criticalstat": Row("", SHELL, r"\S"),

@@ -8,7 +8,7 @@ const volatile unsigned int wanted_pid = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 8);
+  __uint(max_entries, 10);
   __type(key, __u32);
   __type(value, __u64);
 } hits SEC(".maps");
@@ -51,5 +51,23 @@ int page_is_made(const __u64 *ctx) {
 SEC("fentry/mark_page_accessed")
 int page_is_used(const __u64 *ctx) {
   if (is_wanted()) add(6, ctx[0] != 0);
+  return 0;
+}
+
+// Where the program is, by the registers that it gets, and the page: the words ip and di of struct pt_regs.
+SEC("kprobe/mark_page_accessed")
+int page_is_used_by_probe(const __u64 *registers) {
+  if (!is_wanted()) return 0;
+  __u32 slot = 8;
+  const __u64 address = registers[16];
+  bpf_map_update_elem(&hits, &slot, &address, 0);
+  add(7, registers[14] != 0);
+  return 0;
+}
+
+// The page is the second parameter of what does the work today.
+SEC("kprobe/add_to_page_cache_lru")
+int page_is_added_by_probe(const __u64 *registers) {
+  if (is_wanted()) add(9, registers[14] > 1ull << 63);
   return 0;
 }
