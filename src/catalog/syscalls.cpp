@@ -133,6 +133,12 @@ const SyscallRow* syscall_by_name(std::string_view name) noexcept {
   return nullptr;
 }
 
+std::string_view syscall_of_function(std::string_view function) noexcept {
+  for (const std::string_view prefix : {"__x64_sys_", "__arm64_sys_"})
+    if (function.starts_with(prefix)) return function.substr(prefix.size());
+  return {};
+}
+
 std::vector<std::string_view> nearest_syscalls(std::string_view name) {
   name = name.substr(0, 64);
   std::vector<std::pair<u32, std::string_view>> found;

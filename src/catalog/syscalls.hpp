@@ -40,6 +40,15 @@ const SyscallRow* syscall_row(u32 number) noexcept;
 const SyscallRow* syscall_by_function(std::string_view function) noexcept;
 /// The row whose unistd name is `name` ("fstat"), or nullptr.
 const SyscallRow* syscall_by_name(std::string_view name) noexcept;
+/// What the kernel's functions of system calls begin with on this machine (since Linux 4.17): "__x64_sys_".
+#if defined(__aarch64__)
+inline constexpr std::string_view syscall_prefix = "__arm64_sys_";
+#else
+inline constexpr std::string_view syscall_prefix = "__x64_sys_";
+#endif
+/// The kernel's name of the call behind such a function, of whichever machine: "execve" of "__x64_sys_execve"; "" for
+/// others.
+std::string_view syscall_of_function(std::string_view function) noexcept;
 /// Up to three kernel names that read like `name`, nearest first; a unistd name leads to its kernel name.
 std::vector<std::string_view> nearest_syscalls(std::string_view name);
 

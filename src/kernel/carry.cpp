@@ -296,12 +296,6 @@ AttachTarget carrier_hook(const Carrier& carrier) {
   return {};
 }
 
-std::string_view syscall_of_function(std::string_view function) noexcept {
-  for (const std::string_view prefix : {"__x64_sys_", "__arm64_sys_"})
-    if (function.starts_with(prefix)) return function.substr(prefix.size());
-  return {};
-}
-
 Result<void> carry(ProgramSpec& program, const Carrier& carrier) {
 #if !defined(__x86_64__)
   return fail(

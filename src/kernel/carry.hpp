@@ -135,9 +135,6 @@ Result<void> carry(ProgramSpec& program, const Carrier& carrier);
 /// What the kernel is asked for in the end: raw_tracepoint/sys_enter, fentry/FUNCTION, ...
 AttachTarget carrier_hook(const Carrier& carrier);
 
-/// The system call behind a function of the system call table: "execve" of "__x64_sys_execve"; "" for others.
-std::string_view syscall_of_function(std::string_view function) noexcept;
-
 /// One line for the user: what carries, and how exact it is.
 std::string describe(const Carrier& carrier, std::string_view asked);
 

@@ -24,12 +24,7 @@ bool is_syscall_kind(AttachKind kind) { return kind == AttachKind::ksyscall || k
 
 /// The kernel function a probe means: system calls have a prefix of the architecture since 4.17.
 std::string function_of(const AttachTarget& target) {
-#if defined(__aarch64__)
-  constexpr std::string_view prefix = "__arm64_sys_";
-#else
-  constexpr std::string_view prefix = "__x64_sys_";
-#endif
-  return is_syscall_kind(target.kind) ? fmt::format("{}{}", prefix, target.target) : target.target;
+  return is_syscall_kind(target.kind) ? fmt::format("{}{}", catalog::syscall_prefix, target.target) : target.target;
 }
 
 /// Whether the program reads pt_regs::ip (offset 128): only then is the address worth a walk through kallsyms.
@@ -74,7 +69,7 @@ Result<Carrier> probe_carrier(const ProgramSpec& program, const btf::Btf* declar
         Code::unsupported,
         fmt::format("{}: this kernel has no kprobes (CONFIG_KPROBES), and nothing else can stop inside a function",
                     asked));
-  const std::string_view syscall = syscall_of_function(function);
+  const std::string_view syscall = catalog::syscall_of_function(function);
   if (features.fentry()) return trampoline_carrier(function, is_return(target.kind), kernel);
   if (!syscall.empty()) return syscall_carrier(function, syscall, is_return(target.kind), kernel);
   auto substitute = substitute_carrier(program, declared, function, is_return(target.kind), kernel);
@@ -193,7 +188,7 @@ Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const Atta
   plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
                target.target.empty() ? std::string() : function};
   if (target.target.empty()) return plan;
-  const bool wants_call_arguments = !is_return(target.kind) && !syscall_of_function(function).empty() &&
+  const bool wants_call_arguments = !is_return(target.kind) && !catalog::syscall_of_function(function).empty() &&
                                     spec::declares_call_arguments(declared, program.functions, program.insns);
   if (features.kprobes()) {
     if (wants_call_arguments) {

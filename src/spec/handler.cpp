@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "catalog/syscalls.hpp"
+
 namespace skep::spec {
 
 using btf::Kind;
@@ -80,8 +82,7 @@ std::string first_named_member(const btf::Btf& types, const CoreRelocation& relo
 
 bool receives_callers_registers(const AttachTarget& target) noexcept {
   return target.kind == AttachKind::ksyscall ||
-         (target.kind == AttachKind::kprobe &&
-          (target.target.starts_with("__x64_sys_") || target.target.starts_with("__arm64_sys_")));
+         (target.kind == AttachKind::kprobe && !catalog::syscall_of_function(target.target).empty());
 }
 
 bool declares_call_arguments(const btf::Btf* types, const std::vector<FunctionInfo>& functions,

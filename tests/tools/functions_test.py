@@ -303,7 +303,9 @@ assert server.read(100) == b"who goes there"
             for probe in ('sys_openat (arg3 & 1) "%s %o", arg2, arg4',
                           f'p::__{MACHINE}_sys_openat(int fd, const char *name, int flags, int mode) (flags & 1) "%s %o", name, mode'):
                 self.assertEqual([row["message"] for row in run("trace", probe)], ["/nowhere/at-all 640"], self.errors)
-        self.on("import os\ntry: os.open('/nowhere/at-all', os.O_WRONLY | os.O_CREAT, 0o640)\nexcept OSError: pass\n", check)
+            for name in ("sys_uname", "sys_newuname"):  # the call, and the kernel's function of it
+                self.assertEqual([row["message"] for row in run("trace", f'{name} "%d", arg1 != 0')], ["1"], self.errors)
+        self.on("import os\ntry: os.open('/nowhere/at-all', os.O_WRONLY | os.O_CREAT, 0o640)\nexcept OSError: pass\nos.uname()\n", check)
 
     def test_trace_of_a_static_probe(self):
         support.need_clang()

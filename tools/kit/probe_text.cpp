@@ -14,11 +14,6 @@ namespace skep::tools {
 namespace {
 
 constexpr std::string_view user_mark = "@user";
-#if defined(__aarch64__)
-constexpr std::string_view syscall_prefix = "__arm64_";
-#else
-constexpr std::string_view syscall_prefix = "__x64_";
-#endif
 
 tl::unexpected<Error> bad(std::string_view text, std::string_view why) {
   return fail(Code::invalid_argument, fmt::format("probe '{}': {}", text, why));
@@ -39,8 +34,13 @@ std::string without_escapes(std::string_view text) {
 
 /// The function of a system call is given its caller's registers; who asks for its arguments means the call's.
 bool takes_callers_registers(const ProbeText& probe) {
-  return probe.type == 'p' && probe.library.empty() &&
-         (probe.function.starts_with("__x64_sys_") || probe.function.starts_with("__arm64_sys_"));
+  return probe.type == 'p' && probe.library.empty() && !catalog::syscall_of_function(probe.function).empty();
+}
+
+/// By either name: the function of fstat(2) is newfstat's.
+const catalog::SyscallRow* syscall_called(std::string_view name) {
+  const auto* const row = catalog::syscall_by_function(name);
+  return row != nullptr ? row : catalog::syscall_by_name(name);
 }
 
 std::string argument(const ProbeText& probe, int number) {
@@ -67,9 +67,9 @@ Result<void> parse_place(std::string_view whole, std::string_view head, ProbeTex
   if (std::string_view("prtu").find(out.type) == std::string_view::npos)
     return bad(whole, fmt::format("'{}' is no kind of probe that is known here: p, r, t or u", out.type));
   // "sys_read", as the function of the call was called until Linux 4.17.
-  if (out.library.empty() && out.function.starts_with("sys_") &&
-      catalog::syscall_by_name(std::string_view(out.function).substr(4)) != nullptr)
-    out.function.insert(0, syscall_prefix);
+  if (out.library.empty() && out.function.starts_with("sys_"))
+    if (const auto* call = syscall_called(std::string_view(out.function).substr(4)))
+      out.function = fmt::format("{}{}", catalog::syscall_prefix, call->function);
   if (out.function.empty() || ((out.type == 't' || out.type == 'u') && out.library.empty()))
     return bad(whole, "names no function or event");
   return {};
