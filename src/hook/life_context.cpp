@@ -24,6 +24,13 @@ constexpr LifeHook hooks[] = {
 
 std::string_view life_hooks() { return "sched/sched_process_{exec,fork,exit}, signal/signal_{generate,deliver}"; }
 
+std::vector<std::string_view> life_hooks_of(std::string_view group) {
+  std::vector<std::string_view> names;
+  for (const LifeHook& hook : hooks)
+    if (hook.group == group) names.push_back(hook.name);
+  return names;
+}
+
 std::optional<LifePlan> plan_life(const AttachTarget& target) {
   const bool is_record = target.kind == AttachKind::tracepoint || target.kind == AttachKind::tp;
   const bool is_raw = target.kind == AttachKind::raw_tracepoint || target.kind == AttachKind::raw_tp ||

@@ -24,6 +24,8 @@
 #include <optional>
 #include <skep/result.hpp>
 #include <skep/spec.hpp>
+#include <string_view>
+#include <vector>
 
 #include "hook/life_event.hpp"
 #include "hook/shadow_tasks.hpp"
@@ -42,6 +44,8 @@ std::optional<LifePlan> plan_life(const AttachTarget& target);
 
 /// Their names, for messages.
 std::string_view life_hooks();
+/// The names of those in a group of tracepoints ("sched").
+std::vector<std::string_view> life_hooks_of(std::string_view group);
 
 /// The memory of one context; lives as long as the program that runs on it.
 class LifeContext {

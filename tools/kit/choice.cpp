@@ -12,7 +12,7 @@ namespace {
 
 bool is_wanted(const ProgramSpec& program, const Choice& choice) {
   const std::string_view name = program.name;
-  if (name.starts_with("follow_")) return choice.follow_forks;
+  if (is_follower(name)) return choice.follow_forks;
   if (name.starts_with("user_")) return !choice.in_kernel;
   if (name.starts_with("kernel_") || name.starts_with("maybe_")) return choice.in_kernel;
   return true;

@@ -3,6 +3,7 @@
 #include <functional>
 #include <skep/spec.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace skep::tools {
@@ -14,6 +15,9 @@ struct Choice {
   /// Whether the kernel has the program's hook itself, or (false) a stand-in for it. Errors: neither, and why.
   std::function<Result<bool>(const ProgramSpec&)> has_hook;
 };
+
+/// Whether the program is one that follows a command's forks and execs (tool.bpf.h): not what a person asked for.
+inline bool is_follower(std::string_view program) { return program.starts_with("follow_"); }
 
 /// The stem of a program's name: without its engine and its variant. "kernel_switch__fentry" -> "switch".
 std::string_view stem_of(std::string_view program);

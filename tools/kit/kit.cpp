@@ -223,10 +223,10 @@ Result<void> Kit::choose_programs() {
 
 Result<std::vector<Link>> Kit::attach_all() {
   std::vector<Link> links;
-  std::size_t followers = 0;  // of a command's forks and execs: they are not what a person asked for
+  std::size_t followers = 0;
   for (auto& program : object_->programs()) {
     if (program.target().target.empty()) continue;  // the tool attaches it itself
-    followers += program.info().name.starts_with("follow_");
+    followers += is_follower(program.info().name);
     AttachTarget target = program.target();
     if (is_user_function(target.kind)) target.pid = workload_.pid;
     links.push_back(SKEP_TRY_AT(program.info().name, program.attach(target)));

@@ -11,6 +11,7 @@
 #include "elf/functions.hpp"
 #include "elf/usdt.hpp"
 #include "elf/user_binary.hpp"
+#include "hook/life_context.hpp"
 #include "kernel/functions.hpp"
 #include "kit/kit.hpp"
 
@@ -96,9 +97,8 @@ Probe tracepoint(const std::string& category, const std::string& event) {
 /// What the user engine has: system calls and the life of processes.
 std::vector<std::string> events_of_user_engine(std::string_view category) {
   if (category == "raw_syscalls") return {"sys_enter", "sys_exit"};
-  if (category == "sched") return {"sched_process_exec", "sched_process_exit", "sched_process_fork"};
-  if (category == "signal") return {"signal_deliver", "signal_generate"};
-  std::vector<std::string> out;
+  const auto of_life = hook::life_hooks_of(category);
+  std::vector<std::string> out(of_life.begin(), of_life.end());
   for (u32 number = 0; category == "syscalls" && number < catalog::syscall_limit; ++number)
     if (const auto* row = catalog::syscall_row(number))
       for (const char* side : {"enter", "exit"}) out.push_back(fmt::format("sys_{}_{}", side, row->function));

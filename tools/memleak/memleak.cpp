@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/split.hpp"
+#include "kit/choice.hpp"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/stacks.hpp"
@@ -203,7 +204,7 @@ int memleak(const Arguments& arguments) {
   if (!options.tell_calls) kit.set_map_size("calls", 4096);
   for (const ProgramSpec& program : kit.spec().programs) {
     const bool is_user = program.section.starts_with("?uprobe") || program.section.starts_with("?uretprobe");
-    if (is_user != of_process && !program.name.starts_with("follow_"))
+    if (is_user != of_process && !is_follower(program.name))
       kit.only_if(false, program.name.starts_with("kernel_") ? program.name.substr(7) : program.name);
   }
   kit.on_attach([&](Object& object, std::vector<Link>& links) -> Result<void> {
