@@ -287,35 +287,43 @@ std::optional<u32> KernelMap::change_batch(uapi::Cmd cmd, const std::byte* keys,
   return attr.count;
 }
 
-std::optional<BatchResult> KernelMap::update_batch(std::span<const std::byte> keys, std::span<const std::byte> values,
-                                                   u32 count, u64 flags) {
-  const u64 value_bytes = lookup_bytes(info_, base::possible_cpus());
-  if (holds_objects(info_.type) || values.size() != count * value_bytes) return std::nullopt;
-  // The entry at which a batch stops is tried alone: that has the words for what is wrong.
+/// `batch`: does entries from one on, and says how many; `alone`: does one. nullopt: the first call had no batch.
+template <class Batch, class Alone>
+std::optional<BatchResult> in_batches(u32 count, const Batch& batch, const Alone& alone) {
   for (u32 done = 0;; ++done) {
-    const auto more = change_batch(uapi::Cmd::map_update_batch, keys.data() + u64{done} * info_.key_size,
-                                   values.data() + done * value_bytes, count - done, flags);
+    const std::optional<u32> more = batch(done);
     if (!more && done == 0) return std::nullopt;
     done += more.value_or(0);
     if (done == count) return BatchResult{count, {}};
-    auto alone = update(keys.subspan(u64{done} * info_.key_size, info_.key_size),
-                        values.subspan(done * value_bytes, value_bytes), flags);
-    if (!alone) return BatchResult{done, std::move(alone).error()};
+    // The entry at which a batch stops is tried alone: that has the words for what is wrong.
+    if (auto one = alone(done); !one) return BatchResult{done, std::move(one).error()};
     if (done + 1 == count) return BatchResult{count, {}};
   }
 }
 
+std::optional<BatchResult> KernelMap::update_batch(std::span<const std::byte> keys, std::span<const std::byte> values,
+                                                   u32 count, u64 flags) {
+  const std::size_t key_bytes = info_.key_size, value_bytes = lookup_bytes(info_, base::possible_cpus());
+  if (holds_objects(info_.type) || values.size() != count * value_bytes) return std::nullopt;
+  return in_batches(
+      count,
+      [&](u32 from) {
+        return change_batch(uapi::Cmd::map_update_batch, keys.data() + from * key_bytes,
+                            values.data() + from * value_bytes, count - from, flags);
+      },
+      [&](u32 at) {
+        return update(keys.subspan(at * key_bytes, key_bytes), values.subspan(at * value_bytes, value_bytes), flags);
+      });
+}
+
 std::optional<BatchResult> KernelMap::erase_batch(std::span<const std::byte> keys, u32 count) {
-  for (u32 done = 0;; ++done) {
-    const auto more =
-        change_batch(uapi::Cmd::map_delete_batch, keys.data() + u64{done} * info_.key_size, nullptr, count - done, 0);
-    if (!more && done == 0) return std::nullopt;
-    done += more.value_or(0);
-    if (done == count) return BatchResult{count, {}};
-    auto alone = erase(keys.subspan(u64{done} * info_.key_size, info_.key_size));
-    if (!alone) return BatchResult{done, std::move(alone).error()};
-    if (done + 1 == count) return BatchResult{count, {}};
-  }
+  const std::size_t key_bytes = info_.key_size;
+  return in_batches(
+      count,
+      [&](u32 from) {
+        return change_batch(uapi::Cmd::map_delete_batch, keys.data() + from * key_bytes, nullptr, count - from, 0);
+      },
+      [&](u32 at) { return erase(keys.subspan(at * key_bytes, key_bytes)); });
 }
 
 Result<RingReader> KernelMap::open_ring() {
