@@ -19,9 +19,9 @@ Error types_error(Error error, const std::string& path, bool is_running) {
   if (is_running && error.code == Code::not_found)
     return Error{Code::unsupported,
                  fmt::format("this kernel does not tell its types ({} is missing): it was built without "
-                             "CONFIG_DEBUG_INFO_BTF. For CO-RE, name a BTF file of this very kernel: --btf FILE (`skep "
-                             "gen min_core_btf` "
-                             "makes a small one for an object; collections such as BTFHub have whole ones)",
+                             "CONFIG_DEBUG_INFO_BTF. For CO-RE, name a BTF file of this very kernel: --btf FILE "
+                             "(`skep gen min_core_btf` makes a small one for an object; collections such as BTFHub "
+                             "have whole ones)",
                              path),
                  ENOENT};
   return std::move(error).within("kernel types");

@@ -17,12 +17,17 @@ namespace {
 
 constexpr std::string_view prefix = "skep-";
 
-/// Removes what killed processes left. One that is open, or was made by a mighty stranger of this name, stays.
+/// "skep-PID-N", as fill() names them; what a person calls "skep-notes" is his.
+bool is_ours(std::string_view name) {
+  return name.starts_with(prefix) && name.find_first_not_of("0123456789-", prefix.size()) == name.npos;
+}
+
+/// Removes what killed processes left. One that is open stays: the kernel refuses.
 void sweep(const Tracefs& tracefs, int instances) {
   const auto names = tracefs.list("instances");
   if (!names) return;
   for (const std::string& name : *names)
-    if (name.starts_with(prefix)) (void)::unlinkat(instances, name.c_str(), AT_REMOVEDIR);
+    if (is_ours(name)) (void)::unlinkat(instances, name.c_str(), AT_REMOVEDIR);
 }
 
 }  // namespace

@@ -105,8 +105,9 @@ Result<RingReader> open_kernel_trace_pipe(const Tracefs& tracefs) {
     return fail(
         instance.error().code,
         fmt::format("another process reads the kernel's trace pipe, which has one reader at a time, and a trace "
-                    "buffer of our own could not be made: {}. End the other one (`fuser {}` names it)",
-                    instance.error().message, "/sys/kernel/tracing/trace_pipe"),
+                    "buffer of our own could not be made: {}. End the other one (`fuser "
+                    "/sys/kernel/tracing/trace_pipe` names it)",
+                    instance.error().message),
         instance.error().os_error);
   auto own = instance->take_pipe();
   return RingReader(std::make_unique<TracePipeReader>(std::move(own), *std::move(instance)));
