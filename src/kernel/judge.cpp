@@ -47,8 +47,7 @@ bool is_about_this_kernel(std::string_view reason) {
 }  // namespace
 
 std::optional<KernelVerdict> work_in_log(std::string_view log) {
-  // Linux 7.2 has a line "insns processed" above it.
-  const auto insns = number_after(log, log.starts_with("processed ") ? "processed " : "\nprocessed ");
+  const auto insns = number_after(log, "processed ");
   if (!insns) return std::nullopt;
   KernelVerdict work;
   work.insns = *insns;

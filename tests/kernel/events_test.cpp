@@ -111,43 +111,55 @@ TEST_F(Events, LostRecordsAreCounted) {
   EXPECT_EQ(got + reader->lost(), sent);
 }
 
-TEST_F(Events, TracePrintkLinesComeOutOfThePipe) {
-  auto spec = compile("printk");
-  ASSERT_OK(spec);
-  Child child([] { ::syscall(SYS_getppid); });
-  set_global(*spec, "wanted_pid", child.pid());
-  auto object = load(*spec);
-  ASSERT_OK(object);
+/// The programs of printk.bpf.c, which print two lines when a child of the test asks for them.
+class PrintedLines : public Events {
+ protected:
+  void SetUp() override {
+    Events::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    auto spec = compile("printk");
+    ASSERT_OK(spec);
+    set_global(*spec, "wanted_pid", child.pid());
+    auto loaded = load(*spec);
+    ASSERT_OK(loaded);
+    object.emplace(std::move(*loaded));
+  }
+
+  /// What comes out of a pipe, as far as it is the child's. Up to 10 s for both lines, for interpreted machines.
+  std::vector<std::string> lines_of(RingReader& pipe) {
+    std::vector<std::string> lines;
+    for (int i = 0; i < 100 && lines.size() < 2; ++i) {
+      const auto got = pipe.poll(std::chrono::milliseconds(100), [&](const Record& record) {
+        std::string line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
+        if (line.find(wanted) != std::string::npos) lines.push_back(std::move(line));
+      });
+      EXPECT_TRUE(got) << got.error().message;
+      if (!got) break;
+    }
+    return lines;
+  }
+
+  Child child{[] { ::syscall(SYS_getppid); }};
+  const std::string wanted = "skep kernel test " + std::to_string(child.pid());
+  std::optional<Object> object;
+};
+
+TEST_F(PrintedLines, ComeOutOfThePipe) {
   auto pipe = backend->open_trace_pipe();
   ASSERT_OK(pipe);
   auto link = object->programs()[0].attach();
   ASSERT_OK(link);
-  const std::string wanted = "skep kernel test " + std::to_string(child.pid());
   ASSERT_TRUE(child.run());
-  std::vector<std::string> lines;
-  for (int i = 0; i < 100 && lines.size() < 2; ++i) {  // up to 10 s, for interpreted machines
-    auto got = pipe->poll(std::chrono::milliseconds(100), [&](const Record& record) {
-      std::string line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
-      if (line.find(wanted) != std::string::npos) lines.push_back(std::move(line));
-    });
-    ASSERT_OK(got);
-  }
+  const auto lines = lines_of(*pipe);
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_NE(lines[0].find(": bpf_trace_printk: " + wanted + " first"), std::string::npos) << lines[0];
   EXPECT_TRUE(lines[1].ends_with(wanted + " second")) << lines[1];
 }
 
-TEST_F(Events, ReadersOfTracePrintkDoNotTakeEachOthersLines) {
+TEST_F(PrintedLines, ReachEveryReader) {
   const bool has_event = std::filesystem::exists("/sys/kernel/tracing/instances") &&
                          std::filesystem::exists("/sys/kernel/tracing/events/bpf_trace/bpf_trace_printk");
   if (!has_event) GTEST_SKIP() << "left out: bpf_trace_printk is no event here (Linux 5.9), or tracefs is not mounted";
-  auto spec = compile("printk");
-  ASSERT_OK(spec);
-  Child child([] { ::syscall(SYS_getppid); });
-  set_global(*spec, "wanted_pid", child.pid());
-  auto object = load(*spec);
-  ASSERT_OK(object);
-  const std::string wanted = "skep kernel test " + std::to_string(child.pid());
   const auto own_buffers = [] {
     std::size_t count = 0;
     for (const auto& one : std::filesystem::directory_iterator("/sys/kernel/tracing/instances"))
@@ -165,17 +177,7 @@ TEST_F(Events, ReadersOfTracePrintkDoNotTakeEachOthersLines) {
     auto link = object->programs()[0].attach();
     ASSERT_OK(link);
     ASSERT_TRUE(child.run());
-    for (RingReader& pipe : pipes) {
-      int lines = 0;
-      for (int i = 0; i < 100 && lines < 2; ++i) {
-        const auto got = pipe.poll(std::chrono::milliseconds(100), [&](const Record& record) {
-          const std::string_view line(reinterpret_cast<const char*>(record.data.data()), record.data.size());
-          lines += line.find(wanted) != line.npos;
-        });
-        ASSERT_OK(got);
-      }
-      EXPECT_EQ(lines, 2);
-    }
+    for (RingReader& pipe : pipes) EXPECT_EQ(lines_of(pipe).size(), 2u);
   }
   EXPECT_EQ(own_buffers(), 0u);
 }
