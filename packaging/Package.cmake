@@ -30,6 +30,7 @@ set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXE
 
 set(CPACK_DEBIAN_SKEP_PACKAGE_NAME skep)
 set(CPACK_DEBIAN_SKEP_PACKAGE_RECOMMENDS "clang (>= 1:14), python3-skep")
+set(CPACK_DEBIAN_SKEP_PACKAGE_SUGGESTS "libdw1, libcapstone4")
 set(CPACK_COMPONENT_SKEP_DESCRIPTION "eBPF programs in user space and in the kernel
 One program that compiles, verifies, runs, attaches and inspects eBPF
 programs, on a process tree without privileges or in the Linux kernel, with

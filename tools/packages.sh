@@ -4,7 +4,7 @@ set -eu
 build="g++ cmake ninja-build libfmt-dev libexpected-dev libcli11-dev"
 test="libgtest-dev nlohmann-json3-dev python3"
 run="clang"
-extra="libcapstone-dev pkg-config clang-format-19 bpftool libbpf-dev strace gcc-12-multilib g++-aarch64-linux-gnu qemu-user"
+extra="libcapstone-dev libdw-dev pkg-config clang-format-19 bpftool libbpf-dev strace gcc-12-multilib g++-aarch64-linux-gnu qemu-user"
 # gcc-12-multilib and not gcc-multilib, which excludes every cross compiler.
 
 missing() {

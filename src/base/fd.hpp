@@ -35,6 +35,10 @@ class Fd {
   int fd_ = -1;
 };
 
+/// Closes every descriptor of this process but one (-1: every one), for a child that is to live longer than what its
+/// parent had open. A table that is shared with another process becomes its own first. Safe after fork().
+void close_all_but(int kept) noexcept;
+
 /// The error of the system call that just failed: "`what`: No such file or directory", os_error = errno.
 /// EPERM and EACCES become Code::permission, ENOENT and ESRCH not_found, everything else io.
 Error os_error(std::string_view what);

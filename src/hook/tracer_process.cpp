@@ -2,7 +2,6 @@
 #include "hook/tracer_process.hpp"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -32,18 +31,6 @@ void post(int fd) noexcept {
   const u64 one = 1;
   while (::write(fd, &one, sizeof one) < 0 && errno == EINTR) {
   }
-}
-
-void close_all_but(int kept) noexcept {
-  const auto close_span = [](unsigned first, unsigned last) {
-    if (first > last || ::syscall(SYS_close_range, first, last, 0u) == 0) return;
-    for (unsigned fd = first; fd <= last && fd < 65536; ++fd) ::close(static_cast<int>(fd));  // before 5.9
-  };
-  // Our own table first: skep may live on and need its descriptors.
-  ::unshare(CLONE_FILES);
-  if (kept < 0) return close_span(0, ~0u);
-  if (kept > 0) close_span(0, static_cast<unsigned>(kept) - 1);
-  close_span(static_cast<unsigned>(kept) + 1, ~0u);
 }
 
 }  // namespace
@@ -178,9 +165,8 @@ int TracerProcess::process_main(void* argument) {
   shared.end = static_cast<int>(end);
   post(shared.done.get());
   if (end != End::finished) {
-    const int kept = shared.work->kept_fd();
-    close_all_but(kept);
-    if (::chdir("/") != 0) {  // busy for nobody; there is no one left to tell
+    base::close_all_but(shared.work->kept_fd());  // of its own table: skep may live on and need its descriptors
+    if (::chdir("/") != 0) {                      // busy for nobody; there is no one left to tell
     }
     shared.work->carry_on(shared.interrupts);
   }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr u64 most_note_bytes = 65536;
 constexpr u64 most_debug_bytes = 4ULL << 30;
+constexpr std::size_t most_id_bytes = 64;
 constexpr u32 note_build_id = 3;  // NT_GNU_BUILD_ID
 constexpr const char* debug_root = "/usr/lib/debug";
 
@@ -61,6 +62,10 @@ std::optional<Link> debug_link(elf::FileImage& image) {
   return checksum ? std::optional(Link{std::string(*name), *checksum}) : std::nullopt;
 }
 
+std::string path_by_id(const std::string& id) {
+  return fmt::format("{}/.build-id/{}/{}.debug", debug_root, id.substr(0, 2), id.substr(2));
+}
+
 /// Whether a candidate belongs to the stripped file.
 bool fits(int candidate, const std::string& id, std::optional<u32> checksum) {
   auto image = elf::FileImage::open(candidate);
@@ -71,18 +76,26 @@ bool fits(int candidate, const std::string& id, std::optional<u32> checksum) {
   return found && *found == *checksum;
 }
 
-std::optional<base::Fd> first_that_fits(const std::vector<std::string>& paths, const DebugPlaces& places,
-                                        const std::string& id, std::optional<u32> checksum) {
+std::optional<FoundFile> first_that_fits(const std::vector<std::string>& paths, const DebugPlaces& places,
+                                         const std::string& id, std::optional<u32> checksum) {
   for (const Root* root : {places.process, places.own})
     for (const std::string& path : paths) {
       if (root == nullptr) continue;
       auto file = root->open_regular(path);
-      if (file && fits(file->get(), id, checksum)) return *std::move(file);
+      if (file && fits(file->get(), id, checksum)) return FoundFile{*std::move(file), path};
     }
   return std::nullopt;
 }
 
 }  // namespace
+
+std::string directory_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+std::string build_id_text(std::span<const std::byte> id) {
+  std::string text;
+  for (const std::byte byte : id) text += fmt::format("{:02x}", static_cast<u8>(byte));
+  return text;
+}
 
 std::string build_id(elf::FileImage& image) {
   for (const elf::Section& section : image.file().sections()) {
@@ -91,25 +104,35 @@ std::string build_id(elf::FileImage& image) {
     if (!image.load(section)) continue;
     const auto bytes = image.file().contents(section);
     const auto id = bytes ? gnu_note(*bytes, note_build_id) : std::nullopt;
-    if (!id || id->empty() || id->size() > 64) continue;
-    std::string hex;
-    for (const std::byte byte : *id) hex += fmt::format("{:02x}", static_cast<u8>(byte));
-    return hex;
+    if (id && !id->empty() && id->size() <= most_id_bytes) return build_id_text(*id);
   }
   return {};
 }
 
-std::optional<base::Fd> find_debug_file(elf::FileImage& image, const std::string& id, const DebugPlaces& places) {
-  if (id.size() > 2) {
-    const std::string path = fmt::format("{}/.build-id/{}/{}.debug", debug_root, id.substr(0, 2), id.substr(2));
-    if (auto file = first_that_fits({path}, places, id, std::nullopt)) return file;
-  }
+std::optional<FoundFile> find_debug_file(elf::FileImage& image, const std::string& id, const DebugPlaces& places) {
+  if (id.size() > 2)
+    if (auto found = first_that_fits({path_by_id(id)}, places, id, std::nullopt)) return found;
   const auto link = debug_link(image);
   if (!link || places.directory.empty()) return std::nullopt;
   const std::string& directory = places.directory;
   return first_that_fits(
       {directory + "/" + link->name, directory + "/.debug/" + link->name, debug_root + directory + "/" + link->name},
       places, id, link->checksum);
+}
+
+std::optional<base::Fd> find_supplement(elf::FileImage& image, const DebugPlaces& places) {
+  const elf::Section* const section = image.file().section(".gnu_debugaltlink");
+  if (section == nullptr || section->size > most_note_bytes || !image.load(*section)) return std::nullopt;
+  const auto bytes = image.file().contents(*section);
+  if (!bytes) return std::nullopt;
+  const auto name = base::ByteReader(*bytes).string(0);
+  if (!name || name->empty()) return std::nullopt;
+  const auto id_bytes = bytes->subspan(name->size() + 1);
+  if (id_bytes.size() < 2 || id_bytes.size() > most_id_bytes) return std::nullopt;
+  const std::string id = build_id_text(id_bytes);
+  const std::string path = name->starts_with('/') ? std::string(*name) : fmt::format("{}/{}", places.directory, *name);
+  auto found = first_that_fits({path, path_by_id(id)}, places, id, std::nullopt);
+  return found ? std::optional(std::move(found->file)) : std::nullopt;
 }
 
 Result<u32> debug_link_checksum(int fd) {

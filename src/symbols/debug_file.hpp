@@ -7,6 +7,7 @@
 // Source: GDB manual, "Separate Debug Files".
 #pragma once
 #include <optional>
+#include <span>
 #include <string>
 
 #include "elf/file_image.hpp"
@@ -21,11 +22,26 @@ struct DebugPlaces {
   std::string directory;  ///< of the stripped file, in the process's view: "/usr/bin"
 };
 
+/// A build id as everybody writes it: in hex.
+std::string build_id_text(std::span<const std::byte> id);
+
 /// The build id in hex; "" where the file has none.
 std::string build_id(elf::FileImage& image);
 
+/// "/usr/bin" of "/usr/bin/env".
+std::string directory_of(const std::string& path);
+
+struct FoundFile {
+  base::Fd file;
+  std::string path;  ///< in the view of whose file it is
+};
+
 /// The debug file of `image`, open for reading; nullopt when there is none that fits.
-std::optional<base::Fd> find_debug_file(elf::FileImage& image, const std::string& id, const DebugPlaces& places);
+std::optional<FoundFile> find_debug_file(elf::FileImage& image, const std::string& id, const DebugPlaces& places);
+
+/// What several debug files have in common (dwz puts it into a file of its own, named in .gnu_debugaltlink), for the
+/// debug file `image`, which lies in places.directory. nullopt: it needs none, or there is none that fits.
+std::optional<base::Fd> find_supplement(elf::FileImage& image, const DebugPlaces& places);
 
 /// The checksum that a .gnu_debuglink holds: CRC-32 of the whole file. Errors: io, limit.
 Result<u32> debug_link_checksum(int fd);

@@ -27,6 +27,17 @@ bool add_table(std::vector<CodeSymbols>& tables, elf::FileImage& image, u32 type
   return true;
 }
 
+/// `directory`: the file's own, where it is not that of `places`.
+std::optional<DebugInfo> debug_info_of(elf::FileImage& image, std::shared_ptr<const base::Fd> file,
+                                       const std::string& directory, DebugPlaces places) {
+  const elf::Section* const section = image.file().section(".debug_info");
+  if (section == nullptr || section->type == elf::section_nobits || section->size == 0) return std::nullopt;
+  if (!directory.empty()) places.directory = directory;
+  DebugInfo info{std::move(file)};
+  if (auto supplement = find_supplement(image, places)) info.supplement = *std::move(supplement);
+  return info;
+}
+
 std::vector<elf::Segment> loaded_segments(const elf::File& file) {
   std::vector<elf::Segment> segments(file.segments().begin(), file.segments().end());
   std::erase_if(segments, [](const elf::Segment& segment) { return segment.type != elf::segment_load; });
@@ -42,11 +53,16 @@ Result<FileSymbols> FileSymbols::read(base::Fd file, const DebugPlaces& places) 
   FileSymbols symbols;
   symbols.segments_ = loaded_segments(image.file());
   symbols.build_id_ = symbols::build_id(image);
-  if (!add_table(symbols.tables_, image, elf::section_symtab, kept))
+  const bool has_symbols = add_table(symbols.tables_, image, elf::section_symtab, kept);
+  symbols.debug_info_ = debug_info_of(image, kept, {}, places);
+  if (!has_symbols || !symbols.debug_info_)
     if (auto debug = find_debug_file(image, symbols.build_id_, places)) {
-      const auto kept_debug = std::make_shared<const base::Fd>(*std::move(debug));
-      if (auto debug_image = elf::FileImage::open(kept_debug->get()))
-        add_table(symbols.tables_, *debug_image, elf::section_symtab, kept_debug);
+      const auto kept_debug = std::make_shared<const base::Fd>(std::move(debug->file));
+      if (auto debug_image = elf::FileImage::open(kept_debug->get())) {
+        if (!has_symbols) add_table(symbols.tables_, *debug_image, elf::section_symtab, kept_debug);
+        if (!symbols.debug_info_)
+          symbols.debug_info_ = debug_info_of(*debug_image, kept_debug, directory_of(debug->path), places);
+      }
     }
   add_table(symbols.tables_, image, elf::section_dynsym, kept);
   return symbols;
@@ -63,8 +79,12 @@ Result<FileSymbols> FileSymbols::read(std::span<const std::byte> bytes) {
   return symbols;
 }
 
+std::optional<u64> FileSymbols::linked_address(u64 file_offset) const {
+  return elf::loaded_address(segments_, file_offset);
+}
+
 std::optional<FileSymbols::Found> FileSymbols::at_offset(u64 file_offset) const {
-  const auto address = elf::loaded_address(segments_, file_offset);
+  const auto address = linked_address(file_offset);
   return address ? at_address(*address) : std::nullopt;
 }
 

@@ -11,6 +11,7 @@
 
 #include "symbols/code_symbols.hpp"
 #include "symbols/debug_file.hpp"
+#include "symbols/dwarf_process.hpp"
 
 namespace skep::symbols {
 
@@ -27,6 +28,10 @@ class FileSymbols {
   std::optional<Found> at_offset(u64 file_offset) const;
   /// What stands at an address that the file is linked at.
   std::optional<Found> at_address(u64 address) const;
+  /// The address that an offset of the file is linked at, where it is loaded.
+  std::optional<u64> linked_address(u64 file_offset) const;
+  /// The debug information, of the file or of its separate debug file; nullptr: there is none.
+  const DebugInfo* debug_info() const noexcept { return debug_info_ ? &*debug_info_ : nullptr; }
   /// In hex; "" where the file has none.
   const std::string& build_id() const noexcept { return build_id_; }
   std::size_t memory_bytes() const noexcept;
@@ -37,6 +42,7 @@ class FileSymbols {
   std::vector<elf::Segment> segments_;  ///< those that are loaded
   std::vector<CodeSymbols> tables_;     ///< the better ones first
   std::string build_id_;
+  std::optional<DebugInfo> debug_info_;
 };
 
 /// Tables of files that were looked at, until they take too much memory: then those that were not asked for longest go.

@@ -22,8 +22,14 @@ std::string text(const Frame& frame, FrameStyle style) {
     return fmt::format("[unknown] [{}+0x{:x}]", module, frame.module_offset);
   }
   std::string text = base::printable(style.demangled ? demangle(frame.name) : frame.name);
-  if (style.offset) text += fmt::format("+0x{:x}", frame.offset);
+  if (frame.is_inlined) {
+    text += style.folded ? "_[i]" : " (inlined)";
+  } else if (style.offset) {
+    text += fmt::format("+0x{:x}", frame.offset);
+  }
   if (style.module && !module.empty()) text += fmt::format(" [{}]", module);
+  if (style.source && frame.line != 0)
+    text += fmt::format(" ({}:{})", base::printable(last_name(frame.source)), frame.line);
   return text;
 }
 

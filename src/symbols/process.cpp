@@ -70,6 +70,14 @@ std::span<const std::byte> own_vdso(u64 size) {
 
 }  // namespace
 
+void name_in(Place& place) {
+  if (!place.symbols) return;
+  if (auto found = place.symbols->at_offset(place.frame.module_offset)) {
+    place.frame.name = std::move(found->name);
+    place.frame.offset = found->offset;
+  }
+}
+
 Result<Process> Process::open(u32 pid) {
   const std::string path = fmt::format("/proc/{}", pid);
   base::Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -106,7 +114,7 @@ void Process::refresh(std::chrono::milliseconds age) {
   vdso_.reset();
 }
 
-std::vector<Frame> Process::resolve(std::span<const u64> addresses, FileCache& files, const Root* own) {
+std::vector<Place> Process::resolve(std::span<const u64> addresses, FileCache& files, const Root* own) {
   constexpr std::chrono::milliseconds fresh{100};
   refresh(fresh);
   for (const u64 address : addresses)
@@ -114,17 +122,18 @@ std::vector<Frame> Process::resolve(std::span<const u64> addresses, FileCache& f
       refresh(std::chrono::milliseconds(5));  // mapped since
       break;
     }
-  std::vector<Frame> frames;
-  frames.reserve(addresses.size());
-  for (const u64 address : addresses) frames.push_back(resolve(address, files, own));
-  return frames;
+  std::vector<Place> places;
+  places.reserve(addresses.size());
+  for (const u64 address : addresses) places.push_back(resolve(address, files, own));
+  return places;
 }
 
-Frame Process::resolve(u64 address, FileCache& files, const Root* own) {
-  Frame frame;
+Place Process::resolve(u64 address, FileCache& files, const Root* own) {
+  Place place;
+  Frame& frame = place.frame;
   frame.address = address;
   const Mapping* const mapping = mapping_of(mappings_, address);
-  if (mapping == nullptr) return frame;
+  if (mapping == nullptr) return place;
   frame.module = mapping->path;
   frame.module_offset = address - mapping->begin + (mapping->is_file() ? mapping->file_offset : 0);
   if (mapping->path == "[vdso]") {
@@ -132,9 +141,10 @@ Frame Process::resolve(u64 address, FileCache& files, const Root* own) {
   } else if (may_be_made_at_run_time(*mapping)) {
     if (mapping->executable) name_in_perf_map(frame);
   } else {
-    name_in_file(*mapping, frame, files, own);
+    place.symbols = symbols_of(*mapping, files, own);
+    name_in(place);
   }
-  return frame;
+  return place;
 }
 
 /// The file that is mapped. By name first, below the process's root; when another file has that name now, or none, by
@@ -156,37 +166,27 @@ Result<base::Fd> Process::open_mapped(const Mapping& mapping) const {
   return reopen_regular(named, name);
 }
 
-void Process::name_in_file(const Mapping& mapping, Frame& frame, FileCache& files, const Root* own) {
+std::shared_ptr<const FileSymbols> Process::symbols_of(const Mapping& mapping, FileCache& files, const Root* own) {
   Module& module = modules_[mapping.begin];
   std::shared_ptr<const FileSymbols> symbols;
   if (module.identity) symbols = files.find(*module.identity);
-  if (!symbols && (!module.tried || module.identity)) {
-    module.tried = true;
-    module.identity.reset();
-    auto file = open_mapped(mapping);
-    if (!file) return;
-    const auto identity = FileIdentity::of(file->get());
-    if (!identity) return;
-    module.identity = *identity;
-    symbols = files.find(*identity);
-    if (!symbols) {
-      const std::string directory = mapping.path.substr(0, mapping.path.rfind('/'));
-      symbols = files.add(*identity, *std::move(file), {root_ ? &*root_ : nullptr, own, directory});
-    }
-  }
-  if (!symbols) return;
-  if (auto found = symbols->at_offset(frame.module_offset)) {
-    frame.name = std::move(found->name);
-    frame.offset = found->offset;
-  }
+  if (symbols || (module.tried && !module.identity)) return symbols;
+  module.tried = true;
+  module.identity.reset();
+  auto file = open_mapped(mapping);
+  if (!file) return nullptr;
+  const auto identity = FileIdentity::of(file->get());
+  if (!identity) return nullptr;
+  module.identity = *identity;
+  symbols = files.find(*identity);
+  if (symbols) return symbols;
+  return files.add(*identity, *std::move(file), {root_ ? &*root_ : nullptr, own, directory_of(mapping.path)});
 }
 
 void Process::read_files(FileCache& files, const Root* own) {
   refresh(std::chrono::milliseconds(100));
-  for (const Mapping& mapping : mappings_) {
-    Frame unused;
-    if (mapping.executable && !may_be_made_at_run_time(mapping)) name_in_file(mapping, unused, files, own);
-  }
+  for (const Mapping& mapping : mappings_)
+    if (mapping.executable && !may_be_made_at_run_time(mapping)) symbols_of(mapping, files, own);
 }
 
 void Process::name_in_vdso(const Mapping& mapping, Frame& frame) {

@@ -17,6 +17,15 @@
 
 namespace skep::symbols {
 
+/// A frame, and the file that its name was looked for in: nullptr where that is none that could be read.
+struct Place {
+  Frame frame;
+  std::shared_ptr<const FileSymbols> symbols;
+};
+
+/// Names what stands at the frame's offset in the file.
+void name_in(Place& place);
+
 class Process {
  public:
   /// Errors: not_found (no such process), permission (another user's).
@@ -28,7 +37,7 @@ class Process {
   /// Reads its mappings again when the last look is older than `age`. What was known stays when it is gone.
   void refresh(std::chrono::milliseconds age);
   /// Names addresses.
-  std::vector<Frame> resolve(std::span<const u64> addresses, FileCache& files, const Root* own);
+  std::vector<Place> resolve(std::span<const u64> addresses, FileCache& files, const Root* own);
   /// Looks at every file that it may execute.
   void read_files(FileCache& files, const Root* own);
   const std::vector<Mapping>& mappings() const noexcept { return mappings_; }
@@ -41,8 +50,8 @@ class Process {
 
   Process(u32 pid, base::Fd directory) : pid_(pid), directory_(std::move(directory)) {}
   Result<std::string> read_text(const char* file, std::size_t most_bytes) const;
-  Frame resolve(u64 address, FileCache& files, const Root* own);
-  void name_in_file(const Mapping& mapping, Frame& frame, FileCache& files, const Root* own);
+  Place resolve(u64 address, FileCache& files, const Root* own);
+  std::shared_ptr<const FileSymbols> symbols_of(const Mapping& mapping, FileCache& files, const Root* own);
   void name_in_vdso(const Mapping& mapping, Frame& frame);
   void name_in_perf_map(Frame& frame);
   Result<base::Fd> open_mapped(const Mapping& mapping) const;

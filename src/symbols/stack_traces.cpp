@@ -29,13 +29,9 @@ std::string folded_name(std::string_view name) {
   return text;
 }
 
-std::string hex(std::span<const std::byte> bytes) {
-  std::string text;
-  for (const std::byte byte : bytes) text += fmt::format("{:02x}", static_cast<u8>(byte));
-  return text;
-}
-
 }  // namespace
+
+std::string folded_text(const Frame& frame) { return text(frame, {.folded = true}) + (frame.is_kernel ? "_[k]" : ""); }
 
 std::vector<u64> stack_addresses(std::span<const std::byte> value) {
   const base::ByteReader reader(value);
@@ -60,7 +56,7 @@ std::vector<BuildIdPlace> stack_build_ids(std::span<const std::byte> value) {
       constexpr u64 short_bytes = 16;
       const auto rest = id.subspan(short_bytes);
       if (std::ranges::all_of(rest, [](std::byte byte) { return byte == std::byte{0}; })) id = id.first(short_bytes);
-      place.build_id = hex(id);
+      place.build_id = build_id_text(id);
     }
     places.push_back(std::move(place));
   }
@@ -72,21 +68,11 @@ std::vector<Frame> kernel_stack(Symbolizer& symbolizer, std::span<const std::byt
 }
 
 std::vector<Frame> user_stack(Symbolizer& symbolizer, u32 pid, std::span<const std::byte> value) {
-  return symbolizer.user(pid, stack_addresses(value));
+  return symbolizer.user_stack(pid, stack_addresses(value));
 }
 
 std::vector<Frame> build_id_stack(Symbolizer& symbolizer, u32 pid, std::span<const std::byte> value) {
-  std::vector<Frame> frames;
-  for (const BuildIdPlace& place : stack_build_ids(value)) {
-    if (!place.build_id.empty()) {
-      frames.push_back(symbolizer.build_id(place.build_id, place.place, pid));
-    } else if (pid != 0) {
-      frames.push_back(symbolizer.user(pid, place.place));
-    } else {
-      frames.push_back({.address = place.place});
-    }
-  }
-  return frames;
+  return symbolizer.build_id_stack(pid, stack_build_ids(value));
 }
 
 void FoldedStacks::add_line(std::string line, u64 count) {
@@ -104,7 +90,7 @@ void FoldedStacks::add(std::span<const std::string> innermost_first, u64 count) 
 void FoldedStacks::add(std::span<const Frame> innermost_first, u64 count) {
   std::vector<std::string> names;
   names.reserve(innermost_first.size());
-  for (const Frame& frame : innermost_first) names.push_back(symbols::text(frame) + (frame.is_kernel ? "_[k]" : ""));
+  for (const Frame& frame : innermost_first) names.push_back(folded_text(frame));
   add(names, count);
 }
 

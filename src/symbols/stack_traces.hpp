@@ -17,17 +17,16 @@ namespace skep::symbols {
 /// The addresses of a value, innermost first. Bytes behind the last whole address are left out.
 std::vector<u64> stack_addresses(std::span<const std::byte> value);
 
-/// One element of a build-id stack.
-struct BuildIdPlace {
-  std::string build_id;  ///< in hex; "" where the kernel could not tell and gave the address
-  u64 place = 0;         ///< offset in the file; the address where there is no build id
-};
+/// The elements of a build-id stack, innermost first.
 std::vector<BuildIdPlace> stack_build_ids(std::span<const std::byte> value);
 
 /// A kernel stack, a stack of `pid`, a build-id stack (of `pid`, whose files are looked at, where it is not 0).
 std::vector<Frame> kernel_stack(Symbolizer& symbolizer, std::span<const std::byte> value);
 std::vector<Frame> user_stack(Symbolizer& symbolizer, u32 pid, std::span<const std::byte> value);
 std::vector<Frame> build_id_stack(Symbolizer& symbolizer, u32 pid, std::span<const std::byte> value);
+
+/// A name with the mark that flame graphs colour by: "_[k]" behind functions of the kernel, "_[i]" behind inlined ones.
+std::string folded_text(const Frame& frame);
 
 /// Stacks with how often each was seen, in the form that flame graphs are drawn from: "outermost;...;innermost count".
 class FoldedStacks {

@@ -1,6 +1,8 @@
 // Putting the parts together. See symbolizer.hpp.
 #include "symbols/symbolizer.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "base/mapped_file.hpp"
@@ -90,11 +92,48 @@ Process* Symbolizer::process(u32 pid) {
 
 Frame Symbolizer::user(u32 pid, u64 address) { return user(pid, std::span(&address, 1)).front(); }
 
-std::vector<Frame> Symbolizer::user(u32 pid, std::span<const u64> addresses) {
+std::vector<Place> Symbolizer::places(u32 pid, std::span<const u64> addresses) {
   if (Process* const found = process(pid); found != nullptr) return found->resolve(addresses, files_, own_root());
-  std::vector<Frame> frames(addresses.size());
-  for (std::size_t i = 0; i < addresses.size(); ++i) frames[i].address = addresses[i];
+  std::vector<Place> places(addresses.size());
+  for (std::size_t i = 0; i < addresses.size(); ++i) places[i].frame.address = addresses[i];
+  return places;
+}
+
+std::vector<Frame> Symbolizer::user(u32 pid, std::span<const u64> addresses) {
+  std::vector<Frame> frames;
+  frames.reserve(addresses.size());
+  for (Place& place : places(pid, addresses)) frames.push_back(std::move(place.frame));
   return frames;
+}
+
+std::vector<Frame> Symbolizer::user_stack(u32 pid, std::span<const u64> addresses) {
+  std::vector<u64> calls(addresses.begin(), addresses.end());
+  for (std::size_t i = 1; i < calls.size(); ++i) calls[i] -= calls[i] != 0;
+  std::vector<Frame> frames;
+  add_stack(places(pid, calls), frames);
+  return frames;
+}
+
+/// `places`: as they were looked up, all but the first one byte before the address that the stack has.
+void Symbolizer::add_stack(std::vector<Place> places, std::vector<Frame>& out) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    auto& [frame, symbols] = places[i];
+    const DebugInfo* const info = options_.inlined && symbols != nullptr ? symbols->debug_info() : nullptr;
+    const auto address = info != nullptr ? symbols->linked_address(frame.module_offset) : std::nullopt;
+    const u64 back = i == 0 || frame.address == ~u64{0} ? 0 : 1;
+    frame.address += back, frame.module_offset += back;
+    if (!frame.name.empty()) frame.offset += back;
+    static const std::vector<SourceFrame> nothing;
+    const std::vector<SourceFrame>& sources = address ? debug_information_.at(*info, *address) : nothing;
+    for (const SourceFrame& source : sources) {
+      Frame inlined = frame;
+      inlined.is_inlined = &source != &sources.back();
+      if (inlined.is_inlined || frame.name.empty()) inlined.name = source.name, inlined.offset = 0;
+      inlined.source = source.file, inlined.line = source.line;
+      out.push_back(std::move(inlined));
+    }
+    if (sources.empty()) out.push_back(std::move(frame));
+  }
 }
 
 bool Symbolizer::remember(u32 pid) {
@@ -104,21 +143,51 @@ bool Symbolizer::remember(u32 pid) {
   return found->exists();
 }
 
-Frame Symbolizer::build_id(std::string_view id, u64 file_offset, u32 pid) {
-  Frame frame;
-  frame.module_offset = file_offset;
-  frame.module = id;
-  auto symbols = files_.find_build_id(id);
-  if (Process* const found = symbols || pid == 0 ? nullptr : process(pid); found != nullptr) {
-    found->read_files(files_, own_root());
-    symbols = files_.find_build_id(id);
-  }
-  if (symbols)
-    if (auto found = symbols->at_offset(file_offset)) {
-      frame.name = std::move(found->name);
-      frame.offset = found->offset;
+Result<void> Symbolizer::add_file(const std::string& path) {
+  base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return tl::unexpected(base::os_error(path));
+  auto symbols = std::make_shared<const FileSymbols>(SKEP_TRY_AT(path, FileSymbols::read(std::move(file), {})));
+  if (symbols->build_id().empty())
+    return fail(Code::invalid_argument, path + ": has no build id, by which stacks are told; link it with --build-id");
+  listed_.push_back({path, std::move(symbols)});
+  return {};
+}
+
+Place Symbolizer::place(const BuildIdPlace& element, u32 pid) {
+  Place place;
+  place.frame.module_offset = element.place;
+  const auto listed =
+      std::ranges::find_if(listed_, [&](const Listed& file) { return file.symbols->build_id() == element.build_id; });
+  if (listed != listed_.end()) {
+    place.frame.module = listed->path;
+    place.symbols = listed->symbols;
+  } else {
+    place.frame.module = element.build_id;
+    place.symbols = files_.find_build_id(element.build_id);
+    if (Process* const found = place.symbols || pid == 0 ? nullptr : process(pid); found != nullptr) {
+      found->read_files(files_, own_root());
+      place.symbols = files_.find_build_id(element.build_id);
     }
-  return frame;
+  }
+  name_in(place);
+  return place;
+}
+
+std::vector<Frame> Symbolizer::build_id_stack(u32 pid, std::span<const BuildIdPlace> elements) {
+  std::vector<Place> found;
+  for (const BuildIdPlace& element : elements) {
+    const u64 back = found.empty() || element.place == 0 ? 0 : 1;
+    if (!element.build_id.empty()) {
+      found.push_back(place({element.build_id, element.place - back}, pid));
+    } else if (const u64 address = element.place - back; pid != 0) {
+      found.push_back(std::move(places(pid, std::span(&address, 1)).front()));
+    } else {
+      found.push_back({.frame = {.address = address}, .symbols = nullptr});
+    }
+  }
+  std::vector<Frame> frames;
+  add_stack(std::move(found), frames);
+  return frames;
 }
 
 }  // namespace skep::symbols

@@ -26,6 +26,13 @@ struct SymbolizerOptions {
   std::string kallsyms = kallsyms_path;
   std::string modules = "/proc/modules";
   std::chrono::milliseconds kernel_age{1000};  ///< the kernel's symbols are not read again before that
+  bool inlined = true;                         ///< read debug information, for stacks
+};
+
+/// One element of a build-id stack.
+struct BuildIdPlace {
+  std::string build_id;  ///< in hex; "" where the kernel could not tell and gave the address
+  u64 place = 0;         ///< offset in the file; the address where there is no build id
 };
 
 class Symbolizer {
@@ -42,12 +49,22 @@ class Symbolizer {
   std::vector<Frame> kernel(std::span<const u64> addresses);
   std::vector<Frame> user(u32 pid, std::span<const u64> addresses);
 
+  /// A stack, innermost address first. Behind that one stand the addresses that calls return to, which may lie behind
+  /// the end of the function that called: they are looked up one byte earlier. Functions that the compiler inlined
+  /// stand as frames of their own before the one that holds their code, where debug information tells of them.
+  std::vector<Frame> user_stack(u32 pid, std::span<const u64> addresses);
+  /// The same of a build-id stack: places in files that are told by their build ids, found among those that were
+  /// listed, those looked at, and those that `pid` has mapped (0: no process).
+  std::vector<Frame> build_id_stack(u32 pid, std::span<const BuildIdPlace> places);
+
+  /// A file to look build ids up in, whoever has it mapped. Errors: it cannot be read, or has no build id.
+  Result<void> add_file(const std::string& path);
+
   /// Looks at a process now, for addresses that are asked later. False: it is gone, or another user's.
   bool remember(u32 pid);
 
-  /// One element of a build-id stack: a place in a file that is told by its build id (in hex). Found among the files
-  /// looked at, and among those that `pid` has mapped (0: no process).
-  Frame build_id(std::string_view id, u64 file_offset, u32 pid = 0);
+  /// Whether stacks have inlined functions and source lines; see user_stack().
+  void show_inlined(bool wanted) noexcept { options_.inlined = wanted; }
 
   const FileCache& files() const noexcept { return files_; }
 
@@ -55,6 +72,9 @@ class Symbolizer {
   bool read_kernel_again(const std::optional<KernelSymbols::Found>& found, u64 address);
   Process* process(u32 pid);
   const Root* own_root();
+  std::vector<Place> places(u32 pid, std::span<const u64> addresses);
+  Place place(const BuildIdPlace& place, u32 pid);
+  void add_stack(std::vector<Place> places, std::vector<Frame>& out);
 
   SymbolizerOptions options_;
   std::optional<Result<KernelSymbols>> kernel_;
@@ -65,6 +85,12 @@ class Symbolizer {
   FileCache files_;
   std::list<Process> processes_;  ///< the one asked for last in front
   std::optional<Root> own_root_;
+  struct Listed {
+    std::string path;
+    std::shared_ptr<const FileSymbols> symbols;
+  };
+  std::vector<Listed> listed_;
+  DwarfProcess debug_information_;
 };
 
 }  // namespace skep::symbols

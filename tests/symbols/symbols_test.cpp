@@ -12,6 +12,7 @@
 #include <random>
 
 #include "base/mapped_file.hpp"
+#include "running_fixture.hpp"
 #include "symbols/symbolizer.hpp"
 
 namespace skep::symbols {
@@ -19,52 +20,10 @@ namespace {
 
 const std::string directory = SKEP_FIXTURES;
 
-struct Landmark {
-  std::string name;
-  u64 address = 0;
-};
-
-/// A fixture that runs, and what it says of itself.
-class Fixture {
- public:
-  explicit Fixture(const std::string& path) {
-    int in[2], out[2];
-    EXPECT_EQ(::pipe2(in, O_CLOEXEC) + ::pipe2(out, O_CLOEXEC), 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::dup2(in[0], 0);
-      ::dup2(out[1], 1);
-      ::execl(path.c_str(), path.c_str(), nullptr);
-      ::_exit(127);
-    }
-    ::close(in[0]);
-    ::close(out[1]);
-    input_ = in[1];
-    std::FILE* const lines = ::fdopen(out[0], "r");
-    char line[256];
-    while (landmarks.size() < 6 && std::fgets(line, sizeof line, lines) != nullptr) {
-      const std::string_view text(line);
-      const auto space = text.rfind(' ');
-      landmarks.push_back({std::string(text.substr(0, space)), std::strtoull(line + space + 1, nullptr, 16)});
-    }
-    std::fclose(lines);
-  }
-  ~Fixture() {
-    ::close(input_);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  u32 pid() const { return static_cast<u32>(pid_); }
-  std::vector<Landmark> landmarks;
-
- private:
-  pid_t pid_ = -1;
-  int input_ = -1;
-};
-
 /// Names of all landmarks, one byte behind their beginning; `known` says which must have one.
 template <class Known>
 void expect_names(const std::string& path, Known&& known) {
-  const Fixture fixture(path);
+  const RunningFixture fixture(path, 6);
   ASSERT_EQ(fixture.landmarks.size(), 6u) << path;
   Symbolizer symbolizer;
   for (const Landmark& landmark : fixture.landmarks) {

@@ -37,8 +37,7 @@ class Functions(support.Case):
 
     def on(self, script, check, command=None):
         """Runs check(run) for each engine; run(tool, *options) gives the tool's JSON rows about the script."""
-        path = self.write("workload.py", script)
-        command = command or [PYTHON, "-I", "-S", path]
+        command = command or [PYTHON, "-I", "-S", self.write("workload.py", script)]
         for engine, user in engines():
             def run(tool, *options, status=0):
                 options = [tool, "-j", "--backend", engine, *options, "--", *command]
@@ -99,6 +98,46 @@ class Functions(support.Case):
             # The process has ended by now: it was looked at while it lived.
             self.assertIn("getppid", rows[0]["folded"])
         self.on(self.CALLS + "import time\ntime.sleep(0.2)\n", check)
+
+    def test_inlined_functions_stand_in_stacks(self):
+        compiler = shutil.which("g++") or shutil.which("clang++")
+        support.need(compiler, "left out: no C++ compiler makes the program")
+        program = str(self.directory / "inlined")
+        # At its first instruction a function has no frame yet: the one that calls it, ask(), is not in the stack.
+        source = self.write("inlined.cpp", """#include <unistd.h>
+[[gnu::noinline]] int ask() { int parent = getppid(); asm volatile("" ::: "memory"); return parent; }
+[[gnu::always_inline]] static inline int innermost() {
+  return ask() + 1;
+}
+[[gnu::always_inline]] static inline int middle() {
+  return innermost() * 3;
+}
+[[gnu::noinline]] int outermost() {
+  int result = middle();
+  asm volatile("" ::: "memory");
+  return result;
+}
+int main() {
+  for (volatile int i = 0; i < 5; i = i + 1) outermost();
+  usleep(300000);
+}
+""")
+        subprocess.run([compiler, "-O2", "-g", "-fno-omit-frame-pointer", source, "-o", program], check=True)
+
+        def check(run):
+            def stack(*options):
+                (row,) = run("stackcount", *options, "-U", "c:getppid")
+                self.assertEqual(row["count"], 5)
+                return row["folded"]
+            self.assertIn("outermost();getppid", stack("--no-inlined"))
+            with_lines = stack("--lines")
+            if "libdw" in self.errors:
+                self.assertIn("outermost();getppid", with_lines)
+                print("inlined functions are left out: " + self.errors, file=sys.stderr)
+                return
+            self.assertIn("outermost() (inlined.cpp:10);middle (inlined) (inlined.cpp:7);innermost (inlined) (inlined.cpp:4);getppid", with_lines)
+            self.assertIn("outermost();middle_[i];innermost_[i];getppid", stack("-f"))
+        self.on(None, check, command=[program])
 
     def test_memleak(self):
         script = ("import ctypes\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\nlibc.free.argtypes = [ctypes.c_void_p]\n"

@@ -38,6 +38,7 @@ int capable(const Arguments& arguments) {
                        "  skep capable -K -U      # with the stacks that led there\n"
                        "  skep capable --unique   # each process and capability once"});
   bool verbose = false, extra = false, unique = false, kernel_stack = false, user_stack = false;
+  Stacks stacks({.offset = true, .module = true});
   kit.wants_pid();
   Containers containers(kit);
   kit.wants_uid("--uid");
@@ -46,6 +47,7 @@ int capable(const Arguments& arguments) {
   kit.options().add_flag("-K,--kernel-stack", kernel_stack, "the stack in the kernel, below each line");
   kit.options().add_flag("-U,--user-stack", user_stack, "the stack in user space, below each line");
   kit.options().add_flag("-x,--extra", extra, "columns TID and INSETID");
+  stacks.add_options(kit.options());
   kit.options().add_flag("--unique", unique, "each process and capability once");
   if (auto status = kit.parse(arguments)) return *status;
   if (auto opened = containers.open(); !opened) return complain(opened.error());
@@ -56,7 +58,6 @@ int capable(const Arguments& arguments) {
   kit.set("with_kernel_stacks", kernel_stack);
   kit.set("with_user_stacks", user_stack);
   if (!kernel_stack && !user_stack) kit.set_map_size("stacks", 1);
-  Stacks stacks({.offset = true, .module = true});
   Columns columns(kit.output(), {{"TIME", "time", -9},
                                  {"UID", "uid", -6},
                                  {"PID", "pid", -6},
@@ -68,7 +69,7 @@ int capable(const Arguments& arguments) {
                                  {"INSETID", "insetid", 0, extra},
                                  {"", "stack", 0, false}});
   kit.on_record<capable_event>("events", [&](const capable_event& event) {
-    std::vector<std::string> inside, outside;
+    StackLines inside, outside;
     if (kernel_stack) inside = stacks.kernel(stack_of(*kit.object().map("stacks"), event.kernel_stack));
     if (user_stack) outside = stacks.user(event.pid, stack_of(*kit.object().map("stacks"), event.user_stack));
     std::string stack = folded("", outside, inside);
@@ -77,7 +78,7 @@ int capable(const Arguments& arguments) {
                  name_of(event.capability), known(event.audit), known(event.in_set_id), stack});
     if (kit.json()) return;
     for (const auto* const lines : {&inside, &outside})
-      for (const std::string& line : *lines) kit.output().line("    " + line);
+      for (const StackLine& line : *lines) kit.output().line("    " + line.name);
   });
   return kit.run([&] {
     if (kit.is_loaded("check__tracepoint"))

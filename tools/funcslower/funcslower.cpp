@@ -63,7 +63,9 @@ int funcslower(const Arguments& arguments) {
            .user_engine = true,
            .kernel_first = true});
   SlowOptions options;
+  Stacks stacks;
   add_options(kit, options);
+  stacks.add_options(kit.options());
   if (auto status = kit.parse(arguments)) return *status;
   std::vector<Probe> probes;
   for (const std::string& pattern : options.functions) {
@@ -93,14 +95,14 @@ int funcslower(const Arguments& arguments) {
                                  {micro ? "LAT(us)" : "LAT(ms)", "lat", 7},
                                  {"RVAL", "rval", 16},
                                  {options.arguments > 0 ? "FUNC ARGS" : "FUNC", "func"}});
-  Stacks stacks;
+  if (options.folded) stacks.fold();
   kit.while_alive([&](u32 pid) { stacks.remember(pid); });
   kit.on_record<slow_call>("events", [&](const slow_call& call) {
     const std::string name = call.function < probes.size() ? probes[call.function].name : "?";
     std::string shown = name;
     for (u32 i = 0; i < options.arguments; ++i) shown += fmt::format(" {:#x}", call.arguments[i]);
     std::vector<u64> room;
-    std::vector<std::string> user, kernel;
+    StackLines user, kernel;
     if (options.user_stack) user = stacks.user(call.pid, frames_of(call.user_stack, call.user_stack_bytes, room));
     if (options.kernel_stack) kernel = stacks.kernel(frames_of(call.kernel_stack, call.kernel_stack_bytes, room));
     if (options.folded) {
@@ -112,7 +114,7 @@ int funcslower(const Arguments& arguments) {
                  shown});
     if (kit.json()) return;
     for (const auto* part : {&kernel, &user})
-      for (const std::string& frame : *part) kit.output().line("    " + frame);
+      for (const StackLine& frame : *part) kit.output().line("    " + frame.name);
   });
   return kit.run([&] {
     note(fmt::format("tracing calls slower than {} {}; Ctrl-C ends",

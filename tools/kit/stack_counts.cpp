@@ -25,6 +25,7 @@ void StackCounts::add_options() {
       kit_.options().add_flag("-U,--user-stacks-only", only_user_, "only the programs' part of the stacks");
   kit_.options().add_flag("-K,--kernel-stacks-only", only_kernel_, "only the kernel's part")->excludes(user);
   kit_.options().add_flag("-d,--delimited", delimited_, "a mark between the two parts");
+  stacks_.add_options(kit_.options());
   kit_.options().add_option("--flame", flame_, "draws a flame graph into this file (SVG) instead of printing");
   add_common_options();
 }
@@ -33,7 +34,8 @@ void StackCounts::apply() {
   kit_.set("with_kernel_stacks", !only_user_);
   kit_.set("with_user_stacks", !only_kernel_);
   kit_.set_map_size("stacks", storage_);
-  kit_.while_alive([this](u32 pid) { symbolizer_.remember(pid); });
+  if (folded_ || is_drawn()) stacks_.fold();
+  kit_.while_alive([this](u32 pid) { stacks_.remember(pid); });
 }
 
 std::string_view StackCounts::kind() const { return only_user_ ? "user" : only_kernel_ ? "kernel" : "user + kernel"; }
@@ -56,32 +58,33 @@ std::vector<u64> StackCounts::addresses(s32 id) {
   return frames;
 }
 
-std::string StackCounts::kernel_name(u64 address) { return symbols::text(symbolizer_.kernel(address)); }
+std::string StackCounts::kernel_name(u64 address) { return symbols::text(symbolizer().kernel(address)); }
 
 StackCounts::Named StackCounts::names_of(const stack_key& key, bool mark_kernel) {
   Named named;
-  for (const auto& frame : symbolizer_.kernel(addresses(key.kernel)))
-    named.kernel.push_back(symbols::text(frame) + (mark_kernel ? "_[k]" : ""));
-  for (const auto& frame : symbolizer_.user(key.pid, addresses(key.user))) named.user.push_back(symbols::text(frame));
+  named.kernel = stacks_.kernel(addresses(key.kernel));
+  if (mark_kernel)
+    for (StackLine& line : named.kernel) line.name += "_[k]";
+  named.user = stacks_.user(key.pid, addresses(key.user));
   named.has_kernel = key.kernel >= 0, named.has_user = key.user >= 0;
-  if (key.kernel < 0 && key.kernel != -EFAULT) named.kernel = {"[Missed Kernel Stack]"};
-  if (key.user < 0 && key.user != -EFAULT) named.user = {"[Missed User Stack]"};
+  if (key.kernel < 0 && key.kernel != -EFAULT) named.kernel = {{0, "[Missed Kernel Stack]"}};
+  if (key.user < 0 && key.user != -EFAULT) named.user = {{0, "[Missed User Stack]"}};
   return named;
 }
 
 void StackCounts::print_folded(const stack_key& key, const Named& named, u64 count) {
   std::string line = printable(text(key.comm));
-  for (auto name = named.user.rbegin(); name != named.user.rend(); ++name) line += ";" + *name;
+  for (auto frame = named.user.rbegin(); frame != named.user.rend(); ++frame) line += ";" + frame->name;
   if (delimited_ && named.has_kernel && named.has_user) line += ";-";
-  for (auto name = named.kernel.rbegin(); name != named.kernel.rend(); ++name) line += ";" + *name;
+  for (auto frame = named.kernel.rbegin(); frame != named.kernel.rend(); ++frame) line += ";" + frame->name;
   kit_.output().line(fmt::format("{} {}", line, count));
 }
 
 void StackCounts::print_lines(const stack_key& key, const Named& named, u64 count) {
   trace::Output& output = kit_.output();
-  for (const std::string& name : named.kernel) output.line("    " + name);
+  for (const StackLine& frame : named.kernel) output.line("    " + frame.name);
   if (delimited_ && named.has_kernel && named.has_user) output.line("    --");
-  for (const std::string& name : named.user) output.line("    " + name);
+  for (const StackLine& frame : named.user) output.line("    " + frame.name);
   output.line(fmt::format("    {:<16} {} ({})", "-", printable(text(key.comm)), key.tid));
   output.line(fmt::format("        {}", count));
   output.line("");
@@ -93,10 +96,10 @@ void StackCounts::print_json(const stack_key& key, const Named& named, u64 count
   json.member("comm", text(key.comm));
   json.member("pid", u64{key.pid});
   json.member("tid", u64{key.tid});
-  for (const auto& [part, names] : {std::pair{"kernel", &named.kernel}, {"user", &named.user}}) {
+  for (const auto& [part, lines] : {std::pair{"kernel", &named.kernel}, {"user", &named.user}}) {
     json.key(part);
     json.begin_array();
-    for (const std::string& name : *names) json.string(name);
+    for (const StackLine& line : *lines) json.string(line.name);
     json.end_array();
   }
   json.member(unit, count);
@@ -124,8 +127,8 @@ void StackCounts::draw(const std::vector<std::pair<stack_key, u64>>& counted, st
   for (const auto& [key, count] : counted) {
     const Named named = names_of(key, mark_kernel);
     std::vector<std::string> frames = {std::string(text(key.comm))};
-    frames.insert(frames.end(), named.user.rbegin(), named.user.rend());
-    frames.insert(frames.end(), named.kernel.rbegin(), named.kernel.rend());
+    add_outermost_first(named.user, frames);
+    add_outermost_first(named.kernel, frames);
     graph.add(frames, count);
   }
   if (auto written = graph.write(flame_, fmt::format("{} stacks of {}", kind(), scope_words(kit_)), unit); !written)

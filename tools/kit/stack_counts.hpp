@@ -8,7 +8,7 @@
 
 #include "kit/kit.hpp"
 #include "kit/stack_counts.h"
-#include "symbols/symbolizer.hpp"
+#include "kit/stacks.hpp"
 
 namespace skep::tools {
 
@@ -31,7 +31,7 @@ class StackCounts {
   /// Addresses of a stack, the innermost first; empty where there is none. StackCounts that could not be kept are
   /// counted.
   std::vector<u64> addresses(s32 id);
-  symbols::Symbolizer& symbolizer() { return symbolizer_; }
+  symbols::Symbolizer& symbolizer() { return stacks_.symbolizer(); }
   std::string kernel_name(u64 address);
 
   /// Prints stacks with their counts, the largest last, or draws them. `mark_kernel`: "_[k]" behind functions of the
@@ -42,7 +42,7 @@ class StackCounts {
 
  private:
   struct Named {
-    std::vector<std::string> kernel, user;  ///< the innermost first
+    StackLines kernel, user;  ///< the innermost first
     bool has_kernel = false, has_user = false;
   };
   void draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit, bool mark_kernel);
@@ -52,7 +52,7 @@ class StackCounts {
   void print_json(const stack_key& key, const Named& named, u64 count, std::string_view unit);
 
   Kit& kit_;
-  symbols::Symbolizer symbolizer_;
+  Stacks stacks_;
   bool folded_ = false, delimited_ = false, only_user_ = false, only_kernel_ = false;
   std::string flame_;  ///< the file of a flame graph
   u32 storage_ = 16384;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace skep::tools {
 namespace {
@@ -16,29 +17,39 @@ std::span<const u64> until_zero(std::span<const u64> addresses) {
 
 }  // namespace
 
-std::vector<std::string> Stacks::texts(const std::vector<symbols::Frame>& frames) const {
-  std::vector<std::string> out;
-  for (const symbols::Frame& frame : frames) out.push_back(symbols::text(frame, style_));
+void Stacks::add_options(Options& app) {
+  app.add_flag("--no-inlined", no_inlined_, "functions with code of their own only: debug information is not read");
+  app.add_flag("--lines", style_.source, "source lines, of programs with debug information (read by libdw)");
+}
+
+StackLines Stacks::lines(const std::vector<symbols::Frame>& frames) const {
+  StackLines out;
+  for (const symbols::Frame& frame : frames)
+    out.push_back({frame.address != 0 ? frame.address : frame.module_offset, text(frame)});
   return out;
 }
 
-std::vector<std::string> Stacks::kernel(std::span<const u64> addresses) {
-  return texts(symbolizer_.kernel(until_zero(addresses)));
+StackLines Stacks::kernel(std::span<const u64> addresses) { return lines(symbolizer_.kernel(until_zero(addresses))); }
+
+StackLines Stacks::user(u32 pid, std::span<const u64> addresses) {
+  if (std::exchange(tell_of_lines_, false) && style_.source)
+    if (auto here = symbols::DwarfFile::available(); !here) note("--lines: " + here.error().message);
+  return lines(symbolizer().user_stack(pid, until_zero(addresses)));
 }
 
-std::vector<std::string> Stacks::user(u32 pid, std::span<const u64> addresses) {
-  return texts(symbolizer_.user(pid, until_zero(addresses)));
+void add_outermost_first(const StackLines& stack, std::vector<std::string>& out) {
+  for (auto line = stack.rbegin(); line != stack.rend(); ++line) out.push_back(line->name);
 }
 
-std::string folded(std::string_view comm, const std::vector<std::string>& user,
-                   const std::vector<std::string>& kernel) {
+std::string folded(std::string_view comm, const StackLines& user, const StackLines& kernel) {
+  std::vector<std::string> names;
+  add_outermost_first(user, names);
+  add_outermost_first(kernel, names);
   std::string line(comm);
-  for (const auto* part : {&user, &kernel})
-    for (auto frame = part->rbegin(); frame != part->rend(); ++frame) {
-      std::string name = *frame;
-      std::replace(name.begin(), name.end(), ';', ':');
-      line += ";" + name;
-    }
+  for (std::string& name : names) {
+    std::replace(name.begin(), name.end(), ';', ':');
+    line += ";" + name;
+  }
   return line;
 }
 

@@ -6,29 +6,51 @@
 
 #include <skep/backend.hpp>
 
+#include "kit/kit.hpp"
 #include "symbols/symbolizer.hpp"
-#include "trace/output.hpp"
 
 namespace skep::tools {
+
+struct StackLine {
+  u64 address = 0;  ///< the same for functions that are inlined at it and the one that holds its code
+  std::string name;
+};
+using StackLines = std::vector<StackLine>;
 
 class Stacks {
  public:
   explicit Stacks(symbols::FrameStyle style = {}) : style_(style) {}
+  /// --no-inlined and --lines, for tools that show stacks of programs.
+  void add_options(Options& app);
+  /// -s as well, for those that do not always show offsets.
+  void add_offset_option(Options& app) { app.add_flag("-s,--offset", style_.offset, "offsets into functions"); }
+  /// Marks instead of words: the names stand in folded lines or in a graph.
+  void fold() { style_.folded = true; }
+
   /// Names from the innermost frame outwards; addresses behind the first 0 are left out.
-  std::vector<std::string> kernel(std::span<const u64> addresses);
-  std::vector<std::string> user(u32 pid, std::span<const u64> addresses);
+  StackLines kernel(std::span<const u64> addresses);
+  StackLines user(u32 pid, std::span<const u64> addresses);
+  std::string text(const symbols::Frame& frame) const { return symbols::text(frame, style_); }
+  StackLines lines(const std::vector<symbols::Frame>& frames) const;
   /// Looks at a process while it lives. See symbols::Symbolizer::remember.
   void remember(u32 pid) { symbolizer_.remember(pid); }
-  symbols::Symbolizer& symbolizer() { return symbolizer_; }
+  symbols::Symbolizer& symbolizer() {
+    symbolizer_.show_inlined(!no_inlined_);
+    return symbolizer_;
+  }
 
  private:
-  std::vector<std::string> texts(const std::vector<symbols::Frame>& frames) const;
   symbols::FrameStyle style_;
+  bool no_inlined_ = false;
+  bool tell_of_lines_ = true;  ///< that they cannot be had, once
   symbols::Symbolizer symbolizer_;
 };
 
 /// "comm;outermost;...;innermost"
-std::string folded(std::string_view comm, const std::vector<std::string>& user, const std::vector<std::string>& kernel);
+std::string folded(std::string_view comm, const StackLines& user, const StackLines& kernel);
+
+/// The names of a stack behind `out`, the outermost first: as graphs are drawn from.
+void add_outermost_first(const StackLines& stack, std::vector<std::string>& out);
 
 /// The addresses of stack `id` in a stack trace map; empty where it is gone or never was.
 std::vector<u64> stack_of(const Map& map, s64 id);

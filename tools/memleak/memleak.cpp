@@ -101,16 +101,16 @@ void print_leaks(Kit& kit, const LeakOptions& options, Stacks& stacks) {
   const Map map = *kit.object().map("stacks");
   for (const auto& [key, leak] : sorted) {
     const auto addresses = stack_of(map, key.first);
-    const auto names = leak.pid != 0 ? stacks.user(static_cast<u32>(leak.pid), addresses) : stacks.kernel(addresses);
+    const StackLines stack =
+        leak.pid != 0 ? stacks.user(static_cast<u32>(leak.pid), addresses) : stacks.kernel(addresses);
     if (kit.json()) {
       Columns row(kit.output(), {{"", "pid"}, {"", "bytes"}, {"", "allocations"}, {"", "stack"}});
-      row.row({leak.pid, leak.bytes, leak.count, folded("", names, {})});
+      row.row({leak.pid, leak.bytes, leak.count, folded("", stack, {})});
       continue;
     }
     kit.output().line(fmt::format("\t{} bytes in {} allocations from stack", leak.bytes, leak.count));
-    for (std::size_t i = 0; i < names.size(); ++i)
-      kit.output().line(fmt::format("\t\t{:#018x}\t{}", addresses[i], names[i]));
-    if (names.empty()) kit.output().line("\t\t[stack lost]");
+    for (const auto& [address, name] : stack) kit.output().line(fmt::format("\t\t{:#018x}\t{}", address, name));
+    if (stack.empty()) kit.output().line("\t\t[stack lost]");
   }
 }
 
@@ -189,7 +189,9 @@ int memleak(const Arguments& arguments) {
        .user_engine = true,
        .kernel_first = true});
   LeakOptions options;
+  Stacks stacks({.offset = true, .module = true});
   add_options(kit, options);
+  stacks.add_options(kit.options());
   if (auto status = kit.parse(with_command(arguments))) return *status;
   if (options.least_bytes > options.most_bytes) return complain("-z is larger than -Z: nothing can be shown");
   const bool of_process = kit.has_scope();
@@ -220,7 +222,6 @@ int memleak(const Arguments& arguments) {
     }
     return {};
   });
-  Stacks stacks({.offset = true, .module = true});
   if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
   kit.while_alive([&](u32 pid) { stacks.remember(pid); });
   Columns calls(

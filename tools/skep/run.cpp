@@ -175,12 +175,14 @@ class StackNames {
         lines.push_back(symbols::text(frame, style));
       return lines;
     }
-    for (const u64 address : symbols::stack_addresses(value)) {
-      const bool in_kernel = address >> 63 != 0;
-      lines.push_back(in_kernel   ? symbols::text(symbolizer_.kernel(address), style)
-                      : pid_ != 0 ? symbols::text(symbolizer_.user(pid_, address), style)
-                                  : fmt::format("{:#x}", address));
+    const auto addresses = symbols::stack_addresses(value);
+    const bool in_kernel = !addresses.empty() && addresses.front() >> 63 != 0;
+    if (!in_kernel && pid_ == 0) {
+      for (const u64 address : addresses) lines.push_back(fmt::format("{:#x}", address));
+      return lines;
     }
+    for (const auto& frame : in_kernel ? symbolizer_.kernel(addresses) : symbolizer_.user_stack(pid_, addresses))
+      lines.push_back(symbols::text(frame, style));
     return lines;
   }
 

@@ -20,8 +20,8 @@ namespace {
 struct StackOptions {
   std::string pattern, flame;
   double interval_s = 0;
-  bool clock = false, regular_expression = false, offsets = false, by_process = false, only_kernel = false,
-       only_user = false, addresses = false, delimited = false, folded = false;
+  bool clock = false, regular_expression = false, by_process = false, only_kernel = false, only_user = false,
+       addresses = false, delimited = false, folded = false;
   s32 cpu = -1;
 };
 
@@ -36,7 +36,6 @@ void add_options(Kit& kit, StackOptions& options) {
       ->check(duration());
   app.add_flag("-T,--timestamp", options.clock, "the time of day of each output");
   app.add_flag("-r,--regexp", options.regular_expression, "the pattern is a regular expression");
-  app.add_flag("-s,--offset", options.offsets, "offsets into functions");
   app.add_flag("-P,--perpid", options.by_process, "apart for each process");
   const Option kernel = app.add_flag("-K,--kernel-stacks-only", options.only_kernel, "kernel stacks only");
   app.add_flag("-U,--user-stacks-only", options.only_user, "user stacks only")->excludes(kernel);
@@ -46,14 +45,12 @@ void add_options(Kit& kit, StackOptions& options) {
   app.add_option("--flame", options.flame, "draws a flame graph into this file (SVG) instead of printing");
 }
 
-void print_stack(Kit& kit, const StackOptions& options, const std::vector<u64>& addresses,
-                 const std::vector<std::string>& names) {
-  for (std::size_t i = 0; i < names.size(); ++i)
-    kit.output().line(options.addresses ? fmt::format("  {:<16x} {}", addresses[i], names[i]) : "  " + names[i]);
+void print_stack(Kit& kit, const StackOptions& options, const StackLines& stack) {
+  for (const auto& [address, name] : stack)
+    kit.output().line(options.addresses ? fmt::format("  {:<16x} {}", address, name) : "  " + name);
 }
 
-void print_json(Kit& kit, const stack_count_key& key, u64 count, const std::vector<std::string>& user,
-                const std::vector<std::string>& kernel) {
+void print_json(Kit& kit, const stack_count_key& key, u64 count, const StackLines& user, const StackLines& kernel) {
   Columns row(kit.output(), {{"", "pid"}, {"", "comm"}, {"", "count"}, {"", "folded"}});
   row.row({key.pid, text(key.comm), count, folded(text(key.comm), user, kernel)});
 }
@@ -66,22 +63,22 @@ void print_counts(Kit& kit, const StackOptions& options, Stacks& stacks) {
   if (options.clock && !kit.json() && options.flame.empty()) kit.output().line(clock_time());
   FlameGraph graph;
   for (const auto& [key, count] : *rows) {
-    const auto user_frames = stack_of(map, key.user_stack), kernel_frames = stack_of(map, key.kernel_stack);
-    const auto user = stacks.user(key.pid, user_frames), kernel = stacks.kernel(kernel_frames);
+    const StackLines user = stacks.user(key.pid, stack_of(map, key.user_stack)),
+                     kernel = stacks.kernel(stack_of(map, key.kernel_stack));
     if (!options.flame.empty()) {
       std::vector<std::string> frames = {std::string(text(key.comm))};
       if (key.pid == 0) frames.clear();
-      frames.insert(frames.end(), user.rbegin(), user.rend());
-      frames.insert(frames.end(), kernel.rbegin(), kernel.rend());
+      add_outermost_first(user, frames);
+      add_outermost_first(kernel, frames);
       graph.add(frames, count);
     } else if (kit.json()) {
       print_json(kit, key, count, user, kernel);
     } else if (options.folded) {
       kit.output().line(fmt::format("{} {}", folded(printable(text(key.comm)), user, kernel), count));
     } else {
-      print_stack(kit, options, kernel_frames, kernel);
+      print_stack(kit, options, kernel);
       if (options.delimited && !kernel.empty() && !user.empty()) kit.output().line("    --");
-      print_stack(kit, options, user_frames, user);
+      print_stack(kit, options, user);
       if (user.empty() && kernel.empty()) kit.output().line("  [no stack]");
       if (key.pid != 0) kit.output().line(fmt::format("    {} [{}]", printable(text(key.comm)), key.pid));
       kit.output().line(fmt::format("    {}", count));
@@ -106,7 +103,10 @@ int stackcount(const Arguments& arguments) {
            .user_engine = true,
            .kernel_first = true});
   StackOptions options;
+  Stacks stacks;
   add_options(kit, options);
+  stacks.add_offset_option(kit.options());
+  stacks.add_options(kit.options());
   if (auto status = kit.parse(arguments)) return *status;
   auto probes = find_probes({.pattern = options.pattern,
                              .regular_expression = options.regular_expression,
@@ -129,7 +129,7 @@ int stackcount(const Arguments& arguments) {
     return {};
   });
   kit.print_every(options.interval_s);
-  Stacks stacks({.offset = options.offsets});
+  if (options.folded || !options.flame.empty()) stacks.fold();
   if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
   kit.while_alive([&](u32 pid) { stacks.remember(pid); });
   kit.on_summary([&] { print_counts(kit, options, stacks); });

@@ -76,7 +76,7 @@ int tcpdrop(const Arguments& arguments) {
                  reason != reasons.end() ? reason->second : std::string("-")});
     if (kit.json()) return;
     const std::vector<u64> frames(event.stack, event.stack + std::max(0, event.stack_bytes) / 8);
-    for (const std::string& frame : stacks.kernel(frames)) kit.output().line("\t" + frame);
+    for (const StackLine& frame : stacks.kernel(frames)) kit.output().line("\t" + frame.name);
     kit.output().line("");
   });
   return kit.run([&] { columns.heading(); });

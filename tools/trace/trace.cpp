@@ -16,12 +16,13 @@
 #include <optional>
 
 #include "base/fd.hpp"
+#include "base/split.hpp"
 #include "compile/compile.hpp"
 #include "kit/columns.hpp"
 #include "kit/kit.hpp"
 #include "kit/probe_text.hpp"
 #include "kit/stacks.hpp"
-#include "trace/listed_files.hpp"
+#include "symbols/stack_traces.hpp"
 
 namespace skep::tools {
 
@@ -202,12 +203,8 @@ u64 clock_ns(clockid_t clock) {
 
 class Printer {
  public:
-  Printer(Kit& kit, const std::vector<OneProbe>& probes, const TraceOptions& options, ListedFiles files)
-      : kit_(kit),
-        probes_(probes),
-        options_(options),
-        files_(std::move(files)),
-        columns_(kit.output(), columns_of(options)) {}
+  Printer(Kit& kit, const std::vector<OneProbe>& probes, const TraceOptions& options, Stacks& stacks)
+      : kit_(kit), probes_(probes), options_(options), stacks_(stacks), columns_(kit.output(), columns_of(options)) {}
   void heading() { columns_.heading(); }
 
   void look_at(u32 pid) { stacks_.remember(pid); }
@@ -302,8 +299,8 @@ class Printer {
         value.text.assign(begin, ::strnlen(begin, size));
       else
         std::memcpy(&value.number, begin, sizeof value.number);
-      if (probe.kinds[i] == 'K') value.text = stacks_.kernel(std::span(&value.number, 1)).front();
-      if (probe.kinds[i] == 'U') value.text = stacks_.user(head.pid, std::span(&value.number, 1)).front();
+      if (probe.kinds[i] == 'K') value.text = stacks_.text(stacks_.symbolizer().kernel(value.number));
+      if (probe.kinds[i] == 'U') value.text = stacks_.text(stacks_.symbolizer().user(head.pid, value.number));
       at += size;
       out.push_back(std::move(value));
     }
@@ -312,36 +309,27 @@ class Printer {
 
   std::vector<std::string> stacks_of(const RecordHead& head) {
     std::vector<std::string> out;
-    const auto add = [&](u64 place, const std::string& name) {
-      out.push_back(options_.addresses ? fmt::format("        {:#018x} {}", place, name) : "        " + name);
+    const auto add = [&](const StackLines& stack) {
+      for (const auto& [address, name] : stack)
+        out.push_back(options_.addresses ? fmt::format("        {:#018x} {}", address, name) : "        " + name);
     };
-    const auto add_all = [&](const std::vector<u64>& addresses, const std::vector<std::string>& names) {
-      for (std::size_t i = 0; i < names.size(); ++i) add(addresses[i], names[i]);
-    };
-    if (const auto map = kit_.object().map("kernel_stacks"); options_.kernel_stack && map) {
-      const auto addresses = stack_of(*map, head.kernel_stack);
-      add_all(addresses, stacks_.kernel(addresses));
-    }
+    if (const auto map = kit_.object().map("kernel_stacks"); options_.kernel_stack && map)
+      add(stacks_.kernel(stack_of(*map, head.kernel_stack)));
     const auto map = kit_.object().map("user_stacks");
     if (!options_.user_stack || !map) return out;
-    if (files_.empty()) {
-      const auto addresses = stack_of(*map, head.user_stack);
-      add_all(addresses, stacks_.user(head.pid, addresses));
-    } else if (const auto value = map->lookup(std::as_bytes(std::span(&head.user_stack, 1))); value) {
-      for (const symbols::Frame& frame : files_.frames(stacks_.symbolizer(), head.pid, *value))
-        add(frame.address != 0 ? frame.address : frame.module_offset, symbols::text(frame, frame_style));
-    }
+    if (options_.symbol_files.empty())
+      add(stacks_.user(head.pid, stack_of(*map, head.user_stack)));
+    else if (const auto value = map->lookup(std::as_bytes(std::span(&head.user_stack, 1))); value)
+      add(stacks_.lines(symbols::build_id_stack(stacks_.symbolizer(), head.pid, *value)));
     return out;
   }
 
   Kit& kit_;
   const std::vector<OneProbe>& probes_;
   const TraceOptions& options_;
-  ListedFiles files_;
+  Stacks& stacks_;
   Columns columns_;
   std::map<std::string, Counted> counted_;
-  static constexpr symbols::FrameStyle frame_style{.offset = true, .module = true};
-  Stacks stacks_{frame_style};
   u64 printed_ = 0;
   u64 epoch_ns_ = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);  ///< what programs' times lack to be since 1970
 };
@@ -362,14 +350,17 @@ int trace(const Arguments& arguments) {
            .user_engine = true,
            .compiled_at_run_time = true});
   TraceOptions options;
+  Stacks stacks({.offset = true, .module = true});
   add_options(kit, options);
+  stacks.add_options(kit.options());
   if (auto status = kit.parse(arguments)) return *status;
   if (options.tid && kit.pid() != 0) return complain("give a process (-p) or a thread (-L), not both");
   if (!std::has_single_bit(options.buffer_pages))
     return complain(fmt::format("-b: {} pages; expected a power of two, such as {}", options.buffer_pages,
                                 std::bit_ceil(options.buffer_pages)));
-  auto files = ListedFiles::read(options.symbol_files);
-  if (!files) return complain("-s: " + files.error().message);
+  for (const std::string& path : base::split(options.symbol_files, ','))
+    if (auto added = path.empty() ? Result<void>() : stacks.symbolizer().add_file(path); !added)
+      return complain("-s: " + added.error().message);
   std::vector<OneProbe> probes;
   for (const std::string& text : options.probes) {
     auto probe = read_probe(text);
@@ -379,7 +370,7 @@ int trace(const Arguments& arguments) {
   auto spec = compile_probes(kit, probes, options);
   if (!spec) return complain(spec.error());
   kit.use(*std::move(spec));
-  Printer printer(kit, probes, options, *std::move(files));
+  Printer printer(kit, probes, options, stacks);
   if (options.aggregate) kit.on_summary([&] { printer.print_aggregated(); });
   kit.on_bytes("events", sizeof(RecordHead), [&](std::span<const std::byte> bytes) { printer.print(bytes); });
   if (std::any_of(

@@ -7,7 +7,7 @@
 #include "kit/kit.hpp"
 #include "kit/probes.hpp"
 #include "kit/runtime.hpp"
-#include "kit/stacks.hpp"
+#include "symbols/symbolizer.hpp"
 
 namespace skep::tools {
 
@@ -73,22 +73,19 @@ int uthreads(const Arguments& arguments) {
   Columns columns(
       kit.output(),
       {{"TIME", "time_s", -8}, {"ID", "id", -16}, {"TYPE", "type", -8}, {"DESCRIPTION", "description", -30}});
-  Stacks stacks({.module = true});
-  if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
-  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
+  symbols::Symbolizer symbolizer;
+  if (kit.pid() != 0) symbolizer.remember(static_cast<u32>(kit.pid()));
+  kit.while_alive([&](u32 pid) { symbolizer.remember(pid); });
   kit.on_record<uthread_event>("events", [&](const uthread_event& event) {
     const bool is_java = event.kind != UTHREAD_PTHREAD;
     const u64 start = event.runtime_id;
-    const auto name = is_java ? std::vector<std::string>{} : stacks.user(event.pid, std::span(&start, 1));
     columns.row(
         {Decimal{seconds_since_start(event.time_ns), 3},
          is_java ? fmt::format("R={}/N={}", event.runtime_id, event.native_id) : std::to_string(event.native_id),
          event.kind == UTHREAD_START  ? "start"
          : event.kind == UTHREAD_STOP ? "stop"
                                       : "pthread",
-         is_java        ? std::string(text(event.name))
-         : name.empty() ? "[unknown]"
-                        : name.front()});
+         is_java ? std::string(text(event.name)) : symbols::text(symbolizer.user(event.pid, start), {.module = true})});
   });
   return kit.run([&] {
     if (!kit.json() && !kit.has_command())

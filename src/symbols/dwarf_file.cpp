@@ -1,0 +1,269 @@
+// Walking debug information with libdw. See dwarf_file.hpp.
+//
+// libdw's own search by address stands on .debug_aranges, which clang does not write, and its search for scopes walks a
+// whole unit each time. So the ranges of units are listed once, those of a unit's functions when the unit is first
+// needed, and of the function only the branch is walked that holds the address.
+#include "symbols/dwarf_file.hpp"
+
+#ifdef SKEP_HAS_LIBDW
+#include <dlfcn.h>
+#include <dwarf.h>
+#include <elfutils/libdw.h>
+#endif
+
+#include <algorithm>
+#include <optional>
+#include <unordered_map>
+
+namespace skep::symbols {
+
+#ifdef SKEP_HAS_LIBDW
+namespace {
+
+constexpr std::size_t most_ranges = 1u << 22, most_depth = 512;
+
+/// The functions of the library that are used. It stays open.
+struct Library {
+  void* const opened = ::dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
+  bool is_complete = opened != nullptr;
+
+#define SKEP_FUNCTION(name) decltype(&::name) name = found<decltype(&::name)>(#name)
+  SKEP_FUNCTION(dwarf_begin);
+  SKEP_FUNCTION(dwarf_end);
+  SKEP_FUNCTION(dwarf_setalt);
+  SKEP_FUNCTION(dwarf_get_units);
+  SKEP_FUNCTION(dwarf_offdie);
+  SKEP_FUNCTION(dwarf_dieoffset);
+  SKEP_FUNCTION(dwarf_child);
+  SKEP_FUNCTION(dwarf_siblingof);
+  SKEP_FUNCTION(dwarf_tag);
+  SKEP_FUNCTION(dwarf_haspc);
+  SKEP_FUNCTION(dwarf_ranges);
+  SKEP_FUNCTION(dwarf_attr);
+  SKEP_FUNCTION(dwarf_attr_integrate);
+  SKEP_FUNCTION(dwarf_formstring);
+  SKEP_FUNCTION(dwarf_formudata);
+  SKEP_FUNCTION(dwarf_diename);
+  SKEP_FUNCTION(dwarf_getsrcfiles);
+  SKEP_FUNCTION(dwarf_filesrc);
+  SKEP_FUNCTION(dwarf_getsrc_die);
+  SKEP_FUNCTION(dwarf_lineno);
+  SKEP_FUNCTION(dwarf_linesrc);
+#undef SKEP_FUNCTION
+
+ private:
+  template <class F>
+  F found(const char* name) {
+    void* const function = opened == nullptr ? nullptr : ::dlsym(opened, name);
+    is_complete = is_complete && function != nullptr;
+    return reinterpret_cast<F>(function);
+  }
+};
+
+const Library& dw() {
+  static const Library opened;
+  return opened;
+}
+
+/// Addresses [begin, end) of the unit or function at `die`, an offset in .debug_info.
+struct Range {
+  u64 begin, end;
+  Dwarf_Off die;
+};
+
+/// Code that the linker dropped keeps its ranges, at 0.
+void add_ranges(Dwarf_Die* die, std::vector<Range>& out) {
+  Dwarf_Addr base = 0, begin = 0, end = 0;
+  for (ptrdiff_t at = 0; (at = dw().dwarf_ranges(die, at, &base, &begin, &end)) > 0 && out.size() < most_ranges;)
+    if (begin != 0 && end > begin) out.push_back({begin, end, dw().dwarf_dieoffset(die)});
+}
+
+void sort(std::vector<Range>& ranges) { std::ranges::sort(ranges, {}, &Range::begin); }
+
+/// The last range that begins at the address or before it and holds it. Ranges hardly overlap; a few are looked at.
+const Range* range_of(const std::vector<Range>& ranges, u64 address) {
+  auto at = std::ranges::upper_bound(ranges, address, {}, &Range::begin);
+  for (int looks = 0; at != ranges.begin() && looks < 64; ++looks)
+    if ((--at)->end > address) return &*at;
+  return nullptr;
+}
+
+std::string text_of(const char* text) { return text == nullptr ? std::string() : std::string(text); }
+
+std::string name_of(Dwarf_Die* die) {
+  Dwarf_Attribute attribute;
+  for (const unsigned name : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name})
+    if (dw().dwarf_attr_integrate(die, name, &attribute) != nullptr)
+      if (const char* const text = dw().dwarf_formstring(&attribute)) return text;
+  return text_of(dw().dwarf_diename(die));
+}
+
+std::optional<u64> number(Dwarf_Die* die, unsigned name) {
+  Dwarf_Attribute attribute;
+  Dwarf_Word value = 0;
+  if (dw().dwarf_attr(die, name, &attribute) == nullptr || dw().dwarf_formudata(&attribute, &value) != 0)
+    return std::nullopt;
+  return value;
+}
+
+/// Calls `visit` with each child, until it answers false.
+template <class Visit>
+void each_child(Dwarf_Die* parent, Visit visit) {
+  Dwarf_Die child;
+  if (dw().dwarf_child(parent, &child) != 0) return;
+  do {
+    if (!visit(child)) return;
+  } while (dw().dwarf_siblingof(&child, &child) == 0);
+}
+
+/// Functions with code of their own; in C++ they lie in namespaces, as clang has it.
+void add_functions(Dwarf_Die* parent, std::vector<Range>& out, std::size_t depth) {
+  each_child(parent, [&](Dwarf_Die& child) {
+    switch (dw().dwarf_tag(&child)) {
+      case DW_TAG_subprogram:
+        add_ranges(&child, out);
+        break;
+      case DW_TAG_namespace:
+      case DW_TAG_module:
+        if (depth < most_depth) add_functions(&child, out, depth + 1);
+        break;
+      default:
+        break;
+    }
+    return out.size() < most_ranges;
+  });
+}
+
+/// The function and what is inlined at the address, the outermost first.
+std::vector<Dwarf_Die> calls_at(Dwarf_Die function, u64 address) {
+  std::vector<Dwarf_Die> calls = {function};
+  Dwarf_Die scope = function;
+  for (std::size_t depth = 0; depth < most_depth; ++depth) {
+    bool found = false;
+    each_child(&scope, [&](Dwarf_Die& child) {
+      const int tag = dw().dwarf_tag(&child);
+      found = (tag == DW_TAG_lexical_block || tag == DW_TAG_inlined_subroutine || tag == DW_TAG_try_block ||
+               tag == DW_TAG_catch_block) &&
+              dw().dwarf_haspc(&child, address) > 0;
+      if (!found) return true;
+      scope = child;
+      if (tag == DW_TAG_inlined_subroutine) calls.push_back(child);
+      return false;
+    });
+    if (!found) break;
+  }
+  return calls;
+}
+
+}  // namespace
+
+class DwarfFile::State {
+ public:
+  ~State() {
+    if (debug_ != nullptr) dw().dwarf_end(debug_);
+    if (supplement_ != nullptr) dw().dwarf_end(supplement_);
+  }
+
+  Result<void> open(base::Fd file, base::Fd supplement) {
+    file_ = std::move(file), supplement_file_ = std::move(supplement);
+    debug_ = dw().dwarf_begin(file_.get(), DWARF_C_READ);
+    if (debug_ == nullptr) return fail(Code::malformed, "no debug information that can be read");
+    if (supplement_file_ && (supplement_ = dw().dwarf_begin(supplement_file_.get(), DWARF_C_READ)) != nullptr)
+      dw().dwarf_setalt(debug_, supplement_);
+    list_units();
+    return {};
+  }
+
+  std::vector<SourceFrame> at(u64 address) {
+    const Range* const unit = range_of(units_, address);
+    if (unit == nullptr) return {};
+    const Range* const function = range_of(functions_of(unit->die), address);
+    Dwarf_Die unit_die, function_die;
+    if (function == nullptr || dw().dwarf_offdie(debug_, unit->die, &unit_die) == nullptr ||
+        dw().dwarf_offdie(debug_, function->die, &function_die) == nullptr)
+      return {};
+    std::vector<Dwarf_Die> calls = calls_at(function_die, address);
+    std::vector<SourceFrame> frames;
+    for (auto call = calls.rbegin(); call != calls.rend(); ++call) frames.push_back({name_of(&*call), {}, 0});
+    add_lines(unit_die, address, calls, frames);
+    return frames;
+  }
+
+ private:
+  void list_units() {
+    Dwarf_CU* unit = nullptr;
+    Dwarf_Die die, split;
+    Dwarf_Half version = 0;
+    uint8_t kind = 0;
+    while (dw().dwarf_get_units(debug_, unit, &unit, &version, &kind, &die, &split) == 0 && units_.size() < most_ranges)
+      if (kind == DW_UT_compile) add_ranges(&die, units_);
+    sort(units_);
+  }
+
+  const std::vector<Range>& functions_of(Dwarf_Off unit) {
+    const auto [at, is_new] = functions_.try_emplace(unit);
+    Dwarf_Die die;
+    if (is_new && dw().dwarf_offdie(debug_, unit, &die) != nullptr) {
+      add_functions(&die, at->second, 0);
+      sort(at->second);
+    }
+    return at->second;
+  }
+
+  /// The innermost function is where the line table says; each one around it where it calls the next.
+  void add_lines(Dwarf_Die unit, u64 address, std::vector<Dwarf_Die>& calls, std::vector<SourceFrame>& frames) {
+    if (Dwarf_Line* const line = dw().dwarf_getsrc_die(&unit, address)) {
+      int number = 0;
+      frames.front().file = text_of(dw().dwarf_linesrc(line, nullptr, nullptr));
+      if (dw().dwarf_lineno(line, &number) == 0 && number > 0) frames.front().line = static_cast<u32>(number);
+    }
+    Dwarf_Files* files = nullptr;
+    std::size_t file_count = 0;
+    if (dw().dwarf_getsrcfiles(&unit, &files, &file_count) != 0) return;
+    for (std::size_t i = 1; i < frames.size(); ++i) {
+      Dwarf_Die& inner = calls[calls.size() - i];
+      if (const auto file = number(&inner, DW_AT_call_file); file && *file < file_count)
+        frames[i].file = text_of(dw().dwarf_filesrc(files, *file, nullptr, nullptr));
+      frames[i].line = static_cast<u32>(number(&inner, DW_AT_call_line).value_or(0));
+    }
+  }
+
+  base::Fd file_, supplement_file_;
+  Dwarf* debug_ = nullptr;
+  Dwarf* supplement_ = nullptr;
+  std::vector<Range> units_;
+  std::unordered_map<Dwarf_Off, std::vector<Range>> functions_;  ///< of the units that were asked for
+};
+
+Result<void> DwarfFile::available() {
+  if (dw().is_complete) return {};
+  return fail(Code::unsupported, "debug information is read by libdw.so.1, which is not here: install libdw1");
+}
+
+Result<DwarfFile> DwarfFile::open(base::Fd file, base::Fd supplement) {
+  SKEP_TRY(available());
+  auto state = std::make_unique<State>();
+  SKEP_TRY(state->open(std::move(file), std::move(supplement)));
+  return DwarfFile(std::move(state));
+}
+
+std::vector<SourceFrame> DwarfFile::at(u64 address) { return state_->at(address); }
+
+#else
+
+class DwarfFile::State {};
+Result<void> DwarfFile::available() {
+  return fail(Code::unsupported,
+              "debug information is not read: libdw-dev was missing when skep was built; install it and build again");
+}
+Result<DwarfFile> DwarfFile::open(base::Fd, base::Fd) { return tl::unexpected(available().error()); }
+std::vector<SourceFrame> DwarfFile::at(u64) { return {}; }
+
+#endif
+
+DwarfFile::DwarfFile(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+DwarfFile::DwarfFile(DwarfFile&&) noexcept = default;
+DwarfFile& DwarfFile::operator=(DwarfFile&&) noexcept = default;
+DwarfFile::~DwarfFile() = default;
+
+}  // namespace skep::symbols
