@@ -89,6 +89,14 @@ Result<Process> Process::open(u32 pid) {
   return process;
 }
 
+Process Process::remembered(u32 pid, std::vector<Mapping> mappings, u64 version) {
+  Process process(pid, base::Fd());
+  if (auto root = Root::own()) process.root_ = *std::move(root);
+  process.mappings_ = std::move(mappings);
+  process.version_ = version;
+  return process;
+}
+
 bool Process::exists() const noexcept {
   struct stat status{};
   return ::fstatat(directory_.get(), "stat", &status, 0) == 0;
@@ -105,7 +113,8 @@ void Process::refresh(std::chrono::milliseconds age) {
   if (looked_ && now - *looked_ < age) return;
   looked_ = now;
   const auto text = read_text("maps", most_maps_bytes);
-  if (!text || text->empty()) return;  // gone, or a zombie: what it had is what there is
+  lives_ = text && !text->empty();
+  if (!lives_) return;  // gone, or a zombie: what it had is what there is
   const std::size_t hash = std::hash<std::string_view>()(*text);
   if (hash == maps_hash_) return;
   maps_hash_ = hash;

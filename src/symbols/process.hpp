@@ -30,10 +30,15 @@ class Process {
  public:
   /// Errors: not_found (no such process), permission (another user's).
   static Result<Process> open(u32 pid);
+  /// One that has ended, by what it had mapped. Its files are looked for in our own root. `version`: of `mappings`.
+  static Process remembered(u32 pid, std::vector<Mapping> mappings, u64 version);
 
   u32 pid() const noexcept { return pid_; }
   /// Whether the process that was opened still exists (as a zombie at least).
   bool exists() const noexcept;
+  /// Whether it had memory at the last look: a zombie has none.
+  bool lives() const noexcept { return lives_; }
+  u64 version() const noexcept { return version_; }
   /// Reads its mappings again when the last look is older than `age`. What was known stays when it is gone.
   void refresh(std::chrono::milliseconds age);
   /// Names addresses.
@@ -63,6 +68,8 @@ class Process {
   std::vector<Mapping> mappings_;
   std::unordered_map<u64, Module> modules_;  ///< by the mapping's beginning
   std::size_t maps_hash_ = 0;
+  bool lives_ = false;
+  u64 version_ = 0;  ///< 0: looked at, not remembered
   std::optional<std::chrono::steady_clock::time_point> looked_, looked_at_perf_map_;
   std::optional<FileIdentity> perf_map_identity_;
   PerfMap perf_map_;

@@ -73,21 +73,60 @@ const Root* Symbolizer::own_root() {
   return own_root_ ? &*own_root_ : nullptr;
 }
 
+Process& Symbolizer::keep(Process process) {
+  std::erase_if(processes_, [&](const Process& one) { return one.pid() == process.pid(); });
+  processes_.push_front(std::move(process));
+  while (processes_.size() > std::max<std::size_t>(options_.most_processes, 1)) processes_.pop_back();
+  return processes_.front();
+}
+
 /// A process that has ended is kept until another one has its number.
 Process* Symbolizer::process(u32 pid) {
+  constexpr std::chrono::milliseconds fresh{100};
   const auto at = std::ranges::find(processes_, pid, &Process::pid);
   if (at != processes_.end()) {
     processes_.splice(processes_.begin(), processes_, at);
-    if (processes_.front().exists()) return &processes_.front();
+    if (at->exists()) {
+      at->refresh(fresh);
+      if (at->lives()) return &*at;
+    }
   }
-  auto opened = Process::open(pid);
-  if (opened && !opened->mappings().empty()) {
-    if (at != processes_.end()) processes_.pop_front();
-    processes_.push_front(*std::move(opened));
-    while (processes_.size() > std::max<std::size_t>(options_.most_processes, 1)) processes_.pop_back();
-    return &processes_.front();
-  }
-  return at != processes_.end() ? &processes_.front() : nullptr;
+  if (at == processes_.end() || !at->exists())
+    if (auto opened = Process::open(pid); opened && opened->lives()) return &keep(*std::move(opened));
+  if (Process* const known = remembered(pid)) return known;
+  return at != processes_.end() ? &*at : nullptr;
+}
+
+/// One that has ended, by the events; what they tell is more than a look can have seen.
+Process* Symbolizer::remembered(u32 pid) {
+  if (!history_) return nullptr;
+  history_->add(events_->read(true));
+  const MappingHistory::Known* const known = history_->of(pid);
+  if (known == nullptr || known->mappings->empty()) return nullptr;
+  const auto at = std::ranges::find(processes_, pid, &Process::pid);
+  if (at != processes_.end() && at->version() == known->version) return &*at;
+  return &keep(Process::remembered(pid, *known->mappings, known->version));
+}
+
+Result<void> Symbolizer::follow(bool children) {
+  // Who may hear of everything does so for children, too: the first event that belongs to a task takes the kernel 15
+  // ms.
+  auto events = MappingEvents::open(MappingEvents::Of::everything);
+  if (!events && children) events = MappingEvents::open(MappingEvents::Of::own_children);
+  if (!events) return tl::unexpected(std::move(events).error());
+  events_ = *std::move(events);
+  const auto look = [](u32 pid) {
+    const auto process = Process::open(pid);
+    std::vector<Mapping> mappings = process ? process->mappings() : std::vector<Mapping>();
+    std::erase_if(mappings, [](const Mapping& mapping) { return !mapping.executable; });
+    return mappings;
+  };
+  history_.emplace(MappingHistory::Options{.ancestor = children ? static_cast<u32>(::getpid()) : 0}, look);
+  return {};
+}
+
+void Symbolizer::keep_up() {
+  if (history_) history_->add(events_->read(false));
 }
 
 Frame Symbolizer::user(u32 pid, u64 address) { return user(pid, std::span(&address, 1)).front(); }

@@ -2,7 +2,7 @@
 //
 // Everything is read when it is first needed: a Symbolizer that is asked nothing costs nothing. Tables of files are
 // shared by all processes that map them. Names of a process that has ended are found as far as it was looked at while
-// it lived: remember() does that for processes that will not live long. One thread at a time.
+// it lived, or followed: remember() and follow() are for processes that will not live long. One thread at a time.
 #pragma once
 #include <chrono>
 #include <list>
@@ -16,6 +16,7 @@
 #include "symbols/file_symbols.hpp"
 #include "symbols/frame.hpp"
 #include "symbols/kernel_symbols.hpp"
+#include "symbols/mapping_history.hpp"
 #include "symbols/process.hpp"
 
 namespace skep::symbols {
@@ -62,6 +63,11 @@ class Symbolizer {
 
   /// Looks at a process now, for addresses that are asked later. False: it is gone, or another user's.
   bool remember(u32 pid);
+  /// From now on the kernel tells what processes map, so that those can be named that end before they are looked at.
+  /// keep_up() is to be called a few times in a second. `children`: only what this process starts from now on, by the
+  /// calling thread, which takes fewer rights. Errors: of MappingEvents::open().
+  Result<void> follow(bool children);
+  void keep_up();
 
   /// Whether stacks have inlined functions and source lines; see user_stack().
   void show_inlined(bool wanted) noexcept { options_.inlined = wanted; }
@@ -71,6 +77,8 @@ class Symbolizer {
  private:
   bool read_kernel_again(const std::optional<KernelSymbols::Found>& found, u64 address);
   Process* process(u32 pid);
+  Process* remembered(u32 pid);
+  Process& keep(Process process);
   const Root* own_root();
   std::vector<Place> places(u32 pid, std::span<const u64> addresses);
   Place place(const BuildIdPlace& place, u32 pid);
@@ -84,6 +92,8 @@ class Symbolizer {
   std::vector<u64> no_symbol_;                         ///< addresses that they do not have, the last few
   FileCache files_;
   std::list<Process> processes_;  ///< the one asked for last in front
+  std::optional<MappingEvents> events_;
+  std::optional<MappingHistory> history_;
   std::optional<Root> own_root_;
   struct Listed {
     std::string path;

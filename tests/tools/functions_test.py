@@ -99,6 +99,16 @@ class Functions(support.Case):
             self.assertIn("getppid", rows[0]["folded"])
         self.on(self.CALLS + "import time\ntime.sleep(0.2)\n", check)
 
+    def test_stacks_of_processes_that_are_gone_at_once(self):
+        """Each lives for a millisecond, and is started by the command: nobody could look at them in time."""
+        support.need(support.can_use_kernel_bpf(), "the kernel engine takes root and a kernel with BTF")
+        result = self.skep("stackcount", "--backend", "kernel", "-P", "-U", "-f", "c:exit", "--",
+                           "sh", "-c", "for i in 1 2 3 4 5; do /bin/true; done", check=0)
+        rows = [line for line in result.stdout.splitlines() if line.startswith("true;")]
+        self.assertEqual(len(rows), 5, result.stdout + result.stderr)
+        for row in rows:
+            self.assertTrue(row.endswith("exit 1"), row)
+
     def test_inlined_functions_stand_in_stacks(self):
         compiler = shutil.which("g++") or shutil.which("clang++")
         support.need(compiler, "left out: no C++ compiler makes the program")

@@ -58,6 +58,7 @@ int capable(const Arguments& arguments) {
   kit.set("with_kernel_stacks", kernel_stack);
   kit.set("with_user_stacks", user_stack);
   if (!kernel_stack && !user_stack) kit.set_map_size("stacks", 1);
+  if (user_stack) kit.name_stacks_by(stacks.symbolizer());
   Columns columns(kit.output(), {{"TIME", "time", -9},
                                  {"UID", "uid", -6},
                                  {"PID", "pid", -6},

@@ -96,7 +96,7 @@ int funcslower(const Arguments& arguments) {
                                  {"RVAL", "rval", 16},
                                  {options.arguments > 0 ? "FUNC ARGS" : "FUNC", "func"}});
   if (options.folded) stacks.fold();
-  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
+  if (options.user_stack) kit.name_stacks_by(stacks.symbolizer());
   kit.on_record<slow_call>("events", [&](const slow_call& call) {
     const std::string name = call.function < probes.size() ? probes[call.function].name : "?";
     std::string shown = name;

@@ -286,9 +286,21 @@ Result<trace::Pump> Kit::open_pump() {
       stop();
     });
   if (in_kernel_ && workload_.pid != 0) SKEP_TRY(watch_process(pump, *engine_, workload_.pid));
-  constexpr std::chrono::milliseconds look_at_command(25);
-  if (while_alive_ && has_command()) pump.every(look_at_command, [this] { while_alive_(command_pid_); });
+  if (symbolizer_ != nullptr) follow_processes(pump);
   return pump;
+}
+
+/// The kernel tells what processes map; where it does not (without root: perf_event_paranoid above 2), the command is
+/// looked at now and then.
+void Kit::follow_processes(trace::Pump& pump) {
+  constexpr std::chrono::milliseconds often(25);
+  if (workload_.pid != 0) {
+    symbolizer_->remember(static_cast<u32>(workload_.pid));
+  } else if (symbolizer_->follow(has_command())) {
+    pump.every(often, [this] { symbolizer_->keep_up(); });
+  } else if (has_command()) {
+    pump.every(often, [this] { symbolizer_->remember(command_pid_); });
+  }
 }
 
 void Kit::summary() {

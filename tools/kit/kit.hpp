@@ -22,6 +22,7 @@
 #include <memory>
 #include <skep/backend.hpp>
 
+#include "symbols/symbolizer.hpp"
 #include "trace/output.hpp"
 #include "trace/pump.hpp"
 #include "verb.hpp"
@@ -105,8 +106,8 @@ class Kit {
   void on_bytes(std::string_view map, std::size_t least, std::function<void(std::span<const std::byte>)> handler);
   /// At every interval and, where there is no interval or it has not come yet, at the end.
   void on_summary(std::function<void()> handler) { on_summary_ = std::move(handler); }
-  /// Now and then while the command lives, with its process: what is wanted of it and gone with it.
-  void while_alive(std::function<void(u32 pid)> handler) { while_alive_ = std::move(handler); }
+  /// Stacks of programs will be asked for: of processes that may have ended by then.
+  void name_stacks_by(symbols::Symbolizer& symbolizer) { symbolizer_ = &symbolizer; }
   /// Once the object is loaded, before anything is attached.
   void on_loaded(std::function<Result<void>(Object&)> handler) { on_loaded_ = std::move(handler); }
   /// More attachments than the sections say (user functions, perf events).
@@ -149,6 +150,7 @@ class Kit {
   Result<void> point_at_target();
   Result<std::vector<Link>> attach_all();
   Result<trace::Pump> open_pump();
+  void follow_processes(trace::Pump& pump);
   void summary();
 
   ToolFacts facts_;
@@ -167,8 +169,8 @@ class Kit {
   std::vector<std::string> left_out_;  ///< stems
   std::vector<Handler> handlers_;
   std::function<void()> on_summary_;
-  std::function<void(u32)> while_alive_;
-  u32 command_pid_ = 0;  ///< once it has started
+  symbols::Symbolizer* symbolizer_ = nullptr;
+  std::atomic<u32> command_pid_ = 0;  ///< once it has started
   std::function<Result<void>(Object&)> on_loaded_;
   std::function<Result<void>(Object&, std::vector<Link>&)> on_attach_;
   std::unique_ptr<Backend> engine_;

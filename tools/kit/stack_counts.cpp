@@ -21,6 +21,7 @@ void StackCounts::add_common_options() {
 }
 
 void StackCounts::add_options() {
+  has_user_stacks_ = true;
   const Option user =
       kit_.options().add_flag("-U,--user-stacks-only", only_user_, "only the programs' part of the stacks");
   kit_.options().add_flag("-K,--kernel-stacks-only", only_kernel_, "only the kernel's part")->excludes(user);
@@ -35,7 +36,7 @@ void StackCounts::apply() {
   kit_.set("with_user_stacks", !only_kernel_);
   kit_.set_map_size("stacks", storage_);
   if (folded_ || is_drawn()) stacks_.fold();
-  kit_.while_alive([this](u32 pid) { stacks_.remember(pid); });
+  if (has_user_stacks_ && !only_kernel_) kit_.name_stacks_by(stacks_.symbolizer());
 }
 
 std::string_view StackCounts::kind() const { return only_user_ ? "user" : only_kernel_ ? "kernel" : "user + kernel"; }

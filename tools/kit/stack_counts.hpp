@@ -53,7 +53,7 @@ class StackCounts {
 
   Kit& kit_;
   Stacks stacks_;
-  bool folded_ = false, delimited_ = false, only_user_ = false, only_kernel_ = false;
+  bool folded_ = false, delimited_ = false, only_user_ = false, only_kernel_ = false, has_user_stacks_ = false;
   std::string flame_;  ///< the file of a flame graph
   u32 storage_ = 16384;
   u64 missing_ = 0;

@@ -32,8 +32,6 @@ class Stacks {
   StackLines user(u32 pid, std::span<const u64> addresses);
   std::string text(const symbols::Frame& frame) const { return symbols::text(frame, style_); }
   StackLines lines(const std::vector<symbols::Frame>& frames) const;
-  /// Looks at a process while it lives. See symbols::Symbolizer::remember.
-  void remember(u32 pid) { symbolizer_.remember(pid); }
   symbols::Symbolizer& symbolizer() {
     symbolizer_.show_inlined(!no_inlined_);
     return symbolizer_;

@@ -222,8 +222,7 @@ int memleak(const Arguments& arguments) {
     }
     return {};
   });
-  if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
-  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
+  kit.name_stacks_by(stacks.symbolizer());
   Columns calls(
       kit.output(),
       {{"TIME(s)", "time_s", -12}, {"PID", "pid", -7}, {"TID", "tid", -7}, {"COMM", "comm", -16}, {"CALL", "call"}});

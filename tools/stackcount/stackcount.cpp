@@ -117,7 +117,8 @@ int stackcount(const Arguments& arguments) {
   const ProbeKind kind = probes->front().kind;
   const bool is_user = kind == ProbeKind::user_function || kind == ProbeKind::usdt;
   const bool is_tracepoint = kind == ProbeKind::tracepoint;
-  kit.set("user_stacks", options.only_user || (!options.only_kernel && (is_user || options.by_process)));
+  const bool user_stacks = options.only_user || (!options.only_kernel && (is_user || options.by_process));
+  kit.set("user_stacks", user_stacks);
   kit.set("kernel_stacks", options.only_kernel || (!options.only_user && !is_user));
   kit.set("by_process", options.by_process);
   kit.set("wanted_cpu", options.cpu);
@@ -130,8 +131,7 @@ int stackcount(const Arguments& arguments) {
   });
   kit.print_every(options.interval_s);
   if (options.folded || !options.flame.empty()) stacks.fold();
-  if (kit.pid() != 0) stacks.remember(static_cast<u32>(kit.pid()));
-  kit.while_alive([&](u32 pid) { stacks.remember(pid); });
+  if (user_stacks) kit.name_stacks_by(stacks.symbolizer());
   kit.on_summary([&] { print_counts(kit, options, stacks); });
   return kit.run([&] {
     note(fmt::format("counting stacks of {} places for \"{}\"; Ctrl-C ends", kit.attached(), options.pattern));

@@ -207,8 +207,6 @@ class Printer {
       : kit_(kit), probes_(probes), options_(options), stacks_(stacks), columns_(kit.output(), columns_of(options)) {}
   void heading() { columns_.heading(); }
 
-  void look_at(u32 pid) { stacks_.remember(pid); }
-
   void print(std::span<const std::byte> bytes) {
     RecordHead head;
     std::memcpy(&head, bytes.data(), sizeof head);
@@ -377,7 +375,7 @@ int trace(const Arguments& arguments) {
           probes.begin(), probes.end(),
           [](const OneProbe& one) { return std::find(one.kinds.begin(), one.kinds.end(), 'U') != one.kinds.end(); }) ||
       options.user_stack)
-    kit.while_alive([&](u32 pid) { printer.look_at(pid); });
+    kit.name_stacks_by(stacks.symbolizer());
   return kit.run([&] { printer.heading(); });
 }
 

@@ -74,8 +74,7 @@ int uthreads(const Arguments& arguments) {
       kit.output(),
       {{"TIME", "time_s", -8}, {"ID", "id", -16}, {"TYPE", "type", -8}, {"DESCRIPTION", "description", -30}});
   symbols::Symbolizer symbolizer;
-  if (kit.pid() != 0) symbolizer.remember(static_cast<u32>(kit.pid()));
-  kit.while_alive([&](u32 pid) { symbolizer.remember(pid); });
+  kit.name_stacks_by(symbolizer);
   kit.on_record<uthread_event>("events", [&](const uthread_event& event) {
     const bool is_java = event.kind != UTHREAD_PTHREAD;
     const u64 start = event.runtime_id;
