@@ -299,6 +299,11 @@ typedef struct skep_frame {
   uint64_t offset;       /* from the beginning of the function */
   const char* module;    /* kernel: the module, "" for the kernel itself; user: the file */
   uint64_t module_offset;
+  /* Of skep_symbolizer_frame() only. */
+  uint64_t address;
+  const char* source; /* the file that the line is in, "" where debug information does not say */
+  uint32_t line;      /* 0: not known */
+  int inlined;        /* has no code of its own at the address: the next frame that is not inlined has */
 } skep_frame;
 /* Reads what it needs when it is asked, and keeps it. */
 skep_symbolizer* skep_symbolizer_open(void);
@@ -306,8 +311,16 @@ void skep_symbolizer_close(skep_symbolizer* symbolizer);
 /* What is at an address of a process, or of the kernel (`pid` -1). 1: the name is known, 0: it is not; what the frame
  * points to is valid until the next call. */
 int skep_symbolizer_find(skep_symbolizer* symbolizer, int32_t pid, uint64_t address, skep_frame* frame);
+/* Names a stack, innermost address first, of a process or of the kernel (`pid` -1). Functions that the compiler inlined
+ * are frames of their own, where there is debug information and libdw. How many frames there are;
+ * skep_symbolizer_frame() gives each, which is valid until the next stack. */
+int64_t skep_symbolizer_stack(skep_symbolizer* symbolizer, int32_t pid, const uint64_t* addresses, size_t count);
+int skep_symbolizer_frame(skep_symbolizer* symbolizer, size_t index, skep_frame* frame);
 /* Looks at a process now, for addresses that are asked when it may be gone. */
 int skep_symbolizer_remember(skep_symbolizer* symbolizer, int32_t pid);
+/* From now on the kernel tells what every process maps (`children` not 0: those that this thread starts), and who has
+ * ended can be named. To be called again a few times in a second. */
+int skep_symbolizer_follow(skep_symbolizer* symbolizer, int children);
 int skep_symbolizer_kernel_address(skep_symbolizer* symbolizer, const char* name, uint64_t* address);
 
 /* --- this machine --- */

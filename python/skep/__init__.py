@@ -18,12 +18,11 @@ import typing
 from ._library import Error, call
 
 if typing.TYPE_CHECKING:
-    from ._modern import Engine, Link, Map, Object, Program, Record, Ring, TestResult
+    from ._modern import Engine, Frame, Link, Map, Object, Program, Record, Ring, Symbolizer, TestResult
 
-__all__ = ["Engine", "Error", "Link", "Map", "Object", "Program", "Record", "Ring", "TestResult", "compile", "load",
-           "version"]
-
-_HERE = {"Engine", "Link", "Map", "Object", "Program", "Record", "Ring", "TestResult", "compile", "load"}
+_HERE = {"Engine", "Frame", "Link", "Map", "Object", "Program", "Record", "Ring", "Symbolizer", "TestResult", "compile",
+         "load"}
+__all__ = sorted({*_HERE, "Error", "version"})
 
 
 def version() -> str:

@@ -56,7 +56,8 @@ Member = _structure("Member", ("name", c_char_p), ("type", c_uint32), ("bit_offs
                     ("value", c_int64))
 
 Frame = _structure("Frame", ("name", c_char_p), ("demangled", c_char_p), ("offset", c_uint64), ("module", c_char_p),
-                   ("module_offset", c_uint64))
+                   ("module_offset", c_uint64), ("address", c_uint64), ("source", c_char_p), ("line", c_uint32),
+                   ("inlined", c_int32))
 
 
 class Record(Structure):
@@ -140,6 +141,9 @@ _FUNCTIONS = {
     "skep_symbolizer_open": (handle, []),
     "skep_symbolizer_close": (None, [c_void_p]),
     "skep_symbolizer_find": (checked, [c_void_p, c_int32, c_uint64, POINTER(Frame)]),
+    "skep_symbolizer_stack": (checked, [c_void_p, c_int32, POINTER(c_uint64), c_size_t]),
+    "skep_symbolizer_frame": (checked, [c_void_p, c_size_t, POINTER(Frame)]),
+    "skep_symbolizer_follow": (checked, [c_void_p, c_int32]),
     "skep_symbolizer_remember": (checked, [c_void_p, c_int32]),
     "skep_symbolizer_kernel_address": (checked, [c_void_p, c_char_p, POINTER(c_uint64)]),
     "skep_kernel_has_member": (checked, [c_char_p, c_char_p]),

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import typing
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -45,6 +46,60 @@ class Link:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class Frame(typing.NamedTuple):
+    """One function of a stack."""
+    address: int
+    name: str  # as the source has it; "" where it is not known
+    offset: int  # from the beginning of the function
+    module: str  # the file, or the kernel's module
+    source: str  # the file of the line, "" where debug information does not say
+    line: int
+    inlined: bool  # has no code of its own: the next frame that is not inlined has
+
+
+class Symbolizer:
+    """Names of the addresses in stacks. What it reads it keeps; one thread at a time."""
+
+    def __init__(self) -> None:
+        self._handle = call.symbolizer_open()
+
+    def stack(self, addresses: Sequence[int], pid: int | None = None) -> list[Frame]:
+        """Of a process, or of the kernel without one; the innermost first, as stack maps have them, up to the first 0.
+        Functions that the compiler inlined are frames of their own where there is debug information (and libdw)."""
+        wanted = list(itertools.takewhile(bool, addresses))
+        array = (ctypes.c_uint64 * len(wanted))(*wanted)
+        count = call.symbolizer_stack(self._handle, -1 if pid is None else pid, array, len(wanted))
+        return [self._frame(index) for index in range(count)]
+
+    def _frame(self, index: int) -> Frame:
+        frame = _library.Frame()
+        call.symbolizer_frame(self._handle, index, ctypes.byref(frame))
+        return Frame(frame.address, frame.demangled.decode(errors="replace"), frame.offset,
+                     os.fsdecode(frame.module), os.fsdecode(frame.source), frame.line, bool(frame.inlined))
+
+    def remember(self, pid: int) -> bool:
+        """Looks at a process now, for stacks that are asked when it may be gone. False: it is gone already."""
+        return bool(call.symbolizer_remember(self._handle, pid))
+
+    def follow(self, children: bool = False) -> None:
+        """The kernel tells what every process maps from now on (`children`: those that this thread starts), so that
+        those have names that have ended. Call it again a few times in a second."""
+        call.symbolizer_follow(self._handle, children)
+
+    def close(self) -> None:
+        if self._handle:
+            call.symbolizer_close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Symbolizer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    __del__ = close
 
 
 class TestResult(typing.NamedTuple):

@@ -1,4 +1,5 @@
 """import skep: the package's own interface, on the user engine."""
+import ctypes
 import os
 import subprocess
 import unittest
@@ -80,6 +81,25 @@ class Modern(unittest.TestCase):
             result = program["f"].test_run(data=bytes(100))
             self.assertEqual(result.value, 86)  # without the Ethernet header, as the kernel counts for this type
             self.assertIn("exit", program["f"].text())
+
+    def test_stacks_have_names(self):
+        libc = ctypes.CDLL(None)
+        address = ctypes.cast(libc.getppid, ctypes.c_void_p).value
+        with skep.Symbolizer() as symbols:
+            frames = symbols.stack([address + 1, address + 2, 0, address], pid=os.getpid())
+            self.assertEqual([frame.address for frame in frames if not frame.inlined], [address + 1, address + 2])
+            for frame in frames:
+                self.assertIn("getppid", frame.name)
+                self.assertIn("libc", frame.module)
+            self.assertEqual([frame.offset for frame in frames if not frame.inlined], [1, 2])
+            self.assertEqual(symbols.stack([]), [])
+            self.assertEqual([frame.name for frame in symbols.stack([1], pid=os.getpid())], [""])
+            with subprocess.Popen(["sleep", "60"]) as child:
+                self.assertTrue(symbols.remember(child.pid))
+                child.kill()
+            self.assertFalse(symbols.remember(child.pid))
+        with self.assertRaises(skep.Error):
+            symbols.stack([address], pid=os.getpid())  # closed
 
     def test_the_example(self):
         driver = common.EXAMPLES / "execs.py"
