@@ -117,7 +117,7 @@ class KernelSubject final : public Subject {
 }  // namespace
 
 Result<Engine> kernel_engine() {
-  SKEP_TRY(kernel_inspector());  // whether this process may use bpf(2) at all
+  SKEP_TRY(kernel_backend());  // whether this process may use bpf(2) at all
   return Engine{"kernel", [](const Sources& sources) -> Result<std::unique_ptr<Subject>> {
                   auto subject = std::make_unique<KernelSubject>(sources);
                   SKEP_TRY(subject->prepare(sources));

@@ -32,6 +32,7 @@ class Link {
     /// One line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
     /// or "".
     virtual std::string carried_by() const { return {}; }
+    virtual std::vector<u32> ids() const { return {}; }
     virtual Result<void> leave() {
       return fail(Code::unsupported, "this attachment ends with the process that made it");
     }
@@ -49,6 +50,9 @@ class Link {
     return impl_->leave();
   }
   std::string carried_by() const { return impl_ ? impl_->carried_by() : std::string(); }
+  /// The numbers under which the engine's inspector lists it: as a rule one; none where the kernel attaches without a
+  /// link, several where it takes a link for each place.
+  std::vector<u32> ids() const { return impl_ ? impl_->ids() : std::vector<u32>(); }
   /// Iterators: runs the program over everything it walks, and hands out what it wrote, piece by piece, until
   /// `on_text` gives false. Each call is a walk of its own. Errors: unsupported for other hooks.
   Result<void> read_output(const std::function<bool(std::string_view)>& on_text) {

@@ -125,6 +125,14 @@ class Inspector {
   virtual Result<std::vector<ProgramInfo>> programs() = 0;
   virtual Result<std::vector<MapInfo>> maps() = 0;
   virtual Result<std::vector<LinkInfo>> links() = 0;
+  /// What the lists leave out and why, told by the last of them; "" where nothing is left out.
+  virtual std::string left_out() const { return {}; }
+  /// What is pinned at `path`. Where this process may not open others' objects by their ids, it is held open from then
+  /// on, and its id is good for what else is asked here. Errors: unsupported (user hosts), not_found (nothing, or an
+  /// object of another kind), permission (the file's rights).
+  virtual Result<ProgramInfo> pinned_program(const std::filesystem::path& path);
+  virtual Result<MapInfo> pinned_map(const std::filesystem::path& path);
+  virtual Result<LinkInfo> pinned_link(const std::filesystem::path& path);
   virtual Result<ProgramCode> program_code(u32 program_id) = 0;
   virtual Result<Map> map(u32 map_id) = 0;
   /// Types by BTF object id (ProgramInfo::btf_id, MapInfo::btf_id).
@@ -144,7 +152,8 @@ class Inspector {
 
 /// One inspector for every user-engine process of this user that serves a control socket; stale sockets are removed.
 std::vector<std::unique_ptr<Inspector>> user_hosts();
-/// The kernel's objects. Errors: permission (names the capability), unsupported.
+/// The kernel's objects; who may not list them is shown those that are pinned where he may open them. Errors:
+/// unsupported (no bpf(2)).
 Result<std::unique_ptr<Inspector>> kernel_inspector();
 
 }  // namespace skep

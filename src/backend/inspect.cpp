@@ -14,6 +14,9 @@ tl::unexpected<Error> only_kernel(std::string_view what) {
 }
 }  // namespace
 
+Result<ProgramInfo> Inspector::pinned_program(const std::filesystem::path&) { return only_kernel("bpffs to pin in"); }
+Result<MapInfo> Inspector::pinned_map(const std::filesystem::path&) { return only_kernel("bpffs to pin in"); }
+Result<LinkInfo> Inspector::pinned_link(const std::filesystem::path&) { return only_kernel("bpffs to pin in"); }
 Result<void> Inspector::pin(ObjectKind, u32, const std::filesystem::path&) { return only_kernel("bpffs to pin in"); }
 Result<Map> Inspector::create_map(const MapSpec&, u32) { return only_kernel("maps without an object"); }
 Result<void> Inspector::detach_link(u32) { return only_kernel("links that others can detach"); }

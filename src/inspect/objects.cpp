@@ -20,34 +20,92 @@ World World::open() {
   return world;
 }
 
+namespace {
+
+/// What an Inspector has for a kind of object.
 template <class Info>
-std::vector<Found<Info>> World::collect(Result<std::vector<Info>> (Inspector::*list)()) {
+struct Kind;
+template <>
+struct Kind<ProgramInfo> {
+  static constexpr std::string_view name = "program";
+  static constexpr auto list = &Inspector::programs;
+  static constexpr auto pinned = &Inspector::pinned_program;
+};
+template <>
+struct Kind<MapInfo> {
+  static constexpr std::string_view name = "map";
+  static constexpr auto list = &Inspector::maps;
+  static constexpr auto pinned = &Inspector::pinned_map;
+};
+template <>
+struct Kind<LinkInfo> {
+  static constexpr std::string_view name = "link";
+  static constexpr auto list = &Inspector::links;
+  static constexpr auto pinned = &Inspector::pinned_link;
+};
+template <>
+struct Kind<BtfInfo> {
+  static constexpr auto list = &Inspector::btfs;
+};
+
+}  // namespace
+
+template <class Info>
+std::vector<Found<Info>> World::collect() {
   std::vector<Found<Info>> all;
   for (auto& inspector : inspectors_) {
-    auto infos = (inspector.get()->*list)();
+    auto infos = (inspector.get()->*Kind<Info>::list)();
     if (!infos) {
-      notes_.push_back(infos.error().message);
+      note(infos.error().message);
       continue;
     }
+    note(inspector->left_out());
     for (auto& info : *infos) all.push_back({std::move(info), inspector.get()});
   }
   return all;
 }
 
-std::vector<Found<ProgramInfo>> World::programs() { return collect<ProgramInfo>(&Inspector::programs); }
-std::vector<Found<MapInfo>> World::maps() { return collect<MapInfo>(&Inspector::maps); }
-std::vector<Found<LinkInfo>> World::links() { return collect<LinkInfo>(&Inspector::links); }
-std::vector<Found<BtfInfo>> World::btfs() { return collect<BtfInfo>(&Inspector::btfs); }
+void World::note(std::string text) {
+  if (!text.empty() && std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(std::move(text));
+}
 
-Result<Found<ProgramInfo>> World::program(const Handle& handle) {
-  return select_one(programs(), handle, "program").map_error([&](Error error) { return explained(std::move(error)); });
+std::vector<Found<ProgramInfo>> World::programs() { return collect<ProgramInfo>(); }
+std::vector<Found<MapInfo>> World::maps() { return collect<MapInfo>(); }
+std::vector<Found<LinkInfo>> World::links() { return collect<LinkInfo>(); }
+std::vector<Found<BtfInfo>> World::btfs() { return collect<BtfInfo>(); }
+
+template <class Info>
+Result<std::vector<Found<Info>>> World::all(const Handle& handle) {
+  if (handle.by != Handle::By::pinned)
+    return select(collect<Info>(), handle, Kind<Info>::name).map_error([&](Error error) {
+      return explained(std::move(error));
+    });
+  // Nothing need be listed for what has a path.
+  Error error = {Code::unsupported, fmt::format("{} {}: this process sees no kernel", Kind<Info>::name, handle.text())};
+  for (auto& inspector : inspectors_) {
+    auto info = (inspector.get()->*Kind<Info>::pinned)(handle.value);
+    if (info) return std::vector<Found<Info>>{{std::move(*info), inspector.get()}};
+    if (info.error().code != Code::unsupported) error = std::move(info.error());
+  }
+  return tl::unexpected(explained(std::move(error)));
 }
-Result<Found<MapInfo>> World::map(const Handle& handle) {
-  return select_one(maps(), handle, "map").map_error([&](Error error) { return explained(std::move(error)); });
+
+template <class Info>
+Result<Found<Info>> World::one(const Handle& handle) {
+  auto found = SKEP_TRY(all<Info>(handle));
+  if (found.size() == 1) return std::move(found.front());
+  std::string ids;
+  for (const auto& one : found) ids += fmt::format("{}{}", ids.empty() ? "" : ", ", one.info.id);
+  return fail(Code::invalid_argument,
+              fmt::format("{} {}s match {}: name one by id: {}", found.size(), Kind<Info>::name, handle.text(), ids));
 }
-Result<Found<LinkInfo>> World::link(const Handle& handle) {
-  return select_one(links(), handle, "link").map_error([&](Error error) { return explained(std::move(error)); });
-}
+
+Result<Found<ProgramInfo>> World::program(const Handle& handle) { return one<ProgramInfo>(handle); }
+Result<Found<MapInfo>> World::map(const Handle& handle) { return one<MapInfo>(handle); }
+Result<Found<LinkInfo>> World::link(const Handle& handle) { return one<LinkInfo>(handle); }
+template Result<std::vector<Found<ProgramInfo>>> World::all(const Handle&);
+template Result<std::vector<Found<MapInfo>>> World::all(const Handle&);
+template Result<std::vector<Found<LinkInfo>>> World::all(const Handle&);
 
 Error World::explained(Error error) const {
   if (error.code == Code::not_found)
@@ -169,22 +227,9 @@ Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Hand
                                            named > 12 ? fmt::format(" and {} more", named - 12) : ""));
 }
 
-template <class Info>
-Result<Found<Info>> select_one(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind) {
-  auto found = SKEP_TRY(select(std::move(all), handle, kind));
-  if (found.size() == 1) return std::move(found.front());
-  std::string ids;
-  for (const auto& one : found) ids += fmt::format("{}{}", ids.empty() ? "" : ", ", one.info.id);
-  return fail(Code::invalid_argument,
-              fmt::format("{} {}s match {}: name one by id: {}", found.size(), kind, handle.text(), ids));
-}
-
 template Result<std::vector<Found<ProgramInfo>>> select(std::vector<Found<ProgramInfo>>, const Handle&,
                                                         std::string_view);
 template Result<std::vector<Found<MapInfo>>> select(std::vector<Found<MapInfo>>, const Handle&, std::string_view);
 template Result<std::vector<Found<LinkInfo>>> select(std::vector<Found<LinkInfo>>, const Handle&, std::string_view);
-template Result<Found<ProgramInfo>> select_one(std::vector<Found<ProgramInfo>>, const Handle&, std::string_view);
-template Result<Found<MapInfo>> select_one(std::vector<Found<MapInfo>>, const Handle&, std::string_view);
-template Result<Found<LinkInfo>> select_one(std::vector<Found<LinkInfo>>, const Handle&, std::string_view);
 
 }  // namespace skep::inspect

@@ -49,6 +49,9 @@ class World {
   Result<Found<ProgramInfo>> program(const Handle& handle);
   Result<Found<MapInfo>> map(const Handle& handle);
   Result<Found<LinkInfo>> link(const Handle& handle);
+  /// All that a handle names. Errors: the same, without the last.
+  template <class Info>
+  Result<std::vector<Found<Info>>> all(const Handle& handle);
   /// An error of looking in what was listed, with the notes: what it says is not there may be where nobody looked.
   Error explained(Error error) const;
 
@@ -57,16 +60,17 @@ class World {
 
  private:
   template <class Info>
-  std::vector<Found<Info>> collect(Result<std::vector<Info>> (Inspector::*list)());
+  std::vector<Found<Info>> collect();
+  template <class Info>
+  Result<Found<Info>> one(const Handle& handle);
+  void note(std::string text);
+
   std::vector<std::unique_ptr<Inspector>> inspectors_;
   std::vector<std::string> notes_;
 };
 
-/// All that a handle names. Errors: not_found, with what there is.
+/// All of a list that a handle names. Errors: not_found, with what there is.
 template <class Info>
 Result<std::vector<Found<Info>>> select(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind);
-/// The one that a handle names. Errors: not_found; invalid_argument when several match.
-template <class Info>
-Result<Found<Info>> select_one(std::vector<Found<Info>> all, const Handle& handle, std::string_view kind);
 
 }  // namespace skep::inspect

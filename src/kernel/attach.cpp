@@ -81,6 +81,13 @@ u64 Attachment::missed_by_probes() const {
   return missed;
 }
 
+std::vector<u32> Attachment::ids() const {
+  std::vector<u32> ids;
+  for (const base::Fd& fd : held_)
+    if (const u64 id = FdInfo(fd.get()).number("link_id:"); id != 0) ids.push_back(static_cast<u32>(id));
+  return ids;
+}
+
 Result<void> Attachment::leave() {
   if (!held_.empty())
     return fail(Code::unsupported,

@@ -40,6 +40,7 @@ class Attachment final : public Link::Impl {
   bool waits_to_end() const override { return true; }  // until no CPU can be inside of what it held
   std::string carried_by() const override { return carried_by_; }
   void set_carried_by(std::string text) { carried_by_ = std::move(text); }
+  std::vector<u32> ids() const override;
   Result<void> leave() override;
   Result<void> read_output(const std::function<bool(std::string_view)>& on_text) override;
 

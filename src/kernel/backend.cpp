@@ -43,11 +43,11 @@ class KernelBackend final : public Backend {
   KernelInspector inspector_;
 };
 
-/// Whether this process may list objects, by the smallest command that does it.
-Result<void> check_listing() {
+/// Whether there is bpf(2), by the smallest command.
+Result<void> check_kernel() {
   uapi::ObjectId attr;
   const int status = bpf(uapi::Cmd::prog_get_next_id, attr);
-  if (status >= 0 || status == -ENOENT) return {};  // ENOENT: no program is loaded
+  if (status != -ENOSYS) return {};
   return tl::unexpected(bpf_error(uapi::Cmd::prog_get_next_id, "kernel engine", -status));
 }
 
@@ -79,7 +79,7 @@ Result<std::unique_ptr<Backend>> kernel_backend(const KernelOptions& options) {
 }
 
 Result<std::unique_ptr<Inspector>> kernel_inspector() {
-  SKEP_TRY(kernel::check_listing());
+  SKEP_TRY(kernel::check_kernel());
   return std::make_unique<kernel::KernelInspector>();
 }
 

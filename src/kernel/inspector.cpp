@@ -24,28 +24,102 @@ namespace skep::kernel {
 namespace {
 
 constexpr u32 most_objects = 1u << 16;
+constexpr std::size_t most_held = 256;  // a process has 1024 descriptors, as a rule
 constexpr u32 most_code_bytes = 64u << 20, most_records = 1u << 20;
 
-/// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped.
-template <class Look>
-Result<void> for_each_object(uapi::Cmd next, uapi::Cmd open, std::string_view kind, Look&& look) {
-  uapi::ObjectId attr;
-  for (u32 count = 0; count < most_objects; ++count) {
-    const int status = bpf(next, attr);
-    if (status == -ENOENT) return {};
-    if (status < 0) return tl::unexpected(bpf_error(next, fmt::format("list {}s", kind), -status));
-    const u32 id = attr.next_id;
-    auto fd = open_by_id(open, id, kind);
-    if (fd)
-      look(fd->get());
-    else if (fd.error().code != Code::not_found)
-      return tl::unexpected(std::move(fd).error());
-    attr = {id, 0, 0};
+/// How the objects of a kind are listed and opened.
+struct Commands {
+  uapi::Cmd next, open;
+  std::string_view kind;
+};
+constexpr Commands commands_of(ObjectKind kind) {
+  using enum uapi::Cmd;
+  switch (kind) {
+    case ObjectKind::program:
+      return {prog_get_next_id, prog_get_fd_by_id, "program"};
+    case ObjectKind::map:
+      return {map_get_next_id, map_get_fd_by_id, "map"};
+    case ObjectKind::link:
+      return {link_get_next_id, link_get_fd_by_id, "link"};
   }
   return {};
 }
+constexpr Commands of_types = {uapi::Cmd::btf_get_next_id, uapi::Cmd::btf_get_fd_by_id, "BTF object"};
+
+Result<base::Fd> open_object(ObjectKind kind, u32 id) {
+  const Commands commands = commands_of(kind);
+  return open_by_id(commands.open, id, commands.kind);
+}
+
+/// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped. The status of the last
+/// command: ENOENT, or what was refused.
+template <class Look>
+int walk_ids(const Commands& commands, Look&& look) {
+  uapi::ObjectId attr;
+  for (u32 count = 0; count < most_objects; ++count) {
+    const int status = bpf(commands.next, attr);
+    if (status < 0) return status;
+    const u32 id = attr.next_id;
+    attr = {id, 0, 0};
+    const base::Fd fd(bpf(commands.open, attr));
+    if (fd)
+      look(fd.get());
+    else if (fd.get() != -ENOENT)
+      return fd.get();
+    attr = {id, 0, 0};
+  }
+  return -ENOENT;
+}
 
 }  // namespace
+
+template <class Look>
+Result<void> KernelInspector::for_each(ObjectKind kind, const std::map<u32, std::vector<std::string>>& pins,
+                                       Look&& look) {
+  const Commands commands = commands_of(kind);
+  const int status = walk_ids(commands, look);
+  left_out_.clear();
+  if (status == -ENOENT) return {};
+  if (status != -EPERM)
+    return tl::unexpected(bpf_error(commands.next, fmt::format("list {}s", commands.kind), -status));
+  left_out_ = "of the kernel's objects only those are shown that are pinned where this process may open them: " +
+              explain_refusal(commands.next);
+  for (const auto& [id, paths] : pins)
+    if (auto object = open_pinned(kind, paths.front())) {
+      look(object->fd.get());
+      if (held_.size() < most_held) held_.try_emplace({kind, object->id}, std::move(object->fd));
+    }
+  return {};
+}
+
+template <class Info>
+Result<Info> KernelInspector::pinned(ObjectKind kind, const std::filesystem::path& path,
+                                     const std::function<Result<Info>(int fd)>& ask) {
+  auto object = SKEP_TRY(open_pinned(kind, path));
+  auto info = SKEP_TRY(ask(object.fd.get()));
+  const Pins pins = find_pins();
+  const auto& of_kind = kind == ObjectKind::program ? pins.programs : kind == ObjectKind::map ? pins.maps : pins.links;
+  if (const auto at = of_kind.find(object.id); at != of_kind.end()) info.pinned = at->second;
+  if (std::ranges::find(info.pinned, path.native()) == info.pinned.end()) info.pinned.push_back(path.native());
+  uapi::ObjectId attr{object.id, 0, 0};
+  if (const base::Fd by_id(bpf(commands_of(kind).open, attr)); !by_id)
+    held_.try_emplace({kind, object.id}, std::move(object.fd));
+  return info;
+}
+
+Result<ProgramInfo> KernelInspector::pinned_program(const std::filesystem::path& path) {
+  return pinned<ProgramInfo>(ObjectKind::program, path, [this](int fd) -> Result<ProgramInfo> {
+    auto info = SKEP_TRY(program_info(fd));
+    info.name = full_name(fd, info);
+    return info;
+  });
+}
+Result<MapInfo> KernelInspector::pinned_map(const std::filesystem::path& path) {
+  return pinned<MapInfo>(ObjectKind::map, path, [](int fd) { return map_info(fd); });
+}
+Result<LinkInfo> KernelInspector::pinned_link(const std::filesystem::path& path) {
+  return pinned<LinkInfo>(ObjectKind::link, path, link_info);
+}
 
 std::string KernelInspector::full_name(int fd, const ProgramInfo& info) {
   if (info.name.size() < backend::max_name_bytes || info.btf_id == 0) return info.name;
@@ -65,7 +139,7 @@ std::string KernelInspector::full_name(int fd, const ProgramInfo& info) {
 Result<std::vector<ProgramInfo>> KernelInspector::programs() {
   std::vector<ProgramInfo> found;
   const Pins pins = find_pins();
-  SKEP_TRY(for_each_object(uapi::Cmd::prog_get_next_id, uapi::Cmd::prog_get_fd_by_id, "program", [&](int fd) {
+  SKEP_TRY(for_each(ObjectKind::program, pins.programs, [&](int fd) {
     auto info = program_info(fd);
     if (!info) return;
     info->name = full_name(fd, *info);
@@ -78,7 +152,7 @@ Result<std::vector<ProgramInfo>> KernelInspector::programs() {
 Result<std::vector<MapInfo>> KernelInspector::maps() {
   std::vector<MapInfo> found;
   const Pins pins = find_pins();
-  SKEP_TRY(for_each_object(uapi::Cmd::map_get_next_id, uapi::Cmd::map_get_fd_by_id, "map", [&](int fd) {
+  SKEP_TRY(for_each(ObjectKind::map, pins.maps, [&](int fd) {
     auto info = map_info(fd);
     if (!info) return;
     if (const auto at = pins.maps.find(info->id); at != pins.maps.end()) info->pinned = at->second;
@@ -90,7 +164,7 @@ Result<std::vector<MapInfo>> KernelInspector::maps() {
 Result<std::vector<LinkInfo>> KernelInspector::links() {
   std::vector<LinkInfo> found;
   const Pins pins = find_pins();
-  SKEP_TRY(for_each_object(uapi::Cmd::link_get_next_id, uapi::Cmd::link_get_fd_by_id, "link", [&](int fd) {
+  SKEP_TRY(for_each(ObjectKind::link, pins.links, [&](int fd) {
     auto info = link_info(fd);
     if (!info) return;
     if (const auto at = pins.links.find(info->id); at != pins.links.end()) info->pinned = at->second;
@@ -101,7 +175,7 @@ Result<std::vector<LinkInfo>> KernelInspector::links() {
 
 Result<std::vector<BtfInfo>> KernelInspector::btfs() {
   std::vector<BtfInfo> found;
-  SKEP_TRY(for_each_object(uapi::Cmd::btf_get_next_id, uapi::Cmd::btf_get_fd_by_id, "BTF object", [&](int fd) {
+  const int status = walk_ids(of_types, [&](int fd) {
     const auto object = btf_object_header(fd);
     if (!object) return;
     BtfInfo& info = found.emplace_back();
@@ -109,31 +183,30 @@ Result<std::vector<BtfInfo>> KernelInspector::btfs() {
     info.size_bytes = object->size_bytes;
     info.is_kernel = object->is_kernel;
     info.name = object->name;
-  }));
+  });
+  if (status != -ENOENT) return tl::unexpected(bpf_error(of_types.next, "the kernel's types are not shown", -status));
   return found;
 }
 
 Result<TestRunResult> KernelInspector::test_run(u32 program_id, const TestRun& run) {
-  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  const auto fd = SKEP_TRY(open_object(ObjectKind::program, program_id));
   const auto info = SKEP_TRY(program_info(fd.get()));
   return kernel::test_run(fd.get(), info.type, info.name, run);
 }
 
 Result<void> KernelInspector::pin(ObjectKind kind, u32 id, const std::filesystem::path& path) {
-  const auto fd = SKEP_TRY(kind == ObjectKind::program ? open_by_id(uapi::Cmd::prog_get_fd_by_id, id, "program")
-                           : kind == ObjectKind::map   ? open_by_id(uapi::Cmd::map_get_fd_by_id, id, "map")
-                                                       : open_by_id(uapi::Cmd::link_get_fd_by_id, id, "link"));
+  const auto fd = SKEP_TRY(open_object(kind, id));
   return pin_object(fd.get(), path);
 }
 
 Result<Map> KernelInspector::create_map(const MapSpec& spec, u32 inner_map_id) {
   base::Fd inner;
-  if (inner_map_id != 0) inner = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, inner_map_id, "map"));
+  if (inner_map_id != 0) inner = SKEP_TRY(open_object(ObjectKind::map, inner_map_id));
   return Map(SKEP_TRY(kernel::create_map(spec, inner.get())));
 }
 
 Result<void> KernelInspector::detach_link(u32 link_id) {
-  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::link_get_fd_by_id, link_id, "link"));
+  const auto fd = SKEP_TRY(open_object(ObjectKind::link, link_id));
   uapi::LinkDetach attr{static_cast<u32>(fd.get())};
   const int status = bpf(uapi::Cmd::link_detach, attr);
   if (status == -EOPNOTSUPP) {
@@ -150,7 +223,7 @@ Result<void> KernelInspector::detach_link(u32 link_id) {
 }
 
 Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
-  const auto fd = SKEP_TRY(open_by_id(uapi::Cmd::prog_get_fd_by_id, program_id, "program"));
+  const auto fd = SKEP_TRY(open_object(ObjectKind::program, program_id));
   const auto counts = SKEP_TRY(raw_program_info(fd.get()));
   const auto place = fmt::format("program {}", program_id);
   if (counts.xlated_prog_len > most_code_bytes || counts.jited_prog_len > most_code_bytes ||
@@ -189,7 +262,7 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
   SKEP_TRY(bpf_ok(uapi::Cmd::obj_get_info_by_fd, attr, place));
   if (raw.xlated_prog_insns == 0 || raw.xlated_prog_len == 0)
     return fail(Code::permission, fmt::format("{}: the kernel does not show its instructions to this process; it needs "
-                                              "CAP_SYS_ADMIN (or CAP_BPF with CAP_PERFMON), and sysctl "
+                                              "CAP_BPF (before Linux 5.8 CAP_SYS_ADMIN), and sysctl "
                                               "net.core.bpf_jit_harden and kernel.kptr_restrict below 2",
                                               place));
   if (raw.jited_prog_insns == 0) code.jited.clear();
@@ -217,7 +290,7 @@ Result<ProgramCode> KernelInspector::program_code(u32 program_id) {
 }
 
 Result<Map> KernelInspector::map(u32 map_id) {
-  auto fd = SKEP_TRY(open_by_id(uapi::Cmd::map_get_fd_by_id, map_id, "map"));
+  auto fd = SKEP_TRY(open_object(ObjectKind::map, map_id));
   return Map(SKEP_TRY(KernelMap::adopt(std::move(fd))));
 }
 

@@ -58,11 +58,15 @@ class Reader {
     const auto name = backend::attach_type_name(static_cast<AttachType>(type));
     name == "unknown" ? number("attach_type", type) : text("attach_type", name);
   }
+  /// A link stays when its device goes; then it has none, and the kernel says 0.
   void device(u32 index) {
     char name[IF_NAMESIZE] = {};
-    if (::if_indextoname(index, name) != nullptr) text("devname", name);
+    const bool known = index != 0 && ::if_indextoname(index, name) != nullptr;
+    text("devname", index == 0 ? "(detached)" : known ? name : "(unknown)");
     number("ifindex", index);
-    info_.target = name[0] != 0 ? std::string(name) : fmt::format("ifindex {}", index);
+    info_.target = index == 0 ? "a network device that is gone"
+                   : known    ? std::string(name)
+                              : fmt::format("network device {} of another network namespace", index);
   }
   /// Asks again with room for a name at a place of the structure that `place` sets.
   template <class Place>
@@ -88,12 +92,14 @@ class Reader {
       case uapi::LinkType::cgroup:
         number("cgroup_id", raw_.of.cgroup.cgroup_id);
         attach_type(raw_.of.cgroup.attach_type);
+        if (raw_.of.cgroup.cgroup_id == 0) info_.target = "a control group that is gone";
         return;
       case uapi::LinkType::iter:
         return iterator();
       case uapi::LinkType::netns:
         number("netns_ino", raw_.of.netns.netns_ino);
         attach_type(raw_.of.netns.attach_type);
+        if (raw_.of.netns.netns_ino == 0) info_.target = "a network namespace that is gone";
         return;
       case uapi::LinkType::xdp:
         return device(raw_.of.interface.ifindex);
@@ -123,6 +129,7 @@ class Reader {
       case uapi::LinkType::sockmap:
         number("map_id", raw_.of.sockmap.map_id);
         attach_type(raw_.of.sockmap.attach_type);
+        if (raw_.of.sockmap.map_id == 0) info_.target = "a map that is gone";
         return;
     }
   }

@@ -1,6 +1,7 @@
 // Map operations on a descriptor.
 #include "kernel/map_handle.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
+#include "kernel/open.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/rings.hpp"
 #include "kernel/syscall.hpp"
@@ -81,21 +83,26 @@ Result<std::shared_ptr<KernelMap>> KernelMap::adopt_new(base::Fd fd, std::string
 
 /// The program or map whose id `value` holds.
 Result<base::Fd> KernelMap::open_named(std::span<const std::byte> value) const {
-  uapi::ObjectId attr;
-  std::memcpy(&attr.id, value.data(), sizeof attr.id);
+  u32 id = 0;
+  std::memcpy(&id, value.data(), sizeof id);
   const bool program = info_.type == MapType::prog_array;
-  const auto cmd = program ? uapi::Cmd::prog_get_fd_by_id : uapi::Cmd::map_get_fd_by_id;
-  const int fd = bpf(cmd, attr);
-  if (fd >= 0) return base::Fd(fd);
-  if (fd == -ENOENT)
-    return fail(Code::not_found,
-                fmt::format("map {}: the kernel has no {} with id {}; a {} map takes ids of {}s", info_.name,
-                            program ? "program" : "map", attr.id, name_of(info_.type), program ? "program" : "map"),
-                ENOENT);
-  return tl::unexpected(bpf_error(cmd, place(), -fd));
+  const std::string_view kind = program ? "program" : "map";
+  return open_by_id(program ? uapi::Cmd::prog_get_fd_by_id : uapi::Cmd::map_get_fd_by_id, id, kind)
+      .map_error([&](Error error) {
+        if (error.code == Code::not_found)
+          error.message += fmt::format("; a {} map takes ids of {}s", name_of(info_.type), kind);
+        return std::move(error).within(place());
+      });
 }
 
 std::string KernelMap::place() const { return fmt::format("map {}", info_.name); }
+
+Error KernelMap::refused(uapi::Cmd cmd, int error_number) const {
+  const bool for_reading = error_number == EPERM && (::fcntl(fd_.get(), F_GETFL) & O_ACCMODE) == O_RDONLY;
+  if (!for_reading) return bpf_error(cmd, place(), error_number);
+  return Error{Code::permission, place() + ": it is open for reading only, as its pin's rights allow this process",
+               EPERM};
+}
 
 Result<void> KernelMap::check_key(std::span<const std::byte> key) const {
   if (key.size() == info_.key_size) return {};
@@ -117,7 +124,7 @@ Result<void> KernelMap::freeze() {
   if (status == -EBUSY)
     return fail(Code::invalid_argument,
                 fmt::format("map {}: it is frozen already, or a process has it mapped for writing", info_.name), EBUSY);
-  if (status < 0) return tl::unexpected(bpf_error(uapi::Cmd::map_freeze, place(), -status));
+  if (status < 0) return tl::unexpected(refused(uapi::Cmd::map_freeze, -status));
   info_.frozen = true;
   return {};
 }
@@ -144,7 +151,7 @@ Result<std::vector<std::byte>> KernelMap::read_element(uapi::Cmd cmd, std::span<
                 fmt::format("map {}: a look-up gives a socket's cookie of 8 bytes, and this map's values have {}",
                             info_.name, info_.value_size),
                 ENOSPC);
-  if (status < 0) return tl::unexpected(bpf_error(cmd, place(), -status));
+  if (status < 0) return tl::unexpected(refused(cmd, -status));
   return value;
 }
 
@@ -194,7 +201,7 @@ Result<void> KernelMap::update(std::span<const std::byte> key, std::span<const s
                             "namespace has none of the given number",
                             info_.name, name_of(info_.type)),
                 EINVAL);
-  return tl::unexpected(bpf_error(uapi::Cmd::map_update_elem, place(), -status));
+  return tl::unexpected(refused(uapi::Cmd::map_update_elem, -status));
 }
 
 Result<void> KernelMap::erase(std::span<const std::byte> key) {
@@ -208,7 +215,7 @@ Result<void> KernelMap::erase(std::span<const std::byte> key) {
   if (status == -EINVAL || status == -EOPNOTSUPP || status == -enotsupp)
     return fail(Code::unsupported,
                 fmt::format("map {}: elements of {} maps cannot be deleted", info_.name, name_of(info_.type)), -status);
-  return tl::unexpected(bpf_error(uapi::Cmd::map_delete_elem, place(), -status));
+  return tl::unexpected(refused(uapi::Cmd::map_delete_elem, -status));
 }
 
 Result<std::optional<std::vector<std::byte>>> KernelMap::next_key(std::optional<std::span<const std::byte>> key) {

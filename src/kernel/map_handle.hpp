@@ -50,6 +50,7 @@ class KernelMap final : public Map::Impl, public BatchedMap {
   KernelMap(base::Fd fd, MapInfo info) : fd_(std::move(fd)), info_(std::move(info)) {}
   Result<void> check_key(std::span<const std::byte> key) const;
   std::string place() const;
+  Error refused(uapi::Cmd cmd, int error_number) const;
   Result<base::Fd> open_named(std::span<const std::byte> value) const;
   Result<std::vector<std::byte>> read_element(uapi::Cmd cmd, std::span<const std::byte> key);
   Result<bool> kernel_batch(MapBatch& batch);

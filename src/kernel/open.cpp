@@ -20,14 +20,16 @@ namespace {
 /// A copy of a descriptor that this process has of the object: what it loaded itself it may name without the right to
 /// open what others loaded.
 base::Fd open_own(uapi::Cmd cmd, u32 id) {
-  const std::string_view key = cmd == uapi::Cmd::prog_get_fd_by_id  ? "prog_id:"
-                               : cmd == uapi::Cmd::map_get_fd_by_id ? "map_id:"
-                                                                    : "link_id:";
-  const std::string_view kind = key.substr(0, key.find('_'));  // of "anon_inode:bpf-prog", "anon_inode:bpf_link"
+  const std::string_view key = cmd == uapi::Cmd::prog_get_fd_by_id   ? "prog_id:"
+                               : cmd == uapi::Cmd::map_get_fd_by_id  ? "map_id:"
+                               : cmd == uapi::Cmd::link_get_fd_by_id ? "link_id:"
+                                                                     : "btf_id:";
+  // The end of "anon_inode:bpf-prog", "anon_inode:bpf-map", "anon_inode:bpf_link" and "anon_inode:btf".
+  const std::string_view kind = key.substr(0, key.find('_'));
   std::error_code error;
   for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; !error && at != end; at.increment(error)) {
     const std::string link = std::filesystem::read_symlink(at->path(), error).native();
-    if (!link.starts_with("anon_inode:bpf") || !link.ends_with(kind)) continue;
+    if (!link.starts_with("anon_inode:b") || !link.ends_with(kind)) continue;
     const int fd = std::atoi(at->path().filename().c_str());
     if (FdInfo(fd).number(key) == id) return base::Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 1));
   }

@@ -2,12 +2,14 @@
 #include "kernel/pins.hpp"
 
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <optional>
 
 #include "base/mapped_file.hpp"
 #include "kernel/info.hpp"
@@ -34,20 +36,52 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-void look_at(const std::string& path, Pins& pins) {
+/// BPF_OBJ_GET, for reading only where the file's rights allow no more. Negative: -errno.
+int get_object(const std::string& path) {
   uapi::ObjPath attr{address_of(path.c_str()), 0, 0};
-  const int status = bpf(uapi::Cmd::obj_get, attr);
-  if (status < 0) return;
-  const base::Fd fd(status);
-  // The descriptor does not say what it is; fdinfo does.
+  const int fd = bpf(uapi::Cmd::obj_get, attr);
+  if (fd != -EACCES) return fd;
+  attr.file_flags = map_flag::rdonly;
+  const int reading = bpf(uapi::Cmd::obj_get, attr);
+  return reading < 0 ? fd : reading;
+}
+
+struct Identity {
+  ObjectKind kind;
+  u32 id;
+};
+
+/// The descriptor does not say what it is; fdinfo does.
+std::optional<Identity> identity_of(int fd) {
   // A link's fdinfo names its program too, so links come first.
-  const FdInfo info(fd.get());
-  if (const u64 link = info.number("link_id:"); link != 0)
-    pins.links[static_cast<u32>(link)].push_back(path);
-  else if (const u64 id = info.number("prog_id:"); id != 0)
-    pins.programs[static_cast<u32>(id)].push_back(path);
-  else if (const u64 map = info.number("map_id:"); map != 0)
-    pins.maps[static_cast<u32>(map)].push_back(path);
+  constexpr std::pair<std::string_view, ObjectKind> keys[] = {
+      {"link_id:", ObjectKind::link}, {"prog_id:", ObjectKind::program}, {"map_id:", ObjectKind::map}};
+  const FdInfo info(fd);
+  for (const auto& [key, kind] : keys)
+    if (const u64 id = info.number(key); id != 0) return Identity{kind, static_cast<u32>(id)};
+  return std::nullopt;
+}
+
+void look_at(const std::string& path, Pins& pins) {
+  const base::Fd fd(get_object(path));
+  const auto identity = fd ? identity_of(fd.get()) : std::nullopt;
+  if (!identity) return;
+  auto& of_kind = identity->kind == ObjectKind::link      ? pins.links
+                  : identity->kind == ObjectKind::program ? pins.programs
+                                                          : pins.maps;
+  of_kind[identity->id].push_back(path);
+}
+
+std::string_view word_of(ObjectKind kind) {
+  switch (kind) {
+    case ObjectKind::program:
+      return "program";
+    case ObjectKind::map:
+      return "map";
+    case ObjectKind::link:
+      return "link";
+  }
+  return "object";
 }
 
 }  // namespace
@@ -111,6 +145,32 @@ Result<base::Fd> open_pin(const std::filesystem::path& path) {
   if (fd == -ENOENT) return fail(Code::not_found, fmt::format("{}: nothing is pinned there", path.native()), ENOENT);
   if (fd < 0) return tl::unexpected(bpf_error(uapi::Cmd::obj_get, path.native(), -fd));
   return base::Fd(fd);
+}
+
+Result<PinnedObject> open_pinned(ObjectKind kind, const std::filesystem::path& path) {
+  const std::string none = fmt::format("no {} is pinned at {}", word_of(kind), path.native());
+  struct stat file{};
+  if (::stat(path.c_str(), &file) != 0) {
+    if (errno != ENOENT && errno != ENOTDIR) return tl::unexpected(base::os_error(none));
+    return fail(Code::not_found, none + ": there is no such file", ENOENT);
+  }
+  if (!check_bpffs(path)) return fail(Code::not_found, none + ": the file is in no bpffs");
+  if (S_ISDIR(file.st_mode)) return fail(Code::not_found, none + ": it is a directory");
+  const int fd = get_object(path.native());
+  if (fd == -EACCES)
+    return fail(Code::permission,
+                fmt::format("{}: this process may not open it: it is of user {} and group {}, mode {:04o}",
+                            path.native(), file.st_uid, file.st_gid, file.st_mode & 07777u),
+                EACCES);
+  if (fd < 0) return tl::unexpected(bpf_error(uapi::Cmd::obj_get, path.native(), -fd));
+  PinnedObject object{base::Fd(fd), 0};
+  const auto identity = identity_of(fd);
+  if (!identity || identity->kind != kind)
+    return fail(
+        Code::not_found,
+        fmt::format("{}: {} is", none, identity ? fmt::format("a {}", word_of(identity->kind)) : "something else"));
+  object.id = identity->id;
+  return object;
 }
 
 Pins find_pins() {

@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <map>
+#include <skep/inspect.hpp>
 #include <skep/result.hpp>
 #include <skep/types.hpp>
 #include <string>
@@ -24,6 +25,14 @@ Pins find_pins();
 Result<void> pin_object(int fd, const std::filesystem::path& path);
 /// The object pinned at `path`. Errors: invalid_argument (no bpffs), not_found, permission.
 Result<base::Fd> open_pin(const std::filesystem::path& path);
+
+struct PinnedObject {
+  base::Fd fd;
+  u32 id = 0;
+};
+/// The object of this kind pinned at `path`; where the file's rights allow no more, a map for reading only. Errors:
+/// not_found (nothing, no bpffs, something else), permission (the file's rights).
+Result<PinnedObject> open_pinned(ObjectKind kind, const std::filesystem::path& path);
 
 /// Mounts of a file system type in a text in the form of /proc/self/mountinfo (spaces are written \040).
 struct Mount {

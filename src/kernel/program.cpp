@@ -78,6 +78,11 @@ class SharedLink final : public Link::Impl {
  public:
   explicit SharedLink(std::vector<std::shared_ptr<Link::Impl>> held) : held_(std::move(held)) {}
   bool waits_to_end() const override { return true; }
+  std::vector<u32> ids() const override {
+    std::vector<u32> all;
+    for (const auto& registration : held_) std::ranges::copy(registration->ids(), std::back_inserter(all));
+    return all;
+  }
   Result<void> leave() override {
     Result<void> done;
     for (const auto& registration : held_)

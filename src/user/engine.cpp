@@ -20,6 +20,7 @@ class AttachedLink final : public Link::Impl {
   AttachedLink(std::shared_ptr<EngineParts> parts, std::shared_ptr<Attachment> attachment)
       : parts_(std::move(parts)), attachment_(std::move(attachment)) {}
   ~AttachedLink() override { parts_->attachments.remove(attachment_); }
+  std::vector<u32> ids() const override { return {attachment_->describe().id}; }
 
  private:
   std::shared_ptr<EngineParts> parts_;

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -13,13 +14,17 @@ from support import Case, main, need, need_clang
 
 
 class Places(KernelInspection):
-    def test_control_groups(self):
-        need_clang()
+    def control_group(self):
         with open("/proc/self/mountinfo") as mounts:
             roots = [line.split()[4] for line in mounts if " - cgroup2 " in line]
         need(roots and os.access(roots[0], os.W_OK), "a writable cgroup2 hierarchy")
         group = pathlib.Path(tempfile.mkdtemp(prefix="skep_e2e_", dir=roots[0]))
-        self.addCleanup(group.rmdir)
+        self.addCleanup(lambda: group.exists() and group.rmdir())
+        return group
+
+    def test_control_groups(self):
+        need_clang()
+        group = self.control_group()
         source = self.write("group.bpf.c", """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -103,6 +108,66 @@ cat refused
         self.assertIn("is of type sched_cls; xdpgeneric takes programs of type xdp", lines[6])
         self.assertIn("is of type xdp; tcx_egress takes programs of type sched_cls", lines[7])
         self.assertIn("'skep9': no such network device", lines[8])
+
+    def test_a_device_that_goes_while_a_program_is_on_it(self):
+        need_clang()
+        need(shutil.which("ip") and shutil.which("unshare"), "ip and unshare (iproute2, util-linux): no network namespace of our own")
+        source = self.write("stays.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int stays(struct xdp_md *ctx) { return XDP_PASS; }
+char _license[] SEC("license") = "GPL";
+""")
+        script = self.write("gone.py", """
+import json, subprocess, sys, time
+skep, source, *bpftool = sys.argv[1:]
+run = lambda *line: subprocess.run(line, check=True, text=True, stdout=subprocess.PIPE).stdout
+run("ip", "link", "add", "skep2", "type", "veth", "peer", "name", "skep3")
+holder = subprocess.Popen([skep, "run", source, "--backend", "kernel", "--attach", "xdp:skep2", "--", "cat"], stdin=subprocess.PIPE)
+try:
+    found, deadline = [], time.monotonic() + 20
+    while not found and time.monotonic() < deadline:
+        found = [link for link in json.loads(run(skep, "link", "show", "-j")) if link.get("devname") == "skep2"]
+    id = str(found[0]["id"])
+    elsewhere = json.loads(run("unshare", "-n", skep, "link", "show", "id", id, "-j"))
+    run("ip", "link", "del", "skep2")
+    told = [run(*line, "link", "show", "id", id) for line in ([skep, "-j"], [skep], *([b, "-j"] for b in bpftool))]
+finally:
+    holder.communicate()
+print(json.dumps([found, elsewhere, told]))
+""")
+        line = ["unshare", "-n", sys.executable, script, os.environ["SKEP"], source, *([BPFTOOL] if BPFTOOL else [])]
+        result = subprocess.run(line, text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=60)
+        need("not permitted" not in result.stderr and "Unknown device type" not in result.stderr, "no network namespace with a veth device: " + result.stderr)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        (before,), elsewhere, (after, text, *theirs) = json.loads(result.stdout)
+        self.assertEqual((before["type"], before["target"]), ("xdp", "skep2"))
+        self.assertEqual((elsewhere["devname"], elsewhere["ifindex"]), ("(unknown)", before["ifindex"]))
+        self.assertEqual(elsewhere["target"], f"network device {before['ifindex']} of another network namespace")
+        after = json.loads(after)
+        self.assertEqual((after["devname"], after["ifindex"], after["target"]), ("(detached)", 0, "a network device that is gone"))
+        self.assertIn("devname (detached)  ifindex 0\n\ttarget a network device that is gone\n", text)
+        for answer in theirs:
+            self.same(after, json.loads(answer), "a link without its device")
+
+    def test_a_control_group_that_goes_while_a_program_is_on_it(self):
+        need_clang()
+        group = self.control_group()
+        source = self.write("group_stays.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("cgroup_skb/egress") int group_stays(struct __sk_buff *skb) { return 1; }
+char _license[] SEC("license") = "GPL";
+""")
+        skep = os.environ["SKEP"]
+        # The kernel lets go of the group's programs a moment after the group.
+        script = f"{skep} link show -j; rmdir {group}; for i in $(seq 50); do {skep} link show -j > after; grep -q 'group that is gone' after && break; sleep 0.1; done; cat after"
+        told = self.skep("run", source, "--backend", "kernel", "--attach", f"cgroup_skb/egress:{group}", "--", "sh", "-c", script, check=0, cwd=self.directory).stdout
+        before, after = (json.loads(line) for line in told.splitlines())
+        (mine,) = [link for link in before if link.get("cgroup_id") and "skep" in [p["comm"] for p in link.get("pids", [])]][-1:]
+        (after,) = [link for link in after if link["id"] == mine["id"]]
+        self.assertNotIn("target", mine)
+        self.assertEqual((after["cgroup_id"], after["target"]), (0, "a control group that is gone"))
 
     def test_perf_events(self):
         need_clang()

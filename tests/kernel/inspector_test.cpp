@@ -156,6 +156,52 @@ TEST_F(InspectorTest, LinksNameTheirHooks) {
   EXPECT_EQ(link_of("on_tracepoint").type, kernel::Features().event_cookies() ? "perf_event" : "");
 }
 
+TEST_F(InspectorTest, LinksSayTheirNumbers) {
+  for (Program& program : object->programs()) {
+    auto link = program.attach();
+    ASSERT_OK(link);
+    const auto ids = link->ids();
+    std::vector<u32> listed;
+    const auto all = backend->inspector().links();
+    ASSERT_OK(all);
+    for (const LinkInfo& seen : *all)
+      if (seen.program_id == program.info().id) listed.push_back(seen.id);
+    EXPECT_EQ(ids, listed) << program.info().name;  // none where a perf event holds the program: before 5.15
+    link->detach();
+    EXPECT_TRUE(link->ids().empty());
+  }
+}
+
+TEST_F(InspectorTest, WhatIsPinnedIsAskedByItsPath) {
+  const std::string stem = fmt::format("/sys/fs/bpf/skep_inspector_{}_", ::getpid());
+  Inspector& inspector = backend->inspector();
+  const u32 program = object->program("on_raw_tracepoint")->info().id, map = object->map("hits")->info().id;
+  const auto pinned = inspector.pin(ObjectKind::program, program, stem + "program");
+  if (!pinned && pinned.error().message.find("bpffs") != std::string::npos) GTEST_SKIP() << pinned.error().message;
+  ASSERT_OK(pinned);
+  ASSERT_OK(inspector.pin(ObjectKind::map, map, stem + "map"));
+  const auto facts = inspector.pinned_program(stem + "program");
+  ASSERT_OK(facts);
+  EXPECT_EQ(facts->id, program);
+  EXPECT_EQ(facts->name, "on_raw_tracepoint");
+  EXPECT_EQ(facts->pinned, std::vector<std::string>{stem + "program"});
+  const auto map_facts = inspector.pinned_map(stem + "map");
+  ASSERT_OK(map_facts);
+  EXPECT_EQ(map_facts->id, map);
+  for (const auto& [error, words] :
+       {std::pair{inspector.pinned_link(stem + "map").error(), "a map is"},
+        {inspector.pinned_map(stem + "program").error(), "a program is"},
+        {inspector.pinned_map(stem + "none").error(), "there is no such file"},
+        {inspector.pinned_program("/proc/self/status").error(), "the file is in no bpffs"}}) {
+    EXPECT_EQ(error.code, Code::not_found) << error.message;
+    EXPECT_NE(error.message.find(words), std::string::npos) << error.message;
+  }
+  EXPECT_EQ(inspector.left_out(), "");
+  ::unlink((stem + "program").c_str());
+  ::unlink((stem + "map").c_str());
+  EXPECT_EQ(inspector.pinned_map(stem + "map").error().code, Code::not_found);
+}
+
 TEST_F(InspectorTest, NothingStaysBehind) {
   std::vector<u32> ids;
   for (Program& program : object->programs()) ids.push_back(program.info().id);

@@ -1,5 +1,7 @@
 // Who holds the kernel's objects, for the `pids` of show: found once for all objects of a list.
 #pragma once
+#include <unistd.h>
+
 #include <map>
 #include <utility>
 #include <vector>
@@ -13,11 +15,12 @@ class Holders {
  public:
   using Kind = kernel::Holder::Kind;
 
-  /// Looks through the descriptors of every process that this user may look into.
+  /// Looks through the descriptors of every process that this user may look into, but this one, which opens what it
+  /// shows.
   static Holders of(Kind kind) {
     Holders found;
     for (auto& holder : kernel::find_holders()) {
-      if (holder.kind != kind) continue;
+      if (holder.kind != kind || holder.pid == ::getpid()) continue;
       auto& processes = found.by_id_[holder.id];
       const bool again = !processes.empty() && processes.back().pid == holder.pid;
       if (!again) processes.push_back({holder.pid, std::move(holder.comm)});

@@ -34,6 +34,7 @@ constexpr std::string_view usage =
 Result<int> dump(Words& words) {
   auto opened = SKEP_TRY(open_map(words));
   SKEP_TRY(words.end());
+  note(opened.no_types);
   const auto write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); };
   SKEP_TRY(inspect::dump_map(opened.map, opened.info, opened.types.get(), {words.json, words.pretty}, write));
   return 0;
@@ -44,6 +45,7 @@ Result<int> lookup(Words& words) {
   const auto key = SKEP_TRY(key_of(words, opened.info));
   SKEP_TRY(words.end());
   const auto value = SKEP_TRY(opened.map.lookup(key));
+  note(opened.no_types);
   fmt::print("{}", inspect::entry_text(opened.info, opened.types.get(), key, value, {words.json, words.pretty}));
   return 0;
 }

@@ -18,8 +18,13 @@ Result<OpenedMap> open_map(Words& words) {
   auto found = SKEP_TRY(world.map(handle));
   auto map = SKEP_TRY(found.where->map(found.info.id));
   std::shared_ptr<const btf::Btf> types;
-  if (found.info.btf_id != 0)
-    if (auto read = found.where->btf(found.info.btf_id)) types = *read;  // without them: bytes
+  std::string no_types;
+  if (found.info.btf_id != 0) {
+    if (auto read = found.where->btf(found.info.btf_id))
+      types = *read;
+    else
+      no_types = "keys and values are shown as bytes: " + read.error().message;
+  }
   // A struct_ops map holds a structure of the kernel, and is described by the kernel's types.
   if (found.info.type == MapType::struct_ops && found.info.host_pid == 0) {
     const auto fd = SKEP_TRY(kernel::open_by_id(kernel::uapi::Cmd::map_get_fd_by_id, found.info.id, "map"));
@@ -32,7 +37,8 @@ Result<OpenedMap> open_map(Words& words) {
       found.info.btf_value_type_id = raw.btf_vmlinux_value_type_id;
     }
   }
-  return OpenedMap{std::move(world), std::move(found.info), found.where, std::move(map), std::move(types)};
+  return OpenedMap{std::move(world), std::move(found.info), found.where,
+                   std::move(map),   std::move(types),      std::move(no_types)};
 }
 
 Result<std::vector<std::byte>> key_of(Words& words, const MapInfo& info) {

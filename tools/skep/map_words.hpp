@@ -17,6 +17,7 @@ struct OpenedMap {
   Inspector* where = nullptr;
   Map map;
   std::shared_ptr<const btf::Btf> types;
+  std::string no_types;  ///< why a map that has types is shown without them
 };
 
 Result<OpenedMap> open_map(Words& words);

@@ -120,8 +120,12 @@ Result<int> dump(Words& words) {
     return write_file(line.file,
                       form == "jited" ? std::span<const std::byte>(code.jited) : std::as_bytes(std::span(code.insns)));
   std::shared_ptr<const btf::Btf> types;
-  if (program.info.btf_id != 0)
-    if (auto read = program.where->btf(program.info.btf_id)) types = *read;  // without them: no prototypes
+  if (program.info.btf_id != 0) {
+    if (auto read = program.where->btf(program.info.btf_id))
+      types = *read;
+    else
+      note("prototypes and C lines are not shown: " + read.error().message);
+  }
   const bool kernel = program.in_kernel();
   if (form == "jited") return dump_jited(words, program.info, code, types.get(), line.options);
   if (line.visual) {

@@ -80,25 +80,25 @@ Result<LoadLine> parse_load(Words& words) {
 }
 
 /// Attaches `program` and pins the link, which keeps both.
-Result<Link> attach_and_pin(Program& program, Inspector& inspector, Pinned& pinned, const std::string& path) {
+Result<Link> attach_and_pin(Program& program, Pinned& pinned, const std::string& path) {
   auto link = SKEP_TRY(program.attach());
-  for (const LinkInfo& info : SKEP_TRY(inspector.links()))
-    if (info.program_id == program.info().id) {
-      SKEP_TRY(pinned.pin(ObjectKind::link, info.id, path));
-      return link;
-    }
-  return fail(Code::unsupported,
-              fmt::format("program {}: this kernel attaches it without a link, which alone can be pinned",
-                          program.info().name));
+  const auto ids = link.ids();
+  if (ids.size() != 1)
+    return fail(Code::unsupported,
+                ids.empty()
+                    ? fmt::format("program {}: this kernel attaches it without a link, which alone can be pinned",
+                                  program.info().name)
+                    : fmt::format("program {}: this kernel attaches it by {} links, and a path keeps one",
+                                  program.info().name, ids.size()));
+  SKEP_TRY(pinned.pin(ObjectKind::link, ids.front(), path));
+  return link;
 }
 
 /// The maps of the line, opened.
-Result<std::vector<LoadOptions::Given>> given_maps(const LoadLine& line, const ObjectSpec& spec, Inspector& kernel) {
+Result<std::vector<LoadOptions::Given>> given_maps(const LoadLine& line, const ObjectSpec& spec) {
   std::vector<LoadOptions::Given> given;
   if (line.maps.empty()) return given;
   auto world = inspect::World::open();
-  auto all = world.maps();
-  std::erase_if(all, [](const auto& found) { return found.info.host_pid != 0; });
   for (const SharedMap& shared : line.maps) {
     const MapSpec* place = shared.index ? nullptr : spec.map(shared.name);
     if (shared.index && *shared.index < spec.maps.size()) place = &spec.maps[*shared.index];
@@ -108,10 +108,11 @@ Result<std::vector<LoadOptions::Given>> given_maps(const LoadLine& line, const O
       return fail(Code::not_found, fmt::format("{} has no map {}; it has, from 0 on: {}", line.file,
                                                shared.index ? fmt::format("{}", *shared.index) : shared.name, names));
     }
-    const auto found = SKEP_TRY(inspect::select_one(all, shared.map, "map").map_error([&](Error error) {
-      return world.explained(std::move(error));
-    }));
-    given.push_back({place->name, SKEP_TRY(kernel.map(found.info.id))});
+    const auto found = SKEP_TRY(world.map(shared.map));
+    if (found.info.host_pid != 0)
+      return fail(Code::unsupported, fmt::format("map {} lives in process {}, and the program in the kernel",
+                                                 shared.map.text(), found.info.host_pid));
+    given.push_back({place->name, SKEP_TRY(found.where->map(found.info.id))});
   }
   return given;
 }
@@ -140,7 +141,7 @@ Result<int> prog_load(Words& words, bool all) {
     program.autoload = program.autoload && (all || is_first);
   }
   auto engine = SKEP_TRY(kernel_backend({.btf = line.kernel_types}));
-  auto loaded = engine->load(spec, {.maps = SKEP_TRY(given_maps(line, spec, engine->inspector()))});
+  auto loaded = engine->load(spec, {.maps = SKEP_TRY(given_maps(line, spec))});
   if (!loaded && loaded.error().code == Code::rejected)
     fmt::print(stderr, "{}", explain_for_kernel(spec, engine->verifier_log()));
   auto object = SKEP_TRY(std::move(loaded));
@@ -149,8 +150,7 @@ Result<int> prog_load(Words& words, bool all) {
                 line.file +
                     ": no program is loaded by itself: all are in sections with a question mark, or members of "
                     "such maps");
-  Inspector& inspector = engine->inspector();
-  Pinned pinned(inspector);
+  Pinned pinned(engine->inspector());
   std::vector<Link> links;
   if (all) SKEP_TRY(pinned.directory(line.path));
   for (auto& program : object.programs()) {
@@ -159,7 +159,7 @@ Result<int> prog_load(Words& words, bool all) {
       if (program.target().kind == AttachKind::none)
         return fail(Code::invalid_argument,
                     fmt::format("program {}: its section names no place to attach to", program.info().name));
-      links.push_back(SKEP_TRY(attach_and_pin(program, inspector, pinned, path)));
+      links.push_back(SKEP_TRY(attach_and_pin(program, pinned, path)));
     } else {
       if (program.info().id == 0)
         return fail(Code::unsupported,

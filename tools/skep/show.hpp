@@ -2,6 +2,7 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include "arguments.hpp"
@@ -15,14 +16,14 @@ namespace skep::tools {
 template <class Info>
 Result<int> show(Words& words, std::string_view kind, std::vector<inspect::Found<Info>> (inspect::World::*list)()) {
   auto world = inspect::World::open();
-  auto all = (world.*list)();
   const bool one = !words.done();
+  std::vector<inspect::Found<Info>> all;
   if (one) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, kind));
     SKEP_TRY(words.end());
-    all = SKEP_TRY(inspect::select(std::move(all), handle, kind).map_error([&](Error error) {
-      return world.explained(std::move(error));
-    }));
+    all = SKEP_TRY(world.template all<Info>(handle));
+  } else {
+    all = (world.*list)();
   }
   base::JsonWriter json(words.pretty);
   const bool array = !one || all.size() > 1;
@@ -47,6 +48,9 @@ Result<int> show(Words& words, std::string_view kind, std::vector<inspect::Found
   }
   if (array) json.end_array();
   if (words.json) print(json);
+  if constexpr (std::is_same_v<Info, ProgramInfo>)
+    if (std::ranges::any_of(all, [](const auto& found) { return found.info.bytes_xlated == 0; }))
+      note("programs of 0 bytes: the kernel tells the size of their code only to who has CAP_BPF");
   for (const auto& text : world.notes()) note(text, one);
   return 0;
 }

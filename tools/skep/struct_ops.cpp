@@ -104,12 +104,14 @@ bool is_registered(const MapSpec& map) {
 
 bool has_link(const MapSpec& map) { return (map.flags & map_flag::link) != 0; }
 
-/// Pins the link of a map that was just attached.
-Result<void> pin_link(Inspector& inspector, Pinned& pinned, u32 map_id, const std::string& path) {
-  for (const LinkInfo& info : SKEP_TRY(inspector.links()))
-    for (const Fact& fact : info.facts)
-      if (info.type == "struct_ops" && fact.name == "map_id" && fact.text == std::to_string(map_id))
-        return pinned.pin(ObjectKind::link, info.id, path);
+/// Pins the link of a map, which is one of `links`.
+Result<void> pin_link(const std::vector<Link>& links, Pinned& pinned, u32 map_id, const std::string& path) {
+  for (const Link& link : links)
+    for (const u32 id : link.ids()) {
+      const auto fd = SKEP_TRY(kernel::open_by_id(kernel::uapi::Cmd::link_get_fd_by_id, id, "link"));
+      if (SKEP_TRY(kernel::raw_link_info(fd.get())).of.struct_ops.map_id == map_id)
+        return pinned.pin(ObjectKind::link, id, path);
+    }
   return fail(Code::not_found, fmt::format("map {}: its link is gone already", map_id));
 }
 
@@ -147,7 +149,7 @@ Result<int> register_file(Words& words) {
   for (const MapSpec& map : spec.maps)
     if (is_registered(map) && has_link(map)) {
       const u32 id = SKEP_TRY(object.map(map.name)).info().id;
-      SKEP_TRY_AT("map " + map.name, pin_link(engine->inspector(), pinned, id, directory + "/" + map.name));
+      SKEP_TRY_AT("map " + map.name, pin_link(links, pinned, id, directory + "/" + map.name));
     }
   pinned.keep();
   for (Link& link : links) (void)link.leave();  // those that cannot be left are pinned
