@@ -30,9 +30,13 @@ struct Task {
   /// thread id) such a pointer means; 0: none that is known.
   virtual u64 object() noexcept { return 0; }
   virtual u32 task_of(u64 /*object*/) noexcept { return 0; }
-  /// The registers a walk of the task's user stack begins with. `frame` 0: not known, the walk ends after the first
-  /// address. 0 or -EFAULT (nothing is known here).
-  virtual s64 user_frame(u64& /*instruction*/, u64& /*frame*/) noexcept { return -EFAULT; }
+  /// What a walk of the task's user stack begins with. 0 or -EFAULT (nothing is known here).
+  struct UserFrame {
+    u64 instruction = 0;
+    u64 frame = 0;   ///< 0: not known, the walk ends
+    u64 caller = 0;  ///< where a function returns to that has no frame yet; 0: the one at `instruction` has one
+  };
+  virtual s64 user_frame(UserFrame& /*frame*/) noexcept { return -EFAULT; }
   /// Sends a signal to the task's process, or to its thread alone. 0 or a negative errno.
   virtual s64 send_signal(u32 /*signal*/, bool /*thread*/) noexcept { return -EPERM; }
 };

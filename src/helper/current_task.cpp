@@ -36,9 +36,12 @@ constexpr u32 deepest = 127;  // sysctl_perf_event_max_stack
 
 /// The addresses of the user stack, innermost first.
 u32 walk_user_stack(Task& task, u64 (&addresses)[deepest]) noexcept {
-  u64 frame = 0;
-  if (task.user_frame(addresses[0], frame) != 0) return 0;
-  u32 count = 1;
+  Task::UserFrame begin;
+  if (task.user_frame(begin) != 0) return 0;
+  u64 frame = begin.frame;
+  u32 count = 0;
+  addresses[count++] = begin.instruction;
+  if (begin.caller != 0) addresses[count++] = begin.caller;
   while (count < deepest && frame != 0 && frame % 8 == 0) {
     u64 saved[2];  // the caller's frame pointer, the address it returns to
     if (task.read_user(saved, frame, sizeof saved) != 0 || saved[1] == 0) break;

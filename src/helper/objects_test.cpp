@@ -55,11 +55,11 @@ class WalkedTask final : public Task {
   s64 read_user(void* to, u64 address, u32 size) noexcept override { return local_.read_user(to, address, size); }
   s64 write_user(u64, const void*, u32) noexcept override { return -EPERM; }
   s64 read_kernel(void*, u64, u32) noexcept override { return -EFAULT; }
-  s64 user_frame(u64& instruction, u64& frame) noexcept override {
-    instruction = 0x1111;
-    frame = frame_;
+  s64 user_frame(UserFrame& frame) noexcept override {
+    frame = {.instruction = 0x1111, .frame = frame_, .caller = caller};
     return 0;
   }
+  u64 caller = 0;
   s64 send_signal(u32 signal, bool thread) noexcept override {
     sent = std::to_string(signal) + (thread ? " thread" : " process");
     return 0;
@@ -110,6 +110,11 @@ TEST(CurrentTask, StacksAreWalkedByFramePointers) {
   EXPECT_EQ(run(call, HelperId::get_stack, 0, word(stack), 7, user), -EINVAL);
   EXPECT_EQ(run(call, HelperId::get_stack, 0, word(stack), 8, 0), -EFAULT);  // no kernel stack
   EXPECT_EQ(run(call, HelperId::get_stack, 0, word(stack), 8, user | 1 << 12), -EINVAL);
+  task.caller = 0x1abc;  // at a function's first instruction its caller's frame is still the current one
+  EXPECT_EQ(run(call, HelperId::get_stack, 0, word(stack), sizeof stack, user), 32);
+  EXPECT_EQ(stack[1], 0x1abcu);
+  EXPECT_EQ(stack[2], 0x2222u);
+  task.caller = 0;
   const auto stacks = make_map(MapType::stack_trace, 4, 32, 16);
   const s64 id = run(call, HelperId::get_stackid, 0, word(stacks.get()), user);
   ASSERT_GE(id, 0);

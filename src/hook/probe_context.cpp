@@ -86,6 +86,7 @@ Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& t
   const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(place.file, target.pid));
   for (const u64 offset : SKEP_TRY(offsets_of(binary, place, text))) {
     plan.sites.push_back(SKEP_TRY(site_at(binary, offset, text)));
+    plan.sites.back().begins_function = place.plus == 0 && !whole_number(place.function);
     plan.cookies.push_back(target.cookie);
   }
   return plan;
@@ -127,6 +128,7 @@ u32 SyscallInterest::add_probe(const ProbeSite& site, bool at_return) {
   if (found == probes.end()) found = probes.insert(found, site);
   (at_return ? found->at_return : found->entry) = true;
   if (site.semaphore_offset != 0) found->semaphore_offset = site.semaphore_offset;
+  found->begins_function |= site.begins_function;
   life.births = true;
   return static_cast<u32>(found - probes.begin());
 }

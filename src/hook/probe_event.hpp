@@ -14,6 +14,7 @@ struct ProbeSite {
   u64 semaphore_offset = 0;    ///< in the file: a counter of 16 bits that must not be 0 for the place to be reached
   std::array<u8, 16> bytes{};  ///< what the file has there
   bool entry = false, at_return = false;  ///< which hits programs want
+  bool begins_function = false;           ///< the place is a function's first instruction
 
   bool same_place(const ProbeSite& other) const noexcept {
     return device == other.device && inode == other.inode && file_offset == other.file_offset;
@@ -24,7 +25,8 @@ struct ProbeSite {
 struct ProbeHit {
   u32 site = 0;  ///< index into SyscallInterest::probes
   bool at_return = false;
-  u64 function = 0;  ///< its address in this process
+  bool begins_function = false;  ///< the function's first instruction is next
+  u64 function = 0;              ///< its address in this process
 };
 
 }  // namespace skep::hook

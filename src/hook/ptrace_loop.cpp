@@ -360,6 +360,7 @@ void PtraceLoop::on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& re
   event_.nr = -1;
   event_.abi = registers.cs == user_code_32 ? catalog::Abi::i386 : catalog::Abi::x86_64;
   event_.is_exit = hit.at_return;
+  event_.begins_function = hit.begins_function;
   event_.ip = registers.rip;
   event_.ret = static_cast<s64>(registers.rax);
   std::memcpy(static_cast<void*>(&event_.regs), &registers, sizeof(PtRegs));
@@ -368,6 +369,7 @@ void PtraceLoop::on_hit(u32 tid, const ProbeHit& hit, const user_regs_struct& re
   task_.begin(event_, *this, group_of(tid, task));
   counters_.events.fetch_add(1, std::memory_order_relaxed);
   sink_.on_probe(hit, event_, task_);
+  event_.begins_function = false;
 }
 
 bool PtraceLoop::await_stop(u32 tid, int& status) noexcept {

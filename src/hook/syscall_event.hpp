@@ -59,6 +59,7 @@ struct SyscallEvent {
   u32 own_nr = 0;                           ///< as the caller's ABI numbers it (x32 with its bit)
   catalog::Abi abi = catalog::Abi::x86_64;  ///< whose numbers and registers
   bool is_exit = false;                     ///< false: about to be performed
+  bool begins_function = false;             ///< a probe's hit: regs.sp points to where the function returns to
   std::array<u64, 6> args{}; /**< in x86-64 order; at the return as they were at the entry where that was seen (interest
                                 in both, or a process traced with -p), else as the registers have them */
   s64 ret = 0;               ///< at the return: result or -errno, restart codes (-512...) included, as in the kernel

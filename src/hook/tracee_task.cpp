@@ -197,11 +197,12 @@ s64 TraceeTask::write_user(u64 address, const void* from, u32 size) noexcept {
 }
 
 /// The frame pointer is one of the registers that only some mechanisms know: without it a walk has one address.
-s64 TraceeTask::user_frame(u64& instruction, u64& frame) noexcept {
+s64 TraceeTask::user_frame(UserFrame& frame) noexcept {
   if (event_ == nullptr || event_->compat()) return -EFAULT;
-  instruction = event_->ip;
+  frame.instruction = event_->ip;
   const bool known = source_->fill_registers(*event_, offsetof(PtRegs, bp), sizeof(u64));
-  frame = known ? event_->regs.bp : 0;
+  frame.frame = known ? event_->regs.bp : 0;
+  if (event_->begins_function && read_user(&frame.caller, event_->regs.sp, sizeof frame.caller) != 0) frame.caller = 0;
   return 0;
 }
 

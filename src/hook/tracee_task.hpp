@@ -55,7 +55,7 @@ class TraceeTask final : public helper::Task {
   s64 read_kernel(void* to, u64 address, u32 size) noexcept override;
   u64 object() noexcept override;
   u32 task_of(u64 object) noexcept override;
-  s64 user_frame(u64& instruction, u64& frame) noexcept override;
+  s64 user_frame(UserFrame& frame) noexcept override;
   s64 send_signal(u32 signal, bool thread) noexcept override;
 
   /// Lets read_kernel serve these bytes of this process (a context) in this event: SyscallEvent::readable. False: no

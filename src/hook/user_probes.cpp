@@ -232,7 +232,8 @@ bool UserProbes::trapped(u32 tid, int& signal) {
 
 void UserProbes::enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers) {
   const ProbeSite& probed = sites_[site];
-  if (probed.entry) host_.on_hit(tid, {.site = site, .at_return = false, .function = address}, registers);
+  if (probed.entry)
+    host_.on_hit(tid, {.site = site, .begins_function = probed.begins_function, .function = address}, registers);
   if (!probed.at_return) return;
   const std::size_t word = registers.cs == user_code_32 ? 4 : 8;
   Frame frame{.stack = registers.rsp, .function = address, .site = site};
