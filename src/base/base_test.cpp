@@ -1,4 +1,5 @@
 // What the lowest room promises: bounds are checked, files are whole, JSON is what bpftool would print.
+#include <elf.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include "base/byte_reader.hpp"
 #include "base/fd.hpp"
 #include "base/json_writer.hpp"
+#include "base/kernel_version.hpp"
 #include "base/mapped_file.hpp"
 #include "base/printable.hpp"
 #include "base/sort_by.hpp"
@@ -28,6 +30,58 @@ TEST(ByteReader, RefusesWhatDoesNotFit) {
   EXPECT_FALSE(reader.slice(7, 0));
   const ByteReader open_ended{std::span<const std::byte>(bytes).first(5)};
   EXPECT_EQ(open_ended.string(3), std::nullopt) << "no terminator";
+}
+
+/// An ELF image whose one segment of notes holds a build id's note and then one of `owner`.
+std::vector<std::byte> image_with_note(std::string_view owner, u32 version) {
+  std::vector<std::byte> image;
+  const auto put = [&](const auto& value) {
+    const auto bytes = std::as_bytes(std::span(&value, 1));
+    image.insert(image.end(), bytes.begin(), bytes.end());
+  };
+  Elf64_Ehdr head{};
+  std::copy_n(ELFMAG, SELFMAG, head.e_ident);
+  head.e_phoff = sizeof head;
+  head.e_phnum = 1;
+  Elf64_Phdr segment{};
+  segment.p_type = PT_NOTE;
+  segment.p_offset = sizeof head + sizeof segment;
+  put(head);
+  put(segment);
+  put(Elf64_Nhdr{4, 3, 3});
+  put(std::array<char, 8>{'G', 'N', 'U', 0, 1, 2, 3, 0});
+  put(Elf64_Nhdr{static_cast<u32>(owner.size()) + 1, 4, 0});
+  std::array<char, 8> name{};
+  std::copy(owner.begin(), owner.end(), name.begin());
+  put(name);
+  put(version);
+  segment.p_filesz = image.size() - segment.p_offset;
+  std::memcpy(image.data() + sizeof head, &segment, sizeof segment);
+  return image;
+}
+
+TEST(KernelVersion, IsWhatTheKernelsOwnNoteSays) {
+  constexpr u32 version = 5 << 16 | 10 << 8 | 223;
+  std::vector<std::byte> image = image_with_note("Linux", version);
+  EXPECT_EQ(version_in_notes(image), version);
+  EXPECT_EQ(version_in_notes(image_with_note("Xen", version)), std::nullopt);
+  for (std::size_t size = 0; size < image.size(); ++size)
+    EXPECT_EQ(version_in_notes(std::span(image).first(size)), std::nullopt) << size;
+  for (std::size_t at = sizeof(Elf64_Ehdr); at < image.size(); ++at) {
+    std::vector<std::byte> damaged = image;
+    damaged[at] = std::byte{0xff};
+    (void)version_in_notes(damaged);  // sizes of any kind; the sanitizers look
+  }
+}
+
+TEST(KernelVersion, OfAReleaseIsWithoutItsSuffix) {
+  EXPECT_EQ(version_of_release("5.10.0-32-amd64"), 5u << 16 | 10u << 8);
+  EXPECT_EQ(version_of_release("6.18.44-fc"), 6u << 16 | 18u << 8 | 44u);
+  EXPECT_EQ(version_of_release("4.14.336"), 4u << 16 | 14u << 8 | 255u);
+  EXPECT_EQ(version_of_release("7.2"), 7u << 16 | 2u << 8);
+  EXPECT_EQ(version_of_release(""), 0u);
+  EXPECT_EQ(version_of_release("mainline"), 0u);
+  EXPECT_GE(kernel_version_code(), 4u << 16) << "of the running kernel";
 }
 
 TEST(JsonWriter, LaysOutAsBpftoolDoes) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <set>
 
+#include "base/kernel_version.hpp"
 #include "base/mapped_file.hpp"
 #include "compile/headers.hpp"
 #include "compile/kernel_names.hpp"
@@ -191,6 +192,7 @@ class Collector {
       for (std::size_t i = 0; i < chosen_.size(); ++i) {
         const std::string name(kernel_names()[i].name);
         if (chosen_[i] || source_.words.count(name) == 0 || wishes_.defined.count(name) != 0) continue;
+        if (!kernel_names()[i].is_in(base::kernel_version_code())) continue;
         chosen_[i] = more = true;
         SourceNames row;
         row.add(kernel_names()[i].text);

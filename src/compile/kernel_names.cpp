@@ -2,37 +2,33 @@
 #include "compile/kernel_names.hpp"
 
 #include <fmt/format.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/digest.hpp"
 #include "base/kernel_config.hpp"
+#include "base/kernel_version.hpp"
 
 namespace skep::compile {
 namespace {
 
+constexpr u32 release(u32 major, u32 minor) { return major << 16 | minor << 8; }
+
 constexpr KernelName rows[] = {
 #define SKEP_CONSTANT(name, text) {KernelName::Kind::constant, #name, {}, text},
 #define SKEP_MACRO(name, parameters, text) {KernelName::Kind::macro, #name, parameters, text},
+#define SKEP_MACRO_OF(since, before, name, parameters, text) \
+  {KernelName::Kind::macro, #name, parameters, text, since, before},
 #define SKEP_FUNCTION(name, text) {KernelName::Kind::function, #name, {}, text},
 #include "compile/kernel_names.def"
 #undef SKEP_CONSTANT
 #undef SKEP_MACRO
+#undef SKEP_MACRO_OF
 #undef SKEP_FUNCTION
 };
 
 std::string define(std::string_view name, auto value) { return fmt::format("#define {} {}\n", name, value); }
-
-std::string version_code() {
-  struct utsname names{};
-  u32 major = 0, minor = 0, patch = 0;
-  if (::uname(&names) != 0) return {};
-  std::sscanf(names.release, "%u.%u.%u", &major, &minor, &patch);
-  return define("LINUX_VERSION_CODE", (major << 16) + (minor << 8) + std::min(patch, 255U));
-}
 
 const std::string& configuration() {
   static const std::string text = base::kernel_config().value_or(std::string());
@@ -95,7 +91,7 @@ std::string definition_of(const KernelName& name) {
 
 std::string kernel_setting(std::string_view word) {
   if (word.starts_with("CONFIG_")) return option(word);
-  if (word == "LINUX_VERSION_CODE") return version_code();
+  if (word == "LINUX_VERSION_CODE") return define(word, base::kernel_version_code());
   if (word == "KERNEL_VERSION")
     return "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))\n";
   if (word == "HZ") {
@@ -111,7 +107,8 @@ std::string kernel_setting(std::string_view word) {
 const std::string& kernel_names_id() {
   static const std::string id = [] {
     base::Digest digest;
-    for (const KernelName& row : rows) digest.field(row.name).field(row.parameters).field(row.text);
+    for (const KernelName& row : rows)
+      digest.field(row.name).field(row.parameters).field(row.text).number(row.since).number(row.before);
     return digest.name();
   }();
   return id;

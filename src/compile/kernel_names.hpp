@@ -12,6 +12,9 @@ struct KernelName {
   std::string_view name;
   std::string_view parameters;  ///< of a macro: "(a, b)"
   std::string_view text;        ///< the value, or the whole definition of a function
+  u32 since = 0, before = 0;    ///< the releases that have it, as LINUX_VERSION_CODE; 0 is any
+
+  bool is_in(u32 version) const noexcept { return version >= since && (before == 0 || version < before); }
 };
 
 /// Every row, in the order in which they may stand in a source.

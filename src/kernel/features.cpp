@@ -3,17 +3,17 @@
 
 #include <fmt/core.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
+
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include <skep/spec.hpp>
 
 #include "base/fd.hpp"
+#include "base/kernel_version.hpp"
 #include "catalog/helpers.hpp"
 #include "kernel/perf_event.hpp"
 #include "kernel/syscall.hpp"
@@ -143,19 +143,7 @@ bool Features::uprobe_multi() const {
   return present;
 }
 
-std::string Features::release() {
-  utsname name{};
-  return ::uname(&name) == 0 ? std::string(name.release) : std::string();
-}
-
-u32 Features::version_code() {
-  static const u32 code = [] {
-    u32 major = 0, minor = 0, patch = 0;
-    std::sscanf(release().c_str(), "%u.%u.%u", &major, &minor, &patch);
-    return major << 16 | minor << 8 | std::min(patch, 255u);
-  }();
-  return code;
-}
+u32 Features::version_code() { return base::kernel_version_code(); }
 
 void raise_memlock_limit(const Features& features) {
   if (features.memcg_accounting()) return;

@@ -41,8 +41,6 @@ class Features {
 
   /// The running kernel as LINUX_VERSION_CODE has it: major << 16 | minor << 8 | patch (at most 255).
   static u32 version_code();
-  /// "6.18.44-something": uname's release.
-  static std::string release();
 
  private:
   int token_ = -1;

@@ -1,13 +1,11 @@
 // The passes between reading and verifying. See prepare.hpp.
 #include "user/prepare.hpp"
 
-#include <sys/utsname.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 
 #include "backend/names.hpp"
+#include "base/kernel_version.hpp"
 #include "catalog/kfuncs.hpp"
 #include "helper/helpers.hpp"
 #include "helper/kfuncs.hpp"
@@ -43,18 +41,10 @@ Result<void> refuse_kernel_symbols(const ObjectSpec& spec) {
   return {};
 }
 
-/// KERNEL_VERSION(major, minor, patch) of the running kernel; the patch level saturates, as in the kernel.
-u32 kernel_version() {
-  utsname name{};
-  unsigned major = 0, minor = 0, patch = 0;
-  if (::uname(&name) == 0) std::sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
-  return (major & 0xff) << 16 | (minor & 0xff) << 8 | std::min(patch, 255u);
-}
-
 /// What describes the machine or its calling convention has an answer; CONFIG_* describes a kernel's build, of which
 /// there is none here.
 std::optional<std::string> configured(std::string_view name) {
-  if (name == "LINUX_KERNEL_VERSION") return std::to_string(kernel_version());
+  if (name == "LINUX_KERNEL_VERSION") return std::to_string(base::kernel_version_code());
   // Hooks hand out registers as the x86-64 system call wrappers see them: a pointer to them in the first argument.
   if (name == "LINUX_HAS_SYSCALL_WRAPPER") return "1";
   if (name == "LINUX_HAS_BPF_COOKIE") {
