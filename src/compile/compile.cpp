@@ -9,11 +9,13 @@
 #include <sys/stat.h>
 
 #include "base/digest.hpp"
+#include "base/kernel_version.hpp"
 #include "base/mapped_file.hpp"
 #include "compile/cache.hpp"
 #include "compile/clang.hpp"
 #include "compile/diagnostics.hpp"
 #include "compile/entry.hpp"
+#include "compile/guessed_members.hpp"
 #include "compile/headers.hpp"
 #include "compile/kernel_header.hpp"
 #include "compile/kernel_names.hpp"
@@ -32,7 +34,7 @@ constexpr std::size_t most_source_bytes = 16u << 20;
 constexpr std::size_t most_object_bytes = 64u << 20;
 
 /// Counts up when the same inputs give another object.
-constexpr u64 key_format = 2;
+constexpr u64 key_format = 3;
 
 #if defined(__x86_64__)
 constexpr std::string_view host_arch = "x86";
@@ -185,10 +187,18 @@ class Compilation {
   /// Stands for the kernel's headers: one with all that the source needs of them, and empty ones to include.
   Result<void> kernel_side(const fs::path& scratch) const {
     const SourceTree tree =
-        read_source_tree(source_.text, source_.in_memory ? fs::path(".") : source_.path.parent_path(), options_.cflags);
+        read_source_tree(text(), source_.in_memory ? fs::path(".") : source_.path.parent_path(), options_.cflags);
     const std::string text = SKEP_TRY_AT("types of the kernel", kernel_header(tree));
     SKEP_TRY(write_stubs(tree, scratch / "kernel"));
     return base::write_file_atomic(scratch / "kernel.h", std::as_bytes(std::span(text)), 0600);
+  }
+
+  /// The source, with the structures and members that it means.
+  std::string text() const {
+    std::string by_name = scan_.dialect == Dialect::bcc
+                              ? rewrite_guessed_members(source_.text, base::kernel_version_code())
+                              : std::string();
+    return by_name.empty() ? source_.text : by_name;
   }
 
   /// The file clang reads. A path that begins with '-' must not look like an option.
@@ -196,7 +206,7 @@ class Compilation {
     const fs::path path = source_.path.native().starts_with('-') ? fs::path("." / source_.path) : source_.path;
     const bool is_bcc = scan_.dialect == Dialect::bcc;
     if (!source_.in_memory && !is_bcc) return path;
-    std::string other = source_.text;
+    std::string other = text();
     for (const auto rewrite : {rewrite_wide_handlers, rewrite_packet_reads})
       if (std::string text = is_bcc ? rewrite(other) : std::string(); !text.empty()) other = std::move(text);
     if (is_bcc) other += "\n#pragma clang attribute pop\n";

@@ -5,6 +5,7 @@
 
 #include "btf/builder.hpp"
 #include "compile/kernel_header.hpp"
+#include "compile/relocation_path.hpp"
 #include "compile/scan.hpp"
 #include "compile/source_names.hpp"
 #include "compile/test_support.hpp"
@@ -265,6 +266,33 @@ TEST_P(Kernel, HeadersOfAnyKindMacrosAndFunctions) {
       return 0;
     })");
   EXPECT_TRUE(spec) << spec.error().message;
+}
+
+TEST_P(Kernel, WhatAProgramKnowsByGuessIsTheKernels) {
+  const auto spec = load(R"(
+    #include <net/sock.h>
+    #include <linux/bio.h>
+    struct cfs_rq_partial {
+        struct load_weight load;
+        unsigned long runnable_weight;
+        unsigned int nr_running, h_nr_running;
+    };
+    #ifndef bio_dev
+    #error "a macro of every kernel"
+    #endif
+    int f(struct pt_regs *ctx, struct sock *sk, struct bio *bio) {
+      struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+      struct cfs_rq_partial *queue = (struct cfs_rq_partial *)task->se.cfs_rq;
+      bpf_trace_printk("%d %d", *(u8 *)((u64)&sk->sk_gso_max_segs - 3), queue->nr_running);
+      return bio_dev(bio) == 0;
+    })");
+  ASSERT_TRUE(spec) << spec.error().message;
+  std::set<std::string> names;
+  for (const CoreRelocation& relocation : spec->programs.at(0).relocations)
+    if (const auto field = relocated_field(*spec->btf, relocation)) names.emplace(field->name);
+  EXPECT_TRUE(names.contains("sk_protocol"));
+  EXPECT_TRUE(names.contains("nr_queued") || names.contains("nr_running"));
+  EXPECT_FALSE(names.contains("sk_gso_max_segs"));
 }
 
 TEST_P(Kernel, ASourcesOwnStructWins) {
