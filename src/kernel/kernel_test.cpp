@@ -1,4 +1,5 @@
 // The parts of the kernel engine that need no kernel: layouts, texts, instruction rewriting.
+#include <elf.h>
 #include <gtest/gtest.h>
 
 #include <linux/bpf.h>
@@ -18,6 +19,7 @@
 #include "kernel/close.hpp"
 #include "kernel/hook_substitutes.hpp"
 #include "kernel/judge.hpp"
+#include "kernel/machine_code.hpp"
 #include "kernel/map_create.hpp"
 #include "kernel/moved_hooks.hpp"
 #include "kernel/pins.hpp"
@@ -373,6 +375,59 @@ TEST(MovedHooks, EveryRowCanBeReadAndStandsInTheReference) {
     shown(fmt::format("| {} | {} | {} | {} |\n", row.function, row.other,
                       row.exactness == MovedFunction::Exactness::exact ? "exact" : "approximate", row.note));
   }
+}
+
+#if defined(__x86_64__)
+TEST(MachineCode, ShowsCallsOfAFunction) {
+  const auto code = [](std::initializer_list<int> bytes) {
+    std::vector<std::byte> out;
+    for (const int byte : bytes) out.push_back(static_cast<std::byte>(byte));
+    return out;
+  };
+  constexpr u64 here = 0xffffffff81000000;
+  const auto call = code({0x90, 0xe8, 0x10, 0, 0, 0, 0xc3});  // behind it, at 6, +16
+  EXPECT_TRUE(has_call(call, here, here + 22));
+  EXPECT_TRUE(has_call(call, here, here + 18)) << "four bytes behind its beginning, which mark it for indirect calls";
+  EXPECT_FALSE(has_call(call, here, here + 23));
+  EXPECT_FALSE(has_call(call, here, here + 17));
+  EXPECT_TRUE(has_call(code({0xe9, 0xf0, 0xff, 0xff, 0xff}), here, here - 11)) << "a jump back at the end";
+  EXPECT_FALSE(has_call(code({0xe8, 0, 0, 0}), here, here + 5)) << "cut off";
+  EXPECT_FALSE(has_call({}, here, here));
+}
+#endif
+
+TEST(MachineCode, LiesInASegmentOfTheCore) {
+  Elf64_Ehdr head{};
+  std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+  head.e_ident[EI_CLASS] = ELFCLASS64;
+  head.e_phoff = sizeof head;
+  head.e_phnum = 2;
+  Elf64_Phdr segments[2]{};
+  segments[0] = {.p_type = PT_NOTE,
+                 .p_flags = 0,
+                 .p_offset = 1,
+                 .p_vaddr = 0,
+                 .p_paddr = 0,
+                 .p_filesz = 0,
+                 .p_memsz = ~0ull,
+                 .p_align = 0};
+  segments[1] = {.p_type = PT_LOAD,
+                 .p_flags = 0,
+                 .p_offset = 0x3000,
+                 .p_vaddr = 0xffffffff81000000,
+                 .p_paddr = 0,
+                 .p_filesz = 0x100,
+                 .p_memsz = 0x100,
+                 .p_align = 0};
+  std::vector<std::byte> headers(sizeof head + sizeof segments);
+  std::memcpy(headers.data(), &head, sizeof head);
+  std::memcpy(headers.data() + sizeof head, segments, sizeof segments);
+  EXPECT_EQ(core_offset(headers, 0xffffffff81000010, 0xf0), 0x3010u);
+  EXPECT_EQ(core_offset(headers, 0xffffffff81000010, 0xf1), std::nullopt) << "it ends there";
+  EXPECT_EQ(core_offset(headers, 0xffffffff80ffffff, 1), std::nullopt);
+  EXPECT_EQ(core_offset(headers, 0xffffffff81000000, ~0ull), std::nullopt);
+  for (std::size_t size = 0; size < headers.size(); ++size)
+    EXPECT_EQ(core_offset(std::span(headers).first(size), 0xffffffff81000000, 1), std::nullopt) << size;
 }
 
 /// What a program reads of pt_regs, by hand-made instructions.

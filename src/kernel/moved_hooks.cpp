@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernel/hook_substitutes.hpp"
+#include "kernel/machine_code.hpp"
 #include "kernel/register_use.hpp"
 
 namespace skep::kernel {
@@ -13,18 +14,23 @@ namespace {
 constexpr MovedTracepoint tracepoints[] = {
 #define SKEP_MOVED_TRACEPOINT(name, arguments, count, note) {#name, arguments, count, note},
 #define SKEP_MOVED_FUNCTION(function, other, parameters, when, exactness, note)
+#define SKEP_INLINED_FUNCTION(function, other, through, parameters, exactness, note)
 #include "kernel/moved_hooks.def"
 #undef SKEP_MOVED_TRACEPOINT
 #undef SKEP_MOVED_FUNCTION
+#undef SKEP_INLINED_FUNCTION
 };
 
 constexpr MovedFunction functions[] = {
 #define SKEP_MOVED_TRACEPOINT(name, arguments, count, note)
 #define SKEP_MOVED_FUNCTION(function, other, parameters, when, exactness, note) \
   {#function, #other, parameters, MovedFunction::When::when, MovedFunction::Exactness::exactness, note},
+#define SKEP_INLINED_FUNCTION(function, other, through, parameters, exactness, note) \
+  {#function, #other, parameters, MovedFunction::When::inlined, MovedFunction::Exactness::exactness, note, #through},
 #include "kernel/moved_hooks.def"
 #undef SKEP_MOVED_TRACEPOINT
 #undef SKEP_MOVED_FUNCTION
+#undef SKEP_INLINED_FUNCTION
 };
 
 /// Whether the words of the context that the program reads are among those that the carrier fills.
@@ -44,12 +50,38 @@ void leave_unread_words(std::vector<s8>& arguments, const RegisterUse& use) {
     if (!use.everything && (use.words >> word & 1) == 0) arguments[word] = argument_unknown;
 }
 
+bool applies(const MovedFunction& row, bool is_there) {
+  switch (row.when) {
+    case MovedFunction::When::missing:
+      return !is_there;
+    case MovedFunction::When::outgrown:
+      return true;
+    case MovedFunction::When::inlined: {
+      const std::string_view called[] = {row.function, row.through};
+      return is_there && calls_one_of(row.other, called) == false;
+    }
+  }
+  return false;
+}
+
+std::string_view reason_of(MovedFunction::When when) {
+  switch (when) {
+    case MovedFunction::When::missing:
+      return "this kernel has no such function: it is inlined, renamed or gone";
+    case MovedFunction::When::outgrown:
+      return "it is hardly called any more";
+    case MovedFunction::When::inlined:
+      return "this kernel's compiler has put it into its caller";
+  }
+  return {};
+}
+
 /// The row of a function that another one of this kernel stands for.
 const MovedFunction* row_of(std::string_view function, KernelTypes& kernel) {
   const auto exists = [&](std::string_view name) { return kernel.any_function(name).has_value(); };
   for (const MovedFunction& row : functions) {
     if (row.function != function || !exists(row.other)) continue;
-    if (row.when == MovedFunction::When::outgrown || !exists(function)) return &row;
+    if (applies(row, exists(function))) return &row;
   }
   return nullptr;
 }
@@ -90,9 +122,7 @@ std::optional<Carrier> moved_function_carrier(const ProgramSpec& program, const 
   carrier.arguments = *parse_arguments(row->parameters);
   carrier.is_exact = row->exactness == MovedFunction::Exactness::exact;
   carrier.note = row->note;
-  carrier.reason = row->when == MovedFunction::When::missing
-                       ? "this kernel has no such function: it is inlined, renamed or gone"
-                       : "it is hardly called any more";
+  carrier.reason = reason_of(row->when);
   if (hook == CarrierHook::moved_fexit) {
     const auto parameters = kernel.argument_count(row->other);
     if (!parameters) return std::nullopt;

@@ -23,13 +23,14 @@ struct MovedTracepoint {
 };
 
 struct MovedFunction {
-  enum class When : u8 { missing, outgrown };
+  enum class When : u8 { missing, outgrown, inlined };
   enum class Exactness : u8 { exact, approximate };
   std::string_view function, other;
   std::string_view parameters;  ///< "0,1"
   When when = When::missing;
   Exactness exactness = Exactness::exact;
   std::string_view note;
+  std::string_view through = {};  ///< inlined: the other way from `other` to `function`
 };
 
 /// Every row, in the file's order.

@@ -1,5 +1,6 @@
 // Programs that were written for a hook as an earlier release had it: they are given what they mean, or refused.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -104,6 +105,20 @@ TEST_F(MovedHook, TrampolinesGoWhereTheWorkIsDone) {
   EXPECT_TRUE(child.run());
   EXPECT_GT(counter(*made, "hits", 5), 0u);
   EXPECT_GT(counter(*used, "hits", 6), 0u);
+}
+
+TEST_F(MovedHook, CallsAreSeenWhereTheCompilerPutTheFunctionIntoItsCaller) {
+  if (!kernel::Features().fentry()) GTEST_SKIP() << "this kernel permits no trampolines";
+  Child child([] {
+    const int fd = ::memfd_create("skep-moved", MFD_CLOEXEC);
+    if (::fsync(fd) != 0 || ::fdatasync(fd) != 0) ::_exit(1);
+  });
+  auto object = load_one("file_is_synced", child.pid());
+  ASSERT_OK(object);
+  const auto link = object->programs().front().attach();
+  ASSERT_OK(link);
+  EXPECT_TRUE(child.run());
+  EXPECT_EQ(counter(*object, "hits", 10), 2u) << link->carried_by();
 }
 
 TEST_F(MovedHook, ProbesGoWhereTheWorkIsDoneAndSayWhereTheyWereAskedToBe) {

@@ -8,7 +8,7 @@ const volatile unsigned int wanted_pid = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 10);
+  __uint(max_entries, 11);
   __type(key, __u32);
   __type(value, __u64);
 } hits SEC(".maps");
@@ -69,5 +69,12 @@ int page_is_used_by_probe(const __u64 *registers) {
 SEC("kprobe/add_to_page_cache_lru")
 int page_is_added_by_probe(const __u64 *registers) {
   if (is_wanted()) add(9, registers[14] > 1ull << 63);
+  return 0;
+}
+
+// Some compilers put it into do_fsync.
+SEC("fentry/vfs_fsync_range")
+int file_is_synced(const __u64 *ctx) {
+  if (is_wanted()) add(10, 1);
   return 0;
 }
