@@ -217,6 +217,28 @@ void skep_entries_close(skep_entries* entries);
 int64_t skep_table_clear(const skep_table* table);
 int skep_table_freeze(const skep_table* table);
 
+/* --- by descriptor: what lies at a path in bpffs, or was made by others; the kernel's objects only. Keys and values are
+ * as bpf(2) has them: program arrays, maps of maps and maps of sockets take descriptors, per-CPU maps a slot for each
+ * CPU. Descriptors that are returned are the caller's to close. --- */
+int skep_descriptor_open(const char* path);
+/* `kind`: "map" or "program". */
+int skep_descriptor_by_id(const char* kind, uint32_t id);
+int skep_descriptor_pin(int32_t descriptor, const char* path);
+int skep_descriptor_create_map(const char* name, uint32_t type, uint32_t key_size, uint32_t value_size,
+                               uint32_t max_entries, uint32_t flags);
+int skep_descriptor_lookup(int32_t descriptor, const void* key, void* value);
+int skep_descriptor_update(int32_t descriptor, const void* key, const void* value, uint64_t flags);
+int skep_descriptor_delete(int32_t descriptor, const void* key);
+int skep_descriptor_take(int32_t descriptor, const void* key, void* value);
+/* 1: there is none. */
+int skep_descriptor_next_key(int32_t descriptor, const void* key, void* next);
+/* Runs a program on a packet. `data_out` has room for what the program makes of it (NULL: it is not wanted), and
+ * `size_out`, `result` and `duration_ns`, where they are not NULL, are told. */
+int skep_descriptor_test_run(int32_t descriptor, uint32_t repeat, const void* data, uint32_t size, void* data_out,
+                             uint32_t* size_out, uint32_t* result, uint32_t* duration_ns);
+/* An object without programs whose only table is the map behind a descriptor, which stays the caller's. */
+skep_object* skep_object_of_map(skep_engine* engine, int32_t descriptor);
+
 /* --- rings, perf buffers and the trace pipe --- */
 skep_reader* skep_table_reader(skep_table* table);
 /* Lines of bpf_trace_printk, as the kernel's trace_pipe has them, without the newline. */

@@ -18,7 +18,7 @@ _LAZY = {"USDT": "usdt", "USDTException": "usdt", "USDTProbe": "usdt", "USDTProb
          "USDTProbeArgument": "usdt", "Table": "table", "PerfEventArray": "table", "RingBuf": "table", "Perf": "perf",
          "BPF_MAP_TYPE_QUEUE": "table", "BPF_MAP_TYPE_STACK": "table", "disassemble_prog": "disassembler",
          "decode_map": "disassembler", "get_online_cpus": "utils", "get_possible_cpus": "utils", "lib": "libbcc",
-         "bcc_symbol": "libbcc"}
+         "bcc_symbol": "libbcc", "bcc_symbol_option": "libbcc"}
 _MODULES = ("table", "perf", "usdt", "utils", "syscall", "containers", "libbcc", "disassembler", "tcp")
 
 

@@ -265,6 +265,11 @@ class BPF(Attaching, Machine):
         table = self[table_name]
         return decode_map(_assert_is_bytes(table_name), table, table.ttype, sizeinfo=sizeinfo)
 
+    @property
+    def module(self):
+        """What the functions of `lib` that ask for a module are given."""
+        return self
+
     def _descriptor_of_table(self, handle):
         return call.table_descriptor(handle.handle) if self._engine.name == "kernel" else handle.id
 

@@ -74,6 +74,15 @@ class TableBase(histogram.Printed, MutableMapping):
             self._descriptor = self.bpf._descriptor_of_table(self._handle)
         return self._descriptor
 
+    @map_fd.setter
+    def map_fd(self, descriptor):
+        """Programs make tables of pinned maps by a class of their own, whose constructor sets this, Key and Leaf."""
+        from skep._object import Object
+        self._handle = next(Object(_session.engine(), descriptor=descriptor).tables())
+        self._descriptor, self._name = descriptor, self._handle.name
+        self.ttype, self.map_id, self.flags = self._handle.type, self._handle.id, self._handle.flags
+        self.max_entries = self._handle.max_entries
+
     def get_fd(self):
         return self.map_fd
 

@@ -111,13 +111,15 @@ def _detach_from_kernel():
 
 
 class Object:
-    """C source or an ELF object, read; its maps are made, its programs wait."""
+    """C source or an ELF object, read; its maps are made, its programs wait. Or one map of others, by its descriptor."""
 
-    def __init__(self, engine, path=None, text=None, name="program.c", cflags=(), dialect=0):
+    def __init__(self, engine, path=None, text=None, name="program.c", cflags=(), dialect=0, descriptor=None):
         self.engine = engine
         self.handle = None
         options = _library.CompileOptions(cflags=_library.strings([to_bytes(flag) for flag in cflags]), dialect=dialect)
-        if text is not None:
+        if descriptor is not None:
+            self.handle = call.object_of_map(engine.handle, descriptor)
+        elif text is not None:
             text = text.encode() if isinstance(text, str) else text
             self.handle = call.object_open_text(engine.handle, text, len(text), to_bytes(name), byref(options))
         else:

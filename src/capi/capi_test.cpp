@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -181,6 +182,15 @@ TEST_F(CInterface, TakesNothingForGranted) {
   EXPECT_EQ(skep_function_text(nullptr), nullptr);
   skep_reader* const no_reader = nullptr;
   EXPECT_LT(skep_readers_poll(&no_reader, 1, nullptr, 0), 0);
+  EXPECT_LT(skep_descriptor_open(nullptr), 0);
+  EXPECT_LT(skep_descriptor_open("/nowhere/at/all"), 0);
+  EXPECT_EQ(skep_error_number(), ENOENT);
+  EXPECT_LT(skep_descriptor_by_id("nonsense", 1), 0);
+  EXPECT_LT(skep_descriptor_by_id(nullptr, 1), 0);
+  EXPECT_LT(skep_descriptor_pin(0, nullptr), 0);
+  EXPECT_EQ(skep_object_of_map(engine_, 0), nullptr) << "the user engine has none";
+  EXPECT_EQ(skep_error_code(), SKEP_UNSUPPORTED);
+  EXPECT_EQ(skep_object_of_map(nullptr, 0), nullptr);
   skep_object_close(nullptr);
   skep_function_close(nullptr);
   skep_link_close(nullptr);
@@ -198,6 +208,53 @@ TEST(CInterfaceAlone, OlderCallersGetWhatTheyKnow) {
   ASSERT_EQ(skep_engine_workload(engine, &workload), 0);
   EXPECT_EQ(workload.state, SKEP_WORKLOAD_NONE);
   EXPECT_EQ(workload.pid, 0x55555555) << "not theirs: not touched";
+  skep_engine_close(engine);
+}
+
+TEST(CInterfaceAlone, MapsByDescriptor) {
+  constexpr uint32_t hash = 1, key_bytes = 4, value_bytes = 8, entries = 4;
+  const int map = skep_descriptor_create_map("by hand", hash, key_bytes, value_bytes, entries, 0);
+  if (map < 0 && skep_error_code() == SKEP_PERMISSION) GTEST_SKIP() << skep_error_message();
+  ASSERT_GE(map, 0) << skep_error_message();
+  uint32_t key = 7, next = 0;
+  uint64_t value = 11;
+  EXPECT_EQ(skep_descriptor_next_key(map, nullptr, &next), 1) << "it is empty";
+  EXPECT_LT(skep_descriptor_lookup(map, &key, &value), 0);
+  EXPECT_EQ(skep_error_number(), ENOENT);
+  EXPECT_EQ(skep_descriptor_update(map, &key, &value, 0), 0) << skep_error_message();
+  EXPECT_LT(skep_descriptor_update(map, &key, &value, 1), 0) << "only if absent";
+  EXPECT_EQ(skep_error_number(), EEXIST);
+  value = 0;
+  EXPECT_EQ(skep_descriptor_lookup(map, &key, &value), 0);
+  EXPECT_EQ(value, 11u);
+  EXPECT_EQ(skep_descriptor_next_key(map, nullptr, &next), 0);
+  EXPECT_EQ(next, key);
+  EXPECT_EQ(skep_descriptor_next_key(map, &key, &next), 1);
+
+  skep_engine* engine = skep_engine_open("kernel");
+  ASSERT_NE(engine, nullptr) << skep_error_message();
+  skep_object* object = skep_object_of_map(engine, map);
+  ASSERT_NE(object, nullptr) << skep_error_message();
+  skep_table_info info{};
+  info.size = sizeof info;
+  ASSERT_EQ(skep_object_table_count(object), 1u);
+  skep_table* table = skep_object_table(object, "by_hand");
+  ASSERT_EQ(skep_table_describe(table, &info), 0) << skep_error_message();
+  EXPECT_EQ(info.max_entries, entries);
+  const int again = skep_descriptor_by_id("map", info.id);
+  EXPECT_GE(again, 0) << skep_error_message();
+  EXPECT_EQ(skep_descriptor_delete(again, &key), 0) << skep_error_message();
+  EXPECT_LT(skep_table_lookup(table, &key, &value), 0) << "one map, three ways to it";
+  ::close(map);
+  value = 12;
+  EXPECT_EQ(skep_table_update(table, &key, &value, 0), 0) << "the object has a descriptor of its own";
+  skep_object_close(object);
+  EXPECT_LT(skep_descriptor_lookup(map, &key, &value), 0) << "closed";
+  EXPECT_EQ(skep_error_number(), EBADF);
+  uint32_t result = 0;
+  EXPECT_LT(skep_descriptor_test_run(again, 1, nullptr, 0, nullptr, nullptr, &result, nullptr), 0) << "no program";
+  ::close(again);
+  EXPECT_EQ(skep_object_of_map(engine, again), nullptr);
   skep_engine_close(engine);
 }
 
