@@ -59,6 +59,7 @@ void fill_sock(shadow::inet_sock& inet, u32 tgid, u32 descriptor) noexcept {
   if (common.skc_family != AF_INET && common.skc_family != AF_INET6) return;
   common.skc_reuse = option_of(copy.get(), SO_REUSEADDR) != 0;
   common.skc_reuseport = option_of(copy.get(), SO_REUSEPORT) != 0;
+  if (common.skc_family == AF_INET6) common.skc_ipv6only = option_of(copy.get(), IPV6_V6ONLY, IPPROTO_IPV6) != 0;
   common.skc_bound_dev_if = option_of(copy.get(), SO_BINDTOIFINDEX);
   inet.inet_flags = flags_of(copy.get());
   sockaddr_storage end{};

@@ -3,7 +3,7 @@
 // Names are the kernel's, places are ours: programs find them by CO-RE (user/target_types.def makes BTF of these
 // structures, member by member). A pointer is a shadow address: an opaque number that looks like one of the kernel's,
 // and means a place in the window of ShadowTasks by its lower half. Source: Linux 6.18,
-// include/linux/{sched,cred,nsproxy,mm_types,ns_common,fdtable,fs,net}.h, include/net/sock.h.
+// include/linux/{sched,cred,nsproxy,mm_types,ns_common,utsname,fdtable,fs,net}.h, include/net/sock.h.
 #pragma once
 #include <cstddef>
 #include <skep/types.hpp>
@@ -25,8 +25,16 @@ struct atomic {
 struct ns_common {
   u32 inum;
 };
-/// uts_namespace, ipc_namespace, mnt_namespace, pid_namespace, time_namespace, cgroup_namespace, net: what they share.
+/// ipc_namespace, mnt_namespace, pid_namespace, time_namespace, cgroup_namespace, net: what they share.
 struct name_space {
+  ns_common ns;
+};
+
+struct new_utsname {
+  char sysname[65], nodename[65], release[65], version[65], machine[65], domainname[65];
+};
+struct uts_namespace {
+  new_utsname name;
   ns_common ns;
 };
 
@@ -77,7 +85,7 @@ struct possible_net {
 /// kernel.
 struct sock_common {
   u16 skc_family, skc_num, skc_dport;
-  u8 skc_state, skc_reuse, skc_reuseport;
+  u8 skc_state, skc_reuse, skc_reuseport, skc_ipv6only;
   s32 skc_bound_dev_if;
   u32 skc_daddr, skc_rcv_saddr;
   in6_addr skc_v6_daddr, skc_v6_rcv_saddr;

@@ -1,6 +1,10 @@
 // See shadow_tasks.hpp.
 #include "hook/shadow_tasks.hpp"
 
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -8,7 +12,9 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
+#include "base/fd.hpp"
 #include "hook/proc_file.hpp"
 
 namespace skep::hook {
@@ -53,8 +59,9 @@ ShadowTasks::ShadowTasks(map::Region region) noexcept : region_(std::move(region
   std::byte* const first = region_.data() + map::Region::window_guard + first_offset;
   scratch_ = new (first) Scratch{};
   constexpr std::size_t after = (sizeof(Scratch) + 63) / 64 * 64;
-  blocks_ = new (first + after) Block[most_tasks]{};
-  file_blocks_ = new (first + after + sizeof(Block) * most_tasks) ShadowFiles::Block[ShadowFiles::most_files]{};
+  // A new mapping is zero: aggregates need no more, and its pages are not touched before a task needs them.
+  blocks_ = std::launder(reinterpret_cast<Block*>(first + after));
+  file_blocks_ = std::launder(reinterpret_cast<ShadowFiles::Block*>(first + after + sizeof(Block) * most_tasks));
   files_ = ShadowFiles(file_blocks_, address(*file_blocks_));
 }
 
@@ -62,6 +69,7 @@ void ShadowTasks::want(std::string_view type, u32 offset, u32 bytes) noexcept {
   if (type == "task_struct") wanted_ |= groups_of(offset, bytes);
   if (type == "cred") wanted_ |= status;
   if (type == "signal_struct" || type == "mm_struct") wanted_ |= stat;
+  if (type == "new_utsname" || type == "uts_namespace") wanted_ |= host;
   if (type == "nsproxy" || type == "ns_common" || type == "net" || type.ends_with("_namespace")) wanted_ |= namespaces;
 }
 
@@ -85,7 +93,10 @@ u8 ShadowTasks::groups_of(std::size_t offset, std::size_t size) noexcept {
   if (touches(offsetof(Block, cred), sizeof(Block::cred))) groups |= status;
   if (touches(offsetof(Block, signal), sizeof(Block::signal)) || touches(offsetof(Block, mm), sizeof(Block::mm)))
     groups |= stat;
-  if (touches(offsetof(Block, spaces), sizeof(Block::spaces))) groups |= namespaces;
+  constexpr std::size_t uts_ns = offsetof(Block, uts) + offsetof(shadow::uts_namespace, ns);
+  if (touches(uts_ns, sizeof(shadow::ns_common)) || touches(offsetof(Block, spaces), sizeof(Block::spaces)))
+    groups |= namespaces;
+  if (touches(offsetof(Block, uts), sizeof(shadow::new_utsname))) groups |= host;
   return groups;
 }
 
@@ -117,9 +128,9 @@ void ShadowTasks::reset(u32 index, u32 tid, u32 tgid) noexcept {
   made.task.real_cred = made.task.cred = address(made.cred);
   made.task.nsproxy = address(made.nsproxy);
   made.task.signal = address(made.signal);
-  shadow::Pointer* const places[] = {
-      &made.nsproxy.uts_ns, &made.nsproxy.ipc_ns,  &made.nsproxy.mnt_ns,   &made.nsproxy.pid_ns_for_children,
-      &made.nsproxy.net_ns, &made.nsproxy.time_ns, &made.nsproxy.cgroup_ns};
+  made.nsproxy.uts_ns = address(made.uts);
+  shadow::Pointer* const places[] = {&made.nsproxy.ipc_ns, &made.nsproxy.mnt_ns,  &made.nsproxy.pid_ns_for_children,
+                                     &made.nsproxy.net_ns, &made.nsproxy.time_ns, &made.nsproxy.cgroup_ns};
   for (std::size_t i = 0; i < std::size(places); ++i) *places[i] = address(made.spaces[i]);
   made.task.files = address(made.files);
   made.files.fdt = address(made.table);
@@ -204,6 +215,7 @@ void ShadowTasks::fill(u32 index, u8 groups) noexcept {
   if ((groups & comm) != 0) read_comm(facts.tid, into.task.comm);
   if ((groups & status) != 0) fill_status(into, facts.tid);
   if ((groups & namespaces) != 0) fill_namespaces(into, facts.tid);
+  if ((groups & host) != 0) fill_host(into, facts.tid);
   if ((groups & stat) != 0) fill_stat(into, facts.tid);
 }
 
@@ -274,16 +286,32 @@ void ShadowTasks::fill_status(Block& into, u32 tid) noexcept {
 
 /// The links of /proc/TID/ns end in "[NUMBER]"; 0 where they are denied.
 void ShadowTasks::fill_namespaces(Block& into, u32 tid) noexcept {
-  constexpr const char* names[] = {"uts", "ipc", "mnt", "pid_for_children", "net", "time", "cgroup"};
+  constexpr const char* names[] = {"ipc", "mnt", "pid_for_children", "net", "time", "cgroup", "uts"};
   for (std::size_t i = 0; i < std::size(names); ++i) {
+    shadow::ns_common& ns = i < into.spaces.size() ? into.spaces[i].ns : into.uts.ns;
     char path[64], link[64];
     std::snprintf(path, sizeof path, "/proc/%u/ns/%s", tid, names[i]);
     const ssize_t length = ::readlink(path, link, sizeof link);
     const std::string_view target(link, length > 0 ? static_cast<std::size_t>(length) : 0);
     const auto open = target.find('[');
     if (open != std::string_view::npos)
-      std::from_chars(target.data() + open + 1, target.data() + target.size(), into.spaces[i].ns.inum);
+      std::from_chars(target.data() + open + 1, target.data() + target.size(), ns.inum);
   }
+}
+
+/// What uname(2) says in the task's UTS namespace: for another one than ours this thread goes there for a moment, which
+/// takes CAP_SYS_ADMIN. Empty where it is denied.
+void ShadowTasks::fill_host(Block& into, u32 tid) noexcept {
+  const base::Fd theirs(open_proc(tid, "ns/uts")), own(::open("/proc/thread-self/ns/uts", O_RDONLY | O_CLOEXEC));
+  struct stat there{}, here{};
+  if (!theirs || !own || ::fstat(theirs.get(), &there) != 0 || ::fstat(own.get(), &here) != 0) return;
+  const bool is_elsewhere = there.st_ino != here.st_ino || there.st_dev != here.st_dev;
+  if (is_elsewhere && ::setns(theirs.get(), CLONE_NEWUTS) != 0) return;
+  utsname names{};
+  ::uname(&names);
+  if (is_elsewhere) ::setns(own.get(), CLONE_NEWUTS);
+  static_assert(sizeof names == sizeof into.uts.name);
+  std::memcpy(&into.uts.name, &names, sizeof names);
 }
 
 void ShadowTasks::ending(u32 tid, u32 tgid, s32 code) noexcept {

@@ -59,7 +59,7 @@ class ShadowTasks {
   static constexpr u64 tables_offset = u64{1} << 31;  ///< tables of descriptors: half of the window, nothing behind
   static_assert(tables_offset + most_tasks * ShadowFiles::table_bytes <= u64{1} << 32);
 
-  enum Group : u8 { comm = 1, stat = 2, status = 4, namespaces = 8, everything = 15 };
+  enum Group : u8 { comm = 1, stat = 2, status = 4, namespaces = 8, host = 16 };
 
   /// All structures of one task.
   struct Block {
@@ -68,7 +68,8 @@ class ShadowTasks {
     shadow::signal_struct signal;
     shadow::mm_struct mm;
     struct shadow::nsproxy nsproxy;
-    std::array<shadow::name_space, 7> spaces;
+    struct shadow::uts_namespace uts;
+    std::array<shadow::name_space, 6> spaces;
     shadow::files_struct files;
     shadow::fdtable table;
   };
@@ -102,6 +103,7 @@ class ShadowTasks {
   s32 ending_threads(u32 tgid) const noexcept;
   static void fill_status(Block& block, u32 tid) noexcept;
   static void fill_namespaces(Block& block, u32 tid) noexcept;
+  static void fill_host(Block& block, u32 tid) noexcept;
   void prepare(u32 index, u32 depth) noexcept;
   bool read_table(void* to, u64 offset, u32 size) noexcept;
 

@@ -70,7 +70,9 @@ SEC("tracepoint/syscalls/sys_exit_connect") int on_connect(void *ctx) {
   struct task_struct *task = (void *)bpf_get_current_task();
   char comm[16];
   bpf_get_current_comm(comm, sizeof(comm));
-  if (__builtin_memcmp(comm, "NAME", sizeof("NAME"))) return 0;
+  const char name[] = "NAME";
+  for (unsigned i = 0; i < sizeof(name); i++)
+    if (comm[i] != name[i]) return 0;
   struct file **files = BPF_CORE_READ(task, files, fdt, fd);
   bpf_printk("room %d open %d", BPF_CORE_READ(task, files, fdt, max_fds) > 32, 0);
   for (int i = 3; i < 12; i++) {
@@ -87,7 +89,7 @@ SEC("tracepoint/syscalls/sys_exit_connect") int on_connect(void *ctx) {
     bpf_printk("four %x %x", __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr)), __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_daddr)));
     if (BPF_CORE_READ(sk, __sk_common.skc_family) == 10)
       bpf_printk("six %x %x", __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3])), __builtin_bswap32(BPF_CORE_READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[3])));
-    bpf_printk("reuse %d %d", BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuse) != 0, BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuseport));
+    bpf_printk("reuse %d %d only %d", BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuse) != 0, BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuseport), BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_ipv6only));
     bpf_printk("flags %lx device %d", BPF_CORE_READ((struct inet_sock *)sk, inet_flags) & 0x48800, BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if));
   }
   return 0;
@@ -97,7 +99,7 @@ SEC("tracepoint/syscalls/sys_exit_connect") int on_connect(void *ctx) {
 CONNECT = """
 import os, socket, sys
 server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(1)
-six = socket.socket(socket.AF_INET6); six.bind(("::1", 0)); six.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+six = socket.socket(socket.AF_INET6); six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1); six.bind(("::1", 0)); six.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 local = socket.socket(socket.AF_UNIX)
 datagrams = socket.socket(type=socket.SOCK_DGRAM); datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 datagrams.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
@@ -106,6 +108,17 @@ file, _ = open("/dev/null"), open("/etc/passwd").close()
 assert [one.fileno() for one in (server, six, local, datagrams, client, file)] == [3, 4, 5, 6, 7, 8]
 client.connect(server.getsockname())
 print("ends", client.getsockname()[1], server.getsockname()[1], six.getsockname()[1])
+"""
+HOST = HEAD + """
+SEC("tp_btf/sched_process_exec") int BPF_PROG(typed, struct task_struct *p) {
+  struct new_utsname name;
+  struct uts_namespace *uts = p->nsproxy->uts_ns;
+  if (!ours()) return 0;
+  bpf_printk("loads %s in %u", uts->name.nodename, uts->ns.inum != 0);
+  BPF_CORE_READ_INTO(&name, p, nsproxy, uts_ns, name);
+  bpf_printk("read %s %s %s", name.sysname, name.nodename, name.machine);
+  return 0;
+}
 """
 ANCESTORS = HEAD + """
 SEC("tp_btf/sched_process_exec") int BPF_PROG(climb, struct task_struct *p) {
@@ -168,10 +181,20 @@ class Task(Case):
                              for _, text in found]
         lines = seen["user"]
         for line in ("ports CLIENT SERVER", "ports SERVER 0", "ports SIX 0", "four 7f000001 7f000001", "six 1 0", "file 8 mode 2000",
-                     "socket 5 family 1 type 1", "protocol 17 state 0 net 1", "protocol 6 state 1 net 1", "reuse 1 0", "closed 9"):
+                     "socket 5 family 1 type 1", "protocol 17 state 0 net 1", "protocol 6 state 1 net 1", "reuse 1 0 only 1", "reuse 0 1 only 0", "closed 9"):
             self.assertIn(line, lines)
         if len(seen) == 2:
             self.assertEqual(seen["user"], seen["kernel"])
+
+    def test_host_names_are_those_of_the_tasks_namespace(self):
+        """A namespace of its own can be looked into by root only."""
+        shell, host = str(self.directory / "sk_shell"), os.uname()
+        found, _ = self.texts("host", HOST, "user", shell, "-c", "./sk_true")
+        self.assertEqual([text for _, text in found], 2 * [f"loads {host.nodename} in 1", f"read Linux {host.nodename} {host.machine}"])
+        need(os.getuid() == 0, "root, for a UTS namespace")
+        found, _ = self.texts("host", HOST, "user", "unshare", "-u", shell, "-c", "echo elsewhere > /proc/sys/kernel/hostname; ./sk_true")
+        self.assertEqual([text for _, text in found][-2:], ["loads elsewhere in 1", f"read Linux elsewhere {host.machine}"])
+        self.assertEqual(os.uname().nodename, host.nodename)
 
     def test_numbers_are_those_of_proc(self):
         witness = self.write("witness.py", WITNESS)
