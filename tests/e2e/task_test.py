@@ -172,13 +172,14 @@ class Task(Case):
         """One source, both engines: what descriptors lead to, apart from port numbers, which are the sockets' own."""
         name = f"sk_{os.getpid()}"  # everybody's calls come to the kernel's program
         (self.directory / name).symlink_to("/usr/bin/python3")
-        witness, seen = self.write("connect.py", CONNECT), {}
+        witness, seen, mark = self.write("connect.py", CONNECT), {}, f"sockets{os.getpid()} "  # the kernel's pipe is everybody's
         for backend in ("user", "kernel") if can_use_kernel_bpf() else ("user",):
-            found, result = self.texts("sockets", SOCKETS.replace("NAME", name), backend, str(self.directory / name), "-I", witness, ours=False)
+            source = SOCKETS.replace("NAME", name).replace('bpf_printk("', f'bpf_printk("{mark}')
+            found, result = self.texts("sockets", source, backend, str(self.directory / name), "-I", witness, ours=False)
             client, server, six = re.search(r"^ends (\d+) (\d+) (\d+)$", result.stdout, re.M).groups()
             names = {client: "CLIENT", server: "SERVER", six: "SIX"}
             seen[backend] = [re.sub(r"\b\d{4,5}\b", lambda port: names.get(port[0], port[0]), text)
-                             for _, text in found]
+                             for text in (text.removeprefix(mark) for _, text in found if text.startswith(mark))]
         lines = seen["user"]
         for line in ("ports CLIENT SERVER", "ports SERVER 0", "ports SIX 0", "four 7f000001 7f000001", "six 1 0", "file 8 mode 2000",
                      "socket 5 family 1 type 1", "protocol 17 state 0 net 1", "protocol 6 state 1 net 1", "reuse 1 0 only 1", "reuse 0 1 only 0", "closed 9"):
