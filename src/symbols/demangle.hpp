@@ -1,9 +1,8 @@
-// Names as their language writes them: C++ (Itanium ABI) and Rust's first scheme, which borrows it.
+// Names as their language writes them: C++ (Itanium ABI), Rust's first scheme, which borrows it, and its second.
 //
 // The names come from files that anybody may have written. A mangled name of 200 bytes can stand for more text than
 // fits into memory: where that could be, and where the text is longer than 8 KiB, the mangled name is given instead.
-// Rust's second scheme ("_R...") stays as it is.
-// Source: Itanium C++ ABI, chapter 5; rustc, compiler/rustc_symbol_mangling (legacy).
+// Source: Itanium C++ ABI, chapter 5; rustc, compiler/rustc_symbol_mangling (legacy); rust_v0.hpp.
 #pragma once
 #include <string>
 #include <string_view>

@@ -92,9 +92,55 @@ TEST(Names, OfCxxAndRustAreDemangled) {
   EXPECT_EQ(
       demangle("_ZN71_$LT$Test$u20$$u2b$$u20$$u27$static$u20$as$u20$foo..Bar$LT$Test$GT$$GT$3bar17h930b740aa94f1d3aE"),
       "<Test + 'static as foo::Bar<Test>>::bar");
+  EXPECT_EQ(demangle("_ZN4core3ptr42drop_in_place$LT$Output$u3d$$u28$$u29$$GT$17h0123456789abcdefE"),
+            "core::ptr::drop_in_place<Output=()>");
+  // What most of today's C++ calls: packs that are handed on.
+  EXPECT_EQ(demangle("_ZSt10__invoke_rIbRNSt8__detail11_AnyMatcherINSt7__cxx1112regex_traitsIcEELb0ELb0ELb0EEEJcEENSt9"
+                     "enable_ifIX16is_invocable_r_vIT_T0_DpT1_EES8_E4typeEOS9_DpOSA_")
+                .substr(0, 30),
+            "std::enable_if<is_invocable_r_");
   EXPECT_EQ(demangle("_Z"), "_Z");
   EXPECT_EQ(demangle("_ZNotAName"), "_ZNotAName");
-  EXPECT_EQ(demangle("_RNvC6_123foo3bar"), "_RNvC6_123foo3bar");
+}
+
+/// The examples of RFC 2603, and what rustc 1.95 writes.
+TEST(Names, OfRustsSecondScheme) {
+  const std::pair<const char*, const char*> names[] = {
+      {"_RNvC6_123foo3bar", "123foo::bar"},
+      {"_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"},
+      {"_RNvMs_Cs4Cv8Wi1oAIB_7mycrateNtB4_7Example3foo", "<mycrate::Example>::foo"},
+      {"_RNvXCs15kBYyAo9fc_7mycrateNtB2_7ExampleNtB2_5Trait3foo", "<mycrate::Example as mycrate::Trait>::foo"},
+      {"_RNCNvC7mycrate3foo0", "mycrate::foo::{closure#0}"},
+      {"_RNCNvC7mycrate3foos_0", "mycrate::foo::{closure#1}"},
+      {"_RNSC1a4shim", "a::{shim:shim#0}"},
+      {"_RINvC7mycrate3foolNtB2_3BarE", "mycrate::foo::<i32, mycrate::Bar>"},
+      {"_RINvC1a1bRhQmPxOyE", "a::b::<&u8, &mut u32, *const i64, *mut u64>"},
+      {"_RINvC1a1bTETlETlmEE", "a::b::<(), (i32,), (i32, u32)>"},
+      {"_RINvC1a1bAhj20_SeE", "a::b::<[u8; 32], [str]>"},
+      {"_RINvC1a1bFUKCjEuFhEzE", "a::b::<unsafe extern \"C\" fn(usize), fn(u8) -> !>"},
+      {"_RINvC1a1bFG_RL0_eEuE", "a::b::<for<'a> fn(&'a str)>"},
+      {"_RINvC1a1bDINtB2_2FnhEp6OutputlEL_E", "a::b::<dyn a::Fn<u8, Output = i32>>"},
+      {"_RINvC1a1bDNtB2_1TNtB2_1UEL_E", "a::b::<dyn a::T + a::U>"},
+      {"_RINvC1a1bKb1_Kin80_Kc61_Ky123456789abcdef01_KpE", "a::b::<true, -128, 'a', 0x123456789abcdef01, _>"},
+      {"_RINvC1a1bTyyEBd_E", "_RINvC1a1bTyyEBd_E"},  // refers to itself
+      {"_RNvC1a1b.llvm.7123", "a::b"},
+      {"_RNvC1a1b.cold", "a::b [clone .cold]"},
+      {"_RINvC1a1blE3std", "_RINvC1a1blE3std"},
+      {"_RINvC1a1blECs1_3std", "a::b::<i32>"},  // instantiated for std
+      {"_RNvC99a1b", "_RNvC99a1b"},
+      {"_RNvC18446744073709551617a1b", "_RNvC18446744073709551617a1b"},
+      {"_R", "_R"},
+      {"_RNv", "_RNv"},
+  };
+  for (const auto& [mangled, name] : names) EXPECT_EQ(demangle(mangled), name);
+  // As deep as the name is long; each level twice the one before.
+  std::string deep = "_RNvC1a1b";
+  for (int level = 0; level < 1000; ++level) deep.insert(2, "Nv");
+  EXPECT_EQ(demangle(deep), deep);
+  std::string doubled = "_RINvC1a1bTyyETB8_B8_ETBc_Bc_ETBj_Bj_ETBq_Bq_ETBx_Bx_ETBE_BE_ETBL_BL_ETBS_BS_ETBZ_BZ_E";
+  for (int level = 0; level < 12; ++level) doubled += "TBZ_BZ_E";
+  doubled += "E";
+  EXPECT_EQ(demangle(doubled), doubled);
 }
 
 /// Each level doubles the text: 40 of them stand for terabytes.
