@@ -104,10 +104,11 @@ class MappingEvents::Ring {
       : event_(std::move(other.event_)),
         memory_(std::exchange(other.memory_, nullptr)),
         bytes_(other.bytes_),
-        later_(std::move(other.later_)) {}
+        later_(std::move(other.later_)),
+        lost_(other.lost_) {}
   Ring& operator=(Ring&& other) noexcept {
     std::swap(event_, other.event_), std::swap(memory_, other.memory_), std::swap(bytes_, other.bytes_);
-    std::swap(later_, other.later_);
+    std::swap(later_, other.later_), std::swap(lost_, other.lost_);
     return *this;
   }
   ~Ring() {
@@ -121,6 +122,7 @@ class MappingEvents::Ring {
     out.insert(out.end(), std::make_move_iterator(later_.begin()), std::make_move_iterator(end));
     later_.erase(later_.begin(), end);
   }
+  u64 lost() const noexcept { return lost_; }
 
  private:
   void take() {
@@ -139,8 +141,9 @@ class MappingEvents::Ring {
       std::memcpy(record.data(), data + at, straight);
       std::memcpy(record.data() + straight, data, header.size - straight);
       MappingEvent event;
-      if (parse(header, base::ByteReader(std::span(record).subspan(sizeof header)), event))
-        later_.push_back(std::move(event));
+      const base::ByteReader body(std::span<const std::byte>(record).subspan(sizeof header));
+      if (header.type == PERF_RECORD_LOST) lost_ += body.at<u64>(sizeof(u64)).value_or(0);
+      if (parse(header, body, event)) later_.push_back(std::move(event));
       tail += header.size;
     }
     std::atomic_ref(control->data_tail).store(head, std::memory_order_release);
@@ -150,6 +153,7 @@ class MappingEvents::Ring {
   void* memory_ = nullptr;
   std::size_t bytes_ = 0;
   std::vector<MappingEvent> later_;
+  u64 lost_ = 0;
 };
 
 Result<MappingEvents> MappingEvents::open(Of whose) {
@@ -171,6 +175,12 @@ std::vector<MappingEvent> MappingEvents::read(bool everything) {
   for (Ring& ring : rings_) ring.read(until, events);
   std::ranges::stable_sort(events, {}, &MappingEvent::time_ns);
   return events;
+}
+
+u64 MappingEvents::lost() const noexcept {
+  u64 lost = 0;
+  for (const Ring& ring : rings_) lost += ring.lost();
+  return lost;
 }
 
 MappingEvents::MappingEvents(std::vector<Ring> rings) noexcept : rings_(std::move(rings)) {}

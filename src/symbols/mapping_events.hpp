@@ -42,6 +42,8 @@ class MappingEvents {
   /// millisecond is left for the next call, because another CPU may still be writing what came before; `everything`:
   /// it is not, for who asks about processes that have ended.
   std::vector<MappingEvent> read(bool everything);
+  /// How many did not fit, as far as read() has seen.
+  u64 lost() const noexcept;
 
  private:
   class Ring;
