@@ -15,12 +15,14 @@
 #include <optional>
 #include <unordered_map>
 
+#include "symbols/demangle.hpp"
+
 namespace skep::symbols {
 
 #ifdef SKEP_HAS_LIBDW
 namespace {
 
-constexpr std::size_t most_ranges = 1u << 22, most_depth = 512;
+constexpr std::size_t most_ranges = 1u << 22, most_depth = 512, most_name_bytes = 4096;
 
 /// The functions of the library that are used. It stays open.
 struct Library {
@@ -40,6 +42,10 @@ struct Library {
   SKEP_FUNCTION(dwarf_haspc);
   SKEP_FUNCTION(dwarf_ranges);
   SKEP_FUNCTION(dwarf_attr);
+  SKEP_FUNCTION(dwarf_hasattr);
+  SKEP_FUNCTION(dwarf_formref_die);
+  SKEP_FUNCTION(dwarf_diecu);
+  SKEP_FUNCTION(dwarf_cu_getdwarf);
   SKEP_FUNCTION(dwarf_attr_integrate);
   SKEP_FUNCTION(dwarf_formstring);
   SKEP_FUNCTION(dwarf_formudata);
@@ -90,12 +96,27 @@ const Range* range_of(const std::vector<Range>& ranges, u64 address) {
 
 std::string text_of(const char* text) { return text == nullptr ? std::string() : std::string(text); }
 
-std::string name_of(Dwarf_Die* die) {
+std::string linkage_name_of(Dwarf_Die* die) {
   Dwarf_Attribute attribute;
   for (const unsigned name : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name})
     if (dw().dwarf_attr_integrate(die, name, &attribute) != nullptr)
       if (const char* const text = dw().dwarf_formstring(&attribute)) return text;
-  return text_of(dw().dwarf_diename(die));
+  return {};
+}
+
+/// The function itself, where `die` stands for one of its copies, or for code of what was declared elsewhere.
+Dwarf_Die written_at(Dwarf_Die die) {
+  constexpr int most_steps = 16;
+  for (int step = 0; step < most_steps; ++step) {
+    Dwarf_Attribute attribute;
+    Dwarf_Die next;
+    if (dw().dwarf_attr(&die, DW_AT_abstract_origin, &attribute) == nullptr &&
+        dw().dwarf_attr(&die, DW_AT_specification, &attribute) == nullptr)
+      break;
+    if (dw().dwarf_formref_die(&attribute, &next) == nullptr) break;
+    die = next;
+  }
+  return die;
 }
 
 std::optional<u64> number(Dwarf_Die* die, unsigned name) {
@@ -116,43 +137,100 @@ void each_child(Dwarf_Die* parent, Visit visit) {
   } while (dw().dwarf_siblingof(&child, &child) == 0);
 }
 
-/// Functions with code of their own; in C++ they lie in namespaces, as clang has it.
-void add_functions(Dwarf_Die* parent, std::vector<Range>& out, std::size_t depth) {
-  each_child(parent, [&](Dwarf_Die& child) {
-    switch (dw().dwarf_tag(&child)) {
-      case DW_TAG_subprogram:
-        add_ranges(&child, out);
-        break;
-      case DW_TAG_namespace:
-      case DW_TAG_module:
-        if (depth < most_depth) add_functions(&child, out, depth + 1);
-        break;
-      default:
-        break;
-    }
-    return out.size() < most_ranges;
-  });
-}
+/// Functions of a unit.
+struct Unit {
+  std::vector<Range> with_code;
+  std::unordered_map<Dwarf_Off, u32>
+      scopes;  ///< index of that which a function is written in, where it has no mangled name
+  struct Scope {
+    std::string name;
+    u32 outer = 0;
+    bool is_function = false;
+  };
+  std::vector<Scope> all_scopes = {{}};  ///< the first: none
+};
 
-/// The function and what is inlined at the address, the outermost first.
-std::vector<Dwarf_Die> calls_at(Dwarf_Die function, u64 address) {
-  std::vector<Dwarf_Die> calls = {function};
-  Dwarf_Die scope = function;
-  for (std::size_t depth = 0; depth < most_depth; ++depth) {
-    bool found = false;
-    each_child(&scope, [&](Dwarf_Die& child) {
+/// Finds them. clang has them in namespaces; gcc has lambdas, and functions within functions, in the types and blocks
+/// of the function that they are written in.
+class FunctionWalk {
+ public:
+  explicit FunctionWalk(Unit& unit) : unit_(unit) {}
+
+  void walk(Dwarf_Die* parent) {
+    each_child(parent, [&](Dwarf_Die& child) {
       const int tag = dw().dwarf_tag(&child);
-      found = (tag == DW_TAG_lexical_block || tag == DW_TAG_inlined_subroutine || tag == DW_TAG_try_block ||
-               tag == DW_TAG_catch_block) &&
-              dw().dwarf_haspc(&child, address) > 0;
-      if (!found) return true;
-      scope = child;
-      if (tag == DW_TAG_inlined_subroutine) calls.push_back(child);
-      return false;
+      if (tag == DW_TAG_subprogram) add(child);
+      if (path_.size() < most_depth && may_hold_functions(tag)) {
+        path_.push_back({child, tag, 0});
+        walk(&child);
+        path_.pop_back();
+      }
+      return unit_.with_code.size() < most_ranges;
     });
-    if (!found) break;
   }
-  return calls;
+
+ private:
+  struct Step {
+    Dwarf_Die die;
+    int tag;
+    u32 scope;  ///< 0: not needed yet
+  };
+
+  static bool may_hold_functions(int tag) {
+    constexpr int tags[] = {DW_TAG_namespace,      DW_TAG_module,     DW_TAG_class_type,
+                            DW_TAG_structure_type, DW_TAG_union_type, DW_TAG_subprogram,
+                            DW_TAG_lexical_block,  DW_TAG_try_block,  DW_TAG_catch_block};
+    return std::ranges::find(tags, tag) != std::end(tags);
+  }
+
+  void add(Dwarf_Die& function) {
+    add_ranges(&function, unit_.with_code);
+    if (!path_.empty() && !dw().dwarf_hasattr(&function, DW_AT_linkage_name) &&
+        dw().dwarf_hasattr(&function, DW_AT_name))
+      if (const u32 scope = innermost_scope(); scope != 0) unit_.scopes.emplace(dw().dwarf_dieoffset(&function), scope);
+  }
+
+  u32 innermost_scope() {
+    u32 outer = 0;
+    for (Step& step : path_) {
+      if (step.tag == DW_TAG_lexical_block || step.tag == DW_TAG_try_block || step.tag == DW_TAG_catch_block) continue;
+      if (step.scope == 0 && unit_.all_scopes.size() < most_ranges) {
+        step.scope = static_cast<u32>(unit_.all_scopes.size());
+        unit_.all_scopes.push_back(scope_of(step, outer));
+      }
+      outer = step.scope;
+    }
+    return outer;
+  }
+
+  static Unit::Scope scope_of(Step& step, u32 outer) {
+    const bool is_function = step.tag == DW_TAG_subprogram;
+    if (const std::string mangled = is_function ? linkage_name_of(&step.die) : std::string(); !mangled.empty())
+      return {demangle(mangled), 0, true};
+    std::string name = text_of(dw().dwarf_diename(&step.die));
+    if (name.empty()) name = step.tag == DW_TAG_namespace ? "(anonymous namespace)" : "(unnamed)";
+    return {std::move(name), outer, is_function};
+  }
+
+  Unit& unit_;
+  std::vector<Step> path_;
+};
+
+/// What is inlined into a scope at the address, the innermost first. Blocks that link-time optimisation has made may
+/// hold the address beside each other: then the one with more in it.
+std::vector<Dwarf_Die> inlined_at(Dwarf_Die* scope, u64 address, std::size_t depth) {
+  std::vector<Dwarf_Die> most;
+  each_child(scope, [&](Dwarf_Die& child) {
+    const int tag = dw().dwarf_tag(&child);
+    const bool is_inlined = tag == DW_TAG_inlined_subroutine;
+    if (!is_inlined && tag != DW_TAG_lexical_block && tag != DW_TAG_try_block && tag != DW_TAG_catch_block) return true;
+    if (depth == most_depth || dw().dwarf_haspc(&child, address) <= 0) return true;
+    std::vector<Dwarf_Die> here = inlined_at(&child, address, depth + 1);
+    if (is_inlined) here.push_back(child);
+    if (here.size() > most.size()) most = std::move(here);
+    return true;
+  });
+  return most;
 }
 
 }  // namespace
@@ -176,16 +254,20 @@ class DwarfFile::State {
 
   std::vector<SourceFrame> at(u64 address) {
     const Range* const unit = range_of(units_, address);
-    if (unit == nullptr) return {};
-    const Range* const function = range_of(functions_of(unit->die), address);
     Dwarf_Die unit_die, function_die;
-    if (function == nullptr || dw().dwarf_offdie(debug_, unit->die, &unit_die) == nullptr ||
-        dw().dwarf_offdie(debug_, function->die, &function_die) == nullptr)
-      return {};
-    std::vector<Dwarf_Die> calls = calls_at(function_die, address);
+    if (unit == nullptr || dw().dwarf_offdie(debug_, unit->die, &unit_die) == nullptr) return {};
+    std::vector<Dwarf_Die> calls;
     std::vector<SourceFrame> frames;
-    for (auto call = calls.rbegin(); call != calls.rend(); ++call) frames.push_back({name_of(&*call), {}, 0});
+    if (const Range* const function = range_of(unit_at(unit->die).with_code, address);
+        function != nullptr && dw().dwarf_offdie(debug_, function->die, &function_die) != nullptr) {
+      calls = inlined_at(&function_die, address, 0);
+      calls.push_back(function_die);
+    }
+    for (const Dwarf_Die& call : calls) frames.push_back({name_of(call), {}, 0});
+    // Assembly, and what clang's -gline-tables-only leaves, have lines without functions.
+    if (frames.empty()) frames.emplace_back();
     add_lines(unit_die, address, calls, frames);
+    if (calls.empty() && frames.front().line == 0) frames.clear();
     return frames;
   }
 
@@ -200,14 +282,32 @@ class DwarfFile::State {
     sort(units_);
   }
 
-  const std::vector<Range>& functions_of(Dwarf_Off unit) {
-    const auto [at, is_new] = functions_.try_emplace(unit);
+  const Unit& unit_at(Dwarf_Off offset) {
+    const auto [at, is_new] = read_units_.try_emplace(offset);
     Dwarf_Die die;
-    if (is_new && dw().dwarf_offdie(debug_, unit, &die) != nullptr) {
-      add_functions(&die, at->second, 0);
-      sort(at->second);
+    if (is_new && dw().dwarf_offdie(debug_, offset, &die) != nullptr) {
+      FunctionWalk(at->second).walk(&die);
+      sort(at->second.with_code);
     }
     return at->second;
+  }
+
+  /// Mangled, or put together from what it is written in: of functions that nobody else can call there are no mangled
+  /// names.
+  std::string name_of(Dwarf_Die die) {
+    if (std::string mangled = linkage_name_of(&die); !mangled.empty()) return mangled;
+    std::string name = text_of(dw().dwarf_diename(&die));
+    Dwarf_Die function = written_at(die), unit_die;
+    if (name.empty() || dw().dwarf_cu_getdwarf(function.cu) != debug_ ||
+        dw().dwarf_diecu(&function, &unit_die, nullptr, nullptr) == nullptr)
+      return name;
+    const Unit& unit = unit_at(dw().dwarf_dieoffset(&unit_die));
+    const auto scope = unit.scopes.find(dw().dwarf_dieoffset(&function));
+    if (scope == unit.scopes.end() || unit.all_scopes[scope->second].is_function)
+      return name;  // GNU C's inner functions
+    for (u32 at = scope->second; at != 0 && name.size() < most_name_bytes; at = unit.all_scopes[at].outer)
+      name.insert(0, "::").insert(0, unit.all_scopes[at].name);
+    return name;
   }
 
   /// The innermost function is where the line table says; each one around it where it calls the next.
@@ -221,7 +321,7 @@ class DwarfFile::State {
     std::size_t file_count = 0;
     if (dw().dwarf_getsrcfiles(&unit, &files, &file_count) != 0) return;
     for (std::size_t i = 1; i < frames.size(); ++i) {
-      Dwarf_Die& inner = calls[calls.size() - i];
+      Dwarf_Die& inner = calls[i - 1];
       if (const auto file = number(&inner, DW_AT_call_file); file && *file < file_count)
         frames[i].file = text_of(dw().dwarf_filesrc(files, *file, nullptr, nullptr));
       frames[i].line = static_cast<u32>(number(&inner, DW_AT_call_line).value_or(0));
@@ -232,7 +332,7 @@ class DwarfFile::State {
   Dwarf* debug_ = nullptr;
   Dwarf* supplement_ = nullptr;
   std::vector<Range> units_;
-  std::unordered_map<Dwarf_Off, std::vector<Range>> functions_;  ///< of the units that were asked for
+  std::unordered_map<Dwarf_Off, Unit> read_units_;  ///< those that were asked for
 };
 
 Result<void> DwarfFile::available() {

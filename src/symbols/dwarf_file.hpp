@@ -18,7 +18,7 @@ namespace skep::symbols {
 
 /// One function at an address, and the line it is at there.
 struct SourceFrame {
-  std::string name;  ///< mangled, where the language mangles
+  std::string name;  ///< mangled, where the language mangles; "" where only the line is known
   std::string file;  ///< as the compiler was given it; "" where not known
   u32 line = 0;      ///< 0: not known
   bool operator==(const SourceFrame&) const = default;

@@ -5,6 +5,7 @@
 #include "symbols/dwarf_process.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -28,13 +29,16 @@
 #include <optional>
 
 #include "base/byte_reader.hpp"
+#include "base/mapped_file.hpp"
+#include "symbols/process_maps.hpp"
 
 namespace skep::symbols {
 
 namespace {
 
 constexpr unsigned most_starts = 8, answer_seconds = 10;
-constexpr std::size_t most_known = 1u << 16, most_open_files = 24, most_frames = 128, most_name_bytes = 4096,
+constexpr std::chrono::seconds most_file_time{60};  // of all answers about one file
+constexpr std::size_t most_known_bytes = 64u << 20, most_open_files = 128, most_frames = 128, most_name_bytes = 4096,
                       most_answer_bytes = 128u << 10;
 constexpr rlim_t most_memory = 2ULL << 30;
 
@@ -101,10 +105,35 @@ struct Message {
 // --- the child ---
 
 /// What the child may ask the kernel for. Nothing here opens a file, starts a program or reaches another process.
-constexpr std::array allowed_calls = {
-    SYS_read,      SYS_pread64,       SYS_close,     SYS_lseek,        SYS_fstat, SYS_newfstatat, SYS_fcntl,  SYS_mmap,
-    SYS_munmap,    SYS_mremap,        SYS_mprotect,  SYS_madvise,      SYS_brk,   SYS_recvmsg,    SYS_sendto, SYS_futex,
-    SYS_getrandom, SYS_clock_gettime, SYS_setitimer, SYS_rt_sigreturn, SYS_exit,  SYS_exit_group};
+struct AllowedCall {
+  long number;
+  u32 argument = 0;  ///< which one is looked at, where `jump` is not 0
+  u16 jump = 0;      ///< BPF_JEQ: allowed with this value only; BPF_JSET: with none of these bits
+  u32 value = 0;
+};
+constexpr AllowedCall allowed_calls[] = {
+    {SYS_read},
+    {SYS_pread64},
+    {SYS_close},
+    {SYS_lseek},
+    {SYS_fstat},
+    {SYS_newfstatat},
+    {SYS_fcntl, 1, BPF_JEQ, F_GETFL},  // others send signals (F_SETOWN) and lock files
+    {SYS_mmap, 2, BPF_JSET, PROT_EXEC},
+    {SYS_mprotect, 2, BPF_JSET, PROT_EXEC},
+    {SYS_munmap},
+    {SYS_mremap},
+    {SYS_madvise},
+    {SYS_brk},
+    {SYS_recvmsg},
+    {SYS_sendto},
+    {SYS_futex},
+    {SYS_getrandom},
+    {SYS_clock_gettime},
+    {SYS_setitimer},
+    {SYS_rt_sigreturn},
+    {SYS_exit},
+    {SYS_exit_group}};
 
 #if defined(__x86_64__)
 constexpr u32 architecture = AUDIT_ARCH_X86_64;
@@ -121,12 +150,14 @@ bool forbid_other_calls() {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, field(offsetof(seccomp_data, nr))),
   };
-  for (const long call : allowed_calls) {
-    const bool maps = call == SYS_mmap || call == SYS_mprotect;  // memory, but none that is executable
-    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<u32>(call), 0, maps ? u8{4} : u8{1}));
-    if (maps) {
-      filter.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, field(offsetof(seccomp_data, args) + 2 * sizeof(u64))));
-      filter.push_back(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1));
+  for (const AllowedCall& call : allowed_calls) {
+    const bool any = call.jump == 0, is_value = call.jump == BPF_JEQ;
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<u32>(call.number), 0, any ? u8{1} : u8{4}));
+    if (!any) {
+      filter.push_back(
+          BPF_STMT(BPF_LD | BPF_W | BPF_ABS, field(offsetof(seccomp_data, args) + call.argument * sizeof(u64))));
+      filter.push_back(BPF_JUMP(static_cast<u16>(BPF_JMP | call.jump | BPF_K), call.value, is_value ? u8{1} : u8{0},
+                                is_value ? u8{0} : u8{1}));
       filter.push_back(BPF_STMT(BPF_RET | BPF_K, refuse));
     }
     filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
@@ -145,23 +176,12 @@ rlim_t own_memory() {
   return pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));
 }
 
-/// Nothing of ours is left to it: no descriptor (a link or a pipe would stay open as long as it lives), no terminal
-/// (Ctrl-C is for us), no handler, no directory. False: it could not be shut in.
-bool shut_in(int socket) {
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  base::close_all_but(socket);
-  ::setsid();
-  ::prctl(PR_SET_NAME, "skep-debuginfo");
-  ::prctl(PR_SET_DUMPABLE, 0);
-  if (::chdir("/") != 0) return false;
-  const rlim_t most = own_memory() + most_memory;
-  const rlimit no_core{0, 0}, memory{most, most};
-  ::setrlimit(RLIMIT_CORE, &no_core);
-  ::setrlimit(RLIMIT_DATA, &memory);
-  return forbid_other_calls();
+/// Memory that fork() did not copy: maps of programs, rings that the kernel reads.
+void leave_shared_memory() {
+  const auto text = base::read_text("/proc/self/maps", 64u << 20);
+  for (const Mapping& mapping : parse_maps(text.value_or("")))
+    if (mapping.shared && mapping.writable)
+      ::munmap(reinterpret_cast<void*>(mapping.begin), mapping.end - mapping.begin);
 }
 
 /// The files the child has open; the one asked for last in front.
@@ -192,6 +212,13 @@ void limit_time(unsigned seconds) {
   ::setitimer(ITIMER_REAL, &timer, nullptr);  // SIGALRM ends us
 }
 
+std::size_t memory_of(const std::vector<SourceFrame>& frames) {
+  constexpr std::size_t entry = 128;  // of the table it is kept in
+  std::size_t bytes = entry + frames.capacity() * sizeof(SourceFrame);
+  for (const SourceFrame& frame : frames) bytes += frame.name.size() + frame.file.size();
+  return bytes;
+}
+
 /// Answers until there is nobody to ask.
 void serve(int socket) {
   OpenFiles files;
@@ -220,6 +247,24 @@ void serve(int socket) {
 
 }  // namespace
 
+bool shut_in(int socket) {
+  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  base::close_all_but(socket);
+  leave_shared_memory();
+  ::setsid();
+  ::prctl(PR_SET_NAME, "skep-debuginfo");
+  ::prctl(PR_SET_DUMPABLE, 0);
+  if (::chdir("/") != 0) return false;
+  const rlim_t most = own_memory() + most_memory;
+  const rlimit no_core{0, 0}, memory{most, most};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  ::setrlimit(RLIMIT_DATA, &memory);
+  return forbid_other_calls();
+}
+
 // --- we ---
 
 u64 DebugInfo::next_id() noexcept {
@@ -230,7 +275,8 @@ u64 DebugInfo::next_id() noexcept {
 /// The child's parent ends at once, so that nobody who waits for children of this process meets one it did not start.
 Result<void> DwarfProcess::start() {
   SKEP_TRY(DwarfFile::available());  // and opened: before fork()
-  if (starts_++ == most_starts) return fail(Code::limit, "debug information ended its reader too often");
+  if (starts_ == most_starts) return fail(Code::limit, "readers of debug information ended too often");
+  ++starts_;
   std::array<int, 2> pair{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0)
     return tl::unexpected(base::os_error("socketpair"));
@@ -250,9 +296,9 @@ Result<void> DwarfProcess::start() {
 
 Result<std::vector<SourceFrame>> DwarfProcess::ask(const DebugInfo& info, u64 address) {
   if (!socket_ || owner_ != ::getpid()) SKEP_TRY(start());
-  const auto lost = [this](const char* what) -> Result<std::vector<SourceFrame>> {
+  const auto lost = [this](Code code, std::string what) -> Result<std::vector<SourceFrame>> {
     socket_.reset();  // and the child ends, now or by its own clock
-    return fail(Code::closed, what);
+    return fail(code, std::move(what));
   };
   Question question{info.id, address};
   Message message(&question, sizeof question);
@@ -262,7 +308,9 @@ Result<std::vector<SourceFrame>> DwarfProcess::ask(const DebugInfo& info, u64 ad
   cmsghdr* const control = CMSG_FIRSTHDR(&message.header);
   control->cmsg_level = SOL_SOCKET, control->cmsg_type = SCM_RIGHTS, control->cmsg_len = CMSG_LEN(fd_bytes);
   std::memcpy(CMSG_DATA(control), fds.data(), fd_bytes);
-  if (::sendmsg(socket_.get(), &message.header, MSG_NOSIGNAL) < 0) return lost("the reader of debug information ended");
+  const auto asked = std::chrono::steady_clock::now();
+  if (::sendmsg(socket_.get(), &message.header, MSG_NOSIGNAL) < 0)
+    return lost(Code::closed, "the reader of its debug information ended");
 
   pollfd ready{socket_.get(), POLLIN, 0};
   int polled = 0;
@@ -270,25 +318,34 @@ Result<std::vector<SourceFrame>> DwarfProcess::ask(const DebugInfo& info, u64 ad
   }
   std::vector<std::byte> answer(most_answer_bytes);
   const ssize_t got = polled == 1 ? ::recv(socket_.get(), answer.data(), answer.size(), 0) : -1;
-  if (got <= 0) return lost("the reader of debug information does not answer");
+  if (got <= 0 && std::chrono::steady_clock::now() - asked >= std::chrono::seconds(answer_seconds))
+    return lost(Code::timed_out, fmt::format("reading its debug information takes more than {} s", answer_seconds));
+  if (got <= 0) return lost(Code::closed, "the reader of its debug information ended");
   if (got == 1) return std::vector<SourceFrame>();
   auto frames = parsed(std::span(answer).first(static_cast<std::size_t>(got)));
-  if (!frames) return lost("the reader of debug information answers nonsense");
+  if (!frames) return lost(Code::malformed, "the reader of its debug information answers nonsense");
   return *std::move(frames);
 }
 
-const std::vector<SourceFrame>& DwarfProcess::at(const DebugInfo& info, u64 address) {
+Result<const std::vector<SourceFrame>*> DwarfProcess::at(const DebugInfo& info, u64 address) {
   static const std::vector<SourceFrame> nothing;
-  auto& of_file = known_[info.id];
-  if (const auto known = of_file.find(address); known != of_file.end()) return known->second;
-  if (given_up_.contains(info.id)) return nothing;
+  KnownFile& file = known_[info.id];
+  if (const auto known = file.answers.find(address); known != file.answers.end()) return &known->second;
+  if (file.is_given_up) return &nothing;
+  const auto start = std::chrono::steady_clock::now();
   auto answer = ask(info, address);
-  if (!answer) {
-    given_up_.insert(info.id);
-    return nothing;
+  file.time += std::chrono::steady_clock::now() - start;
+  file.is_given_up = !answer || file.time > most_file_time;
+  if (!answer) return tl::unexpected(std::move(answer).error());
+  known_bytes_ += memory_of(*answer);
+  if (known_bytes_ > most_known_bytes) {
+    for (auto& [id, one] : known_) one.answers.clear();
+    known_bytes_ = memory_of(*answer);
   }
-  if (known_count_++ == most_known) known_.clear(), known_count_ = 1;
-  return known_[info.id].insert_or_assign(address, *std::move(answer)).first->second;
+  if (file.is_given_up)
+    return fail(Code::timed_out,
+                fmt::format("reading its debug information took more than {} s in all", most_file_time.count()));
+  return &file.answers.insert_or_assign(address, *std::move(answer)).first->second;
 }
 
 }  // namespace skep::symbols

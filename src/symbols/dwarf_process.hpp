@@ -7,9 +7,8 @@
 #pragma once
 #include <sys/types.h>
 
+#include <chrono>
 #include <memory>
-#include <set>
-#include <span>
 #include <unordered_map>
 
 #include "symbols/dwarf_file.hpp"
@@ -25,22 +24,31 @@ struct DebugInfo {
   static u64 next_id() noexcept;
 };
 
+/// What the child does first: nothing of ours is left to it. No descriptor but `socket` (a link or a pipe would stay
+/// open as long as it lives), no memory that is shared, no terminal (Ctrl-C is for us), no handler, no directory, and
+/// no system call but those that reading takes. False: it could not be shut in.
+bool shut_in(int socket);
+
 class DwarfProcess {
  public:
-  /// What DwarfFile::at() says. Empty as well where there is no libdw, no seccomp, or the child had to be given up.
-  /// Valid until the next call.
-  const std::vector<SourceFrame>& at(const DebugInfo& info, u64 address);
+  /// What DwarfFile::at() says; valid until the next call. Errors: of DwarfFile::available(); timed_out, closed, limit:
+  /// the file is given up, and is empty from now on.
+  Result<const std::vector<SourceFrame>*> at(const DebugInfo& info, u64 address);
 
  private:
+  struct KnownFile {
+    std::unordered_map<u64, std::vector<SourceFrame>> answers;  ///< by address
+    std::chrono::steady_clock::duration time{};                 ///< that they took
+    bool is_given_up = false;
+  };
   Result<std::vector<SourceFrame>> ask(const DebugInfo& info, u64 address);
   Result<void> start();
 
   base::Fd socket_;
   pid_t owner_ = 0;      ///< who started it: a copy of us in a forked process starts its own
   unsigned starts_ = 0;  ///< a file that ends the child costs one
-  std::set<u64> given_up_;
-  std::unordered_map<u64, std::unordered_map<u64, std::vector<SourceFrame>>> known_;  ///< by file and address
-  std::size_t known_count_ = 0;
+  std::unordered_map<u64, KnownFile> known_;
+  std::size_t known_bytes_ = 0;
 };
 
 }  // namespace skep::symbols

@@ -9,7 +9,7 @@ namespace skep::symbols {
 
 namespace {
 
-constexpr std::size_t most_files = 200;  // each keeps one or two descriptors open, a process has 1024
+constexpr std::size_t most_files = 128;  // each keeps up to three descriptors open, a process two; we have 1024
 
 const elf::Section* table_of(const elf::File& file, u32 type) {
   const auto found = std::ranges::find(file.sections(), type, &elf::Section::type);

@@ -34,7 +34,7 @@ bool parse_line(std::string_view line, Mapping& mapping) {
   u64 major = 0, minor = 0;
   if (!take_number(line, mapping.begin, 16, '-') || !take_number(line, mapping.end, 16, ' ')) return false;
   if (mapping.begin >= mapping.end || line.size() < 5 || line[4] != ' ') return false;
-  mapping.executable = line[2] == 'x';
+  mapping.writable = line[1] == 'w', mapping.executable = line[2] == 'x', mapping.shared = line[3] == 's';
   line.remove_prefix(5);
   if (!take_number(line, mapping.file_offset, 16, ' ') || !take_number(line, major, 16, ':') ||
       !take_number(line, minor, 16, ' '))

@@ -14,7 +14,8 @@ struct Mapping {
   u64 file_offset = 0;
   u64 inode = 0;  ///< 0: no file
   u32 device_major = 0, device_minor = 0;
-  bool executable = false;
+  bool executable = false, writable = false;
+  bool shared = false;   ///< with other processes: not copied by fork()
   bool deleted = false;  ///< the file has no name any more; path is the one it had
   std::string path;      ///< of the file, in the process's own view; "[heap]", "[vdso]"; "" for anonymous memory
 

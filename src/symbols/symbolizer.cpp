@@ -2,8 +2,10 @@
 #include "symbols/symbolizer.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/mapped_file.hpp"
 
@@ -100,7 +102,7 @@ Process* Symbolizer::process(u32 pid) {
 /// One that has ended, by the events; what they tell is more than a look can have seen.
 Process* Symbolizer::remembered(u32 pid) {
   if (!history_) return nullptr;
-  history_->add(events_->read(true));
+  hear(true);
   const MappingHistory::Known* const known = history_->of(pid);
   if (known == nullptr || known->mappings->empty()) return nullptr;
   const auto at = std::ranges::find(processes_, pid, &Process::pid);
@@ -126,7 +128,14 @@ Result<void> Symbolizer::follow(bool children) {
 }
 
 void Symbolizer::keep_up() {
-  if (history_) history_->add(events_->read(false));
+  if (history_) hear(false);
+}
+
+void Symbolizer::hear(bool everything) {
+  const u64 lost = events_->lost();
+  history_->add(events_->read(everything));
+  if (lost == 0 && events_->lost() != 0)
+    notes_.emplace_back("events of what processes map were lost: stacks of some that have ended may lack names");
 }
 
 Frame Symbolizer::user(u32 pid, u64 address) { return user(pid, std::span(&address, 1)).front(); }
@@ -153,6 +162,17 @@ std::vector<Frame> Symbolizer::user_stack(u32 pid, std::span<const u64> addresse
   return frames;
 }
 
+const std::vector<SourceFrame>& Symbolizer::sources_at(const DebugInfo& info, u64 address, const std::string& module) {
+  static const std::vector<SourceFrame> nothing;
+  const auto found = debug_information_.at(info, address);
+  if (found) return **found;
+  const Error& error = found.error();
+  const bool is_of_all_files = error.code == Code::limit;
+  if (error.code != Code::unsupported && !(is_of_all_files && std::exchange(reads_no_more_, true)))
+    notes_.push_back(fmt::format("{}: {}: inlined functions are left out", module, error.message));
+  return nothing;
+}
+
 /// `places`: as they were looked up, all but the first one byte before the address that the stack has.
 void Symbolizer::add_stack(std::vector<Place> places, std::vector<Frame>& out) {
   for (std::size_t i = 0; i < places.size(); ++i) {
@@ -163,7 +183,7 @@ void Symbolizer::add_stack(std::vector<Place> places, std::vector<Frame>& out) {
     frame.address += back, frame.module_offset += back;
     if (!frame.name.empty()) frame.offset += back;
     static const std::vector<SourceFrame> nothing;
-    const std::vector<SourceFrame>& sources = address ? debug_information_.at(*info, *address) : nothing;
+    const std::vector<SourceFrame>& sources = address ? sources_at(*info, *address, frame.module) : nothing;
     for (const SourceFrame& source : sources) {
       Frame inlined = frame;
       inlined.is_inlined = &source != &sources.back();

@@ -11,6 +11,7 @@
 #include <skep/result.hpp>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "symbols/file_symbols.hpp"
@@ -72,6 +73,10 @@ class Symbolizer {
   /// Whether stacks have inlined functions and source lines; see user_stack().
   void show_inlined(bool wanted) noexcept { options_.inlined = wanted; }
 
+  /// What the caller's user should know since the last call: which files' debug information is not read any more, that
+  /// events were lost.
+  std::vector<std::string> take_notes() { return std::exchange(notes_, {}); }
+
   const FileCache& files() const noexcept { return files_; }
 
  private:
@@ -79,10 +84,12 @@ class Symbolizer {
   Process* process(u32 pid);
   Process* remembered(u32 pid);
   Process& keep(Process process);
+  void hear(bool everything);
   const Root* own_root();
   std::vector<Place> places(u32 pid, std::span<const u64> addresses);
   Place place(const BuildIdPlace& place, u32 pid);
   void add_stack(std::vector<Place> places, std::vector<Frame>& out);
+  const std::vector<SourceFrame>& sources_at(const DebugInfo& info, u64 address, const std::string& module);
 
   SymbolizerOptions options_;
   std::optional<Result<KernelSymbols>> kernel_;
@@ -101,6 +108,8 @@ class Symbolizer {
   };
   std::vector<Listed> listed_;
   DwarfProcess debug_information_;
+  bool reads_no_more_ = false;  ///< which was told
+  std::vector<std::string> notes_;
 };
 
 }  // namespace skep::symbols

@@ -116,7 +116,8 @@ class Functions(support.Case):
         support.need(compiler, "left out: no C++ compiler makes the program")
         program = str(self.directory / "inlined")
         # At its first instruction a function has no frame yet: the one that calls it, ask(), is not in the kernel's stack.
-        source = self.write("inlined.cpp", """#include <unistd.h>
+        # The name of the file is hostile: to terminals, and to folded lines.
+        source = self.write("in\x1b;lined.cpp", """#include <unistd.h>
 [[gnu::noinline]] int ask() { int parent = getppid(); asm volatile("" ::: "memory"); return parent; }
 [[gnu::always_inline]] static inline int innermost() {
   return ask() + 1;
@@ -150,7 +151,8 @@ int main() {
                 self.assertIn("outermost();getppid", with_lines)
                 print("inlined functions are left out: " + self.errors, file=sys.stderr)
                 return
-            self.assertIn("outermost() (inlined.cpp:10);middle (inlined) (inlined.cpp:7);innermost (inlined) (inlined.cpp:4);getppid", with_lines)
+            file = "in\\x1b:lined.cpp"
+            self.assertIn(f"outermost() ({file}:10);middle (inlined) ({file}:7);innermost (inlined) ({file}:4);getppid", with_lines)
             self.assertIn("outermost();middle_[i];innermost_[i];getppid", stack("-f"))
         self.on(None, check, command=[program])
 

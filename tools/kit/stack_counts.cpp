@@ -74,11 +74,9 @@ StackCounts::Named StackCounts::names_of(const stack_key& key, bool mark_kernel)
 }
 
 void StackCounts::print_folded(const stack_key& key, const Named& named, u64 count) {
-  std::string line = printable(text(key.comm));
-  for (auto frame = named.user.rbegin(); frame != named.user.rend(); ++frame) line += ";" + frame->name;
-  if (delimited_ && named.has_kernel && named.has_user) line += ";-";
-  for (auto frame = named.kernel.rbegin(); frame != named.kernel.rend(); ++frame) line += ";" + frame->name;
-  kit_.output().line(fmt::format("{} {}", line, count));
+  StackLines kernel = named.kernel;
+  if (delimited_ && named.has_kernel && named.has_user) kernel.push_back({0, "-"});
+  kit_.output().line(fmt::format("{} {}", folded(printable(text(key.comm)), named.user, kernel), count));
 }
 
 void StackCounts::print_lines(const stack_key& key, const Named& named, u64 count) {

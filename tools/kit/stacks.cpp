@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/printable.hpp"
+
 namespace skep::tools {
 namespace {
 
@@ -22,7 +24,8 @@ void Stacks::add_options(Options& app) {
   app.add_flag("--lines", style_.source, "source lines, of programs with debug information (read by libdw)");
 }
 
-StackLines Stacks::lines(const std::vector<symbols::Frame>& frames) const {
+StackLines Stacks::lines(const std::vector<symbols::Frame>& frames) {
+  for (const std::string& one : symbolizer_.take_notes()) note(base::printable(one));
   StackLines out;
   for (const symbols::Frame& frame : frames)
     out.push_back({frame.address != 0 ? frame.address : frame.module_offset, text(frame)});
@@ -42,13 +45,13 @@ void add_outermost_first(const StackLines& stack, std::vector<std::string>& out)
 }
 
 std::string folded(std::string_view comm, const StackLines& user, const StackLines& kernel) {
-  std::vector<std::string> names;
+  std::vector<std::string> names = {std::string(comm)};
   add_outermost_first(user, names);
   add_outermost_first(kernel, names);
-  std::string line(comm);
+  std::string line;
   for (std::string& name : names) {
     std::replace(name.begin(), name.end(), ';', ':');
-    line += ";" + name;
+    line += (&name == &names.front() ? "" : ";") + name;
   }
   return line;
 }

@@ -31,7 +31,7 @@ class Stacks {
   StackLines kernel(std::span<const u64> addresses);
   StackLines user(u32 pid, std::span<const u64> addresses);
   std::string text(const symbols::Frame& frame) const { return symbols::text(frame, style_); }
-  StackLines lines(const std::vector<symbols::Frame>& frames) const;
+  StackLines lines(const std::vector<symbols::Frame>& frames);
   symbols::Symbolizer& symbolizer() {
     symbolizer_.show_inlined(!no_inlined_);
     return symbolizer_;
