@@ -1,5 +1,6 @@
 // `map dump`: a map's entries in batches, each printed by an EntryPrinter.
 #include "base/cpus.hpp"
+#include "base/json_writer.hpp"
 #include "inspect/dump.hpp"
 #include "inspect/entry_printer.hpp"
 
@@ -42,12 +43,19 @@ Result<u64> dump_map(const Map& map, const MapInfo& info, const btf::Btf* types,
   // A map that changes while it is walked may hand out entries again; twice its size is more than a full walk.
   const u64 most = 2 * u64{info.max_entries} + 16;
   MapBatch batch;
+  // What was read stays in the dump; an array that was begun ends with the error.
+  const auto stopped = [&](Error error) -> tl::unexpected<Error> {
+    if (shown == 0 && count == 0) return tl::unexpected(std::move(error));
+    if (is_array) text += ",{\"error\":" + base::json_quote(error.message) + "}]\n";
+    write(text);
+    return tl::unexpected(std::move(error));
+  };
   for (u64 seen = 0; !batch.last && seen < most; seen += std::max<u32>(batch.count, 1)) {
-    SKEP_TRY(map.next_batch(batch));
+    if (auto read = map.next_batch(batch); !read) return stopped(std::move(read).error());
     // A host may say one thing of its map in a list and another where it is opened.
     if (batch.keys.size() != std::size_t{batch.count} * info.key_size)
-      return fail(Code::malformed, "map " + info.name + ": entries with keys of another size than its " +
-                                       std::to_string(info.key_size) + " bytes");
+      return stopped({Code::malformed, "map " + info.name + ": entries with keys of another size than its " +
+                                           std::to_string(info.key_size) + " bytes"});
     const std::size_t value_bytes = batch.count == 0 ? 0 : batch.values.size() / batch.count;
     for (u32 i = 0; i < batch.count; ++i) {
       const int error = i < batch.errors.size() ? batch.errors[i] : 0;

@@ -42,6 +42,49 @@ char _license[] SEC("license") = "GPL";
         self.assertIn("no verb '-x'", self.skep("-x", "prog", "show", check=2).stderr)
         self.assertIn("no verb '-j'", self.skep("-j", check=2).stderr)
 
+    def test_errors_are_bpftools_in_json(self):
+        # Our sentences are longer; where they stand and what they are is the same: who asked for JSON reads one stream.
+        outside = self.write("plain", "no object")
+        numbers = self.make_map("errors", "hash", 4, 4, 2)
+        waiting = self.make_map("errors_queue", "queue", 0, 4, 2)
+        for line in (("prog", "show", "id", 4294967295), ("prog", "show", "tag", "zz"), ("prog", "show", "pinned", outside), ("prog", "show", "pinned", self.map[1]),
+                     ("prog", "show", "id", "x"), ("prog", "show", "nothing"), ("prog", "dump", "xlated", "id", 4294967295), ("prog", "dump", "nothing", *self.program),
+                     ("prog", "load", self.directory / "none.o", self.pins / "x"), ("prog", "pin", "id", 4294967295, self.pins / "x"),
+                     ("map", "show", "id", 4294967295), ("map", "dump", "id", 4294967295), ("map", "lookup", *numbers, "key", "1", "0", "0", "0"), ("map", "lookup", *numbers, "key", "1", "2"),
+                     ("map", "lookup", *numbers), ("map", "update", *numbers, "key", *"1000"), ("map", "update", *numbers, "key", *"1000", "value", *"2000", "exist"),
+                     ("map", "delete", *numbers, "key", *"9000"), ("map", "getnext", *numbers, "key", *"1000"), ("map", "pop", *waiting),
+                     ("map", "create", numbers[1], "type", "hash", "key", "4", "value", "4", "entries", "1", "name", "x"),
+                     ("map", "create", self.pins / "x", "type", "nothing", "key", "4", "value", "4", "entries", "1", "name", "x"), ("map", "pin", *numbers, numbers[1]),
+                     ("link", "show", "id", 4294967295), ("link", "show", "pinned", self.map[1]), ("link", "detach", "id", 4294967295),
+                     ("btf", "show", "id", 4294967295), ("btf", "dump", "file", self.directory / "none.o"),
+                     ("cgroup", "show", self.directory / "none"), ("net", "show", "dev", "nothing0"), ("net", "attach", "xdp", "id", 4294967295, "dev", "lo"),
+                     ("feature", "probe", "dev", "nothing0"), ("struct_ops", "show", "id", 4294967295), ("iter", "pin", self.directory / "none.o", self.pins / "x"),
+                     ("gen", "skeleton", self.directory / "none.o"), ("gen", "object", self.directory / "out.o", self.directory / "none.o"), ("batch", "file", self.directory / "none")):
+            ours = self.skep(*line, "-j")
+            self.assertIn(ours.returncode, (1, 2), line)
+            self.assertEqual(ours.stderr, "", line)
+            answer = json.loads(ours.stdout)
+            if answer is not None:
+                self.assertEqual((list(answer), type(answer["error"])), (["error"], str), line)
+                self.assertEqual(self.skep("-p", *line).stdout, '{\n    "error": ' + json.dumps(answer["error"], ensure_ascii=False) + "\n}\n")
+                self.assertEqual(self.skep(*line).stderr, f"skep: {answer['error']}\n")
+            if BPFTOOL:
+                theirs = subprocess.run([BPFTOOL, "-j", *map(str, line)], text=True, capture_output=True)
+                self.assertNotEqual(theirs.returncode, 0, line)
+                shape = lambda value: value if value is None else sorted(value)
+                self.assertEqual(shape(answer), shape(json.loads(theirs.stdout)), line)
+
+    def test_errors_of_other_verbs_in_json(self):
+        none = self.directory / "none.c"
+        for status, line in ((2, ("-j", "nothing")), (2, ("prog", "fly", "-j")), (2, ("prog", "-j")), (2, ("diff", none, none, "-j")), (2, ("verify", none, "--json")), (1, ("test", none, "-j")),
+                             (1, ("bench", none, "-j")), (2, ("verify", "-j")), (2, ("bench", none, "--engine", "none", "--json")), (1, ("run", none, "-j", "--", "true")),
+                             (2, ("run", none, "-j", "--")), (2, ("opensnoop", "-j", "--backend", "user")), (2, ("opensnoop", "-f", "O_NOTHING", "-j")), (2, ("opensnoop", "-j", "-d", "x")), (2, ("syscount", "-j", "-e", "EX")),
+                             (127, ("opensnoop", "-j", "--backend", "user", "--", self.directory / "no_command"))):
+            result = self.skep(*line, check=status)
+            self.assertEqual(list(json.loads(result.stdout)), ["error"], line)
+            self.assertNotIn(json.loads(result.stdout)["error"], result.stderr, line)
+        self.assertEqual(self.skep("opensnoop", "-d", "x", "--", "echo", "-j", check=2).stdout, "", "what follows -- is the command's")
+
     def test_holders_are_named(self):
         holder = self.start("run", self.quiet(), "--backend", "kernel", "--", "sleep", "30")
         holder.stderr.readline()
@@ -116,7 +159,7 @@ char _license[] SEC("license") = "GPL";
             # types that it does not load it calls present, and of later kernels it knows nothing.
             differ = r"_(TRACING|EXT|LSM|STRUCT_OPS)_PROG_TYPE|__HELPER_"
             self.assertEqual({line for line in defined(theirs) - defined(header.read_text()) if not re.search(differ, line)}, set())
-        self.assertIn("cannot be asked", self.skep("feature", "probe", "macros", "-j", check=2).stderr)
+        self.assertIn("cannot be asked", json.loads(self.skep("feature", "probe", "macros", "-j", check=2).stdout)["error"])
         self.assertIn("bpf_trace_printk", self.json("feature", "probe", "full")["helpers"]["xdp_available_helpers"])
 
     def test_features_of_a_device(self):
@@ -163,8 +206,12 @@ char _license[] SEC("license") = "GPL";
         self.assertEqual(answers, [{"command": ["prog", "dump", "xlated", *map(str, self.program)], "output": self.json("prog", "dump", "xlated", *self.program)},
                                    {"command": ["map", "show", *map(str, self.map)], "output": self.json("map", "show", *self.map)}])
         failed = self.skep("batch", "file", "-", "-j", check=1, input="link show\nprog show name no_such_program_\nmap show\n")
-        self.assertEqual([answer["output"] is None for answer in json.loads(failed.stdout)], [False, True])
-        self.assertIn("-:2: this command failed", failed.stderr)
+        self.assertEqual([list(answer["output"]) == ["error"] for answer in json.loads(failed.stdout)], [False, True])
+        self.assertIn("no program with name no_such_program_", json.loads(failed.stdout)[1]["output"]["error"])
+        for line, words in (("compile x.c -o x.o", "has no answer in JSON"), ("batch file -", "no verb 'batch' for a batch"), ("prog", "nothing is asked for")):
+            (answer,) = json.loads(self.skep("batch", "file", "-", "-j", check=2, input=line).stdout)
+            self.assertIn(words, answer["output"]["error"])
+        self.assertIn("-:1: this command failed", self.skep("batch", "file", "-", check=1, input="prog show name no_such_program_").stderr)
         for text, message in (("prog 'show\n", "the quote ' does not end"), ("batch file -\n", "no verb 'batch' for a batch"), ("\\\n" * 3 + "x" * 70000, "more than")):
             self.assertIn(message, subprocess.run([SKEP, "batch", "file", "-"], input=text, text=True, capture_output=True, env=self.environment).stderr)
         self.assertIn("No such file", self.skep("batch", "file", self.directory / "none", check=1).stderr)

@@ -387,7 +387,7 @@ char _license[] SEC("license") = "GPL";
                 self.assertGreater(row["value"], 0)
                 self.assertGreaterEqual(row["enabled"], row["running"])
             else:
-                self.assertRegex(profile.stderr.read(), "no hardware counters|refuses fentry programs")
+                self.assertRegex(json.loads(profile.stdout.read())["error"], "no hardware counters|refuses fentry programs")
 
     def test_why_names_the_pins_and_the_program_arrays(self):
         tails = self.make_map("why_tails", "prog_array", 4, 4, 3)

@@ -276,7 +276,7 @@ char LICENSE[] SEC("license") = "GPL";
         hidden = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", f"mount -t tmpfs none /sys/kernel/btf || exit 77; {run} -- true; {run} --btf small.btf -- true"],
                                 text=True, capture_output=True, cwd=self.directory, env=self.environment, timeout=120)
         need(hidden.returncode != 77, "the right to mount over /sys/kernel/btf: " + hidden.stderr)
-        self.assertIn("For CO-RE, name a BTF file of this very kernel: --btf FILE", hidden.stderr)
+        self.assertIn("For CO-RE, name a BTF file of this very kernel: --btf FILE", json.loads(hidden.stdout.splitlines()[0])["error"])
         self.assertIn('"tgid":1', hidden.stdout)
 
     def test_what_is_tried_out_pins_nothing(self):

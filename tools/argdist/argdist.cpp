@@ -240,9 +240,9 @@ int argdist(const Arguments& arguments) {
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
   const auto specifiers = read_specifiers(options);
-  if (!specifiers) return complain(specifiers.error());
+  if (!specifiers) return kit.complain(specifiers.error());
   auto spec = compile_specifiers(kit, *specifiers, options);
-  if (!spec) return complain(spec.error());
+  if (!spec) return kit.complain(spec.error());
   kit.use(*std::move(spec));
   kit.print_every(options.interval_s);
   kit.end_after_outputs(options.outputs);

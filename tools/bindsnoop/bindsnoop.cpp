@@ -71,9 +71,9 @@ int bindsnoop(const Arguments& arguments) {
   kit.options().add_flag("-U,--print-uid", uids, "a column for the user");
   kit.options().add_flag("--count", count, "counts by address and port, printed at the end");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   const auto ports = port_list(ports_text);
-  if (!ports) return complain("-P: " + ports.error().message);
+  if (!ports) return kit.complain("-P: " + ports.error().message);
   kit.set("with_failures", errors);
   Columns columns(kit.output(), {{"TIME(s)", "time_s", -9, times},
                                  {"UID", "uid", 6, uids},

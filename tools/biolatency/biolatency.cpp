@@ -31,7 +31,7 @@ int biolatency(const Arguments& arguments) {
   kit.options().add_option("-d,--disk", disk, "this disk only");
   if (auto status = kit.parse(arguments)) return *status;
   const auto only = wanted_disk(disk);
-  if (!only) return complain(only.error());
+  if (!only) return kit.complain(only.error());
   kit.set("wanted_disk", *only);
   kit.set("with_queue_time", queued);
   kit.set("milliseconds", milliseconds);

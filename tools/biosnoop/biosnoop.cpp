@@ -54,7 +54,7 @@ int biosnoop(const Arguments& arguments) {
   kit.options().add_flag("-P,--pattern", pattern, "a column: sequential or random");
   if (auto status = kit.parse(arguments)) return *status;
   const auto only = wanted_disk(disk);
-  if (!only) return complain(only.error());
+  if (!only) return kit.complain(only.error());
   kit.set("wanted_disk", *only);
   Columns columns(kit.output(), {{"TIME(s)", "time_s", -11},
                                  {"COMM", "comm", -14},

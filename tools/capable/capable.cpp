@@ -50,7 +50,7 @@ int capable(const Arguments& arguments) {
   stacks.add_options(kit.options());
   kit.options().add_flag("--unique", unique, "each process and capability once");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   kit.set("with_unaudited", verbose);
   kit.set("only_once", unique);
   kit.set("own_pid", static_cast<u32>(::getpid()));

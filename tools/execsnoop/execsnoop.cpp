@@ -78,13 +78,13 @@ int execsnoop(const Arguments& arguments) {
   add_options(kit, options);
   Containers containers(kit);
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   std::regex name, line;
   try {
     name = options.name;
     line = options.line;
   } catch (const std::regex_error& error) {
-    return complain(fmt::format("-n, -l: not a regular expression: {}", error.what()));
+    return kit.complain(fmt::format("-n, -l: not a regular expression: {}", error.what()));
   }
   kit.set("most_arguments", options.most_arguments);
   kit.set("wanted_parent", options.parent);

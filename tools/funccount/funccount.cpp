@@ -84,7 +84,7 @@ int funccount(const Arguments& arguments) {
                              .regular_expression = options.regular_expression,
                              .pid = kit.pid(),
                              .in_kernel = kit.in_kernel()});
-  if (!probes) return complain(probes.error());
+  if (!probes) return kit.complain(probes.error());
   if (const auto status = choose_engine(kit, *probes)) return *status;
   const bool is_tracepoint = probes->front().kind == ProbeKind::tracepoint;
   kit.only_if(!is_tracepoint, "count_function");

@@ -85,7 +85,7 @@ int funclatency(const Arguments& arguments) {
                              .regular_expression = options.regular_expression,
                              .pid = kit.pid(),
                              .only_functions = true});
-  if (!probes) return complain(probes.error());
+  if (!probes) return kit.complain(probes.error());
   if (const auto status = choose_engine(kit, *probes)) return *status;
   kit.set("unit_ns", options.unit_ns());
   kit.set("levels", options.levels);

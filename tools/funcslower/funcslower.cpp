@@ -70,7 +70,7 @@ int funcslower(const Arguments& arguments) {
   std::vector<Probe> probes;
   for (const std::string& pattern : options.functions) {
     auto found = find_probes({.pattern = pattern, .pid = kit.pid(), .only_functions = true});
-    if (!found) return complain(found.error());
+    if (!found) return kit.complain(found.error());
     probes.insert(probes.end(), found->begin(), found->end());
   }
   if (const auto status = choose_engine(kit, probes)) return *status;

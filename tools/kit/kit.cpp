@@ -136,8 +136,9 @@ std::optional<int> Kit::parse(const Arguments& all) {
   Arguments arguments = all;
   if (const auto dashes = std::find(arguments.begin(), arguments.end(), "--"); dashes != arguments.end()) {
     workload_.command.assign(dashes + 1, arguments.end());
-    if (workload_.command.empty()) return complain("`--` must be followed by a command to run");
     arguments.erase(dashes, arguments.end());
+    if (workload_.command.empty())
+      return tools::complain("`--` must be followed by a command to run", 2, form_of(arguments));
   }
   if (auto status = app_.parse(arguments)) return status;
   if (!workload_.command.empty() && workload_.pid != 0) return complain("give a command or -p PID, not both");
@@ -355,7 +356,7 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
   interruption.end();
   detach_all(links);
   pump.finish();
-  if (!result) return complain_of_run(result.error(), !workload_.command.empty());
+  if (!result) return complain_of_run(result.error(), !workload_.command.empty(), form());
   if (summaries_ == 0 || !stopped_) summary();
   output_->flush();
   if (failure_) return tl::unexpected(*failure_);
@@ -368,7 +369,9 @@ Result<int> Kit::run_all(const std::function<void()>& on_start) {
 
 int Kit::run(const std::function<void()>& on_start) {
   auto status = run_all(on_start);
-  return status ? *status : complain(status.error());
+  if (status) return *status;
+  output_->flush();  // what came before it
+  return complain(status.error());
 }
 
 Result<void> Kit::read_entries(std::string_view name, bool take, std::size_t key_size, std::size_t value_size,

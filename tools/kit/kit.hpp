@@ -63,6 +63,9 @@ class Kit {
   /// for.
   std::optional<int> needs_kernel(std::string_view what);
   bool json() const { return json_; }
+  /// Tells an error in the form that was asked for, and returns the exit status for it.
+  int complain(const Error& error) const { return tools::complain(error, form()); }
+  int complain(std::string_view message, int status = 2) const { return tools::complain(message, status, form()); }
   bool in_kernel() const { return in_kernel_; }
   bool has_command() const { return !workload_.command.empty(); }
   bool has_scope() const { return !workload_.command.empty() || workload_.pid != 0; }
@@ -148,6 +151,7 @@ class Kit {
   Result<void> open_engine();
   Result<void> choose_programs();
   Result<void> point_at_target();
+  Form form() const { return json_ ? Form::json : Form::text; }
   Result<std::vector<Link>> attach_all();
   Result<trace::Pump> open_pump();
   void follow_processes(trace::Pump& pump);

@@ -144,7 +144,7 @@ int klockstat(const Arguments& arguments) {
       ->check(range(1, 1 << 20));
   if (auto status = kit.parse(arguments)) return *status;
   if (!read_order(fields, order))
-    return complain("-S: expected acq_max, acq_total, acq_count, hld_max, hld_total or hld_count");
+    return kit.complain("-S: expected acq_max, acq_total, acq_count, hld_max, hld_total or hld_count");
   if (interval > 0) kit.print_every(interval);
   stacks.apply();
   kit.on_summary([&] {

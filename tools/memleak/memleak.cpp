@@ -193,9 +193,9 @@ int memleak(const Arguments& arguments) {
   add_options(kit, options);
   stacks.add_options(kit.options());
   if (auto status = kit.parse(with_command(arguments))) return *status;
-  if (options.least_bytes > options.most_bytes) return complain("-z is larger than -Z: nothing can be shown");
+  if (options.least_bytes > options.most_bytes) return kit.complain("-z is larger than -Z: nothing can be shown");
   const bool of_process = kit.has_scope();
-  if (options.per_cpu && of_process) return complain("--percpu: only the kernel makes allocations for each CPU");
+  if (options.per_cpu && of_process) return kit.complain("--percpu: only the kernel makes allocations for each CPU");
   for (const char* program : {"percpu_alloc", "percpu_free"}) kit.only_if(options.per_cpu, program);
   kit.set("least_bytes", options.least_bytes);
   kit.set("most_bytes", options.most_bytes);

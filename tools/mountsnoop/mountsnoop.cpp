@@ -68,7 +68,7 @@ int mountsnoop(const Arguments& arguments) {
   Containers containers(kit);
   kit.options().add_flag("-P,--parent_process", parents, "columns for the caller's parent");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   Columns columns(kit.output(), {{"COMM", "comm", -16},
                                  {"PID", "pid", -7},
                                  {"TID", "tid", -7},

@@ -36,8 +36,9 @@ int offcputime(const Arguments& arguments) {
       ->check(not_negative());
   stacks.add_options();
   if (auto status = kit.parse(arguments)) return *status;
-  if (only_kernel && stacks.kind() == "user") return complain("-k with -U: threads of the kernel have no user stacks");
-  if (least > most) return complain("-m is larger than -M");
+  if (only_kernel && stacks.kind() == "user")
+    return kit.complain("-k with -U: threads of the kernel have no user stacks");
+  if (least > most) return kit.complain("-m is larger than -M");
   kit.set("threads", static_cast<u32>(only_user ? THREADS_USER : only_kernel ? THREADS_KERNEL : THREADS_ALL));
   kit.set("least_us", least);
   kit.set("most_us", most);

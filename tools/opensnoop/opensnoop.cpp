@@ -82,11 +82,11 @@ int opensnoop(const Arguments& arguments) {
       ->capture_default_str();
   kit.options().add_flag("-F,--full-path", full, "relative paths behind the process's directory");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   const auto wanted_flags = flags_of(flags);
-  if (!wanted_flags) return complain("-f: expected a flag of open(2), such as O_WRONLY or O_CREAT");
+  if (!wanted_flags) return kit.complain("-f: expected a flag of open(2), such as O_WRONLY or O_CREAT");
   if (!std::has_single_bit(buffer_pages))
-    return complain(
+    return kit.complain(
         fmt::format("-b: {} pages; expected a power of two, such as {}", buffer_pages, std::bit_ceil(buffer_pages)));
   kit.set_map_size("events", buffer_pages * static_cast<u32>(::sysconf(_SC_PAGESIZE)));
   kit.set("only_failed", failed);

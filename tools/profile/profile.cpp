@@ -62,9 +62,9 @@ int profile(const Arguments& arguments) {
   kit.options().add_option("-C,--cpu", cpu, "this CPU only")->check(not_negative());
   stacks.add_options();
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   if (pids.size() > PROFILE_TASKS || tids.size() > PROFILE_TASKS)
-    return complain(fmt::format("at most {} processes or threads", PROFILE_TASKS));
+    return kit.complain(fmt::format("at most {} processes or threads", PROFILE_TASKS));
   kit.set("tasks", tasks_of(pids, tids));
   kit.set("wanted_cpu", s32{cpu});
   kit.set("with_idle", idle);

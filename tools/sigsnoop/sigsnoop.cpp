@@ -27,7 +27,7 @@ int sigsnoop(const Arguments& arguments) {
   kit.options().add_option("-s,--signal", signal, "only this signal: 9, KILL or SIGKILL");
   if (auto status = kit.parse(arguments)) return *status;
   const int number = signal_number(signal);
-  if (!signal.empty() && number == 0) return complain("-s: no signal '" + signal + "'");
+  if (!signal.empty() && number == 0) return kit.complain("-s: no signal '" + signal + "'");
   kit.set("only_failed", failed);
   kit.set("wanted_signal", static_cast<s32>(number));
   Columns columns(kit.output(), {{"TIME", "time", -8},

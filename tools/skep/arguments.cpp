@@ -99,12 +99,13 @@ Result<std::vector<std::byte>> parse_data(Words& words, u32 size, std::string_vi
 
 int run_words(const Arguments& arguments, std::string_view usage, Result<int> (*act)(Words&)) {
   Words words(arguments);
+  if (words.json && !words.help && words.done()) return complain("nothing is asked for (see --help)", 2, words.form());
   if (words.help || words.done()) {
     fmt::print("{}", usage);
     return words.help ? 0 : 2;
   }
   const auto status = act(words);
-  return status ? *status : complain(status.error());
+  return status ? *status : complain(status.error(), words.form());
 }
 
 }  // namespace skep::tools

@@ -19,6 +19,7 @@ struct Words {
   bool help = false;
 
   explicit Words(const Arguments& arguments);
+  Form form() const { return pretty ? Form::pretty : json ? Form::json : Form::text; }
   bool done() const { return position >= words.size(); }
   /// The next word, or "" at the end.
   std::string next() { return done() ? std::string() : words[position++]; }

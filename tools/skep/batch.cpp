@@ -47,23 +47,27 @@ Result<Arguments> split(std::string_view line) {
   return words;
 }
 
-int run_command(const Arguments& words) {
-  for (const Verb& verb : verbs())
-    if (verb.name == words.front() && verb.name != "batch") return verb.run({words.begin() + 1, words.end()});
-  return complain(fmt::format("no verb '{}' for a batch", words.front()));
+int run_command(const Arguments& words, Form form) {
+  for (const Verb& verb : verbs()) {
+    if (verb.name != words.front() || verb.name == "batch") continue;
+    if (form != Form::text && !verb.has_json)
+      return complain(fmt::format("verb '{}' has no answer in JSON", verb.name), 2, form);
+    return verb.run({words.begin() + 1, words.end()});
+  }
+  return complain(fmt::format("no verb '{}' for a batch", words.front()), 2, form);
 }
 
 /// Runs one command, in JSON between what makes it a member of the array.
 int run_line(const Words& options, Arguments words, bool first) {
-  if (!options.json) return run_command(words);
+  if (!options.json) return run_command(words, Form::text);
   base::JsonWriter json;
   json.begin_array();
   for (const auto& word : words) json.string(word);
   json.end_array();
   fmt::print("{}{{\"command\":{},\"output\":", first ? "" : ",", json.take());
   words.push_back(options.pretty ? "--pretty" : "--json");
-  const int status = run_command(words);
-  fmt::print("{}}}\n", status == 0 ? "" : "null");  // why it failed stands on stderr
+  const int status = run_command(words, options.form());
+  fmt::print("}}\n");
   return status;
 }
 
@@ -88,7 +92,7 @@ Result<int> run(const Words& options, std::istream& in, std::string_view name) {
     if (status == 0)
       ++done;
     else
-      note(fmt::format("{}:{}: this command failed, after {} that did not", name, number, done));
+      note(fmt::format("{}:{}: this command failed, after {} that did not", name, number, done), options.json);
   }
   if (options.json)
     fmt::print("]\n");

@@ -239,7 +239,7 @@ int bench_verb(const Arguments& arguments) {
   app.footer("example:\n  skep bench filter.bpf.o --program xdp_filter --input packet.bin --engine opt --json");
   if (auto status = app.parse(arguments)) return *status;
   auto status = run(options);
-  return status ? *status : complain(status.error());
+  return status ? *status : complain(status.error(), options.json ? Form::json : Form::text);
 }
 
 }  // namespace skep::tools

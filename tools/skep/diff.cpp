@@ -187,7 +187,7 @@ int diff_verb(const Arguments& arguments) {
     return words.help ? 0 : 2;
   }
   const auto status = diff(words);
-  return status ? *status : complain(status.error().message, 2);
+  return status ? *status : complain(status.error().message, 2, words.form());
 }
 
 }  // namespace skep::tools

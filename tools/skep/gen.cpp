@@ -120,7 +120,7 @@ int gen_verb(const Arguments& arguments) {
   }
   const auto verb = words.next();
   const auto status = generate(verb, words);
-  return status ? *status : complain(status.error());
+  return status ? *status : complain(status.error(), words.form());
 }
 
 }  // namespace skep::tools

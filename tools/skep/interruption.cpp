@@ -69,10 +69,10 @@ int Interruption::status_for(const RunResult& ended, bool has_command) const {
   return ended.exited && has_command ? end_as(ended.wait_status) : 0;
 }
 
-int complain_of_run(const Error& error, bool has_command) {
+int complain_of_run(const Error& error, bool has_command, Form form) {
   const int number = error.os_error;
   const bool exec_failed = has_command && (number == ENOENT || number == EACCES || number == ENOEXEC);
-  return exec_failed ? complain(error.message, number == ENOENT ? 127 : 126) : complain(error);
+  return exec_failed ? complain(error.message, number == ENOENT ? 127 : 126, form) : complain(error, form);
 }
 
 }  // namespace skep::tools

@@ -6,6 +6,8 @@
 #include <functional>
 #include <skep/backend.hpp>
 
+#include "verb.hpp"
+
 namespace skep::tools {
 
 /// One at a time in a process.
@@ -31,6 +33,6 @@ class Interruption {
 };
 
 /// Says why a run failed. As a shell says it: 127 there is no such command, 126 it cannot be run.
-int complain_of_run(const Error& error, bool has_command);
+int complain_of_run(const Error& error, bool has_command, Form form = Form::text);
 
 }  // namespace skep::tools

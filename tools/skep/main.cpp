@@ -63,5 +63,6 @@ int main(int argc, char** argv) {
     if (tool.name == name) return finish_output(tool.run(arguments));
   std::string names;
   for (const auto& verb : verbs()) names.append(names.empty() ? "" : ", ").append(verb.name);
-  return complain(fmt::format("no verb '{}'; there are: {}; and the tools that `skep tools` lists", name, names));
+  return complain(fmt::format("no verb '{}'; there are: {}; and the tools that `skep tools` lists", name, names), 2,
+                  form_of(arguments));
 }

@@ -35,8 +35,14 @@ Result<int> dump(Words& words) {
   auto opened = SKEP_TRY(open_map(words));
   SKEP_TRY(words.end());
   note(opened.no_types);
-  const auto write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); };
-  SKEP_TRY(inspect::dump_map(opened.map, opened.info, opened.types.get(), {words.json, words.pretty}, write));
+  bool has_begun = false;
+  const auto write = [&](std::string_view text) {
+    has_begun = true;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  };
+  auto dumped = inspect::dump_map(opened.map, opened.info, opened.types.get(), {words.json, words.pretty}, write);
+  if (!dumped && has_begun && words.json) return 1;  // the array that was begun ends with the error
+  SKEP_TRY(std::move(dumped));
   return 0;
 }
 
@@ -44,13 +50,16 @@ Result<int> lookup(Words& words) {
   auto opened = SKEP_TRY(open_map(words));
   const auto key = SKEP_TRY(key_of(words, opened.info));
   SKEP_TRY(words.end());
-  const auto value = SKEP_TRY(opened.map.lookup(key));
+  auto found = opened.map.lookup(key);
+  if (!found && found.error().code == Code::not_found && words.json) return nothing_there();
+  const auto value = SKEP_TRY(std::move(found));
   note(opened.no_types);
   fmt::print("{}", inspect::entry_text(opened.info, opened.types.get(), key, value, {words.json, words.pretty}));
   return 0;
 }
 
-Result<int> act(const std::string& what, Words& words) {
+Result<int> act(Words& words) {
+  const std::string what = words.next();
   if (what == "show" || what == "list") return show<MapInfo>(words, "map", &inspect::World::maps);
   if (what == "dump") return dump(words);
   if (what == "lookup") return lookup(words);
@@ -73,15 +82,6 @@ Result<int> act(const std::string& what, Words& words) {
 
 }  // namespace
 
-int map_verb(const Arguments& arguments) {
-  Words words(arguments);
-  if (words.help || words.done()) {
-    fmt::print("{}", usage);
-    return words.help ? 0 : 2;
-  }
-  const std::string what = words.next();
-  const auto status = act(what, words);
-  return status ? *status : complain(status.error());
-}
+int map_verb(const Arguments& arguments) { return run_words(arguments, usage, act); }
 
 }  // namespace skep::tools

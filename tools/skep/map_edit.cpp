@@ -88,7 +88,7 @@ Result<int> map_update(Words& words) {
     words.take("any");
   }
   SKEP_TRY(words.end());
-  if (const auto updated = opened.map.update(key, value, flags); !updated) return complain(updated.error().message, 1);
+  if (const auto updated = opened.map.update(key, value, flags); !updated) return refuse(words, updated.error());
   return done(words);
 }
 
@@ -96,7 +96,7 @@ Result<int> map_delete(Words& words) {
   auto opened = SKEP_TRY(open_map(words));
   const auto key = SKEP_TRY(key_of(words, opened.info));
   SKEP_TRY(words.end());
-  if (const auto erased = opened.map.erase(key); !erased) return complain(erased.error().message, 1);
+  if (const auto erased = opened.map.erase(key); !erased) return refuse(words, erased.error());
   return done(words);
 }
 
@@ -136,7 +136,7 @@ Result<int> map_pin(Words& words) {
 Result<int> map_freeze(Words& words) {
   auto opened = SKEP_TRY(open_map(words));
   SKEP_TRY(words.end());
-  if (const auto frozen = opened.map.freeze(); !frozen) return complain(frozen.error().message, 1);
+  if (const auto frozen = opened.map.freeze(); !frozen) return refuse(words, frozen.error());
   return done(words);
 }
 
@@ -182,7 +182,8 @@ Result<int> map_peek(Words& words, bool take) {
                     "`lookup` reads others",
                     opened.info.name, name_of(opened.info.type)));
   const auto value = take ? opened.map.take({}) : opened.map.lookup({});
-  if (!value && value.error().code == Code::not_found) return complain(value.error().message, 1);
+  if (!value && value.error().code == Code::not_found)
+    return words.json ? nothing_there() : refuse(words, value.error());
   const auto bytes = SKEP_TRY(Result<std::vector<std::byte>>(value));
   if (!words.json) {
     fmt::print("value: {}\n", hex_text(bytes));
@@ -207,7 +208,7 @@ Result<int> map_push(Words& words) {
                     opened.info.name, name_of(opened.info.type)));
   const auto value = SKEP_TRY(value_of(words, opened));
   SKEP_TRY(words.end());
-  if (const auto pushed = opened.map.update({}, value); !pushed) return complain(pushed.error().message, 1);
+  if (const auto pushed = opened.map.update({}, value); !pushed) return refuse(words, pushed.error());
   return done(words);
 }
 

@@ -99,6 +99,13 @@ void write_bytes(base::JsonWriter& json, std::span<const std::byte> bytes) {
   json.end_array();
 }
 
+int nothing_there() {
+  fmt::print("null\n");
+  return 1;
+}
+
+int refuse(const Words& words, const Error& error) { return complain(error.message, 1, words.form()); }
+
 int done(const Words& words) {
   if (words.json) fmt::print("null\n");
   return 0;

@@ -33,6 +33,10 @@ using inspect::hex_text;
 
 /// Nothing was asked for but that it is done: JSON says null, as bpftool does.
 int done(const Words& words);
+/// What a look-up found, in JSON: null, as bpftool says it. Returns the exit status.
+int nothing_there();
+/// The engine's no to a change, whose line was right: exit status 1, whatever is the matter.
+int refuse(const Words& words, const Error& error);
 
 Result<int> map_create(Words& words);
 Result<int> map_update(Words& words);

@@ -148,7 +148,9 @@ std::optional<int> Options::parse(const Arguments& arguments) {
     fmt::print("{}", app_->help());
     return 0;
   } catch (const CLI::ParseError& error) {
-    return complain(fmt::format("{} (see `{} --help`)", error.what(), app_->get_name()));
+    const bool has_json = app_->get_option_no_throw("--json") != nullptr;
+    return complain(fmt::format("{} (see `{} --help`)", error.what(), app_->get_name()), 2,
+                    has_json ? form_of(arguments) : Form::text);
   }
   return std::nullopt;
 }

@@ -29,6 +29,7 @@ struct RunOptions {
   std::vector<std::string> cflags;
   double interval_seconds = 0;
   bool json = false;
+  Form form() const { return json ? Form::json : Form::text; }
   bool quiet = false;
   bool log = false;
 };
@@ -36,8 +37,9 @@ struct RunOptions {
 std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
   if (const auto dashes = std::find(arguments.begin(), arguments.end(), "--"); dashes != arguments.end()) {
     options.workload.command.assign(dashes + 1, arguments.end());
-    if (options.workload.command.empty()) return complain("`--` must be followed by a command to run");
     arguments.erase(dashes, arguments.end());
+    if (options.workload.command.empty())
+      return complain("`--` must be followed by a command to run", 2, form_of(arguments));
   }
   Options app("Loads a program, attaches it, runs a command (or watches a process), prints what the program says.",
               "run");
@@ -65,7 +67,7 @@ std::optional<int> parse_options(Arguments arguments, RunOptions& options) {
       "exits as the command does; trace_printk lines in the trace-pipe format");
   if (auto status = app.parse(arguments)) return status;
   if (!options.workload.command.empty() && options.workload.pid != 0)
-    return complain("give a command or -p PID, not both");
+    return complain("give a command or -p PID, not both", 2, options.form());
   return std::nullopt;
 }
 
@@ -232,7 +234,7 @@ Result<int> run(const RunOptions& options) {
   detach_all(links);
   pump.finish();
   if (!result) {
-    return complain_of_run(result.error(), !options.workload.command.empty());
+    return complain_of_run(result.error(), !options.workload.command.empty(), options.form());
   }
   const RunResult ended = *result;
 
@@ -249,7 +251,7 @@ int run_verb(const Arguments& arguments) {
   RunOptions options;
   if (auto status = parse_options(arguments, options)) return *status;
   auto status = run(options);
-  return status ? *status : complain(status.error());
+  return status ? *status : complain(status.error(), options.form());
 }
 
 }  // namespace skep::tools

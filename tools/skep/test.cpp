@@ -347,7 +347,7 @@ int test_verb(const Arguments& arguments) {
       "  result XDP_DROP\n  map counters 00000000 = 06000000\n");
   if (auto status = app.parse(arguments)) return *status;
   auto status = run(options);
-  return status ? *status : complain(status.error());
+  return status ? *status : complain(status.error(), options.json ? Form::json : Form::text);
 }
 
 }  // namespace skep::tools

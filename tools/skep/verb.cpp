@@ -6,20 +6,21 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/json_writer.hpp"
 #include "base/printable.hpp"
 
 namespace skep::tools {
 namespace {
 
 constexpr Verb table[] = {
-    {"run", "load a program, attach it, run a command, print what it says", run_verb},
-    {"python", "run a Python driver of BCC's interface, or of skep's own, on either engine", python_verb},
-    {"compile", "C (BCC dialect or libbpf style) to an object", compile_verb},
+    {"run", "load a program, attach it, run a command, print what it says", run_verb, false},
+    {"python", "run a Python driver of BCC's interface, or of skep's own, on either engine", python_verb, false},
+    {"compile", "C (BCC dialect or libbpf style) to an object", compile_verb, false},
     {"verify", "prove a program safe, or explain why not", verify_verb},
     {"test", "run a program on given inputs in every engine, and compare", test_verb},
     {"bench", "measure a program in one engine or all of them", bench_verb},
-    {"disasm", "print an object's instructions as text", disasm_verb},
-    {"asm", "assemble text into raw instructions", asm_verb},
+    {"disasm", "print an object's instructions as text", disasm_verb, false},
+    {"asm", "assemble text into raw instructions", asm_verb, false},
     {"prog", "programs: show, dump, visual, run, top, why, profile, load, pin, attach", prog_verb},
     {"map", "maps: show, dump, lookup, update, delete, peek, push, pop, create, event_pipe", map_verb},
     {"link", "links: show, pin, detach", link_verb},
@@ -41,14 +42,27 @@ constexpr Verb table[] = {
 
 std::span<const Verb> verbs() { return table; }
 
-int complain(std::string_view message, int status) {
-  fmt::print(stderr, "skep: {}\n", base::printable_text(std::string(message)));
+Form form_of(const Arguments& arguments) {
+  const auto is_json = [](const std::string& word) { return word == "-j" || word == "--json"; };
+  return std::ranges::any_of(arguments, is_json) ? Form::json : Form::text;
+}
+
+int complain(std::string_view message, int status, Form form) {
+  if (form == Form::text) {
+    fmt::print(stderr, "skep: {}\n", base::printable_text(std::string(message)));
+    return status;
+  }
+  base::JsonWriter json(form == Form::pretty);
+  json.begin_object();
+  json.member("error", message);
+  json.end_object();
+  fmt::print("{}\n", json.take());
   return status;
 }
 
-int complain(const Error& error) {
+int complain(const Error& error, Form form) {
   const bool usage = error.code == Code::invalid_argument;
-  return complain(error.message, usage ? 2 : 1);
+  return complain(error.message, usage ? 2 : 1, form);
 }
 
 void note(std::string_view message, bool quiet) {

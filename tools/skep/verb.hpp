@@ -1,8 +1,8 @@
 // What the verbs of the command line share: their table, their output conventions, their errors.
 //
 // A verb is one function in one file; main.cpp finds it in the table. Output goes to stdout, everything
-// said about it to stderr as `skep: ...`. Exit status: 0 done, 1 the answer is no or something failed,
-// 2 wrong usage or undecidable.
+// said about it to stderr as `skep: ...`. Who asked for JSON reads one stream: there an error is {"error": "..."} on
+// stdout, as bpftool's. Exit status: 0 done, 1 the answer is no or something failed, 2 wrong usage or undecidable.
 #pragma once
 #include <optional>
 #include <skep/result.hpp>
@@ -16,18 +16,25 @@
 
 namespace skep::tools {
 
+/// How a verb answers: in words, or in JSON, on one line or indented.
+enum class Form : u8 { text, json, pretty };
+
 struct Verb {
   std::string_view name;
   std::string_view summary;  ///< one line for `skep --help`
   int (*run)(const Arguments& arguments);
+  bool has_json = true;  ///< takes --json
 };
 
 /// Every verb, in the order `skep --help` lists them.
 std::span<const Verb> verbs();
 
-/// Prints `skep: message` to stderr and returns the exit status for it.
-int complain(const Error& error);
-int complain(std::string_view message, int status = 2);
+/// What the words ask for, before anybody has understood them: JSON where -j or --json is among them.
+Form form_of(const Arguments& arguments);
+
+/// Prints `skep: message` to stderr, or the JSON for it to stdout, and returns the exit status for it.
+int complain(const Error& error, Form form = Form::text);
+int complain(std::string_view message, int status = 2, Form form = Form::text);
 /// One line to stderr, unless `quiet`.
 void note(std::string_view message, bool quiet = false);
 /// What an engine's notes tell after a run that they did not tell at its beginning: hits and reads that are missing.

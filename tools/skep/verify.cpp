@@ -315,9 +315,7 @@ int verify_verb(const Arguments& arguments) {
   app.footer("example:\n  skep verify hello.bpf.c --json\n\nexit status: 0 accepted, 1 rejected, 2 could not decide");
   if (auto status = app.parse(arguments)) return *status;
   auto status = run(options);
-  if (status) return *status;
-  complain(status.error());
-  return 2;
+  return status ? *status : complain(status.error().message, 2, options.json ? Form::json : Form::text);
 }
 
 }  // namespace skep::tools

@@ -112,7 +112,7 @@ int stackcount(const Arguments& arguments) {
                              .regular_expression = options.regular_expression,
                              .pid = kit.pid(),
                              .in_kernel = kit.in_kernel()});
-  if (!probes) return complain(probes.error());
+  if (!probes) return kit.complain(probes.error());
   if (const auto status = choose_engine(kit, *probes)) return *status;
   const ProbeKind kind = probes->front().kind;
   const bool is_user = kind == ProbeKind::user_function || kind == ProbeKind::usdt;

@@ -97,9 +97,9 @@ int syscount(const Arguments& arguments) {
     return 0;
   }
   const int error = error_number(options.error);
-  if (!options.error.empty() && error == 0) return complain("-e: no error '" + options.error + "'");
+  if (!options.error.empty() && error == 0) return kit.complain("-e: no error '" + options.error + "'");
   const auto* call = options.call.empty() ? nullptr : catalog::syscall_by_name(options.call);
-  if (!options.call.empty() && call == nullptr) return complain("--syscall: no system call '" + options.call + "'");
+  if (!options.call.empty() && call == nullptr) return kit.complain("--syscall: no system call '" + options.call + "'");
   kit.set("by_process", options.by_process);
   kit.set("with_latency", options.latency);
   kit.set("only_failed", options.failures);

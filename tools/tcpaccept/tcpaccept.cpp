@@ -24,9 +24,9 @@ int tcpaccept(const Arguments& arguments) {
   kit.options().add_flag("-t,--timestamp", times, "seconds since the first");
   kit.options().add_option("-P,--port", ports_text, "only on these local ports, such as 80,443");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   const auto ports = port_list(ports_text);
-  if (!ports) return complain("-P: " + ports.error().message);
+  if (!ports) return kit.complain("-P: " + ports.error().message);
   Columns columns(kit.output(), {{"TIME", "time", -8, clock},
                                  {"TIME(s)", "time_s", -8, times},
                                  {"PID", "pid", -7},

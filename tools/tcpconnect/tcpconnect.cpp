@@ -65,9 +65,9 @@ int tcpconnect(const Arguments& arguments) {
       .add_flag("-d,--dns", queries, "a column for the name whose address a name server answered last")
       ->excludes(counts_only);
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   const auto ports = port_list(ports_text);
-  if (!ports) return complain("-P: " + ports.error().message);
+  if (!ports) return kit.complain("-P: " + ports.error().message);
 
   Columns columns(kit.output(), {{"TIME(s)", "time_s", -8, times},
                                  {"UID", "uid", -5, uids},

@@ -27,8 +27,8 @@ int tcplife(const Arguments& arguments) {
   kit.options().add_option("-D,--remoteport", remote_text, "only with these remote ports");
   if (auto status = kit.parse(arguments)) return *status;
   const auto local_ports = port_list(local_text), remote_ports = port_list(remote_text);
-  if (!local_ports) return complain("-L: " + local_ports.error().message);
-  if (!remote_ports) return complain("-D: " + remote_ports.error().message);
+  if (!local_ports) return kit.complain("-L: " + local_ports.error().message);
+  if (!remote_ports) return kit.complain("-D: " + remote_ports.error().message);
   const int address_width = wide ? -26 : -15, byte_width = wide ? 6 : 5;
   Columns columns(kit.output(), {{"TIME", "time", -8, clock},
                                  {"TIME(s)", "time_s", -9, times},

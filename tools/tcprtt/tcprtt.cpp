@@ -78,8 +78,8 @@ int tcprtt(const Arguments& arguments) {
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
   const auto local = address_of(options.local), remote = address_of(options.remote);
-  if (!local) return complain("-a: " + local.error().message);
-  if (!remote) return complain("-A: " + remote.error().message);
+  if (!local) return kit.complain("-a: " + local.error().message);
+  if (!remote) return kit.complain("-A: " + remote.error().message);
   kit.set("wanted_local", *local);
   kit.set("wanted_remote", *remote);
   kit.set("wanted_local_port", options.local_port);

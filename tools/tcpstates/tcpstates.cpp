@@ -64,12 +64,12 @@ int tcpstates(const Arguments& arguments) {
   kit.options().add_option("-D,--remoteport", remote_text, "only with these remote ports");
   if (auto status = kit.parse(arguments)) return *status;
   const auto local_ports = port_list(local_text), remote_ports = port_list(remote_text);
-  if (!local_ports) return complain("-L: " + local_ports.error().message);
-  if (!remote_ports) return complain("-D: " + remote_ports.error().message);
+  if (!local_ports) return kit.complain("-L: " + local_ports.error().message);
+  if (!remote_ports) return kit.complain("-D: " + remote_ports.error().message);
   std::optional<Journal> journal;
   if (to_journal) {
     auto opened = Journal::open();
-    if (!opened) return complain("-Y: " + opened.error().message);
+    if (!opened) return kit.complain("-Y: " + opened.error().message);
     journal = *std::move(opened);
   }
   const int address_width = wide ? -26 : -15;

@@ -29,7 +29,7 @@ int tcptop(const Arguments& arguments) {
   screen.wants_keep(kit);
   kit.options().add_flag("-S,--nosummary", screen.no_summary, "without the line of load averages");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
   const auto print = [&](std::vector<std::pair<traffic_key, traffic>>& rows, int version) {
     const bool six = version == 6;
     Columns columns(kit.output(), {{"PID", "pid", -7},

@@ -24,8 +24,8 @@ int tcptracer(const Arguments& arguments) {
   kit.options().add_option("-N,--netns", space, "only in this network namespace, by its number (kernel engine)");
   kit.options().add_flag("-v,--verbose", verbose, "words for the kinds, and the network namespace");
   if (auto status = kit.parse(arguments)) return *status;
-  if (auto opened = containers.open(); !opened) return complain(opened.error());
-  if (space != 0 && !kit.in_kernel()) return complain("-N: the user engine does not tell network namespaces");
+  if (auto opened = containers.open(); !opened) return kit.complain(opened.error());
+  if (space != 0 && !kit.in_kernel()) return kit.complain("-N: the user engine does not tell network namespaces");
   Columns columns(kit.output(), {{"TIME(s)", "time_s", -8, times},
                                  {verbose ? "TYPE" : "T", "type", verbose ? -12 : -2},
                                  {"PID", "pid", -6},

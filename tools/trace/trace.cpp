@@ -352,21 +352,21 @@ int trace(const Arguments& arguments) {
   add_options(kit, options);
   stacks.add_options(kit.options());
   if (auto status = kit.parse(arguments)) return *status;
-  if (options.tid && kit.pid() != 0) return complain("give a process (-p) or a thread (-L), not both");
+  if (options.tid && kit.pid() != 0) return kit.complain("give a process (-p) or a thread (-L), not both");
   if (!std::has_single_bit(options.buffer_pages))
-    return complain(fmt::format("-b: {} pages; expected a power of two, such as {}", options.buffer_pages,
-                                std::bit_ceil(options.buffer_pages)));
+    return kit.complain(fmt::format("-b: {} pages; expected a power of two, such as {}", options.buffer_pages,
+                                    std::bit_ceil(options.buffer_pages)));
   for (const std::string& path : base::split(options.symbol_files, ','))
     if (auto added = path.empty() ? Result<void>() : stacks.symbolizer().add_file(path); !added)
-      return complain("-s: " + added.error().message);
+      return kit.complain("-s: " + added.error().message);
   std::vector<OneProbe> probes;
   for (const std::string& text : options.probes) {
     auto probe = read_probe(text);
-    if (!probe) return complain(probe.error());
+    if (!probe) return kit.complain(probe.error());
     probes.push_back(*std::move(probe));
   }
   auto spec = compile_probes(kit, probes, options);
-  if (!spec) return complain(spec.error());
+  if (!spec) return kit.complain(spec.error());
   kit.use(*std::move(spec));
   Printer printer(kit, probes, options, stacks);
   if (options.aggregate) kit.on_summary([&] { printer.print_aggregated(); });

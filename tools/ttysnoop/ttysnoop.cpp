@@ -60,7 +60,7 @@ int ttysnoop(const Arguments& arguments) {
   kit.options().add_option("-c,--datacount", count, "pieces of a write")->capture_default_str()->check(range(1, 64));
   if (auto status = kit.parse(arguments)) return *status;
   const auto terminal = find_terminal(device);
-  if (!terminal) return complain(terminal.error());
+  if (!terminal) return kit.complain(terminal.error());
   kit.set("wanted_inode", terminal->inode);
   kit.set("wanted_device", terminal->device);
   kit.set("piece_bytes", size);

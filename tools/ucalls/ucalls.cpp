@@ -199,7 +199,7 @@ int ucalls(const Arguments& arguments) {
   add_options(kit, options);
   if (auto status = kit.parse(arguments)) return *status;
   const auto found = find_runtime(kit, options);
-  if (!found) return complain(found.error());
+  if (!found) return kit.complain(found.error());
   const Language* language = found->language;
   kit.set("with_latency", options.latency);
   if (language != nullptr) {

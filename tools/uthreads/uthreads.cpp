@@ -53,13 +53,13 @@ int uthreads(const Arguments& arguments) {
       .add_option("-l,--language", language, "java, or c (none is the same); without it what is there")
       ->check(one_of({"c", "java", "none"}));
   if (auto status = kit.parse(arguments)) return *status;
-  if (kit.interval_s() > 0) return complain("uthreads prints as it happens: there is no interval");
+  if (kit.interval_s() > 0) return kit.complain("uthreads prints as it happens: there is no interval");
   std::vector<std::string> java;
   if (language.empty() || language == "java") {
     auto found = files_with_probes("hotspot", kit.pid(), kit.command());
-    if (!found) return complain(found.error());
+    if (!found) return kit.complain(found.error());
     java = *std::move(found);
-    if (java.empty() && language == "java") return complain("no Java virtual machine with probes was found");
+    if (java.empty() && language == "java") return kit.complain("no Java virtual machine with probes was found");
   }
   kit.only_if(!java.empty(), "java_start");
   kit.only_if(!java.empty(), "java_stop");

@@ -75,7 +75,7 @@ int wakeuptime(const Arguments& arguments) {
   kit.options().add_option("-M,--max-block-time", most, "microseconds up to which a sleep counts");
   stacks.add_common_options();
   if (auto status = kit.parse(arguments)) return *status;
-  if (least > most) return complain("-m is larger than -M");
+  if (least > most) return kit.complain("-m is larger than -M");
   kit.set("only_user", only_user);
   kit.set("least_us", least);
   kit.set("most_us", most);
