@@ -150,8 +150,13 @@ TEST_F(Hooks, CallsOf32BitCodeAreNotMistakenForOthers) {
     links.push_back(*std::move(link));
   }
   ASSERT_TRUE(child.run());
-  EXPECT_EQ(counter(*object, "hits", 3), calls);
-  EXPECT_EQ(counter(*object, "hits", 4), calls);
+  // Whoever carries the program to a tracepoint knows the caller by a field whose place the kernel's types tell.
+  // Without types all are seen, and that is said.
+  for (const auto& [link, slot] : {std::pair{&links[0], 3u}, {&links[1], 4u}}) {
+    const bool sees_all = link->carried_by().find("32-bit callers") != std::string::npos;
+    EXPECT_FALSE(sees_all && kernel::Features().kernel_types());
+    EXPECT_EQ(counter(*object, "hits", slot), calls + (sees_all ? 5 : 0));
+  }
 }
 
 TEST_F(Hooks, ACloneReturnsOnceToWhoeverCalledIt) {

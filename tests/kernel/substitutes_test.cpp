@@ -123,7 +123,7 @@ class Substitutes : public KernelEngine {
     links.clear();
     object = *std::move(loaded);
   }
-  u64 hit(u32 slot) const { return counter(*object, "hits", slot); }
+  u64 hit(u32 slot) const { return object ? counter(*object, "hits", slot) : ~u64{0}; }
 
   /// Why a program cannot be attached.
   Error refusal(const std::string& program) {

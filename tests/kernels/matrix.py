@@ -3,13 +3,18 @@
 
   tests/kernels/matrix.py --build build/release                all suites
   tests/kernels/matrix.py --build build/release bookworm       one of them
+  tests/kernels/matrix.py --build build/release bookworm:hidden-types    the same kernel as one without BTF
   ... --filter 'Attach*'   --only tools   --cpus 2   --write docs/reference/kernels.md   --keep
 
 Each kernel comes from the machine's own Debian mirror (apt, in folders of its own below BUILD/kernels; nothing is
 installed). The initramfs holds busybox, the test binary with its libraries, and the test programs compiled here, since
 there is no compiler in the guest. QEMU interprets (TCG): no KVM is needed, no network is made, and what runs there
 cannot touch this machine. A suite that cannot be fetched is left out and named; a test that fails or a kernel that
-complains makes the run fail.
+complains makes the run fail. --write replaces the columns of what was run, and leaves those of other kernels.
+
+Debian builds no kernel without BTF. With hidden types an empty file system lies over /sys/kernel/btf, where skep, as everybody, reads
+the kernel's types: that is what a program sees of a kernel that has none. The kernel itself still knows them, so what it would do by
+itself without them (refuse typed hooks) is not tested. There a test passes, or fails with the sentence that names the file.
 """
 
 import argparse
@@ -28,6 +33,10 @@ import tools
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SUITES = ["bullseye", "bookworm", "bookworm-backports", "sid"]
+WITHOUT_TYPES = ["bookworm:hidden-types"]
+HIDE_TYPES = "mount -t tmpfs none /sys/kernel/btf"
+# What those who need the kernel's types say where there are none.
+NAMES_MISSING_TYPES = r"/sys/kernel/btf/vmlinux(: No such file or directory| and)|no BTF|this kernel does not tell its types"
 # Linux 6.12 dies in its allocator of small pieces (most often before the tests), which uses cmpxchg16b: the interpreter's
 # does not suit it. The arenas of 7.2 cannot do without.
 CPUS = {"bookworm-backports": "max,-cx16"}
@@ -41,6 +50,7 @@ INIT = """#!/bin/busybox sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tracefs trace /sys/kernel/tracing; mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t securityfs security /sys/kernel/security; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
+@HIDE@
 for module in /modules/*.ko; do [ -e "$module" ] && insmod "$module" 2>/dev/null; done
 ip link set lo up
 export PATH=/bin SKEP_TEST_OBJECTS=/objects
@@ -151,7 +161,7 @@ def compile_programs(where):
              "-o", out])
 
 
-def make_initramfs(build, kernel_root, where, options):
+def make_initramfs(build, kernel_root, where, options, hides_types):
     root = os.path.join(where, "initramfs")
     for folder in ("bin", "dev", "proc", "sys", "tmp", "run", "tests", "modules", "objects", "lib64", "etc", "boot"):
         os.makedirs(os.path.join(root, folder))
@@ -171,7 +181,7 @@ def make_initramfs(build, kernel_root, where, options):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copy(config, target)
     with open(os.path.join(root, "init"), "w") as init:
-        init.write(INIT.replace("@ENGINE@", RUN_ENGINE if options.only != "tools" else "")
+        init.write(INIT.replace("@HIDE@", HIDE_TYPES if hides_types else "").replace("@ENGINE@", RUN_ENGINE if options.only != "tools" else "")
                    .replace("@TOOLS@", RUN_TOOLS if options.only != "engine" else "").replace("@FILTER@", options.filter))
     with open(os.path.join(root, "tests/tools.sh"), "w") as out:
         out.write(tools.script(sorted(tools.TOOLS)))
@@ -217,7 +227,11 @@ def tool_tests(text, options):
     return {f"tool {name}": state for name, state in tools.outcomes(text).items()} if options.only != "engine" else {}
 
 
-def read_output(text, options):
+def told_by(text, name, end):
+    return text.partition(f"[ RUN      ] {name}\n")[2].partition(f"[  {end} ] {name}")[0]
+
+
+def read_output(text, options, hides_types=False):
     text = text.replace("\r", "")
     release = (re.search(r"SKEP kernel (\S+)", text) or [None, "?"])[1]
     tests = {}
@@ -228,30 +242,47 @@ def read_output(text, options):
     if options.only == "tools":
         finished = "SKEP tools done" in text
     tests.update(tool_tests(text, options))
+    if hides_types:
+        release += ", types hidden"
+        for name, state in tests.items():
+            told = told_by(text, name, "FAILED ") if state == "FAILED" else state  # of a tool: its output
+            if is_failure(state) and re.search(NAMES_MISSING_TYPES, told):
+                tests[name] = "names the missing types"
     return Outcome(release, tests, re.findall(r"SKEP complaint (.*)", text), finished, text)
 
 
 def is_failure(state):
-    return state not in ("passed", "left out", "names the missing hook")
+    return state not in ("passed", "left out", "names the missing hook", "names the missing types")
 
 
 def why_left_out(outcome, name):
-    told = outcome.text.partition(f"[ RUN      ] {name}\n")[2].partition(f"[  SKIPPED ] {name}")[0]
-    return told.partition("Skipped\n")[2].strip().replace("\n", " ")
+    return told_by(outcome.text, name, "SKIPPED").partition("Skipped\n")[2].strip().replace("\n", " ")
 
 
-def table(outcomes):
-    names = sorted({name for outcome in outcomes for name in outcome.tests})
-    lines = ["| test | " + " | ".join(outcome.release for outcome in outcomes) + " |",
-             "|---|" + "---|" * len(outcomes)]
-    for name in names:
-        lines.append(f"| {name} | " + " | ".join(outcome.tests.get(name, "did not run").partition(":")[0] for outcome in outcomes) + " |")
+def read_table(text):
+    """The columns of a table that was written before: {release: {test: state}}."""
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    columns = {release: {} for release in rows[0][1:]} if rows else {}
+    for name, *states in rows[1:]:
+        for release, state in zip(columns, states):
+            if state:
+                columns[release][name] = state
+    return columns
+
+
+def table(outcomes, before):
+    columns = dict(before)
+    for outcome in outcomes:
+        columns[outcome.release] = {name: state.partition(":")[0] for name, state in outcome.tests.items()}
+    lines = ["| test | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name in sorted({name for tests in columns.values() for name in tests}):
+        lines.append(f"| {name} | " + " | ".join(tests.get(name, "") for tests in columns.values()) + " |")
     return "\n".join(lines) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", default=SUITES)
+    parser.add_argument("suites", nargs="*", default=SUITES + WITHOUT_TYPES)
     parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     parser.add_argument("--filter", default="*")
     parser.add_argument("--only", choices=["engine", "tools"], help="one of the two parts")
@@ -266,31 +297,35 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the guest and its files go, too
     build = os.path.abspath(options.build)
     outcomes, failed = [], False
-    for suite in options.suites:
+    for name in options.suites:
+        suite, _, mode = name.partition(":")
+        hides_types = mode == "hidden-types"
+        if mode and not hides_types:
+            sys.exit(f"{name}: expected a suite of Debian, or one with :hidden-types")
         try:
             root = Archive(suite, os.path.join(build, "kernels", suite)).unpacked()
         except (subprocess.CalledProcessError, RuntimeError) as error:
-            print(f"{suite}: left out: {getattr(error, 'stderr', None) or error}")
+            print(f"{name}: left out: {getattr(error, 'stderr', None) or error}")
             continue
         kernel = newest(f"{root}/boot/vmlinuz-*") or newest(f"{root}/usr/lib/modules/*/vmlinuz")
         with tempfile.TemporaryDirectory(prefix="skep-kernels-") as where:
-            initramfs = make_initramfs(build, root, where, options)
+            initramfs = make_initramfs(build, root, where, options, hides_types)
             disk = make_disk(where)
             console = os.path.join(build, "kernels", suite, "console.log")
             # An interpreted machine sometimes dies before it reaches our first line, which says nothing about skep.
             for attempt in range(3):
                 outcome = read_output(boot(kernel, initramfs, disk, options.seconds, console, CPUS.get(suite, "max"), options.cpus),
-                                      options)
+                                      options, hides_types)
                 if outcome.release != "?":
                     break
-                print(f"{suite}: boot {attempt + 1} did not reach the tests")
+                print(f"{name}: boot {attempt + 1} did not reach the tests")
         outcomes.append(outcome)
         counts = collections.Counter("FAILED" if is_failure(state) else state for state in outcome.tests.values())
-        print(f"{suite}: Linux {outcome.release}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
-        for name, state in sorted(outcome.tests.items()):
+        print(f"{name}: Linux {outcome.release}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+        for test, state in sorted(outcome.tests.items()):
             if state == "left out":
-                print(f"  left out: {name}: {why_left_out(outcome, name)}")
-        bad = [name if state == "FAILED" else f"{name}: {state}" for name, state in outcome.tests.items() if is_failure(state)]
+                print(f"  left out: {test}: {why_left_out(outcome, test)}")
+        bad = [test if state == "FAILED" else f"{test}: {state}" for test, state in outcome.tests.items() if is_failure(state)]
         suite_failed = bool(bad or outcome.complaints or not outcome.finished or not outcome.tests)
         if suite_failed:
             failed = True
@@ -301,9 +336,9 @@ def main():
         sys.exit("no kernel could be fetched")
     if options.write:
         text = open(options.write).read()
-        head = text[: text.index("| test |")] if "| test |" in text else text
+        head, line, rest = text.partition("| test |")
         with open(options.write, "w") as out:
-            out.write(head + table(outcomes))
+            out.write(head + table(outcomes, read_table(line + rest)))
     sys.exit(1 if failed else 0)
 
 
