@@ -86,8 +86,8 @@ int skep_engine_end_fd(const skep_engine* engine);
 /* Ends the observation; a command goes on by itself. */
 void skep_engine_stop(skep_engine* engine);
 
-/* What this engine on this machine can do: "kprobe", "fentry", "lsm", "raw_tracepoint", "kernel_types". 1, 0, or negative
- * for a name that is not known. */
+/* What this engine on this machine can do: "kprobe", "fentry", "lsm", "raw_tracepoint", "kernel_types". 1, 0, or
+ * negative for a name that is not known. */
 int skep_engine_has(skep_engine* engine, const char* feature);
 
 /* --- objects: C source (BCC's dialect or libbpf's style) or an ELF object, read, and its maps made --- */
@@ -123,7 +123,8 @@ int skep_object_function(const skep_object* object, uint32_t index, skep_functio
 
 /* --- programs --- */
 /* Verifies and loads one program. `type` 0 and `target` NULL: as the object says; a target decides the type and is what
- * the program is prepared for, which some programs need at their load (fentry, and kprobes where the kernel has none). */
+ * the program is prepared for, which some programs need at their load (fentry, and kprobes where the kernel has none).
+ */
 skep_function* skep_function_load(skep_object* object, const char* name, uint32_t type, const char* target);
 void skep_function_close(skep_function* function);
 /* The verifier's full log of the last load that failed, "" where there is none (user engine). */
@@ -166,8 +167,8 @@ typedef struct skep_test_run {
   size_t context_size;
   uint32_t repeat; /* 0 is 1 */
   uint64_t result;
-  uint64_t duration_ns;     /* mean of a run */
-  const void* data_out;     /* afterwards; valid until the next run or the function's end */
+  uint64_t duration_ns; /* mean of a run */
+  const void* data_out; /* afterwards; valid until the next run or the function's end */
   size_t data_out_size;
   const void* context_out;
   size_t context_out_size;
@@ -181,8 +182,8 @@ typedef struct skep_table_info {
   const char* type_name; /* bpftool's: "percpu_hash" */
   uint32_t id, type, flags, max_entries;
   uint32_t key_size, value_size;
-  uint32_t stored_value_size;     /* what the functions below read and write: per-CPU maps hold a slot for each CPU */
-  uint32_t key_type, value_type;  /* in the object's types, 0: not known; of rings: the record's */
+  uint32_t stored_value_size;    /* what the functions below read and write: per-CPU maps hold a slot for each CPU */
+  uint32_t key_type, value_type; /* in the object's types, 0: not known; of rings: the record's */
 } skep_table_info;
 uint32_t skep_object_table_count(const skep_object* object);
 /* By place, or by name. */
@@ -200,15 +201,20 @@ int skep_table_delete(const skep_table* table, const void* key);
 /* Looks up and takes out, as one step. */
 int skep_table_take(const skep_table* table, const void* key, void* value);
 /* The key after `key` (NULL: the first) into `next`. 1: there is none. */
+/* Many entries by few system calls: `count` keys (and values) side by side. `done` (NULL: not wanted) is set to how
+ * many were; where those are not all, the error is that of the next one. */
+int skep_table_update_batch(const skep_table* table, const void* keys, const void* values, uint64_t count,
+                            uint64_t flags, uint64_t* done);
+int skep_table_delete_batch(const skep_table* table, const void* keys, uint64_t count, uint64_t* done);
 int skep_table_next_key(const skep_table* table, const void* key, void* next);
 
 /* Every entry at once. */
 typedef struct skep_entries {
-  size_t size; /* sizeof(skep_entries) */
+  size_t size;        /* sizeof(skep_entries) */
   const void* keys;   /* `count` of them, side by side */
   const void* values; /* likewise; not for SKEP_ENTRIES_KEYS */
   uint64_t count;
-  void* memory;       /* the library's */
+  void* memory; /* the library's */
 } skep_entries;
 enum skep_entries_how { SKEP_ENTRIES_READ = 0, SKEP_ENTRIES_TAKE = 1, SKEP_ENTRIES_KEYS = 2 };
 int skep_table_read_all(const skep_table* table, int32_t how, skep_entries* entries);
@@ -244,8 +250,8 @@ skep_reader* skep_table_reader(skep_table* table);
 /* Lines of bpf_trace_printk, as the kernel's trace_pipe has them, without the newline. */
 skep_reader* skep_engine_trace_reader(skep_engine* engine);
 void skep_reader_close(skep_reader* reader);
-/* Waits until one of the readers has records, or `timeout_ms` (negative: without end), or the end of `engine`'s workload
- * (NULL: none), or a signal; then takes what there is. How many records that were, in all. */
+/* Waits until one of the readers has records, or `timeout_ms` (negative: without end), or the end of `engine`'s
+ * workload (NULL: none), or a signal; then takes what there is. How many records that were, in all. */
 int64_t skep_readers_poll(skep_reader* const* readers, size_t count, skep_engine* engine, int32_t timeout_ms);
 typedef struct skep_record {
   const void* data;
@@ -273,11 +279,11 @@ typedef struct skep_type {
   size_t size;      /* sizeof(skep_type) */
   const char* name; /* "" for the nameless */
   int32_t kind;
-  uint32_t id;        /* without typedef, const and volatile */
+  uint32_t id; /* without typedef, const and volatile */
   uint64_t bytes;
   uint32_t alignment;
-  uint32_t type;      /* arrays: of an element; pointers: of what is pointed at */
-  uint32_t count;     /* members, elements, enumerators */
+  uint32_t type;  /* arrays: of an element; pointers: of what is pointed at */
+  uint32_t count; /* members, elements, enumerators */
   int32_t is_signed, is_bool;
 } skep_type;
 int skep_object_type(const skep_object* object, uint32_t id, skep_type* type);

@@ -227,13 +227,23 @@ class TableBase(histogram.Printed, MutableMapping):
             self.clear()
             return
         self._check_arrays(ct_keys)
-        for key in ct_keys:
-            call.table_delete(self._handle.handle, ct.byref(self._key(key)))
+        self._batch("delete", call.table_delete_batch, ct_keys)
 
     def items_update_batch(self, ct_keys, ct_values):
         self._check_arrays(ct_keys, ct_values)
-        for key, leaf in zip(ct_keys, ct_values):
-            self[key] = leaf
+        if type(self).__setitem__ is not TableBase.__setitem__:  # what is written is not what is stored
+            for key, leaf in zip(ct_keys, ct_values):
+                self[key] = leaf
+        else:
+            self._batch("update", call.table_update_batch, ct_keys, ct_values)
+
+    def _batch(self, what, change, keys, *values):
+        done = ct.c_uint64()
+        try:
+            change(self._handle.handle, keys, *values, len(keys), *([0] if values else []), ct.byref(done))
+        except Error as error:
+            raise Exception("Could not %s entry %d of %d of table %s: %s" %
+                            (what, done.value, len(keys), _text(self._name), error)) from None
 
     def _check_arrays(self, keys, values=None):
         for given, kind, what in ((keys, self.Key, "keys"), (values, self.Leaf, "values")):

@@ -121,6 +121,8 @@ _FUNCTIONS = {
     "skep_table_update": (checked, [c_void_p, c_void_p, c_void_p, c_uint64]),
     "skep_table_delete": (checked, [c_void_p, c_void_p]),
     "skep_table_take": (checked, [c_void_p, c_void_p, c_void_p]),
+    "skep_table_update_batch": (checked, [c_void_p, c_void_p, c_void_p, c_uint64, c_uint64, POINTER(c_uint64)]),
+    "skep_table_delete_batch": (checked, [c_void_p, c_void_p, c_uint64, POINTER(c_uint64)]),
     "skep_table_next_key": (checked, [c_void_p, c_void_p, c_void_p]),
     "skep_table_read_all": (checked, [c_void_p, c_int32, POINTER(Entries)]),
     "skep_entries_close": (None, [POINTER(Entries)]),

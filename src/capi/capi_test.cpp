@@ -125,6 +125,40 @@ TEST_F(CInterface, ReadsAndChangesTables) {
   EXPECT_LT(skep_table_delete(places, &key), 0) << "entries of arrays stay";
 }
 
+TEST_F(CInterface, ChangesManyEntriesAtOnce) {
+  skep_table* counts = skep_object_table(object_, "counts");
+  ASSERT_NE(counts, nullptr);
+  std::vector<uint32_t> keys(1000);
+  std::vector<uint64_t> values(keys.size());
+  for (uint32_t i = 0; i < keys.size(); ++i) keys[i] = i, values[i] = i * 3;
+  uint64_t done = 0;
+  ASSERT_EQ(skep_table_update_batch(counts, keys.data(), values.data(), keys.size(), 0, &done), 0)
+      << skep_error_message();
+  EXPECT_EQ(done, keys.size());
+  EXPECT_LT(skep_table_update_batch(counts, keys.data() + 990, values.data(), 10, 1, &done), 0) << "they are there";
+  EXPECT_EQ(done, 0u);
+  ASSERT_EQ(skep_table_delete_batch(counts, keys.data(), 10, nullptr), 0) << skep_error_message();
+  EXPECT_LT(skep_table_delete_batch(counts, keys.data() + 5, 10, &done), 0) << "the first five are gone";
+  EXPECT_EQ(skep_error_code(), SKEP_NOT_FOUND);
+  EXPECT_EQ(done, 0u);
+  skep_entries entries{};
+  entries.size = sizeof entries;
+  ASSERT_EQ(skep_table_read_all(counts, SKEP_ENTRIES_TAKE, &entries), 0);
+  EXPECT_EQ(entries.count, 990u);
+  for (uint64_t i = 0; i < entries.count; ++i)
+    EXPECT_EQ(static_cast<const uint32_t*>(entries.keys)[i] * 3, static_cast<const uint64_t*>(entries.values)[i]);
+  skep_entries_close(&entries);
+  ASSERT_EQ(skep_table_update_batch(counts, keys.data(), values.data(), keys.size(), 0, nullptr), 0);
+  EXPECT_EQ(skep_table_clear(counts), 1000);
+  EXPECT_EQ(skep_table_update_batch(counts, nullptr, nullptr, 0, 0, &done), 0);
+  EXPECT_EQ(done, 0u);
+  EXPECT_LT(skep_table_update_batch(counts, nullptr, values.data(), 3, 0, &done), 0);
+  EXPECT_LT(skep_table_update_batch(counts, keys.data(), values.data(), uint64_t{1} << 60, 0, &done), 0);
+  EXPECT_LT(skep_table_update_batch(nullptr, keys.data(), values.data(), 3, 0, &done), 0);
+  skep_table* places = skep_object_table(object_, "places");
+  EXPECT_LT(skep_table_delete_batch(places, keys.data(), 2, &done), 0) << "entries of arrays stay";
+}
+
 TEST_F(CInterface, TellsTypes) {
   skep_table_info info{};
   info.size = sizeof info;

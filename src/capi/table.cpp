@@ -1,12 +1,14 @@
 // Maps: one entry, and all of them.
 //
 // Reading every entry is one call, not one for each key: a caller in another language pays for each call more than the
-// map does. Taking every entry takes them one by one, so that what a program adds meanwhile is in the entry that was
-// taken or in the one that stays, never in neither.
+// map does. Entries are taken, not read and then deleted: what a program adds meanwhile is in the entry that was taken
+// or in the one that stays, never in neither.
 #include <fmt/format.h>
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
+#include <skep/map_batch.hpp>
 
 #include "base/cpus.hpp"
 #include "capi/state.hpp"
@@ -82,20 +84,12 @@ Result<Bytes> take_one(const skep_table& table, std::span<const std::byte> key) 
 }
 
 Result<void> take_all(const skep_table& table, Entries& to) {
-  Entries seen;
-  SKEP_TRY(walk(table, [&](const MapBatch& batch) -> Result<void> {
-    append(table, batch, seen);
-    return {};
-  }));
-  const std::size_t key_size = table.key_bytes();
-  for (u64 i = 0; i < seen.count; ++i) {
-    const auto key = std::span<const std::byte>(seen.keys).subspan(i * key_size, key_size);
-    auto value = take_one(table, key);
-    if (!value && value.error().code == Code::not_found) continue;  // a program deleted it meanwhile
-    const Bytes taken = SKEP_TRY(std::move(value));
-    to.keys.insert(to.keys.end(), key.begin(), key.end());
-    to.values.insert(to.values.end(), taken.begin(), taken.end());
-    ++to.count;
+  // Programs may go on adding entries: twice as many as fit are more than were there at the beginning.
+  const u64 most = 2 * u64{table.map().info().max_entries} + 16;
+  MapBatch batch;
+  for (u64 seen = 0; !batch.last && seen < most; seen += std::max<u32>(batch.count, 1)) {
+    SKEP_TRY(take_batch(table.map(), batch));
+    append(table, batch, to);
   }
   return {};
 }
@@ -125,17 +119,39 @@ Result<s64> read_all(const skep_table& table, s32 how, skep_entries* out) {
   return 0;
 }
 
+/// What a batch of changes came to.
+Result<s64> told(BatchResult result, uint64_t* done) {
+  if (done != nullptr) *done = result.count;
+  if (result.error) return tl::unexpected(*std::move(result.error));
+  return 0;
+}
+
+/// The bytes of `count` entries. Errors: limit.
+Result<std::span<const std::byte>> entries_at(const void* from, std::size_t size, uint64_t count) {
+  if (count != 0 && from == nullptr) return is_null("the keys or values");
+  if (count > ~u32{0} || (size != 0 && count > std::numeric_limits<std::size_t>::max() / size))
+    return fail(Code::limit, fmt::format("{} entries are more than a map can have", count));
+  return bytes(from, size * count);
+}
+
 Result<s64> clear(const skep_table& table) {
   const Bytes keys = SKEP_TRY(all_keys(table));
   const std::size_t key_size = table.key_bytes();
-  const Bytes zero(table.value_bytes());
-  s64 count = 0;
-  for (std::size_t at = 0; key_size != 0 && at < keys.size(); at += key_size, ++count) {
-    const auto key = std::span<const std::byte>(keys).subspan(at, key_size);
-    auto done = is_array(table.spec().type) ? table.map().update(key, zero) : table.map().erase(key);
-    if (!done && done.error().code != Code::not_found) return tl::unexpected<Error>(std::move(done).error());
+  if (key_size == 0 || keys.empty()) return 0;
+  const bool stays = is_array(table.spec().type);
+  constexpr std::size_t most_at_once = 4096;
+  const std::size_t count = keys.size() / key_size;
+  const Bytes zeroes(stays ? std::min(count, most_at_once) * table.value_bytes() : 0);
+  for (std::size_t at = 0; at < count;) {
+    const std::size_t some = std::min(count - at, most_at_once);
+    const auto part = std::span<const std::byte>(keys).subspan(at * key_size, some * key_size);
+    const BatchResult result =
+        stays ? update_batch(table.map(), part, std::span<const std::byte>(zeroes).first(some * table.value_bytes()))
+              : erase_batch(table.map(), part);
+    if (result.error && result.error->code != Code::not_found) return tl::unexpected(*result.error);
+    at += result.count + (result.error ? 1 : 0);  // a program deleted that one meanwhile
   }
-  return count;
+  return static_cast<s64>(count);
 }
 
 }  // namespace
@@ -229,6 +245,20 @@ int skep_table_take(const skep_table* table, const void* key, void* value) {
     const Bytes taken = SKEP_TRY(take_one(in, bytes(key, in.key_bytes())));
     std::memcpy(value, taken.data(), std::min(taken.size(), in.value_bytes()));
     return 0;
+  });
+}
+
+int skep_table_update_batch(const skep_table* table, const void* keys, const void* values, uint64_t count,
+                            uint64_t flags, uint64_t* done) {
+  return with_table(table, [&](const skep_table& in) -> Result<s64> {
+    const auto all_keys = SKEP_TRY(entries_at(keys, in.key_bytes(), count));
+    return told(update_batch(in.map(), all_keys, SKEP_TRY(entries_at(values, in.value_bytes(), count)), flags), done);
+  });
+}
+
+int skep_table_delete_batch(const skep_table* table, const void* keys, uint64_t count, uint64_t* done) {
+  return with_table(table, [&](const skep_table& in) -> Result<s64> {
+    return told(erase_batch(in.map(), SKEP_TRY(entries_at(keys, in.key_bytes(), count))), done);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "backend/batches.hpp"
 #include "base/cpus.hpp"
 #include "kernel/info.hpp"
 #include "kernel/open.hpp"
@@ -233,14 +234,20 @@ Result<std::optional<std::vector<std::byte>>> KernelMap::next_key(std::optional<
 
 Result<void> KernelMap::next_batch(MapBatch& batch) {
   if (has_batches_) {
-    has_batches_ = SKEP_TRY(kernel_batch(batch));
+    has_batches_ = SKEP_TRY(kernel_batch(uapi::Cmd::map_lookup_batch, batch));
     if (has_batches_) return {};
   }
   return Impl::next_batch(batch);
 }
 
+Result<bool> KernelMap::take_batch(MapBatch& batch) {
+  if (!takes_batches_ || holds_objects(info_.type)) return false;
+  takes_batches_ = SKEP_TRY(kernel_batch(uapi::Cmd::map_lookup_and_delete_batch, batch));
+  return takes_batches_;
+}
+
 /// False: this map has no batches, and the walk has not begun.
-Result<bool> KernelMap::kernel_batch(MapBatch& batch) {
+Result<bool> KernelMap::kernel_batch(uapi::Cmd cmd, MapBatch& batch) {
   constexpr u64 most_bytes = 1u << 20, least_position_bytes = 8;
   const u64 value_bytes = lookup_bytes(info_, base::possible_cpus());
   const u64 entry_bytes = std::max<u64>(1, info_.key_size + value_bytes);
@@ -260,15 +267,14 @@ Result<bool> KernelMap::kernel_batch(MapBatch& batch) {
     attr.keys = address_of(batch.keys.data());
     attr.values = address_of(batch.values.data());
     attr.count = static_cast<u32>(room);
-    const int status = bpf(uapi::Cmd::map_lookup_batch, attr);
+    const int status = bpf(cmd, attr);
     if (status == -ENOSPC && attr.count == 0) {  // the next bucket of the hash has more entries
       room *= 2;
       continue;
     }
     const bool has_none = status == -EOPNOTSUPP || status == -enotsupp || status == -EINVAL;
     if (has_none && batch.position.empty()) return false;
-    if (status < 0 && status != -ENOENT && status != -ENOSPC)
-      return tl::unexpected(bpf_error(uapi::Cmd::map_lookup_batch, place(), -status));
+    if (status < 0 && status != -ENOENT && status != -ENOSPC) return tl::unexpected(refused(cmd, -status));
     batch.count = attr.count;
     batch.keys.resize(attr.count * u64{info_.key_size});
     batch.values.resize(attr.count * value_bytes);
@@ -294,25 +300,11 @@ std::optional<u32> KernelMap::change_batch(uapi::Cmd cmd, const std::byte* keys,
   return attr.count;
 }
 
-/// `batch`: does entries from one on, and says how many; `alone`: does one. nullopt: the first call had no batch.
-template <class Batch, class Alone>
-std::optional<BatchResult> in_batches(u32 count, const Batch& batch, const Alone& alone) {
-  for (u32 done = 0;; ++done) {
-    const std::optional<u32> more = batch(done);
-    if (!more && done == 0) return std::nullopt;
-    done += more.value_or(0);
-    if (done == count) return BatchResult{count, {}};
-    // The entry at which a batch stops is tried alone: that has the words for what is wrong.
-    if (auto one = alone(done); !one) return BatchResult{done, std::move(one).error()};
-    if (done + 1 == count) return BatchResult{count, {}};
-  }
-}
-
 std::optional<BatchResult> KernelMap::update_batch(std::span<const std::byte> keys, std::span<const std::byte> values,
                                                    u32 count, u64 flags) {
   const std::size_t key_bytes = info_.key_size, value_bytes = lookup_bytes(info_, base::possible_cpus());
   if (holds_objects(info_.type) || values.size() != count * value_bytes) return std::nullopt;
-  return in_batches(
+  return backend::in_batches(
       count,
       [&](u32 from) {
         return change_batch(uapi::Cmd::map_update_batch, keys.data() + from * key_bytes,
@@ -325,7 +317,7 @@ std::optional<BatchResult> KernelMap::update_batch(std::span<const std::byte> ke
 
 std::optional<BatchResult> KernelMap::erase_batch(std::span<const std::byte> keys, u32 count) {
   const std::size_t key_bytes = info_.key_size;
-  return in_batches(
+  return backend::in_batches(
       count,
       [&](u32 from) {
         return change_batch(uapi::Cmd::map_delete_batch, keys.data() + from * key_bytes, nullptr, count - from, 0);

@@ -42,6 +42,7 @@ class KernelMap final : public Map::Impl, public BatchedMap {
   std::optional<BatchResult> update_batch(std::span<const std::byte> keys, std::span<const std::byte> values, u32 count,
                                           u64 flags) override;
   std::optional<BatchResult> erase_batch(std::span<const std::byte> keys, u32 count) override;
+  Result<bool> take_batch(MapBatch& batch) override;
 
   int fd() const noexcept { return fd_.get(); }
   void set_info(MapInfo info) { info_ = std::move(info); }
@@ -53,12 +54,12 @@ class KernelMap final : public Map::Impl, public BatchedMap {
   Error refused(uapi::Cmd cmd, int error_number) const;
   Result<base::Fd> open_named(std::span<const std::byte> value) const;
   Result<std::vector<std::byte>> read_element(uapi::Cmd cmd, std::span<const std::byte> key);
-  Result<bool> kernel_batch(MapBatch& batch);
+  Result<bool> kernel_batch(uapi::Cmd cmd, MapBatch& batch);
   std::optional<u32> change_batch(uapi::Cmd cmd, const std::byte* keys, const std::byte* values, u32 count, u64 flags);
 
   base::Fd fd_;
   MapInfo info_;
-  bool has_batches_ = true;
+  bool has_batches_ = true, takes_batches_ = true;
   std::mutex mapping_now_;
   std::optional<Mapping> memory_;
 };

@@ -4,9 +4,11 @@
 // another process has ids and nothing else.
 #include "user/map_handle.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "backend/batches.hpp"
 #include "map/reader.hpp"
 #include "map/slots.hpp"
 #include "user/loaded.hpp"
@@ -17,7 +19,7 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-class MapHandle final : public Map::Impl {
+class MapHandle final : public Map::Impl, public BatchedMap {
  public:
   MapHandle(std::shared_ptr<map::Map> map, std::shared_ptr<const LoadedObject> owner, ObjectTables tables)
       : map_(std::move(map)), owner_(std::move(owner)), tables_(std::move(tables)) {}
@@ -86,9 +88,90 @@ class MapHandle final : public Map::Impl {
     return {};
   }
 
+  Result<void> next_batch(MapBatch& batch) override {
+    if (SKEP_TRY(walk(batch, &map::Map::lookup_batch))) return {};
+    return Impl::next_batch(batch);
+  }
+  Result<bool> take_batch(MapBatch& batch) override { return walk(batch, &map::Map::take_batch); }
+
+  std::optional<BatchResult> update_batch(std::span<const std::byte> keys, std::span<const std::byte> values, u32 count,
+                                          u64 flags) override {
+    const std::size_t key_bytes = map_->spec().key_size, value_bytes = map_->host_value_size();
+    if (takes_ids() || values.size() != count * value_bytes) return std::nullopt;
+    return backend::in_batches(
+        count,
+        [&](u32 from) {
+          return change(&map::Map::update_batch, keys.data() + from * key_bytes, values.data() + from * value_bytes,
+                        count - from, flags);
+        },
+        [&](u32 at) {
+          return update(keys.subspan(at * key_bytes, key_bytes), values.subspan(at * value_bytes, value_bytes), flags);
+        });
+  }
+
+  std::optional<BatchResult> erase_batch(std::span<const std::byte> keys, u32 count) override {
+    const std::size_t key_bytes = map_->spec().key_size;
+    return backend::in_batches(
+        count,
+        [&](u32 from) {
+          return change(&map::Map::erase_batch, keys.data() + from * key_bytes, nullptr, count - from, 0);
+        },
+        [&](u32 at) { return erase(keys.subspan(at * key_bytes, key_bytes)); });
+  }
+
   OwnMap own() const { return {map_, owner_}; }
 
  private:
+  using BatchCall = s64 (map::Map::*)(map::Batch&) noexcept;
+
+  /// Maps whose values are written as ids and held as objects.
+  bool takes_ids() const {
+    const MapType type = map_->spec().type;
+    return type == MapType::prog_array || type == MapType::array_of_maps || type == MapType::hash_of_maps;
+  }
+
+  /// How many entries were done; nullopt: this map has no such batch. The map room copies what it is given.
+  std::optional<u32> change(BatchCall call, const std::byte* keys, const std::byte* values, u32 count, u64 flags) {
+    map::Batch batch{.keys = const_cast<std::byte*>(keys),
+                     .values = const_cast<std::byte*>(values),
+                     .count = count,
+                     .elem_flags = flags};
+    if ((*map_.*call)(batch) == 0) return count;
+    if (batch.count >= count) return std::nullopt;  // refused before the first
+    return batch.count;
+  }
+
+  /// One step of a walk. False: this map has no such batch.
+  Result<bool> walk(MapBatch& batch, BatchCall call) {
+    constexpr u64 most_bytes = 1u << 20, least_position_bytes = 8;
+    const u64 key_bytes = map_->spec().key_size, value_bytes = map_->host_value_size();
+    u64 room = std::clamp<u64>(most_bytes / std::max<u64>(1, key_bytes + value_bytes), 1, batch.room);
+    Bytes next(std::max(key_bytes, least_position_bytes));
+    for (;;) {
+      batch.keys.resize(room * key_bytes);
+      batch.values.resize(room * value_bytes);
+      batch.errors.clear();
+      map::Batch step{.in = batch.position.empty() ? nullptr : batch.position.data(),
+                      .out = next.data(),
+                      .keys = batch.keys.data(),
+                      .values = batch.values.data(),
+                      .count = static_cast<u32>(room)};
+      const s64 error = (*map_.*call)(step);
+      if (error == -map::not_supported) return false;
+      if (error == -ENOSPC && step.count == 0 && room < map_->spec().max_entries) {  // the next bucket has more
+        room *= 2;
+        continue;
+      }
+      if (error != 0 && error != -ENOENT && error != -ENOSPC) return tl::unexpected<Error>(explain(error, "read"));
+      batch.count = step.count;
+      batch.keys.resize(step.count * key_bytes);
+      batch.values.resize(step.count * value_bytes);
+      batch.last = error == -ENOENT;
+      batch.position = std::move(next);
+      return true;
+    }
+  }
+
   /// Queues have keys of no bytes; the map room takes those as nullptr.
   static const void* pointer(std::span<const std::byte> key) { return key.empty() ? nullptr : key.data(); }
 

@@ -136,6 +136,21 @@ class Tables(unittest.TestCase):
         taken = {key.value: leaf.value for key, leaf in counts.items_lookup_and_delete_batch()}
         self.assertEqual(taken, {key: leaf for key, leaf in expected.items() if key > 1})
         self.assertEqual(len(counts), 0)
+        with self.assertRaisesRegex(Exception, "delete entry 0 of 2 of table counts: .*no such key"):
+            counts.items_delete_batch((counts.Key * 2)(0, 1))
+        with self.assertRaisesRegex(Exception, "keys, the table has room for"):
+            counts.items_delete_batch((counts.Key * (counts.max_entries + 1))())
+        counts.items_update_batch(keys, leaves)
+        counts.items_delete_batch()
+        self.assertEqual(len(counts), 0)
+        cells = self.bpf["per_cpu_hash"]
+        leaves = (cells.Leaf * 3)()
+        for place in range(3):
+            for cpu in range(cells.total_cpu):
+                leaves[place][cpu] = place * 10 + cpu
+        cells.items_update_batch((cells.Key * 3)(5, 6, 7), leaves)
+        taken = {key.value: list(values) for key, values in cells.items_lookup_and_delete_batch() if key.value in (5, 6, 7)}
+        self.assertEqual(taken, {5 + place: [place * 10 + cpu for cpu in range(cells.total_cpu)] for place in range(3)})
         with self.assertRaises(TypeError):
             counts.items_update_batch([1], [2])
         with self.assertRaises(TypeError):
