@@ -168,6 +168,7 @@ char _license[] SEC("license") = "GPL";
         if BPFTOOL:
             self.same(ours, {k: v for k, v in bpftool("feature", "probe", "dev", "lo").items() if k != "misc"}, "dev lo")
         self.assertIn("no such network device", self.skep("feature", "probe", "dev", "nothing0", check=1).stderr)
+        self.assertIn("dev: expected a network device", self.skep("net", "show", "dev", check=2).stderr)
 
     def test_features_without_privileges(self):
         with open("/proc/sys/kernel/unprivileged_bpf_disabled") as setting:

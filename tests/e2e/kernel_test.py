@@ -270,6 +270,67 @@ char LICENSE[] SEC("license") = "GPL";
             self.assertIn(said, self.skep("run", source, "--backend", "kernel", "--btf", self.directory / name, "--", "/bin/true", check=1).stderr)
         self.assertIn("No such file", self.skep("run", source, "--backend", "kernel", "--btf", self.directory / "gone", "--", "/bin/true", check=1).stderr)
         self.assertIn("--backend kernel", self.skep("run", source, "--btf", self.directory / "small.btf", "--", "/bin/true", check=2).stderr)
+
+    def test_types_of_the_kernel_from_a_file_for_test_and_bench(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        need_clang()
+        source = self.write("types_of_a_file.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+struct task_struct { int pid; int tgid; } __attribute__((preserve_access_index));
+SEC("xdp") int offset(struct xdp_md *ctx) { return bpf_core_field_offset(struct task_struct, tgid) ? XDP_PASS : XDP_DROP; }
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("compile", source, "-o", self.directory / "types_of_a_file.o", check=0)
+        self.skep("gen", "min_core_btf", "/sys/kernel/btf/vmlinux", self.directory / "offset.btf", self.directory / "types_of_a_file.o", check=0)
+        (self.directory / "no.btf").write_bytes(b"no types")
+        small, none = self.directory / "offset.btf", self.directory / "no.btf"
+        self.assertIn("1 of 1 cases hold", self.skep("test", source, "--engine", "kernel", "--expect", "XDP_PASS", "--btf", small, check=0).stdout)
+        row = json.loads(self.skep("bench", source, "--engine", "kernel", "--repeat", "100", "--btf", small, "-j", check=0).stdout)
+        self.assertEqual((row["engine"], row["result"]), ("kernel", 2))
+        self.assertGreater(row["code_bytes"], 0)
+        # Where the file has the field at another place, the program is told that: it is the file that was read.
+        moved = self.write("moved.bpf.c", 'struct task_struct { int tgid, pid; } one;\n')
+        self.skep("compile", moved, "-o", self.directory / "moved.o", check=0)
+        image = (self.directory / "moved.o").read_bytes()
+        begin = image.index(bytes.fromhex("9feb010018000000"))  # the section .BTF: a header of 24 bytes, types, strings
+        _, _, strings, length = (int.from_bytes(image[begin + at : begin + at + 4], "little") for at in (8, 12, 16, 20))
+        (self.directory / "moved.btf").write_bytes(image[begin : begin + 24 + strings + length])
+        self.assertIn("1 of 1 cases hold", self.skep("test", source, "--engine", "kernel", "--expect", "XDP_DROP", "--btf", self.directory / "moved.btf", check=0).stdout)
+        row = json.loads(self.skep("bench", source, "--engine", "kernel", "--repeat", "100", "--btf", self.directory / "moved.btf", "-j", check=0).stdout)
+        self.assertEqual(row["result"], 1)
+        for verb in ("test", "bench"):
+            self.assertRegex(self.skep(verb, source, "--engine", "kernel", "--btf", none, check=1).stderr, "no.btf")
+            self.assertIn("No such file", self.skep(verb, source, "--engine", "kernel", "--btf", self.directory / "gone", check=1).stderr)
+            self.assertIn("in the kernel engine only, not in jit", self.skep(verb, source, "--engine", "jit", "--btf", small, check=2).stderr)
+
+    def test_what_the_machine_refuses_is_told(self):
+        need(can_use_kernel_bpf(), "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN): the kernel engine cannot be used here")
+        need_clang()
+        source = self.write("refused.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int packet(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("perf_event") int sample(void *ctx) { return 0; }
+char _license[] SEC("license") = "GPL";
+""")
+        run = lambda program, hook: self.skep("run", source, "--backend", "kernel", "--program", program, "--attach", hook, "--", "true", check=1).stderr
+        with open("/proc/sys/kernel/perf_event_max_sample_rate") as setting:
+            most = int(setting.read())
+        self.assertRegex(run("sample", f"perf_event:cpu-clock:{most + 1}hz"),
+                         rf"{most + 1} samples a second; at most \d+ here \(sysctl kernel.perf_event_max_sample_rate\)")
+        profile = self.skep("profile", "-F", most + 1, "1", check=1).stderr
+        self.assertIn("samples a second; at most", profile)
+        with_offload = ["unshare", "-n", SKEP, "run", source, "--backend", "kernel", "--program", "packet", "--attach", "xdp:lo:offload", "--", "true"]
+        refused = subprocess.run(with_offload, text=True, capture_output=True, env=self.environment, timeout=60)
+        need("unshare" not in refused.stderr, "no network namespace of our own: " + refused.stderr)
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+        self.assertIn("the card runs no programs: native or generic", refused.stderr)
+        for option in ("dev", "offload_dev", "xdpmeta_dev"):
+            said = self.skep("prog", "load", source, "/sys/fs/bpf/skep_not_made", option, "lo", check=1).stderr
+            self.assertIn(f"'{option}': skep loads no programs into network devices", said)
+            self.assertFalse(os.path.exists("/sys/fs/bpf/skep_not_made"))
         self.assertIn("No such file", self.skep("opensnoop", "--backend", "kernel", "--btf", self.directory / "gone", "--", "/bin/true", check=1).stderr)
         need(shutil.which("unshare") and shutil.which("mount") and os.geteuid() == 0, "unshare and mount (util-linux), as root: no mounts of our own")
         run = f"{SKEP} run fields.o --backend kernel -j"

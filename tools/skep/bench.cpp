@@ -13,6 +13,7 @@
 #include "base/json_writer.hpp"
 #include "base/mapped_file.hpp"
 #include "base/printable.hpp"
+#include "engines.hpp"
 #include "map/map.hpp"
 #include "user/loaded.hpp"
 #include "user/prepare.hpp"
@@ -28,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 
 struct BenchOptions {
   ProgramFile source;
-  std::string program, input, engine = "all";
+  std::string program, input, engine = "all", btf;
   u64 repeat = 100'000;
   bool json = false;
 };
@@ -153,22 +154,15 @@ Result<Measured> measure_user(const ObjectSpec& spec, const std::string& name, c
   return fail(Code::not_found, fmt::format("program {} was not loaded", name));
 }
 
-Result<std::size_t> code_bytes_in_kernel(Backend& engine, u32 id) {
-  const auto programs = SKEP_TRY(engine.inspector().programs());
-  for (const ProgramInfo& info : programs)
-    if (info.id == id) return info.bytes_jited;
-  return std::size_t{0};
-}
-
 Result<Measured> measure_kernel(const ObjectSpec& spec, const std::string& name, const BenchOptions& options) {
-  const auto engine = SKEP_TRY(kernel_backend());
+  const auto engine = SKEP_TRY(kernel_backend({.btf = options.btf}));
   Measured measured;
   const auto begin = Clock::now();
   const auto object =
       SKEP_TRY(engine->load(backend::without_pins(spec), {.programs = backend::with_tail_calls(spec, name)}));
   measured.load_us = us_since(begin);
   auto program = SKEP_TRY(object.program(name));
-  measured.code_bytes = SKEP_TRY(code_bytes_in_kernel(*engine, program.info().id));
+  measured.code_bytes = program.info().bytes_jited;
   const TestRun run = SKEP_TRY(input_of(options, spec.program(name)->type));
   // The kernel's own clock, in whole nanoseconds: for XDP a call waits for a grace period around the runs.
   constexpr u64 few_chunks = 20;
@@ -193,6 +187,7 @@ void print(const std::string& program, std::string_view engine, const Measured& 
 }
 
 Result<int> run(const BenchOptions& options) {
+  if (!options.btf.empty()) SKEP_TRY(takes_kernel_types(options.engine));
   const ObjectSpec spec = SKEP_TRY(read_program_file(options.source));
   if (spec.programs.empty()) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
   const std::string name = options.program.empty() ? spec.programs.front().name : options.program;
@@ -232,6 +227,8 @@ int bench_verb(const Arguments& arguments) {
   app.add_option("--engine", options.engine,
                  "interp, jit, opt, checked (machine code that checks every access), kernel or all")
       ->check(one_of({"interp", "jit", "opt", "checked", "kernel", "all"}));
+  app.add_option("--btf", options.btf,
+                 "kernel engine: a BTF file with this kernel's types, where it does not tell them itself");
   app.add_flag("-j,--json", options.json, "one JSON object an engine");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: xdp, socket_filter, ...");

@@ -74,7 +74,10 @@ constexpr std::string_view net_usage =
 
 Result<int> net_show(Words& words) {
   std::string device;
-  if (words.take("dev")) device = words.next();
+  if (words.take("dev")) {
+    device = words.next();
+    if (device.empty()) return fail(Code::invalid_argument, "dev: expected a network device");
+  }
   SKEP_TRY(words.end());
   if (!device.empty()) SKEP_TRY(kernel::probe_device(device));
   auto found = SKEP_TRY(kernel::find_net_programs());

@@ -10,6 +10,7 @@
 #include "backend/selection.hpp"
 #include "base/json_writer.hpp"
 #include "catalog/helpers.hpp"
+#include "engines.hpp"
 #include "helper/call.hpp"
 #include "map/map.hpp"
 #include "test_cases.hpp"
@@ -25,7 +26,7 @@ namespace {
 
 struct TestOptions {
   ProgramFile source;
-  std::string cases, program, packet, context, expect, engine = "all";
+  std::string cases, program, packet, context, expect, engine = "all", btf;
   bool json = false;
 };
 
@@ -144,8 +145,9 @@ Result<Outcome> run_user(const ObjectSpec& prepared, const std::string& program,
   return outcome;
 }
 
-Result<Outcome> run_kernel(const ObjectSpec& spec, const std::string& program, const TestCase& c) {
-  const auto engine = SKEP_TRY(kernel_backend());
+Result<Outcome> run_kernel(const ObjectSpec& spec, const std::string& program, const TestCase& c,
+                           const std::string& types) {
+  const auto engine = SKEP_TRY(kernel_backend({.btf = types}));
   auto object =
       SKEP_TRY(engine->load(backend::without_pins(spec), {.programs = backend::with_tail_calls(spec, program)}));
   for (const MapEntry& entry : c.before) {
@@ -283,7 +285,7 @@ class Runner {
                                     : Result<Outcome>(tl::unexpected<Error>(prepared.error()))));
     }
     if (options_.engine == "all" || options_.engine == "kernel")
-      SKEP_TRY(add("kernel", run_kernel(spec_, c.program, c)));
+      SKEP_TRY(add("kernel", run_kernel(spec_, c.program, c, options_.btf)));
     if (outcomes.empty()) return fail(Code::unsupported, "no engine could run it");
     bool ok = true;
     for (Outcome& outcome : outcomes) {
@@ -316,6 +318,7 @@ class Runner {
 };
 
 Result<int> run(const TestOptions& options) {
+  if (!options.btf.empty()) SKEP_TRY(takes_kernel_types(options.engine));
   const auto cases = SKEP_TRY(cases_of(options));
   const ObjectSpec spec = SKEP_TRY(read_program_file(options.source));
   if (spec.programs.empty()) return fail(Code::invalid_argument, options.source.file + ": no program in this file");
@@ -336,6 +339,8 @@ int test_verb(const Arguments& arguments) {
   app.add_option("--expect", options.expect, "the result: a number or a verdict's name");
   app.add_option("--engine", options.engine, "interp, jit, opt, checked, kernel or all")
       ->check(one_of({"interp", "jit", "opt", "checked", "kernel", "all"}));
+  app.add_option("--btf", options.btf,
+                 "kernel engine: a BTF file with this kernel's types, where it does not tell them itself");
   app.add_flag("-j,--json", options.json, "one JSON object a case and engine");
   app.add_flag("--raw", options.source.raw, "FILE holds bare 8-byte instructions");
   app.add_option("--type", options.source.type, "the program type of --raw: xdp, socket_filter, ...");
