@@ -56,7 +56,9 @@ void PtraceLoop::emit_entry(int tid, Tracee& task) {
   task.entry.own_nr = event_.own_nr;
   task.entry.abi = event_.abi;
   task.entry.args = event_.args;
+  event_.notes = {};
   if (interest_.wants_enter(event_.nr)) emit(task);
+  task.entry.notes = event_.notes;
   if (!sends_signal) return;
   const u32 tgid = group_of(event_.tid, task);
   task_.begin(event_, *this, tgid);
@@ -73,6 +75,7 @@ void PtraceLoop::emit_return(int tid, Tracee& task, s64 result, u64 ip) {
   event_.own_nr = task.entry.own_nr;
   event_.abi = task.entry.abi;
   event_.args = task.entry.args;
+  event_.notes = task.entry.notes;
   event_.is_exit = true;
   event_.ret = result;
   event_.ip = ip;
@@ -95,6 +98,7 @@ void PtraceLoop::on_newborn(int tid, Tracee& task) {
   else
     task.call.args = {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9};
   decode_call(task.call, task.entry);
+  task.entry.notes = {};
   if (interest_.wants_exit(task.entry.nr)) emit_return(tid, task, 0, registers.rip);
 }
 

@@ -1,118 +1,192 @@
-// See shadow_files.hpp. stat(2) through /proc, pidfd_open(2), pidfd_getfd(2), getsockname(2), getpeername(2).
+// See shadow_files.hpp. stat(2), lstat(2) and readlink(2) through /proc.
 #include "hook/shadow_files.hpp"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
-#include <utility>
-
-#include "base/fd.hpp"
 
 namespace skep::hook {
 namespace {
 
-/// One end's address, to where the kernel has it: IPv4 in one word, IPv6 in 16 bytes, a mapped one in both.
-void take_end(const sockaddr_storage& from, u16& wire_port, u32& four, shadow::in6_addr& six) noexcept {
-  if (from.ss_family == AF_INET) {
-    const auto& in = reinterpret_cast<const sockaddr_in&>(from);
-    wire_port = in.sin_port;
-    four = in.sin_addr.s_addr;
-  } else if (from.ss_family == AF_INET6) {
-    const auto& in6 = reinterpret_cast<const sockaddr_in6&>(from);
-    wire_port = in6.sin6_port;
-    std::memcpy(six.bytes, in6.sin6_addr.s6_addr, sizeof six.bytes);
-    if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) std::memcpy(&four, in6.sin6_addr.s6_addr + 12, sizeof four);
-  }
-}
+constexpr u32 fmode_read = 1, fmode_write = 2, fmode_created = 0x100000;
 
-int option_of(int socket, int option, int level = SOL_SOCKET) noexcept {
-  int value = 0;
-  socklen_t size = sizeof value;
-  return ::getsockopt(socket, level, option, &value, &size) == 0 ? value : 0;
-}
+u32 kernel_device(dev_t device) noexcept { return gnu_dev_major(device) << 20 | (gnu_dev_minor(device) & 0xfffff); }
 
-/// Options of IP as bits of inet_flags.
-u64 flags_of(int socket) noexcept {
-  constexpr std::pair<int, u32> bits[] = {{IP_FREEBIND, 11}, {IP_TRANSPARENT, 15}, {IP_BIND_ADDRESS_NO_PORT, 18}};
-  u64 flags = 0;
-  for (const auto& [option, bit] : bits) flags |= u64{option_of(socket, option, IPPROTO_IP) != 0} << bit;
-  return flags;
-}
-
-void fill_sock(shadow::inet_sock& inet, u32 tgid, u32 descriptor) noexcept {
-  shadow::sock& sock = inet.sk;
-  const base::Fd process(static_cast<int>(::syscall(SYS_pidfd_open, tgid, 0)));
-  if (!process) return;
-  const base::Fd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), descriptor, 0)));
-  if (!copy) return;
-  shadow::sock_common& common = sock.__sk_common;
-  sock.sk_protocol = static_cast<u16>(option_of(copy.get(), SO_PROTOCOL));
-  sock.sk_type = static_cast<u16>(option_of(copy.get(), SO_TYPE));
-  common.skc_family = static_cast<u16>(option_of(copy.get(), SO_DOMAIN));
-  if (common.skc_family != AF_INET && common.skc_family != AF_INET6) return;
-  common.skc_reuse = option_of(copy.get(), SO_REUSEADDR) != 0;
-  common.skc_reuseport = option_of(copy.get(), SO_REUSEPORT) != 0;
-  if (common.skc_family == AF_INET6) common.skc_ipv6only = option_of(copy.get(), IPV6_V6ONLY, IPPROTO_IPV6) != 0;
-  common.skc_bound_dev_if = option_of(copy.get(), SO_BINDTOIFINDEX);
-  inet.inet_flags = flags_of(copy.get());
-  sockaddr_storage end{};
-  socklen_t size = sizeof end;
-  u16 wire_port = 0;
-  if (::getsockname(copy.get(), reinterpret_cast<sockaddr*>(&end), &size) == 0)
-    take_end(end, wire_port, common.skc_rcv_saddr, common.skc_v6_rcv_saddr);
-  common.skc_num = ntohs(wire_port);
-  // So the kernel fills it where an IPv6 socket has an address of its own (net/ipv6/af_inet6.c: LOOPBACK4_IPV6).
-  const auto& six = *reinterpret_cast<const in6_addr*>(common.skc_v6_rcv_saddr.bytes);
-  if (common.skc_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&six) && !IN6_IS_ADDR_V4MAPPED(&six))
-    common.skc_rcv_saddr = htonl(0x7f000006);
-  size = sizeof end;
-  if (::getpeername(copy.get(), reinterpret_cast<sockaddr*>(&end), &size) == 0)
-    take_end(end, common.skc_dport, common.skc_daddr, common.skc_v6_daddr);
-  tcp_info info{};
-  size = sizeof info;
-  if (sock.sk_protocol == IPPROTO_TCP && ::getsockopt(copy.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
-    common.skc_state = info.tcpi_state;
+/// The last part of what a link in /proc/PID/fd says; empty for what is no file of a directory.
+std::string_view last_part(std::string_view path, bool is_deleted) noexcept {
+  constexpr std::string_view deleted = " (deleted)", nameless = "anon_inode:";
+  if (path.starts_with(nameless)) return path.substr(nameless.size());
+  if (!path.starts_with('/')) return {};
+  if (is_deleted && path.ends_with(deleted)) path.remove_suffix(deleted.size());
+  const auto slash = path.rfind('/');
+  return path.size() == 1 ? path : path.substr(slash + 1);
 }
 
 }  // namespace
 
+ShadowFiles::ShadowFiles(Memory* memory, shadow::Pointer address)
+    : memory_(memory), address_(address), heads_(chains, none), entries_(most_names) {}
+
+// --- files behind descriptors ---
+
+void ShadowFiles::fill_inode(shadow::inode& inode, struct shadow::super_block& super, shadow::Pointer at_super,
+                             const struct stat& found) noexcept {
+  super.s_dev = kernel_device(found.st_dev);
+  inode = {.i_mode = static_cast<u16>(found.st_mode),
+           .i_nlink = static_cast<u32>(found.st_nlink),
+           .i_rdev = kernel_device(found.st_rdev),
+           .i_ino = found.st_ino,
+           .i_size = found.st_size,
+           .i_sb = at_super};
+}
+
 shadow::Pointer ShadowFiles::file(u32 tgid, u32 descriptor, shadow::Pointer net) noexcept {
-  for (u32 i = 0; i < used_ && i < most_files; ++i)
-    if (facts_[i].tgid == tgid && facts_[i].descriptor == descriptor) return address_of(i);
+  const auto is_this = [&](const Facts& one) { return one.tgid == tgid && one.descriptor == descriptor; };
+  for (u32 i = 0; i < most_files; ++i)
+    if (looked_at_[i] == serial_ && is_this(facts_[i])) return address_of(i);
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%u/fd/%u", tgid, descriptor);
   struct stat found{};
   if (::stat(path, &found) != 0) return 0;
-  const u32 index = used_ % most_files;  // a program that reads more than these finds the last ones
-  ++used_;
   const bool is_socket = S_ISSOCK(found.st_mode);
-  facts_[index] = {.tgid = tgid, .descriptor = descriptor, .has_socket = is_socket};
-  Block& made = blocks_[index] = Block{};
-  const shadow::Pointer at = address_of(index);
-  made.inode.i_mode = static_cast<u16>(found.st_mode);
-  made.file.f_inode = at + offsetof(Block, inode);
-  if (is_socket) {
-    made.file.private_data = at + offsetof(Block, socket);
-    made.socket.sk = at + offsetof(Block, sock);
-    made.sock.sk.__sk_common.skc_net.net = net;
+  u32 index = 0;
+  bool is_known = false;
+  for (u32 i = 0; i < most_files && !is_known; ++i) {
+    // A socket is the same whoever holds it.
+    is_known = looked_at_[i] != 0 && facts_[i].inode == found.st_ino && facts_[i].device == found.st_dev &&
+               facts_[i].is_socket == is_socket && (is_socket || is_this(facts_[i]));
+    if (is_known || looked_at_[i] < looked_at_[index]) index = i;
   }
+  Facts& facts = facts_[index];
+  Block& made = memory_->files[index];
+  const shadow::Pointer at = address_of(index);
+  if (!is_known) {
+    facts = {.device = found.st_dev, .inode = found.st_ino, .is_socket = is_socket, .target = {}};
+    made = Block{};
+    made.file.f_inode = at + offsetof(Block, inode);
+    if (is_socket) {
+      made.file.private_data = at + offsetof(Block, socket);
+      made.socket.sk = at + offsetof(Block, sock);
+    }
+  }
+  facts.tgid = tgid;
+  facts.descriptor = descriptor;
+  looked_at_[index] = serial_;
+  fill_inode(made.inode, made.super, at + offsetof(Block, super), found);
+  if (is_socket) made.sock.sk.__sk_common.skc_net.net = net;
   return at;
 }
 
-void ShadowFiles::fill(u64 offset, u32 size) noexcept {
-  const u64 index = offset / sizeof(Block);
-  if (index >= most_files || index >= used_) return;
+shadow::Pointer ShadowFiles::sock(shadow::Pointer file) const noexcept {
+  return file != 0 && facts_[index_of(file)].is_socket ? file + offsetof(Block, sock) : 0;
+}
+
+shadow::Pointer ShadowFiles::socket(shadow::Pointer file) const noexcept {
+  return file != 0 && facts_[index_of(file)].is_socket ? file + offsetof(Block, socket) : 0;
+}
+
+shadow::Pointer ShadowFiles::path(shadow::Pointer file) const noexcept {
+  return file != 0 ? file + offsetof(Block, file) + offsetof(shadow::file, f_path) : 0;
+}
+
+shadow::inet_sock& ShadowFiles::ask(shadow::Pointer file) noexcept {
+  const u32 index = index_of(file);
   Facts& facts = facts_[index];
-  if (!facts.has_socket || offset % sizeof(Block) + size <= offsetof(Block, sock)) return;
-  facts.has_socket = false;
-  fill_sock(blocks_[index].sock, facts.tgid, facts.descriptor);
+  if (facts.is_socket && facts.asked != serial_) {
+    facts.asked = serial_;
+    ask_socket(memory_->files[index].sock, facts.tgid, facts.descriptor, facts.inode, facts.target);
+  }
+  return memory_->files[index].sock;
+}
+
+/// How a file was opened shows in the permissions of its link.
+void ShadowFiles::fill_modes(u32 index) noexcept {
+  Facts& facts = facts_[index];
+  if (facts.asked == serial_) return;
+  facts.asked = serial_;
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%u/fd/%u", facts.tgid, facts.descriptor);
+  struct stat link{};
+  if (::lstat(path, &link) != 0) return;
+  u32& mode = memory_->files[index].file.f_mode;
+  mode = facts.created ? fmode_created : 0;
+  if ((link.st_mode & S_IRUSR) != 0) mode |= fmode_read;
+  if ((link.st_mode & S_IWUSR) != 0) mode |= fmode_write;
+}
+
+void ShadowFiles::fill(u64 offset, u32 size) noexcept {
+  const u64 index = offset / sizeof(Block), begin = offset % sizeof(Block);
+  if (index >= most_files || looked_at_[index] == 0) return;
+  const auto touches = [&](u64 first, u64 bytes) { return begin < first + bytes && first < begin + size; };
+  const u32 file = static_cast<u32>(index);
+  if (facts_[index].is_socket) {
+    if (touches(offsetof(Block, sock), sizeof(Block::sock))) ask(address_of(file));
+    return;
+  }
+  if (touches(offsetof(shadow::file, f_mode), sizeof(shadow::file::f_mode))) fill_modes(file);
+  if (touches(offsetof(shadow::file, f_path), sizeof(shadow::file::f_path))) name_of(address_of(file));
+}
+
+// --- names ---
+
+shadow::Pointer ShadowFiles::name_of(shadow::Pointer file) noexcept {
+  const u32 index = index_of(file);
+  Facts& facts = facts_[index];
+  shadow::Pointer& dentry = memory_->files[index].file.f_path.dentry;
+  if (facts.is_socket || facts.named == serial_) return dentry;
+  facts.named = serial_;
+  char path[64], target[4096];
+  std::snprintf(path, sizeof path, "/proc/%u/fd/%u", facts.tgid, facts.descriptor);
+  struct stat found{};
+  const ssize_t length = ::readlink(path, target, sizeof target);
+  if (length < 0 || ::stat(path, &found) != 0 || found.st_ino != facts.inode || found.st_dev != facts.device)
+    return dentry;
+  return dentry = name(found, last_part({target, static_cast<std::size_t>(length)}, found.st_nlink == 0));
+}
+
+/// Names of one file are told apart; a file that has one name only, and is met under another, was renamed.
+u32 ShadowFiles::entry_of_name(const struct stat& found, std::string_view name) noexcept {
+  const u64 device = found.st_dev, inode = found.st_ino;
+  u32& head = heads_[(inode ^ device * 31) % chains];
+  u32 renamed = none;
+  for (u32 at = head; at != none; at = entries_[at].next) {
+    if (entries_[at].inode != inode || entries_[at].device != device) continue;
+    const Named& one = memory_->names[at];
+    if (std::string_view(one.name, one.dentry.d_name.len) == name) return at;
+    renamed = at;
+  }
+  if (renamed != none && found.st_nlink <= 1) return renamed;
+  const u32 made = newest_++ % most_names;
+  if (Entry& oldest = entries_[made]; oldest.inode != 0) {
+    u32* link = &heads_[(oldest.inode ^ oldest.device * 31) % chains];
+    while (*link != made && *link != none) link = &entries_[*link].next;
+    if (*link == made) *link = oldest.next;
+  }
+  entries_[made] = {device, inode, head};
+  return head = made;
+}
+
+shadow::Pointer ShadowFiles::name(const struct stat& found, std::string_view name) noexcept {
+  name = name.substr(0, sizeof(Named::name) - 1);
+  const u32 index = entry_of_name(found, name);
+  Named& made = memory_->names[index];
+  const shadow::Pointer at = address_ + offsetof(Memory, names) + index * sizeof(Named);
+  std::memset(made.name, 0, sizeof made.name);
+  std::memcpy(made.name, name.data(), name.size());
+  made.dentry = {.d_name = {.hash = 0, .len = static_cast<u32>(name.size()), .name = at + offsetof(Named, name)},
+                 .d_inode = at + offsetof(Named, inode)};
+  fill_inode(made.inode, made.super, at + offsetof(Named, super), found);
+  return at;
+}
+
+shadow::Pointer ShadowFiles::address(const sockaddr_storage& given) noexcept {
+  memory_->address = given;
+  return address_ + offsetof(Memory, address);
 }
 
 }  // namespace skep::hook

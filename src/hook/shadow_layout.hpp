@@ -3,7 +3,7 @@
 // Names are the kernel's, places are ours: programs find them by CO-RE (user/target_types.def makes BTF of these
 // structures, member by member). A pointer is a shadow address: an opaque number that looks like one of the kernel's,
 // and means a place in the window of ShadowTasks by its lower half. Source: Linux 6.18,
-// include/linux/{sched,cred,nsproxy,mm_types,ns_common,utsname,fdtable,fs,net}.h, include/net/sock.h.
+// include/linux/{sched,cred,nsproxy,mm_types,ns_common,utsname,fdtable,fs,dcache,path,net}.h, include/net/sock.h.
 #pragma once
 #include <cstddef>
 #include <skep/types.hpp>
@@ -65,12 +65,35 @@ struct fdtable {
 struct files_struct {
   Pointer fdt;
 };
+/// Device numbers as the kernel has them: 12 bits of major, 20 of minor.
+struct super_block {
+  u32 s_dev;
+};
 struct inode {
   u16 i_mode;
+  u32 i_nlink, i_rdev;
+  u64 i_ino;
+  s64 i_size;
+  Pointer i_sb;
+};
+/// In the kernel's own layout, for programs copy it whole.
+struct qstr {
+  u32 hash;  ///< 0
+  u32 len;
+  Pointer name;
+};
+struct dentry {
+  qstr d_name;
+  Pointer d_inode;
+};
+struct path {
+  Pointer dentry;
 };
 struct file {
   Pointer f_inode;
   Pointer private_data;  ///< a socket's: its struct socket
+  u32 f_mode;            ///< FMODE_READ, FMODE_WRITE, FMODE_CREATED
+  path f_path;
 };
 struct socket {
   Pointer sk;
@@ -98,8 +121,11 @@ struct sock {
 /// What every sock of IPv4 and IPv6 is the first part of.
 struct inet_sock {
   struct sock sk;
+  u16 inet_sport;  ///< as on the wire
   u64 inet_flags;  ///< the bits of Linux 6.18: FREEBIND 11, TRANSPARENT 15, BIND_ADDRESS_NO_PORT 18
 };
+
+static_assert(offsetof(qstr, len) == 4 && offsetof(qstr, name) == 8 && sizeof(qstr) == 16);
 
 struct thread_info {
   u32 status;  ///< TS_COMPAT (2) while in a 32-bit call

@@ -38,6 +38,14 @@ s64 suspended_ns() noexcept {
   return difference < between_readings ? 0 : difference;
 }
 
+/// The links of /proc/TID/ns end in "[NUMBER]"; 0 where there is none.
+u32 number_in_link(std::string_view target) noexcept {
+  u32 number = 0;
+  const auto open = target.find('[');
+  if (open != std::string_view::npos) std::from_chars(target.data() + open + 1, target.data() + target.size(), number);
+  return number;
+}
+
 s64 tick_ns() noexcept {
   static const s64 ns = 1'000'000'000 / std::max<s64>(1, ::sysconf(_SC_CLK_TCK));
   return ns;
@@ -48,8 +56,7 @@ s64 tick_ns() noexcept {
 Result<std::unique_ptr<ShadowTasks>> ShadowTasks::create() {
   constexpr u64 page = 4096;
   const u64 bytes =
-      (sizeof(Scratch) + sizeof(Block) * most_tasks + sizeof(ShadowFiles::Block) * ShadowFiles::most_files + 2 * page) /
-      page * page;
+      (sizeof(Scratch) + sizeof(Block) * most_tasks + sizeof(ShadowFiles::Memory) + 2 * page) / page * page;
   auto region = SKEP_TRY(map::Region::window(first_offset, bytes, 0));
   return std::unique_ptr<ShadowTasks>(new ShadowTasks(std::move(region)));
 }
@@ -61,8 +68,8 @@ ShadowTasks::ShadowTasks(map::Region region) noexcept : region_(std::move(region
   constexpr std::size_t after = (sizeof(Scratch) + 63) / 64 * 64;
   // A new mapping is zero: aggregates need no more, and its pages are not touched before a task needs them.
   blocks_ = std::launder(reinterpret_cast<Block*>(first + after));
-  file_blocks_ = std::launder(reinterpret_cast<ShadowFiles::Block*>(first + after + sizeof(Block) * most_tasks));
-  files_ = ShadowFiles(file_blocks_, address(*file_blocks_));
+  file_memory_ = std::launder(reinterpret_cast<ShadowFiles::Memory*>(first + after + sizeof(Block) * most_tasks));
+  files_ = ShadowFiles(file_memory_, address(*file_memory_));
 }
 
 void ShadowTasks::want(std::string_view type, u32 offset, u32 bytes) noexcept {
@@ -196,8 +203,7 @@ bool ShadowTasks::read(void* to, u64 address, u32 size) noexcept {
     if (facts_[index].serial != serial_) facts_[index].filled = 0;
     facts_[index].serial = serial_;
     fill(index, groups_of(offset, size));
-  } else if (const u64 files = reinterpret_cast<u64>(file_blocks_);
-             within(files, sizeof(ShadowFiles::Block) * ShadowFiles::most_files)) {
+  } else if (const u64 files = reinterpret_cast<u64>(file_memory_); within(files, sizeof(ShadowFiles::Memory))) {
     files_.fill(place - files, size);
   } else if (!within(scratch, sizeof(Scratch))) {
     return false;
@@ -284,7 +290,6 @@ void ShadowTasks::fill_status(Block& into, u32 tid) noexcept {
   mask("\nCapAmb:", cred.cap_ambient);
 }
 
-/// The links of /proc/TID/ns end in "[NUMBER]"; 0 where they are denied.
 void ShadowTasks::fill_namespaces(Block& into, u32 tid) noexcept {
   constexpr const char* names[] = {"ipc", "mnt", "pid_for_children", "net", "time", "cgroup", "uts"};
   for (std::size_t i = 0; i < std::size(names); ++i) {
@@ -292,10 +297,7 @@ void ShadowTasks::fill_namespaces(Block& into, u32 tid) noexcept {
     char path[64], link[64];
     std::snprintf(path, sizeof path, "/proc/%u/ns/%s", tid, names[i]);
     const ssize_t length = ::readlink(path, link, sizeof link);
-    const std::string_view target(link, length > 0 ? static_cast<std::size_t>(length) : 0);
-    const auto open = target.find('[');
-    if (open != std::string_view::npos)
-      std::from_chars(target.data() + open + 1, target.data() + target.size(), ns.inum);
+    ns.inum = number_in_link({link, length > 0 ? static_cast<std::size_t>(length) : 0});
   }
 }
 
@@ -312,6 +314,18 @@ void ShadowTasks::fill_host(Block& into, u32 tid) noexcept {
   if (is_elsewhere) ::setns(own.get(), CLONE_NEWUTS);
   static_assert(sizeof names == sizeof into.uts.name);
   std::memcpy(&into.uts.name, &names, sizeof names);
+}
+
+shadow::Pointer ShadowTasks::net_of(u32 tid, u32 tgid) noexcept { return blocks_[index_of(tid, tgid)].nsproxy.net_ns; }
+
+bool ShadowTasks::is_in_own_net(u32 tid, u32 tgid) noexcept {
+  constexpr std::size_t net = 3;  // among the links
+  const u32 index = index_of(tid, tgid);
+  fill(index, namespaces);
+  char link[64];
+  const ssize_t length = ::readlink("/proc/self/ns/net", link, sizeof link);
+  return number_in_link({link, static_cast<std::size_t>(std::max<ssize_t>(length, 0))}) ==
+         blocks_[index].spaces[net].ns.inum;
 }
 
 void ShadowTasks::ending(u32 tid, u32 tgid, s32 code) noexcept {

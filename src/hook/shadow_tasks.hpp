@@ -47,6 +47,13 @@ class ShadowTasks {
   void ending(u32 tid, u32 tgid, s32 code) noexcept;
   void reaped(u32 tid) noexcept;
 
+  /// Files behind descriptors, and names of files.
+  ShadowFiles& files() noexcept { return files_; }
+  /// The network namespace of a task.
+  shadow::Pointer net_of(u32 tid, u32 tgid) noexcept;
+  /// Whether that is the one of this process.
+  bool is_in_own_net(u32 tid, u32 tgid) noexcept;
+
   // Objects of the current event.
   shadow::Pointer registers(const PtRegs& registers) noexcept;
   shadow::Pointer binprm(std::string_view filename) noexcept;
@@ -111,7 +118,7 @@ class ShadowTasks {
   u64 base_ = 0;
   Block* blocks_ = nullptr;
   Scratch* scratch_ = nullptr;
-  ShadowFiles::Block* file_blocks_ = nullptr;
+  ShadowFiles::Memory* file_memory_ = nullptr;
   ShadowFiles files_;
   std::array<Facts, most_tasks> facts_{};
   u64 serial_ = 1;

@@ -86,7 +86,8 @@ Result<HookPlan> plan_function(std::string_view name, bool at_return, const std:
   return fail(Code::unsupported,
               text +
                   ": the user engine runs outside of the kernel and sees of its functions only those "
-                  "that carry a system call (__x64_sys_NAME); " +
+                  "that carry a system call (__x64_sys_NAME), and some that system calls lead to "
+                  "(docs/reference/user-engine-hooks.md); " +
                   std::string(where_it_exists));
 }
 

@@ -52,6 +52,16 @@ struct SyscallInterest {
   static std::size_t to_index(s32 number) noexcept { return static_cast<std::size_t>(number); }
 };
 
+/// What a sink notes of a call at its entry, to have it at its return (function_event.hpp).
+struct CallNotes {
+  bool taken = false;
+  bool existed = false;                       ///< open: there was a file of that name
+  bool asks_ipv4 = false, asks_ipv6 = false;  ///< connect: for which the kernel comes to tcp_v4_connect, tcp_v6_connect
+  bool disconnects = false;                   ///< connect: to nowhere
+  u8 state = 0;                               ///< of the TCP socket
+  u64 file = 0, inode = 0;                    ///< what the descriptor led to: its address, which may be another's later
+};
+
 /// One system call at its entry or its return. Valid during on_event only.
 struct SyscallEvent {
   u32 tid = 0;                              ///< as this process numbers it; the thread group: Task::pid_tgid
@@ -65,8 +75,9 @@ struct SyscallEvent {
   s64 ret = 0;               ///< at the return: result or -errno, restart codes (-512...) included, as in the kernel
   u64 ip = 0;                ///< the instruction after the call
   u64 time_ns = 0;           ///< CLOCK_MONOTONIC when the tracer saw it
-  PtRegs regs; /**< the caller's registers as the kernel has them. Which are filled depends on the mechanism:
-                  programs go through Task::read_kernel(&event.regs...), which fetches what is missing */
+  PtRegs regs;      /**< the caller's registers as the kernel has them. Which are filled depends on the mechanism:
+                       programs go through Task::read_kernel(&event.regs...), which fetches what is missing */
+  CallNotes notes;  ///< at the return what the sink wrote at the entry, where it saw that
   /// What else Task::read_kernel serves during the event, besides regs: a context and what it points to.
   std::array<std::span<const std::byte>, 4> readable{};
 

@@ -7,8 +7,8 @@
 #include <bit>
 
 #include "catalog/syscalls.hpp"
-#include "kernel/register_use.hpp"
 #include "spec/handler.hpp"
+#include "spec/register_use.hpp"
 
 namespace skep::kernel {
 
@@ -41,7 +41,7 @@ constexpr std::string_view register_names[] = {"r15", "r14",     "r13", "r12", "
                                                "di",  "orig_ax", "ip",  "cs",  "flags", "sp", "ss"};
 
 /// Why a program cannot do with a row; "" when it can.
-std::string shortfall(const HookSubstitute& row, std::span<const s8> arguments, const RegisterUse& use,
+std::string shortfall(const HookSubstitute& row, std::span<const s8> arguments, const spec::RegisterUse& use,
                       KernelTypes& kernel) {
   if (row.current == Current::other && !use.of_current.empty())
     return fmt::format("it asks for the current task ({}), which is another one there", use.of_current.front());
@@ -253,7 +253,7 @@ Result<Carrier> substitute_carrier(const ProgramSpec& program, const btf::Btf* d
   const std::string_view name = source_name(function);
   const auto parameters = spec::handler_parameters(declared, program.functions);
   std::optional<Error> reason;
-  std::optional<RegisterUse> use;
+  std::optional<spec::RegisterUse> use;
   for (const HookSubstitute& row : rows) {
     if (row.function != name || (row.when == When::at_return) != at_return) continue;
     auto carrier = carrier_of(row, parameters, kernel);
@@ -261,7 +261,7 @@ Result<Carrier> substitute_carrier(const ProgramSpec& program, const btf::Btf* d
       reason = std::move(carrier).error();
       continue;
     }
-    if (!use) use = register_use(program);
+    if (!use) use = spec::register_use(program.insns);
     std::string missing = shortfall(row, carrier->arguments, *use, kernel);
     for (const BuiltStructure& built : structures)
       if (std::string unfilled; missing.empty() && builds(row.arguments, built.name) &&

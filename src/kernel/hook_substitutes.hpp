@@ -1,7 +1,7 @@
 // Tracepoints that stand in for kernel functions: the rows of hook_substitutes.def, and whether one fits a program.
 //
 // A substitute is used when the program can have everything that it reads there. What it reads is seen in its
-// instructions (register_use.hpp), so a refusal names the parameter; nothing is made up.
+// instructions (spec/register_use.hpp), so a refusal names the parameter; nothing is made up.
 #pragma once
 #include <skep/spec.hpp>
 #include <span>

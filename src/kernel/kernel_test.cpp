@@ -24,7 +24,6 @@
 #include "kernel/moved_hooks.hpp"
 #include "kernel/pins.hpp"
 #include "kernel/plan.hpp"
-#include "kernel/register_use.hpp"
 #include "kernel/rewrite.hpp"
 #include "kernel/syscall.hpp"
 #include "kernel/token.hpp"
@@ -428,71 +427,6 @@ TEST(MachineCode, LiesInASegmentOfTheCore) {
   EXPECT_EQ(core_offset(headers, 0xffffffff81000000, ~0ull), std::nullopt);
   for (std::size_t size = 0; size < headers.size(); ++size)
     EXPECT_EQ(core_offset(std::span(headers).first(size), 0xffffffff81000000, 1), std::nullopt) << size;
-}
-
-/// What a program reads of pt_regs, by hand-made instructions.
-class RegisterUseTest : public testing::Test {
- protected:
-  static RegisterUse use(std::vector<Insn> insns) {
-    ProgramSpec program;
-    program.insns = std::move(insns);
-    return register_use(program);
-  }
-  static Insn load(u8 dst, u8 base, s16 offset) { return {0x79, dst, base, offset, 0}; }
-  static Insn copy(u8 dst, u8 src) { return {0xbf, dst, src, 0, 0}; }
-  static Insn call(s32 id) { return {0x85, 0, 0, 0, id}; }
-  static constexpr u32 di = 112, si = 104, dx = 96;
-};
-
-TEST_F(RegisterUseTest, IsFollowedThroughCopiesAndSpills) {
-  EXPECT_EQ(use({load(2, 1, di), exit_insn}).words, 1u << 14);
-  EXPECT_EQ(use({copy(6, 1), call(14), load(2, 6, si), exit_insn}).words, 1u << 13);
-  // r7 = ctx + 8; spilled, loaded again
-  const auto spilled =
-      use({copy(7, 1), {0x07, 7, 0, 0, 8}, {0x7b, 10, 7, -16, 0}, load(3, 10, -16), load(0, 3, si - 8), exit_insn});
-  EXPECT_EQ(spilled.words, 1u << 13);
-  EXPECT_FALSE(spilled.everything);
-  // after a call r1 is no context any more
-  EXPECT_EQ(use({call(14), load(2, 1, di), exit_insn}).words, 0u);
-  // a word that two loads share, a byte of the third
-  EXPECT_EQ(use({{0x61, 2, 1, di + 4, 0}, {0x71, 3, 1, dx + 7, 0}, exit_insn}).words, 1u << 14 | 1u << 12);
-}
-
-/// Handlers load every parameter that they declare; those that nothing takes do not count.
-TEST_F(RegisterUseTest, ALoadThatNothingTakesIsNoUse) {
-  EXPECT_EQ(use({load(2, 1, di), load(3, 1, si), {0x7b, 10, 2, -8, 0}, call(14), exit_insn}).words, 1u << 14);
-  EXPECT_EQ(use({load(3, 1, si), copy(3, 10), exit_insn}).words, 0u);
-  EXPECT_EQ(use({load(3, 1, si), copy(2, 3), copy(3, 10), exit_insn}).words, 1u << 13);
-  EXPECT_EQ(use({load(3, 1, si), {0x15, 0, 0, 0, 0}, copy(3, 10), exit_insn}).words,
-            1u << 13);                                                    // a jump: not looked behind
-  EXPECT_EQ(use({load(2, 1, si), call(4), exit_insn}).words, 1u << 13);   // a helper's parameter
-  EXPECT_EQ(use({load(6, 1, si), call(14), exit_insn}).words, 1u << 13);  // outlives the call
-}
-
-TEST_F(RegisterUseTest, BranchesAreJoined) {
-  // r6 is the context on one way and a number on the other
-  const auto joined = use({copy(6, 1), {0x15, 1, 0, 1, 0}, mov(6, 0), load(2, 6, di), exit_insn});
-  EXPECT_TRUE(joined.everything);
-  // a loop
-  EXPECT_EQ(use({copy(6, 1), load(2, 6, di), {0x15, 2, 0, -2, 0}, exit_insn}).words, 1u << 14);
-  // code that is not reached does not count
-  EXPECT_EQ(use({{0x05, 0, 0, 1, 0}, load(2, 1, di), exit_insn}).words, 0u);
-  EXPECT_EQ(use({{0x05, 0, 0, 30000, 0}}).words, 0u);  // the verifier refuses it
-}
-
-TEST_F(RegisterUseTest, AContextOutOfSightIsEverything) {
-  EXPECT_TRUE(use({{0x85, 0, 1, 0, 1}, exit_insn, exit_insn}).everything);      // a subprogram gets it
-  EXPECT_TRUE(use({{0x7b, 2, 1, 0, 0}, exit_insn}).everything);                 // stored somewhere
-  EXPECT_TRUE(use({{0x0f, 1, 2, 0, 0}, load(2, 1, 0), exit_insn}).everything);  // moved by an unknown distance
-  EXPECT_TRUE(use({copy(3, 1), mov(2, 168), call(4), exit_insn}).words == (1u << 21) - 1);  // copied whole
-  EXPECT_EQ(use({copy(3, 1), {0x07, 3, 0, 0, di}, mov(2, 8), call(113), exit_insn}).words, 1u << 14);
-  EXPECT_TRUE(use({copy(3, 1), load(2, 10, -8), call(113), exit_insn}).everything);  // with an unknown size
-  EXPECT_FALSE(use({call(25), exit_insn}).everything);                               // perf_event_output
-}
-
-TEST_F(RegisterUseTest, HelpersOfTheCurrentTaskAreNamed) {
-  const auto found = use({call(14), call(14), call(16), call(5), exit_insn});
-  EXPECT_EQ(found.of_current, (std::vector<std::string_view>{"get_current_pid_tgid", "get_current_comm"}));
 }
 
 #if defined(__x86_64__)

@@ -5,7 +5,7 @@
 
 #include "kernel/hook_substitutes.hpp"
 #include "kernel/machine_code.hpp"
-#include "kernel/register_use.hpp"
+#include "spec/register_use.hpp"
 
 namespace skep::kernel {
 
@@ -34,7 +34,7 @@ constexpr MovedFunction functions[] = {
 };
 
 /// Whether the words of the context that the program reads are among those that the carrier fills.
-bool fills(std::span<const s8> arguments, const RegisterUse& use) {
+bool fills(std::span<const s8> arguments, const spec::RegisterUse& use) {
   if (use.everything) return std::ranges::count(arguments, argument_unknown) == 0;
   for (u32 word = 0; word < 32; ++word) {
     const bool known = word < arguments.size() && arguments[word] != argument_unknown;
@@ -45,7 +45,7 @@ bool fills(std::span<const s8> arguments, const RegisterUse& use) {
 
 /// Only what the program reads is filled: a function without a result has no word for it, and the kernel refuses a
 /// look.
-void leave_unread_words(std::vector<s8>& arguments, const RegisterUse& use) {
+void leave_unread_words(std::vector<s8>& arguments, const spec::RegisterUse& use) {
   for (u32 word = 0; word < arguments.size(); ++word)
     if (!use.everything && (use.words >> word & 1) == 0) arguments[word] = argument_unknown;
 }
@@ -103,7 +103,7 @@ std::optional<Carrier> moved_tracepoint_carrier(const ProgramSpec& program, cons
   carrier.arguments = *parse_arguments(row->arguments);  // a test parses every row
   carrier.is_exact = true;
   carrier.note = row->note;
-  const RegisterUse use = register_use(program);
+  const spec::RegisterUse use = spec::register_use(program.insns);
   const bool means_old = !use.everything && (use.words >> row->count) != 0;
   if (!means_old || !fills(carrier.arguments, use)) return std::nullopt;
   leave_unread_words(carrier.arguments, use);
@@ -133,7 +133,7 @@ std::optional<Carrier> moved_function_carrier(const ProgramSpec& program, const 
     if (std::ranges::count(carrier.arguments, argument_unknown) != 0) return std::nullopt;
     return carrier;
   }
-  const RegisterUse use = register_use(program);
+  const spec::RegisterUse use = spec::register_use(program.insns);
   if (!fills(carrier.arguments, use)) return std::nullopt;
   leave_unread_words(carrier.arguments, use);
   return carrier;

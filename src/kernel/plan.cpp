@@ -8,8 +8,8 @@
 #include "catalog/syscalls.hpp"
 #include "kernel/hook_substitutes.hpp"
 #include "kernel/moved_hooks.hpp"
-#include "kernel/register_use.hpp"
 #include "spec/handler.hpp"
+#include "spec/register_use.hpp"
 
 namespace skep::kernel {
 
@@ -280,7 +280,7 @@ bool fits_kprobe_multi(const ProgramSpec& program, const Plan& plan) {
   // a return bp, the result (ax), ip, sp.
   constexpr u32 at_call = 1u << 4 | 1u << 8 | 1u << 9 | 0xfu << 11 | 1u << 16 | 1u << 19;
   constexpr u32 at_return = 1u << 4 | 1u << 10 | 1u << 16 | 1u << 19;
-  const RegisterUse use = register_use(program);
+  const spec::RegisterUse use = spec::register_use(program.insns);
   return !use.everything && (use.words & ~(is_return(plan.hook.kind) ? at_return : at_call)) == 0;
 #else
   return false;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "hook/socket_holders.hpp"
 #include "map/run.hpp"
 #include "spec/handler.hpp"
 
@@ -15,7 +16,8 @@ namespace skep::user {
 namespace {
 std::string_view link_type(const Attachment::Plan& plan) {
   if (const auto* life = std::get_if<hook::LifePlan>(&plan)) return life->arguments ? "raw_tracepoint" : "tracepoint";
-  if (std::holds_alternative<hook::ProbePlan>(plan)) return "perf_event";
+  if (std::holds_alternative<hook::ProbePlan>(plan) || std::holds_alternative<hook::FunctionPlan>(plan))
+    return "perf_event";
   using Context = hook::HookPlan::Context;
   const Context context = std::get<hook::HookPlan>(plan).context;
   return context == Context::raw_enter || context == Context::raw_exit ? "raw_tracepoint" : "syscall";
@@ -25,11 +27,13 @@ std::string_view link_type(const Attachment::Plan& plan) {
 Result<Attachment::Plan> Attachment::plan_of(const AttachTarget& target) {
   if (const auto life = hook::plan_life(target)) return Plan(*life);
   if (auto probe = SKEP_TRY(hook::plan_probe(target))) return Plan(std::move(*probe));
+  if (auto function = hook::plan_function(target)) return Plan(std::move(*function));
   return Plan(SKEP_TRY(hook::plan(target)));
 }
 
 Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const LoadedProgram> program,
-                                                     const AttachTarget& target, Registry& registry) {
+                                                     const AttachTarget& target, Registry& registry,
+                                                     const ShadowProvider& shadow) {
   Plan plan = SKEP_TRY(plan_of(target));
   const verify::VerifiedProgram& proof = program->function->program();
   const u32 context_bytes = std::visit([](const auto& any) { return any.context_bytes; }, plan);
@@ -37,8 +41,16 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
   if (auto* const syscall = std::get_if<hook::HookPlan>(&plan))
     syscall->arguments_in_place =
         spec::declares_call_arguments(program->object->btf.get(), proof.functions(), proof.insns());
+  const btf::Btf* const types = program->object->btf.get();
+  if (auto* const function = std::get_if<hook::FunctionPlan>(&plan))
+    SKEP_TRY(hook::fit(*function, target, types, proof.functions(), proof.insns()));
   std::shared_ptr<Attachment> made(new Attachment(std::move(program), std::move(plan)));
   made->shadow_ = made->program_->object->shadow.get();
+  if (const auto* function = std::get_if<hook::FunctionPlan>(&made->plan_)) {
+    made->carried_by_ = hook::describe(*function, target);
+    if (made->shadow_ == nullptr) made->shadow_owner_ = SKEP_TRY(shadow());
+    if (made->shadow_ == nullptr) made->shadow_ = made->shadow_owner_.get();
+  }
   made->cookie_ = target.cookie;
   SKEP_TRY(made->place_descriptions(target));
   made->id_ = SKEP_TRY(registry.link_table->reserve());
@@ -67,6 +79,12 @@ void Attachment::run(const hook::ProbeHit& hit, u64 cookie, hook::SyscallEvent& 
                      helper::TraceSink& trace) noexcept {
   hook::ProbeContext memory;
   run_program(memory.fill(frame), task, trace, cookie, hit.function);
+}
+
+void Attachment::run(hook::FunctionEvent& event, const hook::FunctionRow& row, helper::TraceSink& trace) noexcept {
+  hook::PtRegs registers;
+  event.fill(std::get<hook::FunctionPlan>(plan_), row, registers);
+  run_program(&registers, event.task(), trace, cookie_);
 }
 
 Attachment::~Attachment() {
@@ -132,9 +150,34 @@ RunSink::RunSink(std::vector<std::shared_ptr<Attachment>> attachments, helper::T
       }
       continue;
     }
+    if (const auto* function = std::get_if<hook::FunctionPlan>(&attachment->plan())) {
+      add(*attachment, *function);
+      continue;
+    }
     const auto& plan = std::get<hook::HookPlan>(attachment->plan());
     plan.add_to(interest_);
     (plan.every_call ? every_[plan.is_exit()] : by_number_[plan.is_exit()][plan.number]).push_back(attachment.get());
+  }
+  const auto by_row = [](std::vector<AtFunction>& list) { std::ranges::stable_sort(list, {}, &AtFunction::row); };
+  for (auto& lists : functions_) std::ranges::for_each(lists, by_row);
+  by_row(functions_at_end_);
+}
+
+void RunSink::add(Attachment& attachment, const hook::FunctionPlan& plan) {
+  using Boundary = hook::FunctionRow::Boundary;
+  shadow_ = attachment.shadow_;
+  for (const hook::FunctionRow* row : plan.rows) {
+    if (row->boundary == Boundary::end) {
+      functions_at_end_.push_back({&attachment, row});
+      interest_.life.add(hook::LifeKind::exit);
+    }
+    for (const u32 number : row->numbers()) {
+      const bool at_return = row->boundary == Boundary::leave, notes = hook::needs_notes(plan, *row);
+      functions_[at_return][number].push_back({&attachment, row});
+      if (at_return) interest_.exit.set(number);
+      if (!at_return || notes) interest_.enter.set(number);
+      if (notes) notes_.set(number);
+    }
   }
 }
 
@@ -143,14 +186,42 @@ void RunSink::run_all(const List& list, hook::SyscallEvent& event, helper::Task&
     if (std::get<hook::HookPlan>(attachment->plan()).matches(event)) attachment->run(event, task, trace_);
 }
 
+/// What a call leads to lies within it: after its entry, before its return.
 void RunSink::on_event(hook::SyscallEvent& event, helper::Task& task) noexcept {
+  const bool is_known = event.nr >= 0 && static_cast<u32>(event.nr) < catalog::syscall_limit;
+  if (is_known && event.is_exit) run_functions(event, task);
   run_all(every_[event.is_exit], event, task);
-  if (event.nr >= 0 && static_cast<u32>(event.nr) < catalog::syscall_limit)
-    run_all(by_number_[event.is_exit][static_cast<u32>(event.nr)], event, task);
+  if (!is_known) return;
+  run_all(by_number_[event.is_exit][static_cast<u32>(event.nr)], event, task);
+  if (!event.is_exit) run_functions(event, task);
+}
+
+void RunSink::run_functions(hook::SyscallEvent& event, helper::Task& task) noexcept {
+  const auto number = static_cast<u32>(event.nr);
+  const auto& list = functions_[event.is_exit][number];
+  const bool notes = !event.is_exit && notes_[number];
+  if (list.empty() && !notes) return;
+  hook::FunctionEvent call(event, task, *shadow_);
+  if (notes) call.note_entry();
+  for (const AtFunction& one : list)
+    if (call.is_called(*one.row)) one.attachment->run(call, *one.row, trace_);
+}
+
+/// The descriptors of a process that ends are closed. It stands before that.
+void RunSink::end_process(hook::SyscallEvent& frame, helper::Task& task) noexcept {
+  std::array<u32, 1024> sockets;
+  const u32 count = hook::find_sockets(static_cast<u32>(task.pid_tgid() >> 32), sockets);
+  for (u32 i = 0; i < count; ++i) {
+    hook::FunctionEvent call(frame, task, *shadow_);
+    call.close_at_end(sockets[i]);
+    for (const AtFunction& one : functions_at_end_)
+      if (call.is_called(*one.row)) one.attachment->run(call, *one.row, trace_);
+  }
 }
 
 void RunSink::on_life(const hook::LifeEvent& event, hook::SyscallEvent& frame, helper::Task& task) noexcept {
   for (Attachment* attachment : by_life_[static_cast<u32>(event.kind)]) attachment->run(event, frame, task, trace_);
+  if (event.kind == hook::LifeKind::exit && event.group_dead && !functions_at_end_.empty()) end_process(frame, task);
 }
 
 Result<void> Attachments::add(std::shared_ptr<Attachment> attachment) {

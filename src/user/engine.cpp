@@ -21,6 +21,7 @@ class AttachedLink final : public Link::Impl {
       : parts_(std::move(parts)), attachment_(std::move(attachment)) {}
   ~AttachedLink() override { parts_->attachments.remove(attachment_); }
   std::vector<u32> ids() const override { return {attachment_->describe().id}; }
+  std::string carried_by() const override { return attachment_->carried_by(); }
 
  private:
   std::shared_ptr<EngineParts> parts_;
@@ -40,9 +41,10 @@ class ProgramHandle final : public Program::Impl {
 
   Result<Link> attach(const AttachTarget& target) override {
     if (auto refused = refuse_attach(info_.type, target)) return tl::unexpected<Error>(std::move(*refused));
-    auto attachment =
-        SKEP_TRY_AT("program " + info_.name, Attachment::make(program_, target, *parts_->host->registry()));
+    auto attachment = SKEP_TRY_AT("program " + info_.name, Attachment::make(program_, target, *parts_->host->registry(),
+                                                                            [this] { return parts_->shadow_tasks(); }));
     SKEP_TRY_AT("program " + info_.name, parts_->attachments.add(attachment));
+    parts_->note(attachment->carried_by());
     return Link(std::make_unique<AttachedLink>(parts_, std::move(attachment)));
   }
 
@@ -87,11 +89,7 @@ Result<Object> UserBackend::load(const ObjectSpec& spec, const LoadOptions& opti
         left_out_.push_back("map " + map.name + " is this process's own and empty: only maps of the kernel are pinned");
   }
   const ObjectSpec prepared = SKEP_TRY_AT("object " + spec.name, prepare(backend::only(spec, selection)));
-  const ShadowProvider shadow = [&]() -> Result<std::shared_ptr<hook::ShadowTasks>> {
-    const std::lock_guard lock(parts_->shadow_mutex);
-    if (!parts_->shadow) parts_->shadow = SKEP_TRY(hook::ShadowTasks::create());
-    return parts_->shadow;
-  };
+  const ShadowProvider shadow = [&] { return parts_->shadow_tasks(); };
   const auto loaded = SKEP_TRY_AT("object " + spec.name, load_object(prepared, parts_->host->registry(), options,
                                                                      vm::Tier::automatic, parts_->trace, shadow));
   std::vector<Program> programs;
@@ -173,6 +171,7 @@ std::string UserBackend::notes() const {
   const std::lock_guard lock(notes_mutex_);
   std::string text = notes_;
   for (const std::string& line : left_out_) text += (text.empty() ? "" : "; ") + line;
+  for (const std::string& line : parts_->carried_lines()) text += (text.empty() ? "" : "; ") + line;
   if (const std::string reason = parts_->host->invisible_because(); !reason.empty()) {
     if (!text.empty()) text += "; ";
     text += "skep prog show cannot see this process: " + reason;

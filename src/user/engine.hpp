@@ -3,6 +3,7 @@
 // load() prepares, proves and links (prepare.hpp, loaded.hpp); attach() turns a target into a plan of the system call
 // hooks; run() starts the workload under a tracer that wants exactly the calls those plans name.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,25 @@ struct EngineParts {
   Attachments attachments;
   std::mutex shadow_mutex;
   std::shared_ptr<hook::ShadowTasks> shadow;  ///< one for all programs: they see the tasks of one run
+  Result<std::shared_ptr<hook::ShadowTasks>> shadow_tasks() {
+    const std::lock_guard lock(shadow_mutex);
+    if (!shadow) shadow = SKEP_TRY(hook::ShadowTasks::create());
+    return shadow;
+  }
+  /// What stands in for hooks that were asked for, a line for each.
+  void note(const std::string& carried_by) {
+    const std::lock_guard lock(carried_mutex_);
+    if (!carried_by.empty() && std::ranges::find(carried_, carried_by) == carried_.end())
+      carried_.push_back(carried_by);
+  }
+  std::vector<std::string> carried_lines() {
+    const std::lock_guard lock(carried_mutex_);
+    return carried_;
+  }
+
+ private:
+  std::mutex carried_mutex_;
+  std::vector<std::string> carried_;
 };
 
 class UserBackend final : public Backend {

@@ -94,7 +94,7 @@ class Hello(Case):
         result = self.skep("run", EXAMPLES / "hello.bpf.c", "--attach", "syscall:exceve", "--", "/bin/true")
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("execve", result.stderr, "the nearest name is offered")
-        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--attach", "kprobe:vfs_read", "--", "/bin/true")
+        result = self.skep("run", EXAMPLES / "hello.bpf.c", "--attach", "kprobe:do_exit", "--", "/bin/true")
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("kernel", result.stderr)
 

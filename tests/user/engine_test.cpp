@@ -34,7 +34,7 @@ void expect_mentions(const Error& error, Code code, const std::vector<std::strin
 }
 
 TEST_F(UserEngine, RefusesWhatOnlyAKernelHas) {
-  expect_mentions(refusal("kernel_function"), Code::unsupported, {"vfs_read", "--backend kernel"});
+  expect_mentions(refusal("kernel_function"), Code::unsupported, {"do_exit", "--backend kernel"});
   expect_mentions(refusal("packets"), Code::unsupported, {"xdp", "skep test"});
   expect_mentions(refusal("other_tracepoint"), Code::unsupported, {"sched", "--backend kernel"});
   expect_mentions(refusal("no_such_call"), Code::not_found, {"nosuchcall"});
@@ -49,7 +49,7 @@ TEST_F(UserEngine, OfEachGroupOneProgramIsLoaded) {
   std::vector<std::string> names;
   for (const Program& program : object->programs()) names.push_back(program.info().name);
   EXPECT_EQ(names, (std::vector<std::string>{"always", "ends_in_a_tree"}));
-  EXPECT_NE(engine->notes().find("vfs_read"), std::string::npos) << engine->notes();
+  EXPECT_NE(engine->notes().find("finish_task_switch"), std::string::npos) << engine->notes();
 }
 
 TEST_F(UserEngine, MemoryIsSharedWithItsHost) {

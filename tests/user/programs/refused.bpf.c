@@ -21,7 +21,7 @@ extern int CONFIG_HZ __kconfig;
 extern int CONFIG_WEAK_THING __kconfig __weak;
 extern int LINUX_KERNEL_VERSION __kconfig;
 
-SEC("kprobe/vfs_read")
+SEC("kprobe/do_exit")
 int kernel_function(struct pt_regs* ctx) { return 0; }
 
 SEC("xdp")

@@ -13,4 +13,4 @@ SEC("?fentry/do_exit") SKEP_ONE_OF("ends") int ends_in_a_kernel(void *ctx) { ret
 SEC("?tp/sched/sched_process_exit") SKEP_ONE_OF("ends") int ends_in_a_tree(void *ctx) { return 0; }
 
 /* Nothing fits, and all are optional. */
-SEC("?kprobe/vfs_read") SKEP_ONE_OF("reads") int reads(void *ctx) { return 0; }
+SEC("?kprobe/finish_task_switch") SKEP_ONE_OF("reads") int reads(void *ctx) { return 0; }

@@ -6,10 +6,11 @@
 // read.
 #pragma once
 #include <skep/spec.hpp>
+#include <span>
 #include <string_view>
 #include <vector>
 
-namespace skep::kernel {
+namespace skep::spec {
 
 struct RegisterUse {
   bool everything = false;                     ///< the context got out of sight
@@ -19,6 +20,7 @@ struct RegisterUse {
   bool reads(u32 offset) const noexcept { return everything || (words >> (offset / 8) & 1) != 0; }
 };
 
-RegisterUse register_use(const ProgramSpec& program);
+/// `insns`: of a program of type kprobe, from its entry on.
+RegisterUse register_use(std::span<const Insn> insns);
 
-}  // namespace skep::kernel
+}  // namespace skep::spec

@@ -1,5 +1,5 @@
 // Following the context. See register_use.hpp.
-#include "kernel/register_use.hpp"
+#include "spec/register_use.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include "catalog/helpers.hpp"
 #include "isa/isa.hpp"
 
-namespace skep::kernel {
+namespace skep::spec {
 
 namespace {
 
@@ -248,12 +248,12 @@ class Walk {
 
 }  // namespace
 
-RegisterUse register_use(const ProgramSpec& program) {
+RegisterUse register_use(std::span<const Insn> insns) {
   RegisterUse use;
-  use.everything = program.insns.size() > most_insns;
-  if (!use.everything) use = Walk(program.insns).run();
-  for (std::size_t i = 0; i < program.insns.size(); ++i) {
-    const Insn& insn = program.insns[i];
+  use.everything = insns.size() > most_insns;
+  if (!use.everything) use = Walk(insns).run();
+  for (std::size_t i = 0; i < insns.size(); ++i) {
+    const Insn& insn = insns[i];
     if (isa::is_ld_imm64(insn)) ++i;
     if (insn.code != isa::code_call || insn.src != isa::call_src_helper) continue;
     const auto id = static_cast<HelperId>(insn.imm);
@@ -264,4 +264,4 @@ RegisterUse register_use(const ProgramSpec& program) {
   return use;
 }
 
-}  // namespace skep::kernel
+}  // namespace skep::spec
