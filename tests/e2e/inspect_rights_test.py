@@ -137,6 +137,29 @@ class Pinned(KernelInspection):
         refused = self.few(BPF, "link", "detach", *self.link, check=1).stderr  # raw tracepoints are none that the kernel detaches
         self.assertIn("the kernel cannot detach raw_tracepoint links", refused)
 
+    def test_programs_are_attached_and_iterated_by_their_pins(self):
+        need(shutil.which("unshare"), "unshare (util-linux): no network namespace of our own")
+        few = [f"--{kind}=-all,+bpf,+net_admin" for kind in ("inh-caps", "bounding-set")]
+        script = f"setpriv {' '.join(few)} {SKEP} net attach xdpgeneric pinned {self.program[1]} dev lo && {SKEP} net show -j"
+        result = subprocess.run(["unshare", "-n", "sh", "-c", script], text=True, capture_output=True, env=self.environment, timeout=60)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual([xdp["id"] for xdp in json.loads(result.stdout)[0]["xdp"]], [self.json("prog", "show", *self.program)["id"]])
+        source = self.write("each.bpf.c", """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct seq_file; struct bpf_iter_meta { struct seq_file *seq; } __attribute__((preserve_access_index));
+struct bpf_map; struct bpf_iter__bpf_map_elem { struct bpf_iter_meta *meta; struct bpf_map *map; void *key; void *value; } __attribute__((preserve_access_index));
+SEC("iter/bpf_map_elem") int each(struct bpf_iter__bpf_map_elem *ctx) {
+  static const char text[] = "entry\\n";
+  if (ctx->key) bpf_seq_write(ctx->meta->seq, text, 6);
+  return 0;
+}
+char _license[] SEC("license") = "GPL";
+""")
+        self.skep("prog", "load", source, self.programs / "each", check=0)
+        self.few("+bpf,+perfmon", "iter", "pin", "pinned", self.programs / "each", self.links / "entries", "map", *self.numbers, check=0)
+        self.assertEqual((self.links / "entries").read_text(), "entry\n")
+
     def test_what_is_loaded_is_attached_and_pinned_without_the_right_to_list(self):
         self.skep("compile", self.directory / "calls.bpf.c", "-o", self.directory / "calls.o", check=0)
         made = self.few("+bpf,+perfmon", "prog", "loadall", "calls.o", self.links / "more", "autoattach", check=0)

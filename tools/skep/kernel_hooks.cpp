@@ -153,9 +153,10 @@ Result<int> net_change(Words& words, bool attach) {
                                                     "tcx_egress, netkit_primary or netkit_peer",
                                                     mode));
   u32 program = 0;
+  inspect::World world;  // holds what was named by its path
   if (attach || in_list) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "program"));
-    auto world = inspect::World::open();
+    world = inspect::World::open();
     const ProgramInfo info = SKEP_TRY(world.program(handle)).info;
     const ProgramType wanted = in_list ? ProgramType::sched_cls : ProgramType::xdp;
     if (info.type != wanted)
@@ -198,6 +199,7 @@ constexpr std::string_view iter_usage =
 /// What the pinned iterator runs: a program that is loaded, or one that is loaded for it and lives as long as the pin.
 struct IterProgram {
   u32 id = 0;
+  inspect::World world;  ///< holds one that was named by its path
   std::unique_ptr<Backend> engine;
   std::optional<Object> object;
 };
@@ -228,7 +230,7 @@ Result<IterProgram> find_iterator(Words& words) {
   if (program.info.host_pid != 0)
     return fail(Code::unsupported, fmt::format("program {} lives in process {}; iterators are the kernel's",
                                                program.info.id, program.info.host_pid));
-  return IterProgram{program.info.id, nullptr, std::nullopt};
+  return IterProgram{program.info.id, std::move(world), nullptr, std::nullopt};
 }
 
 Result<int> iter(Words& words) {
@@ -238,9 +240,10 @@ Result<int> iter(Words& words) {
   const std::string path = words.next();
   if (path.empty()) return fail(Code::invalid_argument, "expected the path in bpffs after the program");
   u32 map = 0;
+  inspect::World world;
   if (words.take("map")) {
     const auto handle = SKEP_TRY(inspect::Handle::parse(words.words, words.position, "map"));
-    auto world = inspect::World::open();
+    world = inspect::World::open();
     map = SKEP_TRY(world.map(handle)).info.id;
   }
   SKEP_TRY(words.end());
