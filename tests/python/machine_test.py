@@ -161,7 +161,24 @@ except Exception as error:
 """
 
 
+FUNCTIONS = """from bcc import BPF
+for name in (b"vfs_read$", b"^vfs_", b"tcp_v4", b"do_", b"no_such_function"):
+    found = BPF.get_kprobe_functions(name)
+    assert found == BPF.get_kprobe_functions(b"(?:" + name + b")"), name  # by the other way: a regular expression
+    print(len(found) if name != b"do_" else b"do_one_initcall" in found)
+with open("/proc/kallsyms") as symbols:
+    address = next(int(line.split()[0], 16) for line in symbols if line.endswith(" vfs_read\\n"))
+print(BPF.ksymname("vfs_read") == address, BPF.ksymname("no_such_function"))
+"""
+
+
 class KernelEngine(DriverCase):
+    def test_functions(self):
+        lines = self.driver(FUNCTIONS, before=("--backend", "kernel"), check=0).stdout.splitlines()
+        self.assertEqual((lines[0], lines[3:]), ("1", ["True", "0", "True -1"]))
+        self.assertGreater(int(lines[1]), 30)
+        self.assertGreater(int(lines[2]), 10)
+
     @classmethod
     def setUpClass(cls):
         need(can_use_kernel_bpf(), "the kernel engine needs CAP_BPF and CAP_PERFMON (root), and a kernel with BTF")
