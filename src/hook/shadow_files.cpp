@@ -17,6 +17,12 @@ constexpr u32 fmode_read = 1, fmode_write = 2, fmode_created = 0x100000;
 
 u32 kernel_device(dev_t device) noexcept { return gnu_dev_major(device) << 20 | (gnu_dev_minor(device) & 0xfffff); }
 
+/// Numbers of inodes are often alike in their lower bits.
+u32 chain_of(u64 device, u64 inode) noexcept {
+  constexpr u64 golden_ratio = 0x9e3779b97f4a7c15;
+  return static_cast<u32>((inode ^ device * 31) * golden_ratio >> 52);
+}
+
 /// The last part of what a link in /proc/PID/fd says; empty for what is no file of a directory.
 std::string_view last_part(std::string_view path, bool is_deleted) noexcept {
   constexpr std::string_view deleted = " (deleted)", nameless = "anon_inode:";
@@ -152,7 +158,7 @@ shadow::Pointer ShadowFiles::name_of(shadow::Pointer file) noexcept {
 /// Names of one file are told apart; a file that has one name only, and is met under another, was renamed.
 u32 ShadowFiles::entry_of_name(const struct stat& found, std::string_view name) noexcept {
   const u64 device = found.st_dev, inode = found.st_ino;
-  u32& head = heads_[(inode ^ device * 31) % chains];
+  u32& head = heads_[chain_of(device, inode)];
   u32 renamed = none;
   for (u32 at = head; at != none; at = entries_[at].next) {
     if (entries_[at].inode != inode || entries_[at].device != device) continue;
@@ -163,7 +169,7 @@ u32 ShadowFiles::entry_of_name(const struct stat& found, std::string_view name) 
   if (renamed != none && found.st_nlink <= 1) return renamed;
   const u32 made = newest_++ % most_names;
   if (Entry& oldest = entries_[made]; oldest.inode != 0) {
-    u32* link = &heads_[(oldest.inode ^ oldest.device * 31) % chains];
+    u32* link = &heads_[chain_of(oldest.device, oldest.inode)];
     while (*link != made && *link != none) link = &entries_[*link].next;
     if (*link == made) *link = oldest.next;
   }

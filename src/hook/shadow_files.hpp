@@ -117,7 +117,7 @@ class ShadowFiles {
     u64 device = 0, inode = 0;
     u32 next = none;
   };
-  static constexpr u32 none = ~0u, chains = 4096;
+  static constexpr u32 none = ~0u, chains = 1u << 12;
   std::vector<u32> heads_;
   std::vector<Entry> entries_;
   u32 newest_ = 0;

@@ -1,0 +1,130 @@
+// Files and sockets of this process as structures: identities that last, facts that are of the moment.
+#include "hook/shadow_files.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+namespace skep::hook {
+namespace {
+
+constexpr shadow::Pointer base = 0xffff'8881'0000'0000;
+
+struct ShadowFilesTest : testing::Test {
+  std::unique_ptr<ShadowFiles::Memory> memory = std::make_unique<ShadowFiles::Memory>();
+  ShadowFiles files{memory.get(), base};
+  const u32 self = static_cast<u32>(::getpid());
+
+  static struct stat file(u64 inode, u64 links) {
+    struct stat made{};
+    made.st_ino = inode;
+    made.st_nlink = links;
+    made.st_mode = S_IFREG;
+    return made;
+  }
+  const ShadowFiles::Named& named(shadow::Pointer dentry) const {
+    return memory->names[(dentry - base - offsetof(ShadowFiles::Memory, names)) / sizeof(ShadowFiles::Named)];
+  }
+};
+
+TEST_F(ShadowFilesTest, NamesOfOneFileAreToldApart) {
+  const auto first = files.name(file(7, 1), "first");
+  EXPECT_EQ(files.name(file(7, 1), "first"), first);
+  EXPECT_EQ(files.name(file(7, 1), "renamed"), first) << "its only name is another now";
+  EXPECT_STREQ(named(first).name, "renamed");
+  const auto second = files.name(file(7, 2), "second");
+  EXPECT_NE(second, first) << "one more name of the same file";
+  EXPECT_EQ(files.name(file(7, 2), "renamed"), first);
+  EXPECT_NE(files.name(file(8, 1), "second"), second);
+  EXPECT_EQ(named(second).dentry.d_name.len, 6u);
+  EXPECT_EQ(named(second).inode.i_nlink, 2u);
+}
+
+TEST_F(ShadowFilesTest, NamesAreCutAndTheOldestMakesRoom) {
+  const auto longest = files.name(file(1, 1), std::string(4000, 'x'));
+  EXPECT_EQ(named(longest).dentry.d_name.len, 255u);
+  EXPECT_EQ(named(longest).name[255], 0);
+  // Several times around.
+  for (u64 i = 0; i < 3 * ShadowFiles::most_names; ++i) files.name(file(4096 * (i + 1), 1), "many");
+  const auto last = files.name(file(4096 * (3 * ShadowFiles::most_names), 1), "many");
+  EXPECT_EQ(files.name(file(4096 * (3 * ShadowFiles::most_names), 1), "many"), last);
+  EXPECT_NE(files.name(file(1, 1), std::string(4000, 'x')), 0u) << "made again";
+}
+
+TEST_F(ShadowFilesTest, AFileKeepsItsAddress) {
+  char path[] = "/tmp/skep-shadow-XXXXXX";
+  const base::Fd one(::mkstemp(path));
+  ASSERT_TRUE(one);
+  const auto found = files.file(self, static_cast<u32>(one.get()), 0);
+  ASSERT_NE(found, 0u);
+  files.begin_event();
+  EXPECT_EQ(files.file(self, static_cast<u32>(one.get()), 0), found);
+  const auto dentry = files.name_of(found);
+  EXPECT_EQ("/tmp/" + std::string(named(dentry).name), path);
+  ::unlink(path);
+  files.begin_event();
+  EXPECT_EQ(files.file(self, static_cast<u32>(one.get()), 0), found);
+  EXPECT_EQ(files.name_of(found), dentry);
+  EXPECT_EQ("/tmp/" + std::string(named(dentry).name), path) << "without what /proc adds to a deleted file's";
+  EXPECT_EQ(files.sock(found), 0u);
+  EXPECT_EQ(files.file(self, 999999, 0), 0u);
+}
+
+TEST_F(ShadowFilesTest, ASocketIsTheSameWhoeverHoldsItAndOutlivesItsDescriptor) {
+  const base::Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  base::Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  base::Fd copy(::dup(client.get()));
+
+  const auto found = files.file(self, static_cast<u32>(client.get()), 0);
+  EXPECT_EQ(files.file(self, static_cast<u32>(copy.get()), 0), found);
+  const shadow::inet_sock connected = files.ask(found);
+  if (connected.sk.sk_protocol == 0) GTEST_SKIP() << "a process may not copy its own descriptor here (pidfd_getfd)";
+  EXPECT_EQ(connected.sk.__sk_common.skc_dport, address.sin_port);
+  EXPECT_EQ(connected.sk.__sk_common.skc_state, 1);
+  EXPECT_NE(connected.inet_sport, 0);
+  const u64 inode = files.inode_of(found);
+  client = {};
+  EXPECT_TRUE(files.holders().is_held(inode, connected, self, true));
+  EXPECT_TRUE(files.holders().is_held(inode, connected, self, false)) << "as the table of the namespace has it";
+  copy = {};
+  EXPECT_FALSE(files.holders().is_held(inode, connected, self, true));
+  EXPECT_FALSE(files.holders().is_held(inode, connected, self, false));
+  files.begin_event();
+  EXPECT_EQ(files.ask(found).sk.__sk_common.skc_dport, address.sin_port) << "what was read last";
+}
+
+TEST(SocketTarget, IsReadFromWhatACallIsGiven) {
+  sockaddr_storage given{};
+  auto& four = reinterpret_cast<sockaddr_in&>(given);
+  four.sin_family = AF_INET;
+  four.sin_port = htons(80);
+  EXPECT_EQ(target_of(given, sizeof four).four, htonl(INADDR_LOOPBACK)) << "nowhere is this host";
+  EXPECT_EQ(target_of(given, sizeof four - 1).family, 0) << "cut off";
+  auto& six = reinterpret_cast<sockaddr_in6&>(given);
+  given = {};
+  six.sin6_family = AF_INET6;
+  EXPECT_EQ(target_of(given, sizeof six).six.bytes[15], 1);
+  six.sin6_addr.s6_addr[10] = six.sin6_addr.s6_addr[11] = 0xff;
+  six.sin6_addr.s6_addr[12] = 127;
+  EXPECT_TRUE(is_mapped(target_of(given, sizeof six)));
+  EXPECT_EQ(target_of(given, sizeof six).four, htonl(127u << 24));
+  EXPECT_EQ(target_of(given, 3).family, 0);
+  six.sin6_family = AF_UNIX;
+  EXPECT_EQ(target_of(given, sizeof given).family, 0);
+}
+
+}  // namespace
+}  // namespace skep::hook
