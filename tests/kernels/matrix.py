@@ -10,7 +10,7 @@ Each kernel comes from the machine's own Debian mirror (apt, in folders of its o
 installed). The initramfs holds busybox, the test binary with its libraries, and the test programs compiled here, since
 there is no compiler in the guest. QEMU interprets (TCG): no KVM is needed, no network is made, and what runs there
 cannot touch this machine. A suite that cannot be fetched is left out and named; a test that fails or a kernel that
-complains makes the run fail. --write replaces the columns of what was run, and leaves those of other kernels.
+complains makes the run fail. --write replaces the columns of what was run (with --filter or --only the fields), and leaves those of other kernels.
 
 Debian builds no kernel without BTF. With hidden types an empty file system lies over /sys/kernel/btf, where skep, as everybody, reads
 the kernel's types: that is what a program sees of a kernel that has none. The kernel itself still knows them, so what it would do by
@@ -270,10 +270,11 @@ def read_table(text):
     return columns
 
 
-def table(outcomes, before):
+def table(outcomes, before, in_part):
     columns = dict(before)
     for outcome in outcomes:
-        columns[outcome.release] = {name: state.partition(":")[0] for name, state in outcome.tests.items()}
+        kept = before.get(outcome.release, {}) if in_part else {}
+        columns[outcome.release] = kept | {name: state.partition(":")[0] for name, state in outcome.tests.items()}
     lines = ["| test | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name in sorted({name for tests in columns.values() for name in tests}):
         lines.append(f"| {name} | " + " | ".join(tests.get(name, "") for tests in columns.values()) + " |")
@@ -338,7 +339,8 @@ def main():
         text = open(options.write).read()
         head, line, rest = text.partition("| test |")
         with open(options.write, "w") as out:
-            out.write(head + table(outcomes, read_table(line + rest)))
+            in_part = options.filter != "*" or options.only is not None
+            out.write(head + table(outcomes, read_table(line + rest), in_part))
     sys.exit(1 if failed else 0)
 
 
