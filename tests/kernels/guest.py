@@ -199,9 +199,9 @@ class Guest:
         # nosoftlockup: an interpreted machine clears memory, or waits for its turn, longer than a kernel finds normal.
         # One CPU: where two take turns, whoever waits for the other (at each change of the kernel's code, so at each probe) spins
         # until its turn ends, a tenth of a second; with a thread for each, kernels died now and then.
-        # icount: the guest's time goes with its instructions, 4 ns each. Where it goes with ours, a machine that does other
+        # icount: the guest's time goes with its instructions, 2 ns each. Where it goes with ours, a machine that does other
         # things beside makes timers late, and tools that sample give up (cpuunclaimed) or count too little.
-        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-icount", "shift=2", "-cpu", matrix.CPUS.get(kernel.suite, "max"),
+        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-icount", "shift=1", "-cpu", matrix.CPUS.get(kernel.suite, "max"),
                    "-smp", "1", "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel.image,
                    "-initrd", initramfs, "-drive", f"file={disk},if=virtio,format=raw"]
         for name, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("exchange", self.exchange, "")):
