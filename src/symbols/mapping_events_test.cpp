@@ -10,6 +10,7 @@
 #include <array>
 #include <filesystem>
 #include <random>
+#include <thread>
 
 #include "symbols/symbolizer.hpp"
 
@@ -112,6 +113,23 @@ TEST(MappingHistory, OfDescendantsOnly) {
   EXPECT_EQ(paths(history, 11), "unknown");
 }
 
+TEST(MappingHistory, WhatAProcessHadBeforeItBeganAnew) {
+  MappingHistory history({}, nothing);
+  history.add({mapped(1, 0x1000, 0x2000, "/a"), mapped(1, 0x3000, 0x4000, "/b"), forked(1, 2), executed(2),
+               mapped(2, 0x1800, 0x2800, "/c")});
+  const auto all = [&](u32 pid) {
+    std::string out;
+    for (const Mapping& mapping : MappingHistory::all(*history.of(pid))) out += mapping.path;
+    return out;
+  };
+  EXPECT_EQ(all(1), "/a/b");
+  EXPECT_EQ(all(2), "/c/b");
+  history.add({forked(2, 3), executed(2), mapped(2, 0x8000, 0x9000, "/d"), executed(4)});
+  EXPECT_EQ(all(2), "/c/d");
+  EXPECT_EQ(all(3), "/c");  // a fork has what there is now
+  EXPECT_EQ(all(4), "");
+}
+
 TEST(MappingHistory, ANumberThatSomebodyElseHasNow) {
   MappingHistory history({.ancestor = 1}, nothing);
   history.add({forked(1, 2), mapped(2, 1, 2, "/a"), forked(9, 2), executed(2), mapped(2, 1, 2, "/b"), forked(2, 3)});
@@ -182,6 +200,26 @@ TEST(MappingEvents, TellOfAProcessThatHasEnded) {
   }
 }
 
+/// The kernel gives the thread that executes the number of its process.
+TEST(MappingEvents, TellOfAThreadThatExecutes) {
+  auto events = MappingEvents::open(MappingEvents::Of::own_children);
+  if (!events && is_forbidden(events.error())) GTEST_SKIP() << events.error().message;
+  ASSERT_TRUE(events) << events.error().message;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::thread([] { ::execl("/bin/true", "true", nullptr); }).join();
+    ::_exit(1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  MappingHistory history({.ancestor = static_cast<u32>(::getpid())}, nothing);
+  history.add(events->read(true));
+  EXPECT_EQ(history.size(), 2u);  // we and it: a thread is no process
+  EXPECT_NE(paths(history, static_cast<u32>(child)).find(std::filesystem::canonical("/bin/true").string()),
+            std::string::npos);
+}
+
 TEST(MappingEvents, TellWhatDidNotFit) {
   auto events = MappingEvents::open(MappingEvents::Of::own_children);
   if (!events && is_forbidden(events.error())) GTEST_SKIP() << events.error().message;
@@ -220,7 +258,10 @@ TEST(Symbolizer, NamesWhatAProcessHadThatHasEnded) {
   const Frame frame = symbolizer.user(static_cast<u32>(pid), address);
   EXPECT_NE(frame.name.find("run"), std::string::npos) << text(frame);
   EXPECT_EQ(frame.offset, 0u);
-  EXPECT_TRUE(symbolizer.user(run("/bin/true"), address).name.empty());  // another program, or nothing there
+  // This one had the same function until it executed its program.
+  const u32 other = run("/bin/true");
+  EXPECT_EQ(symbolizer.user(other, address).name, frame.name);
+  EXPECT_TRUE(symbolizer.user(other, address & 0xfff).name.empty());
 }
 
 }  // namespace

@@ -16,6 +16,8 @@ std::size_t memory_of(const Mapping& mapping) { return sizeof mapping + mapping.
 /// made.
 bool has_number(const MappingEvent& event) { return event.pid != 0 && event.pid != ~u32{0}; }
 
+bool overlap(const Mapping& one, const Mapping& other) { return one.begin < other.end && other.begin < one.end; }
+
 /// What is left of a mapping when another one takes [begin, end).
 void add_rest(const Mapping& mapping, u64 begin, u64 end, std::vector<Mapping>& out) {
   if (mapping.begin < begin) {
@@ -55,10 +57,13 @@ void MappingHistory::put(Known& known, Mapping added) {
 MappingHistory::Known& MappingHistory::set(u32 pid, std::shared_ptr<std::vector<Mapping>> mappings) {
   Known& known = processes_[pid];
   bytes_ -= known.bytes;
-  known = {std::move(mappings), ++last_version_, 0};
-  for (const Mapping& one : *known.mappings) known.bytes += memory_of(one);
-  bytes_ += known.bytes;
+  known = {std::move(mappings), nullptr, ++last_version_, 0};
+  count(known, *known.mappings);
   return known;
+}
+
+void MappingHistory::count(Known& known, const std::vector<Mapping>& mappings) {
+  for (const Mapping& one : mappings) known.bytes += memory_of(one), bytes_ += memory_of(one);
 }
 
 /// One that nothing was heard of was there before: it is looked at, which is no longer possible when it has ended.
@@ -70,6 +75,16 @@ MappingHistory::Known& MappingHistory::known(u32 pid) {
 const MappingHistory::Known* MappingHistory::of(u32 pid) const {
   const auto at = processes_.find(pid);
   return at == processes_.end() ? nullptr : &at->second;
+}
+
+std::vector<Mapping> MappingHistory::all(const Known& known) {
+  std::vector<Mapping> all = *known.mappings;
+  if (known.before_exec == nullptr) return all;
+  for (const Mapping& old : *known.before_exec)
+    if (std::ranges::none_of(*known.mappings, [&](const Mapping& one) { return overlap(one, old); }))
+      all.push_back(old);
+  std::ranges::sort(all, {}, &Mapping::begin);
+  return all;
 }
 
 bool MappingHistory::concerns(const MappingEvent& event) {
@@ -85,9 +100,13 @@ void MappingHistory::add(std::vector<MappingEvent> events) {
   for (MappingEvent& event : events) {
     if (!concerns(event)) continue;
     switch (event.kind) {
-      case MappingEvent::Kind::executed:
-        set(event.pid, std::make_shared<std::vector<Mapping>>());
+      case MappingEvent::Kind::executed: {
+        const Known* const old = of(event.pid);
+        const auto before = old != nullptr ? old->mappings : nullptr;
+        Known& anew = set(event.pid, std::make_shared<std::vector<Mapping>>());
+        if ((anew.before_exec = before) != nullptr) count(anew, *before);
         break;
+      }
       case MappingEvent::Kind::forked:
         set(event.pid, known(event.parent).mappings);
         break;

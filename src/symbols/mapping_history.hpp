@@ -25,11 +25,15 @@ class MappingHistory {
   struct Known {
     /// By rising address, executable ones. Shared with who forked it until one of them changes.
     std::shared_ptr<std::vector<Mapping>> mappings = std::make_shared<std::vector<Mapping>>();
-    u64 version = 0;        ///< another one whenever they change
-    std::size_t bytes = 0;  ///< of the mappings, also where they are shared
+    std::shared_ptr<std::vector<Mapping>> before_exec;  ///< what it had before it began anew; nullptr: it did not
+    u64 version = 0;                                    ///< another one whenever they change
+    std::size_t bytes = 0;                              ///< of the mappings, also where they are shared
   };
   /// nullptr: nothing was heard of it. Valid until add().
   const Known* of(u32 pid) const;
+  /// What it had at any time, the latest where several lay at the same addresses: the stack of a shell's child may be
+  /// of before it executed its program.
+  static std::vector<Mapping> all(const Known& known);
   std::size_t size() const noexcept { return processes_.size(); }
 
  private:
@@ -37,6 +41,7 @@ class MappingHistory {
   Known& known(u32 pid);
   Known& set(u32 pid, std::shared_ptr<std::vector<Mapping>> mappings);
   void put(Known& known, Mapping added);
+  void count(Known& known, const std::vector<Mapping>& mappings);
   void forget(u32 pid);
   void forget_some();
 

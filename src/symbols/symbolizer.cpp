@@ -104,10 +104,10 @@ Process* Symbolizer::remembered(u32 pid) {
   if (!history_) return nullptr;
   hear(true);
   const MappingHistory::Known* const known = history_->of(pid);
-  if (known == nullptr || known->mappings->empty()) return nullptr;
+  if (known == nullptr || (known->mappings->empty() && known->before_exec == nullptr)) return nullptr;
   const auto at = std::ranges::find(processes_, pid, &Process::pid);
   if (at != processes_.end() && at->version() == known->version) return &*at;
-  return &keep(Process::remembered(pid, *known->mappings, known->version));
+  return &keep(Process::remembered(pid, MappingHistory::all(*known), known->version));
 }
 
 Result<void> Symbolizer::follow(bool children) {

@@ -262,7 +262,8 @@ TEST(ShutIn, ReachesNothingAndNobody) {
   if (child == 0) {
     if (!shut_in(pair[1])) ::_exit(1);
     const std::string told = attempts(pair[1], parent, shared);
-    ::_exit(::send(pair[1], told.data(), told.size(), 0) > 0 ? 0 : 2);
+    const bool sent = ::send(pair[1], told.data(), told.size(), 0) > 0;
+    ::syscall(SYS_exit_group, sent ? 0 : 2);  // sanitizers look for leaks in _exit()
   }
   ::close(pair[1]);
   char text[64]{};
