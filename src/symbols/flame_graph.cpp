@@ -83,7 +83,8 @@ std::string escaped(std::string_view name) {
   return text;
 }
 
-/// Warm colours for user code, bluish ones for the kernel's (names that end in _[k]); FNV-1a of the name chooses.
+/// Warm colours for user code, greenish ones for what is inlined (names that end in _[i]), bluish ones for the kernel's
+/// (_[k]); FNV-1a of the name chooses.
 std::string colour(std::string_view name) {
   u64 hash = 0xcbf29ce484222325;
   for (const char c : name) hash = (hash ^ static_cast<u8>(c)) * 0x100000001b3;
@@ -92,6 +93,8 @@ std::string colour(std::string_view name) {
   };
   if (name.ends_with("_[k]"))
     return fmt::format("rgb({},{},{})", 90 + part(16, 60), 150 + part(32, 60), 205 + part(0, 40));
+  if (name.ends_with("_[i]"))
+    return fmt::format("rgb({},{},{})", 130 + part(16, 60), 195 + part(0, 40), 110 + part(32, 60));
   return fmt::format("rgb({},{},{})", 205 + part(0, 50), 90 + part(16, 130), part(32, 60));
 }
 

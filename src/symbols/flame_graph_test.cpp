@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/mapped_file.hpp"
+#include "base/split.hpp"
 
 extern "C" __attribute__((noipa, used, visibility("default"))) int skep_flame_landmark(int value) { return value + 2; }
 
@@ -51,7 +52,7 @@ TEST(StackValues, BuildIdsOfBothLengths) {
 TEST(StackValues, AreNamed) {
   Symbolizer symbolizer;
   const auto here = reinterpret_cast<u64>(&skep_flame_landmark);
-  const auto frames = user_stack(symbolizer, static_cast<u32>(::getpid()), bytes_of({here + 1, 16, 0}));
+  const auto frames = symbolizer.user_stack(static_cast<u32>(::getpid()), stack_addresses(bytes_of({here + 1, 16, 0})));
   ASSERT_EQ(frames.size(), 2u);
   EXPECT_EQ(frames[0].name, "skep_flame_landmark");
   // The same place by the build id of this program, found through its mappings.
@@ -66,27 +67,34 @@ TEST(StackValues, AreNamed) {
   std::memcpy(value.data(), &status, 4);
   for (std::size_t i = 0; i < 20; ++i) value[4 + i] = std::byte(std::stoul(id.substr(2 * i, 2), nullptr, 16));
   std::memcpy(value.data() + 24, &frames[0].module_offset, 8);
-  EXPECT_EQ(build_id_stack(fresh, 0, value)[0].name, "");
-  EXPECT_EQ(build_id_stack(fresh, static_cast<u32>(::getpid()), value)[0].name, "skep_flame_landmark");
+  EXPECT_EQ(fresh.build_id_stack(0, stack_build_ids(value))[0].name, "");
+  EXPECT_EQ(fresh.build_id_stack(static_cast<u32>(::getpid()), stack_build_ids(value))[0].name, "skep_flame_landmark");
 }
 
 TEST(Folded, LinesAddUp) {
   FoldedStacks stacks;
   const std::vector<std::string> inner = {"c", "b", "a"}, strange = {"x;y\nz", "a"};
-  stacks.add(inner, 2);
-  stacks.add(inner, 3);
-  stacks.add(strange, 1);
-  stacks.add(std::span<const std::string>(), 4);
-  EXPECT_EQ(stacks.text(), "[no stack] 4\na;b;c 5\na;x:y_z 1\n");
-  stacks.add(inner, ~u64{0});
+  stacks.add(folded(inner), 2);
+  stacks.add(folded(inner), 3);
+  stacks.add(folded(strange), 1);
+  stacks.add(folded({}), 4);
+  EXPECT_EQ(stacks.lines(), (std::map<std::string, u64>{{"[no stack]", 4}, {"a;b;c", 5}, {"a;x:y_z", 1}}));
+  stacks.add(folded(inner), ~u64{0});
   EXPECT_EQ(stacks.lines().at("a;b;c"), ~u64{0});
-  const std::vector<Frame> frames = {{.address = 1, .name = "schedule", .is_kernel = true},
-                                     {.address = 2, .name = "_Z1fv"}};
-  FoldedStacks named;
-  named.add(frames, 1);
-  EXPECT_EQ(named.text(), "f();schedule_[k] 1\n");
-  EXPECT_EQ(FoldedStacks::parse(stacks.text()).lines(), stacks.lines());
-  EXPECT_TRUE(FoldedStacks::parse("\nnone\n 3\na;b x\na -1\na 0\na 99999999999999999999999\n").lines().empty());
+  constexpr FrameStyle marks{.folded = true, .kernel = true};
+  const std::string named[] = {text({.address = 1, .name = "schedule", .is_kernel = true}, marks),
+                               text({.address = 2, .name = "g", .is_inlined = true}, marks),
+                               text({.address = 2, .name = "_Z1fv"}, marks)};
+  EXPECT_EQ(folded(named), "f();g_[i];schedule_[k]");
+}
+
+/// Of lines "outermost;...;innermost count".
+FoldedStacks stacks_of(std::string_view lines) {
+  FoldedStacks stacks;
+  for (const std::string& line : base::split(lines, '\n'))
+    if (const auto space = line.rfind(' '); space != line.npos)
+      stacks.add(line.substr(0, space), std::stoull(line.substr(space + 1)));
+  return stacks;
 }
 
 /// What an XML reader would say of the picture: every tag closed, every attribute quoted, no stray markup.
@@ -124,7 +132,7 @@ void expect_well_formed(std::string_view svg) {
 }
 
 TEST(FlameGraph, BoxesAreAsWideAsTheirShare) {
-  const auto stacks = FoldedStacks::parse("main;work;inner 60\nmain;work 20\nmain;rest 20\n");
+  const auto stacks = stacks_of("main;work;inner 60\nmain;work 20\nmain;rest 20\n");
   const std::string svg = flame_graph(stacks, {.title = "T", .unit = "ms", .width = 1020});
   expect_well_formed(svg);
   EXPECT_NE(svg.find("<title>all: 100 ms (100.00%)</title>"), svg.npos);
@@ -137,7 +145,7 @@ TEST(FlameGraph, BoxesAreAsWideAsTheirShare) {
 }
 
 TEST(FlameGraph, NamesAreNoMarkup) {
-  const auto stacks = FoldedStacks::parse(
+  const auto stacks = stacks_of(
       "<script>alert(1)</script>;a&b\"'><g onload=x;]]>;\x1b[31m\xff;std::vector<int>::at 10\n"
       "\xef\xbf\xbf\xef\xbf\xbe;gr\xc3\xbc\xc3\x9f"
       "e_sehr_lang_sehr_lang_sehr_lang_sehr_lang 10\n");
@@ -153,7 +161,7 @@ TEST(FlameGraph, NarrowBoxesAndDeepStacksAreBounded) {
   std::string text = "a;b 1000000\na;narrow 1\n", deep = "a";
   for (int i = 0; i < 5000; ++i) deep += ";x";
   text += deep + " 1000000\n";
-  const std::string svg = flame_graph(FoldedStacks::parse(text));
+  const std::string svg = flame_graph(stacks_of(text));
   expect_well_formed(svg);
   EXPECT_EQ(svg.find("narrow:"), svg.npos);
   EXPECT_LT(svg.size(), 1u << 20);

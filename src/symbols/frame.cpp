@@ -17,19 +17,21 @@ std::string_view last_name(std::string_view path) { return path.substr(path.rfin
 std::string text(const Frame& frame, FrameStyle style) {
   const std::string module =
       base::printable(frame.is_kernel && frame.module.empty() ? "kernel" : last_name(frame.module));
-  if (frame.name.empty()) {
-    if (frame.module.empty() || frame.is_kernel) return "[unknown]";
-    return fmt::format("[unknown] [{}+0x{:x}]", module, frame.module_offset);
+  std::string text;
+  if (!frame.name.empty()) {
+    text = base::printable(style.demangled ? demangle(frame.name) : frame.name);
+    if (frame.is_inlined && !style.folded) text += " (inlined)";
+    if (!frame.is_inlined && style.offset) text += fmt::format("+0x{:x}", frame.offset);
+    if (style.module && !module.empty()) text += fmt::format(" [{}]", module);
+    if (style.source && frame.line != 0)
+      text += fmt::format(" ({}:{})", base::printable(last_name(frame.source)), frame.line);
+  } else if (frame.module.empty() || frame.is_kernel) {
+    text = "[unknown]";
+  } else {
+    text = fmt::format("[unknown] [{}+0x{:x}]", module, frame.module_offset);
   }
-  std::string text = base::printable(style.demangled ? demangle(frame.name) : frame.name);
-  if (frame.is_inlined) {
-    text += style.folded ? "_[i]" : " (inlined)";
-  } else if (style.offset) {
-    text += fmt::format("+0x{:x}", frame.offset);
-  }
-  if (style.module && !module.empty()) text += fmt::format(" [{}]", module);
-  if (style.source && frame.line != 0)
-    text += fmt::format(" ({}:{})", base::printable(last_name(frame.source)), frame.line);
+  if (frame.is_inlined && style.folded) text += "_[i]";
+  if (frame.is_kernel && style.kernel) text += "_[k]";
   return text;
 }
 

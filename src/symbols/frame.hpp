@@ -22,6 +22,7 @@ struct FrameStyle {
   bool module = false;    ///< name [libc.so.6]: the file's last name; "[kernel]"
   bool source = false;    ///< name (lookup.c:12): the file's last name
   bool folded = false;    ///< next_entry_[i], the mark that flame graphs know, instead of next_entry (inlined)
+  bool kernel = false;    ///< vfs_read_[k], their mark of the kernel's functions
   bool demangled = true;  ///< C++ and Rust names as the source has them
 };
 

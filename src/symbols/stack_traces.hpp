@@ -20,32 +20,19 @@ std::vector<u64> stack_addresses(std::span<const std::byte> value);
 /// The elements of a build-id stack, innermost first.
 std::vector<BuildIdPlace> stack_build_ids(std::span<const std::byte> value);
 
-/// A kernel stack, a stack of `pid`, a build-id stack (of `pid`, whose files are looked at, where it is not 0).
-std::vector<Frame> kernel_stack(Symbolizer& symbolizer, std::span<const std::byte> value);
-std::vector<Frame> user_stack(Symbolizer& symbolizer, u32 pid, std::span<const std::byte> value);
-std::vector<Frame> build_id_stack(Symbolizer& symbolizer, u32 pid, std::span<const std::byte> value);
+/// "outermost;...;innermost", the form that flame graphs are drawn from, of a stack as maps hold it. A name loses what
+/// the form gives a meaning (';' becomes ':', line ends become '_'); nothing else is changed.
+std::string folded(std::span<const std::string> innermost_first);
 
-/// A name with the mark that flame graphs colour by: "_[k]" behind functions of the kernel, "_[i]" behind inlined ones.
-std::string folded_text(const Frame& frame);
-
-/// Stacks with how often each was seen, in the form that flame graphs are drawn from: "outermost;...;innermost count".
+/// Folded stacks with how often each was seen.
 class FoldedStacks {
  public:
-  /// `innermost_first`: as maps hold stacks. A name loses what the form gives a meaning (';' becomes ':', line ends
-  /// become '_'); nothing else is changed. An empty stack counts as one without a name.
-  void add(std::span<const std::string> innermost_first, u64 count);
-  void add(std::span<const Frame> innermost_first, u64 count);
-
+  /// An empty stack counts as one without a name.
+  void add(std::string folded_stack, u64 count);
   /// By name, each stack once; a count that would overflow stays at its highest.
   const std::map<std::string, u64>& lines() const noexcept { return lines_; }
-  /// All of them, one line each.
-  std::string text() const;
-
-  /// Reads what text() wrote, or what another tool did. Lines without a count are left out.
-  static FoldedStacks parse(std::string_view text);
 
  private:
-  void add_line(std::string line, u64 count);
   std::map<std::string, u64> lines_;
 };
 

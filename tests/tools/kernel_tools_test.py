@@ -348,11 +348,11 @@ class KernelTools(support.Case):
         self.skep("profile", "--flame", path, "-F", "99", "--", sys.executable, "-I", "-S", "-c", code, check=0)
         space = "{http://www.w3.org/2000/svg}"
         boxes = [(group.find(space + "title").text, group.find(space + "rect")) for group in xml.etree.ElementTree.parse(path).iter(space + "g")]
-        total = int(re.fullmatch(r"all \((\d+) samples, 100.00%\)", boxes[0][0])[1])
+        total = int(re.fullmatch(r"all: (\d+) samples \(100.00%\)", boxes[0][0])[1])
         self.assertGreater(total, 20)
         # Above the whole stand the programs, each as wide as its share.
-        programs = [(title, box) for title, box in boxes if float(box.get("y")) == float(boxes[0][1].get("y")) - 16]
-        self.assertEqual(sum(int(title.split()[-3].strip("(")) for title, _ in programs), total)
+        programs = [(title, box) for title, box in boxes if float(box.get("y")) == float(boxes[0][1].get("y")) - 17]
+        self.assertEqual(sum(int(title.split()[-3]) for title, _ in programs), total)
         self.assertAlmostEqual(sum(float(box.get("width")) for _, box in programs), float(boxes[0][1].get("width")), delta=1)
         self.assertTrue(any(title.startswith(pathlib.Path(sys.executable).name[:15]) for title, _ in programs), programs)
         self.assertIn("No such file", self.skep("profile", "--flame", "/nowhere/graph.svg", "0.1").stderr)

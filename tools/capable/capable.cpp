@@ -73,10 +73,8 @@ int capable(const Arguments& arguments) {
     StackLines inside, outside;
     if (kernel_stack) inside = stacks.kernel(stack_of(*kit.object().map("stacks"), event.kernel_stack));
     if (user_stack) outside = stacks.user(event.pid, stack_of(*kit.object().map("stacks"), event.user_stack));
-    std::string stack = folded("", outside, inside);
-    if (!stack.empty()) stack.erase(0, 1);
     columns.row({clock_time(), event.uid, event.pid, event.tid, text(event.comm), event.capability,
-                 name_of(event.capability), known(event.audit), known(event.in_set_id), stack});
+                 name_of(event.capability), known(event.audit), known(event.in_set_id), folded("", outside, inside)});
     if (kit.json()) return;
     for (const auto* const lines : {&inside, &outside})
       for (const StackLine& line : *lines) kit.output().line("    " + line.name);

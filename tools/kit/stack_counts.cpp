@@ -8,7 +8,6 @@
 
 #include "base/json_writer.hpp"
 #include "kit/columns.hpp"
-#include "kit/flame.hpp"
 
 namespace skep::tools {
 
@@ -36,6 +35,7 @@ void StackCounts::apply() {
   kit_.set("with_user_stacks", !only_kernel_);
   kit_.set_map_size("stacks", storage_);
   if (folded_ || is_drawn()) stacks_.fold();
+  if (is_drawn()) stacks_.mark_kernel();
   if (has_user_stacks_ && !only_kernel_) kit_.name_stacks_by(stacks_.symbolizer());
 }
 
@@ -61,11 +61,9 @@ std::vector<u64> StackCounts::addresses(s32 id) {
 
 std::string StackCounts::kernel_name(u64 address) { return symbols::text(symbolizer().kernel(address)); }
 
-StackCounts::Named StackCounts::names_of(const stack_key& key, bool mark_kernel) {
+StackCounts::Named StackCounts::names_of(const stack_key& key) {
   Named named;
   named.kernel = stacks_.kernel(addresses(key.kernel));
-  if (mark_kernel)
-    for (StackLine& line : named.kernel) line.name += "_[k]";
   named.user = stacks_.user(key.pid, addresses(key.user));
   named.has_kernel = key.kernel >= 0, named.has_user = key.user >= 0;
   if (key.kernel < 0 && key.kernel != -EFAULT) named.kernel = {{0, "[Missed Kernel Stack]"}};
@@ -106,12 +104,12 @@ void StackCounts::print_json(const stack_key& key, const Named& named, u64 count
   kit_.output().line(json.text());
 }
 
-void StackCounts::print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit, bool mark_kernel) {
-  if (is_drawn()) return draw(counted, unit, mark_kernel);
+void StackCounts::print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit) {
+  if (is_drawn()) return draw(counted, unit);
   std::sort(counted.begin(), counted.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (!folded_ && !kit_.json()) kit_.output().line("");
   for (const auto& [key, count] : counted) {
-    const Named named = names_of(key, mark_kernel);
+    const Named named = names_of(key);
     if (kit_.json())
       print_json(key, named, count, unit);
     else if (folded_)
@@ -121,17 +119,14 @@ void StackCounts::print(std::vector<std::pair<stack_key, u64>> counted, std::str
   }
 }
 
-void StackCounts::draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit, bool mark_kernel) {
-  FlameGraph graph;
+void StackCounts::draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit) {
+  symbols::FoldedStacks stacks;
   for (const auto& [key, count] : counted) {
-    const Named named = names_of(key, mark_kernel);
-    std::vector<std::string> frames = {std::string(text(key.comm))};
-    add_outermost_first(named.user, frames);
-    add_outermost_first(named.kernel, frames);
-    graph.add(frames, count);
+    const Named named = names_of(key);
+    stacks.add(folded(text(key.comm), named.user, named.kernel), count);
   }
-  if (auto written = graph.write(flame_, fmt::format("{} stacks of {}", kind(), scope_words(kit_)), unit); !written)
-    return kit_.give_up(written.error());
+  if (auto drawn = tools::draw(stacks, flame_, fmt::format("{} stacks of {}", kind(), scope_words(kit_)), unit); !drawn)
+    return kit_.give_up(drawn.error());
   note(fmt::format("{} stacks are drawn in {}", counted.size(), flame_));
 }
 

@@ -25,6 +25,7 @@ class StackCounts {
   bool is_folded() const { return folded_; }
   bool is_drawn() const { return !flame_.empty(); }
   u32& storage() { return storage_; }
+  void mark_kernel() { stacks_.mark_kernel(); }
   /// "user + kernel", "user" or "kernel".
   std::string_view kind() const;
 
@@ -34,9 +35,8 @@ class StackCounts {
   symbols::Symbolizer& symbolizer() { return stacks_.symbolizer(); }
   std::string kernel_name(u64 address);
 
-  /// Prints stacks with their counts, the largest last, or draws them. `mark_kernel`: "_[k]" behind functions of the
-  /// kernel. `unit`: the name of the count in JSON.
-  void print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit, bool mark_kernel = false);
+  /// Prints stacks with their counts, the largest last, or draws them. `unit`: the name of the count in JSON.
+  void print(std::vector<std::pair<stack_key, u64>> counted, std::string_view unit);
   /// On stderr, how many stacks are missing, if any.
   void tell_missing() const;
 
@@ -45,8 +45,8 @@ class StackCounts {
     StackLines kernel, user;  ///< the innermost first
     bool has_kernel = false, has_user = false;
   };
-  void draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit, bool mark_kernel);
-  Named names_of(const stack_key& key, bool mark_kernel);
+  void draw(const std::vector<std::pair<stack_key, u64>>& counted, std::string_view unit);
+  Named names_of(const stack_key& key);
   void print_folded(const stack_key& key, const Named& named, u64 count);
   void print_lines(const stack_key& key, const Named& named, u64 count);
   void print_json(const stack_key& key, const Named& named, u64 count, std::string_view unit);

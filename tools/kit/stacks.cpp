@@ -7,7 +7,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/mapped_file.hpp"
 #include "base/printable.hpp"
+#include "symbols/flame_graph.hpp"
 
 namespace skep::tools {
 namespace {
@@ -40,20 +42,18 @@ StackLines Stacks::user(u32 pid, std::span<const u64> addresses) {
   return lines(symbolizer().user_stack(pid, until_zero(addresses)));
 }
 
-void add_outermost_first(const StackLines& stack, std::vector<std::string>& out) {
-  for (auto line = stack.rbegin(); line != stack.rend(); ++line) out.push_back(line->name);
+std::string folded(std::string_view comm, const StackLines& user, const StackLines& kernel) {
+  std::vector<std::string> innermost_first;
+  for (const auto* const part : {&kernel, &user})
+    for (const StackLine& line : *part) innermost_first.push_back(line.name);
+  if (!comm.empty()) innermost_first.emplace_back(comm);
+  return symbols::folded(innermost_first);
 }
 
-std::string folded(std::string_view comm, const StackLines& user, const StackLines& kernel) {
-  std::vector<std::string> names = {std::string(comm)};
-  add_outermost_first(user, names);
-  add_outermost_first(kernel, names);
-  std::string line;
-  for (std::string& name : names) {
-    std::replace(name.begin(), name.end(), ';', ':');
-    line += (&name == &names.front() ? "" : ";") + name;
-  }
-  return line;
+Result<void> draw(const symbols::FoldedStacks& stacks, const std::string& path, std::string title,
+                  std::string_view unit) {
+  const std::string svg = symbols::flame_graph(stacks, {.title = std::move(title), .unit = std::string(unit)});
+  return base::write_file_atomic(path, std::as_bytes(std::span(svg)));
 }
 
 std::vector<u64> stack_of(const Map& map, s64 id) {

@@ -7,7 +7,7 @@
 #include <skep/backend.hpp>
 
 #include "kit/kit.hpp"
-#include "symbols/symbolizer.hpp"
+#include "symbols/stack_traces.hpp"
 
 namespace skep::tools {
 
@@ -26,6 +26,8 @@ class Stacks {
   void add_offset_option(Options& app) { app.add_flag("-s,--offset", style_.offset, "offsets into functions"); }
   /// Marks instead of words: the names stand in folded lines or in a graph.
   void fold() { style_.folded = true; }
+  /// "_[k]" behind functions of the kernel.
+  void mark_kernel() { style_.kernel = true; }
 
   /// Names from the innermost frame outwards; addresses behind the first 0 are left out.
   StackLines kernel(std::span<const u64> addresses);
@@ -44,11 +46,12 @@ class Stacks {
   symbols::Symbolizer symbolizer_;
 };
 
-/// "comm;outermost;...;innermost"
+/// "comm;outermost;...;innermost"; without `comm` where it is "".
 std::string folded(std::string_view comm, const StackLines& user, const StackLines& kernel);
 
-/// The names of a stack behind `out`, the outermost first: as graphs are drawn from.
-void add_outermost_first(const StackLines& stack, std::vector<std::string>& out);
+/// Draws a flame graph into a file (SVG). `unit`: what the counts are ("samples"). Errors: io.
+Result<void> draw(const symbols::FoldedStacks& stacks, const std::string& path, std::string title,
+                  std::string_view unit);
 
 /// The addresses of stack `id` in a stack trace map; empty where it is gone or never was.
 std::vector<u64> stack_of(const Map& map, s64 id);

@@ -68,6 +68,7 @@ int profile(const Arguments& arguments) {
   kit.set("tasks", tasks_of(pids, tids));
   kit.set("wanted_cpu", s32{cpu});
   kit.set("with_idle", idle);
+  if (marked) stacks.mark_kernel();
   stacks.apply();
   kit.on_attach([&](Object& object, std::vector<Link>& links) -> Result<void> {
     auto sample = SKEP_TRY(object.program("sample"));
@@ -79,7 +80,7 @@ int profile(const Arguments& arguments) {
   kit.on_summary([&] {
     auto samples = kit.entries<stack_key, u64>("samples");
     if (!samples) return kit.give_up(samples.error());
-    stacks.print(*std::move(samples), "samples", marked);
+    stacks.print(*std::move(samples), "samples");
     stacks.tell_missing();
   });
   return kit.run([&] {

@@ -173,7 +173,7 @@ class StackNames {
     constexpr symbols::FrameStyle style{.offset = true, .module = true};
     std::vector<std::string> lines;
     if (build_ids) {
-      for (const auto& frame : symbols::build_id_stack(symbolizer_, pid_, value))
+      for (const auto& frame : symbolizer_.build_id_stack(pid_, symbols::stack_build_ids(value)))
         lines.push_back(symbols::text(frame, style));
       return lines;
     }

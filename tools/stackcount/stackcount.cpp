@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "kit/columns.hpp"
-#include "kit/flame.hpp"
 #include "kit/kit.hpp"
 #include "kit/probes.hpp"
 #include "kit/stacks.hpp"
@@ -61,16 +60,12 @@ void print_counts(Kit& kit, const StackOptions& options, Stacks& stacks) {
   std::sort(rows->begin(), rows->end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const Map map = *kit.object().map("stacks");
   if (options.clock && !kit.json() && options.flame.empty()) kit.output().line(clock_time());
-  FlameGraph graph;
+  symbols::FoldedStacks drawn;
   for (const auto& [key, count] : *rows) {
     const StackLines user = stacks.user(key.pid, stack_of(map, key.user_stack)),
                      kernel = stacks.kernel(stack_of(map, key.kernel_stack));
     if (!options.flame.empty()) {
-      std::vector<std::string> frames = {std::string(text(key.comm))};
-      if (key.pid == 0) frames.clear();
-      add_outermost_first(user, frames);
-      add_outermost_first(kernel, frames);
-      graph.add(frames, count);
+      drawn.add(folded(key.pid != 0 ? text(key.comm) : "", user, kernel), count);
     } else if (kit.json()) {
       print_json(kit, key, count, user, kernel);
     } else if (options.folded) {
@@ -86,8 +81,8 @@ void print_counts(Kit& kit, const StackOptions& options, Stacks& stacks) {
     }
   }
   if (options.flame.empty()) return;
-  const auto drawn = graph.write(options.flame, "stacks that lead to " + options.pattern, "calls");
-  note(drawn ? fmt::format("{} stacks are drawn in {}", rows->size(), options.flame) : drawn.error().message);
+  const auto written = draw(drawn, options.flame, "stacks that lead to " + options.pattern, "calls");
+  note(written ? fmt::format("{} stacks are drawn in {}", rows->size(), options.flame) : written.error().message);
 }
 
 }  // namespace
@@ -131,6 +126,7 @@ int stackcount(const Arguments& arguments) {
   });
   kit.print_every(options.interval_s);
   if (options.folded || !options.flame.empty()) stacks.fold();
+  if (!options.flame.empty()) stacks.mark_kernel();
   if (user_stacks) kit.name_stacks_by(stacks.symbolizer());
   kit.on_summary([&] { print_counts(kit, options, stacks); });
   return kit.run([&] {

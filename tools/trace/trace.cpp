@@ -318,7 +318,7 @@ class Printer {
     if (options_.symbol_files.empty())
       add(stacks_.user(head.pid, stack_of(*map, head.user_stack)));
     else if (const auto value = map->lookup(std::as_bytes(std::span(&head.user_stack, 1))); value)
-      add(stacks_.lines(symbols::build_id_stack(stacks_.symbolizer(), head.pid, *value)));
+      add(stacks_.lines(stacks_.symbolizer().build_id_stack(head.pid, symbols::stack_build_ids(*value))));
     return out;
   }
 
