@@ -51,8 +51,9 @@ Result<base::Fd> open_object(ObjectKind kind, u32 id) {
   return open_by_id(commands.open, id, commands.kind);
 }
 
-/// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped. The status of the last
-/// command: ENOENT, or what was refused.
+/// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped, and so are links that are
+/// being made: those have a number and cannot be opened yet (EAGAIN). The status of the last command: ENOENT, or what
+/// was refused.
 template <class Look>
 int walk_ids(const Commands& commands, Look&& look) {
   uapi::ObjectId attr;
@@ -64,7 +65,7 @@ int walk_ids(const Commands& commands, Look&& look) {
     const base::Fd fd(bpf(commands.open, attr));
     if (fd)
       look(fd.get());
-    else if (fd.get() != -ENOENT)
+    else if (fd.get() != -ENOENT && fd.get() != -EAGAIN)
       return fd.get();
     attr = {id, 0, 0};
   }

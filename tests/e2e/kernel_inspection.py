@@ -24,7 +24,11 @@ def bpffs_is_mounted():
 def bpftool(*arguments):
     if BPFTOOL is None:
         raise unittest.SkipTest("bpftool is not installed (Debian package bpftool), the other side of this comparison")
-    result = subprocess.run([BPFTOOL, "-j", *map(str, arguments)], text=True, capture_output=True, timeout=60)
+    for _ in range(20):
+        result = subprocess.run([BPFTOOL, "-j", *map(str, arguments)], text=True, capture_output=True, timeout=60)
+        # Its lists end where somebody is just making a link: the kernel says EAGAIN of that one.
+        if "Resource temporarily unavailable" not in result.stdout + result.stderr:
+            break
     return json.loads(result.stdout) if result.stdout.strip() else None
 
 

@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
+#include <chrono>
+#include <thread>
 
 #include "btf/btf.hpp"
 #include "kernel/features.hpp"
@@ -170,6 +173,24 @@ TEST_F(InspectorTest, LinksSayTheirNumbers) {
     link->detach();
     EXPECT_TRUE(link->ids().empty());
   }
+}
+
+/// A link has a number before it can be opened: whoever lists meanwhile leaves it out.
+TEST_F(InspectorTest, LinksThatAreBeingMadeEndNoList) {
+  auto program = object->program("on_raw_tracepoint");
+  ASSERT_OK(program);
+  std::atomic<bool> is_over = false;
+  std::thread maker([&] {
+    while (!is_over) [[maybe_unused]]
+      const auto link = program->attach();
+  });
+  std::string refused;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+  while (refused.empty() && std::chrono::steady_clock::now() < end)
+    if (const auto all = backend->inspector().links(); !all) refused = all.error().message;
+  is_over = true;
+  maker.join();
+  EXPECT_EQ(refused, "");
 }
 
 TEST_F(InspectorTest, WhatIsPinnedIsAskedByItsPath) {
