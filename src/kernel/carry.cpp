@@ -199,6 +199,7 @@ void fill_registers(assembler::Program& code, const Carrier& carrier) {
         code.store64(isa::frame_pointer, static_cast<s16>(view + offset), 2);
       }
       for (std::size_t i = 0; i < std::min(carrier.arguments.size(), std::size(argument_registers)); ++i) {
+        if (carrier.arguments[i] == argument_unknown) continue;  // the program reads it nowhere
         code.load64(2, 6, argument_registers[carrier.arguments[i]]);
         code.store64(isa::frame_pointer, static_cast<s16>(view + argument_registers[i]), 2);
       }

@@ -14,6 +14,7 @@
 #include "base/gunzip.hpp"
 #include "base/kernel_config.hpp"
 #include "base/mapped_file.hpp"
+#include "btf/test_support.hpp"
 #include "catalog/syscalls.hpp"
 #include "kernel/carry.hpp"
 #include "kernel/close.hpp"
@@ -371,8 +372,14 @@ TEST(MovedHooks, EveryRowCanBeReadAndStandsInTheReference) {
     const auto parameters = parse_arguments(row.parameters);
     ASSERT_TRUE(parameters && !parameters->empty()) << row.function;
     for (const s8 parameter : *parameters) EXPECT_TRUE(parameter == argument_unknown || parameter >= 0) << row.function;
-    shown(fmt::format("| {} | {} | {} | {} |\n", row.function, row.other,
-                      row.exactness == MovedFunction::Exactness::exact ? "exact" : "approximate", row.note));
+    shown(fmt::format("| {} | {} | {} | {} |\n", row.function, row.other, name_of(row.exactness), row.note));
+  }
+  for (const InlinedFunction& row : inlined_functions()) {
+    const auto parameters = parse_arguments(row.parameters);
+    ASSERT_TRUE(parameters && !parameters->empty()) << row.function;
+    for (const s8 parameter : *parameters) EXPECT_TRUE(parameter == argument_unknown || parameter >= 0) << row.function;
+    shown(
+        fmt::format("| {} | itself, and {} | {} | {} |\n", row.function, row.caller, name_of(row.exactness), row.note));
   }
 }
 
@@ -390,8 +397,105 @@ TEST(MachineCode, ShowsCallsOfAFunction) {
   EXPECT_FALSE(has_call(call, here, here + 23));
   EXPECT_FALSE(has_call(call, here, here + 17));
   EXPECT_TRUE(has_call(code({0xe9, 0xf0, 0xff, 0xff, 0xff}), here, here - 11)) << "a jump back at the end";
+  EXPECT_TRUE(has_call(code({0x0f, 0x84, 0x10, 0, 0, 0}), here, here + 22)) << "a jump at the end, on a condition";
+  EXPECT_FALSE(has_call(code({0x90, 0x84, 0x10, 0, 0, 0}), here, here + 22));
   EXPECT_FALSE(has_call(code({0xe8, 0, 0, 0}), here, here + 5)) << "cut off";
   EXPECT_FALSE(has_call({}, here, here));
+}
+
+/// A kernel of some functions, 64 bytes each: files like /proc/kallsyms and /proc/kcore.
+class SmallKernel {
+ public:
+  void function(const std::string& name, std::initializer_list<std::string_view> calls = {}) {
+    names_.push_back(name);
+    calls_.emplace_back(calls.begin(), calls.end());
+  }
+  Result<std::vector<std::string>> callers_of_f(std::span<const std::string_view> callers, bool is_hidden = false) {
+    std::string symbols, code(names_.size() * size, '\x90');
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      symbols += fmt::format("{:016x} T {}\n", is_hidden ? 0 : address(i), names_[i]);
+      std::size_t at = i * size + 4;
+      for (const std::string& called : calls_[i]) {
+        const auto to = static_cast<std::size_t>(std::ranges::find(names_, called) - names_.begin());
+        const auto distance = static_cast<s32>(address(to) - (base + at + 5));
+        code[at] = '\xe8';
+        std::memcpy(&code[at + 1], &distance, sizeof distance);
+        at += 5;
+      }
+    }
+    symbols += fmt::format("{:016x} T its_end\n", is_hidden ? 0 : address(names_.size()));
+    Elf64_Ehdr head{};
+    std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+    head.e_ident[EI_CLASS] = ELFCLASS64;
+    head.e_phoff = sizeof head;
+    head.e_phnum = 1;
+    Elf64_Phdr segment{};
+    segment.p_type = PT_LOAD;
+    segment.p_vaddr = base;
+    segment.p_offset = sizeof head + sizeof segment;
+    segment.p_memsz = code.size();
+    std::string core(sizeof head + sizeof segment, '\0');
+    std::memcpy(core.data(), &head, sizeof head);
+    std::memcpy(core.data() + sizeof head, &segment, sizeof segment);
+    const test::TemporaryDirectory folder;
+    if (!lacks_core) folder.write("kcore", core + code.substr(0, code.size() - cut));
+    return callers_with_body_of("f", callers, folder.write("kallsyms", symbols), folder.path() / "kcore");
+  }
+  bool lacks_core = false;
+  std::size_t cut = 0;
+
+ private:
+  static constexpr u64 base = 0xffffffff81000000;
+  static constexpr std::size_t size = 64;
+  static u64 address(std::size_t index) { return base + index * size; }
+  std::vector<std::string> names_;
+  std::vector<std::vector<std::string>> calls_;
+};
+
+TEST(MachineCode, TellsWhichCallersHaveAFunctionInside) {
+  constexpr std::string_view callers[] = {"inner", "outer", "other", "absent"};
+  using Names = std::vector<std::string>;
+  const auto found = [&](SmallKernel kernel) { return kernel.callers_of_f(callers).value_or(Names{"an error"}); };
+  SmallKernel none;
+  for (const auto* name : {"f", "x"}) none.function(name);
+  EXPECT_EQ(found(none), Names{});
+  SmallKernel some;  // one calls f, one calls who calls it, one calls something else
+  some.function("f");
+  some.function("x");
+  some.function("inner", {"f"});
+  some.function("outer", {"x", "inner"});
+  some.function("other", {"x"});
+  EXPECT_EQ(found(some), Names{"other"});
+  SmallKernel clones;  // of a caller: it is one; of f: it is not what a probe of f sees
+  clones.function("f");
+  clones.function("f.part.0");
+  clones.function("inner.isra.0", {"f.part.0"});
+  clones.function("outer", {"inner.isra.0"});
+  EXPECT_EQ(found(clones), Names{"inner.isra.0"});
+  SmallKernel apart;  // the call is in what is seldom run
+  apart.function("f");
+  apart.function("inner");
+  apart.function("inner.cold", {"f"});
+  apart.function("other");
+  apart.function("other.cold");
+  EXPECT_EQ(found(apart), Names{"other"});
+}
+
+TEST(MachineCode, ThatCannotBeSeenIsAnErrorThatSaysWhy) {
+  constexpr std::string_view callers[] = {"inner"};
+  const auto why = [&](bool is_hidden, bool lacks_core, std::size_t cut) {
+    SmallKernel kernel;
+    kernel.function("f");
+    kernel.function("inner");
+    kernel.lacks_core = lacks_core;
+    kernel.cut = cut;
+    const auto found = kernel.callers_of_f(callers, is_hidden);
+    return found ? "found" : found.error().message;
+  };
+  EXPECT_EQ(why(false, false, 0), "found");
+  EXPECT_NE(why(true, false, 0).find("does not show the addresses"), std::string::npos);
+  EXPECT_NE(why(false, true, 0).find("kcore: No such file"), std::string::npos);
+  EXPECT_NE(why(false, false, 1).find("does not hold the kernel's code"), std::string::npos);
 }
 #endif
 

@@ -13,51 +13,94 @@
 
 #include "base/byte_reader.hpp"
 #include "base/fd.hpp"
-#include "symbols/kernel_symbols.hpp"
+#include "kernel/hook_substitutes.hpp"
 
 namespace skep::kernel {
 
 namespace {
 
-constexpr u64 most_code_bytes = 1u << 14;
+constexpr u64 most_code_bytes = 1u << 14;   // of one function
 constexpr std::size_t header_bytes = 4096;  // of /proc/kcore: some dozens of segments
 constexpr u64 landing_bytes = 4;            // endbr64, bti
 
-std::vector<std::byte> read_core(u64 address, u64 bytes) {
-  const base::Fd core(::open("/proc/kcore", O_RDONLY | O_CLOEXEC));
-  std::vector<std::byte> headers(header_bytes), code(bytes);
-  if (!core || ::pread(core.get(), headers.data(), headers.size(), 0) != static_cast<ssize_t>(headers.size()))
-    return {};
-  const auto offset = core_offset(headers, address, bytes);
-  if (!offset || ::pread(core.get(), code.data(), bytes, static_cast<off_t>(*offset)) != static_cast<ssize_t>(bytes))
-    return {};
-  return code;
-}
+/// A file like /proc/kcore.
+class Core {
+ public:
+  static Result<Core> open(const std::filesystem::path& path) {
+    Core core;
+    core.path_ = path.native();
+    core.file_ = base::Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!core.file_) return tl::unexpected(base::os_error(core.path_));
+    core.headers_.resize(header_bytes);
+    const ssize_t count = ::pread(core.file_.get(), core.headers_.data(), header_bytes, 0);
+    if (count < 0) return tl::unexpected(base::os_error(core.path_));
+    core.headers_.resize(static_cast<std::size_t>(count));
+    return core;
+  }
+  Result<std::vector<std::byte>> read(u64 address, u64 bytes) const {
+    const auto offset = core_offset(headers_, address, bytes);
+    if (!offset) return fail(Code::unsupported, path_ + " does not hold the kernel's code");
+    std::vector<std::byte> code(bytes);
+    const ssize_t count = ::pread(file_.get(), code.data(), bytes, static_cast<off_t>(*offset));
+    if (count < 0) return tl::unexpected(base::os_error(path_));
+    if (static_cast<u64>(count) != bytes) return fail(Code::unsupported, path_ + " does not hold the kernel's code");
+    return code;
+  }
 
-/// Where functions of the kernel itself begin, and the first symbol of code behind `caller`.
-struct Places {
-  std::map<std::string, u64, std::less<>> begins;
-  u64 end_of_caller = ~u64{0};
+ private:
+  std::string path_;
+  base::Fd file_;
+  std::vector<std::byte> headers_;
 };
 
-Places find_places(std::string_view caller, std::span<const std::string_view> functions) {
-  Places places;
-  const auto each = [](auto visit) {
-    static_cast<void>(symbols::each_kernel_symbol(symbols::kallsyms_path, [&](const symbols::KernelSymbol& symbol) {
-      if (symbol.address != 0 && symbol.module.empty() && symbol.is_code()) visit(symbol);
+struct Piece {
+  u64 begin = 0, end = 0;
+};
+
+/// The kernel's own functions of some names, and where their code is.
+class Functions {
+ public:
+  /// `wanted`: names without what compilers put behind them.
+  static Result<Functions> find(const std::filesystem::path& path, std::span<const std::string_view> wanted) {
+    Functions out;
+    std::vector<u64> begins;
+    SKEP_TRY(symbols::each_kernel_symbol(path, [&](const symbols::KernelSymbol& symbol) {
+      if (!symbol.module.empty() || !symbol.is_code() || symbol.address == 0) return true;
+      begins.push_back(symbol.address);
+      if (std::ranges::find(wanted, source_name(symbol.name)) != wanted.end())
+        out.pieces_[std::string(whole_name(symbol.name))].push_back({symbol.address, 0});
       return true;
     }));
-  };
-  each([&](const symbols::KernelSymbol& symbol) {
-    if (symbol.name == caller || std::ranges::find(functions, symbol.name) != functions.end())
-      places.begins.emplace(symbol.name, symbol.address);
-  });
-  const auto begin = places.begins.find(caller);
-  if (begin == places.begins.end()) return places;
-  each([&](const symbols::KernelSymbol& symbol) {
-    if (symbol.address > begin->second) places.end_of_caller = std::min(places.end_of_caller, symbol.address);
-  });
-  return places;
+    if (begins.empty())
+      return fail(Code::permission, path.native() + " does not show the addresses of the kernel's functions");
+    std::ranges::sort(begins);
+    for (auto& [name, pieces] : out.pieces_)
+      for (Piece& piece : pieces) {
+        const auto next = std::ranges::upper_bound(begins, piece.begin);
+        piece.end = next == begins.end() ? piece.begin : *next;
+      }
+    return out;
+  }
+
+  const std::map<std::string, std::vector<Piece>, std::less<>>& all() const noexcept { return pieces_; }
+
+ private:
+  /// What the compiler has put aside as seldom run ("do_fsync.cold") belongs to its function.
+  static std::string_view whole_name(std::string_view symbol) { return symbol.substr(0, symbol.find(".cold")); }
+
+  std::map<std::string, std::vector<Piece>, std::less<>> pieces_;
+};
+
+/// Whether one of these pieces of code comes to where one of the others begins.
+Result<bool> comes_to(const Core& core, const std::vector<Piece>& pieces, const std::vector<u64>& targets) {
+  for (const Piece& piece : pieces) {
+    if (piece.end - piece.begin > most_code_bytes)
+      return fail(Code::unsupported, "the symbols do not tell where its code ends");
+    const auto code = SKEP_TRY(core.read(piece.begin, piece.end - piece.begin));
+    for (const u64 target : targets)
+      if (has_call(code, piece.begin, target)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -66,11 +109,12 @@ bool has_call(std::span<const std::byte> code, u64 address, u64 target) noexcept
   const base::ByteReader in(code);
   const auto is_target = [&](u64 place) { return place - target <= landing_bytes; };
 #if defined(__x86_64__)
-  constexpr u8 call = 0xe8, jump = 0xe9;
+  constexpr u8 call = 0xe8, jump = 0xe9, two_bytes = 0x0f, jump_if = 0x80;
   constexpr u64 length = 5;
   for (u64 at = 0; at + length <= code.size(); ++at) {
     const u8 opcode = static_cast<u8>(code[at]);
-    if (opcode != call && opcode != jump) continue;
+    const bool is_conditional = (opcode & 0xf0) == jump_if && at > 0 && static_cast<u8>(code[at - 1]) == two_bytes;
+    if (opcode != call && opcode != jump && !is_conditional) continue;
     if (is_target(address + at + length + static_cast<u64>(s64{*in.at<s32>(at + 1)}))) return true;
   }
 #else
@@ -100,17 +144,24 @@ std::optional<u64> core_offset(std::span<const std::byte> headers, u64 address, 
   return std::nullopt;
 }
 
-std::optional<bool> calls_one_of(std::string_view caller, std::span<const std::string_view> functions) {
-  const Places places = find_places(caller, functions);
-  const auto begin = places.begins.find(caller);
-  if (begin == places.begins.end() || places.begins.size() != functions.size() + 1) return std::nullopt;
-  const u64 bytes = places.end_of_caller - begin->second;
-  if (bytes > most_code_bytes) return std::nullopt;
-  const auto code = read_core(begin->second, bytes);
-  if (code.empty()) return std::nullopt;
-  for (const std::string_view function : functions)
-    if (has_call(code, begin->second, places.begins.find(function)->second)) return true;
-  return false;
+Result<std::vector<std::string>> callers_with_body_of(std::string_view function,
+                                                      std::span<const std::string_view> callers,
+                                                      const std::filesystem::path& symbols,
+                                                      const std::filesystem::path& core) {
+  std::vector<std::string_view> wanted(callers.begin(), callers.end());
+  wanted.push_back(function);
+  const auto functions = SKEP_TRY(Functions::find(symbols, wanted));
+  const auto image = SKEP_TRY(Core::open(core));
+  std::vector<std::string> found;
+  for (const auto& [name, pieces] : functions.all()) {
+    if (source_name(name) == function) continue;
+    std::vector<u64> targets;
+    for (const auto& [other, others_pieces] : functions.all())
+      if (other == function || (source_name(other) != function && other != name))  // a clone is not what is probed
+        for (const Piece& piece : others_pieces) targets.push_back(piece.begin);
+    if (!SKEP_TRY(comes_to(image, pieces, targets))) found.push_back(name);
+  }
+  return found;
 }
 
 }  // namespace skep::kernel

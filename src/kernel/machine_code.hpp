@@ -1,18 +1,31 @@
 // The running kernel's machine code, as far as it tells which function another one calls.
 //
-// A compiler may put a function's body into its callers and keep the function for others: a probe of it is set, and is
-// not reached. Types and symbols do not tell; the code does, in /proc/kcore (root's). Source: fs/proc/kcore.c.
+// A compiler may put a function's body into some of its callers and keep the function for others: a probe of it is set,
+// and does not see their calls. Types and symbols do not tell; the code does, in /proc/kcore (root's).
+// Source: fs/proc/kcore.c.
 #pragma once
+#include <filesystem>
 #include <optional>
+#include <skep/result.hpp>
 #include <skep/types.hpp>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
+
+#include "symbols/kernel_symbols.hpp"
 
 namespace skep::kernel {
 
-/// Whether the function `caller` calls, or ends with a jump to, one of these. Nothing where that cannot be seen: a name
-/// that is not there, hidden addresses, no /proc/kcore.
-std::optional<bool> calls_one_of(std::string_view caller, std::span<const std::string_view> functions);
+inline constexpr const char* kcore_path = "/proc/kcore";
+
+/// Those of `callers`, by the names that this kernel has for them ("do_fsync", or its clone "do_fsync.isra.0"), whose
+/// code comes neither to `function` nor to another of `callers`: it has the function's body inside, or a clone of it.
+/// Errors: permission, unsupported, io: why the code cannot be seen.
+Result<std::vector<std::string>> callers_with_body_of(std::string_view function,
+                                                      std::span<const std::string_view> callers,
+                                                      const std::filesystem::path& symbols = symbols::kallsyms_path,
+                                                      const std::filesystem::path& core = kcore_path);
 
 /// Whether `code`, which lies at `address`, calls or jumps to `target`, or the first bytes behind it: calls pass over
 /// the instruction that marks where indirect ones may land.

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "kernel/carry_values.hpp"
 #include "kernel/hook_substitutes.hpp"
-#include "kernel/machine_code.hpp"
 #include "spec/register_use.hpp"
 
 namespace skep::kernel {
@@ -13,24 +13,19 @@ namespace {
 
 constexpr MovedTracepoint tracepoints[] = {
 #define SKEP_MOVED_TRACEPOINT(name, arguments, count, note) {#name, arguments, count, note},
-#define SKEP_MOVED_FUNCTION(function, other, parameters, when, exactness, note)
-#define SKEP_INLINED_FUNCTION(function, other, through, parameters, exactness, note)
 #include "kernel/moved_hooks.def"
-#undef SKEP_MOVED_TRACEPOINT
-#undef SKEP_MOVED_FUNCTION
-#undef SKEP_INLINED_FUNCTION
 };
 
 constexpr MovedFunction functions[] = {
-#define SKEP_MOVED_TRACEPOINT(name, arguments, count, note)
 #define SKEP_MOVED_FUNCTION(function, other, parameters, when, exactness, note) \
-  {#function, #other, parameters, MovedFunction::When::when, MovedFunction::Exactness::exactness, note},
-#define SKEP_INLINED_FUNCTION(function, other, through, parameters, exactness, note) \
-  {#function, #other, parameters, MovedFunction::When::inlined, MovedFunction::Exactness::exactness, note, #through},
+  {#function, #other, parameters, MovedFunction::When::when, Exactness::exactness, note},
 #include "kernel/moved_hooks.def"
-#undef SKEP_MOVED_TRACEPOINT
-#undef SKEP_MOVED_FUNCTION
-#undef SKEP_INLINED_FUNCTION
+};
+
+constexpr InlinedFunction inlined[] = {
+#define SKEP_INLINED_FUNCTION(function, caller, parameters, exactness, note) \
+  {#function, #caller, parameters, Exactness::exactness, note},
+#include "kernel/moved_hooks.def"
 };
 
 /// Whether the words of the context that the program reads are among those that the carrier fills.
@@ -50,28 +45,12 @@ void leave_unread_words(std::vector<s8>& arguments, const spec::RegisterUse& use
     if (!use.everything && (use.words >> word & 1) == 0) arguments[word] = argument_unknown;
 }
 
-bool applies(const MovedFunction& row, bool is_there) {
-  switch (row.when) {
-    case MovedFunction::When::missing:
-      return !is_there;
-    case MovedFunction::When::outgrown:
-      return true;
-    case MovedFunction::When::inlined: {
-      const std::string_view called[] = {row.function, row.through};
-      return is_there && calls_one_of(row.other, called) == false;
-    }
-  }
-  return false;
-}
-
 std::string_view reason_of(MovedFunction::When when) {
   switch (when) {
     case MovedFunction::When::missing:
       return "this kernel has no such function: it is inlined, renamed or gone";
     case MovedFunction::When::outgrown:
       return "it is hardly called any more";
-    case MovedFunction::When::inlined:
-      return "this kernel's compiler has put it into its caller";
   }
   return {};
 }
@@ -81,15 +60,39 @@ const MovedFunction* row_of(std::string_view function, KernelTypes& kernel) {
   const auto exists = [&](std::string_view name) { return kernel.any_function(name).has_value(); };
   for (const MovedFunction& row : functions) {
     if (row.function != function || !exists(row.other)) continue;
-    if (applies(row, exists(function))) return &row;
+    if (row.when == MovedFunction::When::outgrown || !exists(function)) return &row;
   }
   return nullptr;
 }
 
+/// Whether the program finds what it reads; then the carrier fills that. At the end of a function the result stands
+/// behind its parameters.
+bool suits(Carrier& carrier, const ProgramSpec& program, KernelTypes& kernel) {
+  const spec::RegisterUse use = spec::register_use(program.insns);
+  if (carrier.hook == CarrierHook::kprobe) {  // the other registers are there, too
+    for (std::size_t i = 0; i < std::min(carrier.arguments.size(), std::size(argument_registers)); ++i)
+      if (carrier.arguments[i] == argument_unknown && use.reads(static_cast<u32>(argument_registers[i]))) return false;
+    return true;
+  }
+  if (carrier.hook == CarrierHook::moved_fexit) {
+    const auto parameters = kernel.argument_count(carrier.tracepoint);
+    if (!parameters) return false;
+    carrier.arguments.push_back(static_cast<s8>(*parameters));
+  }
+  if (!fills(carrier.arguments, use)) return false;
+  leave_unread_words(carrier.arguments, use);
+  return true;
+}
+
 }  // namespace
+
+std::string_view name_of(Exactness exactness) noexcept {
+  return exactness == Exactness::exact ? "exact" : "approximate";
+}
 
 std::span<const MovedTracepoint> moved_tracepoints() noexcept { return tracepoints; }
 std::span<const MovedFunction> moved_functions() noexcept { return functions; }
+std::span<const InlinedFunction> inlined_functions() noexcept { return inlined; }
 
 std::optional<Carrier> moved_tracepoint_carrier(const ProgramSpec& program, const std::string& tracepoint,
                                                 KernelTypes& kernel) {
@@ -112,7 +115,6 @@ std::optional<Carrier> moved_tracepoint_carrier(const ProgramSpec& program, cons
 
 std::optional<Carrier> moved_function_carrier(const ProgramSpec& program, const std::string& function, CarrierHook hook,
                                               KernelTypes& kernel) {
-  const bool is_probe = hook == CarrierHook::kprobe;
   const MovedFunction* const row = row_of(function, kernel);
   if (row == nullptr) return std::nullopt;
   Carrier carrier;
@@ -120,22 +122,23 @@ std::optional<Carrier> moved_function_carrier(const ProgramSpec& program, const 
   carrier.function = function;
   carrier.tracepoint = row->other;
   carrier.arguments = *parse_arguments(row->parameters);
-  carrier.is_exact = row->exactness == MovedFunction::Exactness::exact;
+  carrier.is_exact = row->exactness == Exactness::exact;
   carrier.note = row->note;
   carrier.reason = reason_of(row->when);
-  if (hook == CarrierHook::moved_fexit) {
-    const auto parameters = kernel.argument_count(row->other);
-    if (!parameters) return std::nullopt;
-    carrier.arguments.push_back(static_cast<s8>(*parameters));  // the result stands behind the parameters
-  }
-  // Of a probe's registers the others are there too, so only where all parameters are known nothing can be amiss.
-  if (is_probe) {
-    if (std::ranges::count(carrier.arguments, argument_unknown) != 0) return std::nullopt;
-    return carrier;
-  }
-  const spec::RegisterUse use = spec::register_use(program.insns);
-  if (!fills(carrier.arguments, use)) return std::nullopt;
-  leave_unread_words(carrier.arguments, use);
+  if (!suits(carrier, program, kernel)) return std::nullopt;
+  return carrier;
+}
+
+std::optional<Carrier> caller_carrier(const ProgramSpec& program, const InlinedFunction& row, const std::string& caller,
+                                      CarrierHook hook, KernelTypes& kernel) {
+  Carrier carrier;
+  carrier.hook = hook;
+  carrier.function = row.function;
+  carrier.tracepoint = caller;
+  carrier.arguments = *parse_arguments(row.parameters);
+  if (caller != row.caller)
+    std::ranges::fill(carrier.arguments, argument_unknown);  // a clone has parameters of its own
+  if (!suits(carrier, program, kernel)) return std::nullopt;
   return carrier;
 }
 

@@ -1,12 +1,13 @@
 // Choosing the hook.
 #include "kernel/plan.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
 #include "catalog/syscalls.hpp"
 #include "kernel/hook_substitutes.hpp"
+#include "kernel/machine_code.hpp"
 #include "kernel/moved_hooks.hpp"
 #include "spec/handler.hpp"
 #include "spec/register_use.hpp"
@@ -19,6 +20,7 @@ bool is_probe(AttachKind kind) {
   return kind == AttachKind::kprobe || kind == AttachKind::kretprobe || kind == AttachKind::ksyscall ||
          kind == AttachKind::kretsyscall;
 }
+std::string asked_of(const AttachTarget& target) { return fmt::format("{}/{}", name_of(target.kind), target.target); }
 bool is_return(AttachKind kind) { return kind == AttachKind::kretprobe || kind == AttachKind::kretsyscall; }
 bool is_syscall_kind(AttachKind kind) { return kind == AttachKind::ksyscall || kind == AttachKind::kretsyscall; }
 
@@ -183,7 +185,7 @@ bool follow_moved_function(Plan& plan, const ProgramSpec& program, const AttachT
 Plan plan_probe(const ProgramSpec& program, const btf::Btf* declared, const AttachTarget& target,
                 const Features& features, KernelTypes& kernel) {
   Plan plan;
-  const std::string asked = fmt::format("{}/{}", name_of(target.kind), target.target);
+  const std::string asked = asked_of(target);
   const std::string function = function_of(target);
   plan.hook = {is_return(target.kind) ? AttachKind::kretprobe : AttachKind::kprobe,
                target.target.empty() ? std::string() : function};
@@ -227,8 +229,30 @@ void follow_moved_hook(Plan& plan, const ProgramSpec& program, const AttachTarge
     carrier = moved_function_carrier(program, target.target, CarrierHook::moved_fentry, kernel);
   if (target.kind == AttachKind::fexit)
     carrier = moved_function_carrier(program, target.target, CarrierHook::moved_fexit, kernel);
-  if (carrier) use_carrier(plan, *carrier, fmt::format("{}/{}", name_of(target.kind), target.target));
+  if (carrier) use_carrier(plan, *carrier, asked_of(target));
 #endif
+}
+
+/// The way of a program to the function of `row` inside `caller`; nothing where it reads what is not known there.
+std::optional<Plan> plan_in_caller(const ProgramSpec& program, const InlinedFunction& row, const std::string& caller,
+                                   const AttachTarget& target, KernelTypes& kernel) {
+  Plan plan;
+  if (target.kind == AttachKind::kretprobe) {  // the result is where it was
+    plan.hook = {AttachKind::kretprobe, caller};
+    plan.hook.cookie = target.cookie;
+  } else {
+    const CarrierHook hook = target.kind == AttachKind::kprobe  ? CarrierHook::kprobe
+                             : target.kind == AttachKind::fexit ? CarrierHook::moved_fexit
+                                                                : CarrierHook::moved_fentry;
+    auto carrier = caller_carrier(program, row, caller, hook, kernel);
+    if (!carrier) return std::nullopt;
+    if (hook == CarrierHook::kprobe) tell_address(*carrier, program, target.target, kernel);
+    plan.hook = carrier_hook(*carrier);
+    plan.carrier = std::move(carrier);
+  }
+  plan.carried_by = fmt::format("{} is attached to {} too, into which this kernel's compiler has put it: {}; {}",
+                                asked_of(target), caller, name_of(row.exactness), row.note);
+  return plan;
 }
 
 /// Whether a program of this type names its target when it is loaded.
@@ -241,8 +265,8 @@ bool is_bound_at_load(ProgramType type) {
 std::string Plan::key(const ProgramSpec& program) const {
   const std::string cookie = written_cookie ? fmt::format("/{:#x}", *written_cookie) : std::string();
   if (carrier)
-    return fmt::format("{}:{}:{}{}", static_cast<int>(carrier->hook), carrier->at_return ? 'r' : 'e', carrier->function,
-                       cookie);
+    return fmt::format("{}:{}:{}:{}{}", static_cast<int>(carrier->hook), carrier->at_return ? 'r' : 'e',
+                       carrier->function, carrier->tracepoint, cookie);
   const ProgramType type = program.type == ProgramType::unspec ? hook.program_type() : program.type;
   const bool frags = name_of(hook.kind).starts_with("xdp.frags");  // a flag of the load
   return fmt::format("{}/{}/{}/{}{}", static_cast<u32>(type), static_cast<u32>(attach_type()), frags,
@@ -287,6 +311,45 @@ bool fits_kprobe_multi(const ProgramSpec& program, const Plan& plan) {
 #endif
 }
 
+std::string unseen_calls(const AttachTarget& target, std::string_view caller, std::string_view reason) {
+  return fmt::format("{} does not see calls from {}, into which this kernel's compiler has put it: {}",
+                     asked_of(target), caller, reason);
+}
+
+CallerPlaces caller_places(const ProgramSpec& program, const AttachTarget& target, const Features& features,
+                           KernelTypes& kernel) {
+  CallerPlaces places;
+#if defined(__x86_64__)
+  const bool is_kprobe = target.kind == AttachKind::kprobe || target.kind == AttachKind::kretprobe;
+  if (!is_kprobe && target.kind != AttachKind::fentry && target.kind != AttachKind::fexit) return places;
+  std::vector<std::string_view> callers;
+  for (const InlinedFunction& row : inlined_functions())
+    if (row.function == target.target) callers.push_back(row.caller);
+  if (callers.empty()) return places;
+  const auto found = callers_with_body_of(target.target, callers);
+  if (!found) {
+    places.unseen.push_back(
+        fmt::format("{} may miss calls: whether this kernel's compiler has put the function into callers of it ({}) is "
+                    "not known ({}; root can see it where /proc/kcore is there)",
+                    asked_of(target), fmt::join(callers, ", "), found.error().message));
+    return places;
+  }
+  for (const std::string& caller : *found) {
+    const auto row = std::ranges::find_if(inlined_functions(), [&](const InlinedFunction& one) {
+      return one.function == target.target && one.caller == source_name(caller);
+    });
+    if (is_kprobe && !features.kprobes()) {
+      places.unseen.push_back(unseen_calls(target, caller, "this kernel has no kprobes, by which it could"));
+    } else if (auto plan = plan_in_caller(program, *row, caller, target, kernel)) {
+      places.plans.push_back(*std::move(plan));
+    } else {
+      places.unseen.push_back(unseen_calls(target, caller, "the program reads parameters that are not known there"));
+    }
+  }
+#endif
+  return places;
+}
+
 std::optional<Plan> plan_instead_of_refused(const ProgramSpec& program, const btf::Btf* declared,
                                             const AttachTarget& target, KernelTypes& kernel) {
   if (!is_probe(target.kind)) return std::nullopt;
@@ -294,7 +357,7 @@ std::optional<Plan> plan_instead_of_refused(const ProgramSpec& program, const bt
   if (!substitute) return std::nullopt;
   substitute->reason = "this kernel permits no probe of the function: it is one that the compiler may inline";
   Plan plan;
-  use_carrier(plan, *substitute, fmt::format("{}/{}", name_of(target.kind), target.target));
+  use_carrier(plan, *substitute, asked_of(target));
   return plan;
 }
 

@@ -52,4 +52,17 @@ bool fits_kprobe_multi(const ProgramSpec& program, const Plan& plan);
 std::optional<Plan> plan_instead_of_refused(const ProgramSpec& program, const btf::Btf* declared,
                                             const AttachTarget& target, KernelTypes& kernel);
 
+/// Where calls of a function are that do not come to it: in callers into which this kernel's compiler has put it.
+struct CallerPlaces {
+  std::vector<Plan> plans;          ///< of those where the program finds what it reads: for it to be attached to, too
+  std::vector<std::string> unseen;  ///< lines for the user, of the others
+};
+
+/// For a probe, or a trampoline, of one function that moved_hooks.def knows to be put into callers: nothing for others.
+CallerPlaces caller_places(const ProgramSpec& program, const AttachTarget& target, const Features& features,
+                           KernelTypes& kernel);
+
+/// "kprobe/F does not see calls from C: REASON".
+std::string unseen_calls(const AttachTarget& target, std::string_view caller, std::string_view reason);
+
 }  // namespace skep::kernel

@@ -2,7 +2,7 @@
 #include "kernel/program.hpp"
 
 #include <fcntl.h>
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -73,25 +73,28 @@ Result<void> prepare_ops(LoadedObject& object, const std::vector<std::shared_ptr
   return {};
 }
 
-/// One of several links that hold the same registrations.
+/// Several attachments at once: registrations that other links hold, too, or one program's places.
 class SharedLink final : public Link::Impl {
  public:
-  explicit SharedLink(std::vector<std::shared_ptr<Link::Impl>> held) : held_(std::move(held)) {}
+  explicit SharedLink(std::vector<std::shared_ptr<Link::Impl>> held, std::string carried_by = {})
+      : held_(std::move(held)), carried_by_(std::move(carried_by)) {}
   bool waits_to_end() const override { return true; }
+  std::string carried_by() const override { return carried_by_; }
   std::vector<u32> ids() const override {
     std::vector<u32> all;
-    for (const auto& registration : held_) std::ranges::copy(registration->ids(), std::back_inserter(all));
+    for (const auto& one : held_) std::ranges::copy(one->ids(), std::back_inserter(all));
     return all;
   }
   Result<void> leave() override {
     Result<void> done;
-    for (const auto& registration : held_)
-      if (auto left = registration->leave(); !left) done = left;
+    for (const auto& one : held_)
+      if (auto left = one->leave(); !left) done = left;
     return done;
   }
 
  private:
   std::vector<std::shared_ptr<Link::Impl>> held_;
+  std::string carried_by_;
 };
 
 }  // namespace
@@ -128,10 +131,14 @@ Result<Plan> LoadedObject::plan(const ProgramSpec& program, const AttachTarget& 
       target.kind == AttachKind::uprobe || target.kind == AttachKind::uretprobe || target.kind == AttachKind::usdt;
   if (is_user_probe && !may_tail_call) plan.on_multi_link = session->features.uprobe_multi();
   if (fits_kprobe_multi(program, plan) && !may_tail_call) plan.on_multi_link = session->features.kprobe_multi();
-  // The hook that carries another one may have none either.
+  write_cookie_where_needed(plan, program, target);
+  return plan;
+}
+
+// The hook that carries another one may have none either.
+void LoadedObject::write_cookie_where_needed(Plan& plan, const ProgramSpec& program, const AttachTarget& target) const {
   if (asks_for_cookie(program) && (plan.carrier || !session->features.event_cookies()))
     plan.written_cookie = plan.hook.cookie = target.cookie;
-  return plan;
 }
 
 Result<Prepared> LoadedObject::prepare(const ProgramSpec& original, const AttachTarget& target, TypesImage* image,
@@ -225,6 +232,44 @@ Result<int> KernelProgram::variant_for(const AttachTarget& target, const Plan& p
   return number;
 }
 
+Attached KernelProgram::attach_by(const Plan& plan, const AttachTarget& target) {
+  const std::string place = fmt::format("program {}", spec_.name);
+  const auto program_with = [&](u64 cookie) {
+    Plan other = plan;
+    other.written_cookie = cookie;
+    return variant_for(target, other);
+  };
+  const int fd = SKEP_TRY(variant_for(target, plan));
+  AttachRequest request{.program_fd = fd,
+                        .hook = plan.hook,
+                        .session = *object_->session,
+                        .maps = object_->maps,
+                        .place = plan.hook.text(),
+                        .on_multi_link = plan.on_multi_link};
+  if (plan.written_cookie) request.program_with = program_with;
+  auto attachment = SKEP_TRY_AT(place, kernel::attach(request));
+  attachment->count_misses(object_->session, fd, spec_.name);
+  attachment->set_carried_by(plan.carried_by);
+  return attachment;
+}
+
+Link KernelProgram::with_callers(std::unique_ptr<Attachment> attachment, const AttachTarget& target) {
+  const CallerPlaces places = caller_places(spec_, target, object_->session->features, object_->session->types);
+  std::vector<std::string> lines = places.unseen;
+  std::vector<std::shared_ptr<Link::Impl>> all;
+  for (Plan plan : places.plans) {
+    object_->write_cookie_where_needed(plan, spec_, target);
+    auto one = attach_by(plan, target);
+    lines.push_back(one ? plan.carried_by : unseen_calls(target, plan.hook.target, one.error().message));
+    if (one) all.push_back(*std::move(one));
+  }
+  if (lines.empty()) return Link(std::move(attachment));
+  for (const std::string& line : lines) object_->session->note(line);
+  if (!attachment->carried_by().empty()) lines.insert(lines.begin(), attachment->carried_by());
+  all.insert(all.begin(), std::move(attachment));
+  return Link(std::make_unique<SharedLink>(std::move(all), fmt::format("{}", fmt::join(lines, "\n"))));
+}
+
 Result<Link> KernelProgram::attach(const AttachTarget& target) {
   const std::lock_guard lock(mutex_);
   const std::string place = fmt::format("program {}", spec_.name);
@@ -240,39 +285,20 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
                 fmt::format("{}: {} names no target; say where to attach it: --attach {}:TARGET, where TARGET is {}",
                             place, name_of(target.kind), name_of(target.kind), target_form(target.kind)));
   if (plan.unattachable) return tl::unexpected(std::move(*plan.unattachable).within(place));
-  const auto program_with = [&](u64 cookie) {
-    Plan other = plan;
-    other.written_cookie = cookie;
-    return variant_for(target, other);
-  };
-  const auto attach_as_planned = [&]() -> Attached {
-    const int fd = SKEP_TRY(variant_for(target, plan));
-    AttachRequest request{.program_fd = fd,
-                          .hook = plan.hook,
-                          .session = *object_->session,
-                          .maps = object_->maps,
-                          .place = plan.hook.text(),
-                          .on_multi_link = plan.on_multi_link};
-    if (plan.written_cookie) request.program_with = program_with;
-    auto attachment = SKEP_TRY_AT(place, kernel::attach(request));
-    attachment->count_misses(object_->session, fd, spec_.name);
-    return attachment;
-  };
-  auto attached = attach_as_planned();
+  auto attached = attach_by(plan, target);
   if (!attached && plan.on_multi_link && attached.error().os_error != 0) {
     plan.on_multi_link = false;  // the older way may still do it (a thread's id), and says best what is wrong
-    attached = attach_as_planned();
+    attached = attach_by(plan, target);
   }
   if (!attached && attached.error().os_error == EINVAL && !plan.carrier)
     if (auto other = plan_instead_of_refused(spec_, object_->spec.btf.get(), target, object_->session->types)) {
       plan = *std::move(other);
-      attached = attach_as_planned();
+      attached = attach_by(plan, target);
     }
   auto attachment = SKEP_TRY(std::move(attached));
   if (!is_narrowed_by_pid(target.kind)) object_->session->note_sees_all(plan.hook.text());
   if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
-  attachment->set_carried_by(plan.carried_by);
-  return Link(std::move(attachment));
+  return with_callers(std::move(attachment), target);
 }
 
 Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {

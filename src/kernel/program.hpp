@@ -12,6 +12,7 @@
 
 #include "btf/core.hpp"
 #include "kernel/annotations.hpp"
+#include "kernel/attach.hpp"
 #include "kernel/load_target.hpp"
 #include "kernel/map_handle.hpp"
 #include "kernel/plan.hpp"
@@ -47,6 +48,8 @@ struct LoadedObject {
 
   /// How a program reaches its hook here.
   Result<Plan> plan(const ProgramSpec& program, const AttachTarget& target) const;
+  /// For a program that asks for its cookie where the hook has none.
+  void write_cookie_where_needed(Plan& plan, const ProgramSpec& program, const AttachTarget& target) const;
   /// CO-RE, carrier and annotations. `image` may be null: the object has no types; `plan` too: it is made here.
   /// `budget`: of the relocations of all programs that are prepared together.
   Result<Prepared> prepare(const ProgramSpec& program, const AttachTarget& target, TypesImage* image,
@@ -73,6 +76,9 @@ class KernelProgram final : public Program::Impl {
 
  private:
   Result<int> variant_for(const AttachTarget& target, const Plan& plan);
+  Attached attach_by(const Plan& plan, const AttachTarget& target);
+  /// The same, and what sees the calls that do not come to its function (caller_places()).
+  Link with_callers(std::unique_ptr<Attachment> attachment, const AttachTarget& target);
 
   std::shared_ptr<LoadedObject> object_;
   const ProgramSpec& spec_;

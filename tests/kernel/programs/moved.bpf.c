@@ -8,7 +8,7 @@ const volatile unsigned int wanted_pid = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 11);
+  __uint(max_entries, 15);
   __type(key, __u32);
   __type(value, __u64);
 } hits SEC(".maps");
@@ -72,9 +72,34 @@ int page_is_added_by_probe(const __u64 *registers) {
   return 0;
 }
 
-// Some compilers put it into do_fsync.
+// Compilers put it into some of its callers.
 SEC("fentry/vfs_fsync_range")
 int file_is_synced(const __u64 *ctx) {
   if (is_wanted()) add(10, 1);
+  return 0;
+}
+
+SEC("fexit/vfs_fsync_range")
+int file_was_synced(const __u64 *ctx) {
+  if (is_wanted()) add(11, ctx[4] == 0);
+  return 0;
+}
+
+SEC("kprobe/vfs_fsync_range")
+int file_is_synced_by_probe(const __u64 *registers) {
+  if (is_wanted()) add(12, registers[16] != 0);
+  return 0;
+}
+
+SEC("kretprobe/vfs_fsync_range")
+int file_was_synced_by_probe(const __u64 *registers) {
+  if (is_wanted()) add(13, registers[10] == 0);
+  return 0;
+}
+
+// The file, which not every caller has.
+SEC("fentry/vfs_fsync_range")
+int synced_file(const __u64 *ctx) {
+  if (is_wanted()) add(14, ctx[0] != 0);
   return 0;
 }
