@@ -36,6 +36,9 @@ BatchResult update_batch(const Map& map, std::span<const std::byte> keys, std::s
                          u64 flags = 0);
 /// Deletes the entries of these keys, up to the first that is not there (not_found).
 BatchResult erase_batch(const Map& map, std::span<const std::byte> keys);
+/// Looks up and deletes one entry: in one step where the map can do that, else in two. Errors: those of Map::take() and
+/// Map::erase().
+Result<std::vector<std::byte>> take_entry(const Map& map, std::span<const std::byte> key);
 /// Looks up and deletes the entries that follow batch.position, as Map::next_batch() reads them: of what programs do to
 /// an entry meanwhile, all before is in the batch and all after in a new entry. Programs that go on adding entries can
 /// make the walk longer. Errors: those of next_batch(); unsupported where entries cannot be deleted (arrays).

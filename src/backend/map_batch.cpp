@@ -17,15 +17,6 @@ Result<u32> count_entries(const Map& map, std::size_t bytes) {
   return static_cast<u32>(bytes / size);
 }
 
-/// One entry: taken where the map can do that in one step, else read and deleted.
-Result<std::vector<std::byte>> take_one(const Map& map, std::span<const std::byte> key) {
-  auto taken = map.take(key);
-  if (taken || taken.error().code != Code::unsupported) return taken;
-  auto value = SKEP_TRY(map.lookup(key));
-  SKEP_TRY(map.erase(key));
-  return value;
-}
-
 template <class Each>
 BatchResult one_by_one(u32 count, const Each& each) {
   for (u32 i = 0; i < count; ++i)
@@ -63,6 +54,14 @@ BatchResult erase_batch(const Map& map, std::span<const std::byte> keys) {
   return one_by_one(*count, [&](std::size_t i) { return map.erase(keys.subspan(i * key_size, key_size)); });
 }
 
+Result<std::vector<std::byte>> take_entry(const Map& map, std::span<const std::byte> key) {
+  auto taken = map.take(key);
+  if (taken || taken.error().code != Code::unsupported) return taken;
+  auto value = SKEP_TRY(map.lookup(key));
+  SKEP_TRY(map.erase(key));
+  return value;
+}
+
 Result<void> take_batch(const Map& map, MapBatch& batch) {
   if (auto* const engine = dynamic_cast<BatchedMap*>(map.impl().get()))
     if (SKEP_TRY(engine->take_batch(batch))) return {};
@@ -72,7 +71,7 @@ Result<void> take_batch(const Map& map, MapBatch& batch) {
   for (u32 i = 0; i < batch.count; ++i) {
     if (i < batch.errors.size() && batch.errors[i] != 0) continue;
     const auto key = std::span(batch.keys).subspan(i * key_size, key_size);
-    auto value = take_one(map, key);
+    auto value = take_entry(map, key);
     if (!value && value.error().code == Code::not_found) continue;  // a program deleted it meanwhile
     if (!value && taken.count == 0) return tl::unexpected(std::move(value).error());
     if (!value) {  // what was taken must not be lost: the next call begins again, and meets the error first

@@ -74,15 +74,6 @@ Result<Bytes> all_keys(const skep_table& table) {
   return keys;
 }
 
-/// One entry: taken where the map can do that in one step, else read and deleted.
-Result<Bytes> take_one(const skep_table& table, std::span<const std::byte> key) {
-  auto taken = table.map().take(key);
-  if (taken || taken.error().code != Code::unsupported) return taken;
-  auto value = SKEP_TRY(table.map().lookup(key));
-  SKEP_TRY(table.map().erase(key));
-  return value;
-}
-
 Result<void> take_all(const skep_table& table, Entries& to) {
   // Programs may go on adding entries: twice as many as fit are more than were there at the beginning.
   const u64 most = 2 * u64{table.map().info().max_entries} + 16;
@@ -242,7 +233,7 @@ int skep_table_delete(const skep_table* table, const void* key) {
 int skep_table_take(const skep_table* table, const void* key, void* value) {
   return with_table(table, [&](const skep_table& in) -> Result<s64> {
     if (value == nullptr) return is_null("the buffer");
-    const Bytes taken = SKEP_TRY(take_one(in, bytes(key, in.key_bytes())));
+    const Bytes taken = SKEP_TRY(take_entry(in.map(), bytes(key, in.key_bytes())));
     std::memcpy(value, taken.data(), std::min(taken.size(), in.value_bytes()));
     return 0;
   });
