@@ -193,11 +193,10 @@ class Compilation {
     return base::write_file_atomic(scratch / "kernel.h", std::as_bytes(std::span(text)), 0600);
   }
 
-  /// The source, with the structures and members that it means.
+  /// The source, with the structures and members that it means where the kernel tells its own.
   std::string text() const {
-    std::string by_name = scan_.dialect == Dialect::bcc
-                              ? rewrite_guessed_members(source_.text, base::kernel_version_code())
-                              : std::string();
+    std::string by_name =
+        takes_kernel_types() ? rewrite_guessed_members(source_.text, base::kernel_version_code()) : std::string();
     return by_name.empty() ? source_.text : by_name;
   }
 

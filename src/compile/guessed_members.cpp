@@ -217,6 +217,7 @@ class Rewriter {
     std::string out;
     std::size_t copied = 0;
     for (const Edit& edit : edits_) {
+      if (edit.begin < copied) continue;  // inside a definition that is gone
       const std::string_view lines = text_.substr(edit.begin, edit.end - edit.begin);
       out += source_.substr(copied, edit.begin - copied);
       out += edit.text;

@@ -41,6 +41,11 @@ TEST(GuessedMembers, StructuresBecomeTheKernels) {
             std::string::npos);
 }
 
+TEST(GuessedMembers, WhatStandsInADefinitionGoesWithIt) {
+  EXPECT_EQ(rewritten("struct cfs_rq_partial { int a[sizeof(*(u8 *)((u64)&s->sk_gso_max_segs - 3))]; }; int b;"),
+            " int b;");
+}
+
 TEST(GuessedMembers, StructuresThatTheSourceDoesNotDefineStay) {
   for (const char* same : {"struct cfs_rq_partial *q;", "struct cfs_rq_partial;", "struct cfs_rq_partial {",
                            "struct cfs_rq_partial { int a; } q;", "union cfs_rq_partial { int a; };", "cfs_rq_partial",
