@@ -29,8 +29,8 @@ class Link {
     virtual ~Impl() = default;  ///< detaches
     /// Whether its end has to wait for the machine, as others may at the same time: see detach_all().
     virtual bool waits_to_end() const { return false; }
-    /// One line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
-    /// or "".
+    /// A line for the user where the hook was carried by another one ("kprobe carried by raw_tracepoint/sys_enter"),
+    /// and one for each other place where the program is attached, or whose calls it does not see; or "".
     virtual std::string carried_by() const { return {}; }
     virtual std::vector<u32> ids() const { return {}; }
     virtual Result<void> leave() {

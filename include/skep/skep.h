@@ -151,7 +151,8 @@ int skep_function_descriptor(skep_function* function);
  * "uprobe:/bin/bash:readline", "perf_event:cpu-clock:99hz", "xdp:eth0"), or NULL for the program's own. `pid`: user
  * functions and perf events, in this process only; 0: in every one. */
 skep_link* skep_function_attach(skep_function* function, const char* target, int32_t pid, uint64_t cookie);
-/* One line where another hook carries the one that was asked for, or "". */
+/* A line where another hook carries the one that was asked for, and one for each other place where the program is
+ * attached, or whose calls it does not see; or "". */
 const char* skep_link_carried_by(const skep_link* link);
 /* Detaches. */
 void skep_link_close(skep_link* link);

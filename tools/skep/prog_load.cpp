@@ -84,12 +84,13 @@ Result<Link> attach_and_pin(Program& program, Pinned& pinned, const std::string&
   auto link = SKEP_TRY(program.attach());
   const auto ids = link.ids();
   if (ids.size() != 1)
-    return fail(Code::unsupported,
-                ids.empty()
-                    ? fmt::format("program {}: this kernel attaches it without a link, which alone can be pinned",
-                                  program.info().name)
-                    : fmt::format("program {}: this kernel attaches it by {} links, and a path keeps one",
-                                  program.info().name, ids.size()));
+    return fail(
+        Code::unsupported,
+        ids.empty()
+            ? fmt::format("program {}: this kernel attaches it without a link, which alone can be pinned",
+                          program.info().name)
+            : fmt::format("program {}: this kernel attaches it by {} links, and a path keeps one{}{}",
+                          program.info().name, ids.size(), link.carried_by().empty() ? "" : ": ", link.carried_by()));
   SKEP_TRY(pinned.pin(ObjectKind::link, ids.front(), path));
   return link;
 }
