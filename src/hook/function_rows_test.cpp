@@ -37,9 +37,10 @@ TEST(FunctionRows, OfOneFunctionHaveTheSameParameters) {
       EXPECT_EQ(row.parameters.count, 1u) << row.function;
       EXPECT_EQ(row.boundary, Boundary::leave) << row.function;
     }
-    for (const FunctionRow& other : function_rows())
-      if (row.function == other.function && row.when == other.when)
-        EXPECT_TRUE(std::ranges::equal(row.parameters.span(), other.parameters.span())) << row.function;
+    for (const FunctionRow& other : function_rows()) {
+      if (row.function != other.function || row.when != other.when) continue;
+      EXPECT_TRUE(std::ranges::equal(row.parameters.span(), other.parameters.span())) << row.function;
+    }
   }
 }
 
