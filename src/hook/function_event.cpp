@@ -44,9 +44,9 @@ bool needs_notes(const FunctionPlan& plan, const FunctionRow& row) noexcept {
 
 // --- what the call leads to ---
 
-shadow::Pointer FunctionEvent::open_file(u64 descriptor) noexcept {
+shadow::Pointer FunctionEvent::open_file(u32 descriptor) noexcept {
   if (descriptor >= ShadowFiles::most_descriptors) return 0;
-  return files_.file(tgid(), static_cast<u32>(descriptor), shadow_.net_of(event_.tid, tgid()));
+  return files_.file(tgid(), descriptor, shadow_.net_of(event_.tid, tgid()));
 }
 
 /// The file of the call's first argument; at the return of a call that closes it, what it was.
@@ -56,14 +56,14 @@ shadow::Pointer FunctionEvent::file() noexcept {
     const shadow::Pointer noted = event_.notes.file;
     file_ = files_.inode_of(noted) == event_.notes.inode ? noted : 0;
   } else {
-    file_ = open_file(event_.args[0]);
+    file_ = open_file(argument(0));
   }
   return *file_;
 }
 
 shadow::Pointer FunctionEvent::new_file() noexcept {
   if (new_file_) return *new_file_;
-  new_file_ = event_.ret >= 0 ? open_file(static_cast<u64>(event_.ret)) : 0;
+  new_file_ = event_.ret >= 0 ? open_file(static_cast<u32>(event_.ret)) : 0;
   if (*new_file_ != 0 && is_open_call(event_.nr)) files_.set_created(*new_file_, has_created());
   const bool accepts = event_.nr == SYS_accept || event_.nr == SYS_accept4;
   // Of a connection that has ended the socket does not tell, so what the call has told.
@@ -73,10 +73,10 @@ shadow::Pointer FunctionEvent::new_file() noexcept {
   return *new_file_;
 }
 
-sockaddr_storage FunctionEvent::given_address(u64 address, u64 length) noexcept {
+sockaddr_storage FunctionEvent::given_address(u64 address, u32 length) noexcept {
   sockaddr_storage given{};
-  const u32 size = static_cast<u32>(std::min<u64>(length, sizeof given));
-  if (size < sizeof given.ss_family || task_.read_user(&given, address, size) != 0) given = {};
+  const bool fits = length >= sizeof given.ss_family && length <= sizeof given;  // as move_addr_to_kernel() has it
+  if (!fits || task_.read_user(&given, address, length) != 0) given = {};
   return given;
 }
 
@@ -172,13 +172,13 @@ void FunctionEvent::note_connect() noexcept {
   if (!is_tcp(file())) return;
   CallNotes& notes = event_.notes;
   const shadow::sock_common& common = sock()->sk.__sk_common;
-  const sockaddr_storage given = given_address(event_.args[1], event_.args[2]);
+  const sockaddr_storage given = given_address(event_.args[1], argument(2));
   notes.file = file();
   notes.inode = files_.inode_of(file());
   notes.state = common.skc_state;
   notes.disconnects = given.ss_family == AF_UNSPEC;
   if (notes.state != closed || notes.disconnects) return;
-  const SocketTarget target = target_of(given, static_cast<u32>(event_.args[2]));
+  const SocketTarget target = target_of(given, argument(2));
   files_.set_target(file(), target);
   notes.asks_ipv6 = common.skc_family == AF_INET6;
   notes.asks_ipv4 = common.skc_family == AF_INET || is_mapped(target);
@@ -187,8 +187,8 @@ void FunctionEvent::note_connect() noexcept {
 /// What the socket is must be known before it is closed.
 void FunctionEvent::note_close() noexcept {
   const bool replaces = event_.nr != SYS_close;
-  if (replaces && event_.args[0] == event_.args[1]) return;
-  file_ = open_file(event_.args[replaces ? 1 : 0]);
+  if (replaces && argument(0) == argument(1)) return;
+  file_ = open_file(argument(replaces ? 1 : 0));
   if (!is_tcp(*file_)) return;
   event_.notes.file = *file_;
   event_.notes.inode = files_.inode_of(*file_);
@@ -227,7 +227,7 @@ bool FunctionEvent::settles() noexcept {
   if (settles_) return *settles_;
   settles_ = false;
   const bool asks = event_.nr == SYS_getsockopt;
-  if (asks && (event_.args[1] != SOL_SOCKET || event_.args[2] != SO_ERROR)) return false;
+  if (asks && (argument(1) != SOL_SOCKET || argument(2) != SO_ERROR)) return false;
   if (file() == 0 || !files_.is_pending(file()) || sock()->sk.__sk_common.skc_state == syn_sent) return false;
   files_.set_pending(file(), false);
   return *(settles_ = true);
@@ -320,7 +320,7 @@ u64 FunctionEvent::value(FunctionValue value) noexcept {
     case FunctionValue::directory:
       return directory();
     case FunctionValue::address:
-      return files_.address(given_address(event_.args[1], event_.args[2]));
+      return files_.address(given_address(event_.args[1], argument(2)));
     case FunctionValue::argument_1:
       return event_.args[1];
     case FunctionValue::argument_2:

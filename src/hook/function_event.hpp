@@ -41,7 +41,7 @@ class FunctionEvent {
   bool holds(FunctionTest test) noexcept;
   u64 value(FunctionValue value) noexcept;
   u32 tgid() noexcept { return static_cast<u32>(task_.pid_tgid() >> 32); }
-  shadow::Pointer open_file(u64 descriptor) noexcept;
+  shadow::Pointer open_file(u32 descriptor) noexcept;
   shadow::Pointer file() noexcept;
   shadow::Pointer new_file() noexcept;
   shadow::Pointer dentry() noexcept;
@@ -53,6 +53,8 @@ class FunctionEvent {
   const Named& named() noexcept;
   u64 open_flags() noexcept;
   bool has_created() noexcept;
+  /// An argument that is an int: the kernel does not look at its upper half.
+  u32 argument(std::size_t index) const noexcept { return static_cast<u32>(event_.args[index]); }
   bool has_made_file() const noexcept;
   bool names(bool directory) noexcept;
   void note_open() noexcept;
@@ -63,7 +65,7 @@ class FunctionEvent {
   bool settles() noexcept;
   bool lets_go() noexcept;
   u8 state() noexcept;
-  sockaddr_storage given_address(u64 address, u64 length) noexcept;
+  sockaddr_storage given_address(u64 address, u32 length) noexcept;
 
   SyscallEvent& event_;
   helper::Task& task_;

@@ -308,6 +308,35 @@ class Drivers(Outside):
         self.assertEqual((fsync, fsync_range, create, inode_create, unlink, mkdir, rmdir), (200, 200, 100, 101, 101, 100, 100))
         self.assertTrue(101 <= opened <= 250, counts)
 
+    def test_descriptors_are_ints(self):
+        """The kernel takes the lower half of the register."""
+        printed, _ = self.own(COUNTING % (
+            "BPF_ARRAY(counts, u64, 2);\nint f(void *ctx) { counts.atomic_increment(0); return 0; }", "b.attach_kprobe(event='vfs_fsync', fn_name='f')",
+            "import json; print(json.dumps(b['counts'][0].value))"), """
+            import ctypes
+            libc = ctypes.CDLL(None, use_errno=True)
+            f = os.open('whole', os.O_CREAT | os.O_RDWR)
+            for i in range(5): assert libc.syscall(ctypes.c_long(74), ctypes.c_ulong(7 << 32 | f)) == 0
+            assert libc.syscall(ctypes.c_long(74), ctypes.c_ulong(7 << 32 | 999)) == -1
+            """)
+        self.assertEqual(printed, [5])
+
+    def test_addresses_that_the_kernel_does_not_take(self):
+        """Too long, too short, not there: it does not come to the protocol's function."""
+        printed, _ = self.own(COUNTING % (
+            "BPF_ARRAY(counts, u64, 2);\nint f(void *ctx) { counts.atomic_increment(0); return 0; }", "b.attach_kprobe(event='tcp_v4_connect', fn_name='f')",
+            "import json; print(json.dumps(b['counts'][0].value))"), """
+            import ctypes
+            libc = ctypes.CDLL(None, use_errno=True)
+            s = server()
+            address = bytes([2, 0]) + s.getsockname()[1].to_bytes(2, 'big') + bytes([127, 0, 0, 1]) + bytes(300)
+            c = socket.socket()
+            for length in (129, 300, -1, 1, 0): assert libc.connect(c.fileno(), address, length) == -1, length
+            assert libc.connect(c.fileno(), ctypes.c_void_p(8), 16) == -1
+            assert libc.connect(c.fileno(), address, 128) == 0
+            """)
+        self.assertEqual(printed, [1])
+
     PAIRS = COUNTING % ("""
 #include <linux/fs.h>
 struct note { struct file *file; u64 bytes; };
