@@ -1,8 +1,9 @@
 // The file that a system call names, found as the kernel would find it for the calling task.
 //
 // Paths are looked up from the task's own directory, or the descriptor that it gave, or its root (openat2(2) with
-// RESOLVE_IN_ROOT, Linux 5.6), so chroot and mount namespaces are followed. Two things differ: symbolic links in the
-// middle of a relative path that lead to an absolute one are followed in our own root; and permissions are ours.
+// RESOLVE_IN_ROOT, Linux 5.6), so chroot and mount namespaces are followed. Three things differ: symbolic links in the
+// middle of a relative path that lead to an absolute one are followed in our own root; permissions are ours; and a file
+// system that a traced process serves (FUSE) is waited for, without end where that process waits for us.
 #pragma once
 #include <sys/stat.h>
 

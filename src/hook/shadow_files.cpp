@@ -1,6 +1,7 @@
-// See shadow_files.hpp. stat(2), lstat(2) and readlink(2) through /proc.
+// See shadow_files.hpp. stat(2), statx(2), lstat(2) and readlink(2) through /proc.
 #include "hook/shadow_files.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -21,6 +22,11 @@ u32 kernel_device(dev_t device) noexcept { return gnu_dev_major(device) << 20 | 
 u32 chain_of(u64 device, u64 inode) noexcept {
   constexpr u64 golden_ratio = 0x9e3779b97f4a7c15;
   return static_cast<u32>((inode ^ device * 31) * golden_ratio >> 52);
+}
+
+/// What the system knows of a file without asking: the file system may be served by a process that waits for us.
+bool stat_known(const char* path, struct stat& found) noexcept {
+  return ::fstatat(AT_FDCWD, path, &found, AT_STATX_DONT_SYNC) == 0;
 }
 
 /// The last part of what a link in /proc/PID/fd says; empty for what is no file of a directory.
@@ -58,7 +64,7 @@ shadow::Pointer ShadowFiles::file(u32 tgid, u32 descriptor, shadow::Pointer net)
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%u/fd/%u", tgid, descriptor);
   struct stat found{};
-  if (::stat(path, &found) != 0) return 0;
+  if (!stat_known(path, found)) return 0;
   const bool is_socket = S_ISSOCK(found.st_mode);
   u32 index = 0;
   bool is_known = false;
@@ -150,7 +156,7 @@ shadow::Pointer ShadowFiles::name_of(shadow::Pointer file) noexcept {
   std::snprintf(path, sizeof path, "/proc/%u/fd/%u", facts.tgid, facts.descriptor);
   struct stat found{};
   const ssize_t length = ::readlink(path, target, sizeof target);
-  if (length < 0 || ::stat(path, &found) != 0 || found.st_ino != facts.inode || found.st_dev != facts.device)
+  if (length < 0 || !stat_known(path, found) || found.st_ino != facts.inode || found.st_dev != facts.device)
     return dentry;
   return dentry = name(found, last_part({target, static_cast<std::size_t>(length)}, found.st_nlink == 0));
 }

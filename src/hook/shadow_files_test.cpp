@@ -4,11 +4,16 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 namespace skep::hook {
 namespace {
@@ -104,6 +109,42 @@ TEST_F(ShadowFilesTest, ASocketIsTheSameWhoeverHoldsItAndOutlivesItsDescriptor) 
   EXPECT_FALSE(files.holders().is_held(inode, connected, self, false));
   files.begin_event();
   EXPECT_EQ(files.ask(found).sk.__sk_common.skc_dport, address.sin_port) << "what was read last";
+}
+
+/// Mounts a file system in its own namespace that it never serves, opens it, and says by which descriptor.
+void hold_unserved(const char* directory, int tells) {
+  const int fuse = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  const std::string options = "rootmode=40000,user_id=0,group_id=0,fd=" + std::to_string(fuse);
+  int opened = -1;
+  if (fuse >= 0 && ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+      ::mount("skep", directory, "fuse", MS_NOSUID | MS_NODEV, options.c_str()) == 0)
+    opened = ::open(directory, O_PATH | O_CLOEXEC);
+  if (::write(tells, &opened, sizeof opened) == sizeof opened) ::sleep(10);  // then whoever waits is let go
+  ::_exit(0);
+}
+
+TEST_F(ShadowFilesTest, AFileSystemThatDoesNotAnswerIsNotAsked) {
+  char directory[] = "/tmp/skep-shadow-XXXXXX";
+  int pipe[2], opened = -1;
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  const base::Fd told(pipe[0]), tells(pipe[1]);
+  const pid_t child = ::fork();
+  if (child == 0) hold_unserved(directory, tells.get());
+  EXPECT_EQ(::read(told.get(), &opened, sizeof opened), ssize_t{sizeof opened});
+  if (opened >= 0) {
+    const auto found = files.file(static_cast<u32>(child), static_cast<u32>(opened), 0);
+    EXPECT_NE(found, 0u) << "asked, until it was let go";
+    if (found != 0) {
+      const auto dentry = files.name_of(found);
+      ASSERT_NE(dentry, 0u);
+      EXPECT_EQ("/tmp/" + std::string(named(dentry).name), directory);
+    }
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::rmdir(directory);
+  if (opened < 0) GTEST_SKIP() << "no file system can be mounted here that a process serves (CAP_SYS_ADMIN, /dev/fuse)";
 }
 
 TEST(SocketTarget, IsReadFromWhatACallIsGiven) {
