@@ -194,10 +194,10 @@ void FunctionEvent::note_close() noexcept {
   event_.notes.inode = files_.inode_of(*file_);
 }
 
-void FunctionEvent::close_at_end(u32 descriptor) noexcept {
-  at_end_ = true;
-  file_ = open_file(descriptor);
-  lets_go_.reset();
+void FunctionEvent::close_at_end(EndingSockets& sockets, u32 index) noexcept {
+  ending_ = &sockets;
+  ending_index_ = index;
+  file_ = open_file(sockets.descriptor(index));
 }
 
 // --- sockets ---
@@ -213,8 +213,7 @@ void FunctionEvent::settle_connect() noexcept {
   const bool has_source = common.skc_family == AF_INET
                               ? common.skc_rcv_saddr != 0
                               : std::memcmp(common.skc_v6_rcv_saddr.bytes, nowhere, sizeof nowhere) != 0;
-  if (!has_source && is_of_the_wait(event_.ret) && shadow_.is_in_own_net(event_.tid, tgid()))
-    take_source(found, files_.target(file()));
+  if (!has_source && is_of_the_wait(event_.ret) && is_in_own_net(event_.tid)) take_source(found, files_.target(file()));
 }
 
 /// Whether a connect() has sent its request: one that was refused is closed, as it was before.
@@ -246,11 +245,14 @@ bool FunctionEvent::lets_go() noexcept {
   if (lets_go_) return *lets_go_;
   lets_go_ = false;
   const shadow::Pointer closing = file();
-  if (closing == 0 || (!at_end_ && (event_.notes.file == 0 || event_.ret == -EBADF))) return false;
-  const u64 inode = files_.inode_of(closing);
-  if (at_end_) return *(lets_go_ = !is_held_elsewhere(inode, tgid()));
+  if (closing == 0) return false;
+  if (ending_ != nullptr) return *(lets_go_ = !ending_->is_held_elsewhere(ending_index_));
+  // close() closes whatever else it says, the others only where they succeed.
+  const bool has_closed = event_.nr == SYS_close ? event_.ret != -EBADF : event_.ret >= 0;
+  if (event_.notes.file == 0 || !has_closed) return false;
   const shadow::inet_sock& before = files_.at(closing).sock;
-  return *(lets_go_ = !files_.holders().is_held(inode, before, event_.tid, shadow_.is_in_own_net(event_.tid, tgid())));
+  return *(lets_go_ =
+               !files_.holders().is_held(files_.inode_of(closing), before, event_.tid, is_in_own_net(event_.tid)));
 }
 
 // --- rows ---

@@ -21,8 +21,8 @@ class FunctionEvent {
 
   /// At the entry of a call for which needs_notes() holds.
   void note_entry() noexcept;
-  /// At the end of a process: the descriptor that is closed.
-  void close_at_end(u32 descriptor) noexcept;
+  /// At the end of a process: the socket that is closed.
+  void close_at_end(EndingSockets& sockets, u32 index) noexcept;
 
   bool is_called(const FunctionRow& row) noexcept;
   /// The registers of the function's caller for a program: what it reads of them.
@@ -71,7 +71,9 @@ class FunctionEvent {
   helper::Task& task_;
   ShadowTasks& shadow_;
   ShadowFiles& files_;
-  bool at_end_ = false, is_settled_ = false;
+  EndingSockets* ending_ = nullptr;
+  u32 ending_index_ = 0;
+  bool is_settled_ = false;
   std::optional<shadow::Pointer> file_, new_file_;
   std::optional<CallPath> path_;
   Named named_;

@@ -147,6 +147,39 @@ TEST_F(ShadowFilesTest, AFileSystemThatDoesNotAnswerIsNotAsked) {
   if (opened < 0) GTEST_SKIP() << "no file system can be mounted here that a process serves (CAP_SYS_ADMIN, /dev/fuse)";
 }
 
+/// Each once, however many descriptors lead to it; a child holds one of them too.
+TEST(EndingSockets, AreHeldByOthersOrNot) {
+  int ends[2], pipe[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  const base::Fd kept(ends[0]), shared(ends[1]), copy(::dup(kept.get())), told(pipe[0]);
+  base::Fd tells(pipe[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::close(kept.get());
+    ::close(copy.get());
+    ::write(tells.get(), "x", 1);
+    ::pause();
+    ::_exit(0);
+  }
+  char byte = 0;
+  EXPECT_EQ(::read(told.get(), &byte, 1), 1);
+  EndingSockets sockets(static_cast<u32>(::getpid()));
+  u32 found = 0;
+  for (u32 i = 0; i < sockets.count(); ++i) {
+    const auto descriptor = static_cast<int>(sockets.descriptor(i));
+    EXPECT_NE(descriptor, copy.get());
+    EXPECT_NE(descriptor, told.get()) << "a pipe";
+    if (descriptor != kept.get() && descriptor != shared.get()) continue;
+    ++found;
+    EXPECT_EQ(sockets.is_held_elsewhere(i), descriptor == shared.get());
+  }
+  EXPECT_EQ(found, 2u);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(EndingSockets(static_cast<u32>(child)).count(), 0u) << "it has gone";
+}
+
 TEST(SocketTarget, IsReadFromWhatACallIsGiven) {
   sockaddr_storage given{};
   auto& four = reinterpret_cast<sockaddr_in&>(given);

@@ -318,16 +318,6 @@ void ShadowTasks::fill_host(Block& into, u32 tid) noexcept {
 
 shadow::Pointer ShadowTasks::net_of(u32 tid, u32 tgid) noexcept { return blocks_[index_of(tid, tgid)].nsproxy.net_ns; }
 
-bool ShadowTasks::is_in_own_net(u32 tid, u32 tgid) noexcept {
-  constexpr std::size_t net = 3;  // among the links
-  const u32 index = index_of(tid, tgid);
-  fill(index, namespaces);
-  char link[64];
-  const ssize_t length = ::readlink("/proc/self/ns/net", link, sizeof link);
-  return number_in_link({link, static_cast<std::size_t>(std::max<ssize_t>(length, 0))}) ==
-         blocks_[index].spaces[net].ns.inum;
-}
-
 void ShadowTasks::ending(u32 tid, u32 tgid, s32 code) noexcept {
   const u32 index = index_of(tid, tgid);
   facts_[index].exit_code = code;

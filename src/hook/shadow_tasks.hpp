@@ -51,8 +51,6 @@ class ShadowTasks {
   ShadowFiles& files() noexcept { return files_; }
   /// The network namespace of a task.
   shadow::Pointer net_of(u32 tid, u32 tgid) noexcept;
-  /// Whether that is the one of this process.
-  bool is_in_own_net(u32 tid, u32 tgid) noexcept;
 
   // Objects of the current event.
   shadow::Pointer registers(const PtRegs& registers) noexcept;

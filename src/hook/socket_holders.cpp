@@ -8,12 +8,10 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -29,6 +27,8 @@ struct Question {
   inet_diag_req_v2 body;
 };
 using Reply = std::array<char, 4096>;
+
+enum TcpState : u8 { closed = 7, listening = 10 };
 
 Question question(u8 family, u16 flags) noexcept {
   Question made{};
@@ -100,10 +100,15 @@ SocketHolders::Answer SocketHolders::ask_system(u64 inode, const shadow::inet_so
   if (head.nlmsg_type == NLMSG_ERROR)
     return take(error, head, reply) && error == -ENOENT ? Answer::gone : Answer::unknown;
   if (head.nlmsg_type != SOCK_DIAG_BY_FAMILY || !take(found, head, reply)) return Answer::unknown;
-  return found.idiag_inode == static_cast<u32>(inode) ? Answer::held : Answer::gone;
+  if (found.idiag_inode == static_cast<u32>(inode)) return Answer::held;
+  return common.skc_state == listening ? Answer::unknown : Answer::gone;  // several may listen at one port
 }
 
 namespace {
+
+// Every close() and every end of a process stands still meanwhile, and others may have very many descriptors.
+constexpr std::size_t most_listed = 1u << 20;  // bytes: some 7000 sockets
+constexpr u32 most_looks = 8192;               // at processes and their descriptors
 
 /// Whether /proc/TID/net/FILE lists the inode. Its lines are of fields between spaces, of which the tenth is it.
 bool is_listed(u64 inode, u32 tid, const char* file) noexcept {
@@ -112,10 +117,11 @@ bool is_listed(u64 inode, u32 tid, const char* file) noexcept {
   const base::Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
   if (!fd) return false;
   constexpr u32 inode_field = 10;
-  std::size_t kept = 0;
-  for (;;) {
+  std::size_t kept = 0, read = 0;
+  while (read < most_listed) {
     const ssize_t got = ::read(fd.get(), text + kept, sizeof text - kept);
     if (got <= 0) return false;
+    read += static_cast<std::size_t>(got);
     std::string_view rest(text, kept + static_cast<std::size_t>(got));
     for (auto end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
       std::string_view line = rest.substr(0, end);
@@ -133,18 +139,26 @@ bool is_listed(u64 inode, u32 tid, const char* file) noexcept {
     kept = rest.size() < sizeof text ? rest.size() : 0;
     std::memmove(text, rest.data(), kept);
   }
+  return false;
 }
 
 }  // namespace
 
 bool SocketHolders::is_held(u64 inode, const shadow::inet_sock& inet, u32 tid, bool is_own) noexcept {
-  constexpr u8 closed = 7;
   if (inet.sk.__sk_common.skc_state == closed) return false;  // in no table of the system
   if (is_own) {
     const Answer answer = ask_system(inode, inet);
     if (answer != Answer::unknown) return answer == Answer::held;
   }
   return is_listed(inode, tid, inet.sk.__sk_common.skc_family == AF_INET ? "tcp" : "tcp6");
+}
+
+bool is_in_own_net(u32 tid) noexcept {
+  char path[64], theirs[64], own[64];
+  std::snprintf(path, sizeof path, "/proc/%u/ns/net", tid);
+  const ssize_t length = ::readlink(path, theirs, sizeof theirs);
+  return length > 0 && ::readlink("/proc/self/ns/net", own, sizeof own) == length &&
+         std::memcmp(theirs, own, static_cast<std::size_t>(length)) == 0;
 }
 
 namespace {
@@ -181,40 +195,61 @@ std::optional<u32> number_of(std::string_view name) noexcept {
   return number;
 }
 
-}  // namespace
+/// The inode of the socket that a link in /proc/PID/fd leads to: "socket:[NUMBER]". 0: it is something else.
+u64 socket_at(int directory, const char* name) noexcept {
+  constexpr std::string_view begin = "socket:[";
+  char text[64];
+  const ssize_t length = ::readlinkat(directory, name, text, sizeof text);
+  const std::string_view link(text, static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
+  u64 inode = 0;
+  if (link.starts_with(begin)) std::from_chars(text + begin.size(), text + link.size(), inode);
+  return inode;
+}
 
-u32 find_sockets(u32 tgid, std::span<u32> found) noexcept {
+/// Calls `each` with every descriptor of a process, and the inode where it is a socket, until it says false.
+template <class Each>
+void for_descriptors(u32 tgid, Each each) noexcept {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%u/fd", tgid);
   Names files(path);
-  u32 count = 0;
-  while (const char* name = count < found.size() ? files.next() : nullptr) {
-    struct stat what{};
-    const auto number = number_of(name);
-    if (number && ::fstatat(files.fd(), name, &what, 0) == 0 && S_ISSOCK(what.st_mode)) found[count++] = *number;
-  }
-  return count;
+  while (const char* name = files.next())
+    if (const auto number = number_of(name); number && !each(*number, socket_at(files.fd(), name))) return;
 }
 
-bool is_held_elsewhere(u64 inode, u32 tgid) noexcept {
-  constexpr u32 most_looks = 8192;
+}  // namespace
+
+EndingSockets::EndingSockets(u32 tgid) noexcept : tgid_(tgid) {
+  u32 looks = 0;
+  for_descriptors(tgid, [&](u32 descriptor, u64 inode) {
+    const auto known = inodes_.begin() + count_;
+    if (inode != 0 && std::find(inodes_.begin(), known, inode) == known) {
+      descriptors_[count_] = descriptor;
+      inodes_[count_++] = inode;
+    }
+    return count_ < most && ++looks < most_looks;
+  });
+}
+
+void EndingSockets::look() noexcept {
   u32 looks = 0;
   Names processes("/proc");
-  while (const char* process = processes.next()) {
+  while (const char* process = looks < most_looks ? processes.next() : nullptr) {
     const auto pid = number_of(process);
-    if (!pid || *pid == tgid) continue;
-    char path[64];
-    std::snprintf(path, sizeof path, "/proc/%u/fd", *pid);
-    Names files(path);
-    while (const char* file = files.next()) {
-      if (++looks > most_looks) return false;
-      struct stat what{};
-      if (number_of(file) && ::fstatat(files.fd(), file, &what, 0) == 0 && S_ISSOCK(what.st_mode) &&
-          what.st_ino == inode)
-        return true;
-    }
+    if (!pid || *pid == tgid_) continue;
+    ++looks;
+    for_descriptors(*pid, [&](u32, u64 inode) {
+      const auto end = inodes_.begin() + count_;
+      if (const auto found = std::find(inodes_.begin(), end, inode); inode != 0 && found != end)
+        held_.set(static_cast<std::size_t>(found - inodes_.begin()));
+      return ++looks < most_looks;
+    });
   }
-  return false;
+}
+
+bool EndingSockets::is_held_elsewhere(u32 index) noexcept {
+  if (!has_looked_) look();
+  has_looked_ = true;
+  return held_[index];
 }
 
 }  // namespace skep::hook

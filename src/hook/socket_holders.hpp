@@ -4,8 +4,9 @@
 // another process. The system knows: it is asked by sock_diag(7) in our own network namespace, else by the table
 // /proc/TID/net/tcp, which is the task's.
 #pragma once
+#include <array>
+#include <bitset>
 #include <skep/types.hpp>
-#include <span>
 
 #include "base/fd.hpp"
 #include "hook/shadow_layout.hpp"
@@ -25,10 +26,29 @@ class SocketHolders {
   bool was_tried_ = false, can_ask_ = false;
 };
 
-/// Descriptors of a process that are sockets; how many were put into `found`.
-u32 find_sockets(u32 tgid, std::span<u32> found) noexcept;
+/// Whether a task's network namespace is that of this process.
+bool is_in_own_net(u32 tid) noexcept;
 
-/// Whether a process other than `tgid` has a descriptor of the socket, as far as we may look.
-bool is_held_elsewhere(u64 inode, u32 tgid) noexcept;
+/// The sockets of a process that is about to end, each once, and who else holds them. Links of /proc are read, files
+/// are not touched: they may be of a file system that does not answer.
+class EndingSockets {
+ public:
+  static constexpr u32 most = 1024;
+  explicit EndingSockets(u32 tgid) noexcept;
+
+  u32 count() const noexcept { return count_; }
+  u32 descriptor(u32 index) const noexcept { return descriptors_[index]; }
+  /// Whether another process has a descriptor of it, as far as we may look. They are looked through once, when one
+  /// asks.
+  bool is_held_elsewhere(u32 index) noexcept;
+
+ private:
+  void look() noexcept;
+  u32 tgid_, count_ = 0;
+  bool has_looked_ = false;
+  std::array<u32, most> descriptors_;
+  std::array<u64, most> inodes_;
+  std::bitset<most> held_;
+};
 
 }  // namespace skep::hook

@@ -209,9 +209,8 @@ void RunSink::run_functions(hook::SyscallEvent& event, helper::Task& task) noexc
 
 /// The descriptors of a process that ends are closed. It stands before that.
 void RunSink::end_process(hook::SyscallEvent& frame, helper::Task& task) noexcept {
-  std::array<u32, 1024> sockets;
-  const u32 count = hook::find_sockets(static_cast<u32>(task.pid_tgid() >> 32), sockets);
-  for (u32 i = 0; i < count; ++i) {
+  hook::EndingSockets sockets(static_cast<u32>(task.pid_tgid() >> 32));
+  for (u32 i = 0; i < sockets.count(); ++i) {
     hook::FunctionEvent call(frame, task, *shadow_);
     call.close_at_end(sockets[i]);
     for (const AtFunction& one : functions_at_end_)

@@ -337,6 +337,31 @@ class Drivers(Outside):
             """)
         self.assertEqual(printed, [1])
 
+    def test_each_socket_is_closed_once(self):
+        """Sockets that were never connected, calls that close nothing, listeners at one port, copies in a process that ends."""
+        printed, said = self.own(COUNTING % ("""
+#include <net/sock.h>
+BPF_HASH(ports, u16, u64);
+int f(struct pt_regs *ctx, struct sock *sk) { u16 port = sk->__sk_common.skc_num; ports.increment(port); return 0; }
+""", "b.attach_kprobe(event='tcp_close', fn_name='f')", "import json; print(json.dumps([[k.value, v.value] for k, v in b['ports'].items()]))"), """
+            import ctypes
+            libc = ctypes.CDLL(None, use_errno=True)
+            null = os.open('/dev/null', os.O_RDONLY)
+            bound = socket.socket(); bound.bind(('127.0.0.1', 0)); say(bound.getsockname()[1], 1)
+            assert libc.dup3(null, bound.fileno(), 1) == -1 and libc.dup3(999, bound.fileno(), 0) == -1
+            bound.close()
+            many = [socket.socket() for i in range(8)]
+            for s in many:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                s.bind(many[0].getsockname() if s is not many[0] else ('127.0.0.1', 0)); s.listen()
+            for s in many: os.close(os.dup(s.fileno()))
+            say(many[0].getsockname()[1], 8)
+            for s in many: s.close()
+            s = server(); c = socket.create_connection(s.getsockname()); os.dup(c.fileno()); os.dup(c.fileno()); say(c.getsockname()[1], 1)
+            say(s.getsockname()[1], 1); sys.stdout.flush(); os._exit(0)
+            """)
+        self.assertEqual(sorted(printed[0]), sorted(said))
+
     PAIRS = COUNTING % ("""
 #include <linux/fs.h>
 struct note { struct file *file; u64 bytes; };
