@@ -61,16 +61,14 @@ Result<std::unique_ptr<ShadowTasks>> ShadowTasks::create() {
   return std::unique_ptr<ShadowTasks>(new ShadowTasks(std::move(region)));
 }
 
-ShadowTasks::ShadowTasks(map::Region region) noexcept : region_(std::move(region)), files_(nullptr, 0) {
-  base_ = reinterpret_cast<u64>(region_.data()) + map::Region::window_guard;
-  std::byte* const first = region_.data() + map::Region::window_guard + first_offset;
-  scratch_ = new (first) Scratch{};
-  constexpr std::size_t after = (sizeof(Scratch) + 63) / 64 * 64;
-  // A new mapping is zero: aggregates need no more, and its pages are not touched before a task needs them.
-  blocks_ = std::launder(reinterpret_cast<Block*>(first + after));
-  file_memory_ = std::launder(reinterpret_cast<ShadowFiles::Memory*>(first + after + sizeof(Block) * most_tasks));
-  files_ = ShadowFiles(file_memory_, address(*file_memory_));
-}
+// A new mapping is zero: aggregates need no more, and its pages are not touched before a task needs them.
+ShadowTasks::ShadowTasks(map::Region region)
+    : region_(std::move(region)),
+      base_(reinterpret_cast<u64>(region_.data()) + map::Region::window_guard),
+      scratch_(new(region_.data() + map::Region::window_guard + first_offset) Scratch{}),
+      blocks_(std::launder(reinterpret_cast<Block*>(reinterpret_cast<std::byte*>(scratch_) + blocks_offset))),
+      file_memory_(std::launder(reinterpret_cast<ShadowFiles::Memory*>(blocks_ + most_tasks))),
+      files_(file_memory_, address(*file_memory_)) {}
 
 void ShadowTasks::want(std::string_view type, u32 offset, u32 bytes) noexcept {
   if (type == "task_struct") wanted_ |= groups_of(offset, bytes);

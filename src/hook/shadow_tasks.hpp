@@ -94,7 +94,9 @@ class ShadowTasks {
     char filename[4096];
   };
 
-  explicit ShadowTasks(map::Region region) noexcept;
+  static constexpr std::size_t blocks_offset = (sizeof(Scratch) + 63) / 64 * 64;
+
+  explicit ShadowTasks(map::Region region);
   Block& block(u32 index) noexcept { return blocks_[index]; }
   template <class T>
   shadow::Pointer address(const T& object) const noexcept {
@@ -113,10 +115,10 @@ class ShadowTasks {
   bool read_table(void* to, u64 offset, u32 size) noexcept;
 
   map::Region region_;
-  u64 base_ = 0;
-  Block* blocks_ = nullptr;
-  Scratch* scratch_ = nullptr;
-  ShadowFiles::Memory* file_memory_ = nullptr;
+  u64 base_;
+  Scratch* scratch_;
+  Block* blocks_;                     ///< behind it
+  ShadowFiles::Memory* file_memory_;  ///< and behind them
   ShadowFiles files_;
   std::array<Facts, most_tasks> facts_{};
   u64 serial_ = 1;
