@@ -48,8 +48,8 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
   made->shadow_ = made->program_->object->shadow.get();
   if (const auto* function = std::get_if<hook::FunctionPlan>(&made->plan_)) {
     made->carried_by_ = hook::describe(*function, target);
-    if (made->shadow_ == nullptr) made->shadow_owner_ = SKEP_TRY(shadow());
-    if (made->shadow_ == nullptr) made->shadow_ = made->shadow_owner_.get();
+    made->shadow_owner_ = SKEP_TRY(shadow());  // the same that programs have which look at structures
+    made->shadow_ = made->shadow_owner_.get();
   }
   made->cookie_ = target.cookie;
   SKEP_TRY(made->place_descriptions(target));
@@ -212,7 +212,7 @@ void RunSink::end_process(hook::SyscallEvent& frame, helper::Task& task) noexcep
   hook::EndingSockets sockets(static_cast<u32>(task.pid_tgid() >> 32));
   for (u32 i = 0; i < sockets.count(); ++i) {
     hook::FunctionEvent call(frame, task, *shadow_);
-    call.close_at_end(sockets[i]);
+    call.close_at_end(sockets, i);
     for (const AtFunction& one : functions_at_end_)
       if (call.is_called(*one.row)) one.attachment->run(call, *one.row, trace_);
   }

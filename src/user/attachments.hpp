@@ -30,8 +30,8 @@ namespace skep::user {
 class Attachment final : public RegisteredLink {
  public:
   using Plan = std::variant<hook::HookPlan, hook::LifePlan, hook::ProbePlan, hook::FunctionPlan>;
-  /// Errors: those of hook::plan, hook::fit and hook::check_fits; limit. `shadow`: asked where the program looks at
-  /// structures.
+  /// Errors: those of hook::plan, hook::fit and hook::check_fits; limit. `shadow`: asked where kernel functions lead
+  /// to structures.
   static Result<std::shared_ptr<Attachment>> make(std::shared_ptr<const LoadedProgram> program,
                                                   const AttachTarget& target, Registry& registry,
                                                   const ShadowProvider& shadow);
