@@ -44,17 +44,26 @@ u8 parameter_count(HelperId id) {
 
 /// What is known of a register or a stack slot.
 struct Value {
-  enum class Kind : u8 { other, number, frame, context, context_somewhere } kind = Kind::other;
-  s64 number = 0;  ///< the number; the distance from the frame pointer, from the context
+  enum class Kind : u8 { other, number, function, frame, context } kind = Kind::other;
+  s64 number = 0;          ///< the number; the distance from the frame pointer, from the context
+  bool somewhere = false;  ///< that distance is not known
   bool operator==(const Value&) const = default;
-  bool is_context() const { return kind == Kind::context || kind == Kind::context_somewhere; }
+  bool is_context() const { return kind == Kind::context; }
 };
-constexpr Value nothing{}, somewhere{Value::Kind::context_somewhere, 0};
+constexpr Value nothing{};
 
-Value join(const Value& a, const Value& b) {
-  if (a == b) return a;
-  return a.is_context() || b.is_context() ? somewhere : nothing;
+/// What is made of two values, one does not know how.
+Value mixed(const Value& a, const Value& b) {
+  for (const auto kind : {Value::Kind::context, Value::Kind::frame, Value::Kind::function})
+    if (a.kind == kind || b.kind == kind) return {.kind = kind, .somewhere = true};
+  return nothing;
 }
+
+Value join(const Value& a, const Value& b) { return a == b ? a : mixed(a, b); }
+
+/// As the machine adds.
+s64 sum(s64 a, s64 b) { return static_cast<s64>(static_cast<u64>(a) + static_cast<u64>(b)); }
+s64 negative(s64 a) { return static_cast<s64>(u64{0} - static_cast<u64>(a)); }
 
 constexpr std::size_t stack_slots = 64;  // of 8 bytes
 
@@ -98,18 +107,20 @@ class Walk {
   }
 
   void read(const Value& base, s64 offset, s64 bytes) {
-    if (base.kind == Value::Kind::context_somewhere || bytes <= 0) {
-      use_.everything |= base.is_context();
-    } else if (base.kind == Value::Kind::context) {
-      const s64 begin = base.number + offset;
-      for (s64 word = std::max<s64>(begin, 0) / 8; word <= (begin + bytes - 1) / 8 && word < regs_words; ++word)
-        use_.words |= 1u << word;
+    if (!base.is_context()) return;
+    if (base.somewhere || bytes <= 0) {
+      use_.everything = true;
+    } else {
+      const s64 begin = sum(base.number, offset);
+      for (s64 word = 0; word < regs_words; ++word)
+        if (begin < (word + 1) * 8 && word * 8 - bytes < begin) use_.words |= 1u << word;
     }
   }
 
   static std::optional<std::size_t> slot(const Value& base, s64 offset) {
-    const s64 at = -(base.number + offset);  // 8: the first slot
-    if (base.kind != Value::Kind::frame || at < 1 || at > static_cast<s64>(stack_slots * 8)) return std::nullopt;
+    const s64 at = negative(sum(base.number, offset));  // 8: the first slot
+    if (base.kind != Value::Kind::frame || base.somewhere || at < 1 || at > static_cast<s64>(stack_slots * 8))
+      return std::nullopt;
     return static_cast<std::size_t>((at - 1) / 8);
   }
 
@@ -147,18 +158,27 @@ class Walk {
 
   void load(State& state, const Insn& insn, std::size_t at) {
     const Value base = state.regs[insn.src];
-    if (base.kind != Value::Kind::context || !is_dead_load(at)) read(base, insn.off, width(insn.code));
-    const auto from = slot(base, insn.off);
-    state.regs[insn.dst] = from && width(insn.code) == 8 ? state.stack[*from] : nothing;
+    if (!is_dead_load(at)) read(base, insn.off, width(insn.code));
+    state.regs[insn.dst] = width(insn.code) == 8 ? loaded(state, base, insn.off) : nothing;
   }
 
+  static Value loaded(const State& state, const Value& base, s64 offset) {
+    if (const auto from = slot(base, offset)) return state.stack[*from];
+    const bool may_be = base.kind == Value::Kind::frame && std::ranges::any_of(state.stack, &Value::is_context);
+    return may_be ? Value{.kind = Value::Kind::context, .somewhere = true} : nothing;
+  }
+
+  /// Of numbers on the stack nothing is known: helpers, other functions and stores elsewhere may change them. Pointers
+  /// that are changed are none any more.
   void store(State& state, const Insn& insn, const Value& value) {
-    const auto to = slot(state.regs[insn.dst], insn.off);
-    if (to) {
-      state.stack[*to] = width(insn.code) == 8 ? value : nothing;
-    } else {
-      use_.everything |= value.is_context();
+    const Value kept = width(insn.code) == 8 && value.kind != Value::Kind::number ? value : nothing;
+    if (const auto to = slot(state.regs[insn.dst], insn.off)) {
+      state.stack[*to] = kept;
+      return;
     }
+    use_.everything |= value.is_context();
+    if (kept.kind != Value::Kind::other)
+      for (Value& one : state.stack) one = join(one, kept);
   }
 
   void arithmetic(State& state, const Insn& insn) {
@@ -168,13 +188,22 @@ class Walk {
     const Value operand = by_register ? state.regs[insn.src] : Value{Value::Kind::number, insn.imm};
     constexpr u8 add = 0x00, sub = 0x10, mov = 0xb0;
     if (operation == mov) {
-      to = wide || operand.kind == Value::Kind::number ? operand : operand.is_context() ? somewhere : nothing;
+      const bool is_small = operand.kind == Value::Kind::number && operand.number == static_cast<u32>(operand.number);
+      to = insn.off == 0 && (wide || is_small) ? operand : mixed(operand, operand);
     } else if (wide && (operation == add || operation == sub) && operand.kind == Value::Kind::number &&
-               to.kind != Value::Kind::other && to.kind != Value::Kind::context_somewhere) {
-      to.number += operation == add ? operand.number : -operand.number;
+               to.kind != Value::Kind::other) {
+      to.number = sum(to.number, operation == add ? operand.number : negative(operand.number));
     } else {
-      to = to.is_context() || operand.is_context() ? somewhere : nothing;
+      to = mixed(to, operand);
     }
+  }
+
+  /// Whether a call leads to code of the program itself, which may find the context on this function's stack.
+  static bool shows_context(const State& state, const Insn& insn, u8 parameters) {
+    const std::span given(state.regs.data() + 1, parameters);
+    const auto has = [&](Value::Kind kind) { return std::ranges::find(given, kind, &Value::kind) != given.end(); };
+    return (insn.src == isa::call_src_local || has(Value::Kind::function)) && has(Value::Kind::frame) &&
+           std::ranges::any_of(state.stack, &Value::is_context);
   }
 
   void call(State& state, const Insn& insn) {
@@ -185,6 +214,7 @@ class Walk {
         is_helper && (id == HelperId::perf_event_output || id == HelperId::get_stackid || id == HelperId::get_stack ||
                       id == HelperId::tail_call || id == HelperId::get_func_ip || id == HelperId::get_attach_cookie);
     const u8 parameters = is_helper ? parameter_count(id) : 5;  // what stands in the other registers is left over
+    use_.everything |= shows_context(state, insn, parameters);
     for (u8 reg = 1; reg <= parameters; ++reg) {
       if (!state.regs[reg].is_context() || (reg == 1 && takes_context)) continue;
       const bool is_bounded = reads_memory && reg == 3 && state.regs[2].kind == Value::Kind::number;
@@ -197,13 +227,15 @@ class Walk {
     for (u8 reg = 0; reg <= 5; ++reg) state.regs[reg] = nothing;
   }
 
+  static bool is_function(const Insn& insn) { return isa::is_ld_imm64(insn) && insn.src == isa::imm64_src_function; }
+
   void step(std::size_t at, State state) {
     const Insn& insn = insns_[at];
     const s64 next = static_cast<s64>(at) + 1;
     if (insn.dst > 10 || insn.src > 10) return;
     switch (insn.code & 7) {
       case 0:  // ld
-        state.regs[insn.dst] = nothing;
+        state.regs[insn.dst] = {.kind = is_function(insn) ? Value::Kind::function : Value::Kind::other};
         return reach(next + (isa::is_ld_imm64(insn) ? 1 : 0), state);
       case 1:
         load(state, insn, at);
@@ -213,10 +245,15 @@ class Walk {
         return reach(next, state);
       case 3: {
         const bool is_plain = (insn.code & 0xe0) == 0x60;
+        if (const auto op = isa::decode(insn); op && isa::row(*op).form == isa::Form::load_acquire) {
+          load(state, insn, at);
+          return reach(next, state);
+        }
+        const Value before = loaded(state, state.regs[insn.dst], insn.off);
         store(state, insn, state.regs[insn.src]);
         if (!is_plain) {  // atomic: may fetch into the source or r0
-          state.regs[insn.src] = join(state.regs[insn.src], nothing);
-          state.regs[0] = join(state.regs[0], nothing);
+          state.regs[insn.src] = join(state.regs[insn.src], before);
+          state.regs[0] = join(state.regs[0], before);
         }
         return reach(next, state);
       }

@@ -66,6 +66,79 @@ TEST_F(RegisterUseTest, AContextOutOfSightIsEverything) {
   EXPECT_FALSE(use({call(25), exit_insn}).everything);                               // perf_event_output
 }
 
+/// A subprogram or a callback may find it in a structure on its caller's stack.
+TEST_F(RegisterUseTest, AContextOnAStackThatIsHandedOnIsEverything) {
+  const Insn spill{0x7b, 10, 1, -8, 0}, at_spill{0x07, 2, 0, 0, -16};
+  const Insn local{0x85, 0, 1, 0, 1}, function{0x18, 2, 4, 0, 9}, second_half{};
+  EXPECT_TRUE(use({spill, mov(1, 0), copy(2, 10), at_spill, local, exit_insn, exit_insn}).everything);
+  EXPECT_FALSE(
+      use({spill, mov(1, 0), mov(2, 0), mov(3, 0), mov(4, 0), mov(5, 0), local, exit_insn, exit_insn}).everything);
+  EXPECT_FALSE(use({mov(1, 0), copy(2, 10), at_spill, local, exit_insn, exit_insn}).everything) << "nothing is there";
+  const auto loop = [&](bool spills) {
+    return use({spills ? spill : mov(0, 0),
+                mov(1, 1),
+                function,
+                second_half,
+                copy(3, 10),
+                {0x07, 3, 0, 0, -16},
+                mov(4, 0),
+                call(static_cast<s32>(catalog::HelperId::loop)),
+                exit_insn});
+  };
+  EXPECT_TRUE(loop(true).everything);
+  EXPECT_FALSE(loop(false).everything);
+  // a pointer into the stack at no known distance
+  EXPECT_TRUE(use({spill, mov(1, 0), copy(2, 10), {0x0f, 2, 0, 0, 0}, local, exit_insn, exit_insn}).everything);
+  EXPECT_FALSE(use({spill, copy(2, 10), at_spill, mov(1, 0), call(1), exit_insn}).everything) << "a helper's key";
+}
+
+/// A number on the stack is not followed: what it is when it is loaded again, others may have said.
+TEST_F(RegisterUseTest, ASizeFromTheStackIsNotKnown) {
+  EXPECT_TRUE(use({mov(2, 8), {0x7b, 10, 2, -8, 0}, copy(3, 1), load(2, 10, -8), call(113), exit_insn}).everything);
+}
+
+/// A pointer into the stack may be one of several; what is fetched by an exchange was stored before.
+TEST_F(RegisterUseTest, AContextIsFoundAgainWhereverItWasStored) {
+  const Insn first{0x7b, 10, 1, -8, 0}, second{0x7b, 10, 1, -16, 0};
+  const auto one_of = [&](const Insn& other) {
+    return use({first,
+                other,
+                copy(2, 10),
+                {0x07, 2, 0, 0, -8},
+                {0x15, 0, 0, 1, 0},
+                {0x07, 2, 0, 0, -8},
+                load(3, 2, 0),
+                load(4, 3, di),
+                exit_insn});
+  };
+  EXPECT_TRUE(one_of(second).everything);
+  EXPECT_FALSE(use({mov(3, 0), copy(2, 10), {0x0f, 2, 3, 0, 0}, load(3, 2, -8), load(4, 3, di), exit_insn}).everything)
+      << "none is there";
+  EXPECT_TRUE(use({first, mov(2, 0), {0xdb, 10, 2, -8, 0xe1}, load(4, 2, di), exit_insn}).everything);  // xchg
+  EXPECT_EQ(use({first, {0xdb, 2, 10, -8, 0x100}, load(4, 2, di), exit_insn}).words, 1u << 14);         // load_acquire
+}
+
+/// As the machine computes them: they wrap, and are cut.
+TEST_F(RegisterUseTest, NumbersAreOfTheMachine) {
+  std::vector<Insn> doubled{mov(2, 1)};
+  doubled.insert(doubled.end(), 70, {0x0f, 2, 2, 0, 0});
+  doubled.insert(doubled.end(), {copy(3, 1), call(113), exit_insn});
+  EXPECT_TRUE(use(doubled).everything) << "a size of 0";
+  doubled.resize(64);
+  doubled.insert(doubled.end(), {{0x0f, 1, 2, 0, 0},
+                                 load(5, 1, 0),
+                                 copy(3, 10),
+                                 {0x0f, 3, 2, 0, 0},
+                                 load(4, 3, -8),
+                                 mov(4, 0),
+                                 {0x1f, 4, 2, 0, 0},
+                                 exit_insn});
+  EXPECT_FALSE(use(doubled).everything);
+  EXPECT_TRUE(use({mov(2, 264), {0xbf, 2, 2, 8, 0}, copy(3, 1), call(113), exit_insn}).everything) << "movsx";
+  EXPECT_EQ(use({mov(2, 8), {0xbc, 2, 2, 0, 0}, copy(3, 1), call(113), exit_insn}).words, 1u);
+  EXPECT_TRUE(use({{0xb4, 2, 0, 0, -8}, {0x07, 2, 0, 0, 16}, copy(3, 1), call(113), exit_insn}).everything);
+}
+
 TEST_F(RegisterUseTest, HelpersOfTheCurrentTaskAreNamed) {
   const auto found = use({call(14), call(14), call(16), call(5), exit_insn});
   EXPECT_EQ(found.of_current, (std::vector<std::string_view>{"get_current_pid_tgid", "get_current_comm"}));
