@@ -119,27 +119,35 @@ Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t&
                                           : fmt::format("id N, name NAME{}, pinned PATH", program ? ", tag TAG" : "");
   if (position >= words.size()) return fail(Code::invalid_argument, fmt::format("name a {}: {}", kind, ways));
   const std::string& way = words[position];
+  Handle handle;
+  const auto is_number = [&handle](const std::string& text) {
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, handle.id);
+    return error == std::errc() && stop == end;
+  };
+  if (is_number(way)) {  // an id, as everywhere else on the page that showed it
+    handle.value = way;
+    ++position;
+    return handle;
+  }
+  const bool is_way = way == "id" || way == "pinned" || (way == "name" && kind != "link") || (way == "tag" && program);
+  if (!is_way)
+    return fail(Code::invalid_argument, fmt::format("'{}' does not name a {}: expected {}", way, kind, ways));
   if (position + 1 >= words.size())
     return fail(Code::invalid_argument, fmt::format("'{}' must be followed by a value: {}", way, ways));
-  Handle handle;
   handle.value = words[position + 1];
   if (way == "id") {
-    handle.by = By::id;
-    const char* end = handle.value.data() + handle.value.size();
-    const auto [stop, error] = std::from_chars(handle.value.data(), end, handle.id);
-    if (error != std::errc() || stop != end)
+    if (!is_number(handle.value))
       return fail(Code::invalid_argument, fmt::format("id '{}' is not a number", handle.value));
-  } else if (way == "name" && kind != "link") {
+  } else if (way == "name") {
     handle.by = By::name;
-  } else if (way == "tag" && program) {
+  } else if (way == "tag") {
     handle.by = By::tag;
-  } else if (way == "pinned") {
+  } else {
     handle.by = By::pinned;
     std::error_code error;  // a directory that is gone: then nothing is pinned there
     const auto path = std::filesystem::absolute(handle.value, error).lexically_normal();
     if (!error) handle.value = path.native();
-  } else {
-    return fail(Code::invalid_argument, fmt::format("'{}' does not name a {}: expected {}", way, kind, ways));
   }
   position += 2;
   return handle;

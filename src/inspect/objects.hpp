@@ -17,13 +17,13 @@ struct Found {
   Inspector* where = nullptr;
 };
 
-/// What a command line names: one of bpftool's four ways.
+/// What a command line names: one of bpftool's four ways, or a bare number, which is an id.
 struct Handle {
   enum class By { id, name, tag, pinned } by = By::id;
   std::string value;
   u32 id = 0;
 
-  /// Takes two words from `words` starting at `position` ("id", "7") and moves it past them.
+  /// Takes its words from `words` starting at `position` ("id", "7", or "7" alone) and moves it past them.
   /// Errors: invalid_argument, saying what may stand there.
   static Result<Handle> parse(const std::vector<std::string>& words, std::size_t& position, std::string_view kind);
   std::string text() const;

@@ -304,8 +304,10 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
 Result<TestRunResult> KernelProgram::test_run(const TestRun& run) {
   const std::lock_guard lock(mutex_);
   if (first_fd_ < 0)
-    return fail(Code::invalid_argument,
-                fmt::format("program {}: not loaded yet; it is loaded when it is attached", spec_.name));
+    return fail(Code::unsupported,
+                fmt::format("program {}: no section gives it a type, without which the kernel does not load it; "
+                            "write SEC(\"syscall\"), or another one, or attach it",
+                            spec_.name));
   return kernel::test_run(first_fd_, info_.type, spec_.name, run);
 }
 

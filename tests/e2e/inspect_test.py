@@ -51,6 +51,13 @@ class Inspection(Hosted):
         self.assertIn("execve", link["target"])
 
         self.assertEqual(self.show("prog", "id", str(program["id"]))["tag"], program["tag"])
+        self.assertEqual(self.show("prog", str(program["id"]))["tag"], program["tag"])
+        self.assertEqual(self.show("map", str(table["id"]))["name"], "counter_table")
+        self.assertIn(f"process {self.host.pid}", self.skep("prog", "why", program["id"], check=0).stdout)
+        for words, told in ((("prog", "why", "hello"), "'hello' does not name a program: expected id N"), (("prog", "why", "name"), "'name' must be followed by a value"),
+                            (("prog", "why", "99999999999"), "'99999999999' does not name a program"), (("link", "show", "name", "x"), "'name' does not name a link"),
+                            (("prog", "show", "id", "7x"), "id '7x' is not a number")):
+            self.assertIn(told, self.skep(*words, check=2).stderr)
         text = self.skep("prog", "show", "id", str(program["id"]), check=0).stdout
         self.assertRegex(text, rf"{program['id']}: kprobe  name hello  tag {program['tag']}  gpl.*\n\tloaded_at \S+  uid {os.getuid()}\n\txlated \d+B")
         pretty = self.skep("prog", "show", "name", "hello", "--pretty", check=0).stdout

@@ -1,7 +1,7 @@
 """skep test: cases with inputs and expectations, in every engine."""
 import json
 
-from support import Case, main, need_clang
+from support import Case, can_use_kernel_bpf, main, need_clang
 
 PROGRAM = """
 #include <linux/bpf.h>
@@ -153,6 +153,13 @@ class Test(Case):
         line = json.loads(result.stdout)
         self.assertEqual((line["engine"], line["ok"], line["result"]), ("jit", False, 1))
         self.assertEqual(line["failures"], ["result is 1, expected 2"])
+
+    def test_a_program_without_a_type_is_no_kernels(self):
+        source = self.write("plain.c", 'int hello(void *ctx) { return 5; }')
+        result = self.skep("test", source, "--expect", "5", check=0)
+        self.assertEqual(result.stdout.count("ok "), 3, result.stdout)
+        if can_use_kernel_bpf():
+            self.assertIn("kernel is left out: program hello: no section gives it a type", result.stderr)
 
     def test_mistakes_name_file_and_line(self):
         for text, message in (("result XDP_DROP\n", "bad.cases:1: expected 'case NAME' first"),

@@ -24,7 +24,7 @@ constexpr std::string_view usage =
     "       skep btf dump SOURCE [format c|raw] [root_id N ...]   types, one a line (raw) or as C; -j: JSON\n\n"
     "  SOURCE:  id N | prog PROG | map MAP [key|value|kv|all] | vmlinux | file PATH (an object, C source, raw BTF)\n"
     "  root_id: only this type, in C with what it needs; of a map its key's and value's (kv) unless `all` is said\n"
-    "  PROG, MAP: id N | name NAME | pinned PATH\n"
+    "  PROG, MAP: [id] N | name NAME | pinned PATH\n"
     "  -B, --base-btf FILE   the types that PATH continues (a module's: vmlinux, which is taken by itself in "
     "/sys/kernel/btf)\n\n"
     "examples:\n  skep btf dump vmlinux format c > vmlinux.h\n"

@@ -17,7 +17,7 @@ constexpr std::string_view usage =
     "       skep cgroup detach CGROUP TYPE PROG\n\n"
     "  CGROUP: a directory of the unified hierarchy   TYPE: cgroup_inet_ingress, cgroup_device, ... (`ingress` alone "
     "too)\n"
-    "  PROG:   id N | name NAME | tag TAG | pinned PATH\n"
+    "  PROG:   [id] N | name NAME | tag TAG | pinned PATH\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep cgroup tree\n  skep cgroup attach /sys/fs/cgroup/unified/app cgroup_inet_egress name count "
     "multi\n";

@@ -42,8 +42,7 @@ Side side_of(std::string title, const ProgramCode& code, bool kernel) {
   return side;
 }
 
-void name_maps(ProgramCode& code, Side& side, const std::vector<inspect::Found<MapInfo>>& maps) {
-  (void)code;
+void name_maps(Side& side, const std::vector<inspect::Found<MapInfo>>& maps) {
   for (auto& text : side.texts) {
     const auto at = text.find("map[id:");
     if (at == std::string::npos) continue;
@@ -63,7 +62,7 @@ Result<Side> loaded_side(Words& words) {
   const auto found = SKEP_TRY(world.program(handle));
   auto code = SKEP_TRY(found.where->program_code(found.info.id));
   auto side = side_of(handle.text(), code, found.info.host_pid == 0);
-  name_maps(code, side, world.maps());
+  name_maps(side, world.maps());
   return side;
 }
 

@@ -68,7 +68,7 @@ constexpr std::string_view net_usage =
     "       skep net attach|detach tcx_ingress|tcx_egress PROG dev NAME\n"
     "       skep net attach|detach netkit_primary|netkit_peer PROG dev NAME      NAME: the primary device of the "
     "pair\n\n"
-    "  PROG: id N | name NAME | tag TAG | pinned PATH\n"
+    "  PROG: [id] N | name NAME | tag TAG | pinned PATH\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep net show dev eth0\n";
 
@@ -192,8 +192,8 @@ constexpr std::string_view iter_usage =
     "usage: skep iter pin FILE PATH [map MAP]              loads the first program of an object or C source; reading\n"
     "                                                      PATH runs it\n"
     "       skep iter pin PROG PATH [map MAP]              the same with a program that is loaded\n\n"
-    "  PROG: id N | name NAME | tag TAG | pinned PATH      of type tracing, from a section iter/...\n"
-    "  MAP:  id N | name NAME | pinned PATH                for iterators over the elements of a map\n\n"
+    "  PROG: [id] N | name NAME | tag TAG | pinned PATH      of type tracing, from a section iter/...\n"
+    "  MAP:  [id] N | name NAME | pinned PATH                for iterators over the elements of a map\n\n"
     "example:\n  skep iter pin tasks.bpf.o /sys/fs/bpf/task_list && cat /sys/fs/bpf/task_list\n";
 
 /// What the pinned iterator runs: a program that is loaded, or one that is loaded for it and lives as long as the pin.

@@ -11,7 +11,7 @@ constexpr std::string_view usage =
     "usage: skep link show|list [LINK]                     facts of all links, or of one\n"
     "       skep link pin LINK PATH                        kernel: give it a path in bpffs, which keeps it\n"
     "       skep link detach LINK                          kernel: off its hook, whoever holds it\n\n"
-    "  LINK: id N | pinned PATH\n"
+    "  LINK: [id] N | pinned PATH\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep link show\n  skep link pin id 17 /sys/fs/bpf/exec_link\n";
 

@@ -23,7 +23,7 @@ constexpr std::string_view usage =
     "       skep map event_pipe MAP [cpu N]                records of a perf_event_array or ringbuf, as they come\n"
     "       skep map pin MAP PATH                          kernel: give it a path in bpffs\n"
     "       skep map create PATH type TYPE key BYTES value BYTES entries N name NAME [flags N] [inner_map MAP]\n\n"
-    "  MAP:   id N | name NAME | pinned PATH               on either engine\n"
+    "  MAP:   [id] N | name NAME | pinned PATH               on either engine\n"
     "  DATA:  one number, or the bytes in memory order: 1 0 0 0, hex 01 00 00 00\n"
     "  VALUE: DATA; for every CPU where values are per CPU; maps of maps and program arrays: id N | name NAME | pinned "
     "PATH\n"

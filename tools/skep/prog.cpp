@@ -40,7 +40,7 @@ constexpr std::string_view usage =
     "       skep prog pin PROG PATH\n"
     "       skep prog attach|detach PROG sk_msg_verdict|sk_skb_verdict|sk_skb_stream_verdict|sk_skb_stream_parser MAP\n"
     "       skep prog attach|detach PROG flow_dissector\n\n"
-    "  PROG: id N | name NAME | tag TAG | pinned PATH      on either engine\n"
+    "  PROG: [id] N | name NAME | tag TAG | pinned PATH      on either engine\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep prog show name hello --pretty\n  skep prog visual name hello svg > hello.svg\n"
     "  skep prog top interval 2\n";

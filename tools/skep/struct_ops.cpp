@@ -18,12 +18,12 @@ namespace skep::tools {
 namespace {
 
 constexpr std::string_view usage =
-    "usage: skep struct_ops show|list [id N | name NAME]    structures of functions that are loaded\n"
-    "       skep struct_ops dump [id N | name NAME]         facts and programs of each function\n"
+    "usage: skep struct_ops show|list [[id] N | name NAME]  structures of functions that are loaded\n"
+    "       skep struct_ops dump [[id] N | name NAME]       facts and programs of each function\n"
     "       skep struct_ops register FILE [DIRECTORY]       those of an object; DIRECTORY in bpffs: for the pins of "
     "links,\n"
     "                                                       where the map asks for one (.struct_ops.link)\n"
-    "       skep struct_ops unregister id N | name NAME     out of use; the map stays as long as somebody holds it\n\n"
+    "       skep struct_ops unregister [id] N | name NAME   out of use; the map stays as long as somebody holds it\n\n"
     "  -j, --json   JSON with bpftool's keys     -p, --pretty   the same, indented\n\n"
     "example:\n  skep struct_ops show\n";
 
