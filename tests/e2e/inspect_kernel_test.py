@@ -408,6 +408,9 @@ char _license[] SEC("license") = "GPL";
                         held = [p for p in json.loads(answer.stdout)["processes"] if p["pid"] == holder.pid] or held
         self.assertTrue(held)
         self.assertIn("quiet.bpf.c", held[0]["command_line"])
+        (id,) = {p["id"] for p in held if p["holds"] == "program"}
+        lines = self.skep("prog", "why", id, check=0).stdout.splitlines()
+        self.assertEqual(sum(line.startswith(f"process {holder.pid} (skep) holds program {id} as descriptor") for line in lines), 1, lines)
 
     def test_a_program_that_goes_meanwhile(self):
         profile = self.start("prog", "profile", *self.count, "duration", "1.5")

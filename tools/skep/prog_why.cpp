@@ -74,6 +74,7 @@ Reasons reasons_of(NamedProgram& program) {
     host.comm = program.info.host_name;
     host.command_line = command_line(host.pid);
     host.id = id;
+    host.fd = -1;  // it is in the process itself
     return reasons;
   }
   const auto is_ours = [&](const kernel::Holder& holder) {
@@ -105,14 +106,23 @@ std::string user_name(u32 uid) {
   return entry == nullptr ? std::to_string(uid) : entry->pw_name;
 }
 
+/// A line each, with all that it holds: those of one process follow each other.
+void print_processes(const std::vector<kernel::Holder>& holders) {
+  for (std::size_t i = 0; i < holders.size();) {
+    const kernel::Holder& process = holders[i];
+    std::vector<std::string> held;
+    for (; i < holders.size() && holders[i].pid == process.pid; ++i)
+      if (holders[i].fd >= 0)
+        held.push_back(fmt::format("{} {} as descriptor {}", word_of(holders[i].kind), holders[i].id, holders[i].fd));
+    fmt::print("process {} ({}){}{}{}{}\n", process.pid, printable(process.comm), held.empty() ? "" : " holds ",
+               fmt::join(held, ", "), process.command_line.empty() ? "" : ": ", printable(process.command_line));
+  }
+}
+
 void print_text(const ProgramInfo& info, const Reasons& reasons) {
   fmt::print("{}", inspect::text_of(info));
   fmt::print("loaded by user {}\n", user_name(info.uid));
-  for (const auto& p : reasons.processes) {
-    fmt::print("process {} ({})", p.pid, printable(p.comm));
-    if (p.fd != 0 || info.host_pid == 0) fmt::print(" holds {} {} as descriptor {}", word_of(p.kind), p.id, p.fd);
-    fmt::print("{}{}\n", p.command_line.empty() ? "" : ": ", printable(p.command_line));
-  }
+  print_processes(reasons.processes);
   for (const auto& link : reasons.links) {
     fmt::print("link {} ({}){}\n", link.id, link.type, link.target.empty() ? "" : " at " + printable(link.target));
     for (const auto& path : link.pinned) fmt::print("link {} is pinned at {}\n", link.id, printable(path));
