@@ -2,11 +2,12 @@
 //
 // The kernel sets a user probe on a file at an offset, so the function is looked up in the file's symbol tables here.
 // Source: Documentation/trace/uprobetracer.rst; kernel/trace/bpf_trace.c (uprobe_multi, 6.6).
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <fnmatch.h>
 #include <linux/perf_event.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "backend/names.hpp"
@@ -14,6 +15,7 @@
 #include "elf/user_binary.hpp"
 #include "kernel/attachers.hpp"
 #include "kernel/perf_event.hpp"
+#include "kernel/step_over.hpp"
 #include "kernel/user_probe.hpp"
 
 namespace skep::kernel {
@@ -140,13 +142,41 @@ Result<void> set_by_event(const AttachRequest& request, const std::string& path,
   return attach_to_event(request, *std::move(event), attachment, probe.cookie);
 }
 
-/// The file and the places in it that the request names.
+/// Why no probe may stand at a place; "" where one may.
+std::string why_not(const elf::UserBinary& binary, u64 offset) {
+  constexpr std::size_t most_bytes = 16;  // an instruction has at most 15
+  std::array<u8, most_bytes> code{};
+  const auto count = binary.read(offset, std::as_writable_bytes(std::span(code)));
+  const StepOver found = count ? step_over(std::as_bytes(std::span(code).first(*count))) : StepOver::right;
+  if (found == StepOver::right) return {};
+  constexpr std::size_t shown = 6;
+  return fmt::format("at offset {:#x} stands a vector instruction ({:02x}) that Linux {}", offset,
+                     fmt::join(std::span(code).first(std::min(*count, shown)), " "),
+                     found == StepOver::refused ? "does not step over"
+                                                : "takes for a jump: with a probe there the program would go wrong");
+}
+
+/// The file and the places in it that the request names. A pattern's that no probe may stand at are left out, and told.
 Result<UserProbes> find_probes(const AttachRequest& request) {
   const auto place = SKEP_TRY(read_place(request));
   const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
   UserProbes probes{.path = binary.path, .at_return = is_return(request.hook.kind)};
-  for (const u64 offset : SKEP_TRY(offsets_of(request, binary, place.function)))
+  std::string reason;
+  std::size_t left_out = 0;
+  for (const u64 offset : SKEP_TRY(offsets_of(request, binary, place.function))) {
+    if (std::string why = why_not(binary, offset); !why.empty()) {
+      reason = std::move(why);
+      ++left_out;
+      continue;
+    }
     probes.places.push_back({.offset = offset, .cookie = request.hook.cookie});
+  }
+  if (probes.places.empty())
+    return fail(Code::unsupported, fmt::format("{}: {}; the user engine can (--backend user, with a command or -p PID)",
+                                               request.place, reason));
+  if (left_out != 0)
+    request.session.note(fmt::format("{}: {} of {} places are left out: {}", request.place, left_out,
+                                     left_out + probes.places.size(), reason));
   return probes;
 }
 

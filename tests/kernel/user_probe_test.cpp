@@ -1,14 +1,21 @@
 // User functions and static probes: those of this test itself.
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <thread>
 
 #include "attach_support.hpp"
+#include "btf/test_support.hpp"
 #include "kernel/features.hpp"
 #include "kernel/holders.hpp"
+#include "kernel/perf_event.hpp"
+#include "kernel/step_over.hpp"
 
 // What the user probes are set on. C names, exported, not inlined.
 extern "C" {
@@ -45,6 +52,20 @@ __attribute__((noinline)) static void hit_static_probe(int first, long second) {
       ".popsection\n" ::"D"(first),
       "S"(second));
 }
+#endif
+
+#if defined(__x86_64__)
+// Never called: functions that begin with vector instructions, whichever this CPU has.
+asm(".pushsection .text\n"
+    ".macro skep_vector name:req, code:vararg\n"
+    ".globl skep_vector_\\name\n .type skep_vector_\\name, @function\n .balign 16\n"
+    "skep_vector_\\name: .byte \\code\n ret\n .size skep_vector_\\name, . - skep_vector_\\name\n"
+    ".endm\n"
+    "skep_vector jump, 0x62, 0xe2, 0x7d, 0x48, 0x7a, 0xc6\n"  // vpbroadcastb: AVX-512's memset
+    "skep_vector return, 0xc5, 0xf8, 0xc2, 0xc1, 0x00\n"      // vcmpeqps
+    "skep_vector refused, 0xc5, 0xf9, 0xef, 0xc1\n"           // vpxor
+    "skep_vector right, 0xc5, 0xf8, 0x10, 0xc1\n"             // vmovups
+    ".popsection\n");
 #endif
 
 namespace skep::kernel_test {
@@ -121,6 +142,77 @@ TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
 }
 
 #if defined(__x86_64__)
+TEST_F(Attach, UserProbesAreNotSetOnWhatTheKernelPerformsWrongly) {
+  PREPARE("on_uprobe");
+  for (const std::string kind : {"uprobe:", "uretprobe:"})
+    for (const auto& [name, told] : std::initializer_list<std::pair<const char*, const char*>>{
+             {"jump", "(62 e2 7d 48 7a c6) that Linux takes for a jump: with a probe there the program would go wrong"},
+             {"return", "takes for a jump"},
+             {"refused", "does not step over"}}) {
+      const auto link = attach(kind + self + ":skep_vector_" + name);
+      ASSERT_FALSE(link) << name;
+      EXPECT_EQ(link.error().code, Code::unsupported) << link.error().message;
+      EXPECT_NE(link.error().message.find(told), std::string::npos) << link.error().message;
+    }
+  ASSERT_OK(attach("uprobe:" + self + ":skep_vector_right"));
+  EXPECT_EQ(backend->notes().find("left out"), std::string::npos) << backend->notes();
+  ASSERT_OK(attach("uprobe:" + self + ":skep_vector_*"));
+  EXPECT_NE(backend->notes().find("3 of 4 places are left out"), std::string::npos) << backend->notes();
+}
+
+// Each place that we do not give to the kernel for its refusal, given to it; and some that it takes.
+TEST_F(Attach, VectorInstructionsThatTheKernelRefusesAreThoseWeKnow) {
+  const auto type = kernel::perf_source_type("uprobe");
+  if (!type) GTEST_SKIP() << "this kernel has no user probes";
+  constexpr std::array<std::array<u8, 4>, 6> beginnings = {{{0xc5, 0xf9},
+                                                            {0xc4, 0xe2, 0x79},
+                                                            {0xc4, 0xe3, 0x79},
+                                                            {0x62, 0xf1, 0x7d, 0x48},
+                                                            {0x62, 0xf2, 0x7d, 0x48},
+                                                            {0x62, 0xf3, 0x7d, 0x48}}};
+  constexpr std::size_t apart = 32, opcodes = 256;
+  std::vector<u8> code(beginnings.size() * opcodes * apart, 0x90);
+  const auto place = [&](std::size_t form, std::size_t opcode) { return (form * opcodes + opcode) * apart; };
+  for (std::size_t form = 0; form < beginnings.size(); ++form)
+    for (std::size_t opcode = 0; opcode < opcodes; ++opcode) {
+      u8* at = &code[place(form, opcode)];
+      for (const u8 byte : beginnings[form])
+        if (byte != 0) *at++ = byte;
+      *at++ = static_cast<u8>(opcode);
+      *at++ = 0xc1;  // two registers
+      *at = 0;
+    }
+  const test::TemporaryDirectory folder;
+  const auto path = folder.write("code", std::string(code.begin(), code.end()));
+  const base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  void* const mapped = ::mmap(nullptr, code.size(), PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED) << "the kernel looks when it finds the file mapped";
+  const auto answer = [&](u64 offset) {
+    perf_event_attr attr{};
+    attr.size = sizeof attr;
+    attr.type = *type;
+    attr.config1 = reinterpret_cast<u64>(path.c_str());
+    attr.config2 = offset;
+    const auto event = kernel::open_perf_event(attr, ::getpid(), -1);
+    return event ? 0 : event.error().os_error;
+  };
+  constexpr int not_supported = 524;  // the kernel's own ENOTSUPP
+  std::size_t refused = 0;
+  for (std::size_t opcode = 0; opcode < opcodes; ++opcode) {
+    const std::size_t form = refused % beginnings.size();  // each waits for the kernel: not all of all
+    const auto bytes = std::as_bytes(std::span(code)).subspan(place(form, opcode), apart);
+    if (kernel::step_over(bytes) != kernel::StepOver::refused) continue;
+    ++refused;
+    const int errno_then = answer(place(form, opcode));
+    EXPECT_TRUE(errno_then == not_supported || errno_then == ENOEXEC)
+        << std::hex << opcode << " after " << int{beginnings[form][0]} << ": " << std::dec << errno_then;
+  }
+  EXPECT_GT(refused, 30u);
+  for (const auto& [form, opcode] : {std::pair<std::size_t, std::size_t>{0, 0x10}, {1, 0x58}, {4, 0x18}})
+    EXPECT_EQ(answer(place(form, opcode)), 0) << form << " " << opcode;
+  ::munmap(mapped, code.size());
+}
+
 TEST_F(Attach, StaticProbe) {
   PREPARE("on_usdt");
   {
