@@ -411,7 +411,7 @@ class SmallKernel {
     calls_.emplace_back(calls.begin(), calls.end());
   }
   Result<std::vector<std::string>> callers_of_f(std::span<const std::string_view> callers, bool is_hidden = false) {
-    std::string symbols, code(names_.size() * size, '\x90');
+    std::string symbols, code(names_.size() * size, filler);
     for (std::size_t i = 0; i < names_.size(); ++i) {
       symbols += fmt::format("{:016x} T {}\n", is_hidden ? 0 : address(i), names_[i]);
       std::size_t at = i * size + 4;
@@ -443,6 +443,7 @@ class SmallKernel {
   }
   bool lacks_core = false;
   std::size_t cut = 0;
+  char filler = '\x90';  // nop
 
  private:
   static constexpr u64 base = 0xffffffff81000000;
@@ -479,12 +480,44 @@ TEST(MachineCode, TellsWhichCallersHaveAFunctionInside) {
   apart.function("other");
   apart.function("other.cold");
   EXPECT_EQ(found(apart), Names{"other"});
+  SmallKernel padded;  // calls that are counted go in front of the function
+  padded.function("__pfx_f");
+  padded.function("f");
+  padded.function("__pfx_x");
+  padded.function("x");
+  padded.function("inner", {"__pfx_f"});
+  padded.function("outer", {"__pfx_x"});
+  EXPECT_EQ(found(padded), Names{"outer"});
+}
+
+/// The entries of one system call for programs of 32 and 64 bits may share a function, and only that one calls: a
+/// program at these entries, too, would count each call twice.
+TEST(MachineCode, AnEntryThatCallsWhatTheEntriesShareHasNothingInside) {
+  std::vector<std::string_view> callers;
+  for (const InlinedFunction& row : inlined_functions())
+    if (row.function == "vfs_fsync_range") callers.push_back(row.caller);
+  for (const std::string shared : {"__do_sys_fdatasync", "__se_sys_fdatasync"}) {
+    SmallKernel calls;
+    calls.function("f");
+    calls.function(shared, {"f"});
+    calls.function("__x64_sys_fdatasync", {shared});
+    calls.function("__ia32_sys_fdatasync", {shared});
+    EXPECT_EQ(calls.callers_of_f(callers).value_or(std::vector<std::string>{"an error"}), std::vector<std::string>{});
+    SmallKernel inside;
+    inside.function("f");
+    inside.function(shared);
+    inside.function("__x64_sys_fdatasync", {shared});
+    inside.function("__ia32_sys_fdatasync", {shared});
+    EXPECT_EQ(inside.callers_of_f(callers).value_or(std::vector<std::string>{"an error"}),
+              std::vector<std::string>{shared});
+  }
 }
 
 TEST(MachineCode, ThatCannotBeSeenIsAnErrorThatSaysWhy) {
   constexpr std::string_view callers[] = {"inner"};
-  const auto why = [&](bool is_hidden, bool lacks_core, std::size_t cut) {
+  const auto why = [&](bool is_hidden, bool lacks_core, std::size_t cut, bool is_blank = false) {
     SmallKernel kernel;
+    if (is_blank) kernel.filler = '\0';
     kernel.function("f");
     kernel.function("inner");
     kernel.lacks_core = lacks_core;
@@ -496,6 +529,8 @@ TEST(MachineCode, ThatCannotBeSeenIsAnErrorThatSaysWhy) {
   EXPECT_NE(why(true, false, 0).find("does not show the addresses"), std::string::npos);
   EXPECT_NE(why(false, true, 0).find("kcore: No such file"), std::string::npos);
   EXPECT_NE(why(false, false, 1).find("does not hold the kernel's code"), std::string::npos);
+  EXPECT_NE(why(false, false, 0, true).find("does not hold the kernel's code"), std::string::npos)
+      << "it reads as zero";
 }
 #endif
 

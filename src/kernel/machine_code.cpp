@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
@@ -21,7 +22,9 @@ namespace {
 
 constexpr u64 most_code_bytes = 1u << 14;   // of one function
 constexpr std::size_t header_bytes = 4096;  // of /proc/kcore: some dozens of segments
-constexpr u64 landing_bytes = 4;            // endbr64, bti
+// What some kernels keep in front of each function, under a name of its own (CONFIG_CALL_PADDING): where calls are
+// counted against Retbleed, they are patched to go there (arch/x86/kernel/callthunks.c).
+constexpr std::string_view padding_prefix = "__pfx_";
 
 /// A file like /proc/kcore.
 class Core {
@@ -43,7 +46,9 @@ class Core {
     std::vector<std::byte> code(bytes);
     const ssize_t count = ::pread(file_.get(), code.data(), bytes, static_cast<off_t>(*offset));
     if (count < 0) return tl::unexpected(base::os_error(path_));
-    if (static_cast<u64>(count) != bytes) return fail(Code::unsupported, path_ + " does not hold the kernel's code");
+    const bool is_blank = std::ranges::count(code, std::byte{}) == std::ssize(code);  // a page that it could not read
+    if (static_cast<u64>(count) != bytes || is_blank)
+      return fail(Code::unsupported, path_ + " does not hold the kernel's code");
     return code;
   }
 
@@ -55,6 +60,7 @@ class Core {
 
 struct Piece {
   u64 begin = 0, end = 0;
+  bool is_padding = false;  // in front of the function: calls may go there, none are made there
 };
 
 /// The kernel's own functions of some names, and where their code is.
@@ -67,12 +73,17 @@ class Functions {
     SKEP_TRY(symbols::each_kernel_symbol(path, [&](const symbols::KernelSymbol& symbol) {
       if (!symbol.module.empty() || !symbol.is_code() || symbol.address == 0) return true;
       begins.push_back(symbol.address);
-      if (std::ranges::find(wanted, source_name(symbol.name)) != wanted.end())
-        out.pieces_[std::string(whole_name(symbol.name))].push_back({symbol.address, 0});
+      std::string_view name = whole_name(symbol.name);
+      const bool is_padding = name.starts_with(padding_prefix);
+      if (is_padding) name.remove_prefix(padding_prefix.size());
+      if (std::ranges::find(wanted, source_name(name)) != wanted.end())
+        out.pieces_[std::string(name)].push_back({symbol.address, 0, is_padding});
       return true;
     }));
     if (begins.empty())
-      return fail(Code::permission, path.native() + " does not show the addresses of the kernel's functions");
+      return fail(
+          Code::permission,
+          path.native() + " does not show the addresses of the kernel's functions (sysctl kernel.kptr_restrict)");
     std::ranges::sort(begins);
     for (auto& [name, pieces] : out.pieces_)
       for (Piece& piece : pieces) {
@@ -92,22 +103,24 @@ class Functions {
 };
 
 /// Whether one of these pieces of code comes to where one of the others begins.
-Result<bool> comes_to(const Core& core, const std::vector<Piece>& pieces, const std::vector<u64>& targets) {
+Result<bool> comes_to(const Core& core, const std::vector<Piece>& pieces, const std::vector<Piece>& targets) {
   for (const Piece& piece : pieces) {
+    if (piece.is_padding) continue;
     if (piece.end - piece.begin > most_code_bytes)
       return fail(Code::unsupported, "the symbols do not tell where its code ends");
     const auto code = SKEP_TRY(core.read(piece.begin, piece.end - piece.begin));
-    for (const u64 target : targets)
-      if (has_call(code, piece.begin, target)) return true;
+    for (const Piece& target : targets)
+      if (has_call(code, piece.begin, target.begin, target.is_padding ? target.end - target.begin : landing_bytes))
+        return true;
   }
   return false;
 }
 
 }  // namespace
 
-bool has_call(std::span<const std::byte> code, u64 address, u64 target) noexcept {
+bool has_call(std::span<const std::byte> code, u64 address, u64 target, u64 within) noexcept {
   const base::ByteReader in(code);
-  const auto is_target = [&](u64 place) { return place - target <= landing_bytes; };
+  const auto is_target = [&](u64 place) { return place - target <= within; };
 #if defined(__x86_64__)
   constexpr u8 call = 0xe8, jump = 0xe9, two_bytes = 0x0f, jump_if = 0x80;
   constexpr u64 length = 5;
@@ -150,15 +163,15 @@ Result<std::vector<std::string>> callers_with_body_of(std::string_view function,
                                                       const std::filesystem::path& core) {
   std::vector<std::string_view> wanted(callers.begin(), callers.end());
   wanted.push_back(function);
+  const auto image = SKEP_TRY(Core::open(core));  // first: who may not is spared the walk
   const auto functions = SKEP_TRY(Functions::find(symbols, wanted));
-  const auto image = SKEP_TRY(Core::open(core));
   std::vector<std::string> found;
   for (const auto& [name, pieces] : functions.all()) {
     if (source_name(name) == function) continue;
-    std::vector<u64> targets;
+    std::vector<Piece> targets;
     for (const auto& [other, others_pieces] : functions.all())
       if (other == function || (source_name(other) != function && other != name))  // a clone is not what is probed
-        for (const Piece& piece : others_pieces) targets.push_back(piece.begin);
+        std::ranges::copy(others_pieces, std::back_inserter(targets));
     if (!SKEP_TRY(comes_to(image, pieces, targets))) found.push_back(name);
   }
   return found;

@@ -27,9 +27,10 @@ Result<std::vector<std::string>> callers_with_body_of(std::string_view function,
                                                       const std::filesystem::path& symbols = symbols::kallsyms_path,
                                                       const std::filesystem::path& core = kcore_path);
 
-/// Whether `code`, which lies at `address`, calls or jumps to `target`, or the first bytes behind it: calls pass over
-/// the instruction that marks where indirect ones may land.
-bool has_call(std::span<const std::byte> code, u64 address, u64 target) noexcept;
+inline constexpr u64 landing_bytes = 4;  // endbr64, bti: calls pass over what marks where indirect ones may land
+
+/// Whether `code`, which lies at `address`, calls or jumps to `target`, or to one of the bytes `within` behind it.
+bool has_call(std::span<const std::byte> code, u64 address, u64 target, u64 within = landing_bytes) noexcept;
 
 /// Bytes of an image like /proc/kcore: ELF64 with a segment that holds `address`. Nothing where it does not.
 std::optional<u64> core_offset(std::span<const std::byte> headers, u64 address, u64 bytes);
