@@ -51,25 +51,30 @@ Result<base::Fd> open_object(ObjectKind kind, u32 id) {
   return open_by_id(commands.open, id, commands.kind);
 }
 
+/// The command that ended a walk. ENOENT from the one for the next number: everything was seen.
+struct WalkEnd {
+  uapi::Cmd command;
+  int status;
+};
+
 /// Calls `look(fd)` for every object of a kind; objects that vanish meanwhile are skipped, and so are links that are
-/// being made: those have a number and cannot be opened yet (EAGAIN). The status of the last command: ENOENT, or what
-/// was refused.
+/// being made: those have a number and cannot be opened yet (EAGAIN).
 template <class Look>
-int walk_ids(const Commands& commands, Look&& look) {
+WalkEnd walk_ids(const Commands& commands, Look&& look) {
   uapi::ObjectId attr;
   for (u32 count = 0; count < most_objects; ++count) {
     const int status = bpf(commands.next, attr);
-    if (status < 0) return status;
+    if (status < 0) return {commands.next, status};
     const u32 id = attr.next_id;
     attr = {id, 0, 0};
     const base::Fd fd(bpf(commands.open, attr));
     if (fd)
       look(fd.get());
     else if (fd.get() != -ENOENT && fd.get() != -EAGAIN)
-      return fd.get();
+      return {commands.open, fd.get()};
     attr = {id, 0, 0};
   }
-  return -ENOENT;
+  return {commands.next, -ENOENT};
 }
 
 }  // namespace
@@ -78,11 +83,11 @@ template <class Look>
 Result<void> KernelInspector::for_each(ObjectKind kind, const std::map<u32, std::vector<std::string>>& pins,
                                        Look&& look) {
   const Commands commands = commands_of(kind);
-  const int status = walk_ids(commands, look);
+  const auto [command, status] = walk_ids(commands, look);
   left_out_.clear();
   if (status == -ENOENT) return {};
-  if (status != -EPERM)
-    return tl::unexpected(bpf_error(commands.next, fmt::format("list {}s", commands.kind), -status));
+  if (status != -EPERM || command != commands.next)  // who may list, and not open, has been shown some
+    return tl::unexpected(bpf_error(command, fmt::format("list {}s", commands.kind), -status));
   left_out_ = "of the kernel's objects only those are shown that are pinned where this process may open them: " +
               explain_refusal(commands.next);
   for (const auto& [id, paths] : pins)
@@ -176,7 +181,7 @@ Result<std::vector<LinkInfo>> KernelInspector::links() {
 
 Result<std::vector<BtfInfo>> KernelInspector::btfs() {
   std::vector<BtfInfo> found;
-  const int status = walk_ids(of_types, [&](int fd) {
+  const auto [command, status] = walk_ids(of_types, [&](int fd) {
     const auto object = btf_object_header(fd);
     if (!object) return;
     BtfInfo& info = found.emplace_back();
@@ -185,7 +190,7 @@ Result<std::vector<BtfInfo>> KernelInspector::btfs() {
     info.is_kernel = object->is_kernel;
     info.name = object->name;
   });
-  if (status != -ENOENT) return tl::unexpected(bpf_error(of_types.next, "the kernel's types are not shown", -status));
+  if (status != -ENOENT) return tl::unexpected(bpf_error(command, "the kernel's types are not shown", -status));
   return found;
 }
 
