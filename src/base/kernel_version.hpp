@@ -14,6 +14,9 @@ namespace skep::base {
 /// the kernel's own note in the vDSO, which every process has, is asked first.
 u32 kernel_version_code();
 
+/// A release as such a code, for rows that say since when something is so.
+constexpr u32 release(u32 major, u32 minor) noexcept { return major << 16 | minor << 8; }
+
 /// The code in an ELF image's note of the owner "Linux" and type 0, or nullopt.
 /// Source: arch/x86/entry/vdso/vdso-note.S, arch/arm64/kernel/vdso/note.S.
 std::optional<u32> version_in_notes(std::span<const std::byte> image);

@@ -10,6 +10,7 @@
 #include <set>
 #include <vector>
 
+#include "base/kernel_version.hpp"
 #include "compile/scan.hpp"
 
 namespace skep::compile {
@@ -29,7 +30,7 @@ struct RenamedMember {
   std::string_view name;
 };
 
-constexpr u32 release(u32 major, u32 minor) { return major << 16 | minor << 8; }
+using base::release;
 
 #define SKEP_GUESSED_MEMBER(neighbour, distance, member) {#neighbour, distance, #member},
 #define SKEP_GUESSED_STRUCT(guess, structure)
@@ -144,7 +145,8 @@ class Rewriter {
   std::string run() {
     for (const auto& [at, word] : words_) read(at, word);
     for (const GuessedStruct& row : guessed_structs)
-      if (const auto definition = definition_of(row.guess)) use_the_kernels(row, *definition);
+      if (const auto definition = definition_of(row.guess); definition && is_only_pointed_at(row.guess, *definition))
+        use_the_kernels(row, *definition);
     return applied();
   }
 
@@ -185,6 +187,16 @@ class Rewriter {
         return std::pair(before.at(), behind.at());
     }
     return std::nullopt;
+  }
+
+  /// Whose values a program keeps, in a map or a variable, is its own structure, whatever it is called.
+  bool is_only_pointed_at(std::string_view name, std::pair<std::size_t, std::size_t> definition) const {
+    return std::ranges::all_of(words_, [&](const Word& word) {
+      const bool is_mention = word.text == name && (word.at < definition.first || word.at >= definition.second);
+      return !is_mention ||
+             (Backwards(text_, word.at).word() == "struct" &&
+              (Forwards(text_, word.at + name.size()).take('*') || Forwards(text_, word.at + name.size()).take(';')));
+    });
   }
 
   void use_the_kernels(const GuessedStruct& row, std::pair<std::size_t, std::size_t> definition) {

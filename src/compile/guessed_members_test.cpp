@@ -1,6 +1,7 @@
 // Which reads are by a distance, and what becomes of them.
 #include "compile/guessed_members.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace skep::compile {
@@ -39,6 +40,16 @@ TEST(GuessedMembers, StructuresBecomeTheKernels) {
             " q = (struct cfs_rq *)t->se.cfs_rq;\n return q->nr_running + rq->nr_running; }");
   EXPECT_NE(rewrite_guessed_members(queue, linux_6_14).find("return q->nr_queued + rq->nr_running;"),
             std::string::npos);
+}
+
+TEST(GuessedMembers, AStructureOfWhichTheSourceKeepsValuesIsItsOwn) {
+  constexpr std::string_view own = "struct cfs_rq_partial { int nr_running; };";
+  for (const char* use : {"BPF_HASH(queues, u32, struct cfs_rq_partial);", "struct cfs_rq_partial q = {};",
+                          "int n = sizeof(struct cfs_rq_partial);", "struct all { struct cfs_rq_partial of[2]; };",
+                          "int cfs_rq_partial;"})
+    EXPECT_EQ(rewritten(fmt::format("{}\nstruct cfs_rq_partial *p;\n{}", own, use)), "") << use;
+  EXPECT_EQ(rewritten(fmt::format("struct cfs_rq_partial;\n{}\nstruct cfs_rq_partial *p;", own)),
+            "struct cfs_rq;\n\nstruct cfs_rq *p;");
 }
 
 TEST(GuessedMembers, WhatStandsInADefinitionGoesWithIt) {

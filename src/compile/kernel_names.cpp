@@ -13,7 +13,7 @@
 namespace skep::compile {
 namespace {
 
-constexpr u32 release(u32 major, u32 minor) { return major << 16 | minor << 8; }
+using base::release;
 
 constexpr KernelName rows[] = {
 #define SKEP_CONSTANT(name, text) {KernelName::Kind::constant, #name, {}, text},
