@@ -221,8 +221,9 @@ class Map {
   /// From now on only programs can change it.
   Result<void> freeze() const { return impl_->freeze(); }
   /// The entries that follow batch.position, an empty one being the beginning. A map that changes meanwhile may give an
-  /// entry twice or leave one out. Errors: those of lookup() that mean the whole map.
-  Result<void> next_batch(MapBatch& batch) const { return impl_->next_batch(batch); }
+  /// entry twice or leave one out. Errors: those of lookup() that mean the whole map; invalid_argument for a batch
+  /// without room, or of another map.
+  Result<void> next_batch(MapBatch& batch) const;
   /// Ring buffers and perf event arrays only.
   Result<RingReader> open_ring() const { return impl_->open_ring(); }
 

@@ -17,6 +17,17 @@ Result<u32> count_entries(const Map& map, std::size_t bytes) {
   return static_cast<u32>(bytes / size);
 }
 
+/// A walk without room would never come to its end; a mark that is too short is none of the map's own.
+Result<void> check(const Map& map, const MapBatch& batch) {
+  if (batch.room == 0)
+    return fail(Code::invalid_argument,
+                "map " + map.info().name + ": a batch of at most 0 entries, expected 1 or more");
+  if (!batch.position.empty() && batch.position.size() < map.info().key_size)
+    return fail(Code::invalid_argument,
+                "map " + map.info().name + ": the batch is of a walk over another map; begin a new one");
+  return {};
+}
+
 template <class Each>
 BatchResult one_by_one(u32 count, const Each& each) {
   for (u32 i = 0; i < count; ++i)
@@ -62,7 +73,13 @@ Result<std::vector<std::byte>> take_entry(const Map& map, std::span<const std::b
   return value;
 }
 
+Result<void> Map::next_batch(MapBatch& batch) const {
+  SKEP_TRY(check(*this, batch));
+  return impl_->next_batch(batch);
+}
+
 Result<void> take_batch(const Map& map, MapBatch& batch) {
+  SKEP_TRY(check(map, batch));
   if (auto* const engine = dynamic_cast<BatchedMap*>(map.impl().get()))
     if (SKEP_TRY(engine->take_batch(batch))) return {};
   SKEP_TRY(map.next_batch(batch));

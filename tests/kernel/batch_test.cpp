@@ -33,6 +33,7 @@ TEST_F(Batches, AreWrittenAndDeleted) {
 
 TEST_F(Batches, StopAtTheEntryThatCannotBe) { test::stop_at_the_entry_that_cannot_be(*backend, "exists already"); }
 TEST_F(Batches, AreWrittenReadDeletedAndTaken) { test::write_read_delete_and_take(*backend); }
+TEST_F(Batches, LeadSomewhere) { test::refuse_walks_that_lead_nowhere(*backend); }
 TEST_F(Batches, AreTakenOneByOneWhereTheKernelHasNoSuchBatch) { test::take_from_a_trie(*backend); }
 
 TEST_F(Batches, OfMapsWhoseElementsStayCannotBeTaken) {

@@ -108,6 +108,23 @@ inline void stop_at_the_entry_that_cannot_be(Backend& backend, std::string_view 
   EXPECT_EQ(gone.count, 4u);
 }
 
+/// A walk without room would never end, and a mark of another map leads nowhere.
+inline void refuse_walks_that_lead_nowhere(Backend& backend) {
+  const Map map = map_for_batches(backend, MapType::hash, 8), wide = map_for_batches(backend, MapType::hash, 8, 64);
+  MapBatch none{.room = 0}, other{.room = 2};
+  ASSERT_FALSE(update_batch(map, bytes_of(keys(1, 8)), bytes_of(std::vector<u64>(8, 7))).error);
+  ASSERT_TRUE(map.next_batch(other));
+  ASSERT_FALSE(other.last);
+  for (MapBatch* const batch : {&none, &other}) {
+    const auto read = wide.next_batch(*batch), taken = take_batch(wide, *batch);
+    ASSERT_FALSE(read || taken);
+    EXPECT_EQ(read.error().code, Code::invalid_argument) << read.error().message;
+    EXPECT_EQ(taken.error().message, read.error().message);
+  }
+  EXPECT_EQ(map.next_batch(none).error().code, Code::invalid_argument);
+  EXPECT_TRUE(map.next_batch(other)) << "its own";
+}
+
 /// A trie has no batch that takes: its entries are taken one by one.
 inline void take_from_a_trie(Backend& backend) {
   const Map map = map_for_batches(backend, MapType::lpm_trie, 100, 8, map_flag::no_prealloc);

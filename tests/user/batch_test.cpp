@@ -16,6 +16,7 @@ class UserBatches : public ::testing::Test {
 
 TEST_F(UserBatches, AreWrittenReadDeletedAndTaken) { test::write_read_delete_and_take(*engine); }
 TEST_F(UserBatches, StopAtTheEntryThatCannotBe) { test::stop_at_the_entry_that_cannot_be(*engine, "there already"); }
+TEST_F(UserBatches, LeadSomewhere) { test::refuse_walks_that_lead_nowhere(*engine); }
 TEST_F(UserBatches, OfTriesAreTakenOneByOne) { test::take_from_a_trie(*engine); }
 
 TEST_F(UserBatches, WhatDoesNotFitIsRefused) {
