@@ -2,6 +2,7 @@
 #include "compile/compile.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 

@@ -1,6 +1,7 @@
 // Types cut out of a small BTF, names read off a source, and whole sources against this kernel.
 #include "compile/kernel_types.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "btf/builder.hpp"

@@ -2,6 +2,7 @@
 #include "compile/scan.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "compile/source_names.hpp"
@@ -175,7 +176,7 @@ class Scanner {
     std::sort(scan_.tracepoints.begin(), scan_.tracepoints.end());
     scan_.tracepoints.erase(std::unique(scan_.tracepoints.begin(), scan_.tracepoints.end()), scan_.tracepoints.end());
     for (auto& [line, maps] : calls_) {
-      const bool one_map = std::all_of(maps.begin(), maps.end(), [&](auto& m) { return m == maps.front(); });
+      const bool one_map = std::ranges::count(maps, maps.front()) == std::ssize(maps);
       if (one_map) scan_.record_calls.push_back({line, std::move(maps.front())});
     }
     SourceNames names;

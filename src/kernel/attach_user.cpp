@@ -71,7 +71,7 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Use
   const bool many = is_pattern(name);
   const auto found = SKEP_TRY_AT(request.place, elf::functions(binary, [&](std::string_view candidate) {
                                    return many ? ::fnmatch(pattern.c_str(), std::string(candidate).c_str(), 0) == 0
-                                               : candidate == name;
+                                               : candidate == pattern;
                                  }));
   std::vector<u64> offsets;
   for (const elf::Function& one : found) offsets.push_back(one.file_offset + *plus);
