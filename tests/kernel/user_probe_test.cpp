@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <thread>
 
 #include "attach_support.hpp"
@@ -160,10 +161,41 @@ TEST_F(Attach, UserProbesAreNotSetOnWhatTheKernelPerformsWrongly) {
   EXPECT_NE(backend->notes().find("3 of 4 places are left out"), std::string::npos) << backend->notes();
 }
 
+/// Code of our own, mapped from a file, with probes that the kernel is asked for without our engine.
+class ProbedCode {
+ public:
+  explicit ProbedCode(const std::vector<u8>& code) : bytes_(code.size()) {
+    path_ = folder_.write("code", std::string(code.begin(), code.end()));
+    const base::Fd file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    mapped_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
+    EXPECT_NE(mapped_, MAP_FAILED) << "the kernel looks at an instruction when it finds the file mapped";
+  }
+  ~ProbedCode() { ::munmap(mapped_, bytes_); }
+  ProbedCode(const ProbedCode&) = delete;
+  ProbedCode& operator=(const ProbedCode&) = delete;
+
+  /// In this process, as long as it is open.
+  Result<base::Fd> probe(u32 source, u64 offset) const {
+    perf_event_attr attr{};
+    attr.size = sizeof attr;
+    attr.type = source;
+    attr.config1 = reinterpret_cast<u64>(path_.c_str());
+    attr.config2 = offset;
+    return kernel::open_perf_event(attr, ::getpid(), -1);
+  }
+  void* mapped() const { return mapped_; }
+
+ private:
+  test::TemporaryDirectory folder_;
+  std::filesystem::path path_;
+  std::size_t bytes_;
+  void* mapped_ = nullptr;
+};
+
 // Each place that we do not give to the kernel for its refusal, given to it; and some that it takes.
 TEST_F(Attach, VectorInstructionsThatTheKernelRefusesAreThoseWeKnow) {
-  const auto type = kernel::perf_source_type("uprobe");
-  if (!type) GTEST_SKIP() << "this kernel has no user probes";
+  const auto source = kernel::perf_source_type("uprobe");
+  if (!source) GTEST_SKIP() << "this kernel has no user probes";
   constexpr std::array<std::array<u8, 4>, 6> beginnings = {{{0xc5, 0xf9},
                                                             {0xc4, 0xe2, 0x79},
                                                             {0xc4, 0xe3, 0x79},
@@ -182,18 +214,9 @@ TEST_F(Attach, VectorInstructionsThatTheKernelRefusesAreThoseWeKnow) {
       *at++ = 0xc1;  // two registers
       *at = 0;
     }
-  const test::TemporaryDirectory folder;
-  const auto path = folder.write("code", std::string(code.begin(), code.end()));
-  const base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  void* const mapped = ::mmap(nullptr, code.size(), PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
-  ASSERT_NE(mapped, MAP_FAILED) << "the kernel looks when it finds the file mapped";
+  const ProbedCode probed(code);
   const auto answer = [&](u64 offset) {
-    perf_event_attr attr{};
-    attr.size = sizeof attr;
-    attr.type = *type;
-    attr.config1 = reinterpret_cast<u64>(path.c_str());
-    attr.config2 = offset;
-    const auto event = kernel::open_perf_event(attr, ::getpid(), -1);
+    const auto event = probed.probe(*source, offset);
     return event ? 0 : event.error().os_error;
   };
   constexpr int not_supported = 524;  // the kernel's own ENOTSUPP
@@ -210,7 +233,36 @@ TEST_F(Attach, VectorInstructionsThatTheKernelRefusesAreThoseWeKnow) {
   EXPECT_GT(refused, 30u);
   for (const auto& [form, opcode] : {std::pair<std::size_t, std::size_t>{0, 0x10}, {1, 0x58}, {4, 0x18}})
     EXPECT_EQ(answer(place(form, opcode)), 0) << form << " " << opcode;
-  ::munmap(mapped, code.size());
+}
+
+// What we refuse for the kernel's mistake: where it has been mended, this test says so, and step_over() can learn it.
+TEST_F(Attach, TheKernelLeavesOutVectorInstructionsThatItTakesForJumps) {
+  const auto source = kernel::perf_source_type("uprobe");
+  if (!source) GTEST_SKIP() << "this kernel has no user probes";
+  if (__builtin_cpu_supports("avx") == 0) GTEST_SKIP() << "this CPU has no AVX";
+  const std::vector<u8> code = {0xc5, 0xf9, 0x74, 0xc1, 0xc3};  // vpcmpeqb xmm0 = xmm0, xmm1; ret
+  ASSERT_EQ(kernel::step_over(std::as_bytes(std::span(code))), kernel::StepOver::wrong);
+  const ProbedCode probed(code);
+  const auto compared = [&] {  // all bytes are the same: all ones
+    u64 result = 1;
+    asm volatile(
+        "vpxor %%xmm0, %%xmm0, %%xmm0\n vpxor %%xmm1, %%xmm1, %%xmm1\n add $-128, %%rsp\n call *%1\n sub $-128, "
+        "%%rsp\n vmovq %%xmm0, %0\n"
+        : "=r"(result)
+        : "r"(probed.mapped())
+        : "xmm0", "xmm1", "memory");
+    return result;
+  };
+  EXPECT_EQ(compared(), ~u64{0});
+  u64 with_a_probe = 0;
+  {
+    const auto event = probed.probe(*source, 0);
+    ASSERT_OK(event);
+    with_a_probe = compared();
+  }
+  EXPECT_EQ(compared(), ~u64{0});
+  if (with_a_probe == ~u64{0}) GTEST_SKIP() << "this kernel performs them rightly";
+  EXPECT_EQ(with_a_probe, 0u);
 }
 
 TEST_F(Attach, StaticProbe) {
