@@ -23,7 +23,7 @@ namespace skep::elf {
 
 // e_type, e_machine
 inline constexpr u16 type_relocatable = 1;
-inline constexpr u16 machine_bpf = 247;
+inline constexpr u16 machine_x86_64 = 62, machine_bpf = 247;
 // sh_type
 inline constexpr u32 section_progbits = 1, section_symtab = 2, section_strtab = 3, section_rela = 4, section_nobits = 8,
                      section_note = 7, section_rel = 9, section_dynsym = 11, section_symtab_shndx = 18;

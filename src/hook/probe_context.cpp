@@ -52,8 +52,10 @@ Result<std::vector<u64>> offsets_of(const elf::UserBinary& binary, const Place& 
   if (const auto number = whole_number(place.function)) return std::vector<u64>{*number + place.plus};
   std::vector<u64> offsets;
   for (const elf::Function& one :
-       SKEP_TRY_AT(text, elf::functions(binary, [&](std::string_view name) { return name == place.function; })))
+       SKEP_TRY_AT(text, elf::functions(binary, [&](std::string_view name) { return name == place.function; }))) {
+    if (place.plus != 0) SKEP_TRY_AT(text, elf::check_place(binary, one, place.plus));
     offsets.push_back(one.file_offset + place.plus);
+  }
   if (offsets.empty())
     return fail(Code::not_found, text + ": no function \"" + std::string(place.function) + "\" in " +
                                      std::string(place.file) + " (" +

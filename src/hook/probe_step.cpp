@@ -6,119 +6,6 @@
 namespace skep::hook {
 namespace {
 
-/// Prefixes, opcode and ModRM of an instruction.
-struct Shape {
-  u32 rex_at = 0;     ///< index of the REX prefix, or no_rex
-  u32 opcode_at = 0;  ///< of the last opcode byte
-  u8 map = 1;         ///< 1: one byte, 2: 0f, 3: 0f 38, 4: 0f 3a
-  bool is_vector = false;
-  bool is_16_bit = false;
-  bool has_modrm = false;
-  static constexpr u32 no_rex = 99;
-
-  u32 modrm_at() const noexcept { return opcode_at + 1; }
-};
-
-bool is_prefix(u8 byte) noexcept {
-  switch (byte) {
-    case 0x26:
-    case 0x2e:
-    case 0x36:
-    case 0x3e:
-    case 0x64:
-    case 0x65:
-    case 0x66:
-    case 0x67:
-    case 0xf0:
-    case 0xf2:
-    case 0xf3:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool one_byte_has_modrm(u8 op) noexcept {
-  if (op < 0x40) return (op & 7) < 4;
-  if (op < 0x60) return false;
-  if (op < 0x70) return op == 0x63 || op == 0x69 || op == 0x6b || op == 0x62;
-  if (op < 0x80) return false;
-  if (op < 0x90) return true;
-  if (op < 0xc0) return false;
-  if (op < 0xd8)
-    return op == 0xc0 || op == 0xc1 || op == 0xc4 || op == 0xc5 || op == 0xc6 || op == 0xc7 ||
-           (op >= 0xd0 && op < 0xd4);
-  if (op < 0xe0) return true;
-  return op == 0xf6 || op == 0xf7 || op == 0xfe || op == 0xff;
-}
-
-bool two_byte_has_modrm(u8 op) noexcept {
-  if (op >= 0x80 && op < 0x90) return false;  // jcc
-  if (op >= 0xc8 && op < 0xd0) return false;  // bswap
-  if (op >= 0x30 && op < 0x38) return false;  // wrmsr ... getsec
-  if (op == 0x05 || op == 0x06 || op == 0x07 || op == 0x08 || op == 0x09 || op == 0x0b || op == 0x0e) return false;
-  return op != 0x77 && op != 0xa0 && op != 0xa1 && op != 0xa2 && op != 0xa8 && op != 0xa9 && op != 0xaa;
-}
-
-Shape shape_of(const InsnBytes& bytes) noexcept {
-  Shape shape;
-  shape.rex_at = Shape::no_rex;
-  u32 at = 0;
-  while (at < 10 && is_prefix(bytes[at])) shape.is_16_bit |= bytes[at++] == 0x66;
-  if ((bytes[at] & 0xf0) == 0x40) shape.rex_at = at++;
-  shape.opcode_at = at;
-  const u8 op = bytes[at];
-  if (op == 0xc4 || op == 0xc5 || op == 0x62) {
-    shape.is_vector = true;
-    shape.opcode_at = at + (op == 0xc5 ? 2 : op == 0xc4 ? 3 : 4);
-    shape.has_modrm = true;
-  } else if (op != 0x0f) {
-    shape.has_modrm = one_byte_has_modrm(op);
-  } else if (bytes[at + 1] == 0x38 || bytes[at + 1] == 0x3a) {
-    shape.map = bytes[at + 1] == 0x38 ? 3 : 4;
-    shape.opcode_at = at + 2;
-    shape.has_modrm = true;
-  } else {
-    shape.map = 2;
-    shape.opcode_at = at + 1;
-    shape.has_modrm = two_byte_has_modrm(bytes[at + 1]);
-  }
-  return shape;
-}
-
-/// Bytes of immediate behind a memory operand without index.
-u32 immediate_bytes(const InsnBytes& bytes, const Shape& shape) noexcept {
-  const u8 op = bytes[shape.opcode_at];
-  const u8 digit = bytes[shape.modrm_at()] >> 3 & 7;
-  const u32 wide = shape.is_16_bit ? 2 : 4;
-  if (shape.map == 4) return 1;
-  if (shape.map == 3) return 0;
-  if (shape.map == 2) {
-    const bool one = (op >= 0x70 && op < 0x74) || op == 0xa4 || op == 0xac || op == 0xba || op == 0xc2 || op == 0xc4 ||
-                     op == 0xc5 || op == 0xc6;
-    return one ? 1 : 0;
-  }
-  switch (op) {
-    case 0x69:
-    case 0x81:
-    case 0xc7:
-      return wide;
-    case 0x6b:
-    case 0x80:
-    case 0x83:
-    case 0xc0:
-    case 0xc1:
-    case 0xc6:
-      return 1;
-    case 0xf6:
-      return digit < 2 ? 1 : 0;
-    case 0xf7:
-      return digit < 2 ? wide : 0;
-    default:
-      return 0;
-  }
-}
-
 /// General registers by their number in instructions.
 unsigned long long& register_at(user_regs_struct& r, u32 number) noexcept {
   switch (number & 15) {
@@ -187,11 +74,11 @@ u64 subtraction_flags(u64 flags, u64 a, u64 b) noexcept {
 }  // namespace
 
 bool may_probe(const InsnBytes& bytes) noexcept {
-  const Shape shape = shape_of(bytes);
-  const u8 op = bytes[shape.opcode_at];
-  if (shape.is_vector) return true;
-  if (shape.map == 2) return op != 0x05 && op != 0x34 && op != 0x07 && op != 0x35 && op != 0x0b;
-  if (shape.map != 1) return true;
+  const elf::X86Insn insn = elf::x86_insn(bytes);
+  const u8 op = bytes[insn.opcode_at];
+  if (insn.is_vector) return true;
+  if (insn.map == 2) return op != 0x05 && op != 0x34 && op != 0x07 && op != 0x35 && op != 0x0b;
+  if (insn.map != 1) return true;
   switch (op) {
     case 0xcc:
     case 0xcd:
@@ -272,26 +159,26 @@ std::optional<Emulated> emulate(const InsnBytes& b, u64 address, user_regs_struc
 std::optional<Copy> copy_of(const InsnBytes& bytes, u64 address) noexcept {
   Copy copy;
   copy.bytes = bytes;
-  const Shape shape = shape_of(bytes);
-  const u8 op = bytes[shape.opcode_at], modrm = bytes[shape.modrm_at()];
-  if (shape.map == 1 && !shape.is_vector) {
+  const elf::X86Insn insn = elf::x86_insn(bytes);
+  const u8 op = bytes[insn.opcode_at], modrm = bytes[insn.modrm_at()];
+  if (insn.map == 1 && !insn.is_vector) {
     const u8 digit = modrm >> 3 & 7;
     const bool is_return = op == 0xc2 || op == 0xc3 || op == 0xca || op == 0xcb;
     const bool is_indirect = op == 0xff && digit >= 2 && digit <= 5;
     copy.is_relative = !is_return && !is_indirect;
     copy.pushes_return = op == 0xe8 || (op == 0xff && (digit == 2 || digit == 3));
   }
-  const bool own_address = shape.has_modrm && (modrm & 0xc7) == 0x05;
+  const bool own_address = insn.has_modrm && (modrm & 0xc7) == 0x05;
   if (!own_address) return copy;
-  if (shape.is_vector) return std::nullopt;
-  const u32 length = shape.modrm_at() + 1 + 4 + immediate_bytes(bytes, shape);
-  if (length > 15) return std::nullopt;
+  if (insn.is_vector) return std::nullopt;
+  constexpr u32 longest = 15;
+  if (insn.length > longest) return std::nullopt;
   // [rip + number] becomes [rsi + number] or [rdi + number], which holds what rip would.
-  const bool uses_rsi = (modrm >> 3 & 7) == 6 && (shape.rex_at == Shape::no_rex || (bytes[shape.rex_at] & 4) == 0);
+  const bool uses_rsi = (modrm >> 3 & 7) == 6 && (insn.rex_at == elf::X86Insn::no_rex || (bytes[insn.rex_at] & 4) == 0);
   copy.spare = uses_rsi ? 7 : 6;
-  copy.spare_value = address + length;
-  copy.bytes[shape.modrm_at()] = static_cast<u8>((modrm & 0x38) | 0x80 | copy.spare);
-  if (shape.rex_at != Shape::no_rex) copy.bytes[shape.rex_at] &= static_cast<u8>(~1u);
+  copy.spare_value = address + insn.length;
+  copy.bytes[insn.modrm_at()] = static_cast<u8>((modrm & 0x38) | 0x80 | copy.spare);
+  if (insn.rex_at != elf::X86Insn::no_rex) copy.bytes[insn.rex_at] &= static_cast<u8>(~1u);
   return copy;
 }
 

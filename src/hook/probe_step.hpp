@@ -8,18 +8,17 @@
 #pragma once
 #include <sys/user.h>
 
-#include <array>
 #include <optional>
 #include <skep/types.hpp>
-#include <span>
+
+#include "elf/x86_insn.hpp"
 
 namespace skep::hook {
 
 /// The breakpoint.
 inline constexpr u8 int3 = 0xcc;
 
-/// As many bytes as an instruction may have.
-using InsnBytes = std::array<u8, 16>;
+using elf::InsnBytes;
 
 /// Whether a probe may stand here: no system call, breakpoint or return from interrupt, and nothing that shows the trap
 /// flag.

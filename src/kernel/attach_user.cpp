@@ -7,7 +7,6 @@
 #include <linux/perf_event.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "backend/names.hpp"
@@ -74,7 +73,10 @@ Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::Use
                                                : candidate == pattern;
                                  }));
   std::vector<u64> offsets;
-  for (const elf::Function& one : found) offsets.push_back(one.file_offset + *plus);
+  for (const elf::Function& one : found) {
+    if (*plus != 0) SKEP_TRY_AT(request.place, elf::check_place(binary, one, *plus));
+    offsets.push_back(one.file_offset + *plus);
+  }
   offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
   if (offsets.empty()) return tl::unexpected(no_such_function(request, binary, name));
   return offsets;
@@ -144,16 +146,15 @@ Result<void> set_by_event(const AttachRequest& request, const std::string& path,
 
 /// Why no probe may stand at a place; "" where one may.
 std::string why_not(const elf::UserBinary& binary, u64 offset) {
-  constexpr std::size_t most_bytes = 16;  // an instruction has at most 15
-  std::array<u8, most_bytes> code{};
+  elf::InsnBytes code{};
   const auto count = binary.read(offset, std::as_writable_bytes(std::span(code)));
-  const StepOver found = count ? step_over(std::as_bytes(std::span(code).first(*count))) : StepOver::right;
+  const StepOver found = count ? step_over(code) : StepOver::right;
   if (found == StepOver::right) return {};
-  constexpr std::size_t shown = 6;
-  return fmt::format("at offset {:#x} stands a vector instruction ({:02x}) that Linux {}", offset,
-                     fmt::join(std::span(code).first(std::min(*count, shown)), " "),
-                     found == StepOver::refused ? "does not step over"
-                                                : "takes for a jump: with a probe there the program would go wrong");
+  return fmt::format(
+      "at offset {:#x} stands a vector instruction ({:02x}) that Linux {}", offset,
+      fmt::join(std::span(code).first(std::min<std::size_t>(elf::x86_insn(code).length, code.size())), " "),
+      found == StepOver::refused ? "does not step over"
+                                 : "takes for a jump: with a probe there the program would go wrong");
 }
 
 /// The file and the places in it that the request names. A pattern's that no probe may stand at are left out, and told.

@@ -7,28 +7,6 @@ namespace skep::kernel {
 
 namespace {
 
-constexpr u8 evex = 0x62, vex3 = 0xc4, vex2 = 0xc5;
-
-/// The last opcode byte of a vector instruction stands so far behind its first; 0: it is none.
-std::size_t opcode_distance(u8 first) noexcept {
-  switch (first) {
-    case vex2:
-      return 2;
-    case vex3:
-      return 3;
-    case evex:
-      return 4;
-    default:
-      return 0;
-  }
-}
-
-/// Segments, and the width of addresses: others may not stand before a vector instruction.
-bool is_prefix(u8 byte) noexcept {
-  constexpr u8 prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67};
-  return std::ranges::find(prefixes, byte) != std::end(prefixes);
-}
-
 /// Without the prefix: jumps, calls and nop, which the kernel performs itself; returns, behind which it does not put
 /// the instruction pointer right; popf, for which it leaves the trap flag as it is.
 bool is_taken_for_a_jump(u8 opcode) noexcept {
@@ -46,18 +24,15 @@ bool is_refused(u8 opcode) noexcept {
 
 }  // namespace
 
-StepOver step_over(std::span<const std::byte> code) noexcept {
+StepOver step_over(const elf::InsnBytes& bytes) noexcept {
 #if defined(__x86_64__)
-  std::size_t at = 0;
-  while (at < code.size() && is_prefix(static_cast<u8>(code[at]))) ++at;
-  if (at == code.size()) return StepOver::right;
-  const std::size_t distance = opcode_distance(static_cast<u8>(code[at]));
-  if (distance == 0 || at + distance >= code.size()) return StepOver::right;
-  const u8 opcode = static_cast<u8>(code[at + distance]);
+  const elf::X86Insn insn = elf::x86_insn(bytes);
+  if (!insn.is_vector) return StepOver::right;
+  const u8 opcode = bytes[insn.opcode_at];
   if (is_taken_for_a_jump(opcode)) return StepOver::wrong;
   return is_refused(opcode) ? StepOver::refused : StepOver::right;
 #else
-  static_cast<void>(code);
+  static_cast<void>(bytes);
   return StepOver::right;
 #endif
 }

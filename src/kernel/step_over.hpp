@@ -9,7 +9,8 @@
 // arch_uprobe_analyze_insn()); measured on 6.18 for every opcode.
 #pragma once
 #include <skep/types.hpp>
-#include <span>
+
+#include "elf/x86_insn.hpp"
 
 namespace skep::kernel {
 
@@ -19,7 +20,7 @@ enum class StepOver : u8 {
   wrong     ///< it does, and the program goes wrong
 };
 
-/// `code`: the instruction, with what follows it; at least 16 bytes, or up to the end of the file.
-StepOver step_over(std::span<const std::byte> code) noexcept;
+/// `bytes`: the instruction, with what follows it.
+StepOver step_over(const elf::InsnBytes& bytes) noexcept;
 
 }  // namespace skep::kernel

@@ -1,5 +1,6 @@
 // Probes of user functions: every call once, with its arguments and result, whatever the program does around it.
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,6 +10,9 @@
 #include <fstream>
 #include <thread>
 
+#include "elf/functions.hpp"
+#include "elf/user_binary.hpp"
+#include "elf/x86_insn.hpp"
 #include "probes.hpp"
 
 namespace skep::hook::test {
@@ -213,6 +217,19 @@ TEST(Probes, WhatCannotBeProbedIsRefused) {
   EXPECT_NE(refusal(AttachKind::uprobe, "/no/such/file:main").find("/no/such/file"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::uprobe, "nothing").find("FILE:FUNCTION"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::uretprobe, tracee() + ":plain+4").find("no offset"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uprobe, tracee() + ":plain+100000").find("behind the end"), std::string::npos);
+#if defined(__x86_64__)
+  const auto library = elf::open_user_binary("libc.so.6", 0);
+  ASSERT_TRUE(library) << library.error().message;
+  const auto malloc = elf::functions(*library, [](std::string_view name) { return name == "malloc"; }).value().at(0);
+  elf::InsnBytes insn{};
+  u64 plus = 0;  // of the first instruction that has a middle
+  do {
+    ASSERT_TRUE(library->read(malloc.file_offset + plus++, std::as_writable_bytes(std::span(insn))));
+  } while (elf::x86_insn(insn).length == 1);
+  EXPECT_NE(refusal(AttachKind::uprobe, fmt::format("libc.so.6:malloc+{}", plus)).find("inside of an instruction"),
+            std::string::npos);
+#endif
   EXPECT_NE(refusal(AttachKind::usdt, tracee() + ":marked").find("FILE:PROVIDER:NAME"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::usdt, tracee() + ":skep_tracee:nothing").find("1 of other names"), std::string::npos);
 }

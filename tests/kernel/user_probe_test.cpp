@@ -131,6 +131,13 @@ TEST_F(Attach, UserProbesThatCannotBeSetSayWhy) {
   EXPECT_NE(message("uprobe:libnowhere.so:f", Code::not_found).find("/usr/lib"), std::string::npos);
   EXPECT_NE(message("uretprobe:" + self + ":skep_probed_first+4", Code::invalid_argument).find("no offset"),
             std::string::npos);
+  EXPECT_NE(message("uprobe:" + self + ":skep_probed_first+100000", Code::invalid_argument).find("behind the end"),
+            std::string::npos);
+#if defined(__x86_64__)
+  EXPECT_NE(message("uprobe:" + self + ":skep_vector_jump+3", Code::invalid_argument)
+                .find("inside of an instruction of skep_vector_jump, from +0 up to +6"),
+            std::string::npos);
+#endif
   EXPECT_NE(message("uprobe:/proc/self/exe", Code::invalid_argument).find("FILE:FUNCTION"), std::string::npos);
   EXPECT_NE(message("uprobe:/proc/self/exe:0x1", Code::invalid_argument).find("no code of the file"),
             std::string::npos);
@@ -223,7 +230,8 @@ TEST_F(Attach, VectorInstructionsThatTheKernelRefusesAreThoseWeKnow) {
   std::size_t refused = 0;
   for (std::size_t opcode = 0; opcode < opcodes; ++opcode) {
     const std::size_t form = refused % beginnings.size();  // each waits for the kernel: not all of all
-    const auto bytes = std::as_bytes(std::span(code)).subspan(place(form, opcode), apart);
+    elf::InsnBytes bytes{};
+    std::copy_n(&code[place(form, opcode)], bytes.size(), bytes.begin());
     if (kernel::step_over(bytes) != kernel::StepOver::refused) continue;
     ++refused;
     const int errno_then = answer(place(form, opcode));
@@ -240,9 +248,9 @@ TEST_F(Attach, TheKernelLeavesOutVectorInstructionsThatItTakesForJumps) {
   const auto source = kernel::perf_source_type("uprobe");
   if (!source) GTEST_SKIP() << "this kernel has no user probes";
   if (__builtin_cpu_supports("avx") == 0) GTEST_SKIP() << "this CPU has no AVX";
-  const std::vector<u8> code = {0xc5, 0xf9, 0x74, 0xc1, 0xc3};  // vpcmpeqb xmm0 = xmm0, xmm1; ret
-  ASSERT_EQ(kernel::step_over(std::as_bytes(std::span(code))), kernel::StepOver::wrong);
-  const ProbedCode probed(code);
+  const elf::InsnBytes code = {0xc5, 0xf9, 0x74, 0xc1, 0xc3};  // vpcmpeqb xmm0 = xmm0, xmm1; ret
+  ASSERT_EQ(kernel::step_over(code), kernel::StepOver::wrong);
+  const ProbedCode probed({code.begin(), code.end()});
   const auto compared = [&] {  // all bytes are the same: all ones
     u64 result = 1;
     asm volatile(
