@@ -107,7 +107,10 @@ _owner = os.getpid()
 def _detach_from_kernel():
     """What ends with the process anyway, one after the other. A process that was forked off holds nothing of its own."""
     if os.getpid() == _owner:
-        close_links([link for link in Link.open if link.function.owner.engine.name == "kernel"])
+        try:
+            close_links([link for link in Link.open if link.function.owner.engine.name == "kernel"])
+        except KeyboardInterrupt:  # one more Ctrl-C while the kernel waits: it is going to end
+            pass
 
 
 class Object:

@@ -173,8 +173,7 @@ Result<UserProbes> find_probes(const AttachRequest& request) {
     probes.places.push_back({.offset = offset, .cookie = request.hook.cookie});
   }
   if (probes.places.empty())
-    return fail(Code::unsupported, fmt::format("{}: {}; the user engine can (--backend user, with a command or -p PID)",
-                                               request.place, reason));
+    return fail(Code::unsupported, fmt::format("{}: {}; the user engine performs it as it is", request.place, reason));
   if (left_out != 0)
     request.session.note(fmt::format("{}: {} of {} places are left out: {}", request.place, left_out,
                                      left_out + probes.places.size(), reason));
