@@ -141,6 +141,7 @@ void TracerProcess::become_tracer(Shared& shared) noexcept {
 
 int TracerProcess::process_main(void* argument) {
   Shared& shared = *static_cast<Shared*>(argument);
+  shared.pid = ::getpid();  // here, since who waits for `ready` may ask for it before clone() has returned
   become_tracer(shared);
   shared.set_up = shared.work->set_up(shared.interrupts);
   const bool usable = shared.set_up.has_value();
@@ -187,7 +188,6 @@ void* TracerProcess::lend(void* argument) {
     post(shared.ready.get());
   } else {
     // No C library function from here to the end of the wait: the process uses this thread's storage.
-    shared.pid.store(pid);
     int status = 0;
     long waited;
     do {

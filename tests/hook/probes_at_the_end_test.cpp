@@ -108,6 +108,7 @@ TEST(ProbesAtTheEnd, KilledWhileTheTracerIsHeldUp) {
   for (u32 i = 0; i < 100; ++i) {
     const Killed killed(interest, "0");
     ASSERT_GT(killed.pids.command, 0);
+    ASSERT_GT(killed.pids.tracer, 0) << "kill(0) would mean this process's group";
     ::usleep(1'000 + i * 97);
     ::kill(killed.pids.tracer, SIGSTOP);
     ::usleep(1'000);
