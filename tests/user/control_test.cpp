@@ -73,14 +73,20 @@ class HostProcess {
   pid_t pid_ = -1;
 };
 
-/// The only host there is, once it shows its program running.
-std::unique_ptr<Inspector> wait_for_host() {
+/// The host that is process `pid`, once it has a program: tests beside this one have hosts of their own.
+std::unique_ptr<Inspector> host_of(pid_t pid) {
+  for (auto& host : user_hosts()) {
+    const auto programs = host->programs();
+    if (programs && !programs->empty() && programs->front().host_pid == pid) return std::move(host);
+  }
+  return nullptr;
+}
+
+/// The same, once its program runs.
+std::unique_ptr<Inspector> wait_for_host(pid_t pid) {
   for (int i = 0; i < 500; ++i) {
-    auto hosts = user_hosts();
-    if (hosts.size() == 1) {
-      const auto programs = hosts[0]->programs();
-      if (programs && !programs->empty() && programs->front().run_count > 2) return std::move(hosts[0]);
-    }
+    if (auto host = host_of(pid))
+      if (const auto programs = host->programs(); programs && programs->at(0).run_count > 2) return host;
     std::this_thread::sleep_for(10ms);
   }
   return nullptr;
@@ -104,7 +110,7 @@ TEST(UserControl, AnotherProcessSeesProgramsMapsAndValues) {
   SKEP_NEED_CLANG();
   const test::Scratch scratch;
   HostProcess process(scratch);
-  const auto host = wait_for_host();
+  const auto host = wait_for_host(process.pid());
   ASSERT_NE(host, nullptr);
   const auto programs = host->programs().value();
   ASSERT_EQ(programs.size(), 1u);
@@ -135,7 +141,7 @@ TEST(UserControl, AnotherProcessSeesProgramsMapsAndValues) {
   ASSERT_TRUE(key);
   EXPECT_EQ(key->size(), 8u);
   EXPECT_EQ(process.finish(), 0);
-  EXPECT_TRUE(user_hosts().empty()) << "the socket goes with its host";
+  EXPECT_EQ(host_of(programs[0].host_pid), nullptr) << "the socket goes with its host";
   EXPECT_TRUE(std::filesystem::is_empty(scratch.path() / "skep"));
 }
 
@@ -143,11 +149,12 @@ TEST(UserControl, KilledHostsLeaveNothingForLong) {
   SKEP_NEED_CLANG();
   const test::Scratch scratch;
   HostProcess process(scratch);
-  ASSERT_NE(wait_for_host(), nullptr);
+  ASSERT_NE(wait_for_host(process.pid()), nullptr);
+  const pid_t killed = process.pid();
   process.kill();
   // What it traced goes on and ends by itself; its socket has no listener any more.
   bool gone = false;
-  for (int i = 0; i < 500 && !gone; ++i, std::this_thread::sleep_for(10ms)) gone = user_hosts().empty();
+  for (int i = 0; i < 500 && !gone; ++i, std::this_thread::sleep_for(10ms)) gone = host_of(killed) == nullptr;
   EXPECT_TRUE(gone);
   EXPECT_TRUE(std::filesystem::is_empty(scratch.path() / "skep")) << "clients clean up stale sockets";
 }
@@ -156,7 +163,7 @@ TEST(UserControl, HostileClientsDoNotDisturbARun) {
   SKEP_NEED_CLANG();
   const test::Scratch scratch;
   HostProcess process(scratch);
-  const auto host = wait_for_host();
+  const auto host = wait_for_host(process.pid());
   ASSERT_NE(host, nullptr);
   const std::string socket = (scratch.path() / "skep" / (std::to_string(process.pid()) + ".sock")).string();
   const auto connect = [&] {
@@ -192,7 +199,7 @@ TEST(UserControl, HostileClientsDoNotDisturbARun) {
     }
   }
   EXPECT_TRUE(keeps_running(*host));
-  EXPECT_TRUE(wait_for_host());
+  EXPECT_TRUE(wait_for_host(process.pid()));
   crowd.clear();
   EXPECT_EQ(process.finish(), 0) << "the traced command ended as it would have";
 }
@@ -202,11 +209,11 @@ TEST(UserControl, OtherUsersSeeNothing) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
   const test::Scratch scratch;
   HostProcess process(scratch);
-  ASSERT_NE(wait_for_host(), nullptr);
+  ASSERT_NE(wait_for_host(process.pid()), nullptr);
   const std::string socket = (scratch.path() / "skep" / (std::to_string(process.pid()) + ".sock")).string();
   EXPECT_EQ(test::in_process(65534,
                              [&]() -> std::string {
-                               SKEP_EXPECT(user_hosts().empty());
+                               SKEP_EXPECT(host_of(process.pid()) == nullptr);
                                SKEP_EXPECT(!control::connect_to(socket));
                                return "";
                              }),
