@@ -196,7 +196,7 @@ ROWS = {
     "sofdsnoop": Row("", HANDING, r"(?m)^SEND +\d+ +python3 +\d+:socket\S+ +\d+ +/etc/hostname$"),
     "softirqs": Row("1 20", NET, r"(?m)^net_rx +[1-9]\d*$"),
     "solisten": Row("", NET, r"127.0.0.1"),
-    "sslsniff": Row("", TLS, r"(?s)WRITE/SEND.*who goes there.*READ/RECV.*who goes there"),
+    "sslsniff": Row("", TLS, r"(?s)(?=.*WRITE/SEND[^/]*who goes there)(?=.*READ/RECV[^/]*who goes there)"),  # whose call ends first
     "stackcount": Row("-D 2 t:sched:sched_process_exec", SHELL, r"(?ms)^  \S*execve.*^    [1-9]\d*$"),
     "statsnoop": Row("", "for i in 1 2 3; do stat -f /etc; sleep 0.3; done", r"(?m)^\d+ +stat +0 +0 /etc$"),
     "syncsnoop": Row("", "for i in 1 2 3; do sync; sleep 0.3; done", r"(?i)sync"),
