@@ -8,6 +8,7 @@
 #include "backend/names.hpp"
 #include "backend/selection.hpp"
 #include "backend/tag.hpp"
+#include "base/nearest.hpp"
 
 namespace skep::backend {
 namespace {
@@ -67,9 +68,9 @@ TEST(Names, AreShortenedAsTheKernelStoresThem) {
 
 TEST(Names, SlipsGetASuggestion) {
   const std::vector<std::string_view> names = {"on_exec", "on_exit", "events"};
-  EXPECT_EQ(nearest("on_exce", names), "on_exec");
-  EXPECT_EQ(nearest("evnts", names), "events");
-  EXPECT_EQ(nearest("something", names), "");
+  EXPECT_EQ(base::nearest("on_exce", names), "on_exec");
+  EXPECT_EQ(base::nearest("evnts", names), "events");
+  EXPECT_EQ(base::nearest("something", names), "");
   const Error error = no_such("object x", "map", "evnts", names);
   EXPECT_EQ(error.code, Code::not_found);
   EXPECT_EQ(error.message, "object x has no map \"evnts\"; did you mean \"events\"? It has: on_exec, on_exit, events");

@@ -1,11 +1,9 @@
 // How names are shortened, compared and suggested. See names.hpp.
-//
-// The suggestion is the candidate with the smallest Levenshtein distance, as long as at most a third of the
-// letters differ; a case slip ("Hello" for "hello") costs one like any other.
 #include "backend/names.hpp"
 
 #include <algorithm>
-#include <vector>
+
+#include "base/nearest.hpp"
 
 namespace skep::backend {
 
@@ -13,21 +11,6 @@ namespace {
 
 bool permitted(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
 }
 
 }  // namespace
@@ -50,21 +33,6 @@ bool means(std::string_view wanted, std::string_view stored) {
   return wanted == stored || (wanted.size() > max_name_bytes && stored_name(wanted) == stored);
 }
 
-std::string_view nearest(std::string_view wanted, std::span<const std::string_view> candidates) {
-  constexpr std::size_t longest_compared = 128;  // bounds the work for hostile names
-  std::string_view best;
-  std::size_t best_distance = std::max<std::size_t>(1, std::min(wanted.size(), longest_compared) / 3) + 1;
-  for (std::string_view candidate : candidates) {
-    const std::size_t distance =
-        edit_distance(wanted.substr(0, longest_compared), candidate.substr(0, longest_compared));
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = candidate;
-    }
-  }
-  return best;
-}
-
 Error no_such(std::string_view owner, std::string_view kind, std::string_view wanted,
               std::span<const std::string_view> candidates) {
   constexpr std::size_t most_listed = 20;
@@ -74,7 +42,7 @@ Error no_such(std::string_view owner, std::string_view kind, std::string_view wa
     message.append("; it has no ").append(kind).append("s at all");
     return Error{Code::not_found, std::move(message)};
   }
-  if (const auto near = nearest(wanted, candidates); !near.empty())
+  if (const auto near = base::nearest(wanted, candidates); !near.empty())
     message.append("; did you mean \"").append(near).append("\"?");
   else
     message.append(".");

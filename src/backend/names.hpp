@@ -25,9 +25,6 @@ std::string stored_map_name(std::string_view object, const MapSpec& map);
 /// Whether a person who writes `wanted` means the object stored as `stored`: equal, or equal after shortening.
 bool means(std::string_view wanted, std::string_view stored);
 
-/// The candidate nearest to `wanted` by edit distance, or "" when none is near enough to be a slip.
-std::string_view nearest(std::string_view wanted, std::span<const std::string_view> candidates);
-
 /// "object hello has no program "helo"; did you mean "hello"? It has: hello, bye".
 Error no_such(std::string_view owner, std::string_view kind, std::string_view wanted,
               std::span<const std::string_view> candidates);

@@ -10,11 +10,9 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
 #include "base/mapped_file.hpp"
 #include "base/split.hpp"
-#include "elf/x86_insn.hpp"
 
 namespace skep::elf {
 
@@ -174,25 +172,6 @@ Result<UserBinary> open_binary_file(std::string path) {
   SKEP_TRY_AT(binary.path, load_needed(*binary.image));
   binary.file = binary.image->file();
   return binary;
-}
-
-Result<void> check_place(const UserBinary& binary, const Function& function, u64 plus) {
-  if (function.size != 0 && plus >= function.size)
-    return fail(Code::invalid_argument,
-                fmt::format("+{} lies behind the end of {}, which has {} bytes", plus, function.name, function.size));
-  constexpr u64 most_bytes = 1u << 20;  // what is said to be farther is not looked at
-  if (binary.file.machine() != machine_x86_64 || plus >= most_bytes) return {};
-  std::vector<std::byte> code(plus + sizeof(InsnBytes));
-  code.resize(SKEP_TRY(binary.read(function.file_offset, code)));
-  const auto start = x86_insn_start(code, plus);
-  if (!start || *start == plus) return {};
-  InsnBytes around{};
-  std::memcpy(around.data(), code.data() + *start, std::min(around.size(), code.size() - *start));
-  return fail(
-      Code::invalid_argument,
-      fmt::format("+{} lies inside of an instruction of {}, from +{} up to +{}: a probe there would make another "
-                  "one of it. Where that is no code, name the place by its offset in the file, {:#x}",
-                  plus, function.name, *start, *start + x86_insn(around).length, function.file_offset + plus));
 }
 
 }  // namespace skep::elf

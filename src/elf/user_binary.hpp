@@ -42,11 +42,6 @@ Result<UserBinary> open_binary_file(std::string path);
 /// known: those of files that this process has loaded too (indirect.cpp).
 Result<std::vector<Function>> functions(const UserBinary& binary, const std::function<bool(std::string_view)>& wanted);
 
-/// Whether a probe may stand `plus` bytes behind the beginning of a function of the file: within it, where an
-/// instruction begins, since a breakpoint in the middle of one makes another of it, in every process. Errors:
-/// invalid_argument.
-Result<void> check_place(const UserBinary& binary, const Function& function, u64 plus);
-
 /// A path below `root`, a process's or a container's root, without the symbolic links that lie on it: those name places
 /// in there, as they do for whoever has that root. (The kernel, given the path as it is, would begin at its own root
 /// after each that begins with '/'.) Nothing where it leads to no regular file.

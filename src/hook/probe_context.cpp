@@ -1,67 +1,21 @@
 // See probe_context.hpp.
 #include "hook/probe_context.hpp"
 
+#include <fmt/core.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <map>
 
 #include "base/fd.hpp"
-#include "elf/functions.hpp"
-#include "elf/user_binary.hpp"
+#include "base/target_words.hpp"
+#include "elf/user_places.hpp"
 #include "hook/probe_step.hpp"
 
 namespace skep::hook {
 namespace {
-
-std::optional<u64> whole_number(std::string_view text) {
-  const int base = text.starts_with("0x") ? 16 : 10;
-  if (base == 16) text.remove_prefix(2);
-  u64 value = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-struct Place {
-  std::string_view file, function;
-  u64 plus = 0;
-};
-
-Result<Place> read_place(const AttachTarget& target) {
-  const std::string_view text = target.target;
-  const auto colon = text.rfind(':');
-  Place place;
-  if (colon != std::string_view::npos) place = {text.substr(0, colon), text.substr(colon + 1), 0};
-  if (const auto plus = place.function.find('+'); plus != std::string_view::npos) {
-    const auto number = whole_number(place.function.substr(plus + 1));
-    if (!number) place.file = {};
-    place.plus = number.value_or(0);
-    place.function = place.function.substr(0, plus);
-  }
-  if (place.file.empty() || place.function.empty())
-    return fail(Code::invalid_argument,
-                target.text() + ": expected FILE:FUNCTION[+OFFSET], such as /bin/bash:readline");
-  return place;
-}
-
-Result<std::vector<u64>> offsets_of(const elf::UserBinary& binary, const Place& place, const std::string& text) {
-  if (const auto number = whole_number(place.function)) return std::vector<u64>{*number + place.plus};
-  std::vector<u64> offsets;
-  for (const elf::Function& one :
-       SKEP_TRY_AT(text, elf::functions(binary, [&](std::string_view name) { return name == place.function; }))) {
-    if (place.plus != 0) SKEP_TRY_AT(text, elf::check_place(binary, one, place.plus));
-    offsets.push_back(one.file_offset + place.plus);
-  }
-  if (offsets.empty())
-    return fail(Code::not_found, text + ": no function \"" + std::string(place.function) + "\" in " +
-                                     std::string(place.file) + " (" +
-                                     elf::why_no_function(binary.file, place.function) + ")");
-  return offsets;
-}
 
 /// A place of a binary. Errors: as plan_probe().
 Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::string& text) {
@@ -80,17 +34,34 @@ Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::
   return site;
 }
 
+/// Of a pattern's functions those that cannot be probed are left out, and told.
 Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& text) {
-  const Place place = SKEP_TRY(read_place(target));
+  const auto colon = target.target.rfind(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == target.target.size())
+    return fail(Code::invalid_argument, text + ": expected FILE:FUNCTION[+OFFSET], such as /bin/bash:readline");
+  const std::string_view file = std::string_view(target.target).substr(0, colon),
+                         function = std::string_view(target.target).substr(colon + 1);
   ProbePlan plan;
-  plan.at_return = target.kind == AttachKind::uretprobe;
-  if (plan.at_return && place.plus != 0) return fail(Code::invalid_argument, text + ": a return probe takes no offset");
-  const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(place.file, target.pid));
-  for (const u64 offset : SKEP_TRY(offsets_of(binary, place, text))) {
-    plan.sites.push_back(SKEP_TRY(site_at(binary, offset, text)));
-    plan.sites.back().begins_function = place.plus == 0 && !whole_number(place.function);
+  plan.at_return = target.kind == AttachKind::uretprobe || target.kind == AttachKind::uretprobe_multi;
+  const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(file, target.pid));
+  std::size_t left_out = 0;
+  std::optional<Error> reason;
+  for (const elf::UserPlace& one : SKEP_TRY_AT(text, elf::user_places(binary, function, plan.at_return))) {
+    auto site = site_at(binary, one.offset, text);
+    if (!site && site.error().code == Code::unsupported && base::is_pattern(function)) {
+      reason = std::move(site).error();
+      ++left_out;
+      continue;
+    }
+    if (!site) return tl::unexpected(std::move(site).error());
+    site->begins_function = one.begins_function;
+    plan.sites.push_back(*std::move(site));
     plan.cookies.push_back(target.cookie);
   }
+  if (plan.sites.empty()) return tl::unexpected(*std::move(reason));
+  if (left_out != 0)
+    plan.note =
+        fmt::format("{} of {} places are left out: {}", left_out, left_out + plan.sites.size(), reason->message);
   return plan;
 }
 
@@ -121,7 +92,9 @@ Result<ProbePlan> plan_static(const AttachTarget& target, const std::string& tex
 Result<std::optional<ProbePlan>> plan_probe(const AttachTarget& target) {
   const std::string text = target.text();
   if (target.kind == AttachKind::usdt) return std::optional(SKEP_TRY(plan_static(target, text)));
-  if (target.kind != AttachKind::uprobe && target.kind != AttachKind::uretprobe) return std::optional<ProbePlan>();
+  constexpr AttachKind kinds[] = {AttachKind::uprobe, AttachKind::uretprobe, AttachKind::uprobe_multi,
+                                  AttachKind::uretprobe_multi};
+  if (std::ranges::find(kinds, target.kind) == std::end(kinds)) return std::optional<ProbePlan>();
   return std::optional(SKEP_TRY(plan_function(target, text)));
 }
 

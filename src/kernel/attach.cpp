@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 
 #include "kernel/attachers.hpp"
 #include "kernel/info.hpp"
@@ -154,8 +153,6 @@ Error link_error(const AttachRequest& request, int error_number, std::string_vie
   return error;
 }
 
-bool is_pattern(std::string_view name) noexcept { return name.find_first_of("*?[") != name.npos; }
-
 KernelMap* map_named(const AttachRequest& request, std::string_view name) {
   const auto found = std::ranges::find(request.maps, name, [](const auto& map) { return map->info().name; });
   return found == request.maps.end() ? nullptr : found->get();
@@ -176,15 +173,6 @@ std::pair<std::string_view, std::string_view> split_last(std::string_view text, 
   const auto place = text.rfind(at);
   return place == text.npos ? std::pair(text, std::string_view())
                             : std::pair(text.substr(0, place), text.substr(place + 1));
-}
-
-std::optional<u64> whole_number(std::string_view text) {
-  const bool hexadecimal = text.starts_with("0x");
-  if (hexadecimal) text.remove_prefix(2);
-  u64 value = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
-  if (text.empty() || parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 Error wrong_target(const AttachRequest& request, std::string_view found) {

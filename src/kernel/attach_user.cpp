@@ -3,15 +3,13 @@
 // The kernel sets a user probe on a file at an offset, so the function is looked up in the file's symbol tables here.
 // Source: Documentation/trace/uprobetracer.rst; kernel/trace/bpf_trace.c (uprobe_multi, 6.6).
 #include <fmt/format.h>
-#include <fnmatch.h>
 #include <linux/perf_event.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "backend/names.hpp"
-#include "elf/functions.hpp"
-#include "elf/user_binary.hpp"
+#include "elf/user_places.hpp"
 #include "kernel/attachers.hpp"
 #include "kernel/perf_event.hpp"
 #include "kernel/step_over.hpp"
@@ -21,20 +19,7 @@ namespace skep::kernel {
 
 namespace {
 
-/// There is no such function: what is near, or why it may be missing.
-Error no_such_function(const AttachRequest& request, const elf::UserBinary& binary, std::string_view wanted) {
-  const auto all = elf::functions(binary, [](std::string_view) { return true; });
-  std::vector<std::string_view> names;
-  if (all)
-    for (const elf::Function& one : *all) names.push_back(one.name);
-  const auto near = backend::nearest(wanted, names);
-  return {Code::not_found, fmt::format("{}: no function \"{}\" among {} ({})", request.place, wanted, names.size(),
-                                       elf::why_no_function(binary.file, wanted, near))};
-}
-
 bool is_return(AttachKind kind) { return kind == AttachKind::uretprobe || kind == AttachKind::uretprobe_multi; }
-/// Return probes take the word on top of the stack for the return address, which it is at a function's first
-/// instruction only.
 bool fires_at_return(AttachKind kind) { return is_return(kind) || kind == AttachKind::uprobe_session; }
 
 struct Place {
@@ -47,44 +32,6 @@ Result<Place> read_place(const AttachRequest& request) {
   if (file.empty() || function.empty()) return tl::unexpected(wrong_target(request, request.hook.target));
   return Place{file, function};
 }
-
-Result<std::vector<u64>> offsets_of(const AttachRequest& request, const elf::UserBinary& binary,
-                                    std::string_view function) {
-  if (const auto number = whole_number(function)) {
-    const auto holds = [&](const elf::Segment& segment) {
-      return segment.type == elf::segment_load && (segment.flags & elf::segment_executable) != 0 &&
-             *number >= segment.offset && *number - segment.offset < segment.size_file;
-    };
-    if (std::ranges::any_of(binary.file.segments(), holds)) return std::vector<u64>{*number};
-    return fail(Code::invalid_argument,
-                fmt::format("{}: no code of the file lies at offset {:#x}: expected the offset of an "
-                            "instruction in the file, not its address",
-                            request.place, *number));
-  }
-  const auto [name, digits] = split_first(function, '+');
-  const auto plus = digits.empty() ? std::optional<u64>(0) : whole_number(digits);
-  if (!plus) return tl::unexpected(wrong_target(request, request.hook.target));
-  if (fires_at_return(request.hook.kind) && *plus != 0)
-    return fail(Code::invalid_argument, fmt::format("{}: a return probe takes no offset", request.place));
-  const std::string pattern(name);
-  const bool many = is_pattern(name);
-  const auto found = SKEP_TRY_AT(request.place, elf::functions(binary, [&](std::string_view candidate) {
-                                   return many ? ::fnmatch(pattern.c_str(), std::string(candidate).c_str(), 0) == 0
-                                               : candidate == pattern;
-                                 }));
-  std::vector<u64> offsets;
-  for (const elf::Function& one : found) {
-    if (*plus != 0) SKEP_TRY_AT(request.place, elf::check_place(binary, one, *plus));
-    offsets.push_back(one.file_offset + *plus);
-  }
-  offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
-  if (offsets.empty()) return tl::unexpected(no_such_function(request, binary, name));
-  return offsets;
-}
-
-}  // namespace
-
-namespace {
 
 /// One link for all of them: BPF_LINK_CREATE's answer. When it goes, the kernel waits once, however many they are.
 int open_multi_link(const AttachRequest& request, const UserProbes& probes, AttachType type) {
@@ -164,13 +111,14 @@ Result<UserProbes> find_probes(const AttachRequest& request) {
   UserProbes probes{.path = binary.path, .at_return = is_return(request.hook.kind)};
   std::string reason;
   std::size_t left_out = 0;
-  for (const u64 offset : SKEP_TRY(offsets_of(request, binary, place.function))) {
-    if (std::string why = why_not(binary, offset); !why.empty()) {
+  for (const elf::UserPlace& one :
+       SKEP_TRY_AT(request.place, elf::user_places(binary, place.function, fires_at_return(request.hook.kind)))) {
+    if (std::string why = why_not(binary, one.offset); !why.empty()) {
       reason = std::move(why);
       ++left_out;
       continue;
     }
-    probes.places.push_back({.offset = offset, .cookie = request.hook.cookie});
+    probes.places.push_back({.offset = one.offset, .cookie = request.hook.cookie});
   }
   if (probes.places.empty())
     return fail(Code::unsupported, fmt::format("{}: {}; the user engine performs it as it is", request.place, reason));

@@ -2,6 +2,7 @@
 #pragma once
 #include <string_view>
 
+#include "base/target_words.hpp"
 #include "kernel/attach.hpp"
 #include "kernel/syscall.hpp"
 
@@ -45,9 +46,6 @@ inline uapi::LinkTarget link_target(const AttachRequest& request, int target, At
 /// The error of a failed BPF_LINK_CREATE, `hint` in brackets behind it ("" for none).
 Error link_error(const AttachRequest& request, int error_number, std::string_view hint = {});
 
-/// Whether a name stands for several: "tcp_*".
-bool is_pattern(std::string_view name) noexcept;
-
 /// A map of the program's object, or nullptr.
 KernelMap* map_named(const AttachRequest& request, std::string_view name);
 
@@ -58,8 +56,8 @@ bool is_unknown(int error_number) noexcept;
 std::pair<std::string_view, std::string_view> split_first(std::string_view text, char at = ':');
 std::pair<std::string_view, std::string_view> split_last(std::string_view text, char at = ':');
 
-/// A number, decimal or 0x hexadecimal, that is the whole text.
-std::optional<u64> whole_number(std::string_view text);
+using base::is_pattern;
+using base::whole_number;
 
 /// What a target must look like, as an error.
 Error wrong_target(const AttachRequest& request, std::string_view found);

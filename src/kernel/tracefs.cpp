@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <charconv>
 
-#include "backend/names.hpp"
+#include "base/nearest.hpp"
 #include "base/tracefs_root.hpp"
 
 namespace skep::kernel {
@@ -72,7 +72,7 @@ Result<u64> Tracefs::event_id(std::string_view category, std::string_view name) 
       return fail(Code::not_found,
                   fmt::format("this kernel has no tracepoint category \"{}\" (see tracefs events/)", category));
     const std::vector<std::string_view> names(events->begin(), events->end());
-    const auto near = backend::nearest(name, names);
+    const auto near = base::nearest(name, names);
     return fail(Code::not_found,
                 fmt::format("this kernel has no tracepoint {}/{}{}", category, name,
                             near.empty() ? std::string() : fmt::format("; did you mean {}/{}?", category, near)));

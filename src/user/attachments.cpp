@@ -51,6 +51,8 @@ Result<std::shared_ptr<Attachment>> Attachment::make(std::shared_ptr<const Loade
     made->shadow_owner_ = SKEP_TRY(shadow());  // the same that programs have which look at structures
     made->shadow_ = made->shadow_owner_.get();
   }
+  if (const auto* probe = std::get_if<hook::ProbePlan>(&made->plan_); probe != nullptr && !probe->note.empty())
+    made->carried_by_ = target.text() + ": " + probe->note;
   made->cookie_ = target.cookie;
   SKEP_TRY(made->place_descriptions(target));
   made->id_ = SKEP_TRY(registry.link_table->reserve());

@@ -33,10 +33,11 @@ std::optional<Error> refuse_attach(ProgramType type, const AttachTarget& target)
   if (target.kind == AttachKind::none)
     return Error{Code::invalid_argument,
                  "the program's section names no hook: say where it goes, for example --attach syscall:execve"};
-  if (section.starts_with("uprobe.") || section.starts_with("uretprobe."))  // many at once
-    return unsupported(name +
-                       ": of user functions the user engine has uprobe, uretprobe and usdt, one at a time; patterns "
-                       "need --backend kernel");
+  if (target.kind == AttachKind::uprobe_session)
+    return unsupported(
+        name +
+        ": sessions, one program for call and return, exist in the kernel only: use --backend kernel, or "
+        "a program each at uprobe.multi and uretprobe.multi");
   if (type == ProgramType::tracing && !section.starts_with("tp_btf"))
     return unsupported(name +
                        ": kernel functions exist in the kernel only: use --backend kernel, or ksyscall for a "

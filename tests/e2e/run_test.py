@@ -26,6 +26,42 @@ SEC("?tp/syscalls/sys_enter_execve") int only_when_named(void *ctx) { bpf_printk
 """
 
 
+PATTERNS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+char LICENSE[] SEC("license") = "GPL";
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 3); __type(key, __u32); __type(value, __u64); } counts SEC(".maps");
+static int count(__u32 key)
+{
+	__u64 *value = bpf_map_lookup_elem(&counts, &key);
+	if (value) __sync_fetch_and_add(value, 1);
+	return 0;
+}
+SEC("uprobe.multi/libc.so.6:getpp*") int calls(void *ctx) { return count(0); }
+SEC("uretprobe.multi/libc.so.6:getppid") int returns(void *ctx) { return count(1); }
+SEC("uprobe/libc.so.6:getpg*") int others(void *ctx) { return count(2); }
+"""
+CALLS = "import ctypes; libc = ctypes.CDLL(None); [(libc.getppid(), libc.getpgrp(), libc.getpgid(0)) for i in range(7)]"
+
+
+class Patterns(Case):
+    def test_many_functions_by_one_program(self):
+        """getppid by the first two; getpgrp and getpgid by the third."""
+        need_clang()
+        file = self.directory / "patterns.bpf.c"
+        file.write_text(PATTERNS)
+        result = self.skep("run", file, "-j", "--", "/usr/bin/python3", "-I", "-S", "-c", CALLS, check=0)
+        (counts,) = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+        self.assertEqual([entry["value"] for entry in counts["entries"]], [7, 7, 14], counts)
+
+    def test_nothing_of_that_name(self):
+        need_clang()
+        file = self.directory / "patterns.bpf.c"
+        file.write_text(PATTERNS.replace("getpg*", "gatpg*"))
+        result = self.skep("run", file, "--", "true", check=1)
+        self.assertIn('no function "gatpg*"', result.stderr)
+
+
 class Variants(Case):
     def test_the_first_whose_hook_is_there(self):
         need_clang()
