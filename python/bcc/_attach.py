@@ -1,6 +1,7 @@
 # The half of class BPF that attaches programs, and asks the machine where that is possible.
 import ctypes as ct
 import os
+import sys
 
 from skep import _library
 from skep._library import Error, call
@@ -250,10 +251,21 @@ class Attaching(object):
         if not places:
             raise Exception("no function of %s matches %s" % (_text(path), _text(sym_re)))
         self._check_probe_quota(len(places))
+        left_out = []
         for place in places:
-            link = self._attach(fn_name, section + path + b":%d" % place, BPFProgType.KPROBE,
-                                "%s %s:%s" % (_text(section[:-1]), _text(path), _text(sym_re)), pid)
+            try:
+                link = self._attach(fn_name, section + path + b":%d" % place, BPFProgType.KPROBE,
+                                    "%s %s:%s" % (_text(section[:-1]), _text(path), _text(sym_re)), pid)
+            except Exception as error:  # the place is one that the engine cannot probe: the others are asked for, too
+                if getattr(error, "code", 0) != _library.UNSUPPORTED:
+                    raise
+                left_out.append(error)
+                continue
             self._add_uprobe(self._get_uprobe_evname(prefix, path, place, pid), link)
+        if len(left_out) == len(places):
+            raise left_out[0]
+        if left_out:
+            print("skep: %d of %d places are left out: %s" % (len(left_out), len(places), left_out[0]), file=sys.stderr)
 
     def _add_uprobe(self, name, link):
         if name in self.uprobe_fds:

@@ -214,7 +214,9 @@ class BPF(Attaching, Machine):
         try:
             return fn._loaded.attach(target, pid if pid and pid > 0 else 0)
         except Error as error:
-            raise Exception("Failed to attach BPF program %s to %s: %s" % (_text(fn_name), what, error)) from None
+            failure = Exception("Failed to attach BPF program %s to %s: %s" % (_text(fn_name), what, error))
+            failure.code = error.code
+            raise failure from None
 
     def dump_func(self, func_name):
         """The program's instructions, 8 bytes each."""

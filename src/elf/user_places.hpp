@@ -1,5 +1,7 @@
 // What a user probe's target names in a file: "readline", "malloc+4", "mem*", "0x98930".
 #pragma once
+#include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,10 +14,21 @@ struct UserPlace {
   bool begins_function = false;
 };
 
-/// `text`: FUNCTION[+OFFSET], a pattern of functions' names, or a number, which is an offset in the file and taken as
-/// it is. `at_return`: no OFFSET, since a return probe takes the word on top of the stack for the return address, which
-/// it is at a function's first instruction. In order, each place once. Errors: invalid_argument (the form, no code
-/// there, no instruction begins there), not_found (a clause that says what may be meant), and those of functions().
-Result<std::vector<UserPlace>> user_places(const UserBinary& binary, std::string_view text, bool at_return);
+struct UserPlaces {
+  std::vector<UserPlace> places;  ///< in order, each once
+  std::string left_out;           ///< of a pattern: "1 of 12 places are left out: ...", or ""
+};
+
+/// Why no probe may stand at an offset, as a clause; "" where one may.
+using WhyNot = std::function<std::string(u64 offset)>;
+
+/// `text`: FUNCTION[+OFFSET], a pattern of functions' names (where no function is called so: Go has brackets in names),
+/// or NUMBER[+OFFSET], an offset in the file, which is taken as it is. `at_return`: the word on top of the stack is
+/// taken for the return address, so no OFFSET, and none of the code that has no caller or another one's frame: a
+/// program's beginning, and what compilers put aside ("f.cold"). Of a pattern what cannot be is left out. Errors:
+/// invalid_argument (the form, no code there, no instruction begins there), not_found (a clause that says what may be
+/// meant), unsupported
+/// (`why_not`), and those of functions().
+Result<UserPlaces> user_places(const UserBinary& binary, std::string_view text, bool at_return, const WhyNot& why_not);
 
 }  // namespace skep::elf

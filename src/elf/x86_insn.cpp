@@ -7,7 +7,6 @@
 namespace skep::elf {
 namespace {
 
-constexpr u32 longest = 15;
 constexpr u32 most_prefixes = 9;  // compilers pad with 7; so many more parts fit into InsnBytes
 
 bool is_prefix(u8 byte) noexcept {
@@ -35,7 +34,7 @@ bool two_byte_has_modrm(u8 op) noexcept {
 }
 
 u32 one_byte_immediate(const X86Insn& insn, u8 op, u8 modrm, bool is_64_bit) noexcept {
-  const u32 wide = insn.is_16_bit ? 2 : 4;
+  const u32 wide = insn.is_16_bit && !is_64_bit ? 2 : 4;
   const bool is_test = (modrm >> 3 & 7) < 2;  // of f6, f7: others have none
   if (op < 0x40) return (op & 7) == 4 ? 1 : (op & 7) == 5 ? wide : 0;
   if (op >= 0x70 && op < 0x80) return 1;
@@ -81,8 +80,9 @@ u32 one_byte_immediate(const X86Insn& insn, u8 op, u8 modrm, bool is_64_bit) noe
   }
 }
 
-u32 two_byte_immediate(u8 op, bool is_vector) noexcept {
+u32 two_byte_immediate(u8 op, bool is_vector, bool is_extraction) noexcept {
   if (op >= 0x80 && op < 0x90 && !is_vector) return 4;
+  if (op == 0x78 && is_extraction) return 2;  // extrq, insertq
   constexpr u8 vector_bytes[] = {0x70, 0x71, 0x72, 0x73, 0xc2, 0xc4, 0xc5, 0xc6},
                other_bytes[] = {0x0f, 0xa4, 0xac, 0xba};
   const auto has = [op](const auto& list) { return std::ranges::find(list, op) != std::end(list); };
@@ -103,12 +103,15 @@ u32 address_bytes(u8 modrm, u8 behind) noexcept {
 X86Insn x86_insn(const InsnBytes& bytes) noexcept {
   X86Insn insn;
   u32 at = 0;
+  bool is_extraction = false;  // of SSE4a, where the opcode is such a one
   for (; at < most_prefixes && is_prefix(bytes[at]); ++at) {
+    is_extraction |= bytes[at] == 0x66 || bytes[at] == 0xf2;
     insn.is_16_bit |= bytes[at] == 0x66;
     insn.has_short_address |= bytes[at] == 0x67;
   }
-  if (is_prefix(bytes[at])) {
-    insn.length = longest + 1;
+  constexpr u8 rex2 = 0xd5, apx_map = 4;
+  if (is_prefix(bytes[at]) || bytes[at] == rex2) {
+    insn.length = longest_x86_insn + 1;
     return insn;
   }
   if ((bytes[at] & 0xf0) == 0x40) insn.rex_at = at++;
@@ -132,10 +135,14 @@ X86Insn x86_insn(const InsnBytes& bytes) noexcept {
     insn.opcode_at = at + 1;
     insn.has_modrm = two_byte_has_modrm(bytes[at + 1]);
   }
+  if (op == evex && insn.map == 1 + apx_map) {
+    insn.length = longest_x86_insn + 1;
+    return insn;
+  }
   const u8 opcode = bytes[insn.opcode_at], modrm = bytes[insn.modrm_at()];
   const bool is_64_bit = insn.rex_at != X86Insn::no_rex && (bytes[insn.rex_at] & 8) != 0;
   if (insn.map == 1) insn.immediate_bytes = one_byte_immediate(insn, opcode, modrm, is_64_bit);
-  if (insn.map == 2) insn.immediate_bytes = two_byte_immediate(opcode, insn.is_vector);
+  if (insn.map == 2) insn.immediate_bytes = two_byte_immediate(opcode, insn.is_vector, is_extraction);
   if (insn.map == 4) insn.immediate_bytes = 1;
   insn.length = insn.opcode_at + 1 + insn.immediate_bytes;
   if (insn.has_modrm && insn.modrm_at() + 1 < bytes.size())
@@ -149,7 +156,7 @@ std::optional<u64> x86_insn_start(std::span<const std::byte> code, u64 offset) n
     InsnBytes bytes{};
     std::memcpy(bytes.data(), code.data() + at, std::min<u64>(bytes.size(), code.size() - at));
     const u32 length = x86_insn(bytes).length;
-    if (length > longest) return std::nullopt;
+    if (length > longest_x86_insn) return std::nullopt;
     if (at + length > offset) return at;
     at += length;
   }

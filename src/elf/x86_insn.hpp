@@ -12,6 +12,8 @@ namespace skep::elf {
 /// As many bytes as an instruction may have, and one.
 using InsnBytes = std::array<u8, 16>;
 
+inline constexpr u32 longest_x86_insn = 15;
+
 struct X86Insn {
   static constexpr u32 no_rex = 99;
 
@@ -23,7 +25,7 @@ struct X86Insn {
   bool has_short_address = false;
   bool has_modrm = false;
   u32 immediate_bytes = 0;
-  u32 length = 0;  ///< at most 15; more for what is none
+  u32 length = 0;  ///< more than longest_x86_insn for what is none, and for what is not known here (APX)
 
   u32 modrm_at() const noexcept { return opcode_at + 1; }
 };

@@ -25,7 +25,8 @@ bool parse_mapping(std::string_view line, Mapping& to) noexcept {
                   &path_at) < 7)
     return false;
   to = {start, end, offset, makedev(major, minor), inode};
-  to.is_private_code = permissions[2] == 'x' && permissions[3] == 'p';
+  to.is_code = permissions[2] == 'x';
+  to.is_private_code = to.is_code && permissions[3] == 'p';
   to.is_private_data = permissions[1] == 'w' && permissions[3] == 'p';
   if (path_at > 0 && static_cast<std::size_t>(path_at) < line.size()) to.path = line.substr(static_cast<u32>(path_at));
   return true;

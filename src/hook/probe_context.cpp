@@ -10,12 +10,17 @@
 #include <map>
 
 #include "base/fd.hpp"
-#include "base/target_words.hpp"
 #include "elf/user_places.hpp"
 #include "hook/probe_step.hpp"
 
 namespace skep::hook {
 namespace {
+
+std::string why_no_probe(const InsnBytes& bytes) {
+  if (may_probe(bytes)) return {};
+  return "the instruction there is a breakpoint, a system call or one that shows the machine's trap flag: it cannot be "
+         "probed";
+}
 
 /// A place of a binary. Errors: as plan_probe().
 Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::string& text) {
@@ -27,14 +32,11 @@ Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::
     return fail(Code::invalid_argument,
                 text + ": offset " + std::to_string(offset) + " lies behind the end of the file");
   SKEP_TRY_AT(text, binary.read(offset, std::as_writable_bytes(std::span(site.bytes))));
-  if (!may_probe(site.bytes))
-    return fail(Code::unsupported, text +
-                                       ": the instruction there is a breakpoint, a system call or one that shows the "
-                                       "machine's trap flag: it cannot be probed");
+  if (const std::string why = why_no_probe(site.bytes); !why.empty())
+    return fail(Code::unsupported, fmt::format("{}: {}", text, why));
   return site;
 }
 
-/// Of a pattern's functions those that cannot be probed are left out, and told.
 Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& text) {
   const auto colon = target.target.rfind(':');
   if (colon == std::string::npos || colon == 0 || colon + 1 == target.target.size())
@@ -44,24 +46,18 @@ Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& t
   ProbePlan plan;
   plan.at_return = target.kind == AttachKind::uretprobe || target.kind == AttachKind::uretprobe_multi;
   const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(file, target.pid));
-  std::size_t left_out = 0;
-  std::optional<Error> reason;
-  for (const elf::UserPlace& one : SKEP_TRY_AT(text, elf::user_places(binary, function, plan.at_return))) {
-    auto site = site_at(binary, one.offset, text);
-    if (!site && site.error().code == Code::unsupported && base::is_pattern(function)) {
-      reason = std::move(site).error();
-      ++left_out;
-      continue;
-    }
-    if (!site) return tl::unexpected(std::move(site).error());
-    site->begins_function = one.begins_function;
-    plan.sites.push_back(*std::move(site));
+  const auto why_not = [&](u64 offset) {
+    InsnBytes bytes{};
+    const auto count = binary.read(offset, std::as_writable_bytes(std::span(bytes)));
+    return count ? why_no_probe(bytes) : count.error().message;
+  };
+  auto found = SKEP_TRY_AT(text, elf::user_places(binary, function, plan.at_return, why_not));
+  plan.note = std::move(found.left_out);
+  for (const elf::UserPlace& one : found.places) {
+    plan.sites.push_back(SKEP_TRY(site_at(binary, one.offset, text)));
+    plan.sites.back().begins_function = one.begins_function;
     plan.cookies.push_back(target.cookie);
   }
-  if (plan.sites.empty()) return tl::unexpected(*std::move(reason));
-  if (left_out != 0)
-    plan.note =
-        fmt::format("{} of {} places are left out: {}", left_out, left_out + plan.sites.size(), reason->message);
   return plan;
 }
 

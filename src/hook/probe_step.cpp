@@ -75,6 +75,7 @@ u64 subtraction_flags(u64 flags, u64 a, u64 b) noexcept {
 
 bool may_probe(const InsnBytes& bytes) noexcept {
   const elf::X86Insn insn = elf::x86_insn(bytes);
+  if (insn.length > elf::longest_x86_insn) return false;
   const u8 op = bytes[insn.opcode_at];
   if (insn.is_vector) return true;
   if (insn.map == 2) return op != 0x05 && op != 0x34 && op != 0x07 && op != 0x35 && op != 0x0b;
@@ -171,8 +172,7 @@ std::optional<Copy> copy_of(const InsnBytes& bytes, u64 address) noexcept {
   const bool own_address = insn.has_modrm && (modrm & 0xc7) == 0x05;
   if (!own_address) return copy;
   if (insn.is_vector) return std::nullopt;
-  constexpr u32 longest = 15;
-  if (insn.length > longest) return std::nullopt;
+  if (insn.length > elf::longest_x86_insn) return std::nullopt;
   // [rip + number] becomes [rsi + number] or [rdi + number], which holds what rip would.
   const bool uses_rsi = (modrm >> 3 & 7) == 6 && (insn.rex_at == elf::X86Insn::no_rex || (bytes[insn.rex_at] & 4) == 0);
   copy.spare = uses_rsi ? 7 : 6;

@@ -230,6 +230,18 @@ bool UserProbes::trapped(u32 tid, int& signal) {
   return true;
 }
 
+namespace {
+
+/// Where nobody calls, or not so, the word on top of the stack is data, into which no breakpoint may go.
+bool is_code(u32 tid, u64 address) {
+  bool found = false;
+  each_mapping(
+      tid, [&](const Mapping& one) { found = found || (one.is_code && address >= one.start && address < one.end); });
+  return found;
+}
+
+}  // namespace
+
 void UserProbes::enter(u32 tid, Task& task, u32 site, u64 address, const user_regs_struct& registers) {
   const ProbeSite& probed = sites_[site];
   if (probed.entry)
@@ -245,7 +257,9 @@ void UserProbes::enter(u32 tid, Task& task, u32 site, u64 address, const user_re
     if (old.stack == frame.stack) return old.return_address != frame.return_address || old.function == frame.function;
     return old.stack < frame.stack && frame.stack - old.stack < same_stack;
   });
-  if (!insert(tid, *task.space, frame.return_address, {.returns = true})) {
+  const bool is_known = task.space->points.contains(frame.return_address);
+  if ((!is_known && !is_code(tid, frame.return_address)) ||
+      !insert(tid, *task.space, frame.return_address, {.returns = true})) {
     ++refused_;
     return;
   }

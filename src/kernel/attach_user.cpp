@@ -91,8 +91,24 @@ Result<void> set_by_event(const AttachRequest& request, const std::string& path,
   return attach_to_event(request, *std::move(event), attachment, probe.cookie);
 }
 
-/// Why no probe may stand at a place; "" where one may.
-std::string why_not(const elf::UserBinary& binary, u64 offset) {
+/// The file and the places in it that the request names. A pattern's that no probe may stand at are left out, and told.
+Result<UserProbes> find_probes(const AttachRequest& request) {
+  const auto place = SKEP_TRY(read_place(request));
+  const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
+  const auto found =
+      SKEP_TRY_AT(request.place, elf::user_places(binary, place.function, fires_at_return(request.hook.kind),
+                                                  [&](u64 offset) { return why_no_user_probe(binary, offset); }));
+  UserProbes probes{.path = binary.path, .at_return = is_return(request.hook.kind)};
+  for (const elf::UserPlace& one : found.places)
+    probes.places.push_back({.offset = one.offset, .cookie = request.hook.cookie});
+  if (!found.left_out.empty()) probes.note = fmt::format("{}: {}", request.place, found.left_out);
+  if (!probes.note.empty()) request.session.note(probes.note);
+  return probes;
+}
+
+}  // namespace
+
+std::string why_no_user_probe(const elf::UserBinary& binary, u64 offset) {
   elf::InsnBytes code{};
   const auto count = binary.read(offset, std::as_writable_bytes(std::span(code)));
   const StepOver found = count ? step_over(code) : StepOver::right;
@@ -101,34 +117,9 @@ std::string why_not(const elf::UserBinary& binary, u64 offset) {
       "at offset {:#x} stands a vector instruction ({:02x}) that Linux {}", offset,
       fmt::join(std::span(code).first(std::min<std::size_t>(elf::x86_insn(code).length, code.size())), " "),
       found == StepOver::refused ? "does not step over"
-                                 : "takes for a jump: with a probe there the program would go wrong");
+                                 : "takes for a jump: with a probe there the program would go wrong; the user engine "
+                                   "performs it as it is");
 }
-
-/// The file and the places in it that the request names. A pattern's that no probe may stand at are left out, and told.
-Result<UserProbes> find_probes(const AttachRequest& request) {
-  const auto place = SKEP_TRY(read_place(request));
-  const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(place.file, request.hook.pid));
-  UserProbes probes{.path = binary.path, .at_return = is_return(request.hook.kind)};
-  std::string reason;
-  std::size_t left_out = 0;
-  for (const elf::UserPlace& one :
-       SKEP_TRY_AT(request.place, elf::user_places(binary, place.function, fires_at_return(request.hook.kind)))) {
-    if (std::string why = why_not(binary, one.offset); !why.empty()) {
-      reason = std::move(why);
-      ++left_out;
-      continue;
-    }
-    probes.places.push_back({.offset = one.offset, .cookie = request.hook.cookie});
-  }
-  if (probes.places.empty())
-    return fail(Code::unsupported, fmt::format("{}: {}; the user engine performs it as it is", request.place, reason));
-  if (left_out != 0)
-    request.session.note(fmt::format("{}: {} of {} places are left out: {}", request.place, left_out,
-                                     left_out + probes.places.size(), reason));
-  return probes;
-}
-
-}  // namespace
 
 Result<void> set_user_probes(const AttachRequest& request, const UserProbes& probes, Attachment& attachment) {
   if (request.on_multi_link) {
@@ -144,13 +135,20 @@ Result<void> set_user_probes(const AttachRequest& request, const UserProbes& pro
 
 Attached attach_uprobe(const AttachRequest& request) {
   auto attachment = std::make_unique<Attachment>();
-  SKEP_TRY(set_user_probes(request, SKEP_TRY(find_probes(request)), *attachment));
+  const UserProbes probes = SKEP_TRY(find_probes(request));
+  SKEP_TRY(set_user_probes(request, probes, *attachment));
+  attachment->set_carried_by(probes.note);
   return attachment;
 }
 
 Attached attach_uprobe_multi(const AttachRequest& request) {
-  const int link = open_multi_link(request, SKEP_TRY(find_probes(request)), request.hook.attach_type());
-  if (link >= 0) return std::make_unique<Attachment>(base::Fd(link));
+  const UserProbes probes = SKEP_TRY(find_probes(request));
+  const int link = open_multi_link(request, probes, request.hook.attach_type());
+  if (link >= 0) {
+    auto attachment = std::make_unique<Attachment>(base::Fd(link));
+    attachment->set_carried_by(probes.note);
+    return attachment;
+  }
   const bool session = request.hook.kind == AttachKind::uprobe_session;
   if (is_unknown(-link) && Features::version_code() < (session ? 6u << 16 | 13u << 8 : 6u << 16 | 6u << 8))
     return fail(Code::unsupported,

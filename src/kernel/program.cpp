@@ -249,7 +249,7 @@ Attached KernelProgram::attach_by(const Plan& plan, const AttachTarget& target) 
   if (plan.written_cookie) request.program_with = program_with;
   auto attachment = SKEP_TRY_AT(place, kernel::attach(request));
   attachment->count_misses(object_->session, fd, spec_.name);
-  attachment->set_carried_by(plan.carried_by);
+  if (!plan.carried_by.empty()) attachment->set_carried_by(plan.carried_by);
   return attachment;
 }
 

@@ -30,7 +30,8 @@ StepOver step_over(const elf::InsnBytes& bytes) noexcept {
   if (!insn.is_vector) return StepOver::right;
   const u8 opcode = bytes[insn.opcode_at];
   if (is_taken_for_a_jump(opcode)) return StepOver::wrong;
-  return is_refused(opcode) ? StepOver::refused : StepOver::right;
+  const bool is_move_to_segment = opcode == 0x8e && (bytes[insn.modrm_at()] >> 3 & 7) == 2;  // which masks interrupts
+  return is_refused(opcode) || is_move_to_segment ? StepOver::refused : StepOver::right;
 #else
   static_cast<void>(bytes);
   return StepOver::right;

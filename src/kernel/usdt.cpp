@@ -49,6 +49,9 @@ Attached attach_usdt(const AttachRequest& request) {
   if (!target) return tl::unexpected(wrong_target(request, request.hook.target));
   const auto binary = SKEP_TRY_AT(request.place, elf::open_user_binary(target->file, request.hook.pid));
   const auto notes = SKEP_TRY_AT(request.place, spec::usdt_places(binary.file, *target));
+  for (const elf::UsdtNote& note : notes)
+    if (const std::string why = why_no_user_probe(binary, note.file_offset); !why.empty())
+      return fail(Code::unsupported, fmt::format("{}: {}", request.place, why));
   KernelMap* const specs = map_named(request, spec::usdt_specs_map);
   if (specs == nullptr) return attach_bare(request, binary.path, notes);
   if (specs->info().value_size != sizeof(spec::UsdtSpec)) return tl::unexpected(spec::wrong_usdt_specs(request.place));

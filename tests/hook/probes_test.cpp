@@ -208,6 +208,21 @@ TEST(Probes, StaticProbesAndTheirSemaphores) {
   EXPECT_EQ(opened.arguments(late), (std::vector<u64>{0, 1, 2})) << "it is opened three times";
 }
 
+TEST(Probes, APatternIsAllThatCanBeOfItsName) {
+  const auto plan = [](AttachKind kind, const std::string& functions) {
+    return *plan_probe({.kind = kind, .target = tracee() + ":" + functions}).value();
+  };
+  const auto one = plan(AttachKind::uprobe, "plain"), same = plan(AttachKind::uprobe_multi, "[p]lain");
+  ASSERT_EQ(same.sites.size(), 1u);
+  EXPECT_EQ(same.sites[0].file_offset, one.sites.at(0).file_offset);
+  EXPECT_TRUE(same.sites[0].begins_function);
+  EXPECT_EQ(same.note, "");
+  const auto all = plan(AttachKind::uretprobe_multi, "*");
+  EXPECT_TRUE(all.at_return);
+  EXPECT_GT(all.sites.size(), 5u);
+  EXPECT_NE(all.note.find("places are left out: "), std::string::npos) << "the program's beginning returns to nobody";
+}
+
 TEST(Probes, WhatCannotBeProbedIsRefused) {
   const auto refusal = [&](AttachKind kind, const std::string& target) {
     const auto plan = plan_probe({.kind = kind, .target = target});
@@ -218,6 +233,11 @@ TEST(Probes, WhatCannotBeProbedIsRefused) {
   EXPECT_NE(refusal(AttachKind::uprobe, "nothing").find("FILE:FUNCTION"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::uretprobe, tracee() + ":plain+4").find("no offset"), std::string::npos);
   EXPECT_NE(refusal(AttachKind::uprobe, tracee() + ":plain+100000").find("behind the end"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uprobe, tracee() + ":plain+0xfffffffffffffff0").find("behind the end"),
+            std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uretprobe, tracee() + ":_start").find("it has no caller"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uprobe, tracee() + ":pl?in+100000").find("behind the end"), std::string::npos);
+  EXPECT_NE(refusal(AttachKind::uprobe, tracee() + ":plin").find("did you mean \"plain\"?"), std::string::npos);
 #if defined(__x86_64__)
   const auto library = elf::open_user_binary("libc.so.6", 0);
   ASSERT_TRUE(library) << library.error().message;

@@ -168,16 +168,18 @@ TEST_F(Attach, UserProbesAreNotSetOnWhatTheKernelPerformsWrongly) {
   EXPECT_NE(backend->notes().find("3 of 4 places are left out"), std::string::npos) << backend->notes();
 }
 
-/// Code of our own, mapped from a file, with probes that the kernel is asked for without our engine.
+/// Code of our own, mapped from a file (the kernel looks at an instruction when it finds that), with probes that the
+/// kernel is asked for without our engine.
 class ProbedCode {
  public:
   explicit ProbedCode(const std::vector<u8>& code) : bytes_(code.size()) {
     path_ = folder_.write("code", std::string(code.begin(), code.end()));
     const base::Fd file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
     mapped_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
-    EXPECT_NE(mapped_, MAP_FAILED) << "the kernel looks at an instruction when it finds the file mapped";
   }
-  ~ProbedCode() { ::munmap(mapped_, bytes_); }
+  ~ProbedCode() {
+    if (mapped_ != MAP_FAILED) ::munmap(mapped_, bytes_);
+  }
   ProbedCode(const ProbedCode&) = delete;
   ProbedCode& operator=(const ProbedCode&) = delete;
 
@@ -222,6 +224,7 @@ TEST_F(Attach, VectorInstructionsThatTheKernelRefusesAreThoseWeKnow) {
       *at = 0;
     }
   const ProbedCode probed(code);
+  if (probed.mapped() == MAP_FAILED) GTEST_SKIP() << "files in the temporary directory may not be code";
   const auto answer = [&](u64 offset) {
     const auto event = probed.probe(*source, offset);
     return event ? 0 : event.error().os_error;
@@ -251,6 +254,7 @@ TEST_F(Attach, TheKernelLeavesOutVectorInstructionsThatItTakesForJumps) {
   const elf::InsnBytes code = {0xc5, 0xf9, 0x74, 0xc1, 0xc3};  // vpcmpeqb xmm0 = xmm0, xmm1; ret
   ASSERT_EQ(kernel::step_over(code), kernel::StepOver::wrong);
   const ProbedCode probed({code.begin(), code.end()});
+  if (probed.mapped() == MAP_FAILED) GTEST_SKIP() << "files in the temporary directory may not be code";
   const auto compared = [&] {  // all bytes are the same: all ones
     u64 result = 1;
     asm volatile(
