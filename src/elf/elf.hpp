@@ -35,7 +35,7 @@ inline constexpr u8 symbol_notype = 0, symbol_object = 1, symbol_func = 2, symbo
 inline constexpr u8 bind_local = 0, bind_global = 1, bind_weak = 2;
 inline constexpr u8 visibility_default = 0, visibility_internal = 1, visibility_hidden = 2;
 // p_type, p_flags
-inline constexpr u32 segment_load = 1, segment_executable = 1;
+inline constexpr u32 segment_load = 1, segment_interpreter = 3, segment_executable = 1;
 // special section indices of symbols
 inline constexpr u32 index_undefined = 0, index_absolute = 0xfff1, index_common = 0xfff2;
 

@@ -27,6 +27,12 @@ Result<std::vector<Function>> functions(const File& file, const std::function<bo
 /// Why functions() may have found none of this name, or which name (`near`, if any) may be meant: for a message.
 std::string why_no_function(const File& file, std::string_view name, std::string_view near = {});
 
+/// The name of the function that a symbol's code belongs to: what compilers put aside as seldom run ("f.cold") is
+/// jumped to from the middle of f.
+constexpr std::string_view without_cold(std::string_view symbol) noexcept {
+  return symbol.substr(0, symbol.find(".cold"));
+}
+
 /// Whoever asks for many addresses asks this before: file_offset() looks at every segment. Errors: malformed (more than
 /// Linux loads).
 Result<void> check_segments(const File& file);

@@ -32,8 +32,14 @@ bool is_code(const UserBinary& binary, u64 offset) {
   });
 }
 
-/// What compilers put aside as seldom run is jumped to from the middle of its function.
-bool is_cold(std::string_view name) { return name.find(".cold") != name.npos; }
+bool is_cold(std::string_view name) { return without_cold(name) != name; }
+
+/// Linkers give libraries a beginning, too, which nobody jumps to: often their first function.
+bool is_entry(const UserBinary& binary, const Function& function) {
+  return std::ranges::find(binary.file.segments(), segment_interpreter, &Segment::type) !=
+             binary.file.segments().end() &&
+         function.file_offset == file_offset(binary.file, binary.file.entry());
+}
 
 /// Why a place in a function, `plus` bytes behind its beginning, is none; "" where it is one. A breakpoint in the
 /// middle of an instruction makes another one of it, in every process that has the file.
@@ -53,15 +59,14 @@ std::string why_no_place(const UserBinary& binary, const Function& function, u64
   InsnBytes around{};
   std::memcpy(around.data(), code.data() + *start, std::min(around.size(), code.size() - *start));
   return fmt::format(
-      "+{} lies inside of an instruction of {}, from +{} up to +{}: a probe there would make another one of it. Where "
-      "that "
-      "is no code, name the place by its offset in the file, {:#x}",
+      "+{} lies inside of an instruction of {}, from +{} up to +{}: a probe there would make another one "
+      "of it. Where that is no code, name the place by its offset in the file, {:#x}",
       plus, function.name, *start, *start + x86_insn(around).length, function.file_offset + plus);
 }
 
 std::string why_no_return(const UserBinary& binary, const Function& function) {
   if (is_cold(function.name)) return fmt::format("{} has the frame of another function", function.name);
-  if (function.name == "_start" || function.file_offset == file_offset(binary.file, binary.file.entry()))
+  if (function.name == "_start" || is_entry(binary, function))
     return fmt::format("{} is where the program begins: it has no caller", function.name);
   return {};
 }

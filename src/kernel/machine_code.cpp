@@ -14,6 +14,7 @@
 
 #include "base/byte_reader.hpp"
 #include "base/fd.hpp"
+#include "elf/functions.hpp"
 #include "kernel/hook_substitutes.hpp"
 
 namespace skep::kernel {
@@ -73,7 +74,7 @@ class Functions {
     SKEP_TRY(symbols::each_kernel_symbol(path, [&](const symbols::KernelSymbol& symbol) {
       if (!symbol.module.empty() || !symbol.is_code() || symbol.address == 0) return true;
       begins.push_back(symbol.address);
-      std::string_view name = whole_name(symbol.name);
+      std::string_view name = elf::without_cold(symbol.name);
       const bool is_padding = name.starts_with(padding_prefix);
       if (is_padding) name.remove_prefix(padding_prefix.size());
       if (std::ranges::find(wanted, source_name(name)) != wanted.end())
@@ -96,9 +97,6 @@ class Functions {
   const std::map<std::string, std::vector<Piece>, std::less<>>& all() const noexcept { return pieces_; }
 
  private:
-  /// What the compiler has put aside as seldom run ("do_fsync.cold") belongs to its function.
-  static std::string_view whole_name(std::string_view symbol) { return symbol.substr(0, symbol.find(".cold")); }
-
   std::map<std::string, std::vector<Piece>, std::less<>> pieces_;
 };
 
