@@ -16,24 +16,24 @@
 namespace skep::hook {
 namespace {
 
-std::string why_no_probe(const InsnBytes& bytes) {
+/// Why no probe may stand at a place, as a clause; "" where one may.
+std::string why_no_probe(const elf::UserBinary& binary, u64 offset) {
+  InsnBytes bytes{};
+  const auto count = binary.read(offset, std::as_writable_bytes(std::span(bytes)));
+  if (!count) return count.error().message;
+  if (*count == 0) return fmt::format("offset {} lies behind the end of the file", offset);
   if (may_probe(bytes)) return {};
   return "the instruction there is a breakpoint, a system call or one that shows the machine's trap flag: it cannot be "
          "probed";
 }
 
-/// A place of a binary. Errors: as plan_probe().
+/// A place of a binary where a probe may stand. Errors: io.
 Result<ProbeSite> site_at(const elf::UserBinary& binary, u64 offset, const std::string& text) {
   struct stat status{};
   if (::stat(binary.path.c_str(), &status) != 0)
     return tl::unexpected<Error>(base::os_error(text + ": " + binary.path));
   ProbeSite site{.path = binary.path, .device = status.st_dev, .inode = status.st_ino, .file_offset = offset};
-  if (offset >= binary.size)
-    return fail(Code::invalid_argument,
-                text + ": offset " + std::to_string(offset) + " lies behind the end of the file");
   SKEP_TRY_AT(text, binary.read(offset, std::as_writable_bytes(std::span(site.bytes))));
-  if (const std::string why = why_no_probe(site.bytes); !why.empty())
-    return fail(Code::unsupported, fmt::format("{}: {}", text, why));
   return site;
 }
 
@@ -46,12 +46,8 @@ Result<ProbePlan> plan_function(const AttachTarget& target, const std::string& t
   ProbePlan plan;
   plan.at_return = target.kind == AttachKind::uretprobe || target.kind == AttachKind::uretprobe_multi;
   const auto binary = SKEP_TRY_AT(text, elf::open_user_binary(file, target.pid));
-  const auto why_not = [&](u64 offset) {
-    InsnBytes bytes{};
-    const auto count = binary.read(offset, std::as_writable_bytes(std::span(bytes)));
-    return count ? why_no_probe(bytes) : count.error().message;
-  };
-  auto found = SKEP_TRY_AT(text, elf::user_places(binary, function, plan.at_return, why_not));
+  auto found = SKEP_TRY_AT(text, elf::user_places(binary, function, plan.at_return,
+                                                  [&](u64 offset) { return why_no_probe(binary, offset); }));
   plan.note = std::move(found.left_out);
   for (const elf::UserPlace& one : found.places) {
     plan.sites.push_back(SKEP_TRY(site_at(binary, one.offset, text)));
@@ -75,6 +71,8 @@ Result<ProbePlan> plan_static(const AttachTarget& target, const std::string& tex
     if (is_new)
       plan.descriptions.push_back(
           SKEP_TRY_AT(text + ": \"" + note.arguments + "\"", spec::usdt_spec(note, target.cookie)));
+    if (const std::string why = why_no_probe(binary, note.file_offset); !why.empty())
+      return fail(Code::unsupported, fmt::format("{}: {}", text, why));
     ProbeSite site = SKEP_TRY(site_at(binary, note.file_offset, text));
     site.semaphore_offset = note.semaphore_offset;
     plan.sites.push_back(std::move(site));

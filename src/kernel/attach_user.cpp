@@ -102,7 +102,6 @@ Result<UserProbes> find_probes(const AttachRequest& request) {
   for (const elf::UserPlace& one : found.places)
     probes.places.push_back({.offset = one.offset, .cookie = request.hook.cookie});
   if (!found.left_out.empty()) probes.note = fmt::format("{}: {}", request.place, found.left_out);
-  if (!probes.note.empty()) request.session.note(probes.note);
   return probes;
 }
 

@@ -297,7 +297,7 @@ Result<Link> KernelProgram::attach(const AttachTarget& target) {
     }
   auto attachment = SKEP_TRY(std::move(attached));
   if (!is_narrowed_by_pid(target.kind)) object_->session->note_sees_all(plan.hook.text());
-  if (!plan.carried_by.empty()) object_->session->note(plan.carried_by);
+  if (!attachment->carried_by().empty()) object_->session->note(attachment->carried_by());
   return with_callers(std::move(attachment), target);
 }
 
