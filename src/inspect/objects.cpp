@@ -130,8 +130,7 @@ Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t&
     ++position;
     return handle;
   }
-  const bool is_way = way == "id" || way == "pinned" || (way == "name" && kind != "link") || (way == "tag" && program);
-  if (!is_way)
+  if (!is_way(way) || (way == "name" && kind == "link") || (way == "tag" && !program))
     return fail(Code::invalid_argument, fmt::format("'{}' does not name a {}: expected {}", way, kind, ways));
   if (position + 1 >= words.size())
     return fail(Code::invalid_argument, fmt::format("'{}' must be followed by a value: {}", way, ways));
@@ -153,10 +152,15 @@ Result<Handle> Handle::parse(const std::vector<std::string>& words, std::size_t&
   return handle;
 }
 
-std::string Handle::text() const {
-  constexpr std::string_view ways[] = {"id", "name", "tag", "pinned"};
-  return fmt::format("{} {}", ways[static_cast<int>(by)], value);
+namespace {
+constexpr std::string_view ways_to_name[] = {"id", "name", "tag", "pinned"};  // by Handle::By
 }
+
+bool Handle::is_way(std::string_view word) noexcept {
+  return std::ranges::find(ways_to_name, word) != std::end(ways_to_name);
+}
+
+std::string Handle::text() const { return fmt::format("{} {}", ways_to_name[static_cast<int>(by)], value); }
 
 namespace {
 

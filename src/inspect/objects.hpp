@@ -26,6 +26,8 @@ struct Handle {
   /// Takes its words from `words` starting at `position` ("id", "7", or "7" alone) and moves it past them.
   /// Errors: invalid_argument, saying what may stand there.
   static Result<Handle> parse(const std::vector<std::string>& words, std::size_t& position, std::string_view kind);
+  /// Whether a word is one of the ways: "id", "name", "tag", "pinned".
+  static bool is_way(std::string_view word) noexcept;
   std::string text() const;
 
   bool matches(const ProgramInfo& info) const;

@@ -54,6 +54,7 @@ class Inspection(Hosted):
         self.assertEqual(self.show("prog", str(program["id"]))["tag"], program["tag"])
         self.assertEqual(self.show("map", str(table["id"]))["name"], "counter_table")
         self.assertIn(f"process {self.host.pid}", self.skep("prog", "why", program["id"], check=0).stdout)
+        self.skep("diff", program["id"], "name", "hello", check=0)
         for words, told in ((("prog", "why", "hello"), "'hello' does not name a program: expected id N"), (("prog", "why", "name"), "'name' must be followed by a value"),
                             (("prog", "why", "99999999999"), "'99999999999' does not name a program"), (("link", "show", "name", "x"), "'name' does not name a link"),
                             (("prog", "show", "id", "7x"), "id '7x' is not a number")):

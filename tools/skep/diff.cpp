@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "arguments.hpp"
 #include "base/printable.hpp"
+#include "base/target_words.hpp"
 #include "compile/compile.hpp"
 #include "inspect/diff.hpp"
 #include "inspect/dump.hpp"
@@ -16,7 +18,7 @@ namespace {
 
 constexpr std::string_view usage =
     "usage: skep diff A B                                  changes that make program B of program A\n\n"
-    "  A, B: id N | name NAME | tag TAG | pinned PATH      a loaded program, on either engine\n"
+    "  A, B: [id] N | name NAME | tag TAG | pinned PATH    a loaded program, on either engine\n"
     "        FILE | FILE:PROGRAM                           a program of a source or object file\n"
     "  -j, --json   one object: counts, and a list of changes     exit: 0 the same, 1 different, 2 trouble\n\n"
     "example:\n  skep diff name hello hello.bpf.c:hello\n";
@@ -100,10 +102,10 @@ Result<Side> file_side(const std::string& word) {
 }
 
 Result<Side> read_side(Words& words) {
-  constexpr std::string_view ways[] = {"id", "name", "tag", "pinned"};
   if (words.done()) return fail(Code::invalid_argument, "expected two programs (see `skep diff --help`)");
   const std::string& word = words.words[words.position];
-  if (std::find(std::begin(ways), std::end(ways), word) != std::end(ways)) return loaded_side(words);
+  const bool is_number = base::whole_number(word) && !std::filesystem::exists(word);
+  if (inspect::Handle::is_way(word) || is_number) return loaded_side(words);
   return file_side(words.next());
 }
 

@@ -59,10 +59,8 @@ std::vector<std::byte> bytes_of_id(u32 id) {
   return bytes;
 }
 
-bool names_object(const Words& words) {
-  constexpr std::string_view ways[] = {"id", "name", "pinned", "tag"};
-  return !words.done() && std::find(std::begin(ways), std::end(ways), words.words[words.position]) != std::end(ways);
-}
+/// Not by a bare number, which is a value.
+bool names_object(const Words& words) { return !words.done() && inspect::Handle::is_way(words.words[words.position]); }
 
 }  // namespace
 
