@@ -363,6 +363,17 @@ assert server.read(100) == b"who goes there"
                 self.assertEqual([row["message"] for row in run("trace", f'{name} "%d", arg1 != 0')], ["1"], self.errors)
         self.on("import os\ntry: os.open('/nowhere/at-all', os.O_WRONLY | os.O_CREAT, 0o640)\nexcept OSError: pass\nos.uname()\n", check)
 
+    def test_trace_of_a_pattern(self):
+        """Each function of the name, not the first."""
+        support.need_clang()
+
+        def check(run):
+            rows = run("trace", 'r:c:getp[gp]*d "%d", retval != 0')
+            self.assertEqual([row["message"] for row in rows], ["1", "1"] * 3, rows)
+            rows = run("argdist", "-C", "p:c:getp[gp]*d():int:1", "-i", "60")
+            self.assertEqual([row["count"] for row in rows], [6], rows)
+        self.on("import ctypes, os\nlibc = ctypes.CDLL(None)\nfor i in range(3): libc.getppid(), libc.getpgid(0)\n", check)
+
     def test_trace_of_a_static_probe(self):
         support.need_clang()
         support.need(has_probes(PYTHON), f"left out: {PYTHON} has no static probes")
@@ -371,6 +382,8 @@ assert server.read(100) == b"who goes there"
             rows = run("trace", f'u:{PYTHON}:function__return "%s", arg2')
             self.assertEqual([row["message"] for row in rows if row["message"] == "outer"], ["outer"] * 10, rows)
             self.assertEqual([row["message"] for row in run("trace", 'r:c:getppid "%d", retval != 0')], ["1"] * 10)
+            (refused,) = run("trace", f"u:{PYTHON}:function__*", status=2)
+            self.assertIn("static probes: name one of them", refused["error"])
         self.on(self.METHODS, check)
 
 

@@ -134,12 +134,19 @@ Result<AttachTarget> target_of(const ProbeText& probe, int pid) {
   if (probe.type == 't')
     return AttachTarget{.kind = AttachKind::tracepoint, .target = probe.library + "/" + probe.function};
   if (probe.type == 'u') {
-    const std::string pattern = fmt::format("u:{}:{}", probe.library, probe.function);
-    return SKEP_TRY(find_probes({.pattern = pattern, .pid = pid})).front().target;
+    const std::string name = fmt::format("u:{}:{}", probe.library, probe.function);
+    const auto found = SKEP_TRY(find_probes({.pattern = name, .pid = pid}));
+    if (found.size() > 1)  // arguments of one are not those of another
+      return fail(Code::invalid_argument, fmt::format("{} are {} static probes: name one of them, {} or {}", name,
+                                                      found.size(), found[0].name, found[1].name));
+    return found.front().target;
   }
   AttachTarget target{.kind = AttachKind::kprobe, .target = probe.function};
-  if (!probe.library.empty())
+  if (!probe.library.empty()) {
     target = SKEP_TRY(find_probes({.pattern = probe.library + ":" + probe.function, .pid = pid})).front().target;
+    // Of a pattern's functions that is the first; the engine takes the pattern itself, in the same file.
+    target.target = target.target.substr(0, target.target.rfind(':') + 1) + probe.function;
+  }
   return probe.type == 'r' ? return_of(target) : target;
 }
 

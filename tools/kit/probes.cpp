@@ -1,5 +1,6 @@
 // Names are looked up before anything is loaded, so that "nothing matches" is said at once and each probe has its name.
 #include "kit/probes.hpp"
+#include "base/target_words.hpp"
 
 #include <fmt/format.h>
 #include <fnmatch.h>
@@ -33,8 +34,6 @@ Result<Matcher> matcher_of(const std::string& pattern, bool regular_expression) 
   }
 }
 
-bool is_pattern(const std::string& text) { return text.find_first_of("*?[") != std::string::npos; }
-
 /// "c" and "libc" are what people call libc.so.6; "ssl" is libssl.so. Parts of the C library that had files of their
 /// own until glibc 2.34 are looked for in these, and then in what they have become a part of.
 std::vector<std::string> library_files(const std::string& name) {
@@ -64,7 +63,7 @@ Result<std::vector<Probe>> in_library(
 
 Result<std::vector<Probe>> kernel_probes(const ProbeQuery& query, const std::string& pattern) {
   std::vector<Probe> out;
-  if (!query.regular_expression && !is_pattern(pattern)) {
+  if (!query.regular_expression && !base::is_pattern(pattern)) {
     out.push_back({ProbeKind::kernel_function, pattern, {.kind = AttachKind::kprobe, .target = pattern}});
     return out;
   }
